@@ -1,0 +1,48 @@
+"""Prometheus durations: `1h30m`, `15s`, `250ms`."""
+
+from __future__ import annotations
+
+import re
+
+from vedette.errors import BadInput
+
+_UNITS_MS = {
+    "y": 365 * 86_400_000,
+    "w": 7 * 86_400_000,
+    "d": 86_400_000,
+    "h": 3_600_000,
+    "m": 60_000,
+    "s": 1000,
+    "ms": 1,
+}
+_DURATION = re.compile(r"(?:(\d+)y)?(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?\Z")
+# Prometheus holds a duration in int64 nanoseconds, some 292 years.
+_MAX_MS = (1 << 63) // 1_000_000
+
+
+def parse_duration(text: str) -> int:
+    """Milliseconds of a duration such as `1h30m` or `0`. Raises `BadInput` naming what was expected."""
+    if text == "0":
+        return 0
+    match = _DURATION.match(text)
+    if not text or match is None:
+        raise BadInput(f"not a valid duration string: {text!r}", hint="expected units in falling order, such as 1h30m, 15s or 250ms")
+    total = sum(int(n) * _UNITS_MS[u] for n, u in zip(match.groups(), _UNITS_MS, strict=True) if n)
+    if total > _MAX_MS:
+        raise BadInput(f"duration out of range: {text!r}", hint="at most 292y")
+    return total
+
+
+def format_duration(ms: int) -> str:
+    """The duration as Prometheus prints it: `0s`, `1h30m`; weeks, days and years only where they divide it."""
+    if ms == 0:
+        return "0s"
+    out, rest = "-" if ms < 0 else "", abs(ms)
+    for unit, size in _UNITS_MS.items():
+        # Years, weeks and days are printed only when nothing is left over, as Prometheus does.
+        if unit in ("y", "w", "d") and rest % size:
+            continue
+        count, rest = divmod(rest, size)
+        if count:
+            out += f"{count}{unit}"
+    return out

@@ -1,0 +1,73 @@
+"""Label matchers: `=`, `!=`, `=~`, `!~`. Regular expressions are google-re2's, anchored at both ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import re2
+
+from vedette.errors import BadInput
+from vedette.model.labels import METRIC_NAME, Labels, is_legacy_label_name, quote
+
+MatchOp = Literal["=", "!=", "=~", "!~"]
+
+_OPTIONS = re2.Options()
+_OPTIONS.never_nl = False
+_OPTIONS.log_errors = False
+_OPTIONS.max_mem = 8 << 20
+_OPTIONS.dot_nl = True
+
+
+def compile_regex(pattern: str, *, where: str = "") -> Callable[[str], bool]:
+    """A test for full matches of `pattern`, in time linear in the text. Raises `BadInput` for a bad pattern."""
+    try:
+        compiled = re2.compile(f"(?:{pattern})", _OPTIONS)
+    except re2.error as error:
+        raise BadInput(f"bad regular expression {pattern!r}: {_message(error)}", where=where, hint="RE2 syntax") from None
+    return lambda text: compiled.fullmatch(text) is not None
+
+
+def _message(error: Exception) -> str:
+    detail = error.args[0] if error.args else "cannot be compiled"
+    return detail.decode("utf-8", "replace") if isinstance(detail, bytes) else str(detail)
+
+
+@dataclass(frozen=True, slots=True)
+class Matcher:
+    """One condition on one label; an absent label counts as the empty value."""
+
+    name: str
+    op: MatchOp
+    value: str
+    _full: Callable[[str], bool] | None = field(init=False, repr=False, compare=False, default=None)
+
+    def __post_init__(self) -> None:
+        if self.op in ("=~", "!~"):
+            object.__setattr__(self, "_full", compile_regex(self.value))
+
+    def matches(self, value: str) -> bool:
+        """Whether a label with this value ("" for an absent one) passes."""
+        if self._full is not None:
+            return self._full(value) == (self.op == "=~")
+        return (value == self.value) == (self.op == "=")
+
+    @property
+    def matches_empty(self) -> bool:
+        """Whether a series without the label passes."""
+        return self.matches("")
+
+    def __str__(self) -> str:
+        name = self.name if is_legacy_label_name(self.name) else quote(self.name)
+        return f"{name}{self.op}{quote(self.value)}"
+
+
+def match_labels(matchers: tuple[Matcher, ...], labels: Labels) -> bool:
+    """Whether a label set passes all of `matchers`."""
+    return all(m.matches(labels.get(m.name)) for m in matchers)
+
+
+def by_metric(metric: str) -> Matcher:
+    """The matcher for one metric name."""
+    return Matcher(METRIC_NAME, "=", metric)

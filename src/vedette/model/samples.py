@@ -1,0 +1,166 @@
+"""Samples on their way in: struct-of-arrays batches, and the key spaces that give their series a name.
+
+A batch does not carry labels. It carries, for each series, the raw bytes by which its sender names it (a protobuf
+label region, an exposition prefix, canonical label bytes) and their hash; storage knows the bytes again and
+parses them only once, through the batch's `KeySpace`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vedette.kernels.hashing import hash_regions
+from vedette.model.labels import Labels
+
+STALE_BITS = 0x7FF0000000000002
+"""The bit pattern of Prometheus' stale marker; compare bits, never with `isnan`: NaN is a legal value."""
+
+STALE: float = struct.unpack("<d", struct.pack("<Q", STALE_BITS))[0]
+
+DEFAULT_TENANT = "default"
+
+_keyspace_ids = itertools.count(1)
+
+
+def is_stale(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which of `values` are stale markers, by their bits."""
+    stale: NDArray[np.bool_] = np.ascontiguousarray(values).view(np.uint64) == np.uint64(STALE_BITS)
+    return stale
+
+
+class KeySpace:
+    """What a sender's raw series bytes mean: the tenant, and how bytes become labels.
+
+    `resolve(key)` gives the labels to store under, or None for a series that is dropped (by relabelling, say);
+    it may raise `BadInput`, which refuses the whole batch before anything of it is stored. It is called once
+    for each new key, never in the steady state. Equal bytes in two key spaces are unrelated. `close()` says
+    that no more batches will come, so storage may forget the keys (not the series).
+    """
+
+    __slots__ = ("closed", "id", "resolve", "tenant")
+
+    def __init__(self, tenant: str, resolve: Callable[[bytes], Labels | None]) -> None:
+        self.id = next(_keyspace_ids)
+        self.tenant = tenant
+        self.resolve = resolve
+        self.closed = False
+
+    def close(self) -> None:
+        """No more batches will come from this key space."""
+        self.closed = True
+
+
+@dataclass(frozen=True, slots=True)
+class MetricMetadata:
+    """What a metric is: `type` is one of counter, gauge, histogram, gaugehistogram, summary, info, stateset, unknown."""
+
+    metric: str
+    type: str = "unknown"
+    help: str = ""
+    unit: str = ""
+
+
+@dataclass(slots=True)
+class SampleBatch:
+    """Samples of n series from one sender, as columns.
+
+    `buffer` uint8[...]; series i is named by `buffer[key_start[i]:key_end[i]]` (int64[n] each) in `keyspace`, with
+    `hashes` uint64[n, 2] of those bytes seeded by the keyspace's id; its samples are
+    `timestamps[offsets[i]:offsets[i+1]]` (int64 ms) and `values[...]` (float64), `offsets` int64[n+1].
+    The same series may occur more than once in a batch. Room is left for native histograms and exemplars
+    as further columns beside `values`.
+
+    `ids`, where given (int64[n], as `Appended.ids` answered), stands in for keys and hashes, which are then empty.
+    """
+
+    keyspace: KeySpace
+    buffer: NDArray[np.uint8]
+    key_start: NDArray[np.int64]
+    key_end: NDArray[np.int64]
+    hashes: NDArray[np.uint64]
+    offsets: NDArray[np.int64]
+    timestamps: NDArray[np.int64]
+    values: NDArray[np.float64]
+    metadata: Sequence[MetricMetadata] = ()
+    ids: NDArray[np.int64] | None = None
+
+    @property
+    def series_count(self) -> int:
+        """How many series rows the batch has."""
+        return len(self.offsets) - 1
+
+    @property
+    def sample_count(self) -> int:
+        """How many samples the batch has."""
+        return len(self.timestamps)
+
+    @classmethod
+    def of(
+        cls,
+        keyspace: KeySpace,
+        series: Sequence[Labels],
+        timestamps: Sequence[int] | NDArray[np.int64],
+        values: Sequence[float] | NDArray[np.float64],
+        *,
+        metadata: Sequence[MetricMetadata] = (),
+    ) -> SampleBatch:
+        """One sample a series, for producers that hold labels (rules, tracked metrics); `keyspace` from `canonical`."""
+        keys = [s.encode() for s in series]
+        ends = np.cumsum([len(k) for k in keys], dtype=np.int64) if keys else np.zeros(0, dtype=np.int64)
+        starts = np.concatenate([np.zeros(1, dtype=np.int64), ends[:-1]]) if keys else ends
+        buffer = np.frombuffer(b"".join(keys), dtype=np.uint8)
+        return cls(
+            keyspace=keyspace,
+            buffer=buffer,
+            key_start=starts,
+            key_end=ends,
+            hashes=hash_regions(buffer, starts, ends, np.uint64(keyspace.id)),
+            offsets=np.arange(len(keys) + 1, dtype=np.int64),
+            timestamps=np.asarray(timestamps, dtype=np.int64),
+            values=np.asarray(values, dtype=np.float64),
+            metadata=metadata,
+        )
+
+    @classmethod
+    def by_id(
+        cls,
+        keyspace: KeySpace,
+        ids: NDArray[np.int64],
+        timestamps: NDArray[np.int64],
+        values: NDArray[np.float64],
+    ) -> SampleBatch:
+        """One sample for each of the series `ids` that an earlier append answered: how stale markers are written."""
+        nothing = np.zeros(0, dtype=np.int64)
+        return cls(
+            keyspace=keyspace,
+            buffer=np.zeros(0, dtype=np.uint8),
+            key_start=nothing,
+            key_end=nothing,
+            hashes=np.zeros((0, 2), dtype=np.uint64),
+            offsets=np.arange(len(ids) + 1, dtype=np.int64),
+            timestamps=timestamps,
+            values=values,
+            ids=ids,
+        )
+
+
+def canonical(tenant: str = DEFAULT_TENANT) -> KeySpace:
+    """A key space whose keys are `Labels.encode()` bytes."""
+    return KeySpace(tenant, Labels.decode)
+
+
+@dataclass(slots=True)
+class Appended:
+    """What became of a batch. `ids` int64[n]: each row's series, -1 where the row was dropped whole."""
+
+    ids: NDArray[np.int64]
+    samples: int = 0
+    new_series: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+    """Samples not stored, by reason: `duplicate`, `too_old`, `too_far_ahead`, `relabelled`, `series_limit`."""

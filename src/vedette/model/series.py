@@ -1,0 +1,33 @@
+"""Samples on their way out: what a select answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vedette.model.labels import LabelTable
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesSet:
+    """The samples of n series in CSR form.
+
+    Series i has labels `labels.row(i)` and samples `offsets[i]:offsets[i+1]` (int64[n+1]) of `timestamps`
+    (int64 ms, strictly increasing within a series) and `values` (float64, stale markers included).
+    Series come in no particular order; a label set occurs once; a series without samples may occur.
+    """
+
+    labels: LabelTable
+    offsets: NDArray[np.int64]
+    timestamps: NDArray[np.int64]
+    values: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def sample_count(self) -> int:
+        """How many samples all series have together."""
+        return len(self.timestamps)

@@ -1,0 +1,82 @@
+"""What a storage backend offers: eight methods, one contract suite for all backends.
+
+The tenant is a required argument of every read: a select without one cannot be written. Times are int64
+Unix milliseconds, ranges inclusive at both ends. Reads are synchronous and thread-safe (they run on the query
+threads, beside one another and beside appends); `append` is a coroutine that returns once the batch is durable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from vedette.model.labels import Labels
+from vedette.model.matchers import Matcher
+from vedette.model.samples import Appended, MetricMetadata, SampleBatch
+from vedette.model.series import SeriesSet
+
+Matchers = Sequence[Matcher]
+
+
+@dataclass(frozen=True, slots=True)
+class StorageStats:
+    """Figures of the whole engine (not of one tenant); sizes in bytes, times in ms, 0 where there is nothing."""
+
+    series: int = 0
+    chunks: int = 0
+    label_pairs: int = 0
+    min_time: int = 0
+    max_time: int = 0
+    samples_appended: int = 0
+    wal_bytes: int = 0
+    block_bytes: int = 0
+    blocks: int = 0
+    replayed: bool = True
+    series_by_metric: Sequence[tuple[str, int]] = field(default_factory=tuple)
+    values_by_label: Sequence[tuple[str, int]] = field(default_factory=tuple)
+    memory_by_label: Sequence[tuple[str, int]] = field(default_factory=tuple)
+    series_by_pair: Sequence[tuple[str, int]] = field(default_factory=tuple)
+
+
+class Storage(Protocol):
+    """A store of samples, metadata and the label index over them."""
+
+    async def append(self, batch: SampleBatch) -> Appended:
+        """Store a batch; durable when it returns.
+
+        Raises `BadInput` where a new key names no valid series (nothing of the batch is stored), `LimitExceeded`
+        where the engine cannot take it now (full disk, closing).
+        """
+        ...
+
+    def select(self, tenant: str, matchers: Matchers, start: int, end: int) -> SeriesSet:
+        """All samples in [start, end] of the series that pass all matchers.
+
+        Raises `LimitExceeded` where the result would exceed the engine's select budget.
+        """
+        ...
+
+    def series(self, tenant: str, sets: Sequence[Matchers], start: int, end: int, limit: int = 0) -> list[Labels]:
+        """The label sets that pass any of `sets` and have samples in [start, end], sorted; `limit` 0 is none."""
+        ...
+
+    def label_names(self, tenant: str, sets: Sequence[Matchers], start: int, end: int) -> list[str]:
+        """The label names of those series (of all, where `sets` is empty), sorted."""
+        ...
+
+    def label_values(self, tenant: str, name: str, sets: Sequence[Matchers], start: int, end: int) -> list[str]:
+        """The values of label `name` among those series, sorted."""
+        ...
+
+    def metadata(self, tenant: str, metric: str | None = None) -> list[MetricMetadata]:
+        """What is known of one metric or of all, in order of the name."""
+        ...
+
+    def stats(self) -> StorageStats:
+        """Figures for `/api/v1/status/tsdb` and the engine's own metrics; cheap enough for every scrape."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what is in flight, flush, release the directory. Appends after it raise `LimitExceeded`."""
+        ...
