@@ -72,6 +72,19 @@ def parse(text: str | bytes, shape: type[T], *, name: str = "<text>") -> T:
     return typing.cast(T, _Decoder(name).value(root, shape, (), None))
 
 
+def from_text(text: str, shape: Any, *, convert: Callable[[str], Any] | None = None, where: str) -> Any:
+    """A single value (or a YAML flow list or mapping) given as text, from an environment variable say."""
+    if shape is str and convert is None:
+        return text
+    node = compose(text, name=where)
+    if node is None or convert is not None:
+        node = yaml.ScalarNode("tag:yaml.org,2002:str", text, yaml.Mark(where, 0, 0, 0, None, 0))
+    try:
+        return _Decoder(where).value(node, shape, (), convert)
+    except BadInput as error:
+        raise BadInput(error.problem, where=where, hint=error.hint) from None
+
+
 def compose(text: str | bytes, *, name: str = "<text>") -> yaml.Node | None:
     """The document's node tree with positions, checked for size; None for an empty document."""
     if isinstance(text, bytes):

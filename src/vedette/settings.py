@@ -1,0 +1,305 @@
+"""The settings in force, and where each came from.
+
+One file format: a Prometheus configuration with one more top-level key, `vedette`, under which each room has a
+section. Over the file come `.env`, the environment and the command line, in rising order. This module only joins
+what the rooms declare; it reads no environment by itself (`resolve` is given one) and starts nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from vedette import configfile
+from vedette.access.guard import AccessSettings
+from vedette.collect.config import GlobalConfig, ScrapeConfig
+from vedette.collect.host import HostSettings
+from vedette.configfile import option
+from vedette.errors import BadInput
+from vedette.ingest.track import TrackSettings
+from vedette.model.durations import parse_duration
+from vedette.notify.alertmanagers import AlertingConfig
+from vedette.promql.settings import PromqlSettings
+from vedette.rules.defaults import Thresholds
+from vedette.storage.settings import StorageSettings
+
+DEFAULT_PORT = 8009
+DEFAULT_FILE = Path("vedette.yml")
+
+
+def parse_port(text: str) -> int:
+    """A TCP port; 0 lets the system choose one."""
+    if not text.isdigit() or int(text) > 65535:
+        raise BadInput(f"not a port: {text!r}", hint="expected a whole number from 0 to 65535")
+    return int(text)
+
+
+def parse_log_level(text: str) -> str:
+    """A log level's name, in lower case."""
+    level = {"warn": "warning"}.get(text.lower(), text.lower())
+    if level not in ("debug", "info", "warning", "error"):
+        raise BadInput(f"not a log level: {text!r}", hint="expected debug, info, warning or error")
+    return level
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """The process itself: where it listens, how it logs."""
+
+    host: str = "127.0.0.1"
+    port: int = option(DEFAULT_PORT, convert=parse_port)
+    listen: dict[str, int] = option(factory=dict, convert=parse_port)
+    """Further listeners: dialect to port."""
+    external_url: str = ""
+    """How people reach this server, for links in alerts; empty: made from host and port."""
+    log_level: str = option("info", convert=parse_log_level)
+    insecure: bool = False
+    """Listen beyond loopback although nobody is asked who they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class VedetteSection:
+    """The `vedette` key of the configuration file: one section a room."""
+
+    server: ServerSettings = field(default_factory=ServerSettings)
+    access: AccessSettings = field(default_factory=AccessSettings)
+    storage: StorageSettings = field(default_factory=StorageSettings)
+    promql: PromqlSettings = field(default_factory=PromqlSettings)
+    host: HostSettings = field(default_factory=HostSettings)
+    alerts: Thresholds = field(default_factory=Thresholds)
+    track: TrackSettings = field(default_factory=TrackSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class TsdbSection:
+    """`storage.tsdb` of a Prometheus configuration."""
+
+    out_of_order_time_window: int | None = option(None, convert=parse_duration)
+
+
+@dataclass(frozen=True, slots=True)
+class StorageSection:
+    """`storage` of a Prometheus configuration."""
+
+    UNSUPPORTED: ClassVar[dict[str, str]] = {"exemplars": "Vedette keeps no exemplars yet; remove the section"}
+
+    tsdb: TsdbSection = field(default_factory=TsdbSection)
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigFile:
+    """A whole configuration file."""
+
+    UNSUPPORTED: ClassVar[dict[str, str]] = {
+        "remote_write": "Vedette does not forward samples yet; remove the section",
+        "remote_read": "Vedette reads only its own storage; remove the section",
+        "tracing": "Vedette sends no traces yet; remove the section",
+        "otlp": "Vedette takes no OTLP yet; remove the section",
+    }
+
+    global_: GlobalConfig = option(factory=GlobalConfig, key="global")
+    scrape_configs: list[ScrapeConfig] = option(factory=list)
+    rule_files: list[str] = option(factory=list)
+    alerting: AlertingConfig = option(factory=AlertingConfig)
+    storage: StorageSection = option(factory=StorageSection)
+    runtime: dict[str, str] = option(factory=dict)
+    """Accepted and without effect: it tunes Go's garbage collector."""
+    vedette: VedetteSection = option(factory=VedetteSection)
+
+    def __post_init__(self) -> None:
+        seen: set[str] = set()
+        for scrape in self.scrape_configs:
+            if scrape.job_name in seen:
+                raise BadInput(
+                    f"found multiple scrape configs with job name {scrape.job_name!r}", where="scrape_configs", hint="name each once"
+                )
+            seen.add(scrape.job_name)
+
+
+# The documents' own names of settings. Each also has a VEDETTE_ twin, which wins, and a secret a _FILE form.
+ENVIRONMENT: dict[str, tuple[str, str]] = {
+    "PORT": ("server", "port"),
+    "LOG_LEVEL": ("server", "log_level"),
+    "ACCESS_LOG_LEVEL": ("server", "log_level"),
+    "EXTERNAL_URL": ("server", "external_url"),
+    "API_KEY": ("access", "api_key"),
+    "RETENTION_DAYS": ("storage", "retention"),
+    "METRICS_COLLECTION_INTERVAL": ("host", "interval"),
+    "ALERT_CPU_THRESHOLD": ("alerts", "cpu"),
+    "ALERT_MEMORY_THRESHOLD": ("alerts", "memory"),
+    "ALERT_DISK_THRESHOLD": ("alerts", "disk"),
+    "ALERT_ERROR_RATE_THRESHOLD": ("alerts", "error_rate"),
+    "ALERT_RESPONSE_TIME_THRESHOLD": ("alerts", "response_time"),
+    "ACCESS_MAX_METRIC_SERIES": ("track", "max_series"),
+}
+# What a bare number means in a variable whose document gives it a unit.
+_BARE_UNIT = {"RETENTION_DAYS": "d", "METRICS_COLLECTION_INTERVAL": "s"}
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a setting's value came from, as a reader would look for it: `default`, `vedette.yml`, `PORT`, `--port`."""
+
+    setting: str
+    value: Any
+    source: str
+    secret: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything `app.py` needs to build the server. `path` is the configuration file, None where there is none."""
+
+    config: ConfigFile
+    vedette: VedetteSection
+    origins: tuple[Origin, ...]
+    path: Path | None = None
+    alertmanager_path: Path | None = None
+    alertmanager_url: str = ""
+
+    @property
+    def external_url(self) -> str:
+        """How people reach this server."""
+        server = self.vedette.server
+        return server.external_url.rstrip("/") or f"http://{server.host}:{server.port}"
+
+    def rule_paths(self) -> list[Path]:
+        """The rule files, globs expanded relative to the configuration file, each once, in order."""
+        base = self.path.parent if self.path else Path()
+        found: dict[Path, None] = {}
+        for pattern in self.config.rule_files:
+            matches = sorted(glob.glob(str(base / pattern)))
+            if not matches and not glob.has_magic(pattern):
+                raise BadInput(f"rule file {pattern} does not exist", where=f"{self.path}: rule_files")
+            found.update(dict.fromkeys(map(Path, matches)))
+        return list(found)
+
+    def yaml(self) -> str:
+        """The configuration in force as YAML, secrets redacted: what `/api/v1/status/config` answers."""
+        import yaml
+
+        return str(yaml.safe_dump(configfile.redacted(self.config), sort_keys=False, allow_unicode=True))
+
+
+def read_dotenv(path: Path) -> dict[str, str]:
+    """`NAME=value` lines of a `.env` file; quotes around a value and `export` before a name are taken off."""
+    if not path.is_file():
+        return {}
+    found: dict[str, str] = {}
+    for number, raw in enumerate(path.read_text("utf-8").splitlines(), 1):
+        line = raw.strip().removeprefix("export ").strip()
+        if not line or line.startswith("#"):
+            continue
+        name, equals, value = line.partition("=")
+        if not equals or not name.strip().replace("_", "").isalnum():
+            raise BadInput("not a NAME=value line", where=f"{path}:{number}")
+        value = value.strip()
+        if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
+            value = value[1:-1]
+        found[name.strip()] = value
+    return found
+
+
+def resolve(
+    *,
+    path: Path | None = None,
+    flags: Mapping[tuple[str, str], Any] | None = None,
+    environment: Mapping[str, str],
+    dotenv: Path | None = Path(".env"),
+    alertmanager_path: Path | None = None,
+) -> Settings:
+    """The settings from a file, `.env`, an environment and command-line flags (`(section, field)` to value).
+
+    Raises `BadInput` naming the file and line, the variable or the flag, and what was expected.
+    """
+    if path is None and DEFAULT_FILE.is_file():
+        path = DEFAULT_FILE
+    config = configfile.load(path, ConfigFile) if path else ConfigFile()
+    variables = {name: (value, name) for name, value in (read_dotenv(dotenv) if dotenv else {}).items()}
+    variables = {name: (value, f"{dotenv}: {name}") for name, (value, _) in variables.items()}
+    variables.update({name: (value, name) for name, value in environment.items()})
+    section, origins = _overlay(config, variables, flags or {}, str(path or ""))
+    window = config.storage.tsdb.out_of_order_time_window
+    if window is not None:
+        section = dataclasses.replace(section, storage=dataclasses.replace(section.storage, out_of_order_window=window))
+    url = variables.get("VEDETTE_ALERTMANAGER_URL", variables.get("ALERTMANAGER_URL", ("", "")))[0]
+    return Settings(
+        config=config, vedette=section, origins=tuple(origins), path=path, alertmanager_path=alertmanager_path, alertmanager_url=url
+    )
+
+
+def _overlay(
+    config: ConfigFile, variables: Mapping[str, tuple[str, str]], flags: Mapping[tuple[str, str], Any], file: str
+) -> tuple[VedetteSection, list[Origin]]:
+    sections: dict[str, Any] = {}
+    origins: list[Origin] = []
+    defaults = VedetteSection()
+    for room in dataclasses.fields(VedetteSection):
+        given, default = getattr(config.vedette, room.name), getattr(defaults, room.name)
+        hints = typing.get_type_hints(type(given), include_extras=True)
+        changes: dict[str, Any] = {}
+        for item in dataclasses.fields(given):
+            value = getattr(given, item.name)
+            source = "default" if value == getattr(default, item.name) else file
+            if (found := _from_environment(room.name, item, hints[item.name], variables)) is not None:
+                value, source = found
+            if (room.name, item.name) in flags:
+                value, source = flags[room.name, item.name], f"--{item.name.replace('_', '-')}"
+            if value != getattr(given, item.name):
+                changes[item.name] = value
+            key = item.metadata.get("key", item.name)
+            origins.append(Origin(f"{room.name}.{key}", value, source, bool(item.metadata.get("secret"))))
+        sections[room.name] = dataclasses.replace(given, **changes) if changes else given
+    return VedetteSection(**sections), origins
+
+
+def _from_environment(
+    room: str, item: dataclasses.Field[Any], shape: Any, variables: Mapping[str, tuple[str, str]]
+) -> tuple[Any, str] | None:
+    own = [name for name, target in ENVIRONMENT.items() if target == (room, item.name)]
+    twins = [f"VEDETTE_{name}" for name in own] + [f"VEDETTE_{room}_{item.name}".upper()]
+    for names in (twins, own):
+        found = [read for name in names if (read := _read_variable(name, item, variables)) is not None]
+        values = [(_convert(text, source, item, shape), source) for text, source in found]
+        if not values:
+            continue
+        if any(v != values[0][0] for v, _ in values[1:]):
+            raise BadInput(
+                f"{values[0][1]} and {values[1][1]} contradict each other", where=f"{room}.{item.name}", hint="set only one of them"
+            )
+        return values[0]
+    return None
+
+
+def _read_variable(
+    name: str, item: dataclasses.Field[Any], variables: Mapping[str, tuple[str, str]]
+) -> tuple[str, str] | None:
+    if name in variables:
+        text, source = variables[name]
+        unit = _BARE_UNIT.get(name.removeprefix("VEDETTE_"))
+        return (f"{text}{unit}" if unit and text.isdigit() else text), source
+    if item.metadata.get("secret") and f"{name}_FILE" in variables:
+        path, source = variables[f"{name}_FILE"]
+        try:
+            return Path(path).read_text("utf-8").strip(), source
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadInput(f"{path} cannot be read: {error}", where=source) from None
+    return None
+
+
+def _convert(text: str, source: str, item: dataclasses.Field[Any], shape: Any) -> Any:
+    return configfile.from_text(text, shape, convert=item.metadata.get("convert"), where=source)
+
+
+def flag_names() -> Sequence[str]:
+    """Every setting's dotted name, for the documentation test."""
+    return [
+        f"{room.name}.{item.metadata.get('key', item.name)}"
+        for room in dataclasses.fields(VedetteSection)
+        for item in dataclasses.fields(type(getattr(VedetteSection(), room.name)))
+    ]
