@@ -1,0 +1,64 @@
+"""What all rooms' tests share: free ports, the conformance data, Debian's binaries. Nothing here knows Vedette."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).resolve().parent.parent
+
+# Where a binary comes from, for the skip that names it.
+_PACKAGES = {
+    "prometheus": "prometheus",
+    "promtool": "prometheus",
+    "prometheus-node-exporter": "prometheus-node-exporter",
+    "prometheus-alertmanager": "prometheus-alertmanager",
+    "amtool": "prometheus-alertmanager",
+    "victoria-metrics": "victoria-metrics",
+    "chromium": "chromium",
+    "redis-server": "redis-server",
+}
+
+
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], int]:
+    """A function giving a TCP port of 127.0.0.1 that was free a moment ago and that it has not given before."""
+    given: set[int] = set()
+
+    def pick() -> int:
+        while True:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                port = int(probe.getsockname()[1])
+            if port not in given:
+                given.add(port)
+                return port
+
+    return pick
+
+
+@pytest.fixture(scope="session")
+def conformance() -> Path:
+    """The conformance data (`VEDETTE_CONFORMANCE`, or ../shared/conformance beside the repository); skips without it."""
+    path = Path(os.environ.get("VEDETTE_CONFORMANCE") or _ROOT.parent / "shared" / "conformance")
+    if not path.is_dir():
+        pytest.skip(f"no conformance data at {path}: set VEDETTE_CONFORMANCE to where it is")
+    return path
+
+
+@pytest.fixture(scope="session")
+def debian_binary() -> Callable[[str], str]:
+    """A function giving the path of a Debian binary; skips the test, naming the package, where it is not installed."""
+
+    def find(name: str) -> str:
+        found = shutil.which(name)
+        if found is None:
+            pytest.skip(f"{name} is not installed: apt install {_PACKAGES[name]}")
+        return found
+
+    return find
