@@ -77,7 +77,7 @@ def from_text(text: str, shape: Any, *, convert: Callable[[str], Any] | None = N
     if shape is str and convert is None:
         return text
     node = compose(text, name=where)
-    if node is None or convert is not None:
+    if node is None or (convert is not None and isinstance(node, yaml.ScalarNode)):
         node = yaml.ScalarNode("tag:yaml.org,2002:str", text, yaml.Mark(where, 0, 0, 0, None, 0))
     try:
         return _Decoder(where).value(node, shape, (), convert)

@@ -173,7 +173,7 @@ class Settings:
         base = self.path.parent if self.path else Path()
         found: dict[Path, None] = {}
         for pattern in self.config.rule_files:
-            matches = sorted(glob.glob(str(base / pattern)))
+            matches = sorted(glob.glob(str(base / pattern)))  # noqa: PTH207 - a pattern may be absolute, which Path.glob refuses
             if not matches and not glob.has_magic(pattern):
                 raise BadInput(f"rule file {pattern} does not exist", where=f"{self.path}: rule_files")
             found.update(dict.fromkeys(map(Path, matches)))
@@ -276,9 +276,7 @@ def _from_environment(
     return None
 
 
-def _read_variable(
-    name: str, item: dataclasses.Field[Any], variables: Mapping[str, tuple[str, str]]
-) -> tuple[str, str] | None:
+def _read_variable(name: str, item: dataclasses.Field[Any], variables: Mapping[str, tuple[str, str]]) -> tuple[str, str] | None:
     if name in variables:
         text, source = variables[name]
         unit = _BARE_UNIT.get(name.removeprefix("VEDETTE_"))

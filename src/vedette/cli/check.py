@@ -1,0 +1,77 @@
+"""`vedette check`, `vedette config` and `vedette version`: look, and touch nothing."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib.metadata import version as installed
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from vedette.errors import BadInput
+
+
+def config(file: Path, *, alertmanager: bool) -> None:
+    """Check one configuration file; for a Prometheus configuration also the rule files it names."""
+    console = Console(highlight=False)
+    if alertmanager:
+        from vedette.notify.config import load
+
+        loaded = load(file)
+        console.print(f"[green]ok[/green] {file}: {len(loaded.receivers)} receivers")
+        return
+    from vedette.settings import resolve
+
+    settings = resolve(path=file, environment={}, dotenv=None)
+    jobs = settings.config.scrape_configs
+    console.print(f"[green]ok[/green] {file}: {len(jobs)} scrape configs, {len(settings.config.rule_files)} rule file patterns")
+    rules(settings.rule_paths())
+
+
+def rules(files: list[Path]) -> None:
+    """Check rule files; every bad one is reported before the exit status is set."""
+    from vedette.rules.files import load
+
+    console, failed = Console(highlight=False), False
+    for file in files:
+        try:
+            groups = load(file)
+        except BadInput as error:
+            print(f"vedette: {error}", file=sys.stderr)
+            failed = True
+            continue
+        count = sum(len(g.rules) for g in groups)
+        console.print(f"[green]ok[/green] {file}: {len(groups)} groups, {count} rules")
+    if failed:
+        raise SystemExit(2)
+
+
+def show(path: Path | None, *, data: Path | None) -> None:
+    """Print every setting, its value and its source as a table."""
+    from vedette.settings import resolve
+
+    flags = {("storage", "data"): data} if data else {}
+    settings = resolve(path=path, flags=flags, environment=os.environ)
+    table = Table("setting", "value", "comes from", box=None, header_style="bold", pad_edge=False)
+    for origin in settings.origins:
+        hidden = origin.secret and origin.value
+        value = "<secret>" if hidden else _shown(origin.value)
+        table.add_row(origin.setting, value, f"[dim]{origin.source}[/dim]" if origin.source == "default" else origin.source)
+    console = Console(highlight=False)
+    console.print(table)
+    if settings.path:
+        console.print(f"\n[bold]{settings.path}[/bold]")
+        console.print(settings.yaml(), markup=False)
+
+
+def _shown(value: object) -> str:
+    return "[dim]none[/dim]" if value in (None, "", {}, [], ()) else str(value)
+
+
+def version() -> None:
+    """Print versions, one a line."""
+    print(f"vedette {installed('vedette')}")
+    print(f"python {platform.python_version()}, numba {installed('numba')}, numpy {installed('numpy')}")

@@ -1,0 +1,118 @@
+"""The `vedette` command: one verb a module, imported only when it is called, so that each starts fast."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vedette.errors import BadInput, VedetteError
+
+app = typer.Typer(
+    name="vedette",
+    help="Collects metrics, stores them, answers PromQL, alerts and draws: a monitoring server in one process.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+check = typer.Typer(help="Check a file without running anything; exit status 2 where it is bad.", no_args_is_help=True)
+app.add_typer(check, name="check")
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", "-c", help="A Prometheus configuration file, with our own settings under the key [b]vedette[/b].")
+]
+AlertmanagerOption = Annotated[Path | None, typer.Option("--alertmanager-config", help="An alertmanager.yml: whom to tell, and how.")]
+
+
+@app.command()
+def serve(
+    config: ConfigOption = None,
+    alertmanager_config: AlertmanagerOption = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Where samples and state are kept. [dim]default: ./data[/dim]")] = None,
+    host: Annotated[str | None, typer.Option("--host", help="Address to listen on. [dim]default: 127.0.0.1[/dim]")] = None,
+    port: Annotated[str | None, typer.Option("--port", help="Port of the main listener. [dim]default: 8009[/dim]")] = None,
+    listen: Annotated[
+        list[str] | None, typer.Option("--listen", metavar="DIALECT=PORT", help="A further listener for one service API; repeatable.")
+    ] = None,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Listen beyond loopback without authentication.")] = False,
+) -> None:
+    """Run the server until it is told to stop (SIGTERM or Ctrl-C); SIGHUP reloads the configuration."""
+    from vedette.cli.serve import run
+
+    run(config, alertmanager_config, data=data, host=host, port=port, listen=listen or [], insecure=insecure)
+
+
+@app.command()
+def query(
+    expr: Annotated[str, typer.Argument(metavar="EXPR", help="A PromQL expression.")],
+    range_: Annotated[str | None, typer.Option("--range", help="Ask for a range that ends now, such as 1h, and plot it.")] = None,
+    step: Annotated[str | None, typer.Option("--step", help="Distance of the points of a range, such as 15s.")] = None,
+    time: Annotated[str | None, typer.Option("--time", help="When to evaluate: Unix seconds or RFC 3339. [dim]default: now[/dim]")] = None,
+    url: Annotated[str, typer.Option("--url", envvar="VEDETTE_URL", help="The server to ask.")] = "http://127.0.0.1:8009",
+    api_key: Annotated[str | None, typer.Option("--api-key", envvar="API_KEY", help="Sent as a bearer token.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the server's answer as it came.")] = False,
+) -> None:
+    """Ask a running server: a table, and for ranges a plot."""
+    from vedette.cli.query import run
+
+    run(expr, range_=range_, step=step, time=time, url=url, api_key=api_key, as_json=as_json)
+
+
+@check.command("config")
+def check_config(
+    file: Annotated[Path, typer.Argument(metavar="FILE")],
+    alertmanager: Annotated[bool, typer.Option("--alertmanager", help="FILE is an alertmanager.yml.")] = False,
+) -> None:
+    """Check a configuration file and the rule files that it names."""
+    from vedette.cli.check import config
+
+    config(file, alertmanager=alertmanager)
+
+
+@check.command("rules")
+def check_rules(files: Annotated[list[Path], typer.Argument(metavar="FILE...")]) -> None:
+    """Check rule files."""
+    from vedette.cli.check import rules
+
+    rules(files)
+
+
+@app.command("config")
+def show_config(config: ConfigOption = None, data: Annotated[Path | None, typer.Option("--data")] = None) -> None:
+    """Print the settings in force and where each came from, secrets redacted."""
+    from vedette.cli.check import show
+
+    show(config, data=data)
+
+
+@app.command()
+def warmup() -> None:
+    """Compile every kernel now and keep the result on disk, for images and impatient first starts."""
+    from vedette.cli.warmup import run
+
+    run()
+
+
+@app.command()
+def version() -> None:
+    """Print the version of Vedette, of Python and of the kernels' compiler."""
+    from vedette.cli.check import version
+
+    version()
+
+
+def main() -> None:
+    """Run the command line; what Vedette refuses is one line on stderr: exit status 2 for bad input, 1 for the rest."""
+    try:
+        app()
+    except VedetteError as error:
+        text = " ".join(str(error).split())
+        print(f"vedette: {text}", file=sys.stderr)
+        raise SystemExit(2 if isinstance(error, BadInput) else 1) from None
+
+
+if __name__ == "__main__":
+    main()

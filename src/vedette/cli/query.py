@@ -1,0 +1,124 @@
+"""`vedette query`: ask a running server, print a table, plot a range in the terminal."""
+
+from __future__ import annotations
+
+import shutil
+import time as clock
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.table import Table
+
+from vedette.errors import BadInput, Undeliverable
+from vedette.model.durations import parse_duration
+from vedette.model.labels import Labels
+
+_MAX_PLOTTED = 8
+
+
+def run(
+    expr: str,
+    *,
+    range_: str | None,
+    step: str | None,
+    time: str | None,
+    url: str,
+    api_key: str | None,
+    as_json: bool,
+) -> None:
+    """Send one query and show its answer. Raises `BadInput` for what the server refuses, `Undeliverable` without one."""
+    params: dict[str, str] = {"query": expr}
+    path = "/api/v1/query"
+    if range_ is not None:
+        end = _when(time)
+        span = parse_duration(range_) / 1000
+        path = "/api/v1/query_range"
+        params |= {"start": repr(end - span), "end": repr(end), "step": step or f"{max(1.0, span / 240):.3f}"}
+    elif time is not None:
+        params["time"] = time
+    text = _post(url, path, params, api_key)
+    if as_json:
+        print(text.text)
+        return
+    body = text.json()
+    console = Console(highlight=False)
+    for note in [*body.get("warnings", ()), *body.get("infos", ())]:
+        console.print(f"[yellow]{note}[/yellow]")
+    _show(console, body["data"])
+
+
+def _when(time: str | None) -> float:
+    if time is None:
+        return clock.time()
+    try:
+        return float(time)
+    except ValueError:
+        pass
+    try:
+        return datetime.fromisoformat(time).timestamp()
+    except ValueError:
+        raise BadInput(f"not a time: {time!r}", where="--time", hint="expected Unix seconds or RFC 3339") from None
+
+
+def _post(url: str, path: str, params: dict[str, str], api_key: str | None) -> httpx.Response:
+    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    try:
+        answer = httpx.post(url.rstrip("/") + path, data=params, headers=headers, timeout=130)
+    except httpx.InvalidURL as error:
+        raise BadInput(f"not a URL: {url!r}: {error}", where="--url") from None
+    except httpx.TransportError as error:
+        problem = f"{url} does not answer: {error}; is `vedette serve` running there?"
+        raise Undeliverable(problem, reason="refused", retryable=True) from None
+    if answer.is_success:
+        return answer
+    try:
+        problem = answer.json()["error"]
+    except (ValueError, KeyError, TypeError):
+        problem = f"{url} answered {answer.status_code}"
+    raise BadInput(problem, where="query")
+
+
+def _show(console: Console, data: dict[str, Any]) -> None:
+    kind, result = data["resultType"], data["result"]
+    if kind in ("scalar", "string"):
+        console.print(str(result[1]), markup=False)
+        return
+    if not result:
+        console.print("[dim]No series. Is the name right? `vedette query 'count by (__name__)({__name__!=\"\"})'` lists all.[/dim]")
+        return
+    if kind == "matrix":
+        _plot(console, result)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("series", overflow="fold")
+    for name in ("value",) if kind == "vector" else ("first", "min", "mean", "max", "last"):
+        table.add_column(name, justify="right")
+    for row in result:
+        labels = str(Labels.of(row["metric"]))
+        table.add_row(labels, *([row["value"][1]] if kind == "vector" else _summary(row["values"])))
+    console.print(table)
+
+
+def _summary(points: list[list[Any]]) -> list[str]:
+    values = [float(v) for _, v in points]
+    shown = (values[0], min(values), sum(values) / len(values), max(values), values[-1])
+    return [f"{v:.6g}" for v in shown]
+
+
+def _plot(console: Console, result: list[dict[str, Any]]) -> None:
+    import plotext
+
+    plotext.clear_figure()
+    plotext.plotsize(min(shutil.get_terminal_size().columns, 140), 18)
+    plotext.theme("clear" if not console.is_terminal else "pro")
+    for row in result[:_MAX_PLOTTED]:
+        label = str(Labels.of(row["metric"])) if len(result) > 1 else None
+        plotext.plot([float(t) for t, _ in row["values"]], [float(v) for _, v in row["values"]], label=label, marker="braille")
+    times = [float(t) for row in result[:_MAX_PLOTTED] for t, _ in row["values"]]
+    low, high = min(times), max(times)
+    ticks = [low + (high - low) * i / 4 for i in range(5)]
+    plotext.xticks(ticks, [datetime.fromtimestamp(t, UTC).astimezone().strftime("%H:%M:%S") for t in ticks])
+    print(plotext.build())
+    if len(result) > _MAX_PLOTTED:
+        console.print(f"[dim]The first {_MAX_PLOTTED} of {len(result)} series are plotted.[/dim]")

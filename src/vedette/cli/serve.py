@@ -1,0 +1,153 @@
+"""`vedette serve`: ports first, then the data directory, then everything else.
+
+The order matters: a port in use or a locked directory must be one line and exit status 2 before anything is touched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from vedette.access.guard import may_listen
+from vedette.app import DIALECTS, House
+from vedette.clock import SystemClock
+from vedette.errors import BadInput
+from vedette.settings import Settings, parse_port, resolve
+
+_GRACE_S = 5
+
+
+class _Listener(uvicorn.Server):
+    """One of several servers in a loop: signals are handled once, for all of them."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def run(
+    config: Path | None,
+    alertmanager_config: Path | None,
+    *,
+    data: Path | None,
+    host: str | None,
+    port: str | None,
+    listen: list[str],
+    insecure: bool,
+) -> None:
+    """Serve until told to stop. Raises `BadInput` for whatever is wrong before the first byte is served."""
+    given: dict[tuple[str, str], Any] = {
+        ("storage", "data"): data,
+        ("server", "host"): host,
+        ("server", "port"): parse_port(port) if port is not None else None,
+        ("server", "listen"): dict(map(_dialect, listen)) or None,
+        ("server", "insecure"): insecure or None,
+    }
+    flags = {name: value for name, value in given.items() if value is not None}
+
+    def read() -> Settings:
+        return resolve(path=config, flags=flags, environment=os.environ, alertmanager_path=alertmanager_config)
+
+    settings = read()
+    server = settings.vedette.server
+    may_listen(server.host, authenticated=bool(settings.vedette.access.api_key), insecure=server.insecure)
+    for dialect in server.listen:
+        _known(dialect, f"server.listen.{dialect}")
+    sockets: list[tuple[str | None, socket.socket]] = [(None, _bind(server.host, server.port))]
+    sockets += [(dialect, _bind(server.host, number)) for dialect, number in server.listen.items()]
+    house = House(settings, clock=SystemClock(), read=read)
+    house.lock()
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(house, sockets))
+
+
+def _loop_factory() -> Any:
+    if sys.platform == "win32":
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop
+
+
+def _dialect(text: str) -> tuple[str, int]:
+    name, equals, port = text.partition("=")
+    if not equals:
+        raise BadInput(f"{text!r} is not DIALECT=PORT", where="--listen", hint="such as access_layer=8012")
+    return _known(name, "--listen"), parse_port(port)
+
+
+def _known(name: str, where: str) -> str:
+    if name not in DIALECTS:
+        raise BadInput(f"unknown dialect {name!r}", where=where, hint="expected one of " + ", ".join(sorted(DIALECTS)))
+    return name
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    except socket.gaierror as error:
+        raise BadInput(f"cannot resolve the address {host!r}: {error.strerror}", where="--host") from None
+    bound = socket.socket(family, kind, proto)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind(address)
+        bound.listen(2048)
+    except OSError as error:
+        bound.close()
+        raise BadInput(f"cannot listen on {host}:{port}: {error.strerror}", where="--port", hint="choose another with --port") from None
+    bound.setblocking(False)
+    return bound
+
+
+async def _serve(house: House, sockets: list[tuple[str | None, socket.socket]]) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    reloads: set[asyncio.Task[None]] = set()
+
+    def reload() -> None:
+        task = loop.create_task(house.reload_quietly())
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
+    if hasattr(signal, "SIGHUP"):
+        loop.add_signal_handler(signal.SIGHUP, reload)
+    listeners: list[tuple[_Listener, asyncio.Task[None]]] = []
+    for dialect, bound in sockets:
+        listener = _Listener(
+            uvicorn.Config(
+                house.asgi(dialect),
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=_GRACE_S,
+            )
+        )
+        listeners.append((listener, loop.create_task(listener.serve(sockets=[bound]))))
+    try:
+        started = loop.create_task(house.start())
+        stopping = loop.create_task(stop.wait())
+        await asyncio.wait({started, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if started.done():
+            started.result()
+            house.announce([bound.getsockname()[:2] for _, bound in sockets])
+            await stopping
+        started.cancel()
+    finally:
+        for listener, _ in listeners:
+            listener.should_exit = True
+        await asyncio.gather(*(task for _, task in listeners))
+        await house.close()

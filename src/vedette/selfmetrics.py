@@ -1,0 +1,100 @@
+"""Vedette's metrics about itself, on one prometheus_client registry.
+
+What the rooms already count is read when the registry is rendered (`_Rooms`), so the hot paths pay nothing; only
+HTTP requests are observed as they happen (`HttpMetrics`). Names: those the service documents promise, and `vedette_*`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram, Metric, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One figure of a room: `kind` counter or gauge, `values` by label value ("" where the metric has no label)."""
+
+    name: str
+    kind: str
+    help: str
+    values: Mapping[str, float]
+    label: str = ""
+
+
+class _Rooms(Collector):
+    def __init__(self, read: Callable[[], Iterable[Reading]]) -> None:
+        self._read = read
+
+    def describe(self) -> Iterable[Metric]:
+        return ()  # without it the registry would collect once at registration, before anything has started
+
+    def collect(self) -> Iterator[Metric]:
+        for reading in self._read():
+            names = [reading.label] if reading.label else []
+            shape = CounterMetricFamily if reading.kind == "counter" else GaugeMetricFamily
+            family = shape(reading.name, reading.help, labels=names)
+            for label, value in reading.values.items():
+                family.add_metric([label] if names else [], value)
+            yield family
+
+
+def registry(read: Callable[[], Iterable[Reading]]) -> CollectorRegistry:
+    """A registry with this process' own figures and those that `read` gives at each rendering."""
+    made = CollectorRegistry()
+    ProcessCollector(registry=made)
+    PlatformCollector(registry=made)
+    GCCollector(registry=made)
+    made.register(_Rooms(read))
+    return made
+
+
+class HttpMetrics:
+    """ASGI middleware: counts and times requests, by handler (a known path, or `other`) and by status."""
+
+    def __init__(self, into: CollectorRegistry, known: Callable[[str], str]) -> None:
+        self._known = known
+        self._requests = Counter("vedette_http_requests", "HTTP requests answered.", ["handler", "code"], registry=into)
+        self._duration = Histogram(
+            "vedette_http_request_duration_seconds", "Time to answer an HTTP request.", ["handler"], buckets=BUCKETS_S, registry=into
+        )
+        self._document_requests = Counter("botserver_requests", "Total number of requests.", ["method", "status"], registry=into)
+        self._document_duration = Histogram("botserver_request_duration_seconds", "Request duration.", buckets=BUCKETS_S, registry=into)
+
+    def around(self, inner: ASGIApp) -> ASGIApp:
+        """`inner` with every request observed."""
+
+        async def observed(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] != "http":
+                await inner(scope, receive, send)
+                return
+            started, status = time.perf_counter(), 500
+
+            async def watch(message: Message) -> None:
+                nonlocal status
+                if message["type"] == "http.response.start":
+                    status = message["status"]
+                await send(message)
+
+            try:
+                await inner(scope, receive, watch)
+            finally:
+                self._observe(scope, status, time.perf_counter() - started)
+
+        return observed
+
+    def _observe(self, scope: Scope, status: int, seconds: float) -> None:
+        handler, code = self._known(scope["path"]), str(status)
+        # A client may send any word as the method; only the standard ones become label values.
+        method = scope["method"] if scope["method"] in ("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH") else "other"
+        self._requests.labels(handler, code).inc()
+        self._duration.labels(handler).observe(seconds)
+        self._document_requests.labels(method, code).inc()
+        self._document_duration.observe(seconds)
