@@ -8,7 +8,12 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# A kernel's first call compiles it, so an example has no deadline; what it costs is bench/'s business.
+hypothesis.settings.register_profile("vedette", deadline=None, max_examples=100)
+hypothesis.settings.load_profile("vedette")
 
 _ROOT = Path(__file__).resolve().parent.parent
 

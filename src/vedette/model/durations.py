@@ -15,7 +15,7 @@ _UNITS_MS = {
     "s": 1000,
     "ms": 1,
 }
-_DURATION = re.compile(r"(?:(\d+)y)?(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?\Z")
+_DURATION = re.compile(r"(?:([0-9]+)y)?(?:([0-9]+)w)?(?:([0-9]+)d)?(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+)s)?(?:([0-9]+)ms)?\Z")
 # Prometheus holds a duration in int64 nanoseconds, some 292 years.
 _MAX_MS = (1 << 63) // 1_000_000
 
