@@ -1,0 +1,358 @@
+"""The scanner of exposition text: bytes to series spans, hashes, values and timestamps, in one pass.
+
+Reads Prometheus text 0.0.4 and OpenMetrics 1.0 text (`openmetrics` chooses). Checks the whole syntax of every line; does
+not unescape, does not know types, and does not check UTF-8: that is `wire/exposition.py`, on what is new.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from vedette.kernels.floats import parse_float
+from vedette.kernels.hashing import hash_region
+
+ERRORS = (
+    "",
+    "expected a metric name",
+    "expected a label name or a closing brace",
+    "expected = after the label name",
+    "expected a quoted label value",
+    "label value lacks its closing quote",
+    "name lacks its closing quote",
+    "expected a comma or a closing brace",
+    "metric name given twice",
+    "expected a value",
+    "not a number",
+    "expected a timestamp",
+    "expected the end of the line",
+    "expected a metric name after HELP, TYPE or UNIT",
+    "blank line, which OpenMetrics forbids",
+    "text after # EOF",
+    "expected exactly one space",
+    "expected # HELP, # TYPE, # UNIT or # EOF, the only comments of OpenMetrics",
+    "bad exemplar",
+    "the text does not end with # EOF",
+    "timestamp out of range",
+)
+"""What each error code that `scan_exposition` reports says."""
+
+HELP, TYPE, UNIT = 1, 2, 3
+EXPLICIT, SLOW_VALUE, SLOW_TIME = 1, 2, 4
+"""Row flags: the line has its own timestamp; value or timestamp is to be read by Python's `float`."""
+
+# Character classes: 1 may start a metric name, 2 may continue one, 4 may start a label name, 8 may continue one.
+_CLASSES = np.zeros(256, dtype=np.uint8)
+for _c in b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_":
+    _CLASSES[_c] = 15
+_CLASSES[ord(":")] = 3
+for _c in b"0123456789":
+    _CLASSES[_c] = 10
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _skip(buf: Any, i: int, openmetrics: bool) -> int:
+    if not openmetrics:
+        while buf[i] == 32 or buf[i] == 9:
+            i += 1
+    return i
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _quoted(buf: Any, i: int) -> int:
+    """The position after the string that opens at i; -1 where its line ends first."""
+    i += 1
+    while True:
+        c = buf[i]
+        if c == 34:
+            return i + 1
+        if c == 92:
+            i += 1
+            c = buf[i]
+        if c == 10:
+            return -1
+        i += 1
+
+
+@njit(cache=True, nogil=True)
+def _labels(buf: Any, i: int, openmetrics: bool, named: bool) -> tuple[int, int, int]:
+    """(position after the brace, 0, 0) of the label set that opens at i, or (0, error code, its position)."""
+    i += 1
+    while True:
+        i = _skip(buf, i, openmetrics)
+        c = buf[i]
+        if c == 125:
+            return i + 1, 0, 0
+        at = i
+        if _CLASSES[c] & 4:
+            i += 1
+            while _CLASSES[buf[i]] & 8:
+                i += 1
+            i = _skip(buf, i, openmetrics)
+        elif c == 34:
+            i = _quoted(buf, i)
+            if i < 0:
+                return 0, 6, at
+            i = _skip(buf, i, openmetrics)
+            c = buf[i]
+            if c == 44 or c == 125:
+                if named:
+                    return 0, 8, at
+                named = True
+                if c == 44:
+                    i += 1
+                continue
+        else:
+            return 0, 2, i
+        if buf[i] != 61:
+            return 0, 3, i
+        i = _skip(buf, i + 1, openmetrics)
+        if buf[i] != 34:
+            return 0, 4, i
+        at = i
+        i = _quoted(buf, i)
+        if i < 0:
+            return 0, 5, at
+        i = _skip(buf, i, openmetrics)
+        c = buf[i]
+        if c == 44:
+            i += 1
+        elif c != 125:
+            return 0, 7, i
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _token_end(buf: Any, i: int) -> int:
+    while buf[i] != 32 and buf[i] != 10 and buf[i] != 9:
+        i += 1
+    return i
+
+
+@njit(cache=True, nogil=True)
+def scan_exposition(
+    buf: Any,
+    n: int,
+    openmetrics: bool,
+    seed: np.uint64,
+    key: Any,
+    powers: Any,
+    scratch: Any,
+    spans: Any,
+    hashes: Any,
+    timestamps: Any,
+    bits: Any,
+    flags: Any,
+    meta: Any,
+    result: Any,
+) -> int:
+    """The number of sample rows of `buf[:n]` (uint8, n + 1 long, `buf[n]` a line feed: every inner loop stops there).
+
+    Writes for row r: `spans[r]` int64 (key start, key end, value start, timestamp start), `hashes[r]` uint64[2] of the
+    key seeded by `seed`, `timestamps[r]` int64 ms where `flags[r]` has EXPLICIT, `bits[r]` uint64 the value's bits.
+    `meta[m]` int64 (HELP | TYPE | UNIT, name start, name end, text start, text end). `result` int64[4]: error code (an
+    index of ERRORS) and its position, rows of `meta`, and a hash of all metadata lines. Capacity is the caller's
+    duty: one row a line, one meta row a line that begins with `#` (after blanks).
+    """
+    rows = 0
+    metas = 0
+    meta_hash = np.uint64(0)
+    eof = False
+    error = 0
+    i = 0
+    while i < n:
+        if eof:
+            error = 15
+            break
+        i = _skip(buf, i, openmetrics)
+        c = buf[i]
+        if c == 10:
+            if openmetrics:
+                error = 14
+                break
+            i += 1
+            continue
+        start = i
+        if c == 35:
+            end = i
+            while buf[end] != 10:
+                end += 1
+            j = i + 1
+            blank = buf[j] == 32 or (buf[j] == 9 and not openmetrics)
+            if blank:
+                j = _skip(buf, j, openmetrics) if not openmetrics else j + 1
+            kind = 0
+            if blank and end - j >= 5 and (buf[j + 4] == 32 or (buf[j + 4] == 9 and not openmetrics)):
+                a, b, d, e = buf[j], buf[j + 1], buf[j + 2], buf[j + 3]
+                if a == 72 and b == 69 and d == 76 and e == 80:
+                    kind = 1
+                elif a == 84 and b == 89 and d == 80 and e == 69:
+                    kind = 2
+                elif openmetrics and a == 85 and b == 78 and d == 73 and e == 84:
+                    kind = 3
+            if kind == 0:
+                if openmetrics:
+                    if blank and end - j == 3 and buf[j] == 69 and buf[j + 1] == 79 and buf[j + 2] == 70:
+                        eof = True
+                    else:
+                        error = 17
+                        break
+                i = end + 1
+                continue
+            j = _skip(buf, j + 5, openmetrics)
+            name = j
+            if buf[j] == 34:
+                j = _quoted(buf, j)
+                if j < 0:
+                    error = 6
+                    i = name
+                    break
+            elif _CLASSES[buf[j]] & 1:
+                while _CLASSES[buf[j]] & 2:
+                    j += 1
+            else:
+                error = 13
+                i = j
+                break
+            if buf[j] != 10 and buf[j] != 32 and (openmetrics or buf[j] != 9):
+                error = 13
+                i = j
+                break
+            meta[metas, 0] = kind
+            meta[metas, 1] = name
+            meta[metas, 2] = j
+            text = _skip(buf, j, openmetrics) if not openmetrics else min(j + 1, end)
+            meta[metas, 3] = text
+            meta[metas, 4] = end
+            metas += 1
+            h1, _ = hash_region(buf, start, end, seed, key)
+            meta_hash = (meta_hash ^ h1) * np.uint64(0x9E3779B97F4A7C15)
+            i = end + 1
+            continue
+        if _CLASSES[c] & 1:
+            i += 1
+            while _CLASSES[buf[i]] & 2:
+                i += 1
+            stop = i
+            i = _skip(buf, i, openmetrics)
+        elif c == 123:
+            stop = i
+        else:
+            error = 1
+            break
+        if buf[i] == 123:
+            after, error, at = _labels(buf, i, openmetrics, stop > start)
+            if error != 0:
+                i = at
+                break
+            i = after
+            stop = i
+            if not openmetrics:
+                i = _skip(buf, i, openmetrics)
+        spans[rows, 0] = start
+        spans[rows, 1] = stop
+        h1, h2 = hash_region(buf, start, stop, seed, key)
+        hashes[rows, 0] = h1
+        hashes[rows, 1] = h2
+        if openmetrics:
+            if buf[i] != 32:
+                error = 16 if buf[i] != 10 else 9
+                break
+            i += 1
+        end = _token_end(buf, i)
+        if end == i:
+            error = 9
+            break
+        word, status = parse_float(buf, i, end, powers, scratch)
+        if status == 2:
+            error = 10
+            break
+        bits[rows] = word
+        flag = 2 if status == 1 else 0
+        spans[rows, 2] = i
+        i = end
+        if not openmetrics:
+            i = _skip(buf, i, openmetrics)
+            if buf[i] != 10:
+                at = i
+                negative = buf[i] == 45
+                if negative:
+                    i += 1
+                total = 0
+                digits = 0
+                while buf[i] >= 48 and buf[i] <= 57:
+                    if digits < 19:
+                        total = total * 10 + (np.int64(buf[i]) - 48)
+                    digits += 1
+                    i += 1
+                if digits == 0:
+                    error = 11
+                    break
+                if digits > 18:
+                    error = 20
+                    i = at
+                    break
+                timestamps[rows] = -total if negative else total
+                flag |= 1
+                i = _skip(buf, i, openmetrics)
+                if buf[i] != 10:
+                    error = 12
+                    break
+        else:
+            if buf[i] == 32 and buf[i + 1] != 35:
+                i += 1
+                end = _token_end(buf, i)
+                word, status = parse_float(buf, i, end, powers, scratch)
+                if end == i or status == 2:
+                    error = 11
+                    break
+                spans[rows, 3] = i
+                flag |= 1
+                if status == 1:
+                    flag |= 4
+                else:
+                    scratch[1][0] = word
+                    seconds = scratch[0][0]
+                    if not (seconds > -9.0e15 and seconds < 9.0e15):
+                        error = 20
+                        break
+                    timestamps[rows] = np.int64(seconds * 1000.0)  # truncated, as Prometheus does
+                i = end
+            if buf[i] == 32 and buf[i + 1] == 35:
+                if buf[i + 2] != 32 or buf[i + 3] != 123:
+                    error = 18
+                    break
+                after, error, at = _labels(buf, i + 3, openmetrics, True)
+                if error != 0:
+                    i = at
+                    break
+                i = after
+                for part in range(2):
+                    if part == 1 and buf[i] == 10:
+                        break
+                    if buf[i] != 32:
+                        error = 18
+                        break
+                    end = _token_end(buf, i + 1)
+                    word, status = parse_float(buf, i + 1, end, powers, scratch)
+                    if end == i + 1 or status == 2:
+                        error = 18
+                        break
+                    i = end
+                if error != 0:
+                    break
+            if buf[i] != 10:
+                error = 12
+                break
+        flags[rows] = flag
+        rows += 1
+        i += 1
+    if error == 0 and openmetrics and not eof:
+        error = 19
+        i = n
+    result[0] = error
+    result[1] = i
+    result[2] = metas
+    result[3] = np.int64(meta_hash)
+    return rows

@@ -1,0 +1,321 @@
+"""Exposition text, both ways: Prometheus text 0.0.4 in and out, OpenMetrics 1.0 text in.
+
+`parse` turns a scrape's body into a `SampleBatch` whose keys are the raw series prefixes (`name{a="b"}`), which
+`parse_series` turns into labels the first time they are seen. As lenient as Prometheus' own scraper; `strict`
+additionally holds OpenMetrics to its specification. Not here: HTTP, relabelling, the time of the scrape.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vedette.errors import BadInput
+from vedette.kernels.exposition import ERRORS, EXPLICIT, HELP, SLOW_TIME, SLOW_VALUE, TYPE, scan_exposition
+from vedette.kernels.floats import POWERS
+from vedette.kernels.hashing import PROCESS_KEY
+from vedette.model.labels import METRIC_NAME, Labels, is_legacy_metric_name, quote
+from vedette.model.labels import is_legacy_label_name as plain_label
+from vedette.model.samples import KeySpace, MetricMetadata, SampleBatch
+
+TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+"""The media type of what `render` writes."""
+
+_TYPES = frozenset(("counter", "gauge", "histogram", "gaugehistogram", "summary", "info", "stateset", "unknown", "untyped"))
+
+
+@dataclass(slots=True)
+class Exposition:
+    """A parsed body. `explicit` bool[n] says which rows carry their own timestamp; `metadata_hash` names the metadata lines."""
+
+    batch: SampleBatch
+    explicit: NDArray[np.bool_]
+    metadata_hash: int
+
+
+def parse(
+    body: bytes,
+    keyspace: KeySpace,
+    now_ms: int,
+    *,
+    openmetrics: bool = False,
+    strict: bool = False,
+    honor_timestamps: bool = True,
+    metadata_known: int | None = None,
+) -> Exposition:
+    """The samples of an exposition, one row a line, in the order of the text.
+
+    Lines without a timestamp (all, without `honor_timestamps`) get `now_ms`. Metadata is left out of the batch where its
+    hash equals `metadata_known`, an earlier answer's: it seldom changes. Raises `BadInput` with line and column (of
+    bytes, both from 1) for the first line that breaks the syntax.
+    """
+    n = len(body)
+    buffer = np.empty(n + 1, dtype=np.uint8)
+    buffer[:n] = np.frombuffer(body, dtype=np.uint8)
+    buffer[n] = 10
+    lines = body.count(b"\n") + 1
+    spans = np.zeros((lines, 4), dtype=np.int64)
+    hashes = np.empty((lines, 2), dtype=np.uint64)
+    timestamps = np.full(lines, now_ms, dtype=np.int64)
+    bits = np.empty(lines, dtype=np.uint64)
+    flags = np.empty(lines, dtype=np.uint8)
+    meta = np.empty((min(lines, body.count(b"#")), 5), dtype=np.int64)
+    result = np.zeros(4, dtype=np.int64)
+    word = np.zeros(1, dtype=np.float64)
+    rows = scan_exposition(
+        buffer,
+        n,
+        openmetrics,
+        np.uint64(keyspace.id),
+        PROCESS_KEY,
+        POWERS,
+        (word, word.view(np.uint64)),
+        spans,
+        hashes,
+        timestamps,
+        bits,
+        flags,
+        meta,
+        result,
+    )
+    if result[0]:
+        raise _bad(body, int(result[1]), ERRORS[int(result[0])])
+    if n and int(buffer.max()) >= 0x80:
+        _check_utf8(body)
+    if strict and openmetrics:
+        check_openmetrics(body)
+    spans, flags, timestamps, bits = spans[:rows], flags[:rows], timestamps[:rows], bits[:rows]
+    _slow_rows(body, spans, flags, timestamps, bits)
+    explicit = (flags & EXPLICIT).astype(np.bool_)
+    if not honor_timestamps and explicit.any():
+        timestamps[:] = now_ms
+        explicit[:] = False
+    metadata_hash = int(result[3])
+    metadata = () if metadata_hash == metadata_known else _metadata(body, meta[: result[2]].tolist())
+    batch = SampleBatch(
+        keyspace=keyspace,
+        buffer=buffer,
+        key_start=np.ascontiguousarray(spans[:, 0]),
+        key_end=np.ascontiguousarray(spans[:, 1]),
+        hashes=hashes[:rows],
+        offsets=np.arange(rows + 1, dtype=np.int64),
+        timestamps=timestamps,
+        values=bits.view(np.float64),
+        metadata=metadata,
+    )
+    return Exposition(batch, explicit, metadata_hash)
+
+
+def _bad(body: bytes, at: int, problem: str, hint: str = "") -> BadInput:
+    start = body.rfind(b"\n", 0, at) + 1
+    line = body.count(b"\n", 0, at) + 1
+    return BadInput(problem, where=f"line {line}, column {at - start + 1}", hint=hint)
+
+
+def _check_utf8(body: bytes) -> None:
+    try:
+        body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise _bad(body, error.start, "not UTF-8 text") from None
+
+
+def _slow_rows(
+    body: bytes,
+    spans: NDArray[np.int64],
+    flags: NDArray[np.uint8],
+    timestamps: NDArray[np.int64],
+    bits: NDArray[np.uint64],
+) -> None:
+    """Read by Python what the kernel passed on: numbers of more than 19 digits, subnormals, exact ties, overflows."""
+    values = bits.view(np.float64)
+    for row in np.flatnonzero(flags & (SLOW_VALUE | SLOW_TIME)).tolist():
+        flag = int(flags[row])
+        if flag & SLOW_VALUE:
+            values[row] = _float(body, int(spans[row, 2]))
+        if flag & SLOW_TIME:
+            at = int(spans[row, 3])
+            seconds = _float(body, at)
+            if abs(seconds) >= 9.0e15:
+                raise _bad(body, at, "timestamp out of range")
+            timestamps[row] = int(seconds * 1000.0)
+
+
+def _float(body: bytes, at: int) -> float:
+    text = body[at : at + 4096].split(b"\n", 1)[0].split()[0]
+    value = float(text)
+    if math.isinf(value):
+        raise _bad(body, at, "value out of range", "float64 ends at 1.8e308; write +Inf or -Inf for infinity")
+    return value
+
+
+def _metadata(body: bytes, spans: Sequence[Sequence[int]]) -> list[MetricMetadata]:
+    """HELP, TYPE and UNIT lines merged by metric; of a repeated one the last counts."""
+    found: dict[str, list[str]] = {}
+    for kind, name_start, name_end, text_start, text_end in spans:
+        name = body[name_start:name_end].decode("utf-8")
+        if name.startswith('"'):
+            name = unescape(name[1:-1])
+        text = body[text_start:text_end].decode("utf-8")
+        entry = found.setdefault(name, ["unknown", "", ""])
+        if kind == HELP:
+            entry[1] = unescape(text)
+        elif kind == TYPE:
+            text = text.strip()
+            if text not in _TYPES:
+                raise _bad(body, text_start, f"unknown metric type {text!r}", "expected one of " + ", ".join(sorted(_TYPES)))
+            entry[0] = "unknown" if text == "untyped" else text
+        else:
+            entry[2] = text.strip()
+    return [MetricMetadata(metric, *entry) for metric, entry in found.items()]
+
+
+def unescape(text: str) -> str:
+    """Undo the escapes of label values and help texts: backslash, quote and line feed; any other stays as it is."""
+    if "\\" not in text:
+        return text
+    parts = text.split("\\\\")
+    return "\\".join(p.replace('\\"', '"').replace("\\n", "\n") for p in parts)
+
+
+def _tokens(text: str) -> Iterator[tuple[str, str]]:
+    """The (name, value) pairs of `{a="b", "c d"="e", "metric"}` after its opening brace; the metric's name is ""."""
+    i, n = 0, len(text)
+    while i < n:
+        if text[i] in " \t,":
+            i += 1
+            continue
+        if text[i] == "}":
+            return
+        if text[i] == '"':
+            stop = _closing(text, i)
+            name, quoted = unescape(text[i + 1 : stop]), True
+            i = stop + 1
+        else:
+            stop = i
+            while text[stop] not in "= \t":
+                stop += 1
+            name, quoted = text[i:stop], False
+            i = stop
+        while text[i] in " \t":
+            i += 1
+        if quoted and text[i] != "=":
+            yield "", name
+            continue
+        i = text.index('"', i)
+        stop = _closing(text, i)
+        yield name, unescape(text[i + 1 : stop])
+        i = stop + 1
+
+
+def _closing(text: str, at: int) -> int:
+    at += 1
+    while text[at] != '"':
+        at += 2 if text[at] == "\\" else 1
+    return at
+
+
+def parse_pairs(key: bytes) -> list[tuple[str, str]]:
+    """The label pairs of a key that `parse` has found well-formed, the metric's name first, empty values included.
+
+    Raises `BadInput` for a name that occurs twice, an empty name, or a series without a metric name.
+    """
+    text = key.decode("utf-8")
+    name, brace, rest = text.partition("{") if not text.startswith("{") else ("", "{", text[1:])
+    pairs = [(METRIC_NAME, name.rstrip(" \t"))] if name else []
+    if brace:
+        for label, value in _tokens(rest):
+            if not label and pairs and pairs[0][0] == METRIC_NAME:
+                raise BadInput("empty label name", where=f"series {text}")
+            pairs.append((label or METRIC_NAME, value))
+    names = {n for n, _ in pairs}
+    if len(names) < len(pairs):
+        twice = next(n for i, (n, _) in enumerate(pairs) if any(n == m for m, _ in pairs[:i]))
+        raise BadInput(f"label name {twice!r} given twice", where=f"series {text}")
+    if not any(n == METRIC_NAME and v for n, v in pairs):
+        raise BadInput("no metric name", where=f"series {text}")
+    return pairs
+
+
+def parse_series(key: bytes) -> Labels:
+    """The labels that a key means; errors as `parse_pairs`."""
+    return Labels.from_pairs(parse_pairs(key))
+
+
+def exposition_keyspace(tenant: str) -> KeySpace:
+    """A key space whose keys mean what they say, for expositions that are stored as they are."""
+    return KeySpace(tenant, parse_series)
+
+
+def check_openmetrics(body: bytes) -> None:
+    """Hold a body to the OpenMetrics specification: suffixes, types, order, buckets. Raises `BadInput`; slow."""
+    # Imported here: no server path is strict, and the parser costs 10 ms to load.
+    from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+    try:
+        for _ in text_string_to_metric_families(body.decode("utf-8")):
+            pass
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        # Its parser speaks ValueError by contract, and a few malformed lines make it trip over its own indices.
+        raise BadInput(f"not strict OpenMetrics: {error}", hint="see the OpenMetrics specification") from None
+
+
+def render(
+    series: Sequence[Labels],
+    values: Sequence[float] | NDArray[np.float64],
+    timestamps: Sequence[int] | NDArray[np.int64] | None = None,
+    *,
+    metadata: Sequence[MetricMetadata] = (),
+) -> bytes:
+    """Text 0.0.4 of one sample a series: families in the order of first appearance, each behind its HELP and TYPE.
+
+    `timestamps` (ms) are written where given. Series without a metric name are an error of the caller.
+    """
+    known = {m.metric: m for m in metadata}
+    families: dict[str, list[str]] = {}
+    stamps = [""] * len(series) if timestamps is None else [f" {int(t)}" for t in timestamps]
+    for labels, value, stamp in zip(series, values, stamps, strict=True):
+        metric = labels.metric
+        assert metric, "a series without a metric name cannot be exposed"
+        families.setdefault(_family(metric, known), []).append(f"{format_series(labels)} {format_value(float(value))}{stamp}")
+    out: list[str] = []
+    for family, lines in families.items():
+        about = known.get(family)
+        if about is not None:
+            name = family if is_legacy_metric_name(family) else quote(family)
+            if about.help:
+                out.append(f"# HELP {name} " + about.help.replace("\\", "\\\\").replace("\n", "\\n"))
+            out.append(f"# TYPE {name} {_TEXT_TYPES.get(about.type, 'untyped')}")
+        out += lines
+    return ("\n".join(out) + "\n").encode() if out else b""
+
+
+_TEXT_TYPES = {"counter": "counter", "gauge": "gauge", "histogram": "histogram", "summary": "summary", "info": "gauge"}
+
+
+def _family(metric: str, known: dict[str, MetricMetadata]) -> str:
+    """The family that a sample belongs to: its own name, or that of its histogram or summary."""
+    for suffix in ("_bucket", "_sum", "_count"):
+        base = metric.removesuffix(suffix)
+        if base != metric and metric not in known and base in known and known[base].type in ("histogram", "summary"):
+            return base
+    return metric
+
+
+def format_series(labels: Labels) -> str:
+    """`name{a="b"}` as the text format writes it (no blanks; names that need it are quoted, the metric's first)."""
+    metric = labels.metric
+    head = metric if is_legacy_metric_name(metric) else ""
+    parts = [] if head else [quote(metric)]
+    parts += [f"{n if plain_label(n) else quote(n)}={quote(v)}" for n, v in labels if n != METRIC_NAME]
+    return f"{head}{{{','.join(parts)}}}" if parts else head
+
+
+def format_value(value: float) -> str:
+    """A value as the text format writes it: `+Inf`, `-Inf`, `NaN`, whole numbers without a fraction."""
+    if math.isfinite(value):
+        return str(int(value)) if value.is_integer() and abs(value) < 1e15 and (value or math.copysign(1, value) > 0) else repr(value)
+    return "NaN" if value != value else "+Inf" if value > 0 else "-Inf"
