@@ -1,0 +1,59 @@
+"""What an operator can say about storage. Durations are milliseconds, sizes are bytes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from vedette.configfile import option
+from vedette.errors import BadInput
+from vedette.model.durations import parse_duration
+
+_SIZE = re.compile(r"(\d+)\s*([KMGT]?)i?B?\Z", re.IGNORECASE)
+_POWERS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
+
+
+def parse_size(text: str) -> int:
+    """Bytes of a size such as `512MB` or `2GiB`, in powers of 1,024 as Prometheus reads them. Raises `BadInput`."""
+    match = _SIZE.match(text.strip())
+    if match is None:
+        raise BadInput(f"not a size: {text!r}", hint="expected a number and a unit, such as 512MB or 2GB")
+    return int(match[1]) << _POWERS[match[2].upper()]
+
+
+def parse_sync(text: str) -> int:
+    """When the log is synced: `commit` is 0, `interval=5s` its milliseconds, `off` is -1. Raises `BadInput`."""
+    if text == "commit":
+        return 0
+    if text == "off":
+        return -1
+    if text.startswith("interval=") and (every := parse_duration(text.removeprefix("interval="))) > 0:
+        return every
+    raise BadInput(f"not a way to sync: {text!r}", hint="expected commit, interval=5s or off")
+
+
+@dataclass(frozen=True, slots=True)
+class StorageSettings:
+    """The embedded engine's settings."""
+
+    data: Path = option(Path("data"))
+    """The directory that holds the log and the blocks; made where it is missing."""
+    sync: int = option(0, convert=parse_sync)
+    """`commit` (0): an append returns after fdatasync; `interval=…` (> 0, ms) and `off` (-1) risk the last writes at power loss."""
+    retention: int = option(30 * 86_400_000, convert=parse_duration)
+    """Samples older than this are neither taken nor kept; 0 keeps all."""
+    out_of_order_window: int = option(3_600_000, convert=parse_duration)
+    """How much older than its series' newest sample a sample may be."""
+    head_span: int = option(2 * 3_600_000, convert=parse_duration)
+    """How long samples gather in memory before they become a block."""
+    head_samples: int = option(24_000_000)
+    """How many samples may gather in memory before they become a block, whatever their age: 17 bytes each, at least 256 a series."""
+    segment_size: int = option(64 << 20, convert=parse_size)
+    """Where a segment of the log ends and the next begins."""
+    page_cache: int = option(128 << 20, convert=parse_size)
+    """Memory for decoded pages of blocks."""
+    select_samples: int = option(100_000_000)
+    """How many samples one select may answer; more is refused."""
+    select_series: int = option(5_000_000)
+    """How many series one select may answer; more is refused."""
