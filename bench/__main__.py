@@ -1,0 +1,89 @@
+"""`python -m bench`: run the cases one after another, show the figures, and rewrite `docs/benchmarks.md`.
+
+A case's figures are kept in `bench/.cache/results.json`, so a run with `--only` leaves the other cases' standing. A
+`--quick` run is for trying things out: it shows its figures and writes nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from rich.console import Console
+
+from bench import install, queries, remote_write, report, results, scrape, servers, startup
+from bench.results import Outcome
+
+CACHE = servers.ROOT / "bench" / ".cache" / "results.json"
+PAGE = servers.ROOT / "docs" / "benchmarks.md"
+
+
+def _cases(quick: bool, kinds: tuple[servers.Kind, ...]) -> dict[str, list[Callable[[], Outcome]]]:
+    repeats = 1 if quick else 3
+    small = remote_write.Load(hosts=100, steps=101 if quick else 401)
+    large = remote_write.Load(hosts=1000, steps=11 if quick else 41)
+    return {
+        "remote_write": [lambda: remote_write.run(small, repeats, kinds), lambda: remote_write.run(large, repeats, kinds)],
+        "scrape": [lambda: scrape.run(5 if quick else 10, repeats, kinds)],
+        "queries": [lambda: queries.run(1000, 7 if quick else 15, kinds)],
+        "startup": [lambda: startup.run(2 if quick else 5, 1 if quick else 3, kinds)],
+        "install": [] if quick else [install.run],
+    }
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure Vedette beside Prometheus and VictoriaMetrics.")
+    parser.add_argument(
+        "--only", metavar="CASE", action="append", help="remote_write, scrape, queries, startup or install; may be repeated"
+    )
+    parser.add_argument("--servers", metavar="NAMES", default="", help="a comma-separated part of vedette,prometheus,victoria-metrics")
+    parser.add_argument("--quick", action="store_true", help="small loads, one repetition; writes nothing")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Run what was asked for; 0 where all of it ran, 1 where a case could not."""
+    arguments = _arguments()
+    console = Console()
+    names = [n for n in arguments.servers.split(",") if n] or [kind.name for kind in servers.ALL]
+    kinds = tuple(kind for kind in servers.ALL if kind.name in names)
+    cases = _cases(arguments.quick, kinds)
+    chosen = arguments.only or list(cases)
+    unknown = [c for c in chosen if c not in cases] + [n for n in names if n not in {kind.name for kind in servers.ALL}]
+    if unknown:
+        console.print(f"unknown: {', '.join(unknown)}; cases are {', '.join(cases)}", style="red")
+        return 2
+    about = report.machine()
+    for what, value in about:
+        console.print(f"{what}: {value}", highlight=False)
+    kept = {o.case: o for o in results.load(CACHE)}
+    failed = False
+    for case in chosen:
+        for measure in cases[case]:
+            began = time.monotonic()
+            try:
+                outcome = measure()
+            except (RuntimeError, servers.Missing, OSError) as problem:
+                console.print(f"{case}: {problem}", style="red", markup=False)
+                failed = True
+                continue
+            outcome.date = datetime.now(UTC).strftime("%Y-%m-%d")
+            outcome.command = "make bench" if not arguments.only else f"python -m bench --only {case}"
+            report.show(outcome, console)
+            console.print(f"  ({time.monotonic() - began:.0f} s)\n", style="dim")
+            kept[outcome.case] = outcome
+    whole = len(kinds) == len(servers.ALL)
+    if not arguments.quick and whole:
+        order = ["remote_write_10000", "remote_write_100000", "scrape", "queries", "startup", "install"]
+        outcomes = sorted(kept.values(), key=lambda o: order.index(o.case))
+        results.save(CACHE, outcomes)
+        PAGE.write_text(report.markdown(outcomes, about), encoding="utf-8")
+        console.print(f"written: {PAGE.relative_to(servers.ROOT)}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
