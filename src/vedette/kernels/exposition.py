@@ -283,7 +283,7 @@ def scan_exposition(
                 digits = 0
                 while buf[i] >= 48 and buf[i] <= 57:
                     if digits < 19:
-                        total = total * 10 + (np.int64(buf[i]) - 48)
+                        total = total * 10 + (int(buf[i]) - 48)
                     digits += 1
                     i += 1
                 if digits == 0:

@@ -186,7 +186,7 @@ def parse_float(buf: Any, start: int, end: int, powers: Any, scratch: Any) -> tu
             if d < 0 or d > 9:
                 return np.uint64(0), 2
             if exponent < 100_000:
-                exponent = exponent * 10 + d
+                exponent = exponent * 10 + int(d)
             i += 1
         exp10 += -exponent if negative else exponent
     if digits > 19:

@@ -256,7 +256,7 @@ def check_openmetrics(body: bytes) -> None:
     from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
     try:
-        for _ in text_string_to_metric_families(body.decode("utf-8")):
+        for _ in text_string_to_metric_families(body.decode("utf-8")):  # type: ignore[no-untyped-call]  # it ships no types here
             pass
     except (ValueError, KeyError, IndexError, TypeError) as error:
         # Its parser speaks ValueError by contract, and a few malformed lines make it trip over its own indices.
