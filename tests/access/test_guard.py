@@ -1,0 +1,205 @@
+"""The guard before every route: keys, tenants, pages from elsewhere, rebound names."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
+
+from vedette.access.guard import AccessSettings, Guard, is_loopback, may_listen, tenant_of
+
+KEY = "s3cret-key"
+
+
+async def whoami(request: Request) -> PlainTextResponse:
+    return PlainTextResponse(tenant_of(request.scope))
+
+
+async def live(socket: WebSocket) -> None:
+    await socket.accept()
+    await socket.send_text("hello")
+    await socket.close()
+
+
+def guarded(**settings: Any) -> Guard:
+    paths = ("/", "/-/healthy", "/-/ready", "/health", "/-/reload", "/api/v1/query")
+    routes = [Route(p, whoami, methods=["GET", "POST", "DELETE", "OPTIONS"]) for p in paths]
+    app = Starlette(routes=[*routes, WebSocketRoute("/ws", live)])
+    return Guard(app, AccessSettings(**settings), reading_posts=frozenset(["/api/v1/query"]))
+
+
+def client(*, base_url: str = "http://127.0.0.1:8009", **settings: Any) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.ASGITransport(guarded(**settings)), base_url=base_url)
+
+
+async def connect(headers: dict[str, str]) -> list[str]:
+    """The types of the messages that a WebSocket client of these headers gets."""
+    sent: list[str] = []
+
+    async def receive() -> Any:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    raw = [(n.lower().encode(), v.encode()) for n, v in headers.items()]
+    await guarded()({"type": "websocket", "path": "/ws", "headers": raw, "query_string": b""}, receive, send)
+    return sent
+
+
+def basic(password: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(f"anyone:{password}".encode()).decode()}
+
+
+class TestKey:
+    @pytest.mark.parametrize(
+        "headers", [{"Authorization": f"Bearer {KEY}"}, {"authorization": f"bearer  {KEY}"}, {"X-API-Key": KEY}, basic(KEY)]
+    )
+    async def test_each_way_of_carrying_it(self, headers: dict[str, str]) -> None:
+        assert (await client(api_key=KEY).get("/", headers=headers)).status_code == 200
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            {},
+            {"Authorization": KEY},
+            {"Authorization": "Bearer"},
+            {"Authorization": "Bearer wrong"},
+            {"Authorization": f"Bearer {KEY}x"},
+            {"X-API-Key": ""},
+            {"X-API-Key": "wrong", "Authorization": f"Bearer {KEY}"},
+            {"Authorization": "Basic !!!"},
+            {"Authorization": "Basic " + base64.b64encode(KEY.encode()).decode()},
+            basic("wrong"),
+        ],
+    )
+    async def test_anything_else_is_turned_away_without_a_reason(self, headers: dict[str, str]) -> None:
+        answer = await client(api_key=KEY).get("/", headers=headers)
+        assert answer.status_code == 401
+        assert answer.json() == {"status": "error", "errorType": "unauthorized", "error": "unauthorized"}
+        assert "www-authenticate" in answer.headers
+
+    @pytest.mark.parametrize("path", ["/-/healthy", "/-/ready", "/health"])
+    async def test_health_needs_none(self, path: str) -> None:
+        assert (await client(api_key=KEY).get(path)).status_code == 200
+
+    async def test_health_is_matched_whole(self) -> None:
+        assert (await client(api_key=KEY).get("/health/../")).status_code == 401
+        assert (await client(api_key=KEY).get("/health/")).status_code == 401
+
+    async def test_a_preflight_needs_none(self) -> None:
+        assert (await client(api_key=KEY).options("/")).status_code == 200
+
+    async def test_any_host_name_will_do_with_a_key(self) -> None:
+        c = client(api_key=KEY, base_url="http://monitoring.example.com")
+        assert (await c.get("/", headers={"X-API-Key": KEY})).status_code == 200
+
+
+class TestTenant:
+    async def test_without_a_key_the_header_is_not_believed(self) -> None:
+        assert (await client().get("/", headers={"X-Scope-OrgID": "alice"})).text == "default"
+
+    async def test_with_a_key_it_is(self) -> None:
+        c = client(api_key=KEY)
+        assert (await c.get("/", headers={"X-API-Key": KEY, "X-Scope-OrgID": "alice"})).text == "alice"
+        assert (await c.get("/", headers={"X-API-Key": KEY})).text == "default"
+
+    @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a b", "x" * 151])
+    async def test_not_a_name(self, name: str) -> None:
+        assert (await client(api_key=KEY).get("/", headers={"X-API-Key": KEY, "X-Scope-OrgID": name})).status_code == 400
+
+    async def test_a_wrong_key_is_told_nothing_of_its_tenant(self) -> None:
+        assert (await client(api_key=KEY).get("/", headers={"X-API-Key": "wrong", "X-Scope-OrgID": "a/b"})).status_code == 401
+
+
+class TestElsewhere:
+    """A page that the user happens to look at must not act on the server beside it."""
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            {"Sec-Fetch-Site": "cross-site"},
+            {"Sec-Fetch-Site": "same-site"},
+            {"Origin": "https://evil.example"},
+            {"Origin": "null"},
+            {"Origin": "http://127.0.0.1:3000"},
+            {"Sec-Fetch-Site": "cross-site", "Origin": "http://127.0.0.1:8009"},
+        ],
+    )
+    @pytest.mark.parametrize("method", ["POST", "DELETE"])
+    async def test_may_change_nothing(self, method: str, headers: dict[str, str]) -> None:
+        answer = await client().request(method, "/-/reload", headers=headers)
+        assert answer.status_code == 403
+        assert answer.json()["errorType"] == "forbidden"
+
+    @pytest.mark.parametrize(
+        "headers", [{}, {"Sec-Fetch-Site": "same-origin"}, {"Sec-Fetch-Site": "none"}, {"Origin": "http://127.0.0.1:8009"}]
+    )
+    async def test_our_own_page_and_programs_may(self, headers: dict[str, str]) -> None:
+        assert (await client().post("/-/reload", headers=headers)).status_code == 200
+
+    async def test_reading_is_not_the_guards_to_refuse(self) -> None:
+        c = client()
+        assert (await c.get("/", headers={"Origin": "https://grafana.example"})).status_code == 200
+        assert (await c.post("/api/v1/query", headers={"Origin": "https://grafana.example"})).status_code == 200
+
+    async def test_a_key_that_a_browser_remembers_is_no_proof_of_intent(self) -> None:
+        c = client(api_key=KEY)
+        assert (await c.post("/-/reload", headers={**basic(KEY), "Origin": "https://evil.example"})).status_code == 403
+        assert (await c.post("/-/reload", headers={"X-API-Key": KEY, "Origin": "https://app.example"})).status_code == 200
+
+    async def test_websockets_are_guarded_like_changes(self) -> None:
+        ours = await connect({"Origin": "http://127.0.0.1:8009", "Host": "127.0.0.1:8009"})
+        assert ours == ["websocket.accept", "websocket.send", "websocket.close"]
+        assert await connect({"Origin": "https://evil.example", "Host": "127.0.0.1:8009"}) == ["websocket.close"]
+
+
+class TestHost:
+    @pytest.mark.parametrize(
+        "host", ["127.0.0.1:8009", "localhost", "LOCALHOST:8009", "x.localhost:1", "[::1]:8009", "127.5.5.5", "192.168.1.4:8009"]
+    )
+    async def test_our_names(self, host: str) -> None:
+        assert (await client().get("/", headers={"Host": host})).status_code == 200
+
+    @pytest.mark.parametrize(
+        "host", ["evil.example", "evil.example:8009", "localhost.evil.example", "127.0.0.1.evil.example", "", "[evil]"]
+    )
+    async def test_a_rebound_name(self, host: str) -> None:
+        answer = await client().get("/", headers={"Host": host})
+        assert answer.status_code == 403
+        assert "Host" in answer.json()["error"]
+
+    async def test_a_configured_name(self) -> None:
+        assert (await client(hosts=("Monitor.Example",)).get("/", headers={"Host": "monitor.example:8009"})).status_code == 200
+
+    async def test_insecure_answers_to_any(self) -> None:
+        assert (await client(insecure=True).get("/", headers={"Host": "vedette"})).status_code == 200
+
+
+class TestListening:
+    @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "[::1]", "localhost", "a.localhost"])
+    async def test_loopback_is_free(self, host: str) -> None:
+        assert is_loopback(host)
+        assert may_listen(host, authenticated=False, insecure=False) is None
+
+    @pytest.mark.parametrize("host", ["", "0.0.0.0", "::", "10.0.0.1", "monitor.example", "localhost.example"])
+    async def test_elsewhere_needs_authentication_or_insistence(self, host: str) -> None:
+        reason = may_listen(host, authenticated=False, insecure=False)
+        assert reason is not None
+        assert "API_KEY" in str(reason)
+        assert "--insecure" in str(reason)
+        assert may_listen(host, authenticated=True, insecure=False) is None
+        assert may_listen(host, authenticated=False, insecure=True) is None
+
+
+def test_the_key_is_never_printed() -> None:
+    from vedette.configfile import redacted
+
+    assert redacted(AccessSettings(api_key=KEY)) == {"api_key": "<secret>"}
