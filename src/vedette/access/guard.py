@@ -57,11 +57,11 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def may_listen(host: str, *, authenticated: bool, insecure: bool) -> BadInput | None:
-    """Why this address must not be listened on; None where it may."""
+def may_listen(host: str, *, authenticated: bool, insecure: bool) -> None:
+    """Raises `BadInput` for an address that must not be listened on: all but loopback, without authentication or insistence."""
     if authenticated or insecure or is_loopback(host):
-        return None
-    return BadInput(
+        return
+    raise BadInput(
         f"refusing to listen on {host or 'every address'} without authentication",
         hint="set API_KEY, listen on 127.0.0.1, or pass --insecure to let anyone in who reaches it",
     )
