@@ -1,0 +1,101 @@
+// The Prometheus-compatible HTTP API of the same origin: a path and parameters in, the envelope's `data` out.
+// Every failure becomes an ApiError that says what happened and what the reader can do.
+import { useEffect, useRef, useState } from "./html.js";
+import { base } from "./router.js";
+
+export class ApiError extends Error {
+  // `kind` is Prometheus' errorType, or `unreachable`, `auth`, `protocol` where no envelope came.
+  constructor(kind, message, status = 0) {
+    super(message);
+    this.kind = kind;
+    this.status = status;
+  }
+
+  get hint() {
+    return HINTS[this.kind] ?? "";
+  }
+}
+
+const HINTS = {
+  unreachable: "Check that Vedette is running and that this machine can reach it. This page keeps trying.",
+  auth: "Sign in at the proxy before Vedette, or ask its operator for access.",
+  protocol: "Something between this page and Vedette answered in its place: a proxy, perhaps, or another server on this port.",
+  timeout: "Shorten the time range, lengthen the step, or select fewer series with a matcher.",
+  unavailable: "Vedette is starting or shutting down. This page keeps trying.",
+  internal: "This is a fault of the server: its log has the details.",
+};
+
+// Longer than this, a query goes in the body: proxies cut long URLs.
+const LONGEST_QUERY_STRING = 1800;
+
+// GET `path` (POST where the parameters are long). Arrays become repeated parameters. Answers {data, warnings, infos}.
+export async function fetchApi(path, params = {}, { signal } = {}) {
+  const query = new URLSearchParams();
+  for (const [name, value] of Object.entries(params)) {
+    for (const one of Array.isArray(value) ? value : [value]) if (one !== undefined && one !== null && one !== "") query.append(name, one);
+  }
+  const text = query.toString();
+  const long = text.length > LONGEST_QUERY_STRING;
+  const url = `${base}/api/v1/${path}${text && !long ? `?${text}` : ""}`;
+  let response;
+  try {
+    response = await fetch(url, long ? { method: "POST", body: query, signal } : { signal });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError("unreachable", "Vedette does not answer.");
+  }
+  return unwrap(response);
+}
+
+async function unwrap(response) {
+  let body;
+  try {
+    body = await response.json();
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    if (response.status === 401 || response.status === 403) throw new ApiError("auth", "You may not see this.", response.status);
+    throw new ApiError("protocol", `The answer was not JSON (HTTP status ${response.status}).`, response.status);
+  }
+  if (body.status === "success") return { data: body.data, warnings: body.warnings ?? [], infos: body.infos ?? [] };
+  const auth = response.status === 401 || response.status === 403;
+  const message = body.error ?? body.detail ?? body.message ?? `HTTP status ${response.status}`;
+  throw new ApiError(auth ? "auth" : (body.errorType ?? "protocol"), String(message), response.status);
+}
+
+// Run `load(signal)` when `deps` change and keep its last good answer while the next is on its way.
+// Answers {data, error, loading}; an answer that was overtaken is dropped. `load` null is "not now".
+export function useLoad(load, deps) {
+  const [state, setState] = useState({ data: undefined, error: undefined, loading: true });
+  const latest = useRef(load);
+  latest.current = load;
+  useEffect(() => {
+    if (!latest.current) return undefined;
+    const stop = new AbortController();
+    setState((s) => ({ ...s, loading: true }));
+    latest.current(stop.signal).then(
+      (data) => stop.signal.aborted || setState({ data, error: undefined, loading: false }),
+      (error) => {
+        if (stop.signal.aborted || error.name === "AbortError") return;
+        if (!(error instanceof ApiError)) console.error(error);
+        setState((s) => ({ data: s.data, error, loading: false }));
+      },
+    );
+    return () => stop.abort();
+  }, deps);
+  return state;
+}
+
+// Answers that hardly change (metric names, metadata), asked for once a minute at most.
+const remembered = new Map();
+const REMEMBER_MS = 60_000;
+
+export function fetchRemembered(path, params = {}) {
+  const key = `${path}?${JSON.stringify(params)}`;
+  const known = remembered.get(key);
+  if (known && Date.now() - known.at < REMEMBER_MS) return known.answer;
+  const answer = fetchApi(path, params).then((a) => a.data);
+  remembered.set(key, { at: Date.now(), answer });
+  // A failure is not remembered, or one lost request would mute completion for a minute.
+  answer.catch(() => remembered.delete(key));
+  return answer;
+}

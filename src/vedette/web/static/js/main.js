@@ -1,0 +1,59 @@
+// The frame around every page: the brand, the way between pages, the theme. Each page is a module of its own.
+import { html, render, useEffect, useRef, useState } from "./html.js";
+import { Link, useRoute } from "./router.js";
+import { chooseTheme, chosenTheme } from "./parts/colours.js";
+import { Icon, Mark } from "./parts/icons.js";
+import { Empty } from "./parts/states.js";
+import { Alerts } from "./pages/alerts.js";
+import { Explore } from "./pages/explore.js";
+import { Overview } from "./pages/overview.js";
+import { Status } from "./pages/status.js";
+import { Targets } from "./pages/targets.js";
+
+const PAGES = [
+  { path: "/", name: "Overview", icon: "overview", page: Overview },
+  { path: "/explore", name: "Explore", icon: "explore", page: Explore },
+  { path: "/alerts", name: "Alerts", icon: "alerts", page: Alerts },
+  { path: "/targets", name: "Targets", icon: "targets", page: Targets },
+  { path: "/status", name: "Status", icon: "status", page: Status },
+];
+
+const THEMES = { auto: "light", light: "dark", dark: "auto" };
+const THEME_ICONS = { auto: "auto", light: "sun", dark: "moon" };
+
+function ThemeButton() {
+  const [theme, setTheme] = useState(chosenTheme);
+  const turn = () => {
+    chooseTheme(THEMES[theme]);
+    setTheme(THEMES[theme]);
+  };
+  const says = `Theme: ${theme === "auto" ? "as the system" : theme}. Change to ${THEMES[theme] === "auto" ? "as the system" : THEMES[theme]}.`;
+  return html`<button type="button" class="icon-button" onClick=${turn} aria-label=${says} title=${says}><${Icon} name=${THEME_ICONS[theme]} size=${18} /></button>`;
+}
+
+function Frame() {
+  const { path } = useRoute();
+  const here = PAGES.find((p) => p.path === path);
+  const main = useRef(null);
+  const first = useRef(true);
+  useEffect(() => {
+    document.title = here ? `${here.name} – Vedette` : "Vedette";
+    // A new page is announced by moving the focus to it, as a page load would; not on the first, which is one.
+    if (!first.current) main.current.focus({ preventScroll: true });
+    first.current = false;
+  }, [path]);
+  return html`
+    <a class="skip" href="#main">Skip to the page</a>
+    <header class="top">
+      <${Link} to="/" class="brand" aria-label="Vedette: overview"><${Mark} /><span>Vedette</span><//>
+      <nav class="pages" aria-label="Pages">${PAGES.map(
+        (p) => html`<${Link} key=${p.path} to=${p.path} aria-current=${p === here ? "page" : null}><${Icon} name=${p.icon} size=${18} /><span>${p.name}</span><//>`,
+      )}</nav>
+      <${ThemeButton} />
+    </header>
+    <main id="main" tabindex="-1" ref=${main}>
+      ${here ? html`<${here.page} key=${path} />` : html`<${Empty} title="There is no page here.">Go to the <${Link} to="/">overview<//>.<//>`}
+    </main>`;
+}
+
+render(html`<${Frame} />`, document.getElementById("app"));
