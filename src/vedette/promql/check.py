@@ -1,0 +1,112 @@
+"""Type checking of a syntax tree, with Prometheus' wording. Children are checked before their parents."""
+
+from __future__ import annotations
+
+from vedette.promql.errors import ParseError, parse_error
+from vedette.promql.lexer import quoted
+from vedette.promql.nodes import (
+    COMPARISONS,
+    DOCUMENTED_TYPE,
+    SET_OPERATORS,
+    Aggregate,
+    Binary,
+    Call,
+    Node,
+    Selector,
+    Subquery,
+    Unary,
+    ValueType,
+    walk,
+)
+
+MAX_DEPTH = 4000
+
+
+def check(root: Node, text: str) -> None:
+    """Raise `ParseError` at the first node whose types do not fit, or where the tree is deeper than `MAX_DEPTH`."""
+    depths: dict[int, int] = {}
+    info_args: set[int] = set()
+    nodes = list(walk(root))
+    for node in nodes:
+        if isinstance(node, Call) and node.func.name == "info" and len(node.args) > 1:
+            info_args.add(id(node.args[1]))
+    for node in nodes:
+        depth = 1 + max((depths[id(c)] for c in node.children), default=0)
+        depths[id(node)] = depth
+        if depth > MAX_DEPTH:
+            raise parse_error(text, node.start, f"expression is nested more than {MAX_DEPTH} levels deep")
+        if isinstance(node, Aggregate):
+            _aggregate(node, text)
+        elif isinstance(node, Binary):
+            _binary(node, text)
+        elif isinstance(node, Call):
+            _call(node, text)
+        elif isinstance(node, Unary) and node.type not in ("scalar", "vector"):
+            shown = quoted(DOCUMENTED_TYPE[node.type])
+            raise parse_error(text, node.start, f"unary expression only allowed on expressions of type scalar or instant vector, got {shown}")
+        elif isinstance(node, Subquery) and node.expr.type != "vector":
+            raise parse_error(text, node.start, f"subquery is only allowed on instant vector, got {node.expr.type} instead")
+        elif isinstance(node, Selector) and id(node) not in info_args and all(m.matches_empty for m in node.matchers):
+            raise parse_error(text, node.start, "vector selector must contain at least one non-empty matcher")
+
+
+def _expect(node: Node, want: ValueType, context: str, text: str) -> None:
+    if node.type != want:
+        message = f"expected type {DOCUMENTED_TYPE[want]} in {context}, got {DOCUMENTED_TYPE[node.type]}"
+        raise parse_error(text, node.start, message)
+
+
+def _aggregate(node: Aggregate, text: str) -> None:
+    _expect(node.expr, "vector", "aggregation expression", text)
+    if node.param is not None:
+        _expect(node.param, "string" if node.op == "count_values" else "scalar", "aggregation parameter", text)
+
+
+def _binary(node: Binary, text: str) -> None:
+    left, right, matching = node.lhs.type, node.rhs.type, node.matching
+
+    def fail(at: int, message: str) -> ParseError:
+        return parse_error(text, at, message)
+
+    if node.bool_ and node.op not in COMPARISONS:
+        raise fail(node.op_start, "bool modifier can only be used on comparison operators")
+    if node.op in COMPARISONS and not node.bool_ and left == right == "scalar":
+        raise fail(node.op_start, "comparisons between scalars must use BOOL modifier")
+    if matching.on and (both := [n for n in matching.labels if n in matching.include]):
+        raise fail(node.op_start, f"label {quoted(both[0])} must not occur in ON and GROUP clause at once")
+    for side, kind in ((node.lhs, left), (node.rhs, right)):
+        if kind not in ("scalar", "vector"):
+            raise fail(side.start, "binary expression must contain only scalar and instant vector types")
+    filled = matching.fill_left is not None or matching.fill_right is not None
+    if left != "vector" or right != "vector":
+        if matching.labels:
+            raise fail(node.start, "vector matching only allowed between instant vectors")
+        if filled:
+            raise fail(node.start, "filling in missing series only allowed between instant vectors")
+        if node.op in SET_OPERATORS:
+            raise fail(node.start, f"set operator {quoted(node.op)} not allowed in binary scalar expression")
+    elif node.op in SET_OPERATORS:
+        if matching.group is not None:
+            raise fail(node.start, f"no grouping allowed for {quoted(node.op)} operation")
+        if filled:
+            raise fail(node.start, "filling in missing series not allowed for set operators")
+
+
+def _call(node: Call, text: str) -> None:
+    func, given = node.func, len(node.args)
+    name, count = quoted(func.name), len(func.args)
+    if func.variadic == 0:
+        if given != count:
+            raise parse_error(text, node.start, f"expected {count} argument(s) in call to {name}, got {given}")
+    elif given < count - 1:
+        raise parse_error(text, node.start, f"expected at least {count - 1} argument(s) in call to {name}, got {given}")
+    elif func.variadic > 0 and given > count - 1 + func.variadic:
+        raise parse_error(text, node.start, f"expected at most {count - 1 + func.variadic} argument(s) in call to {name}, got {given}")
+    if func.name == "info" and given > 1:
+        selector = node.args[1]
+        if not isinstance(selector, Selector):
+            raise parse_error(text, selector.start, "expected label selectors only")
+        if selector.name:
+            raise parse_error(text, selector.start, "expected label selectors only, got vector selector instead")
+    for i, arg in enumerate(node.args):
+        _expect(arg, func.args[min(i, count - 1)], f"call to function {name}", text)

@@ -1,0 +1,193 @@
+"""Text to a checked syntax tree: LALR tables from `grammar.lark`, driven without recursion.
+
+The tables are kept beside the grammar (`grammar.json`, written by `python -m vedette.promql.parse`), so that a running
+server need not construct them; where the grammar was edited since, they are constructed anew by Lark.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from vedette.promql.actions import Actions, Features
+from vedette.promql.check import check
+from vedette.promql.errors import ParseError, parse_error
+from vedette.promql.lexer import Token, describe, tokens
+from vedette.promql.nodes import Node, Selector
+
+_HERE = Path(__file__).parent
+_GRAMMAR = _HERE / "grammar.lark"
+_TABLES = _HERE / "grammar.json"
+
+MAX_BYTES = 256 << 10
+"""Longest query text accepted, in UTF-8 bytes."""
+
+NO_FEATURES = Features()
+
+
+def construct() -> dict[str, Any]:
+    """The tables of the grammar, by Lark.
+
+    `rules` are (alias or "", left-hand side, number of symbols). `states[i]` maps a terminal to a state to shift to (>= 0)
+    or to a rule to reduce by (-1 - rule), and a nonterminal to the state to go to. `start` is the first state, `accept`
+    the one behind the whole query.
+    """
+    from lark import Lark
+    from lark.lexer import Lexer
+
+    class NoLexer(Lexer):
+        def __init__(self, conf: Any) -> None:
+            pass
+
+        def lex(self, *args: Any) -> Any:
+            raise AssertionError("the tables are driven by `_drive`, not by Lark")
+
+    grammar = _GRAMMAR.read_text(encoding="utf-8")
+    # No public accessor offers the tables; a test holds that this one still does.
+    table: Any = Lark(grammar, parser="lalr", lexer=NoLexer).parser.parser._parse_table  # type: ignore[attr-defined]
+    numbers = {state: i for i, state in enumerate(table.states)}
+    rules: list[tuple[str, str, int]] = []
+    known: dict[Any, int] = {}
+    states: list[dict[str, int]] = []
+    for actions in table.states.values():
+        row: dict[str, int] = {}
+        for symbol, (action, target) in actions.items():
+            if action.name == "Shift":
+                row[symbol] = numbers[target]
+            else:
+                if target not in known:
+                    known[target] = len(rules)
+                    rules.append((target.alias or "", str(target.origin.name), len(target.expansion)))
+                row[symbol] = -1 - known[target]
+        states.append(dict(sorted(row.items())))
+    return {
+        "grammar": hashlib.sha256(grammar.encode()).hexdigest(),
+        "rules": rules,
+        "states": states,
+        "start": numbers[table.start_states["start"]],
+        "accept": numbers[table.end_states["start"]],
+    }
+
+
+@lru_cache(maxsize=1)
+def _tables() -> dict[str, Any]:
+    stored: dict[str, Any] = json.loads(_TABLES.read_text(encoding="utf-8"))
+    if stored["grammar"] != hashlib.sha256(_GRAMMAR.read_bytes()).hexdigest():
+        return construct()
+    return stored
+
+
+def parse(text: str, features: Features = NO_FEATURES) -> Node:
+    """The checked tree of a query. Raises `ParseError` with line and column."""
+    if len(text) > MAX_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
+        raise parse_error(text, 0, f"query is longer than {MAX_BYTES} bytes")
+    root = _drive(text, features)
+    check(root, text)
+    return root
+
+
+def parse_selector(text: str) -> Selector:
+    """A plain series selector (`match[]`). Raises `ParseError` for anything else."""
+    node = parse(text)
+    if not isinstance(node, Selector) or node.has_offset or node.at is not None:
+        raise parse_error(text, 0, "expected a series selector, without offset or @ modifier")
+    return node
+
+
+def _drive(text: str, features: Features) -> Node:
+    tables = _tables()
+    states: list[dict[str, int]] = tables["states"]
+    rules: list[tuple[str, str, int]] = tables["rules"]
+    actions = Actions(text, features)
+    stack: list[int] = [tables["start"]]
+    symbols: list[str] = [""]
+    values: list[Any] = [None]
+    stream = tokens(text)
+    token = next(stream)
+    while True:
+        target = states[stack[-1]].get(token.kind)
+        if target is None:
+            if len(stack) == 1 and token.kind == "$END":
+                raise parse_error(text, 0, "no expression found in input")
+            raise _unexpected(text, token, symbols)
+        if target >= 0:
+            stack.append(target)
+            symbols.append(token.kind)
+            values.append(token)
+            token = next(stream)
+            continue
+        alias, name, size = rules[-1 - target]
+        if size == 1 and not alias:
+            value = values.pop()
+            del stack[-1], symbols[-1]
+        elif size:
+            value = getattr(actions, alias)(*values[-size:])
+            del stack[-size:], symbols[-size:], values[-size:]
+        else:
+            value = getattr(actions, alias)()
+        stack.append(states[stack[-1]][name])
+        symbols.append(name)
+        values.append(value)
+        if stack[-1] == tables["accept"]:
+            assert isinstance(value, Node)
+            return value
+
+
+_MATCH_OPS = frozenset(("EQL", "NEQ", "EQL_REGEX", "NEQ_REGEX", "match_op"))
+_IN_BRACES = frozenset(("matcher_list", "matcher", "COMMA", "IDENTIFIER", "STRING", "LEFT_BRACE")) | _MATCH_OPS
+_GROUPERS = frozenset(("BY", "WITHOUT", "ON", "IGNORING", "GROUP_LEFT", "GROUP_RIGHT"))
+_DURATIONS = frozenset(("duration", "DURATION", "NUMBER"))
+_AGGREGATES = frozenset(
+    ("AVG", "BOTTOMK", "COUNT", "COUNT_VALUES", "GROUP", "MAX", "MIN", "QUANTILE", "STDDEV", "STDVAR", "SUM", "TOPK", "LIMITK", "LIMIT_RATIO")
+) | {"aggregate_op"}
+
+
+def _unexpected(text: str, token: Token, symbols: list[str]) -> ParseError:
+    context, expected = _context(symbols)
+    message = f"unexpected {describe(token)}" + (f" in {context}" if context else "") + (f", expected {expected}" if expected else "")
+    return parse_error(text, token.start, message)
+
+
+def _context(symbols: list[str]) -> tuple[str, str]:
+    """What was being read, and what could have come, as Prometheus words it."""
+    top, below = symbols[-1], symbols[-2] if len(symbols) > 1 else ""
+    depth = len(symbols) - 1
+    while depth > 0 and symbols[depth] in _IN_BRACES and symbols[depth] != "LEFT_BRACE":
+        depth -= 1
+    if symbols[depth] == "LEFT_BRACE":
+        if top in ("LEFT_BRACE", "COMMA"):
+            return "label matching", 'identifier or "}"'
+        if top in _MATCH_OPS:
+            return "label matching", "string"
+        if top in ("IDENTIFIER", "STRING") and below not in _MATCH_OPS:
+            return "label matching", "label matching operator"
+        return "label matching", '"," or "}"'
+    depth = len(symbols) - 1
+    while depth > 0 and symbols[depth] not in ("LEFT_PAREN", "labels", "RIGHT_PAREN"):
+        depth -= 1
+    if depth > 0 and symbols[depth] == "LEFT_PAREN" and symbols[depth - 1] in _GROUPERS:
+        return "grouping opts", "label" if top in ("LEFT_PAREN", "COMMA") else '"," or ")"'
+    if top in _GROUPERS and below not in ("", "LEFT_PAREN"):
+        return "grouping opts", '"("'
+    if top == "OFFSET" or (below == "OFFSET" and top in ("ADD", "SUB")):
+        return "offset", "number, duration, step(), or range()"
+    if top == "AT" or (below == "AT" and top in ("ADD", "SUB", "START", "END")):
+        return "@", "timestamp"
+    if top == "LEFT_BRACKET":
+        return "subquery or range selector", "number, duration, step(), or range()"
+    if top in _DURATIONS and below == "LEFT_BRACKET":
+        return "subquery or range", '":" or "]"'
+    if top == "COLON":
+        return "subquery selector", 'number, duration, step(), range(), or "]"'
+    if top in _DURATIONS and below == "COLON":
+        return "subquery selector", '"]"'
+    if top in _AGGREGATES or (top == "grouping" and below == "aggregate_op"):
+        return "aggregation", ""
+    return "", ""
+
+
+if __name__ == "__main__":
+    _TABLES.write_text(json.dumps(construct(), separators=(",", ":")) + "\n", encoding="utf-8")
