@@ -1,0 +1,146 @@
+"""Records survive, upsert, share transactions, and say clearly when they cannot be used."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import math
+import sqlite3
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from vedette.errors import Corrupt, LimitExceeded
+from vedette.records.database import Records
+from vedette.records.migrations import MIGRATIONS
+from vedette.records.rows import HeldAlertRow, NotificationRow, RuleAlertRow
+
+
+def rule_alert(rule: str = "g/r", labels: str = "{}", state: str = "pending", value: float = 1.0) -> RuleAlertRow:
+    return RuleAlertRow("default", rule, labels, "{}", state, value, 1, 2, 3, 4)
+
+
+def held(labels: str) -> HeldAlertRow:
+    return HeldAlertRow("default", labels, "{}", "http://x/", 1, 2, 3, True)
+
+
+def notification(phase: str = "sent") -> NotificationRow:
+    return NotificationRow("default", "{}:{}", "team", "webhook/0", phase, "a b", "", 5, "", "", "key", 6, 7)
+
+
+async def test_rows_of_every_kind_come_back_as_they_went_after_reopening(tmp_path: Path) -> None:
+    rows = [rule_alert(value=math.inf), held('{"a":"ä"}'), notification()]
+    records = await Records.open(tmp_path / "v.db")
+    await records.save(rows)
+    await records.close()
+
+    records = await Records.open(tmp_path / "v.db")
+    assert [*await records.load(RuleAlertRow), *await records.load(HeldAlertRow), *await records.load(NotificationRow)] == rows
+    await records.close()
+
+
+async def test_nan_survives(tmp_path: Path) -> None:
+    records = await Records.open(tmp_path / "v.db")
+    await records.save([rule_alert(value=math.nan)])
+    assert math.isnan((await records.load(RuleAlertRow))[0].value)
+    await records.close()
+
+
+async def test_put_replaces_by_key_and_drop_removes_in_one_go(tmp_path: Path) -> None:
+    records = await Records.open(tmp_path / "v.db")
+    await records.save([rule_alert(labels="a"), rule_alert(labels="b")])
+    await records.save([rule_alert(labels="a", state="firing")], drop=[rule_alert(labels="b")])
+    assert [(r.labels, r.state) for r in await records.load(RuleAlertRow)] == [("a", "firing")]
+    await records.close()
+
+
+async def test_load_filters_by_columns(tmp_path: Path) -> None:
+    records = await Records.open(tmp_path / "v.db")
+    await records.save([rule_alert("one"), rule_alert("two"), dataclasses.replace(rule_alert("one"), tenant="other")])
+    assert [(r.tenant, r.rule) for r in await records.load(RuleAlertRow, tenant="default", rule="one")] == [("default", "one")]
+    await records.close()
+
+
+async def test_saves_that_come_together_share_transactions(tmp_path: Path) -> None:
+    records = await Records.open(tmp_path / "v.db")
+    await records.save([rule_alert("first")])
+    commits: list[object] = []
+    sa.event.listen(records._engine.sync_engine, "commit", commits.append)
+    await asyncio.gather(*(records.save([rule_alert(f"r{i}")]) for i in range(200)))
+    assert 1 <= len(commits) <= 2
+    assert len(await records.load(RuleAlertRow)) == 201
+    await records.close()
+
+
+async def test_a_cancelled_save_harms_no_other(tmp_path: Path) -> None:
+    records = await Records.open(tmp_path / "v.db")
+    one = asyncio.create_task(records.save([rule_alert("one")]))
+    two = asyncio.create_task(records.save([rule_alert("two")]))
+    await asyncio.sleep(0)
+    one.cancel()
+    await two
+    assert "two" in [r.rule for r in await records.load(RuleAlertRow)]
+    await records.close()
+
+
+async def test_a_file_that_is_no_database_is_corrupt_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "v.db"
+    path.write_bytes(b"not a database at all, but long enough to be read as one" * 100)
+    before = path.read_bytes()
+    with pytest.raises(Corrupt, match=r"v\.db.*not a database.*move it away"):
+        await Records.open(path)
+    assert path.read_bytes() == before
+
+
+async def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    await (await Records.open(tmp_path / "v.db")).close()
+    with sqlite3.connect(tmp_path / "v.db") as probe:
+        probe.execute("INSERT INTO schema_version VALUES (?)", (len(MIGRATIONS) + 1,))
+    probe.close()
+    with pytest.raises(Corrupt, match="newer version"):
+        await Records.open(tmp_path / "v.db")
+
+
+async def test_a_locked_file_refuses_writes_and_recovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vedette.records.database._BUSY_MS", 1)
+    records = await Records.open(tmp_path / "v.db")
+    other = sqlite3.connect(tmp_path / "v.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(LimitExceeded, match=r"v\.db cannot be used: .*locked"):
+        await records.save([rule_alert()])
+    other.execute("ROLLBACK")
+    other.close()
+    await records.save([rule_alert()])
+    assert len(await records.load(RuleAlertRow)) == 1
+    await records.close()
+
+
+async def test_kill_9_right_after_save_keeps_the_row(tmp_path: Path) -> None:
+    script = textwrap.dedent(
+        """
+        import asyncio, os, signal, sys
+        from pathlib import Path
+        from vedette.records.database import Records
+        from vedette.records.rows import RuleAlertRow
+
+        async def main():
+            records = await Records.open(Path(sys.argv[1]))
+            await records.save([RuleAlertRow("default", "r", "{}", "{}", "firing", 1.0, 1, 2, 3, 4)])
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        asyncio.run(main())
+        """
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "v.db")], check=False, timeout=60)
+    records = await Records.open(tmp_path / "v.db")
+    assert [r.state for r in await records.load(RuleAlertRow)] == ["firing"]
+    await records.close()
+
+
+def test_rows_cost_no_sqlalchemy_import() -> None:
+    code = "import sys, vedette.records.rows; sys.exit('sqlalchemy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
