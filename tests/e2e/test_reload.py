@@ -1,0 +1,70 @@
+"""SIGHUP and `POST /-/reload`: a good configuration takes over, a bad one changes nothing and says why."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.timeout(120)
+
+RULES = "groups: [{name: made, interval: 1s, rules: [{record: RECORD, expr: EXPR}]}]\n"
+
+
+def _write(folder: Path, *, job: str, address: str, record: str = "one", expr: str = "vector(1)", extra: str = "") -> Path:
+    (folder / "rules.yml").write_text(RULES.replace("RECORD", record).replace("EXPR", expr), encoding="utf-8")
+    file = folder / "prometheus.yml"
+    text = "global: {scrape_interval: 300ms, scrape_timeout: 300ms}\nrule_files: [rules.yml]\n"
+    text += f"scrape_configs: [{{job_name: {job}, static_configs: [{{targets: ['{address}']}}]}}]\n{extra}"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def _by_signal(server: Any) -> None:
+    server.popen.send_signal(signal.SIGHUP)
+
+
+def _by_post(server: Any) -> None:
+    server.post("/-/reload")
+
+
+@pytest.mark.parametrize("reload", [_by_signal, _by_post])
+def test_good_and_bad(launch: Any, tools: Any, site: Any, tmp_path: Path, reload: Callable[[Any], None]) -> None:
+    site.text("/metrics", lambda: "page 1\n")
+    server = launch.vedette("--config", str(_write(tmp_path, job="before", address=site.address)))
+    tools.eventually(lambda: server.query('up{job="before"}') and server.query("one"), "the first configuration is in force")
+
+    _write(tmp_path, job="after", address=site.address, record="two")
+    reload(server)
+    tools.eventually(lambda: server.query('up{job="after"}') and server.query("two"), "the second configuration is in force")
+    tools.eventually(lambda: not server.query('page{job="before"}') and not server.query("one"), "what is gone is stale", seconds=5)
+    assert [t["scrapePool"] for t in server.data("/api/v1/targets")["activeTargets"] if t["scrapePool"] in ("before", "after")] == ["after"]
+    assert "after" in server.data("/api/v1/status/config")["yaml"]
+
+    _write(tmp_path, job="never", address=site.address, extra="surprise: true\n")
+    reload(server)
+    tools.eventually(lambda: "surprise" in server.logged(), "the log names the unknown key")
+    _write(tmp_path, job="never", address=site.address, record="three", expr="rate(up)")
+    reload(server)
+    tools.eventually(lambda: "rules.yml" in server.logged(), "the log names the bad rule file")
+    assert server.value('up{job="after"}') == 1
+    assert not server.query('up{job="never"}')
+    assert "after" in server.data("/api/v1/status/config")["yaml"]
+    groups = {g["name"]: [r["name"] for r in g["rules"]] for g in server.data("/api/v1/rules")["groups"]}
+    assert groups["made"] == ["two"]
+
+
+def test_post_answers_with_the_reason(launch: Any, site: Any, tmp_path: Path) -> None:
+    site.text("/metrics", lambda: "page 1\n")
+    file = _write(tmp_path, job="web", address=site.address)
+    server = launch.vedette("--config", str(file))
+    assert server.post("/-/reload").status_code == 200
+    _write(tmp_path, job="web", address=site.address, extra="surprise: true\n")
+    answer = server.post("/-/reload")
+    assert answer.status_code >= 400
+    assert f"{file}:4" in answer.text
+    assert "surprise" in answer.text
+    assert server.get("/-/healthy").status_code == 200
