@@ -29,11 +29,11 @@ async def live(socket: WebSocket) -> None:
     await socket.close()
 
 
-def guarded(**settings: Any) -> Guard:
+def guarded(*, insecure: bool = False, **settings: Any) -> Guard:
     paths = ("/", "/-/healthy", "/-/ready", "/health", "/-/reload", "/api/v1/query")
     routes = [Route(p, whoami, methods=["GET", "POST", "DELETE", "OPTIONS"]) for p in paths]
     app = Starlette(routes=[*routes, WebSocketRoute("/ws", live)])
-    return Guard(app, AccessSettings(**settings), reading_posts=frozenset(["/api/v1/query"]))
+    return Guard(app, AccessSettings(**settings), insecure=insecure, reading_posts=frozenset(["/api/v1/query"]))
 
 
 def client(*, base_url: str = "http://127.0.0.1:8009", **settings: Any) -> httpx.AsyncClient:

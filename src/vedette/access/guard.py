@@ -39,10 +39,9 @@ _WATCHED = frozenset((b"authorization", b"x-api-key", b"x-scope-orgid", b"host",
 
 @dataclass(frozen=True, slots=True)
 class AccessSettings:
-    """`api_key` empty: no authentication. `insecure`: listen anywhere without it. `hosts`: further names this server goes by."""
+    """`api_key` empty: no authentication. `hosts`: names this server goes by, besides those of loopback."""
 
     api_key: str = option("", secret=True)
-    insecure: bool = False
     hosts: tuple[str, ...] = ()
 
 
@@ -77,14 +76,15 @@ class Guard:
     """An ASGI application that lets `app` see admitted requests only.
 
     `reading_posts` are the paths whose POST changes nothing, so that a page from elsewhere may use them (it reads
-    the answer only where CORS lets it). A refusal is JSON without a reason where the reason would help an intruder.
+    the answer only where CORS lets it). `insecure` (listening beyond loopback without a key, as the operator insists)
+    leaves the `Host` unchecked. A refusal is JSON without a reason where the reason would help an intruder.
     """
 
-    def __init__(self, app: App, settings: AccessSettings, *, reading_posts: frozenset[str] = frozenset()) -> None:
+    def __init__(self, app: App, settings: AccessSettings, *, insecure: bool = False, reading_posts: frozenset[str] = frozenset()) -> None:
         self._app = app
         self._reading_posts = reading_posts
         self._key = hashlib.sha256(settings.api_key.encode()).digest() if settings.api_key else None
-        self._check_host = self._key is None and not settings.insecure
+        self._check_host = self._key is None and not insecure
         names = frozenset(h.strip("[]").lower() for h in settings.hosts)
         # A client names one host over and over; parsing it each time would cost more than all other checks.
         self._known_host = functools.lru_cache(maxsize=256)(functools.partial(_is_ours, names))

@@ -1,0 +1,81 @@
+"""How successful answers are encoded: Prometheus' envelope, gzip for large ones, CORS.
+
+The `data` of a query is bytes already written by the engine and is never decoded again. Compression is bounded: level
+1, on a worker thread, and not at all below 4 KiB (one packet saves nothing) or above 64 MiB (a client that asks for
+that much is near).
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Callable, Sequence
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from vedette.api.endpoint import Handler, Run
+from vedette.model.matchers import compile_regex
+
+_GZIP_FROM, _GZIP_TO = 4 << 10, 64 << 20
+_ACCEPTS_GZIP = re.compile(r"(?:^|[,\s])(?:gzip|\*)\s*(?:;\s*q=(?!0(?:\.0*)?\s*(?:,|$))[\d.]+\s*)?(?:,|$)", re.ASCII)
+JSON = "application/json"
+
+
+def enveloped(data: bytes, *, warnings: Sequence[str] = (), infos: Sequence[str] = ()) -> bytes:
+    """`{"status":"success","data":…}` around encoded data, with warnings and infos where there are any."""
+    tail = b""
+    if warnings:
+        tail += b',"warnings":' + orjson.dumps(list(warnings))
+    if infos:
+        tail += b',"infos":' + orjson.dumps(list(infos))
+    return b'{"status":"success","data":' + data + tail + b"}"
+
+
+def success(data: object, *, warnings: Sequence[str] = ()) -> Response:
+    """A success whose data is a Python value."""
+    return Response(enveloped(orjson.dumps(data), warnings=warnings), media_type=JSON)
+
+
+def gzipped(data: bytes) -> bytes:
+    """`data` as one gzip member, at the fastest level."""
+    packer = zlib.compressobj(1, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+    return packer.compress(data) + packer.flush()
+
+
+def finishing(handler: Handler, run: Run, cors_origin: str) -> Handler:
+    """`handler` with its large answers compressed for clients that accept it, and with CORS headers; it answers OPTIONS itself.
+
+    `cors_origin` is a regular expression, matched whole, of the origins whose pages may read answers (never with
+    credentials). Only operations that change nothing are wrapped with this.
+    """
+    everyone = cors_origin in (".*", "^(?:.*)$")
+    may_read: Callable[[str], bool] = compile_regex(cors_origin, where="cors_origin")
+
+    async def finished(request: Request) -> Response:
+        # A preflight asks nothing but the headers that follow.
+        response = Response(status_code=204) if request.method == "OPTIONS" else await handler(request)
+        body = response.body
+        if _GZIP_FROM <= len(body) <= _GZIP_TO and _ACCEPTS_GZIP.search(request.headers.get("accept-encoding", "")):
+            packed = await run(gzipped, body)
+            response.body = packed
+            response.headers["content-length"] = str(len(packed))
+            response.headers["content-encoding"] = "gzip"
+            response.headers["vary"] = "Accept-Encoding"
+        origin = request.headers.get("origin")
+        if origin is not None:
+            _allow(response, "*" if everyone else origin if may_read(origin) else None)
+        return response
+
+    return finished
+
+
+def _allow(response: Response, origin: str | None) -> None:
+    headers = response.headers
+    headers["vary"] = f"{headers['vary']}, Origin" if "vary" in headers else "Origin"
+    if origin is not None:
+        headers["access-control-allow-origin"] = origin
+        headers["access-control-allow-headers"] = "Accept, Authorization, Content-Type, Origin"
+        headers["access-control-allow-methods"] = "GET, POST, OPTIONS"
+        headers["access-control-expose-headers"] = "Date"

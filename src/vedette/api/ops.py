@@ -1,0 +1,88 @@
+"""Running the server: health, readiness, reload, and `/metrics`.
+
+Health answers from the first moment, while the log is still replayed, and touches nothing that could block. Not here:
+the checks behind `dependencies`, what a reload does, own metrics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from vedette.api.endpoint import Endpoint, answering
+from vedette.api.params import rfc3339
+from vedette.api.problems import UNEXPECTED
+from vedette.clock import Clock
+from vedette.errors import BadInput, VedetteError
+
+
+@dataclass(frozen=True, slots=True)
+class Operations:
+    """`ready` and `dependencies` must be immediate; `reload` raises `BadInput` for a bad configuration, keeping the old one.
+
+    `started` is in Unix seconds; `service` is the name that `/health` gives.
+    """
+
+    ready: Callable[[], bool]
+    reload: Callable[[], Awaitable[None]]
+    dependencies: Callable[[], Mapping[str, str]]
+    clock: Clock
+    started: float
+    version: str
+    commit: str = ""
+    service: str = "vedette"
+
+    async def healthy(self, request: Request) -> Response:
+        """The process answers."""
+        return _text(200, "Vedette is healthy.\n")
+
+    async def is_ready(self, request: Request) -> Response:
+        """The storage is replayed and requests are served."""
+        return _text(200, "Vedette is ready.\n") if self.ready() else _text(503, "Vedette is starting: its log is being replayed.\n")
+
+    async def health(self, request: Request) -> Response:
+        """Health with its details; 200 while starting too, for a probe that restarts what is not healthy."""
+        now = self.clock.now()
+        body = {
+            "status": "healthy" if self.ready() else "starting",
+            "service": self.service,
+            "version": self.version,
+            "commit": self.commit,
+            "uptime_seconds": int(now - self.started),
+            "timestamp": rfc3339(int(now)),
+            "dependencies": dict(self.dependencies()),
+        }
+        return Response(orjson.dumps(body), media_type="application/json")
+
+    async def reloaded(self, request: Request) -> Response:
+        """Read configuration and rules again."""
+        try:
+            await self.reload()
+        except BadInput as error:
+            return _text(500, f"failed to reload config: {error}\n")
+        return _text(200, "")
+
+
+def _text(status: int, text: str) -> Response:
+    return Response(text, status, media_type="text/plain")
+
+
+def refused(error: VedetteError) -> Response:
+    """An error as a line of text, for these operations."""
+    return _text(503, f"{error}\n")
+
+
+def endpoints(operations: Operations) -> list[Endpoint]:
+    """The operations of this room."""
+    tag = "operations"
+    reload = answering(operations.reloaded, refused, lambda: _text(500, UNEXPECTED + "\n"))
+    return [
+        Endpoint("/-/healthy", operations.healthy, "Liveness", tag=tag, media="text/plain"),
+        Endpoint("/-/ready", operations.is_ready, "Readiness", tag=tag, media="text/plain"),
+        Endpoint("/health", operations.health, "Health with details", tag=tag),
+        Endpoint("/-/reload", reload, "Reload configuration and rules", ("POST", "PUT"), tag=tag, media="text/plain"),
+    ]

@@ -1,0 +1,239 @@
+"""Request parameters as Prometheus reads them: forms, times, durations, limits, selectors.
+
+The wording of refusals is Prometheus', since clients show it to people and some match on it. Times are int64 Unix
+milliseconds, durations milliseconds. Not here: what an endpoint does with them.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TypeVar
+from urllib.parse import parse_qsl
+
+from starlette.requests import Request
+
+from vedette.api.problems import TooLarge
+from vedette.errors import BadInput
+from vedette.model.durations import parse_duration
+from vedette.model.matchers import Matcher
+
+T = TypeVar("T")
+
+MIN_TIME = -(1 << 62)
+"""The open start of a range: before every sample, and far enough from the ends of int64 to subtract from."""
+MAX_TIME = 1 << 62
+"""The open end of a range."""
+
+MAX_FORM_BYTES = 10 << 20
+_MAX_FIELDS = 10_000
+
+_FLOAT = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\Z", re.ASCII)
+_INTEGER = re.compile(r"[+-]?\d{1,18}\Z", re.ASCII)
+_RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:[.,](\d+))?(Z|[+-]\d\d:\d\d)\Z", re.ASCII)
+# Prometheus' own names for the ends of time, which clients send back to it.
+_ENDS_OF_TIME = {"-292273086-05-16T16:47:06Z": MIN_TIME, "292277025-08-18T07:12:54.999999999Z": MAX_TIME}
+_TRUE = frozenset(("1", "t", "T", "true", "TRUE", "True"))
+_FALSE = frozenset(("0", "f", "F", "false", "FALSE", "False"))
+
+
+class Form:
+    """The parameters of one request: of a repeated name all values, those of the body before those of the URL."""
+
+    __slots__ = ("_fields",)
+
+    def __init__(self, pairs: Sequence[tuple[str, str]]) -> None:
+        self._fields: dict[str, list[str]] = {}
+        for name, value in pairs:
+            self._fields.setdefault(name, []).append(value)
+
+    def text(self, name: str) -> str:
+        """The first value, empty where there is none."""
+        values = self._fields.get(name)
+        return values[0] if values else ""
+
+    def texts(self, name: str) -> list[str]:
+        """All values, in order."""
+        return self._fields.get(name, [])
+
+
+async def form_of(request: Request) -> Form:
+    """The parameters in the URL and, for a POST of a URL-encoded form, in the body.
+
+    Raises `BadInput` for what is not a form, `TooLarge` for one over `MAX_FORM_BYTES`.
+    """
+    pairs: list[tuple[str, str]] = []
+    if request.method == "POST" and request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+        pairs = _decoded(await body_of(request, MAX_FORM_BYTES))
+    pairs += _decoded(request.scope.get("query_string", b""))
+    return Form(pairs)
+
+
+async def body_of(request: Request, limit: int) -> bytes:
+    """The request's body, at most `limit` bytes of which are ever held. Raises `TooLarge`."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit:
+        raise TooLarge(limit)
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            raise TooLarge(limit)
+        parts.append(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _decoded(data: bytes) -> list[tuple[str, str]]:
+    if not data:
+        return []
+    try:
+        return parse_qsl(data.decode("ascii"), keep_blank_values=True, max_num_fields=_MAX_FIELDS, errors="strict")
+    except UnicodeDecodeError:
+        raise BadInput("error parsing form values: not URL-encoded UTF-8") from None
+    except ValueError:
+        raise BadInput(f"error parsing form values: more than {_MAX_FIELDS} fields") from None
+
+
+def parameter(name: str, read: Callable[[], T]) -> T:
+    """What `read` gives, its `BadInput` reworded to name the parameter, as Prometheus words it."""
+    try:
+        return read()
+    except BadInput as error:
+        raise BadInput(f'invalid parameter "{name}": {error}') from None
+
+
+def parse_time(text: str) -> int:
+    """Milliseconds of a Unix time in seconds or of an RFC 3339 timestamp. Raises `BadInput`."""
+    if _FLOAT.match(text):
+        seconds = float(text)
+        if math.isfinite(seconds) and abs(seconds) * 1000 < MAX_TIME:
+            fraction, whole = math.modf(seconds)
+            return int(whole) * 1000 + round(fraction * 1000)
+    elif (found := _RFC3339.match(text)) is not None:
+        date, time, fraction_text, zone = found.groups()
+        try:
+            whole_seconds = datetime.fromisoformat(f"{date}T{time}{'+00:00' if zone == 'Z' else zone}").timestamp()
+        except ValueError:
+            pass  # the 30th of February: told below, as anything else that is no time
+        else:
+            return int(whole_seconds) * 1000 + int(((fraction_text or "") + "000")[:3])
+    elif text in _ENDS_OF_TIME:
+        return _ENDS_OF_TIME[text]
+    raise BadInput(f"cannot parse {_quoted(text)} to a valid timestamp")
+
+
+def time_of(form: Form, name: str, default: int) -> int:
+    """An optional time parameter, in milliseconds."""
+    text = form.text(name)
+    if text == "":
+        return default
+    try:
+        return parse_time(text)
+    except BadInput as error:
+        raise BadInput(f"invalid parameter \"{name}\": invalid time value for '{name}': {error}") from None
+
+
+def parse_span(text: str) -> int:
+    """Milliseconds (towards zero) of a number of seconds or of a Prometheus duration. Raises `BadInput`."""
+    if _FLOAT.match(text):
+        seconds = float(text)
+        if not math.isfinite(seconds) or abs(seconds) >= 2**63 / 1e9:
+            raise BadInput(f"cannot parse {_quoted(text)} to a valid duration. It overflows int64")
+        return int(seconds * 1000)
+    try:
+        return parse_duration(text)
+    except BadInput:
+        raise BadInput(f"cannot parse {_quoted(text)} to a valid duration") from None
+
+
+def integer(text: str) -> int:
+    """A decimal whole number. Raises `BadInput`."""
+    if not _INTEGER.match(text):
+        raise BadInput(f"strconv.Atoi: parsing {_quoted(text)}: invalid syntax")
+    return int(text)
+
+
+def limit_of(form: Form) -> int:
+    """The `limit` parameter: 0 where it is absent, which is no limit."""
+    text = form.text("limit")
+    if text == "":
+        return 0
+    value = parameter("limit", lambda: integer(text))
+    if value < 0:
+        raise BadInput('invalid parameter "limit": limit must be non-negative')
+    return value
+
+
+def boolean_of(form: Form, name: str) -> bool:
+    """An optional truth value as Go's ParseBool reads it, False where it is absent."""
+    text = form.text(name)
+    if text == "" or text in _FALSE:
+        return False
+    if text in _TRUE:
+        return True
+    raise BadInput(f'invalid parameter "{name}": error converting {name}: strconv.ParseBool: parsing {_quoted(text)}: invalid syntax')
+
+
+def matcher_sets(form: Form, parse_selector: Callable[[str], Sequence[Matcher]]) -> list[Sequence[Matcher]]:
+    """The `match[]` selectors. Raises `BadInput` for one that does not parse or that any series would pass."""
+    sets = [parse_selector(text) for text in form.texts("match[]")]
+    for matchers in sets:
+        if all(m.matches_empty for m in matchers):
+            raise BadInput("match[] must contain at least one non-empty matcher")
+    return sets
+
+
+def unescaped(name: str) -> str:
+    """The label name that a `U__` value-encoded path segment stands for; any other name stands for itself.
+
+    `_XX_` is the code point of that hexadecimal number, `__` one underscore. What is not properly escaped is taken literally.
+    """
+    if not name.startswith("U__"):
+        return name
+    out: list[str] = []
+    rest, at = name[3:], 0
+    while at < len(rest):
+        if rest[at] != "_":
+            out.append(rest[at])
+            at += 1
+        elif rest.startswith("__", at):
+            out.append("_")
+            at += 2
+        else:
+            end = rest.find("_", at + 1)
+            digits = rest[at + 1 : end] if end > 0 else ""
+            if not re.fullmatch(r"[0-9a-fA-F]{1,6}", digits):
+                return name
+            point = int(digits, 16)
+            if point > 0x10FFFF or 0xD800 <= point <= 0xDFFF:
+                return name
+            out.append(chr(point))
+            at = end + 1
+    return "".join(out)
+
+
+def chosen(form: Form, name: str) -> Callable[[str], bool]:
+    """Whether a value is among those given for `name`; all are where none is given."""
+    wanted = frozenset(form.texts(name))
+    return (lambda value: value in wanted) if wanted else (lambda value: True)
+
+
+def _quoted(text: str) -> str:
+    shown = text if len(text) <= 200 else text[:200] + "…"
+    return '"' + shown.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+
+
+def rfc3339(seconds: float) -> str:
+    """A Unix time as Go prints it in JSON: UTC, the fraction without trailing zeros; 0 is Go's zero time."""
+    if seconds == 0:
+        return "0001-01-01T00:00:00Z"
+    text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
+    return text.rstrip("0").rstrip(".") + "Z"
+
+
+def without_empty(mapping: Mapping[str, object]) -> dict[str, object]:
+    """The entries whose value is neither empty text nor None, as Go's `omitempty` leaves them out."""
+    return {k: v for k, v in mapping.items() if v not in ("", None)}

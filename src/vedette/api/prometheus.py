@@ -1,0 +1,92 @@
+"""The Prometheus HTTP API: one list of operations over the rooms they read from.
+
+Each operation lives with its siblings (`queries`, `catalog`, `watch`, `status`); here they are put together with what
+is common to all: errors in Prometheus' shape, compression, CORS. Not here: writing (`write.py`), the platform and
+Alertmanager APIs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from starlette.requests import Request
+from starlette.routing import Route
+
+from vedette.api import catalog, queries, status, watch
+from vedette.api.answers import finishing
+from vedette.api.endpoint import Endpoint, Handler, Run, answering
+from vedette.api.problems import UNEXPECTED, prometheus, prometheus_body
+from vedette.api.status import StatusInfo
+from vedette.clock import Clock
+from vedette.model.matchers import Matcher
+from vedette.promql.parse import parse_selector
+from vedette.storage.interface import Storage
+
+if TYPE_CHECKING:
+    from vedette.collect.state import TargetState
+    from vedette.collect.targets import DroppedTarget
+    from vedette.promql.engine import Engine
+    from vedette.rules.state import GroupState
+
+
+@dataclass(frozen=True, slots=True)
+class PrometheusApiSettings:
+    """`cors_origin` is a regular expression of the origins whose pages may read answers; `timeout_s` caps a query's own."""
+
+    cors_origin: str = ".*"
+    max_concurrency: int = 20
+    timeout_s: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where the snapshots of `/targets`, `/rules` and `/alerts` come from; each is asked at each request."""
+
+    targets: Callable[[], Sequence[TargetState]]
+    dropped: Callable[[], Sequence[DroppedTarget]]
+    groups: Callable[[], Sequence[GroupState]]
+
+
+def endpoints(
+    engine: Engine,
+    storage: Storage,
+    sources: Sources,
+    *,
+    run: Run,
+    clock: Clock,
+    info: StatusInfo,
+    tenant_of: Callable[[Request], str],
+    settings: PrometheusApiSettings | None = None,
+) -> list[Endpoint]:
+    """The operations, those that are asked most first, since routes are tried in order."""
+    settings = settings or PrometheusApiSettings()
+    gate = queries.Gate(run, clock, concurrency=settings.max_concurrency, timeout_s=settings.timeout_s)
+    found = [
+        *queries.endpoints(queries.Queries(engine, gate, clock, tenant_of)),
+        *catalog.endpoints(catalog.Catalog(storage, run, matchers_of, tenant_of)),
+        *watch.endpoints(watch.Watch(sources.targets, sources.dropped, sources.groups, matchers_of, info.external_url)),
+        *status.endpoints(status.Status(info, storage, run, clock)),
+    ]
+    return [_finished(e, run, settings.cors_origin) for e in found]
+
+
+def matchers_of(text: str) -> Sequence[Matcher]:
+    """The matchers of a series selector without range, offset or `@`. Raises `BadInput` with the position."""
+    return parse_selector(text).matchers
+
+
+def _finished(endpoint: Endpoint, run: Run, cors_origin: str) -> Endpoint:
+    handler = answering(cast(Handler, endpoint.handler), prometheus, lambda: prometheus_body(500, "internal", UNEXPECTED))
+    return dataclasses.replace(endpoint, handler=finishing(handler, run, cors_origin))
+
+
+def routes(operations: Sequence[Endpoint]) -> list[Route]:
+    """The routes of these operations, which answer a CORS preflight too."""
+    return [Route(e.path, e.handler, methods=[*e.methods, "OPTIONS"], name=e.path) for e in operations]
+
+
+READING_POSTS = frozenset(("/api/v1/query", "/api/v1/query_range", "/api/v1/query_exemplars", "/api/v1/series", "/api/v1/labels"))
+"""Paths whose POST only reads (the form is too long for a URL): no protection against cross-site requests is needed."""

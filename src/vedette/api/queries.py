@@ -1,0 +1,201 @@
+"""`/api/v1/query`, `/query_range` and their kin: PromQL over HTTP, in Prometheus' shapes.
+
+Evaluation runs on worker threads, at most `concurrency` at once; what waits is answered in order, and is given up
+when its time is over or its client has gone. Not here: evaluation (`promql`), encoding (`answers.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from vedette.api.answers import JSON, enveloped, success
+from vedette.api.endpoint import Endpoint, Param, Run
+from vedette.api.params import MAX_TIME, MIN_TIME, Form, form_of, limit_of, parameter, parse_span, parse_time, time_of
+from vedette.clock import Clock, now_ms
+from vedette.errors import BadInput
+from vedette.promql.errors import ExecutionError, QueryCanceled, QueryTimeout
+
+if TYPE_CHECKING:
+    from vedette.promql.engine import Engine, QueryResult
+
+MAX_POINTS = 11_000
+TRUNCATED = "results truncated due to limit"
+
+_QUERY = Param("query", "text", "The PromQL expression.", required=True)
+_LIMIT = Param("limit", "integer", "The most series to return; 0 is all.")
+_TUNING = (
+    Param("timeout", "duration", "Give the evaluation up after this long; capped by the server's own limit."),
+    Param("lookback_delta", "duration", "How far back an instant selector looks, for this query."),
+    Param("stats", "text", "`true` or `all`: include query statistics."),
+)
+
+
+class Gate:
+    """Lets at most `concurrency` queries evaluate at once, and keeps the rest in order."""
+
+    def __init__(self, run: Run, clock: Clock, *, concurrency: int, timeout_s: float) -> None:
+        self._run = run
+        self._clock = clock
+        self._turns = asyncio.Semaphore(concurrency)
+        self._timeout_s = timeout_s
+
+    async def evaluate(self, request: Request, timeout_s: float | None, evaluation: Callable[[float], bytes]) -> bytes:
+        """What `evaluation(seconds left)` gives.
+
+        Raises `QueryTimeout` for one that never got its turn, `QueryCanceled` for one whose client has gone.
+        """
+        allowed = self._timeout_s if timeout_s is None else min(timeout_s, self._timeout_s)
+        began = self._clock.monotonic()
+        try:
+            async with asyncio.timeout(max(0.0, allowed)):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise QueryTimeout("query timed out in query queue") from None
+        try:
+            waited = self._clock.monotonic() - began
+            if waited > 0.1 and await request.is_disconnected():
+                raise QueryCanceled("query was canceled in query queue")
+            return await self._run(evaluation, allowed - waited)
+        finally:
+            self._turns.release()
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    """What both kinds of query have in common; times in the units of their names."""
+
+    text: str
+    limit: int
+    timeout_s: float | None
+    lookback_ms: int | None
+    stats: bool
+
+
+def _options(form: Form) -> _Options:
+    timeout, lookback = form.text("timeout"), form.text("lookback_delta")
+    try:
+        lookback_ms = parse_span(lookback) if lookback else None
+    except BadInput as error:
+        raise BadInput(f"error parsing lookback delta duration: {error}") from None
+    return _Options(
+        text=form.text("query"),
+        limit=limit_of(form),
+        timeout_s=parameter("timeout", lambda: parse_span(timeout) / 1000) if timeout else None,
+        lookback_ms=lookback_ms,
+        stats=form.text("stats") != "",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Queries:
+    """The query operations over one engine."""
+
+    engine: Engine
+    gate: Gate
+    clock: Clock
+    tenant_of: Callable[[Request], str]
+
+    async def instant(self, request: Request) -> Response:
+        """Evaluate an expression at one time."""
+        form = await form_of(request)
+        when = time_of(form, "time", now_ms(self.clock))
+        options, tenant = _options(form), self.tenant_of(request)
+
+        def evaluate(left: float) -> QueryResult:
+            return self.engine.instant(tenant, options.text, when, timeout_s=left, lookback_ms=options.lookback_ms)
+
+        return await self._answer(request, options, evaluate)
+
+    async def range(self, request: Request) -> Response:
+        """Evaluate an expression at each step of a range."""
+        form = await form_of(request)
+        start = parameter("start", lambda: parse_time(form.text("start")))
+        end = parameter("end", lambda: parse_time(form.text("end")))
+        if end < start:
+            raise BadInput('invalid parameter "end": end timestamp must not be before start time')
+        step = parameter("step", lambda: parse_span(form.text("step")))
+        if step <= 0:
+            raise BadInput(
+                'invalid parameter "step": zero or negative query resolution step widths are not accepted. Try a positive integer'
+            )
+        if (end - start) // step > MAX_POINTS:
+            raise BadInput("exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)")
+        options, tenant = _options(form), self.tenant_of(request)
+
+        def evaluate(left: float) -> QueryResult:
+            return self.engine.range(tenant, options.text, start, end, step, timeout_s=left, lookback_ms=options.lookback_ms)
+
+        return await self._answer(request, options, evaluate)
+
+    async def _answer(self, request: Request, options: _Options, evaluate: Callable[[float], QueryResult]) -> Response:
+        asked = self.clock.monotonic()
+
+        def evaluated(left: float) -> bytes:
+            began = self.clock.monotonic()
+            try:
+                result = evaluate(left)
+            except BadInput as error:
+                # A mistake in the text is a mistake in the parameter; its position comes first in what follows.
+                raise _in_query(error) from None
+            warnings = list(result.warnings)
+            if options.limit and len(result) > options.limit:
+                warnings.append(TRUNCATED)
+            data = result.json(options.limit)
+            if options.stats:
+                data = _with_stats(data, result, queued=began - asked, total=self.clock.monotonic() - began)
+            return enveloped(data, warnings=warnings, infos=result.infos)
+
+        return Response(await self.gate.evaluate(request, options.timeout_s, evaluated), media_type=JSON)
+
+    async def exemplars(self, request: Request) -> Response:
+        """Exemplars of the series that a query selects: none, since none are stored."""
+        form = await form_of(request)
+        if time_of(form, "end", MAX_TIME) < time_of(form, "start", MIN_TIME):
+            raise BadInput("end timestamp must not be before start timestamp")
+        self._parsed(form)
+        return success([])
+
+    def _parsed(self, form: Form) -> Any:
+        try:
+            return self.engine.parse(form.text("query"))
+        except BadInput as error:
+            raise _in_query(error) from None
+
+
+def _in_query(error: BadInput) -> BadInput:
+    # Data that does not fit the query is no fault of the parameter: Prometheus gives that text as it stands.
+    if isinstance(error, ExecutionError):
+        return error
+    return BadInput(f'invalid parameter "query": {error}')
+
+
+def _with_stats(data: bytes, result: QueryResult, *, queued: float, total: float) -> bytes:
+    timings = {"execQueueTime": queued, "execTotalTime": queued + total, "evalTotalTime": total}
+    return data[:-1] + b',"stats":' + orjson.dumps({"timings": timings}) + b"}"
+
+
+def endpoints(queries: Queries) -> list[Endpoint]:
+    """The operations of this room."""
+    both = ("GET", "POST")
+    span = (Param("start", "time", "The first evaluation.", required=True), Param("end", "time", "The last, inclusive.", required=True))
+    step = Param("step", "duration", "The distance between evaluations.", required=True)
+    return [
+        Endpoint(
+            "/api/v1/query",
+            queries.instant,
+            "Evaluate an expression at one time",
+            both,
+            (_QUERY, Param("time", "time", "When; now if absent."), _LIMIT, *_TUNING),
+        ),
+        Endpoint(
+            "/api/v1/query_range", queries.range, "Evaluate an expression over a range", both, (_QUERY, *span, step, _LIMIT, *_TUNING)
+        ),
+        Endpoint("/api/v1/query_exemplars", queries.exemplars, "Exemplars of an expression's series", both, (_QUERY,)),
+    ]

@@ -1,0 +1,169 @@
+"""Remote write 1.0: `POST /api/v1/write` and `/api/v1/push`.
+
+The hottest path of the server, so a plain ASGI application: the body is gathered under a limit, decoded by a kernel on
+a worker thread (while another request's samples are appended), appended, and acknowledged with 204 once durable. Not
+here: the bytes (`wire.remote_write`), what is stored (`ingest`, `storage`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from starlette.responses import Response
+
+from vedette.api.endpoint import Endpoint, Run
+from vedette.api.problems import UNEXPECTED, TooLarge, write
+from vedette.errors import LimitExceeded, VedetteError
+from vedette.model.samples import Appended, KeySpace, SampleBatch
+from vedette.wire import remote_write
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+_log = structlog.get_logger(__name__)
+
+# Drops that the sender must hear of, since they are a mistake on its side; a relabelling rule is on ours.
+_SENDERS_FAULT = ("duplicate", "too_old", "too_far_ahead")
+
+
+@dataclass(frozen=True, slots=True)
+class WriteSettings:
+    """Limits in bytes: of one compressed body, of one decoded body, and of all bodies held at once."""
+
+    max_body_bytes: int = 32 << 20
+    max_decoded_bytes: int = 64 << 20
+    max_held_bytes: int = 256 << 20
+
+
+class _Gone(Exception):
+    """The client closed the connection before its body was complete: there is nobody to answer."""
+
+
+class RemoteWrite:
+    """The ASGI application. `append` returns once a batch is durable."""
+
+    def __init__(
+        self,
+        append: Callable[[SampleBatch], Awaitable[Appended]],
+        *,
+        run: Run,
+        tenant_of: Callable[[Scope], str],
+        settings: WriteSettings,
+    ) -> None:
+        self._append = append
+        self._run = run
+        self._tenant_of = tenant_of
+        self._settings = settings
+        self._keyspaces: dict[str, KeySpace] = {}
+        self._held = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        try:
+            response = await self._answer(scope, receive)
+        except _Gone:
+            return
+        except VedetteError as error:
+            response = write(error)
+        except Exception:  # noqa: BLE001 - the edge of a request: the sender must get an answer, and repeats on a 500; counted as one
+            _log.exception("remote write failed", path=scope["path"])
+            response = Response(f"{UNEXPECTED}\n", 500, media_type="text/plain")
+        await response(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Response:
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        refusal = _unsupported(headers)
+        if refusal is not None:
+            return Response(refusal + "\n", 415, media_type="text/plain")
+        held = 0
+        parts: list[bytes] = []
+        limit, all_limit = self._settings.max_body_bytes, self._settings.max_held_bytes
+        declared = headers.get(b"content-length", b"")
+        if declared.isdigit() and int(declared) > limit:
+            raise TooLarge(limit)
+        try:
+            more = True
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise _Gone
+                part, more = message.get("body", b""), message.get("more_body", False)
+                held += len(part)
+                self._held += len(part)
+                if held > limit:
+                    raise TooLarge(limit)
+                if self._held > all_limit:
+                    raise LimitExceeded(f"more than {all_limit} bytes of requests are in work", retry_after=1.0)
+                parts.append(part)
+            body = parts[0] if len(parts) == 1 else b"".join(parts)
+            parts.clear()
+            batch = await self._run(self._parse, body, self._keyspace(self._tenant_of(scope)))
+            return _acknowledged(await self._append(batch))
+        finally:
+            self._held -= held
+
+    def _parse(self, body: bytes, keyspace: KeySpace) -> SampleBatch:
+        return remote_write.parse(body, keyspace, max_bytes=self._settings.max_decoded_bytes)
+
+    def _keyspace(self, tenant: str) -> KeySpace:
+        """One for each tenant, for the server's life: its keys are what makes the steady state fast."""
+        found = self._keyspaces.get(tenant)
+        if found is None:
+            found = self._keyspaces[tenant] = remote_write.remote_write_keyspace(tenant)
+        return found
+
+
+def _unsupported(headers: dict[bytes, bytes]) -> str | None:
+    """Why this is not remote write 1.0. A request that says nothing is taken at its word, as Prometheus takes it."""
+    kind = headers.get(b"content-type", b"application/x-protobuf").decode("latin-1")
+    media, *parameters = (part.strip() for part in kind.split(";"))
+    if media.lower() != "application/x-protobuf":
+        return f"unsupported content type {kind!r}: expected application/x-protobuf"
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "proto" and value.strip().strip('"') != "prometheus.WriteRequest":
+            return f"unsupported protocol {value!r}: only remote write 1.0 (proto=prometheus.WriteRequest) is taken"
+    encoding = headers.get(b"content-encoding", b"snappy").decode("latin-1")
+    if encoding.lower() != "snappy":
+        return f"unsupported content encoding {encoding!r}: expected snappy"
+    return None
+
+
+def _acknowledged(appended: Appended) -> Response:
+    """204 with what was written; 400 where samples were refused for their times, as Prometheus answers, the rest being stored."""
+    written = {
+        "X-Prometheus-Remote-Write-Samples-Written": str(appended.samples),
+        "X-Prometheus-Remote-Write-Histograms-Written": "0",
+        "X-Prometheus-Remote-Write-Exemplars-Written": "0",
+    }
+    if not appended.dropped:
+        return Response(status_code=204, headers=written)
+    beyond = appended.dropped.get("series_limit", 0)
+    if beyond:
+        text = f"{beyond} samples not stored: their series are beyond the limit of series\n"
+        return Response(text, 429, media_type="text/plain", headers=written)
+    faults = {reason: n for reason in _SENDERS_FAULT if (n := appended.dropped.get(reason, 0))}
+    if not faults:
+        return Response(status_code=204, headers=written)
+    named = ", ".join(f"{n} {reason.replace('_', ' ')}" for reason, n in faults.items())
+    return Response(f"samples not stored: {named}; the others of this request are stored\n", 400, media_type="text/plain", headers=written)
+
+
+def endpoints(
+    append: Callable[[SampleBatch], Awaitable[Appended]],
+    *,
+    run: Run,
+    tenant_of: Callable[[Scope], str],
+    settings: WriteSettings | None = None,
+) -> list[Endpoint]:
+    """The operations of this room. `run` should have threads of its own, or long queries hold writes up."""
+    receiver = RemoteWrite(append, run=run, tenant_of=tenant_of, settings=settings or WriteSettings())
+    body = {"content": {"application/x-protobuf": {"schema": {"type": "string", "format": "binary"}}}, "required": True}
+    return [
+        Endpoint(path, receiver, "Write samples (remote write 1.0)", ("POST",), tag="write", body=body, media="text/plain")
+        for path in ("/api/v1/write", "/api/v1/push")
+    ]

@@ -1,0 +1,396 @@
+"""Tracked metrics: observations that services push one by one, accumulated into series that PromQL can read.
+
+A counter's `value` is an increment, a gauge's its new value, a histogram's and a summary's one observation; what is
+stored is what a Prometheus client would expose after it. Requests that wait together are accumulated and appended
+together: one sample a series, durable before any of them is answered, and nothing is kept in memory of an append that
+failed. A series met for the first time goes on from its last stored value, so a restart is no counter reset.
+Not here: JSON and HTTP (`api`), the storage.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import math
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from vedette.clock import Clock, now_ms
+from vedette.configfile import option
+from vedette.errors import BadInput, LimitExceeded, VedetteError
+from vedette.model.labels import METRIC_NAME, Labels
+from vedette.model.matchers import Matcher
+from vedette.model.samples import Appended, KeySpace, MetricMetadata, SampleBatch, canonical, is_stale
+from vedette.storage.interface import Storage
+
+Kind = Literal["counter", "gauge", "histogram", "summary"]
+KINDS: tuple[Kind, ...] = ("counter", "gauge", "histogram", "summary")
+QUANTILES = (0.5, 0.9, 0.95, 0.99)
+
+_HOUR_MS = 3_600_000
+_MAX_LABELS = 64
+_MAX_TEXT = 4096
+# Where a service that is named twice goes: beside the labels, under the first of these names that they leave free.
+_SERVICE_LABELS = ("service", "job", "source_service")
+
+
+@dataclass(frozen=True, slots=True)
+class TrackSettings:
+    """Limits and shapes of tracked metrics."""
+
+    max_series: int = 10_000
+    """How many series may be tracked at once; one that was idle for a day makes room."""
+    max_points: int = 1000
+    """Over how many of its last observations a summary's quantiles are taken."""
+    buckets: list[float] = option(factory=lambda: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0])
+    """Upper bounds of a histogram's buckets, rising; `+Inf` is added."""
+    metric_buckets: dict[str, list[float]] = option(factory=dict)
+    """Bounds for the histograms of these names."""
+
+    def __post_init__(self) -> None:
+        for key, bounds in {"buckets": self.buckets, **{f"metric_buckets.{m}": b for m, b in self.metric_buckets.items()}}.items():
+            if not bounds or not all(map(math.isfinite, bounds)) or sorted(set(bounds)) != list(bounds):
+                raise BadInput(f"{key}: not bucket bounds: {bounds}", where=key.partition(".")[0], hint="expected rising finite numbers")
+        for name in ("max_series", "max_points"):
+            if getattr(self, name) < 1:
+                raise BadInput(f"{getattr(self, name)} where at least 1 is expected", where=name)
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One tracked value of one series; `labels` include the metric's name."""
+
+    labels: Labels
+    kind: Kind
+    value: float
+
+
+def observation(
+    name: str, kind: str, value: float, *, labels: Mapping[str, str], service: str | None = None, tenant_id: str | None = None
+) -> Observation:
+    """A checked observation. Raises `BadInput` whose `where` is the field at fault (`labels.le`)."""
+    if not name:
+        raise BadInput("a metric needs a name", where="name")
+    _short(name, "name")
+    if kind not in KINDS:
+        raise BadInput(f"{kind!r} is not a metric type", where="type", hint="expected one of " + ", ".join(KINDS))
+    if not math.isfinite(value):
+        raise BadInput("not a finite number", where="value")
+    if kind == "counter" and value < 0:
+        raise BadInput("a counter only goes up", where="value", hint="a counter's value is the increment; track a gauge for what may fall")
+    if len(labels) > _MAX_LABELS:
+        raise BadInput(f"{len(labels)} labels", where="labels", hint=f"at most {_MAX_LABELS}")
+    reserved = {"histogram": "le", "summary": "quantile"}.get(kind, "")
+    for label, text in labels.items():
+        where = f"labels.{label}"
+        if not label or label.startswith("__") or label == reserved:
+            raise BadInput(f"{label!r} is not a name for a label of a {kind}", where=where)
+        _short(label, where)
+        _short(text, where)
+    merged = dict(labels)
+    if tenant_id:
+        _short(tenant_id, "tenant_id")
+        if merged.setdefault("tenant_id", tenant_id) != tenant_id:
+            raise BadInput("contradicts the label of the same name", where="tenant_id")
+    if service:
+        _short(service, "service")
+        if service not in (merged.get(n) for n in _SERVICE_LABELS):
+            free = next((n for n in _SERVICE_LABELS if n not in merged), None)
+            if free is None:
+                raise BadInput("the labels leave no name for it", where="service", hint="leave one of the labels service and job out")
+            merged[free] = service
+    return Observation(Labels.of({**merged, METRIC_NAME: name}), kind, value)
+
+
+def _short(text: str, where: str) -> None:
+    if len(text) > _MAX_TEXT:
+        raise BadInput(f"{len(text)} characters", where=where, hint=f"at most {_MAX_TEXT}")
+
+
+class _State(Protocol):
+    """What has come together of one series."""
+
+    kind: Kind
+    used: float
+
+    def observe(self, value: float) -> None: ...
+
+    def samples(self, labels: Labels) -> Iterable[tuple[Labels, float]]: ...
+
+
+@dataclass(slots=True)
+class _Counter:
+    total: float = 0.0
+    used: float = 0.0
+    kind: Kind = "counter"
+
+    def observe(self, value: float) -> None:
+        self.total += value
+
+    def samples(self, labels: Labels) -> Iterable[tuple[Labels, float]]:
+        return ((labels, self.total),)
+
+
+@dataclass(slots=True)
+class _Gauge:
+    value: float = 0.0
+    used: float = 0.0
+    kind: Kind = "gauge"
+
+    def observe(self, value: float) -> None:
+        self.value = value
+
+    def samples(self, labels: Labels) -> Iterable[tuple[Labels, float]]:
+        return ((labels, self.value),)
+
+
+@dataclass(slots=True)
+class _Histogram:
+    """`counts[i]` observations are in (bounds[i-1], bounds[i]]; the last is above all bounds."""
+
+    bounds: Sequence[float]
+    counts: list[float]
+    sum: float = 0.0
+    used: float = 0.0
+    kind: Kind = "histogram"
+
+    def __copy__(self) -> _Histogram:
+        return _Histogram(self.bounds, list(self.counts), self.sum, self.used)
+
+    def observe(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+    def samples(self, labels: Labels) -> Iterable[tuple[Labels, float]]:
+        total = 0.0
+        for bound, count in zip((*self.bounds, math.inf), self.counts, strict=True):
+            total += count
+            yield _part(labels, "_bucket", le=bound_text(bound)), total
+        yield _part(labels, "_sum"), self.sum
+        yield _part(labels, "_count"), total
+
+
+@dataclass(slots=True)
+class _Summary:
+    recent: deque[float]
+    sum: float = 0.0
+    count: float = 0.0
+    used: float = 0.0
+    kind: Kind = "summary"
+
+    def __copy__(self) -> _Summary:
+        return _Summary(deque(self.recent, self.recent.maxlen), self.sum, self.count, self.used)
+
+    def observe(self, value: float) -> None:
+        self.recent.append(value)
+        self.sum += value
+        self.count += 1
+
+    def samples(self, labels: Labels) -> Iterable[tuple[Labels, float]]:
+        if self.recent:
+            values = np.quantile(np.fromiter(self.recent, np.float64), QUANTILES)
+            for quantile, value in zip(QUANTILES, values.tolist(), strict=True):
+                yield labels.with_({"quantile": repr(quantile)}), value
+        yield _part(labels, "_sum"), self.sum
+        yield _part(labels, "_count"), self.count
+
+
+def bound_text(bound: float) -> str:
+    """A bucket's `le` as Prometheus writes it: `0.005`, `1`, `+Inf`."""
+    if math.isinf(bound):
+        return "+Inf"
+    return str(int(bound)) if bound.is_integer() and abs(bound) < 1e15 else repr(bound)
+
+
+def _part(labels: Labels, suffix: str, **more: str) -> Labels:
+    return labels.with_({METRIC_NAME: labels.metric + suffix, **more})
+
+
+_Key = tuple[str, Labels]
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """A request's observations, and what became of each once `done`: a reason, or None for a stored one."""
+
+    tenant: str
+    observations: Sequence[Observation]
+    reasons: list[VedetteError | None] = field(default_factory=list)
+    failure: VedetteError | None = None
+    done: bool = False
+
+
+class Tracker:
+    """Accumulates observations and appends what comes of them.
+
+    `run(function, *args)` runs a blocking function on a worker thread. `collected`, `points` and `dropped` count
+    observations taken, samples written and observations refused by reason, since the start.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        append: Callable[[SampleBatch], Awaitable[Appended]],
+        *,
+        run: Callable[..., Awaitable[Any]],
+        clock: Clock,
+        settings: TrackSettings,
+    ) -> None:
+        self._storage = storage
+        self._append = append
+        self._run = run
+        self._clock = clock
+        self._settings = settings
+        self._series: dict[_Key, _State] = {}
+        self._kinds: dict[tuple[str, str], Kind] = {}
+        self._keyspaces: dict[str, KeySpace] = {}
+        self._waiting: list[_Waiting] = []
+        self._turn = asyncio.Lock()
+        self._last_ms = 0
+        self.collected = 0
+        self.points = 0
+        self.dropped: dict[str, int] = {}
+
+    @property
+    def series(self) -> int:
+        """How many series are tracked now."""
+        return len(self._series)
+
+    async def track(self, tenant: str, observations: Sequence[Observation]) -> list[VedetteError | None]:
+        """For each observation None once it is durable, or why it was not taken. Raises what storage raises; then none was taken."""
+        mine = _Waiting(tenant, observations)
+        self._waiting.append(mine)
+        async with self._turn:
+            # Whoever gets the turn commits for all who wait, so one sync of the log serves them together.
+            if not mine.done:
+                waiting, self._waiting = self._waiting, []
+                await self._commit(waiting)
+        if mine.failure is not None:
+            raise mine.failure
+        return mine.reasons
+
+    async def _commit(self, waiting: Sequence[_Waiting]) -> None:
+        failure: VedetteError = LimitExceeded("the server is closing", retry_after=5.0)
+        staged: dict[_Key, _State] = {}
+        kinds: dict[tuple[str, str], Kind] = {}
+        try:
+            await self._prepare(waiting, staged, kinds)
+            for tenant in {w.tenant for w in waiting}:
+                await self._store(tenant, {labels: s for (t, labels), s in staged.items() if t == tenant}, kinds)
+        except VedetteError as error:
+            failure = error
+        else:
+            self._series |= staged
+            self._kinds |= kinds
+            for request in waiting:
+                request.done = True
+                self.collected += sum(reason is None for reason in request.reasons)
+        finally:
+            for request in waiting:
+                if not request.done:
+                    request.done, request.failure = True, failure
+
+    async def _prepare(self, waiting: Sequence[_Waiting], staged: dict[_Key, _State], kinds: dict[tuple[str, str], Kind]) -> None:
+        """Fill `staged` with what the series come to, and each request's `reasons`."""
+        new: dict[_Key, Kind] = {}
+        now = self._clock.monotonic()
+        for request in waiting:
+            for seen in request.observations:
+                key = (request.tenant, seen.labels)
+                reason = await self._kind_clash(request.tenant, seen, kinds)
+                if reason is None and key in self._series:
+                    self._series[key].used = now  # before another series of this commit makes it give way
+                elif reason is None and key not in new:
+                    if self._room(len(new)):
+                        new[key] = seen.kind
+                    else:
+                        reason = LimitExceeded(f"more than {self._settings.max_series} series are tracked", retry_after=None)
+                        self._drop("series_limit")
+                request.reasons.append(reason)
+        if new:
+            staged |= await self._run(self._restore, new)
+        for request in waiting:
+            for seen, reason in zip(request.observations, request.reasons, strict=True):
+                if reason is None:
+                    key = (request.tenant, seen.labels)
+                    state = staged.get(key) or staged.setdefault(key, copy.copy(self._series[key]))
+                    state.observe(seen.value)
+                    state.used = now
+
+    async def _kind_clash(self, tenant: str, seen: Observation, kinds: dict[tuple[str, str], Kind]) -> VedetteError | None:
+        name = (tenant, seen.labels.metric)
+        kind: str | None = kinds.get(name) or self._kinds.get(name)
+        if kind is None:
+            stored = await self._run(self._storage.metadata, *name)
+            kind = next((m.type for m in stored if m.type in KINDS), None) or seen.kind
+        if kind != seen.kind:
+            self._drop("type")
+            return BadInput(f"{seen.labels.metric} is a {kind}", where="type", hint="one metric has one type")
+        kinds[name] = seen.kind
+        return None
+
+    def _drop(self, reason: str) -> None:
+        self.dropped[reason] = self.dropped.get(reason, 0) + 1
+
+    def _room(self, new: int) -> bool:
+        """Whether one more series may be tracked; those idle for a day make room, since storage remembers their values."""
+        if len(self._series) + new < self._settings.max_series:
+            return True
+        since = self._clock.monotonic() - 24 * 3600
+        for key in [k for k, state in self._series.items() if state.used < since]:
+            del self._series[key]
+        return len(self._series) + new < self._settings.max_series
+
+    async def _store(self, tenant: str, series: Mapping[Labels, _State], kinds: Mapping[tuple[str, str], Kind]) -> None:
+        rows = [row for labels, state in series.items() for row in state.samples(labels)]
+        if not rows:
+            return
+        # Two commits may fall into one millisecond, and a second value for a time is a duplicate.
+        self._last_ms = max(now_ms(self._clock), self._last_ms + 1)
+        metadata = [MetricMetadata(metric, kind) for (t, metric), kind in kinds.items() if t == tenant and (t, metric) not in self._kinds]
+        keyspace = self._keyspaces.setdefault(tenant, canonical(tenant))
+        batch = SampleBatch.of(keyspace, [r[0] for r in rows], [self._last_ms] * len(rows), [r[1] for r in rows], metadata=metadata)
+        appended = await self._append(batch)
+        self.points += appended.samples
+
+    def _restore(self, new: Mapping[_Key, Kind]) -> dict[_Key, _State]:
+        return {key: self._restored(*key, kind) for key, kind in new.items()}
+
+    def _restored(self, tenant: str, labels: Labels, kind: Kind) -> _State:
+        """A series' state as storage last had it, or a new one. Runs on a worker thread."""
+        settings = self._settings
+        if kind == "counter":
+            return _Counter(self._last(tenant, labels) or 0.0)
+        if kind == "gauge":
+            return _Gauge()
+        total, count = (self._last(tenant, _part(labels, suffix)) for suffix in ("_sum", "_count"))
+        if kind == "summary":
+            return _Summary(deque(maxlen=settings.max_points), total or 0.0, count or 0.0)
+        bounds = settings.metric_buckets.get(labels.metric, settings.buckets)
+        fresh = _Histogram(bounds, [0.0] * (len(bounds) + 1))
+        if not count:
+            return fresh
+        stored = [self._last(tenant, _part(labels, "_bucket", le=bound_text(b))) for b in (*bounds, math.inf)]
+        upto = [b for b in stored if b is not None]
+        if len(upto) != len(stored) or upto[-1] != count:
+            # Other bounds than before: what is stored cannot be told apart by them, so the histogram begins anew.
+            return fresh
+        return _Histogram(bounds, [b - a for a, b in zip([0.0, *upto], upto, strict=False)], total or 0.0)
+
+    def _last(self, tenant: str, labels: Labels) -> float | None:
+        """The last stored value of exactly this series, None where there is none."""
+        now = now_ms(self._clock)
+        matchers = [Matcher(n, "=", v) for n, v in labels]
+        for start in (now - _HOUR_MS, now - 24 * _HOUR_MS, 0):
+            found = self._storage.select(tenant, matchers, start, now + _HOUR_MS)
+            for i in range(len(found)):
+                values = found.values[found.offsets[i] : found.offsets[i + 1]]
+                values = values[~is_stale(values)]
+                if len(values) and found.labels.row(i) == labels:
+                    return float(values[-1])
+        return None
