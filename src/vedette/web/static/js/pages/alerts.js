@@ -1,2 +1,128 @@
-import { html } from "../html.js";
-export function Alerts() { return html`<p>todo</p>`; }
+// Alerts: every rule by its group, with what is firing on top, and why.
+import { html, useState } from "../html.js";
+import { fetchApi, useLoad } from "../api.js";
+import { numberOf } from "../matrix.js";
+import { Icon } from "../parts/icons.js";
+import { Badge, Choice, Empty, Failed, Labels, Loading } from "../parts/states.js";
+import { Link, setParams, useRoute } from "../router.js";
+import { coarse, formatAgo, formatDuration, formatTime, fromRfc3339, useNow } from "../time.js";
+import { format } from "../units.js";
+
+const REFRESH = 10;
+const TONES = { firing: "bad", pending: "warn", inactive: "good", unknown: "quiet" };
+const RANK = { firing: 0, pending: 1, inactive: 2, unknown: 3 };
+// Rules with more active instances than this show the first ones.
+const MOST_INSTANCES = 20;
+
+async function load(signal) {
+  return (await fetchApi("rules", {}, { signal })).data.groups ?? [];
+}
+
+const matches = (rule, group, sought) => {
+  if (!sought) return true;
+  const text = [rule.name, rule.query, group.name, JSON.stringify(rule.labels ?? {}), JSON.stringify((rule.alerts ?? []).map((a) => a.labels))].join(" ");
+  return text.toLowerCase().includes(sought.toLowerCase());
+};
+
+export function Alerts() {
+  const { params } = useRoute();
+  const [now] = useNow(REFRESH);
+  const { data: groups, error } = useLoad(load, [now]);
+  const state = params.get("state") ?? "all";
+  const sought = params.get("search") ?? "";
+  const recording = state === "recording";
+  const rules = (groups ?? []).flatMap((group) => group.rules.map((rule) => ({ rule, group })));
+  const alerting = rules.filter(({ rule }) => rule.type === "alerting");
+  const count = (s) => alerting.filter(({ rule }) => rule.state === s).length;
+  const kept = ({ rule, group }) =>
+    (recording ? rule.type === "recording" : rule.type === "alerting" && (state === "all" || rule.state === state)) && matches(rule, group, sought);
+  const shown = (groups ?? []).map((group) => ({ group, rules: group.rules.filter((rule) => kept({ rule, group })) })).filter((g) => g.rules.length);
+  // Groups with trouble first, in the order of the files otherwise.
+  shown.sort((a, b) => worst(a.rules) - worst(b.rules));
+  const options = [
+    { value: "all", label: "All", count: alerting.length },
+    ...["firing", "pending", "inactive"].map((value) => ({ value, label: value[0].toUpperCase() + value.slice(1), count: count(value) })),
+    { value: "recording", label: "Recording", count: rules.length - alerting.length },
+  ];
+  return html`<div class="page alerts">
+    <div class="bar"><h1>Alerts</h1>
+      <${Choice} label="State" value=${state} options=${options} onChange=${(value) => setParams({ state: value === "all" ? null : value }, { replace: true })} />
+      <input type="search" class="search" placeholder="Search names, labels, queries" aria-label="Search alerts" value=${sought}
+        onInput=${(event) => setParams({ search: event.target.value }, { replace: true })} />
+    </div>
+    ${error && html`<${Failed} error=${error} />`}
+    ${!groups && !error && html`<${Loading} />`}
+    ${groups && rules.length === 0 && html`<${Empty} title="No rules are loaded.">Name rule files under <code>rule_files</code> in the configuration, then reload it
+      (<code>POST /-/reload</code> or SIGHUP). <code>vedette check rules FILE</code> tells whether a file is right.<//>`}
+    ${groups && rules.length > 0 && shown.length === 0 && html`<${Empty} title=${`No ${state === "all" ? "" : `${state} `}rule${sought ? " matches the search" : ""}.`}>
+      <button type="button" class="button" onClick=${() => setParams({ state: null, search: null }, { replace: true })}>Show all rules</button><//>`}
+    ${shown.map(({ group, rules: list }) => html`<${Group} key=${`${group.file}:${group.name}`} group=${group} rules=${list} now=${now} />`)}
+  </div>`;
+}
+
+const worst = (rules) => Math.min(...rules.map((rule) => (rule.health === "err" ? 0 : (RANK[rule.state] ?? 3))));
+
+function Group({ group, rules, now }) {
+  const sorted = [...rules].sort((a, b) => (RANK[a.state] ?? 3) - (RANK[b.state] ?? 3));
+  return html`<section class="card group" aria-label=${`Group ${group.name}`}>
+    <header><h2>${group.name}</h2><span class="quiet mono clip" title=${group.file}>${group.file}</span>
+      <span class="quiet group-facts">every ${formatDuration(group.interval)} · ran ${formatAgo(fromRfc3339(group.lastEvaluation), now)}${
+        fromRfc3339(group.lastEvaluation) ? ` in ${format(Number(group.evaluationTime), "seconds")}` : ""
+      }</span></header>
+    ${sorted.map((rule, i) => html`<${Rule} key=${`${rule.name}:${i}`} rule=${rule} now=${now} />`)}
+  </section>`;
+}
+
+function Rule({ rule, now }) {
+  const alerts = rule.alerts ?? [];
+  const busy = alerts.length > 0 || rule.health === "err";
+  const [open, setOpen] = useState(null);
+  const isOpen = open ?? busy;
+  return html`<details class="rule" open=${isOpen} data-rule=${rule.name} data-state=${rule.state ?? rule.type}>
+    <summary onClick=${(event) => (event.preventDefault(), setOpen(!isOpen))}>
+      ${rule.type === "alerting" && html`<${Badge} tone=${TONES[rule.state] ?? "quiet"}>${rule.state}${alerts.length > 1 ? ` ×${alerts.length}` : ""}<//>`}
+      <strong class=${rule.type === "recording" ? "mono" : ""}>${rule.name}</strong>
+      ${rule.labels?.severity && html`<span class="severity">${rule.labels.severity}</span>`}
+      ${rule.health === "err" && html`<${Badge} tone="bad">cannot be evaluated<//>`}
+      <span class="quiet clip rule-says">${rule.annotations?.summary ?? rule.annotations?.description ?? ""}</span>
+    </summary>
+    ${isOpen && html`<${RuleBody} rule=${rule} alerts=${alerts} now=${now} />`}
+  </details>`;
+}
+
+function RuleBody({ rule, alerts, now }) {
+  const [all, setAll] = useState(false);
+  const shown = all ? alerts : alerts.slice(0, MOST_INSTANCES);
+  const facts = [
+    rule.duration > 0 && `for ${formatDuration(rule.duration)}`,
+    rule.keepFiringFor > 0 && `keeps firing for ${formatDuration(rule.keepFiringFor)}`,
+    fromRfc3339(rule.lastEvaluation) > 0 && `ran ${formatAgo(fromRfc3339(rule.lastEvaluation), now)} in ${format(Number(rule.evaluationTime), "seconds")}`,
+  ].filter(Boolean);
+  return html`<div class="rule-body">
+    ${rule.lastError && html`<div class="notice notice-error"><${Icon} name="warning" /><div>${rule.lastError}</div></div>`}
+    <div class="rule-query"><pre>${rule.query}</pre><${Link} to="/explore" params=${{ "g0.expr": rule.query, "g0.tab": "graph" }} class="button">Explore<//></div>
+    <div class="rule-facts"><span class="quiet">${facts.join(" · ")}</span> <${Labels} labels=${rule.labels ?? {}} /></div>
+    <${Annotations} annotations=${rule.annotations} />
+    ${alerts.length > 0 && html`<div class="scroll"><table class="cards">
+      <thead><tr><th>State</th><th>Labels</th><th>Since</th><th class="number">Value</th></tr></thead>
+      <tbody>${shown.map(
+        (alert) => html`<tr key=${JSON.stringify(alert.labels)}>
+          <td data-th="State"><${Badge} tone=${TONES[alert.state] ?? "quiet"}>${alert.state}<//></td>
+          <td data-th="Labels"><${Labels} labels=${alert.labels} without=${["alertname"]} /><${Annotations} annotations=${alert.annotations} /></td>
+          <td data-th="Since" class="nowrap" title=${formatTime(fromRfc3339(alert.activeAt))}>${coarse(Math.max(0, now - fromRfc3339(alert.activeAt)))}</td>
+          <td data-th="Value" class="number mono" title=${alert.value}>${format(numberOf(alert.value))}</td></tr>`,
+      )}</tbody></table>
+      ${shown.length < alerts.length && html`<button type="button" class="button show-all" onClick=${() => setAll(true)}>Show all ${alerts.length} instances</button>`}</div>`}
+  </div>`;
+}
+
+// Only a web address becomes a link: an annotation is data, and `javascript:` is an address too.
+const isWebAddress = (text) => /^https?:\/\/\S+$/.test(text);
+
+function Annotations({ annotations }) {
+  const pairs = Object.entries(annotations ?? {});
+  if (!pairs.length) return null;
+  return html`<dl class="annotations">${pairs.map(
+    ([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${isWebAddress(value) ? html`<a href=${value} rel="noreferrer noopener" target="_blank">${value}</a>` : value}</dd></div>`,
+  )}</dl>`;
+}
