@@ -25,6 +25,9 @@ STALE: float = struct.unpack("<d", struct.pack("<Q", STALE_BITS))[0]
 
 DEFAULT_TENANT = "default"
 
+ResolveMany = Callable[[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]], tuple[NDArray[np.uint8], NDArray[np.int64]]]
+"""(buffer, starts, ends) of keys to (canonical keys end to end, offsets int64[n + 1])."""
+
 _keyspace_ids = itertools.count(1)
 
 
@@ -41,15 +44,34 @@ class KeySpace:
     it may raise `BadInput`, which refuses the whole batch before anything of it is stored. It is called once
     for each new key, never in the steady state. Equal bytes in two key spaces are unrelated. `close()` says
     that no more batches will come, so storage may forget the keys (not the series).
+
+    `resolve_many(buffer, starts, ends)`, where given, does the same for many keys at once and in arrays; see `canonicalise`.
     """
 
-    __slots__ = ("closed", "id", "resolve", "tenant")
+    __slots__ = ("_many", "closed", "id", "resolve", "tenant")
 
-    def __init__(self, tenant: str, resolve: Callable[[bytes], Labels | None]) -> None:
+    def __init__(self, tenant: str, resolve: Callable[[bytes], Labels | None], *, resolve_many: ResolveMany | None = None) -> None:
         self.id = next(_keyspace_ids)
         self.tenant = tenant
         self.resolve = resolve
+        self._many = resolve_many
         self.closed = False
+
+    def canonicalise(
+        self, buffer: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """`Labels.encode()` of the keys `buffer[starts[i]:ends[i]]`, end to end, and offsets int64[n + 1]; empty where dropped.
+
+        Raises `BadInput` as `resolve` does.
+        """
+        if self._many is not None:
+            return self._many(buffer, starts, ends)
+        labels = [self.resolve(buffer[lo:hi].tobytes()) for lo, hi in zip(starts.tolist(), ends.tolist(), strict=True)]
+        keys = [b"" if found is None else found.encode() for found in labels]
+        offsets = np.zeros(len(keys) + 1, dtype=np.int64)
+        np.cumsum([len(k) for k in keys], out=offsets[1:])
+        # A bytearray, since kernels would be compiled a second time for an array that is read-only.
+        return np.frombuffer(bytearray().join(keys), dtype=np.uint8), offsets
 
     def close(self) -> None:
         """No more batches will come from this key space."""

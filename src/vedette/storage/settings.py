@@ -49,6 +49,8 @@ class StorageSettings:
     """How long samples gather in memory before they become a block."""
     head_samples: int = option(24_000_000)
     """How many samples may gather in memory before they become a block, whatever their age: 17 bytes each, at least 256 a series."""
+    queue_samples: int = option(10_000_000)
+    """How many samples may wait to be stored; more is refused until there is room."""
     segment_size: int = option(64 << 20, convert=parse_size)
     """Where a segment of the log ends and the next begins."""
     page_cache: int = option(128 << 20, convert=parse_size)

@@ -1,0 +1,115 @@
+"""The label index as arrays: pair keys to ascending series ids, and sets of ids.
+
+A pair key is uint64: the name's symbol in the upper half, the value's in the lower. Not here: which series a
+tenant has, and matchers (`storage/index.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True, nogil=True)
+def build(ids: Any, offsets: Any, names: Any, values: Any) -> tuple[Any, Any, Any]:
+    """(keys uint64[k] ascending, starts int64[k + 1], postings uint32[...]) of the series `ids` (uint32[n], ascending).
+
+    Series s has the pairs `offsets[s]:offsets[s + 1]` of `names` and `values`; the series with pair k are
+    `postings[starts[k]:starts[k + 1]]`, ascending.
+    """
+    pairs = 0
+    for j in range(len(ids)):
+        pairs += offsets[ids[j] + 1] - offsets[ids[j]]
+    capacity = 16
+    while capacity < 2 * pairs:
+        capacity *= 2
+    table = np.full(capacity, -1, np.int32)
+    keys = np.empty(pairs, np.uint64)
+    counts = np.zeros(pairs, np.int64)
+    slots = np.empty(pairs, np.int32)
+    mask = np.uint64(capacity - 1)
+    distinct, at = 0, 0
+    for j in range(len(ids)):
+        for p in range(offsets[ids[j]], offsets[ids[j] + 1]):
+            key = np.uint64(names[p]) << np.uint64(32) | np.uint64(values[p])
+            mixed = key * np.uint64(0x9E3779B97F4A7C15)
+            i = (mixed ^ (mixed >> np.uint64(32))) & mask
+            while table[i] >= 0 and keys[table[i]] != key:
+                i = (i + np.uint64(1)) & mask
+            if table[i] < 0:
+                table[i] = distinct
+                keys[distinct] = key
+                distinct += 1
+            counts[table[i]] += 1
+            slots[at] = table[i]
+            at += 1
+    order = np.argsort(keys[:distinct])
+    sorted_keys = np.empty(distinct, np.uint64)
+    starts = np.zeros(distinct + 1, np.int64)
+    cursor = np.empty(distinct, np.int64)
+    for rank in range(distinct):
+        sorted_keys[rank] = keys[order[rank]]
+        cursor[order[rank]] = starts[rank]
+        starts[rank + 1] = starts[rank] + counts[order[rank]]
+    postings = np.empty(pairs, np.uint32)
+    at = 0
+    for j in range(len(ids)):
+        for _ in range(offsets[ids[j]], offsets[ids[j] + 1]):
+            postings[cursor[slots[at]]] = ids[j]
+            cursor[slots[at]] += 1
+            at += 1
+    return sorted_keys, starts, postings
+
+
+@njit(cache=True, nogil=True)
+def intersect(a: Any, b: Any, keep: bool, out: Any) -> int:
+    """What of `a` is in `b` (`keep`) or is not (otherwise), both ascending uint32; answers how many `out` got."""
+    n, j, m = 0, 0, len(b)
+    for i in range(len(a)):
+        x = a[i]
+        if j < m and b[j] < x:
+            # Leap ahead in doubling steps, so that a short list against a long one costs its own length.
+            step = 1
+            while j + step < m and b[j + step] < x:
+                j += step
+                step *= 2
+            hi = min(j + step, m)
+            while j < hi:
+                mid = (j + hi) // 2
+                if b[mid] < x:
+                    j = mid + 1
+                else:
+                    hi = mid
+        if (j < m and b[j] == x) == keep:
+            out[n] = x
+            n += 1
+    return n
+
+
+@njit(cache=True, nogil=True)
+def label_column(ids: Any, offsets: Any, names: Any, values: Any, name: int, out: Any) -> None:
+    """`out` int32[n]: the value's symbol of label `name` for series `ids`, -1 where it is absent."""
+    for j in range(len(ids)):
+        out[j] = -1
+        for p in range(offsets[ids[j]], offsets[ids[j] + 1]):
+            if names[p] == name:
+                out[j] = values[p]
+                break
+
+
+@njit(cache=True, nogil=True)
+def take_labels(ids: Any, offsets: Any, names: Any, values: Any, out_offsets: Any, out_names: Any, out_values: Any) -> int:
+    """The label pairs of series `ids` as CSR. Answers the pairs needed; a first call with empty outputs measures."""
+    at = 0
+    out_offsets[0] = 0
+    for j in range(len(ids)):
+        lo, hi = offsets[ids[j]], offsets[ids[j] + 1]
+        if at + hi - lo <= len(out_names):
+            for p in range(lo, hi):
+                out_names[at + p - lo] = names[p]
+                out_values[at + p - lo] = values[p]
+        at += hi - lo
+        out_offsets[j + 1] = at
+    return at

@@ -1,0 +1,193 @@
+"""Remote write 1.0 as columns: one pass over the protobuf of a `WriteRequest`, untrusted to the last byte.
+
+Only structure is read: a series' labels stay bytes (`wire/remote_write.py` parses them, once). Wire format after
+https://protobuf.dev/programming-guides/encoding and `prompb/remote.proto`. Histograms and exemplars are counted,
+not kept. Not here: snappy, UTF-8 and what makes a label set valid.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from vedette.kernels.hashing import hash_region, load_u64
+
+OK, FULL, TRUNCATED, VARINT, WIRE_TYPE, SPLIT_LABELS, FIELD_ZERO = range(7)
+"""What `decode` answers: done, an output is too small, or what is wrong at the answered offset."""
+
+MIN_KEY = 15
+"""The shortest label region that names a series: a Label of `__name__` and one character."""
+
+SERIES, SAMPLES, METADATA, HISTOGRAMS, EXEMPLARS, SHORT_KEY, WHERE = range(7)
+"""Slots of `counts`: rows, samples, metadata spans, skipped fields, 1 + the first row whose key is short, offset of a fault."""
+
+
+@njit(cache=True, nogil=True)
+def read_varint(data: Any, at: int, end: int) -> tuple[int, int]:
+    """(value, next offset) of the varint at `at`; the next offset is -1 where it is cut off, -2 where it has over ten bytes."""
+    value = np.uint64(0)
+    shift = np.uint64(0)
+    for _ in range(10):
+        if at >= end:
+            return 0, -1
+        byte = data[at]
+        at += 1
+        value |= np.uint64(byte & 0x7F) << shift
+        if byte < 0x80:
+            return np.int64(value), at
+        shift += np.uint64(7)
+    return 0, -2
+
+
+@njit(cache=True, nogil=True)
+def read_field(data: Any, at: int, end: int) -> tuple[int, int, int, int]:
+    """(tag, first byte, end, fault) of the field at `at`: where its content lies, or why it has none.
+
+    `tag` holds number and wire type as on the wire; for a varint field `first byte` is its value. A fault is one of
+    the codes above, and `end` is then where it was found.
+    """
+    tag, i = read_varint(data, at, end)
+    if i < 0:
+        return 0, 0, at, TRUNCATED if i == -1 else VARINT
+    if tag < 8 or tag > 0xFFFFFFFF:
+        return 0, 0, at, FIELD_ZERO
+    kind = tag & 7
+    if kind == 2:
+        size, start = read_varint(data, i, end)
+        if start < 0:
+            return 0, 0, i, TRUNCATED if start == -1 else VARINT
+        # Compared this way round, since start + size may overflow.
+        if size < 0 or size > end - start:
+            return 0, 0, i, TRUNCATED
+        return tag, start, start + size, OK
+    if kind == 0:
+        value, stop = read_varint(data, i, end)
+        if stop < 0:
+            return 0, 0, i, TRUNCATED if stop == -1 else VARINT
+        return tag, value, stop, OK
+    if kind == 1 or kind == 5:
+        width = 8 if kind == 1 else 4
+        if end - i < width:
+            return 0, 0, i, TRUNCATED
+        return tag, i, i + width, OK
+    return 0, 0, at, WIRE_TYPE
+
+
+@njit(cache=True, nogil=True)
+def _decode_sample(data: Any, at: int, end: int) -> tuple[int, np.uint64, int, int]:
+    """(timestamp, value's bits, fault offset, fault) of one Sample message; absent fields are zero, the last of repeated ones counts."""
+    timestamp, bits = 0, np.uint64(0)
+    # As every sender writes it: a double, then a varint, and nothing else.
+    if end - at >= 11 and data[at] == 0x09 and data[at + 9] == 0x10:
+        value, stop = read_varint(data, at + 10, end)
+        if stop == end:
+            return value, load_u64(data, at + 1), 0, OK
+    while at < end:
+        tag, first, stop, fault = read_field(data, at, end)
+        if fault != OK:
+            return 0, bits, stop, fault
+        if tag == 0x09:
+            bits = load_u64(data, first)
+        elif tag == 0x10:
+            timestamp = first
+        at = stop
+    return timestamp, bits, 0, OK
+
+
+@njit(cache=True, nogil=True)
+def _decode_series(
+    data: Any, at: int, end: int, row: int, sample: int, key_start: Any, key_end: Any, timestamps: Any, bits: Any, counts: Any
+) -> tuple[int, int]:
+    """(next sample, fault) after one TimeSeries message."""
+    first_label, last_label, split = -1, -1, False
+    while at < end:
+        tag, first, stop, fault = read_field(data, at, end)
+        if fault != OK:
+            counts[WHERE] = stop
+            return sample, fault
+        if tag == 0x0A:
+            if first_label < 0:
+                first_label = at
+            elif last_label != at:
+                split = True
+            last_label = stop
+            if split:
+                counts[WHERE] = at
+                return sample, SPLIT_LABELS
+        elif tag == 0x12:
+            if sample >= len(timestamps):
+                return sample, FULL
+            timestamp, value, where, fault = _decode_sample(data, first, stop)
+            if fault != OK:
+                counts[WHERE] = where
+                return sample, fault
+            timestamps[sample] = timestamp
+            bits[sample] = value
+            sample += 1
+        elif tag == 0x1A:
+            counts[EXEMPLARS] += 1
+        elif tag == 0x22:
+            counts[HISTOGRAMS] += 1
+        at = stop
+    if first_label < 0:
+        first_label = last_label = at
+    key_start[row] = first_label
+    key_end[row] = last_label
+    return sample, OK
+
+
+@njit(cache=True, nogil=True)
+def decode(
+    data: Any,
+    seed: np.uint64,
+    hash_key: Any,
+    key_start: Any,
+    key_end: Any,
+    hashes: Any,
+    offsets: Any,
+    timestamps: Any,
+    bits: Any,
+    meta_spans: Any,
+    counts: Any,
+) -> int:
+    """Fill the columns of a `SampleBatch` from `data` (uint8[...]); answers a code from `OK` on.
+
+    `key_start`, `key_end` int64[r], `hashes` uint64[r, 2], `offsets` int64[r + 1], `timestamps` int64[s], `bits`
+    uint64[s], `meta_spans` int64[m, 2] bound what is taken: `FULL` says that one of them was too small. `counts` int64[7].
+    """
+    counts[:] = 0
+    row, sample, meta = 0, 0, 0
+    at, end = 0, len(data)
+    offsets[0] = 0
+    while at < end:
+        tag, first, stop, fault = read_field(data, at, end)
+        if fault != OK:
+            counts[WHERE] = stop
+            return fault
+        if tag == 0x0A:
+            if row >= len(key_start):
+                return FULL
+            sample, fault = _decode_series(data, first, stop, row, sample, key_start, key_end, timestamps, bits, counts)
+            if fault != OK:
+                return fault
+            if key_end[row] - key_start[row] < MIN_KEY:
+                # Too short to name a series: the caller says what is wrong with it, and rows stay few.
+                counts[SHORT_KEY] = row + 1
+                counts[SERIES] = row + 1
+                return OK
+            hashes[row, 0], hashes[row, 1] = hash_region(data, key_start[row], key_end[row], seed, hash_key)
+            row += 1
+            offsets[row] = sample
+        elif tag == 0x1A:
+            if meta >= len(meta_spans):
+                return FULL
+            meta_spans[meta, 0] = first
+            meta_spans[meta, 1] = stop
+            meta += 1
+        at = stop
+    counts[SERIES] = row
+    counts[SAMPLES] = sample
+    counts[METADATA] = meta
+    return OK

@@ -1,0 +1,136 @@
+"""Open-addressing tables from 128-bit hashes to small integers, and the splitting of canonical label bytes.
+
+A table is uint64[capacity, 4], capacity a power of two, at most three quarters full: h1, h2, a group (a key space, a
+tenant) and 0 for an empty slot, else `2 + id` or `DROPPED_SLOT`. Two equal hashes in one group are taken as one key.
+Not here: growth and what ids mean (`storage/series.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+DROPPED = -1
+"""The id of a key that is known and not stored."""
+
+MISSING = -2
+"""What `find` answers for a key that it does not know."""
+
+
+@njit(cache=True, nogil=True)
+def _slot(table: Any, h1: np.uint64, h2: np.uint64, group: np.uint64) -> int:
+    """The slot that holds the key, or the empty one where it belongs."""
+    mask = np.uint64(len(table) - 1)
+    i = h1 & mask
+    while table[i, 3] != 0 and (table[i, 0] != h1 or table[i, 1] != h2 or table[i, 2] != group):
+        i = (i + np.uint64(1)) & mask
+    return np.int64(i)
+
+
+@njit(cache=True, nogil=True)
+def find(table: Any, hashes: Any, group: np.uint64, out: Any) -> int:
+    """`out` int64[n]: the id of each of `hashes` uint64[n, 2], DROPPED or MISSING. Answers how many are missing."""
+    missing = 0
+    for row in range(len(hashes)):
+        i = _slot(table, hashes[row, 0], hashes[row, 1], group)
+        out[row] = np.int64(table[i, 3]) - 2
+        if table[i, 3] == 0:
+            missing += 1
+    return missing
+
+
+@njit(cache=True, nogil=True)
+def insert(table: Any, hashes: Any, group: np.uint64, ids: Any) -> int:
+    """Set `ids` int64[n] (or DROPPED) as the ids of `hashes`; answers how many were not there. There must be room."""
+    added = 0
+    for row in range(len(hashes)):
+        i = _slot(table, hashes[row, 0], hashes[row, 1], group)
+        if table[i, 3] == 0:
+            added += 1
+            table[i, 0] = hashes[row, 0]
+            table[i, 1] = hashes[row, 1]
+            table[i, 2] = group
+        table[i, 3] = np.uint64(ids[row] + 2)
+    return added
+
+
+@njit(cache=True, nogil=True)
+def find_or_add(table: Any, hashes: Any, group: np.uint64, next_id: int, out: Any, new_rows: Any) -> int:
+    """As `find`, but a key that is missing gets the next id from `next_id` on, its row noted in `new_rows`.
+
+    Answers how many are new. There must be room.
+    """
+    added = 0
+    for row in range(len(hashes)):
+        i = _slot(table, hashes[row, 0], hashes[row, 1], group)
+        if table[i, 3] == 0:
+            table[i, 0] = hashes[row, 0]
+            table[i, 1] = hashes[row, 1]
+            table[i, 2] = group
+            table[i, 3] = np.uint64(next_id + added + 2)
+            new_rows[added] = row
+            added += 1
+        out[row] = np.int64(table[i, 3]) - 2
+    return added
+
+
+@njit(cache=True, nogil=True)
+def rehash(old: Any, new: Any, forgotten: Any) -> int:
+    """Fill the empty table `new` from `old`, leaving out groups in `forgotten` (uint64[...], sorted). Answers the entries."""
+    count = 0
+    for row in range(len(old)):
+        if old[row, 3] == 0:
+            continue
+        if len(forgotten) > 0:
+            at = np.searchsorted(forgotten, old[row, 2])
+            if at < len(forgotten) and forgotten[at] == old[row, 2]:
+                continue
+        i = _slot(new, old[row, 0], old[row, 1], old[row, 2])
+        for j in range(4):
+            new[i, j] = old[row, j]
+        count += 1
+    return count
+
+
+@njit(cache=True, nogil=True)
+def split_canonical(buffer: Any, offsets: Any, rows: Any, out_offsets: Any, starts: Any, ends: Any) -> int:
+    """Where the texts of canonical keys lie: name and value of each pair in turn.
+
+    Key r is `buffer[offsets[r]:offsets[r + 1]]`; of the keys `rows` int64[k], key j's texts are `out_offsets[j]:
+    out_offsets[j + 1]` of `starts` and `ends` (int64, as many as the keys have bytes at most). Answers their number.
+    """
+    at = 0
+    out_offsets[0] = 0
+    for j in range(len(rows)):
+        begin = offsets[rows[j]]
+        for i in range(begin, offsets[rows[j] + 1]):
+            if buffer[i] == 0xFF:
+                starts[at] = begin
+                ends[at] = i
+                at += 1
+                begin = i + 1
+        out_offsets[j + 1] = at
+    return at
+
+
+@njit(cache=True, nogil=True)
+def join_canonical(ids: Any, offsets: Any, names: Any, values: Any, text_offsets: Any, texts: Any, out_offsets: Any, out: Any) -> int:
+    """The canonical keys of series `ids`, end to end: `out_offsets` int64[n + 1] always, `out` uint8[...] where it is long enough.
+
+    Answers the bytes needed; nothing is written beyond `out`, so a first call with an empty `out` measures.
+    """
+    at = 0
+    out_offsets[0] = 0
+    for j in range(len(ids)):
+        for p in range(offsets[ids[j]], offsets[ids[j] + 1]):
+            for symbol in (names[p], values[p]):
+                lo, hi = text_offsets[symbol], text_offsets[symbol + 1]
+                if at + (hi - lo) + 1 <= len(out):
+                    for k in range(lo, hi):
+                        out[at + k - lo] = texts[k]
+                    out[at + hi - lo] = 0xFF
+                at += hi - lo + 1
+        out_offsets[j + 1] = at
+    return at

@@ -1,0 +1,151 @@
+"""The head: the samples of the last minutes to hours, uncompressed, in chains of chunks.
+
+Two generations at most: the one that takes samples, and the one before, frozen, which is being (or has just been)
+written to a block and answers queries meanwhile. One writer; whoever reads holds the engine's lock while a kernel
+runs. Not here: the log (`wal.py`), labels (`series.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vedette.kernels import head as kernel
+
+_I64 = np.int64
+_FIRST_CHUNKS = 1 << 12
+_FAR_FUTURE = (1 << 63) - 1
+
+
+def _states(count: int) -> NDArray[np.int64]:
+    state = np.zeros((count, 8), dtype=_I64)
+    state[:, kernel.LAST_TIME] = kernel.NEVER
+    state[:, kernel.FIRST] = -1
+    state[:, kernel.TAIL] = -1
+    return state
+
+
+@dataclass(slots=True)
+class Generation:
+    """Samples that become one block: `state` int64[n, 8] of each series, `chunks` int64[m, 32] of which `used` hold samples."""
+
+    state: NDArray[np.int64]
+    chunks: NDArray[np.int64]
+    used: int = 0
+    samples: int = 0
+    min_time: int = _FAR_FUTURE
+    max_time: int = -_FAR_FUTURE
+
+    @classmethod
+    def empty(cls) -> Generation:
+        """One without series."""
+        return cls(_states(0), np.empty((0, kernel.CHUNK_WORDS), dtype=_I64))
+
+    def series(self) -> NDArray[np.int64]:
+        """The ids that have samples, ascending."""
+        return np.flatnonzero(self.state[:, kernel.COUNT])
+
+
+@dataclass(slots=True)
+class Kept:
+    """What of a batch the head took, as the log records it (`ids` uint32, `times` and `bits` int64), and what became of the rest."""
+
+    ids: NDArray[np.uint32]
+    times: NDArray[np.int64]
+    bits: NDArray[np.int64]
+    defined: NDArray[np.uint32]
+    """Series of which the log's scope knows nothing yet."""
+    same: int
+    dropped: dict[str, int]
+
+
+class Head:
+    """The generation that takes samples and the one before."""
+
+    def __init__(self) -> None:
+        self.now = Generation(_states(1024), np.empty((_FIRST_CHUNKS, kernel.CHUNK_WORDS), dtype=_I64))
+        self.before = Generation.empty()
+
+    def reserve(self, series: int, samples: int) -> None:
+        """Make room for ids below `series` and for `samples` more samples."""
+        now = self.now
+        if series > len(now.state):
+            grown = _states(max(series, len(now.state) * 3 // 2))
+            grown[: len(now.state)] = now.state
+            now.state = grown
+        if now.used + samples > len(now.chunks):
+            chunks = np.empty((max(now.used + samples, len(now.chunks) * 2), kernel.CHUNK_WORDS), dtype=_I64)
+            chunks[: now.used] = now.chunks[: now.used]
+            now.chunks = chunks
+
+    def append(
+        self,
+        ids: NDArray[np.int64],
+        offsets: NDArray[np.int64],
+        timestamps: NDArray[np.int64],
+        bits: NDArray[np.int64],
+        *,
+        window: int,
+        oldest: int,
+        scope: int,
+    ) -> Kept:
+        """Take the samples of rows `ids` (`kernels/head.py`); `reserve` has made room for them."""
+        now, n = self.now, len(timestamps)
+        tally = np.zeros(9, dtype=_I64)
+        tally[kernel.CHUNKS], tally[kernel.OLDEST], tally[kernel.NEWEST] = now.used, now.min_time, now.max_time
+        log_ids, log_times, log_bits = np.empty(n, np.uint32), np.empty(n, _I64), np.empty(n, _I64)
+        defined = np.empty(len(ids), np.uint32)
+        kernel.append(
+            *(ids, offsets, timestamps, bits, now.state, now.chunks, self.before.state, self.before.chunks),
+            *(window, oldest, scope, log_ids, log_times, log_bits, defined, tally),
+        )
+        kept, same, duplicate, old, dropped, now.used, new, now.min_time, now.max_time = tally.tolist()
+        now.samples += kept
+        reasons = {"duplicate": duplicate, "too_old": old, "relabelled": dropped}
+        return Kept(
+            log_ids[:kept], log_times[:kept], log_bits[:kept], defined[:new], same, {why: count for why, count in reasons.items() if count}
+        )
+
+    def gather(self, ids: NDArray[np.int64], start: int, end: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """(offsets int64[n + 1], timestamps, value bits) of the samples of series `ids` in [start, end]."""
+        now, before = self.now, self.before
+        most = int(kernel.bound(ids, now.state, before.state))
+        offsets, times, bits = np.empty(len(ids) + 1, _I64), np.empty(most, _I64), np.empty(most, _I64)
+        kernel.gather(ids, now.state, now.chunks, before.state, before.chunks, start, end, offsets, times, bits)
+        return offsets, times[: offsets[-1]], bits[: offsets[-1]]
+
+    def present(self, ids: NDArray[np.int64], start: int, end: int) -> NDArray[np.bool_]:
+        """Which of the series `ids` have samples in [start, end]."""
+        out = np.empty(len(ids), dtype=np.bool_)
+        kernel.present(ids, self.now.state, self.now.chunks, self.before.state, self.before.chunks, start, end, out)
+        return out
+
+    def freeze(self) -> Generation:
+        """Begin a new generation; answers the one that ends, which stays readable as `before`."""
+        frozen = self.now
+        state = frozen.state.copy()
+        kernel.begin_generation(state)
+        self.before = frozen
+        self.now = Generation(state, np.empty((_FIRST_CHUNKS, kernel.CHUNK_WORDS), dtype=_I64))
+        return frozen
+
+    def drop_before(self) -> None:
+        """Let go of the generation before."""
+        self.before = Generation.empty()
+
+    @property
+    def min_time(self) -> int:
+        """The oldest sample's time, the far future where there is none."""
+        return min(self.now.min_time, self.before.min_time)
+
+    @property
+    def max_time(self) -> int:
+        """The newest sample's time, the far past where there is none."""
+        return max(self.now.max_time, self.before.max_time)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes allocated."""
+        return sum(g.state.nbytes + g.chunks.nbytes for g in (self.now, self.before))

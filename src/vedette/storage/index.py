@@ -1,0 +1,174 @@
+"""Which series pass a set of matchers: postings as arrays, for the head and for blocks alike.
+
+The head's postings are built in pieces: what was registered since the last read becomes a piece, and pieces of
+similar size are merged, so registration itself costs nothing here. Not here: samples, time.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vedette.kernels import postings as kernel
+from vedette.model.labels import LabelTable, Symbols
+from vedette.model.matchers import Matcher
+
+_U32 = np.uint32
+
+
+class Texts(Protocol):
+    """Symbol ids and their texts."""
+
+    def find(self, text: str) -> int:
+        """The id of `text`, -1 where it has none."""
+        ...
+
+    def text(self, symbol: int) -> str:
+        """The text of an id."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Postings:
+    """Pair keys uint64[k] ascending; the series with pair i are `ids[starts[i]:starts[i + 1]]` (uint32, ascending)."""
+
+    keys: NDArray[np.uint64]
+    starts: NDArray[np.int64]
+    ids: NDArray[np.uint32]
+
+    def of(self, name: int, value: int) -> NDArray[np.uint32]:
+        """The series with one pair."""
+        key = np.uint64(name << 32 | value)
+        at = int(np.searchsorted(self.keys, key))
+        if at == len(self.keys) or self.keys[at] != key:
+            return self.ids[:0]
+        return self.ids[self.starts[at] : self.starts[at + 1]]
+
+    def span(self, name: int) -> tuple[int, int]:
+        """The places in `keys` of all pairs of one name."""
+        lo, hi = np.searchsorted(self.keys, np.array([name << 32, (name + 1) << 32], dtype=np.uint64)).tolist()
+        return lo, hi
+
+
+@dataclass(frozen=True, slots=True)
+class IndexView:
+    """One tenant's index at one moment: pieces with ascending, disjoint id ranges, and the label columns behind them."""
+
+    symbols: Texts
+    pieces: Sequence[Postings]
+    all_ids: NDArray[np.uint32]
+    offsets: NDArray[np.int64]
+    names: NDArray[np.int32]
+    values: NDArray[np.int32]
+
+    def matching(self, matchers: Sequence[Matcher]) -> NDArray[np.uint32]:
+        """The series that pass all of `matchers`, ascending."""
+        found: NDArray[np.uint32] | None = None
+        # Equality first: it is cheap, and what is left bounds the cost of the others.
+        for matcher in sorted(matchers, key=lambda m: (m.op != "=" or m.value == "", m.matches_empty)):
+            found = self._narrow(found, matcher)
+            if len(found) == 0:
+                break
+        return self.all_ids if found is None else found
+
+    def _narrow(self, found: NDArray[np.uint32] | None, matcher: Matcher) -> NDArray[np.uint32]:
+        name = self.symbols.find(matcher.name)
+        empty = matcher.matches_empty
+        if name < 0:
+            return (self.all_ids if found is None else found) if empty else self.all_ids[:0]
+        if matcher.op == "=" and not empty:
+            ids = self._equal(name, matcher.value)
+            return ids if found is None else _sets(found, ids, keep=True)
+        spans = [piece.span(name) for piece in self.pieces]
+        if found is not None and len(found) < sum(hi - lo for lo, hi in spans):
+            return self._narrow_by_column(found, name, matcher)
+        ids = self._union(spans, matcher, passing=not empty)
+        if empty:
+            return _sets(self.all_ids if found is None else found, ids, keep=False)
+        return ids if found is None else _sets(found, ids, keep=True)
+
+    def _equal(self, name: int, value: str) -> NDArray[np.uint32]:
+        symbol = self.symbols.find(value)
+        if symbol < 0:
+            return self.all_ids[:0]
+        parts = [ids for piece in self.pieces if len(ids := piece.of(name, symbol))]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else self.all_ids[:0]
+
+    def _union(self, spans: Sequence[tuple[int, int]], matcher: Matcher, *, passing: bool) -> NDArray[np.uint32]:
+        """The series that have the label, with a value that passes (or does not)."""
+        verdicts: dict[int, bool] = {}
+        parts: list[NDArray[np.uint32]] = []
+        for piece, (lo, hi) in zip(self.pieces, spans, strict=True):
+            wanted = np.zeros(hi - lo, dtype=np.bool_)
+            for i, symbol in enumerate((piece.keys[lo:hi] & np.uint64(0xFFFFFFFF)).tolist()):
+                if symbol not in verdicts:
+                    verdicts[symbol] = matcher.matches(self.symbols.text(symbol))
+                wanted[i] = verdicts[symbol] == passing
+            if wanted.all():
+                parts.append(piece.ids[piece.starts[lo] : piece.starts[hi]])
+            else:
+                parts += [piece.ids[piece.starts[i] : piece.starts[i + 1]] for i in (np.flatnonzero(wanted) + lo).tolist()]
+        # One series has one value of a name, so nothing occurs twice.
+        return np.sort(np.concatenate(parts)) if parts else self.all_ids[:0]
+
+    def _narrow_by_column(self, found: NDArray[np.uint32], name: int, matcher: Matcher) -> NDArray[np.uint32]:
+        symbols, rows = np.unique(self.column(found, name), return_inverse=True)
+        verdicts = [matcher.matches("" if s < 0 else self.symbols.text(s)) for s in symbols.tolist()]
+        return found[np.array(verdicts, dtype=np.bool_)[rows]]
+
+    def column(self, ids: NDArray[np.uint32], name: int) -> NDArray[np.int32]:
+        """The value's symbol of label `name` (a symbol) for each of `ids`, -1 where it is absent."""
+        out = np.empty(len(ids), dtype=np.int32)
+        kernel.label_column(ids, self.offsets, self.names, self.values, name, out)
+        return out
+
+    def labels(self, ids: NDArray[np.uint32]) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
+        """(offsets, names, values) of the label sets of `ids`, as a `LabelTable` holds them."""
+        offsets, none = np.empty(len(ids) + 1, dtype=np.int64), np.empty(0, dtype=np.int32)
+        pairs = int(kernel.take_labels(ids, self.offsets, self.names, self.values, offsets, none, none))
+        names, values = np.empty(pairs, dtype=np.int32), np.empty(pairs, dtype=np.int32)
+        kernel.take_labels(ids, self.offsets, self.names, self.values, offsets, names, values)
+        return offsets, names, values
+
+    def table(self, ids: NDArray[np.uint32]) -> LabelTable:
+        """The label sets of `ids`, for a view whose symbols are the model's."""
+        assert isinstance(self.symbols, Symbols)
+        return LabelTable(self.symbols, *self.labels(ids))
+
+
+def _sets(a: NDArray[np.uint32], b: NDArray[np.uint32], *, keep: bool) -> NDArray[np.uint32]:
+    out = np.empty(len(a), dtype=_U32)
+    return out[: int(kernel.intersect(a, b, keep, out))]
+
+
+class TenantIndex:
+    """The head's index of one tenant, extended when it is read."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pieces: list[tuple[int, int, Postings]] = []
+
+    def view(
+        self,
+        symbols: Symbols,
+        ids: NDArray[np.uint32],
+        offsets: NDArray[np.int64],
+        names: NDArray[np.int32],
+        values: NDArray[np.int32],
+    ) -> IndexView:
+        """The index over `ids`, all the tenant's series so far, whose labels are in the columns."""
+        with self._lock:
+            done = self._pieces[-1][1] if self._pieces else 0
+            if done < len(ids):
+                lo = done
+                # Each piece is more than twice its successor, so a series is indexed again a logarithmic number of times.
+                while self._pieces and self._pieces[-1][1] - self._pieces[-1][0] <= 2 * (len(ids) - lo):
+                    lo = self._pieces.pop()[0]
+                self._pieces.append((lo, len(ids), Postings(*kernel.build(ids[lo:], offsets, names, values))))
+            pieces = [p for _, _, p in self._pieces]
+        return IndexView(symbols, pieces, ids, offsets, names, values)

@@ -1,0 +1,125 @@
+"""From the log back to memory, at start. Damage is skipped, counted and reported, never fatal.
+
+Not here: which segments are already in blocks (`engine.py` deletes them first).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import orjson
+import structlog
+
+from vedette.errors import Corrupt
+from vedette.kernels.series_table import DROPPED
+from vedette.model.samples import MetricMetadata
+from vedette.storage import wal
+from vedette.storage.memory import Memory
+
+log = structlog.get_logger(__name__)
+
+_EVER = -(1 << 63)
+_ANY_AGE = (1 << 63) - 1
+
+
+@dataclass(slots=True)
+class Replayed:
+    """What replay found: whole records and samples, and damage."""
+
+    segments: int = 0
+    samples: int = 0
+    torn_tails: int = 0
+    corrupt_records: int = 0
+    orphan_samples: int = 0
+    """Samples of series whose own record was lost."""
+    last_segment: int = 0
+    last_scope: int = 0
+
+
+class Replay:
+    """One pass over the segments of a directory."""
+
+    def __init__(self, memory: Memory) -> None:
+        self.memory = memory
+        self.found = Replayed()
+        self._scope = -1
+        self._ids = np.zeros(0, dtype=np.int64)
+
+    def run(self, directory: Path, *, after_segment: Callable[[int], None]) -> Replayed:
+        """Read all segments in order; `after_segment(number)` is called where memory may be flushed through that segment."""
+        segments = wal.segments(directory)
+        for segment in segments:
+            self.found.segments += 1
+            self.found.last_segment = segment.number
+            try:
+                scope, records = wal.read_segment(segment)
+            except Corrupt as damage:
+                self._report(damage, tail=segment.size < wal.SEGMENT_HEADER.size)
+                continue
+            if scope != self._scope:
+                self._scope, self._ids = scope, np.zeros(0, dtype=np.int64)
+            self.found.last_scope = max(self.found.last_scope, scope)
+            self._replay(segment, records)
+            after_segment(segment.number)
+        return self.found
+
+    def _replay(self, segment: wal.Segment, records: Iterator[wal.Record | Corrupt]) -> None:
+        for item in records:
+            if isinstance(item, Corrupt):
+                self._report(item, tail="ends inside" in str(item))
+                continue
+            try:
+                self._apply(item)
+            except (ValueError, struct.error, UnicodeDecodeError) as error:
+                self._report(Corrupt(str(error), path=segment.path, offset=item.offset), tail=False)
+
+    def _report(self, damage: Corrupt, *, tail: bool) -> None:
+        # A crash leaves a cut-off record behind, which was never acknowledged; anything else was.
+        if tail:
+            self.found.torn_tails += 1
+            log.info("the log ends in a record that was cut off", path=str(damage.path), offset=damage.offset)
+        else:
+            self.found.corrupt_records += 1
+            log.error("a damaged part of the log was skipped", path=str(damage.path), offset=damage.offset, problem=str(damage))
+
+    def _apply(self, item: wal.Record) -> None:
+        if item.kind == wal.SAMPLES:
+            self._samples(item)
+        elif item.kind == wal.SERIES:
+            self._series(item)
+        elif item.kind == wal.METADATA:
+            tenant, rows = orjson.loads(item.payload)
+            with self.memory.lock:
+                self.memory.metadata.learn(tenant, [MetricMetadata(*row) for row in rows])
+        else:
+            raise ValueError(f"a record of unknown kind {item.kind}")
+
+    def _series(self, item: wal.Record) -> None:
+        tenant, numbers, keys, offsets = wal.read_series(item)
+        highest = int(numbers.max()) if len(numbers) else -1
+        if highest >= len(self._ids):
+            grown = np.full(max(highest + 1, len(self._ids) * 3 // 2), DROPPED, dtype=np.int64)
+            grown[: len(self._ids)] = self._ids
+            self._ids = grown
+        with self.memory.lock:
+            self._ids[numbers], _ = self.memory.series.register(tenant, keys.copy(), offsets.copy())
+
+    def _samples(self, item: wal.Record) -> None:
+        numbers, times, bits = wal.read_samples(item)
+        known = numbers < len(self._ids)
+        ids = np.full(len(numbers), DROPPED, dtype=np.int64)
+        ids[known] = self._ids[numbers[known]]
+        lost = int((ids == DROPPED).sum())
+        if lost:
+            self.found.orphan_samples += lost
+            log.error("samples were skipped, since the record that names their series is damaged", samples=lost)
+        memory = self.memory
+        with memory.lock:
+            memory.head.reserve(len(memory.series), len(ids))
+            offsets = np.arange(len(ids) + 1, dtype=np.int64)
+            kept = memory.head.append(ids, offsets, times.copy(), bits.copy(), window=_ANY_AGE, oldest=_EVER, scope=0)
+        self.found.samples += len(kept.ids)

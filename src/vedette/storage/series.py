@@ -1,0 +1,222 @@
+"""The series table: from a sender's raw bytes to a series id, and from an id to its labels.
+
+A batch's keys are looked up by hash; only keys never seen before are parsed, made canonical and registered, in
+arrays. Ids are dense, ascending and never given out twice in the life of the process. One writer, under the
+engine's lock wherever readers look. Not here: samples (`head.py`), postings (`index.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vedette.kernels import series_table as kernel
+from vedette.kernels.hashing import hash_regions
+from vedette.model.labels import Labels, Symbols
+from vedette.model.samples import KeySpace, SampleBatch
+from vedette.storage.columns import Column
+
+_I64, _U64 = np.int64, np.uint64
+T = TypeVar("T", bound=np.generic)
+
+
+def writable(array: NDArray[Any], dtype: type[T]) -> NDArray[T]:
+    """`array` as kernels take it: contiguous and not read-only, or each would be compiled twice."""
+    return np.require(array, dtype, ("C", "W"))
+
+
+class KeyTable:
+    """A growing table of 128-bit hashes to ids (`kernels/series_table.py`)."""
+
+    def __init__(self, capacity: int = 4096) -> None:
+        self._table = np.zeros((capacity, 4), dtype=_U64)
+        self._used = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes allocated."""
+        return self._table.nbytes
+
+    def __len__(self) -> int:
+        return self._used
+
+    def find(self, hashes: NDArray[np.uint64], group: int) -> tuple[NDArray[np.int64], int]:
+        """(ids int64[n], how many of them are `MISSING`)."""
+        out = np.empty(len(hashes), dtype=_I64)
+        return out, int(kernel.find(self._table, hashes, _U64(group), out))
+
+    def insert(self, hashes: NDArray[np.uint64], group: int, ids: NDArray[np.int64]) -> None:
+        """Set the ids of keys."""
+        self.reserve(len(hashes))
+        self._used += int(kernel.insert(self._table, hashes, _U64(group), ids))
+
+    def find_or_add(self, hashes: NDArray[np.uint64], group: int, next_id: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(ids int64[n], the rows that are new, whose ids count up from `next_id`)."""
+        self.reserve(len(hashes))
+        out, new = np.empty(len(hashes), dtype=_I64), np.empty(len(hashes), dtype=_I64)
+        added = int(kernel.find_or_add(self._table, hashes, _U64(group), next_id, out, new))
+        self._used += added
+        return out, new[:added]
+
+    def reserve(self, more: int) -> None:
+        """Make room for `more` keys."""
+        capacity = len(self._table)
+        while (self._used + more) * 4 > capacity * 3:
+            capacity *= 2
+        if capacity != len(self._table):
+            self._rebuild(capacity, np.zeros(0, dtype=_U64))
+
+    def forget(self, groups: Sequence[int]) -> None:
+        """Drop all keys of these groups."""
+        self._rebuild(len(self._table), np.array(sorted(groups), dtype=_U64))
+
+    def _rebuild(self, capacity: int, forgotten: NDArray[np.uint64]) -> None:
+        table = np.zeros((capacity, 4), dtype=_U64)
+        self._used = int(kernel.rehash(self._table, table, forgotten))
+        self._table = table
+
+
+class SymbolTable:
+    """Label texts as ids, for Python (`symbols`) and for kernels (hashes to ids, and the texts' bytes end to end)."""
+
+    def __init__(self) -> None:
+        self.symbols = Symbols()
+        self.texts: Column[np.uint8] = Column(np.uint8, 1 << 16)
+        self.offsets: Column[np.int64] = Column(np.int64)
+        self.offsets.extend(np.zeros(1, dtype=_I64))
+        self._table = KeyTable()
+
+    def intern(self, buffer: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The ids of the texts `buffer[starts[i]:ends[i]]`, valid UTF-8: int64[n]."""
+        hashes = hash_regions(buffer, starts, ends, _U64(0))
+        first = len(self.symbols)
+        ids, new = self._table.find_or_add(hashes, 0, first)
+        if len(new):
+            spans = [buffer[lo:hi].tobytes() for lo, hi in zip(starts[new].tolist(), ends[new].tolist(), strict=True)]
+            for text in spans:
+                self.symbols.intern(text.decode("utf-8"))
+            assert len(self.symbols) == first + len(new), "texts were interned behind the table's back"
+            self.texts.extend(np.frombuffer(b"".join(spans), dtype=np.uint8))
+            lengths = (ends - starts)[new]
+            self.offsets.extend(np.cumsum(lengths) + self.offsets.view()[-1])
+        return ids
+
+    def intern_texts(self, texts: Sequence[bytes]) -> NDArray[np.int64]:
+        """The ids of `texts`."""
+        ends = np.cumsum([len(t) for t in texts], dtype=_I64)
+        starts = np.concatenate([np.zeros(1, dtype=_I64), ends[:-1]])
+        return self.intern(np.frombuffer(bytearray(b"".join(texts)), dtype=np.uint8), starts, ends)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held, the Python texts estimated."""
+        return self._table.nbytes + self.texts.nbytes + self.offsets.nbytes + len(self.symbols) * 120
+
+
+class SeriesTable:
+    """All series known to the head, of all tenants."""
+
+    def __init__(self) -> None:
+        self.names = SymbolTable()
+        self.label_offsets: Column[np.int64] = Column(np.int64)
+        self.label_offsets.extend(np.zeros(1, dtype=_I64))
+        self.label_names: Column[np.int32] = Column(np.int32, 1 << 14)
+        self.label_values: Column[np.int32] = Column(np.int32, 1 << 14)
+        self.tenant_of: Column[np.int32] = Column(np.int32)
+        self.tenants: list[str] = []
+        self.ids_of: list[Column[np.uint32]] = []
+        self._tenant_numbers: dict[str, int] = {}
+        self._keys = KeyTable()
+        self._canonical = KeyTable()
+        self._keyspaces: dict[int, KeySpace] = {}
+
+    def __len__(self) -> int:
+        return len(self.tenant_of)
+
+    def tenant_number(self, tenant: str) -> int:
+        """The tenant's number, -1 where it has no series."""
+        return self._tenant_numbers.get(tenant, -1)
+
+    def find(self, batch: SampleBatch) -> tuple[NDArray[np.int64], int]:
+        """(ids int64[n] with DROPPED and MISSING, how many are missing): the steady state, no label parsed."""
+        return self._keys.find(batch.hashes, batch.keyspace.id)
+
+    def canonical(self, batch: SampleBatch, rows: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """The canonical keys of `rows`, end to end, with offsets; an empty one is a series to drop.
+
+        Raises `BadInput` for a key that names no valid series. Changes nothing.
+        """
+        return batch.keyspace.canonicalise(batch.buffer, batch.key_start[rows], batch.key_end[rows])
+
+    def learn(
+        self, batch: SampleBatch, rows: NDArray[np.int64], keys: NDArray[np.uint8], offsets: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], int]:
+        """(ids of `rows`, how many series are new) once their canonical keys are known."""
+        keyspace = batch.keyspace
+        ids, new = self.register(keyspace.tenant, keys, offsets)
+        self._keyspaces[keyspace.id] = keyspace
+        self._keys.insert(batch.hashes[rows], keyspace.id, ids)
+        return ids, new
+
+    def register(self, tenant: str, keys: NDArray[np.uint8], offsets: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
+        """(ids, how many are new) of the series with these canonical keys (uint8[...] end to end, int64[n + 1]); empty: DROPPED."""
+        number = self._tenant_numbers.get(tenant)
+        if number is None:
+            number = self._tenant_numbers[tenant] = len(self.tenants)
+            self.ids_of.append(Column(np.uint32))
+            self.tenants.append(tenant)
+        starts, ends = offsets[:-1], offsets[1:]
+        hashes = hash_regions(keys, starts, ends, _U64(number))
+        named = np.flatnonzero(ends > starts)
+        ids = np.full(len(starts), kernel.DROPPED, dtype=_I64)
+        ids[named], new = self._canonical.find_or_add(hashes[named], number, len(self))
+        if len(new):
+            self._add(number, keys, offsets, named[new])
+        return ids, len(new)
+
+    def _add(self, number: int, keys: NDArray[np.uint8], offsets: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
+        size = int((offsets[rows + 1] - offsets[rows]).sum())
+        out_offsets, starts, ends = np.empty(len(rows) + 1, _I64), np.empty(size, _I64), np.empty(size, _I64)
+        texts = int(kernel.split_canonical(keys, offsets, rows, out_offsets, starts, ends))
+        symbols = self.names.intern(keys, starts[:texts], ends[:texts]).astype(np.int32)
+        first = len(self)
+        self.label_names.extend(symbols[0::2])
+        self.label_values.extend(symbols[1::2])
+        self.label_offsets.extend(out_offsets[1:] // 2 + self.label_offsets.view()[-1])
+        self.ids_of[number].extend(np.arange(first, first + len(rows), dtype=np.uint32))
+        # Last, since its length is what says that a series is there.
+        self.tenant_of.extend(np.full(len(rows), number, dtype=np.int32))
+
+    def canonical_of(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """The canonical keys of series `ids`, end to end, with offsets int64[n + 1]."""
+        columns = (self.label_offsets.view(), self.label_names.view(), self.label_values.view())
+        symbols = (self.names.offsets.view(), self.names.texts.view())
+        offsets = np.empty(len(ids) + 1, dtype=_I64)
+        size = int(kernel.join_canonical(ids, *columns, *symbols, offsets, np.empty(0, np.uint8)))
+        out = np.empty(size, dtype=np.uint8)
+        kernel.join_canonical(ids, *columns, *symbols, offsets, out)
+        return out, offsets
+
+    def labels_of(self, series: int) -> Labels:
+        """One series' labels."""
+        lo, hi = self.label_offsets.view()[series : series + 2].tolist()
+        text = self.names.symbols.text
+        names, values = self.label_names.view()[lo:hi].tolist(), self.label_values.view()[lo:hi].tolist()
+        return Labels((text(n), text(v)) for n, v in zip(names, values, strict=True))
+
+    def forget_closed(self) -> None:
+        """Drop the keys of key spaces that were closed; their series stay."""
+        closed = [k for k, space in self._keyspaces.items() if space.closed]
+        if closed:
+            self._keys.forget(closed)
+            for k in closed:
+                del self._keyspaces[k]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held by the tables and columns."""
+        columns = self.label_offsets.nbytes + self.label_names.nbytes + self.label_values.nbytes + self.tenant_of.nbytes
+        return self._keys.nbytes + self._canonical.nbytes + self.names.nbytes + columns + sum(c.nbytes for c in self.ids_of)

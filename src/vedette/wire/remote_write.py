@@ -1,0 +1,286 @@
+"""Prometheus remote write 1.0: snappy-compressed protobuf, to a columnar batch and back.
+
+Everything here takes untrusted bytes and refuses with `BadInput` in memory bounded by the stated limit. Label sets
+are parsed and checked only when storage first meets their bytes (`remote_write_keyspace`). Exemplars and native
+histograms are counted and skipped. Not here: HTTP, tenants' tokens, storage.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cramjam
+import numpy as np
+from numpy.typing import NDArray
+
+from vedette.errors import BadInput
+from vedette.kernels import remote_write as kernel
+from vedette.kernels.hashing import PROCESS_KEY
+from vedette.model.labels import METRIC_NAME, Labels
+from vedette.model.samples import DEFAULT_TENANT, KeySpace, MetricMetadata, SampleBatch
+
+MAX_BYTES = 64 << 20
+"""The default limit on a request's decoded size."""
+
+_TYPES = ("unknown", "counter", "gauge", "histogram", "gaugehistogram", "summary", "info", "stateset")
+_FAULTS = {
+    kernel.TRUNCATED: "the message ends before a field does",
+    kernel.VARINT: "a varint of more than ten bytes",
+    kernel.WIRE_TYPE: "an unknown wire type",
+    kernel.SPLIT_LABELS: "a series' labels do not stand together",
+    kernel.FIELD_ZERO: "not a valid field number",
+}
+# No snappy element makes more than 64 bytes of three, so what claims more than this lies.
+_MAX_RATIO = 22
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """What a request held that is not kept."""
+
+    histograms: int = 0
+    exemplars: int = 0
+
+
+def remote_write_keyspace(tenant: str = DEFAULT_TENANT) -> KeySpace:
+    """A key space whose keys are the label fields of a `TimeSeries`, as they stand on the wire."""
+    return KeySpace(tenant, parse_labels)
+
+
+def parse(body: bytes, keyspace: KeySpace, *, max_bytes: int = MAX_BYTES) -> SampleBatch:
+    """The batch in a request's body. Raises `BadInput` naming the byte (of the decoded message) that is wrong."""
+    batch, _ = parse_counted(body, keyspace, max_bytes=max_bytes)
+    return batch
+
+
+def parse_counted(body: bytes, keyspace: KeySpace, *, max_bytes: int = MAX_BYTES) -> tuple[SampleBatch, Skipped]:
+    """As `parse`, and what the request held besides plain samples."""
+    data = decompress(body, max_bytes=max_bytes)
+    # Typical requests fit at once (a series of several labels, a sample of 16 bytes); others are read again with more room.
+    rows, samples, metas = len(data) // 64 + 64, len(data) // 14 + 64, len(data) // 512 + 64
+    while True:
+        columns = _Columns.empty(rows, samples, metas)
+        fault = columns.decode(data, keyspace)
+        if fault != kernel.FULL:
+            break
+        rows, samples, metas = rows * 4, samples * 4, metas * 8
+    counts = columns.counts
+    if fault != kernel.OK:
+        raise BadInput(f"remote write: {_FAULTS[fault]}", where=f"byte {counts[kernel.WHERE]} of the decoded message")
+    if counts[kernel.SHORT_KEY]:
+        row = int(counts[kernel.SHORT_KEY]) - 1
+        lo, hi = int(columns.key_start[row]), int(columns.key_end[row])
+        try:
+            parse_labels(data[lo:hi].tobytes())
+        except BadInput as error:
+            raise BadInput(error.problem, where=f"series {row}, byte {lo} of the decoded message", hint=error.hint) from None
+        raise AssertionError("a label set that is too short was found to be valid")
+    return columns.batch(data, keyspace), Skipped(int(counts[kernel.HISTOGRAMS]), int(counts[kernel.EXEMPLARS]))
+
+
+def decompress(body: bytes, *, max_bytes: int = MAX_BYTES) -> NDArray[np.uint8]:
+    """The content of a snappy block. The size it declares is checked before anything is allocated. Raises `BadInput`."""
+    declared, at = _declared_size(body)
+    if declared > max_bytes:
+        raise BadInput(f"snappy: declares {declared} bytes", where="byte 0", hint=f"at most {max_bytes} bytes are taken in one request")
+    if declared > len(body) * _MAX_RATIO:
+        raise BadInput(f"snappy: declares {declared} bytes, more than {len(body)} can hold", where="byte 0")
+    out = np.empty(declared, dtype=np.uint8)
+    if declared == 0:
+        if len(body) > at:
+            raise BadInput("snappy: bytes after the end", where=f"byte {at}")
+        return out
+    try:
+        written = cramjam.snappy.decompress_raw_into(body, out.data)
+    except cramjam.DecompressionError as error:
+        raise BadInput(f"snappy: {error}", where="the body") from None
+    if written != declared:
+        raise BadInput(f"snappy: {written} bytes where {declared} are declared", where="byte 0")
+    return out
+
+
+def _declared_size(body: bytes) -> tuple[int, int]:
+    size = 0
+    for i, byte in enumerate(body[:5]):
+        size |= (byte & 0x7F) << (7 * i)
+        if byte < 0x80:
+            return size, i + 1
+    where = f"byte {min(len(body), 5)}"
+    if len(body) < 5:
+        raise BadInput("snappy: the body ends inside its length", where=where, hint="remote write bodies are snappy blocks")
+    raise BadInput("snappy: not a length", where=where, hint="remote write bodies are snappy blocks, without framing")
+
+
+@dataclass(slots=True)
+class _Columns:
+    key_start: NDArray[np.int64]
+    key_end: NDArray[np.int64]
+    hashes: NDArray[np.uint64]
+    offsets: NDArray[np.int64]
+    timestamps: NDArray[np.int64]
+    bits: NDArray[np.uint64]
+    meta_spans: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+    @classmethod
+    def empty(cls, rows: int, samples: int, metas: int) -> _Columns:
+        i64, u64 = np.int64, np.uint64
+        return cls(
+            key_start=np.empty(rows, i64),
+            key_end=np.empty(rows, i64),
+            hashes=np.empty((rows, 2), u64),
+            offsets=np.empty(rows + 1, i64),
+            timestamps=np.empty(samples, i64),
+            bits=np.empty(samples, u64),
+            meta_spans=np.empty((metas, 2), i64),
+            counts=np.empty(7, i64),
+        )
+
+    def decode(self, data: NDArray[np.uint8], keyspace: KeySpace) -> int:
+        outs = (self.key_start, self.key_end, self.hashes, self.offsets, self.timestamps, self.bits, self.meta_spans, self.counts)
+        return int(kernel.decode(data, np.uint64(keyspace.id), PROCESS_KEY, *outs))
+
+    def batch(self, data: NDArray[np.uint8], keyspace: KeySpace) -> SampleBatch:
+        rows, samples = int(self.counts[kernel.SERIES]), int(self.counts[kernel.SAMPLES])
+        spans = self.meta_spans[: int(self.counts[kernel.METADATA])].tolist()
+        return SampleBatch(
+            keyspace=keyspace,
+            buffer=data,
+            key_start=self.key_start[:rows],
+            key_end=self.key_end[:rows],
+            hashes=self.hashes[:rows],
+            offsets=self.offsets[: rows + 1],
+            timestamps=self.timestamps[:samples],
+            values=self.bits[:samples].view(np.float64),
+            metadata=[_parse_metadata(data[lo:hi].tobytes(), lo) for lo, hi in spans],
+        )
+
+
+def _fields(message: bytes) -> list[tuple[int, int | bytes, int]]:
+    """(tag, content, offset) of each field of a message: an int for varints, bytes for the rest. Raises `BadInput`."""
+    data = np.frombuffer(message, dtype=np.uint8)
+    found: list[tuple[int, int | bytes, int]] = []
+    at = 0
+    while at < len(message):
+        tag, first, stop, fault = kernel.read_field(data, at, len(message))
+        if fault != kernel.OK:
+            raise BadInput(f"remote write: {_FAULTS[fault]}", where=f"byte {stop} of the message")
+        found.append((tag, first if tag & 7 == 0 else message[first:stop], at))
+        at = stop
+    return found
+
+
+def _text(content: int | bytes, what: str) -> str:
+    assert isinstance(content, bytes)
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{what} is not UTF-8 text", where=f"byte {error.start} of it") from None
+
+
+def parse_labels(key: bytes) -> Labels:
+    """The label set in a series' label fields, empty values left out.
+
+    Raises `BadInput` for labels out of order or repeated, an empty or missing name, and bytes that are not UTF-8.
+    """
+    pairs: list[tuple[str, str]] = []
+    previous: str | None = None
+    for number, (tag, content, _) in enumerate(_fields(key)):
+        assert tag == 0x0A, "a label region holds labels only"
+        assert isinstance(content, bytes)
+        name, value = _parse_label(content, number)
+        if not name:
+            raise BadInput(f"label {number} of a series has an empty name", where=f"value {value[:60]!r}")
+        if previous is not None and name <= previous:
+            problem = f"label {name!r} is given twice" if name == previous else f"labels out of order: {name!r} after {previous!r}"
+            raise BadInput(problem, where=_shown(pairs), hint="remote write wants labels sorted by name, each once")
+        previous = name
+        if value:
+            pairs.append((name, value))
+    labels = Labels(pairs)
+    if not labels.metric:
+        raise BadInput("a series has no metric name", where=_shown(pairs), hint=f"expected a label {METRIC_NAME} that is not empty")
+    return labels
+
+
+def _parse_label(message: bytes, number: int) -> tuple[str, str]:
+    # As every sender writes it, both texts short: 0a n name 12 m value.
+    if len(message) > 2 and message[0] == 0x0A and (n := message[1]) < 0x80 and len(message) > n + 3 and message[n + 2] == 0x12:
+        m = message[n + 3]
+        if m < 0x80 and len(message) == n + 4 + m:
+            return _text(message[2 : n + 2], f"the name of label {number}"), _text(message[n + 4 :], f"the value of label {number}")
+    name = value = ""
+    for tag, content, _ in _fields(message):
+        if tag == 0x0A:
+            name = _text(content, f"the name of label {number}")
+        elif tag == 0x12:
+            value = _text(content, f"the value of label {name!r}")
+    return name, value
+
+
+def _shown(pairs: Sequence[tuple[str, str]]) -> str:
+    text = str(Labels(pairs))
+    return f"series {text if len(text) <= 200 else text[:200] + '…'}"
+
+
+def _parse_metadata(message: bytes, offset: int) -> MetricMetadata:
+    kind, metric, help_text, unit = 0, "", "", ""
+    try:
+        for tag, content, _ in _fields(message):
+            if tag == 0x08:
+                assert isinstance(content, int)
+                kind = content
+            elif tag == 0x12:
+                metric = _text(content, "a metadata's metric name")
+            elif tag == 0x22:
+                help_text = _text(content, "a metadata's help")
+            elif tag == 0x2A:
+                unit = _text(content, "a metadata's unit")
+    except BadInput as error:
+        raise BadInput(error.problem, where=f"metadata at byte {offset} of the decoded message, {error.where}") from None
+    # A type that this version of the protocol does not know is a type we do not know.
+    return MetricMetadata(metric, _TYPES[kind] if 0 <= kind < len(_TYPES) else "unknown", help_text, unit)
+
+
+def _varint(value: int) -> bytes:
+    value &= (1 << 64) - 1
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _field(tag: int, content: bytes) -> bytes:
+    return bytes((tag,)) + _varint(len(content)) + content
+
+
+def render_labels(labels: Labels) -> bytes:
+    """A series' label fields: the key that `parse_labels` reads."""
+    return b"".join(_field(0x0A, _field(0x0A, n.encode()) + _field(0x12, v.encode())) for n, v in labels)
+
+
+def render(
+    series: Sequence[Labels],
+    offsets: Sequence[int] | NDArray[np.int64],
+    timestamps: Sequence[int] | NDArray[np.int64],
+    values: Sequence[float] | NDArray[np.float64],
+    *,
+    metadata: Sequence[MetricMetadata] = (),
+) -> bytes:
+    """The body of a request that holds these samples; series i owns `offsets[i]:offsets[i + 1]`. One Python step a sample."""
+    parts: list[bytes] = []
+    for i, labels in enumerate(series):
+        samples = (
+            b"\x09" + struct.pack("<d", values[j]) + b"\x10" + _varint(int(timestamps[j]))
+            for j in range(int(offsets[i]), int(offsets[i + 1]))
+        )
+        parts.append(_field(0x0A, render_labels(labels) + b"".join(_field(0x12, s) for s in samples)))
+    for m in metadata:
+        kind = _TYPES.index(m.type)
+        content = b"\x08" + _varint(kind) + _field(0x12, m.metric.encode()) + _field(0x22, m.help.encode()) + _field(0x2A, m.unit.encode())
+        parts.append(_field(0x1A, content))
+    return bytes(cramjam.snappy.compress_raw(b"".join(parts)))
