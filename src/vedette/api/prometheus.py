@@ -26,10 +26,7 @@ from vedette.promql.parse import parse_selector
 from vedette.storage.interface import Storage
 
 if TYPE_CHECKING:
-    from vedette.collect.state import TargetState
-    from vedette.collect.targets import DroppedTarget
     from vedette.promql.engine import Engine
-    from vedette.rules.state import GroupState
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +38,10 @@ class PrometheusApiSettings:
     timeout_s: float = 120.0
 
 
-@dataclass(frozen=True, slots=True)
-class Sources:
-    """Where the snapshots of `/targets`, `/rules` and `/alerts` come from; each is asked at each request."""
-
-    targets: Callable[[], Sequence[TargetState]]
-    dropped: Callable[[], Sequence[DroppedTarget]]
-    groups: Callable[[], Sequence[GroupState]]
-
-
 def endpoints(
     engine: Engine,
     storage: Storage,
-    sources: Sources,
+    sources: watch.Sources,
     *,
     run: Run,
     clock: Clock,
@@ -67,7 +55,9 @@ def endpoints(
     found = [
         *queries.endpoints(queries.Queries(engine, gate, clock, tenant_of)),
         *catalog.endpoints(catalog.Catalog(storage, run, matchers_of, tenant_of)),
-        *watch.endpoints(watch.Watch(sources.targets, sources.dropped, sources.groups, matchers_of, info.external_url)),
+        *watch.endpoints(
+            watch.Watch(sources.targets, sources.dropped, sources.dropped_counts, sources.groups, matchers_of, info.external_url)
+        ),
         *status.endpoints(status.Status(info, storage, run, clock)),
     ]
     return [_finished(e, run, settings.cors_origin) for e in found]

@@ -6,7 +6,7 @@ States come as snapshots from the rooms that own them; this room only filters an
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher, match_labels
 
 if TYPE_CHECKING:
-    from vedette.collect.state import TargetState
+    from vedette.collect.scrape import TargetState
     from vedette.collect.targets import DroppedTarget
     from vedette.rules.state import ActiveAlert, GroupState, RuleState
 
@@ -48,12 +48,20 @@ def exponent(value: float) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
-    """The operations over snapshots. `external_url` is where this server is reached from outside."""
+class Sources:
+    """Where the snapshots of `/targets`, `/rules` and `/alerts` come from; each is asked at each request."""
 
     targets: Callable[[], Sequence[TargetState]]
     dropped: Callable[[], Sequence[DroppedTarget]]
+    dropped_counts: Callable[[], Mapping[str, int]]
     groups: Callable[[], Sequence[GroupState]]
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """The operations over snapshots. `external_url` is where this server is reached from outside."""
+
+    sources: Sources
     parse_selector: Callable[[str], Sequence[Matcher]]
     external_url: str
 
@@ -62,13 +70,9 @@ class Watch:
         form = await form_of(request)
         pool, state = form.text("scrapePool"), form.text("state").lower()
         active, dropped = state in ("", "any", "active"), state in ("", "any", "dropped")
-        lost = [d for d in self.dropped() if not pool or d.pool == pool] if dropped else []
-        counts: dict[str, int] = {}
-        if dropped:
-            counts = {t.pool: 0 for t in self.targets() if not pool or t.pool == pool}
-            for target in lost:
-                counts[target.pool] = counts.get(target.pool, 0) + 1
-        found = [self._target(t) for t in self.targets() if not pool or t.pool == pool] if active else []
+        lost = [d for d in self.sources.dropped() if not pool or d.pool == pool] if dropped else []
+        counts = {name: n for name, n in self.sources.dropped_counts().items() if not pool or name == pool} if dropped else {}
+        found = [self._target(t) for t in self.sources.targets() if not pool or t.pool == pool] if active else []
         return success(
             {
                 "activeTargets": found,
@@ -115,7 +119,7 @@ class Watch:
         )
         of_group, of_file = chosen(form, "rule_group[]"), chosen(form, "file[]")
         limit, token = _page(form)
-        groups = list(self.groups())
+        groups = list(self.sources.groups())
         if token:
             at = next((i for i, g in enumerate(groups) if _token(g) == token), None)
             if at is None:
@@ -135,7 +139,7 @@ class Watch:
 
     async def alerts(self, request: Request) -> Response:
         """All active alerts, in Prometheus' shape and, beside `data`, in the platform API's."""
-        found = [(rule, alert) for group in self.groups() for rule in group.rules for alert in rule.alerts]
+        found = [(rule, alert) for group in self.sources.groups() for rule in group.rules for alert in rule.alerts]
         body = {
             "status": "success",
             "data": {"alerts": [_alert(alert) for _, alert in found]},

@@ -275,7 +275,7 @@ class Tracker:
         return mine.reasons
 
     async def _commit(self, waiting: Sequence[_Waiting]) -> None:
-        failure: VedetteError = LimitExceeded("the server is closing", retry_after=5.0)
+        failure: VedetteError = LimitExceeded("not stored: the server failed or is closing", retry_after=5.0)
         staged: dict[_Key, _State] = {}
         kinds: dict[tuple[str, str], Kind] = {}
         try:
