@@ -1,0 +1,89 @@
+"""Getting a target's exposition: over HTTP as Prometheus asks for it, or from a function of this process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from vedette.collect.config import PROTOCOLS, ScrapeConfig
+from vedette.collect.targets import Target
+from vedette.errors import BadInput, Undeliverable
+from vedette.net import DEFAULT_MAX_BYTES, HttpClient
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A body and which of the two formats it is in."""
+
+    body: bytes
+    openmetrics: bool = False
+
+
+Fetch = Callable[[], Awaitable[Fetched]]
+"""Raises `BadInput` or `Undeliverable` where there is nothing to be had; always ends within the target's timeout."""
+
+
+def http_fetch(client: HttpClient, config: ScrapeConfig, target: Target) -> Fetch:
+    """Ask the target's URL with the job's settings (filled in)."""
+    seconds = target.timeout_ms / 1000
+    headers = {"Accept": accept_header(config), "X-Prometheus-Scrape-Timeout-Seconds": f"{seconds:g}"}
+    if not config.enable_compression:
+        headers["Accept-Encoding"] = "identity"
+    limit = config.body_size_limit or DEFAULT_MAX_BYTES
+
+    async def fetch() -> Fetched:
+        try:
+            answer = await client.get(target.url, timeout=seconds, headers=headers, max_bytes=limit)
+        except Undeliverable as error:
+            if error.reason == "too_large":
+                hint = "" if config.body_size_limit else "; raise it with body_size_limit"
+                raise Undeliverable(f"body size limit of {limit} bytes exceeded{hint}", reason="too_large", retryable=False) from None
+            raise
+        answer.check()
+        return Fetched(answer.body, is_openmetrics(answer.headers.get("content-type", ""), config.fallback_scrape_protocol))
+
+    return fetch
+
+
+def accept_header(config: ScrapeConfig) -> str:
+    """What is asked for, in the order of preference of `scrape_protocols`."""
+    escaping = config.metric_name_escaping_scheme or "allow-utf-8"
+    offered = [p for p in config.scrape_protocols or () if PROTOCOLS[p]] or ["PrometheusText0.0.4"]
+    parts = []
+    for rank, name in enumerate(offered):
+        scheme = f";escaping={escaping}" if name.endswith("1.0.0") else ""
+        parts.append(f"{PROTOCOLS[name]}{scheme};q=0.{len(offered) + 1 - rank}")
+    return ",".join([*parts, f"*/*;q=0.{1 if len(offered) < 9 else 0}"])
+
+
+def is_openmetrics(content_type: str, fallback: str) -> bool:
+    """Which format a Content-Type stands for. Raises `BadInput` for one that is neither, where no fallback is set."""
+    media = content_type.partition(";")[0].strip().lower()
+    if media == "application/openmetrics-text":
+        return True
+    if media == "text/plain":
+        return False
+    if fallback and media != "application/vnd.google.protobuf":
+        return fallback.startswith("OpenMetrics")
+    problem = f"unsupported Content-Type {content_type!r}" if content_type else "no Content-Type"
+    raise BadInput(f"the target sends {problem}", hint="text/plain, application/openmetrics-text, or set fallback_scrape_protocol")
+
+
+def read_fetch(read: Callable[[], bytes], timeout_ms: int) -> Fetch:
+    """Call `read` in a thread. A call that outlasts its time is waited for before there is another."""
+    running: asyncio.Future[bytes] | None = None
+
+    async def fetch() -> Fetched:
+        nonlocal running
+        if running is None or running.done():
+            running = asyncio.ensure_future(asyncio.to_thread(read))
+        try:
+            # Shielded: a thread cannot be stopped, and its late answer is taken by the next call.
+            return Fetched(await asyncio.wait_for(asyncio.shield(running), timeout_ms / 1000))
+        except TimeoutError:
+            raise Undeliverable(f"no answer within {timeout_ms / 1000:g}s", reason="timeout", retryable=True) from None
+        except OSError as error:
+            raise Undeliverable(f"cannot be read: {error}", reason="protocol", retryable=True) from None
+
+    return fetch
