@@ -17,6 +17,8 @@ from vedette.kernels.hashing import hash_region, load_u64
 OK, FULL, TRUNCATED, VARINT, WIRE_TYPE, SPLIT_LABELS, FIELD_ZERO = range(7)
 """What `decode` answers: done, an output is too small, or what is wrong at the answered offset."""
 
+METRIC_NAME_BYTES = np.uint64(int.from_bytes(b"__name__", "little"))
+
 MIN_KEY = 15
 """The shortest label region that names a series: a Label of `__name__` and one character."""
 
@@ -36,7 +38,7 @@ def read_varint(data: Any, at: int, end: int) -> tuple[int, int]:
         at += 1
         value |= np.uint64(byte & 0x7F) << shift
         if byte < 0x80:
-            return np.int64(value), at
+            return int(np.int64(value)), at
         shift += np.uint64(7)
     return 0, -2
 
@@ -136,6 +138,106 @@ def _decode_series(
     key_start[row] = first_label
     key_end[row] = last_label
     return sample, OK
+
+
+@njit(cache=True, nogil=True)
+def _valid_utf8(data: Any, at: int, end: int) -> bool:
+    """Whether `data[at:end]` is UTF-8 as the Unicode standard (table 3-7) has it: no overlong forms, no surrogates."""
+    while at < end:
+        lead = data[at]
+        at += 1
+        if lead < 0x80:
+            continue
+        low, high = 0x80, 0xBF
+        if 0xC2 <= lead <= 0xDF:
+            more = 1
+        elif 0xE0 <= lead <= 0xEF:
+            more = 2
+            if lead == 0xE0:
+                low = 0xA0
+            elif lead == 0xED:
+                high = 0x9F
+        elif 0xF0 <= lead <= 0xF4:
+            more = 3
+            if lead == 0xF0:
+                low = 0x90
+            elif lead == 0xF4:
+                high = 0x8F
+        else:
+            return False
+        if end - at < more:
+            return False
+        for k in range(more):
+            if data[at + k] < low or data[at + k] > high:
+                return False
+            low, high = 0x80, 0xBF
+        at += more
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _name_order(data: Any, a: int, a_end: int, b: int, b_end: int) -> int:
+    """Below 0, 0 or above 0 as `data[a:a_end]` sorts before, with or after `data[b:b_end]`, by byte."""
+    for k in range(min(a_end - a, b_end - b)):
+        if data[a + k] != data[b + k]:
+            return -1 if data[a + k] < data[b + k] else 1
+    return (a_end - a) - (b_end - b)
+
+
+@njit(cache=True, nogil=True)
+def _canonical_labels(data: Any, at: int, end: int, out: Any, to: int) -> int:
+    """Write one label region's canonical key to `out` from `to` on; answers its end, -1 where the region names no valid series."""
+    previous, previous_end, named = -1, -1, False
+    while at < end:
+        tag, label, label_end, fault = read_field(data, at, end)
+        if fault != OK or tag != 0x0A:
+            return -1
+        name, name_end, value, value_end = label, label, label, label
+        inner = label
+        while inner < label_end:
+            tag, first, stop, fault = read_field(data, inner, label_end)
+            if fault != OK:
+                return -1
+            if tag == 0x0A:
+                name, name_end = first, stop
+            elif tag == 0x12:
+                value, value_end = first, stop
+            inner = stop
+        if name == name_end or (previous >= 0 and _name_order(data, previous, previous_end, name, name_end) >= 0):
+            return -1
+        if not _valid_utf8(data, name, name_end) or not _valid_utf8(data, value, value_end):
+            return -1
+        previous, previous_end = name, name_end
+        if value < value_end:
+            if name_end - name == 8 and load_u64(data, name) == METRIC_NAME_BYTES:
+                named = True
+            for k in range(name, name_end):
+                out[to] = data[k]
+                to += 1
+            out[to] = 0xFF
+            to += 1
+            for k in range(value, value_end):
+                out[to] = data[k]
+                to += 1
+            out[to] = 0xFF
+            to += 1
+        at = label_end
+    return to if named else -1
+
+
+@njit(cache=True, nogil=True)
+def canonical_keys(data: Any, starts: Any, ends: Any, out: Any, offsets: Any) -> int:
+    """The canonical keys of the label regions `data[starts[i]:ends[i]]`, end to end in `out`, `offsets` int64[n + 1].
+
+    `out` uint8 must be as long as the regions together. Answers the first region that names no valid series, -1 if none.
+    """
+    offsets[0] = 0
+    for row in range(len(starts)):
+        to = _canonical_labels(data, starts[row], ends[row], out, offsets[row])
+        if to < 0:
+            return row
+        offsets[row + 1] = to
+    return -1
 
 
 @njit(cache=True, nogil=True)

@@ -26,7 +26,7 @@ def _slot(table: Any, h1: np.uint64, h2: np.uint64, group: np.uint64) -> int:
     i = h1 & mask
     while table[i, 3] != 0 and (table[i, 0] != h1 or table[i, 1] != h2 or table[i, 2] != group):
         i = (i + np.uint64(1)) & mask
-    return np.int64(i)
+    return int(np.int64(i))
 
 
 @njit(cache=True, nogil=True)

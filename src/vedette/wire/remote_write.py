@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 import cramjam
 import numpy as np
@@ -46,7 +47,28 @@ class Skipped:
 
 def remote_write_keyspace(tenant: str = DEFAULT_TENANT) -> KeySpace:
     """A key space whose keys are the label fields of a `TimeSeries`, as they stand on the wire."""
-    return KeySpace(tenant, parse_labels)
+    return KeySpace(tenant, parse_labels, resolve_many=_canonical_keys)
+
+
+def _canonical_keys(
+    buffer: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64]
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Many label regions to canonical keys at once; what a kernel refuses, `parse_labels` explains."""
+    out, offsets = np.empty(int((ends - starts).sum()), dtype=np.uint8), np.empty(len(starts) + 1, dtype=np.int64)
+    bad = int(kernel.canonical_keys(buffer, starts, ends, out, offsets))
+    if bad >= 0:
+        _explain(buffer, int(starts[bad]), int(ends[bad]))
+    return out[: offsets[-1]], offsets
+
+
+def _explain(data: NDArray[np.uint8], lo: int, hi: int) -> NoReturn:
+    """Raise what is wrong with a label region that a kernel refused."""
+    try:
+        parse_labels(data[lo:hi].tobytes())
+    except BadInput as error:
+        where = f"{error.where}, at byte {lo} of the decoded message"
+        raise BadInput(error.problem, where=where, hint=error.hint) from None
+    raise AssertionError("a kernel refused a label set that is valid")
 
 
 def parse(body: bytes, keyspace: KeySpace, *, max_bytes: int = MAX_BYTES) -> SampleBatch:
@@ -71,12 +93,7 @@ def parse_counted(body: bytes, keyspace: KeySpace, *, max_bytes: int = MAX_BYTES
         raise BadInput(f"remote write: {_FAULTS[fault]}", where=f"byte {counts[kernel.WHERE]} of the decoded message")
     if counts[kernel.SHORT_KEY]:
         row = int(counts[kernel.SHORT_KEY]) - 1
-        lo, hi = int(columns.key_start[row]), int(columns.key_end[row])
-        try:
-            parse_labels(data[lo:hi].tobytes())
-        except BadInput as error:
-            raise BadInput(error.problem, where=f"series {row}, byte {lo} of the decoded message", hint=error.hint) from None
-        raise AssertionError("a label set that is too short was found to be valid")
+        _explain(data, int(columns.key_start[row]), int(columns.key_end[row]))
     return columns.batch(data, keyspace), Skipped(int(counts[kernel.HISTOGRAMS]), int(counts[kernel.EXEMPLARS]))
 
 
@@ -158,17 +175,39 @@ class _Columns:
         )
 
 
-def _fields(message: bytes) -> list[tuple[int, int | bytes, int]]:
-    """(tag, content, offset) of each field of a message: an int for varints, bytes for the rest. Raises `BadInput`."""
-    data = np.frombuffer(message, dtype=np.uint8)
-    found: list[tuple[int, int | bytes, int]] = []
+def _read_varint(message: bytes, at: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        if at >= len(message):
+            raise BadInput(f"remote write: {_FAULTS[kernel.TRUNCATED]}", where=f"byte {at} of the message")
+        value |= (message[at] & 0x7F) << shift
+        at += 1
+        if message[at - 1] < 0x80:
+            return value & 0xFFFF_FFFF_FFFF_FFFF, at
+    raise BadInput(f"remote write: {_FAULTS[kernel.VARINT]}", where=f"byte {at} of the message")
+
+
+def _fields(message: bytes) -> list[tuple[int, int | bytes]]:
+    """(tag, content) of each field of a message: an int for varints, bytes for the rest. Raises `BadInput`."""
+    found: list[tuple[int, int | bytes]] = []
     at = 0
     while at < len(message):
-        tag, first, stop, fault = kernel.read_field(data, at, len(message))
-        if fault != kernel.OK:
-            raise BadInput(f"remote write: {_FAULTS[fault]}", where=f"byte {stop} of the message")
-        found.append((tag, first if tag & 7 == 0 else message[first:stop], at))
-        at = stop
+        begin = at
+        tag, at = _read_varint(message, at)
+        kind = tag & 7
+        if tag < 8 or tag > 0xFFFFFFFF:
+            raise BadInput(f"remote write: {_FAULTS[kernel.FIELD_ZERO]}", where=f"byte {begin} of the message")
+        if kind == 0:
+            value, at = _read_varint(message, at)
+            found.append((tag, value))
+            continue
+        if kind not in (1, 2, 5):
+            raise BadInput(f"remote write: {_FAULTS[kernel.WIRE_TYPE]}", where=f"byte {begin} of the message")
+        size, at = _read_varint(message, at) if kind == 2 else (8 if kind == 1 else 4, at)
+        if size > len(message) - at:
+            raise BadInput(f"remote write: {_FAULTS[kernel.TRUNCATED]}", where=f"byte {at} of the message")
+        found.append((tag, message[at : at + size]))
+        at += size
     return found
 
 
@@ -187,9 +226,8 @@ def parse_labels(key: bytes) -> Labels:
     """
     pairs: list[tuple[str, str]] = []
     previous: str | None = None
-    for number, (tag, content, _) in enumerate(_fields(key)):
-        assert tag == 0x0A, "a label region holds labels only"
-        assert isinstance(content, bytes)
+    for number, (tag, content) in enumerate(_fields(key)):
+        assert tag == 0x0A and isinstance(content, bytes), "a label region holds labels only"
         name, value = _parse_label(content, number)
         if not name:
             raise BadInput(f"label {number} of a series has an empty name", where=f"value {value[:60]!r}")
@@ -212,7 +250,7 @@ def _parse_label(message: bytes, number: int) -> tuple[str, str]:
         if m < 0x80 and len(message) == n + 4 + m:
             return _text(message[2 : n + 2], f"the name of label {number}"), _text(message[n + 4 :], f"the value of label {number}")
     name = value = ""
-    for tag, content, _ in _fields(message):
+    for tag, content in _fields(message):
         if tag == 0x0A:
             name = _text(content, f"the name of label {number}")
         elif tag == 0x12:
@@ -228,7 +266,7 @@ def _shown(pairs: Sequence[tuple[str, str]]) -> str:
 def _parse_metadata(message: bytes, offset: int) -> MetricMetadata:
     kind, metric, help_text, unit = 0, "", "", ""
     try:
-        for tag, content, _ in _fields(message):
+        for tag, content in _fields(message):
             if tag == 0x08:
                 assert isinstance(content, int)
                 kind = content
