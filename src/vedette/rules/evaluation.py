@@ -1,0 +1,280 @@
+"""Rules and groups at work: query, step, commit, tell, write; in that order, rule after rule.
+
+What a rule found out is committed to the records before anyone hears of it, so that after a crash the next evaluation
+goes on from there. Not here: when a group is evaluated (`scheduler.py`), and which groups there are (`engine.py`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import orjson
+import structlog
+from numpy.typing import NDArray
+
+from vedette.errors import BadInput, LimitExceeded, VedetteError
+from vedette.model.alerts import ALERT_NAME, Alert
+from vedette.model.labels import METRIC_NAME, Labels, LabelTable
+from vedette.model.samples import STALE, KeySpace, SampleBatch
+from vedette.records.rows import RuleAlertRow
+from vedette.rules import alerting
+from vedette.rules.alerting import AlertState, Observed
+from vedette.rules.files import Group, Rule
+from vedette.rules.recording import record
+from vedette.rules.state import ActiveAlert, GroupState, Health, RuleState
+from vedette.rules.template import Expander, graph_link
+
+if TYPE_CHECKING:
+    from vedette.records.database import Records
+
+log = structlog.get_logger(__name__)
+
+Samples = list[tuple[Labels, float]]
+
+
+class QueryResult(Protocol):
+    """What rules need of a query's answer. Columns of the samples: labels, float64 values, int64 ms timestamps."""
+
+    @property
+    def type(self) -> str:
+        """`vector` or `scalar`; rules take no other."""
+        ...
+
+    def vector(self) -> tuple[LabelTable, NDArray[np.float64], NDArray[np.int64]]:
+        """The samples; a scalar is one without labels."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What rules are handed: where they ask, write and tell."""
+
+    query: Callable[[str, int], Awaitable[QueryResult]]
+    append: Callable[[SampleBatch], Awaitable[Any]]
+    emit: Callable[[Sequence[Alert]], Awaitable[None]]
+    records: Records
+    tenant: str
+    keyspace: KeySpace
+    external_labels: Labels
+    external_url: str
+    resend_ms: int = alerting.RESEND_DELAY_MS
+
+    async def samples(self, expr: str, at: int) -> Samples:
+        """An expression's result at a time (ms). Raises what the query raises, `BadInput` for a range vector or a string."""
+        result = await self.query(expr, at)
+        if result.type not in ("vector", "scalar"):
+            raise BadInput("rule result is not a vector or scalar", hint=f"it is a {result.type}")
+        table, values, _ = result.vector()
+        return list(zip(table, values.tolist(), strict=True))
+
+
+def row_of(tenant: str, rule: str, alert: AlertState) -> RuleAlertRow:
+    """The record of an alert."""
+    return RuleAlertRow(
+        tenant=tenant,
+        rule=rule,
+        labels=orjson.dumps(dict(alert.labels)).decode(),
+        annotations=orjson.dumps(dict(alert.annotations)).decode(),
+        state=alert.state,
+        value=alert.value,
+        active_at=alert.active_at,
+        fired_at=alert.fired_at,
+        resolved_at=alert.resolved_at,
+        keep_firing_since=alert.keep_firing_since,
+    )
+
+
+def alert_of(row: RuleAlertRow) -> AlertState:
+    """The alert of a record; it counts as not told yet, so its first evaluation tells it again."""
+    assert row.state in ("inactive", "pending", "firing")
+    return AlertState(
+        labels=Labels.of(orjson.loads(row.labels)),
+        annotations=Labels.of(orjson.loads(row.annotations)),
+        value=row.value,
+        state=row.state,  # type: ignore[arg-type]  # asserted above
+        active_at=row.active_at,
+        fired_at=row.fired_at,
+        resolved_at=row.resolved_at,
+        keep_firing_since=row.keep_firing_since,
+    )
+
+
+@dataclass(slots=True)
+class LiveRule:
+    """A rule with what it remembers. `key` names it in the records; `written` are the series of its last evaluation."""
+
+    rule: Rule
+    key: str
+    states: dict[Labels, AlertState] = field(default_factory=dict)
+    written: dict[Labels, None] = field(default_factory=dict)
+    health: Health = "unknown"
+    last_error: str = ""
+    last_evaluation: float = 0.0
+    evaluation_time: float = 0.0
+
+    async def evaluate(self, at: int, group: Group, around: Surroundings) -> Samples:
+        """The samples to write for an evaluation at `at` (ms)."""
+        result = await around.samples(self.rule.expr, at - group.query_offset_ms)
+        if self.rule.kind == "recording":
+            return record(self.rule.name, self.rule.labels, result, limit=group.limit)
+        observed = await self._observe(result, at, group, around)
+        await self._advance(observed, at, group, around)
+        await self._tell(at, group, around)
+        return list(alerting.series(self.rule.name, self.states))
+
+    async def _observe(self, result: Samples, at: int, group: Group, around: Surroundings) -> list[Observed]:
+        async def query(expr: str) -> Samples:
+            return await around.samples(expr, at - group.query_offset_ms)
+
+        expander = Expander(query, at, around.external_labels, around.external_url)
+        parts: dict[str, list[tuple[str, Any]]] = {"labels": [], "annotations": []}
+        for name, template in self.rule.templates.items():
+            part, _, label = name.partition(".")
+            parts[part].append((label, template))
+        found = []
+        for element, value in result:
+            labels = {n: await expander.expand(t, element, value) for n, t in parts["labels"]}
+            annotations = {n: await expander.expand(t, element, value) for n, t in parts["annotations"]}
+            own = element.without(METRIC_NAME).with_({**labels, ALERT_NAME: self.rule.name})
+            found.append(Observed(own, Labels.of(annotations), value))
+        return found
+
+    async def _advance(self, observed: list[Observed], at: int, group: Group, around: Surroundings) -> None:
+        try:
+            after, events = alerting.step(
+                self.states, observed, at, hold_ms=self.rule.hold_ms, keep_firing_ms=self.rule.keep_firing_ms, limit=group.limit
+            )
+        except LimitExceeded:
+            await around.records.save(drop=[row_of(around.tenant, self.key, a) for a in self.states.values()])
+            self.states = {}
+            raise
+        changed = {e.alert.labels: e.alert for e in events}
+        put = [row_of(around.tenant, self.key, after[labels]) for labels in changed if labels in after]
+        drop = [row_of(around.tenant, self.key, a) for labels, a in changed.items() if labels not in after]
+        # Before anything acts on it: what was not committed has not happened, and the next evaluation finds it anew.
+        await around.records.save(put, drop)
+        self.states = after
+
+    async def _tell(self, at: int, group: Group, around: Surroundings) -> None:
+        due = alerting.due(self.states, at, resend_ms=around.resend_ms)
+        if not due:
+            return
+        url = around.external_url + graph_link(self.rule.expr, table=True)
+        interval, resend = group.interval_ms, around.resend_ms
+        await around.emit([alerting.announced(a, at, interval_ms=interval, resend_ms=resend, generator_url=url) for a in due])
+        self.states = alerting.sent(self.states, due, at)
+
+    def snapshot(self) -> RuleState:
+        """The rule as it stands."""
+        active = [
+            ActiveAlert(a.labels, a.annotations, a.state, a.active_at, a.value, a.keep_firing_since)
+            for a in self.states.values()
+            if a.state != "inactive"
+        ]
+        rule = self.rule
+        return RuleState(
+            kind=rule.kind,
+            name=rule.name,
+            expr=rule.expr,
+            duration_ms=rule.hold_ms,
+            keep_firing_for_ms=rule.keep_firing_ms,
+            labels=rule.labels,
+            annotations=rule.annotations,
+            health=self.health,
+            last_error=self.last_error,
+            last_evaluation=self.last_evaluation,
+            evaluation_time=self.evaluation_time,
+            state=alerting.summary(self.states),
+            alerts=active,
+        )
+
+
+@dataclass(slots=True)
+class LiveGroup:
+    """A group with its rules and counts."""
+
+    group: Group
+    rules: list[LiveRule]
+    around: Surroundings
+    last_evaluation: float = 0.0
+    evaluation_time: float = 0.0
+    iterations: int = 0
+    missed: int = 0
+    failures: int = 0
+
+    async def evaluate(self, at: int) -> None:
+        """Evaluate all rules once, in order, as of `at` (ms). A rule that fails is marked and does not stop the others."""
+        begun = time.perf_counter()
+        unwritten: list[tuple[LiveRule, Samples]] = []
+        for live in self.rules:
+            started = time.perf_counter()
+            # A rule sees what those before it wrote; what it does not read may wait and share one append.
+            if unwritten and _depends(live.rule, unwritten):
+                await self._write(unwritten, at)
+                unwritten = []
+            try:
+                unwritten.append((live, await live.evaluate(at, self.group, self.around)))
+            except VedetteError as error:
+                self._failed(live, error)
+            else:
+                live.health, live.last_error = "ok", ""
+            live.last_evaluation, live.evaluation_time = at / 1000, time.perf_counter() - started
+        await self._write(unwritten, at)
+        self.last_evaluation, self.evaluation_time = at / 1000, time.perf_counter() - begun
+        self.iterations += 1
+
+    async def _write(self, found: Sequence[tuple[LiveRule, Samples]], at: int) -> None:
+        """Append the samples of some rules, and stale markers for series that they wrote before and no longer do."""
+        series: list[Labels] = []
+        values: list[float] = []
+        for live, samples in found:
+            now = dict.fromkeys(labels for labels, _ in samples)
+            gone = [labels for labels in live.written if labels not in now]
+            series += [*now, *gone]
+            values += [*(value for _, value in samples), *([STALE] * len(gone))]
+        if not series:
+            return
+        stamps = np.full(len(series), at - self.group.query_offset_ms, dtype=np.int64)
+        try:
+            await self.around.append(SampleBatch.of(self.around.keyspace, series, stamps, np.array(values, dtype=np.float64)))
+        except VedetteError as error:
+            for live, _ in found:
+                self._failed(live, error)
+            return
+        for live, samples in found:
+            live.written = dict.fromkeys(labels for labels, _ in samples)
+
+    def _failed(self, live: LiveRule, error: VedetteError) -> None:
+        self.failures += 1
+        live.health, live.last_error = "err", str(error)
+        log.warning("rule evaluation failed", group=self.group.name, rule=live.rule.name, error=str(error))
+
+    def snapshot(self) -> GroupState:
+        """The group as it stands."""
+        return GroupState(
+            name=self.group.name,
+            file=self.group.file,
+            interval_ms=self.group.interval_ms,
+            limit=self.group.limit,
+            last_evaluation=self.last_evaluation,
+            evaluation_time=self.evaluation_time,
+            rules=[r.snapshot() for r in self.rules],
+            iterations=self.iterations,
+            missed=self.missed,
+            failures=self.failures,
+        )
+
+
+def _depends(rule: Rule, unwritten: Sequence[tuple[LiveRule, Samples]]) -> bool:
+    if rule.reads is None:
+        return True
+    written = {name for live, _ in unwritten for name in _writes(live.rule)}
+    return not rule.reads.isdisjoint(written)
+
+
+def _writes(rule: Rule) -> tuple[str, ...]:
+    return (rule.name,) if rule.kind == "recording" else ("ALERTS", "ALERTS_FOR_STATE")

@@ -1,0 +1,239 @@
+"""Rule files: Prometheus' format, checked as Prometheus checks it, every mistake with its file, line and column.
+
+Structure (unknown keys, wrong types) is refused by `configfile` at the first mistake; names, expressions and templates are
+all checked, and all their mistakes told together. Not here: evaluating rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import yaml
+
+from vedette import configfile
+from vedette.configfile import option
+from vedette.errors import BadInput
+from vedette.gotemplate.parser import Template
+from vedette.model.durations import parse_duration
+from vedette.model.labels import EMPTY, METRIC_NAME, Labels
+from vedette.promql.nodes import Node, Selector, walk
+from vedette.promql.parse import parse as parse_expr
+from vedette.rules.template import prepare
+
+DEFAULT_INTERVAL_MS = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A checked rule.
+
+    `templates` are those of labels and annotations of an alerting rule, by `labels.x`, `annotations.x`; `reads` are the metrics
+    its expression selects, None where it may select any.
+    """
+
+    kind: Literal["alerting", "recording"]
+    name: str
+    expr: str
+    hold_ms: int = 0
+    keep_firing_ms: int = 0
+    labels: Labels = EMPTY
+    annotations: Labels = EMPTY
+    templates: dict[str, Template | str] = field(default_factory=dict, compare=False, repr=False)
+    reads: frozenset[str] | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A checked group. `file` is where it stands, "" for one that Vedette brings along; `limit` 0 is none."""
+
+    name: str
+    file: str
+    interval_ms: int
+    limit: int
+    query_offset_ms: int
+    rules: tuple[Rule, ...]
+
+
+class RuleErrors(BadInput):
+    """Several mistakes of one file; `errors` has them one by one, in order of the file."""
+
+    def __init__(self, errors: list[BadInput]) -> None:
+        super().__init__("\n".join(str(e) for e in errors))
+        self.errors = tuple(errors)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _RuleEntry:
+    record: str = ""
+    alert: str = ""
+    expr: str = ""
+    for_: int = option(0, key="for", convert=parse_duration)
+    keep_firing_for: int = option(0, convert=parse_duration)
+    labels: dict[str, str] = option(factory=dict)
+    annotations: dict[str, str] = option(factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _GroupEntry:
+    name: str
+    interval: int = option(0, convert=parse_duration)
+    query_offset: int | None = option(None, convert=parse_duration)
+    limit: int = 0
+    labels: dict[str, str] = option(factory=dict)
+    rules: list[_RuleEntry] = option(factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _RuleFile:
+    groups: list[_GroupEntry] = option(factory=list)
+
+
+def load(path: Path, *, interval_ms: int = DEFAULT_INTERVAL_MS, query_offset_ms: int = 0) -> list[Group]:
+    """The groups of a file; `interval_ms` and `query_offset_ms` are for groups that do not say.
+
+    Raises `BadInput`, a `RuleErrors` where there are several mistakes.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"cannot be read: {error.strerror}", where=str(path)) from None
+    return parse(data, name=str(path), interval_ms=interval_ms, query_offset_ms=query_offset_ms)
+
+
+def parse(text: str | bytes, *, name: str, interval_ms: int = DEFAULT_INTERVAL_MS, query_offset_ms: int = 0) -> list[Group]:
+    """As `load`, of a text; `name` stands for the file."""
+    entries = configfile.parse(text, _RuleFile, name=name).groups
+    checker = _Checker()
+    groups = [
+        Group(
+            name=entry.name,
+            file=name,
+            interval_ms=entry.interval or interval_ms,
+            limit=entry.limit,
+            query_offset_ms=query_offset_ms if entry.query_offset is None else entry.query_offset,
+            rules=tuple(checker.rule(rule, entry, ("groups", i, "rules", j)) for j, rule in enumerate(entry.rules)),
+        )
+        for i, entry in enumerate(entries)
+    ]
+    seen: set[str] = set()
+    for i, entry in enumerate(entries):
+        if not entry.name:
+            checker.mistake(("groups", i, "name"), "groupname must not be empty")
+        elif entry.name in seen:
+            checker.mistake(("groups", i, "name"), f'groupname: "{entry.name}" is repeated in the same file')
+        seen.add(entry.name)
+        checker.label_names(entry.labels, ("groups", i, "labels"))
+    if checker.mistakes:
+        raise checker.located(text, name)
+    return groups
+
+
+_Path = tuple[str | int, ...]
+
+
+class _Checker:
+    """Collects mistakes with the path of what they are about; positions are looked up only if there are any."""
+
+    def __init__(self) -> None:
+        self.mistakes: list[tuple[_Path, str, str]] = []
+
+    def mistake(self, path: _Path, problem: str, hint: str = "") -> None:
+        self.mistakes.append((path, problem, hint))
+
+    def rule(self, entry: _RuleEntry, group: _GroupEntry, path: _Path) -> Rule:
+        alerting = bool(entry.alert)
+        if entry.record and entry.alert:
+            self.mistake((*path, "alert"), "only one of 'record' and 'alert' must be set")
+        elif not entry.record and not entry.alert:
+            self.mistake(path, "one of 'record' or 'alert' must be set")
+        expr, reads = entry.expr.strip(), None
+        if not expr:
+            self.mistake((*path, "expr"), "field 'expr' must be set in rule")
+        else:
+            try:
+                reads = _reads(parse_expr(entry.expr))
+            except BadInput as error:
+                self.mistake((*path, "expr"), f"could not parse expression: {error.where}: {error.problem}", error.hint)
+        if entry.record:
+            self.recording(entry, path)
+        self.label_names(entry.labels, (*path, "labels"))
+        for label in entry.annotations:
+            if not label:
+                self.mistake((*path, "annotations", label), f"invalid annotation name: {label}")
+        templates = dict(self.templates(entry, group, path)) if alerting else {}
+        return Rule(
+            kind="alerting" if alerting else "recording",
+            name=entry.alert or entry.record,
+            expr=expr,
+            hold_ms=entry.for_,
+            keep_firing_ms=entry.keep_firing_for,
+            labels=Labels.of({**group.labels, **entry.labels}),
+            annotations=Labels.of(entry.annotations),
+            templates=templates,
+            # A template may query anything.
+            reads=None if any("query" in t for t in (*entry.labels.values(), *entry.annotations.values())) else reads,
+        )
+
+    def recording(self, entry: _RuleEntry, path: _Path) -> None:
+        for key, given in (("annotations", entry.annotations), ("for", entry.for_), ("keep_firing_for", entry.keep_firing_for)):
+            if given:
+                self.mistake((*path, key), f"invalid field '{key}' in recording rule")
+        if "{" in entry.record or "}" in entry.record:
+            problem = f"braces present in the recording rule name; should it be in expr?: {entry.record}"
+            self.mistake((*path, "record"), problem)
+
+    def label_names(self, labels: dict[str, str], path: _Path) -> None:
+        for label in labels:
+            if not label or label == METRIC_NAME:
+                self.mistake((*path, label), f"invalid label name: {label}")
+
+    def templates(self, entry: _RuleEntry, group: _GroupEntry, path: _Path) -> Iterator[tuple[str, Template | str]]:
+        for part, texts in (("labels", {**group.labels, **entry.labels}), ("annotations", entry.annotations)):
+            for label, text in texts.items():
+                try:
+                    yield f"{part}.{label}", prepare(text, name="template")
+                except BadInput as error:
+                    self.mistake((*path, part, label), f"{error.where}: {error.problem}", error.hint)
+
+    def located(self, text: str | bytes, name: str) -> BadInput:
+        """The mistakes as one error, each with file, line, column and the path of its key."""
+        root = configfile.compose(text, name=name)
+        errors = [(_find(root, path), path, problem, hint) for path, problem, hint in self.mistakes]
+        errors.sort(key=lambda e: e[0])
+        found = [
+            BadInput(problem, where=f"{name}:{line}:{column}: {_dotted(path)}", hint=hint) for (line, column), path, problem, hint in errors
+        ]
+        return found[0] if len(found) == 1 else RuleErrors(found)
+
+
+def _reads(root: Node) -> frozenset[str] | None:
+    names = set()
+    for node in walk(root):
+        if isinstance(node, Selector):
+            name = node.name or next((m.value for m in node.matchers if m.name == METRIC_NAME and m.op == "="), "")
+            if not name:
+                return None
+            names.add(name)
+    return frozenset(names)
+
+
+def _dotted(path: _Path) -> str:
+    return "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in path).lstrip(".")
+
+
+def _find(node: yaml.Node | None, path: _Path) -> tuple[int, int]:
+    """Line and column of the node at `path`, or of the nearest one above it that exists."""
+    assert node is not None, "an empty document has no mistakes"
+    for step in path:
+        below: yaml.Node | None = None
+        if isinstance(node, yaml.SequenceNode) and isinstance(step, int):
+            below = node.value[step]
+        elif isinstance(node, yaml.MappingNode):
+            below = next((v for k, v in node.value if k.value == step), None)
+        if below is None:
+            break
+        node = below
+    return node.start_mark.line + 1, node.start_mark.column + 1
