@@ -2,8 +2,10 @@
 // `$host` stands for a matcher of the chosen host, `$rate` for a window that holds enough samples for a rate.
 // A panel all of whose expressions answer nothing is left out where it is `optional`, and says so where it is not.
 
+import { GREY } from "./parts/plot.js";
+
 const DISKS = 'device!~"(z?ram|loop|fd|(h|s|v|xv)d[a-z]|nvme[0-9]+n[0-9]+p)[0-9]+"';
-const NICS = 'device!~"lo|veth.*|docker.*|br-.*|cni.*|cali.*|flannel.*|virbr.*"';
+const NICS = 'device!~"lo|veth.*|docker.*|br-.*|cni.*|cali.*|flannel.*|virbr.*|ifb.*"';
 const FILESYSTEMS =
   'fstype!~"tmpfs|devtmpfs|ramfs|squashfs|iso9660|efivarfs|fuse.*|nsfs|proc|sysfs|cgroup.*",mountpoint!~"/(etc|proc|sys|dev|run|var/lib/(docker|kubelet))/.*"';
 
@@ -25,6 +27,16 @@ export const TILES = [
     ceiling: 100,
   },
   { title: "Fullest disk", unit: "percent", expr: FULLEST, detail: `sum(max by (device) (node_filesystem_avail_bytes{${FILESYSTEMS},$host}))`, of: (n, format) => `${format(n, "bytes")} free in all`, warn: 80, bad: 95, ceiling: 100 },
+  {
+    title: "Busiest disk",
+    unit: "percent",
+    expr: `100 * max(rate(node_disk_io_time_seconds_total{${DISKS},$host}[$rate]))`,
+    detail: `count(node_disk_io_time_seconds_total{${DISKS},$host})`,
+    of: (n) => `of ${n} ${n === 1 ? "disk" : "disks"}`,
+    warn: 80,
+    bad: 95,
+    ceiling: 100,
+  },
   {
     title: "Load",
     unit: "plain",
@@ -63,7 +75,18 @@ export const HOST_PANELS = [
     floor: 0,
     queries: [
       { expr: "sum(node_memory_MemTotal_bytes{$host}) - sum(node_memory_MemAvailable_bytes{$host})", name: named("used") },
-      { expr: "sum(node_memory_MemAvailable_bytes{$host})", name: named("available") },
+      { expr: "sum(node_memory_MemAvailable_bytes{$host})", name: named("available"), colour: GREY },
+    ],
+  },
+  {
+    title: "Load",
+    unit: "plain",
+    floor: 0,
+    queries: [
+      { expr: "sum(node_load1{$host})", name: named("1 min") },
+      { expr: "sum(node_load5{$host})", name: named("5 min") },
+      { expr: "sum(node_load15{$host})", name: named("15 min") },
+      { expr: 'count(node_cpu_seconds_total{mode="idle",$host})', name: named("cores"), colour: GREY },
     ],
   },
   {
@@ -87,13 +110,6 @@ export const HOST_PANELS = [
     ],
   },
   {
-    title: "Disk busy",
-    unit: "percent",
-    floor: 0,
-    optional: true,
-    queries: [{ expr: `100 * sum by (device) (rate(node_disk_io_time_seconds_total{${DISKS},$host}[$rate]))`, name: by("device") }],
-  },
-  {
     title: "Network in ↑ and out ↓",
     unit: "bytes/s",
     queries: [
@@ -101,20 +117,13 @@ export const HOST_PANELS = [
       { expr: `sum by (device) (rate(node_network_transmit_bytes_total{${NICS},$host}[$rate]))`, name: (l) => `${l.device} out`, below: true },
     ],
   },
-  {
-    title: "Load",
-    unit: "plain",
-    floor: 0,
-    queries: [
-      { expr: "sum(node_load1{$host})", name: named("1 min") },
-      { expr: "sum(node_load5{$host})", name: named("5 min") },
-      { expr: "sum(node_load15{$host})", name: named("15 min") },
-      { expr: 'count(node_cpu_seconds_total{mode="idle",$host})', name: named("cores") },
-    ],
-  },
 ];
 
 const OWN = 'job="vedette"';
+const QUERIES = 'handler=~"/api/v1/query(_range)?"';
+
+// Answers nothing where Vedette does not collect its own metrics.
+export const OWN_PRESENCE = `count(process_resident_memory_bytes{${OWN}} or vedette_head_series{${OWN}})`;
 
 export const OWN_PANELS = [
   {
@@ -130,11 +139,11 @@ export const OWN_PANELS = [
   { title: "Vedette's memory", unit: "bytes", floor: 0, queries: [{ expr: `sum(process_resident_memory_bytes{${OWN}})`, name: named("resident") }] },
   { title: "Vedette's CPU", unit: "percent", floor: 0, queries: [{ expr: `100 * sum(rate(process_cpu_seconds_total{${OWN}}[$rate]))`, name: named("of one core") }] },
   {
-    title: "Request latency",
+    title: "Query latency",
     unit: "seconds",
     floor: 0,
     queries: [0.5, 0.99].map((q) => ({
-      expr: `histogram_quantile(${q}, sum by (le) (rate(vedette_http_request_duration_seconds_bucket{${OWN}}[$rate])))`,
+      expr: `histogram_quantile(${q}, sum by (le) (rate(vedette_http_request_duration_seconds_bucket{${QUERIES},${OWN}}[$rate])))`,
       name: named(q === 0.5 ? "median" : `${q * 100} %`),
     })),
   },
@@ -154,7 +163,7 @@ export const OWN_PANELS = [
     unit: "per second",
     floor: 0,
     optional: true,
-    queries: [{ expr: `sum by (outcome) (rate(vedette_notifications_total{${OWN}}[$rate]))`, name: by("outcome") }],
+    queries: [{ expr: `sum by (outcome) (rate(vedette_notifications_total{${OWN}}[$rate])) > 0`, name: by("outcome") }],
   },
 ];
 

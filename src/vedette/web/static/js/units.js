@@ -3,14 +3,15 @@
 const IEC = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
 const SI = ["", "k", "M", "G", "T", "P", "E"];
 
-function digits(value) {
+function digits(value, significant) {
   const magnitude = Math.abs(value);
-  if (magnitude >= 100 || magnitude === 0) return String(Math.round(value));
+  if (magnitude === 0) return "0";
   if (magnitude < 1e-4) return value.toExponential(1);
-  return String(Number(value.toPrecision(3)));
+  // Digits before the point are never rounded away: 1023 is not 1020.
+  return String(Number(value.toPrecision(Math.max(significant, Math.floor(Math.log10(magnitude)) + 1))));
 }
 
-function prefixed(value, radix, prefixes, suffix) {
+function prefixed(value, radix, prefixes, suffix, significant) {
   let size = Math.abs(value);
   let power = 0;
   // 999.6 would round to "1000": move on to the next prefix before that.
@@ -19,35 +20,38 @@ function prefixed(value, radix, prefixes, suffix) {
     power += 1;
   }
   const unit = prefixes[power] + suffix;
-  return `${digits(Math.sign(value) * size)}${unit ? ` ${unit}` : ""}`;
+  return `${digits(Math.sign(value) * size, significant)}${unit ? ` ${unit}` : ""}`;
 }
 
-function duration(value) {
+function duration(value, significant) {
+  const shown = (n) => digits(n, significant);
   const size = Math.abs(value);
   if (size === 0) return "0 s";
-  if (size < 1e-3) return `${digits(value * 1e6)} µs`;
-  if (size < 1) return `${digits(value * 1e3)} ms`;
-  if (size < 120) return `${digits(value)} s`;
-  if (size < 7200) return `${digits(value / 60)} min`;
-  if (size < 172800) return `${digits(value / 3600)} h`;
-  return `${digits(value / 86400)} d`;
+  if (size < 1e-3) return `${shown(value * 1e6)} µs`;
+  if (size < 1) return `${shown(value * 1e3)} ms`;
+  if (size < 120) return `${shown(value)} s`;
+  if (size < 7200) return `${shown(value / 60)} min`;
+  if (size < 172800) return `${shown(value / 3600)} h`;
+  return `${shown(value / 86400)} d`;
 }
 
 const FORMATS = {
-  plain: (v) => prefixed(v, 1000, SI, ""),
-  percent: (v) => `${Math.abs(v) >= 10 || v === 0 ? v.toFixed(0) : v.toFixed(1)} %`,
-  bytes: (v) => prefixed(v, 1024, IEC, "B"),
-  "bytes/s": (v) => prefixed(v, 1024, IEC, "B/s"),
-  "per second": (v) => `${prefixed(v, 1000, SI, "")}/s`,
+  plain: (v, s) => prefixed(v, 1000, SI, "", s),
+  // Of a percentage, a tenth is as fine as anyone reads: two digits below 10, whole ones above.
+  percent: (v, s) => `${s > 3 ? digits(v, s) : Math.abs(v) >= 9.95 ? v.toFixed(0) : String(Number(v.toFixed(1)))} %`,
+  bytes: (v, s) => prefixed(v, 1024, IEC, "B", s),
+  "bytes/s": (v, s) => prefixed(v, 1024, IEC, "B/s", s),
+  "per second": (v, s) => `${prefixed(v, 1000, SI, "", s)}/s`,
   seconds: duration,
 };
 
-// `value` with `unit` (a key of FORMATS; `plain` when unknown). NaN and the infinities by their PromQL names, null as a dash.
-export function format(value, unit = "plain") {
+// `value` with `unit` (a key of FORMATS; `plain` when unknown), to so many significant digits. NaN and the infinities by
+// their PromQL names, null as a dash.
+export function format(value, unit = "plain", significant = 3) {
   if (value === null || value === undefined) return "–";
   if (Number.isNaN(value)) return "NaN";
   if (!Number.isFinite(value)) return value > 0 ? "+Inf" : "-Inf";
-  return (FORMATS[unit] ?? FORMATS.plain)(value);
+  return (FORMATS[unit] ?? FORMATS.plain)(value, significant);
 }
 
 // Spacings between grid lines that come out even in the unit: powers of two for bytes, clock units for seconds.
@@ -68,6 +72,7 @@ export function unitOf(expr) {
   if (!whole) return "plain";
   const rate = /\b(rate|irate)\s*\(/.test(text);
   if (/_bytes(_total)?\b/.test(text)) return rate ? "bytes/s" : "bytes";
-  if (/_seconds\b/.test(text) && !rate && !/_seconds_(total|count|bucket)\b/.test(text)) return "seconds";
-  return rate ? "per second" : "plain";
+  if (/_seconds\b/.test(text) && !rate) return "seconds";
+  // Seconds in a second are a share, not a rate.
+  return rate && !/_seconds(_total|_sum)?\b/.test(text) ? "per second" : "plain";
 }

@@ -84,11 +84,14 @@ function Rule({ rule, now }) {
       <strong class=${rule.type === "recording" ? "mono" : ""}>${rule.name}</strong>
       ${rule.labels?.severity && html`<span class="severity">${rule.labels.severity}</span>`}
       ${rule.health === "err" && html`<${Badge} tone="bad">cannot be evaluated<//>`}
-      <span class="quiet clip rule-says">${rule.annotations?.summary ?? rule.annotations?.description ?? ""}</span>
+      <span class="quiet clip rule-says">${says(alerts[0] ?? rule)}</span>
     </summary>
     ${isOpen && html`<${RuleBody} rule=${rule} alerts=${alerts} now=${now} />`}
   </details>`;
 }
+
+// What an alert says of itself, its template filled in; of a rule that is not active there is only the template.
+const says = ({ annotations }) => annotations?.summary ?? annotations?.description ?? "";
 
 function RuleBody({ rule, alerts, now }) {
   const [all, setAll] = useState(false);
@@ -102,14 +105,14 @@ function RuleBody({ rule, alerts, now }) {
     ${rule.lastError && html`<div class="notice notice-error"><${Icon} name="warning" /><div>${rule.lastError}</div></div>`}
     <div class="rule-query"><pre>${rule.query}</pre><${Link} to="/explore" params=${{ "g0.expr": rule.query, "g0.tab": "graph" }} class="button">Explore<//></div>
     <div class="rule-facts"><span class="quiet">${facts.join(" · ")}</span> <${Labels} labels=${rule.labels ?? {}} /></div>
-    <${Annotations} annotations=${rule.annotations} />
+    ${alerts.length === 0 && html`<${Annotations} annotations=${rule.annotations} />`}
     ${alerts.length > 0 && html`<div class="scroll"><table class="cards">
-      <thead><tr><th>State</th><th>Labels</th><th>Since</th><th class="number">Value</th></tr></thead>
+      <thead><tr><th class="c-state">State</th><th class="wide">Labels</th><th class="c-time">Since</th><th class="number c-figure">Value</th></tr></thead>
       <tbody>${shown.map(
         (alert) => html`<tr key=${JSON.stringify(alert.labels)}>
           <td data-th="State"><${Badge} tone=${TONES[alert.state] ?? "quiet"}>${alert.state}<//></td>
-          <td data-th="Labels"><${Labels} labels=${alert.labels} without=${["alertname"]} /><${Annotations} annotations=${alert.annotations} /></td>
-          <td data-th="Since" class="nowrap" title=${formatTime(fromRfc3339(alert.activeAt))}>${coarse(Math.max(0, now - fromRfc3339(alert.activeAt)))}</td>
+          <td data-th="Labels" class="wide"><${Labels} labels=${alert.labels} without=${["alertname"]} /><${Annotations} annotations=${alert.annotations} /></td>
+          <td data-th="Since" class="nowrap" title=${formatTime(fromRfc3339(alert.activeAt))}>${coarse(Math.max(1, now - fromRfc3339(alert.activeAt)))}</td>
           <td data-th="Value" class="number mono" title=${alert.value}>${format(numberOf(alert.value))}</td></tr>`,
       )}</tbody></table>
       ${shown.length < alerts.length && html`<button type="button" class="button show-all" onClick=${() => setAll(true)}>Show all ${alerts.length} instances</button>`}</div>`}

@@ -95,6 +95,7 @@ export function Explore() {
 }
 
 function summary({ answers, took, view, at }) {
+  if (answers.every((a) => !a.data)) return "";
   const series = answers.reduce((sum, a) => sum + (Array.isArray(a.data?.result) && a.data.resultType !== "scalar" ? a.data.result.length : 0), 0);
   return `${series} series in ${Math.round(took)} ms${view === "table" ? `, at ${formatTime(at)}` : ""}`;
 }

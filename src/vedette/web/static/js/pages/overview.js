@@ -2,7 +2,7 @@
 import { html } from "../html.js";
 import { fetchApi, useLoad } from "../api.js";
 import { matcher } from "../matrix.js";
-import { HOST_PANELS, OWN_PANELS, TILES } from "../panels.js";
+import { HOST_PANELS, OWN_PANELS, OWN_PRESENCE, TILES } from "../panels.js";
 import { Panel } from "../parts/panel.js";
 import { RangePicker } from "../parts/rangepicker.js";
 import { Empty, Failed } from "../parts/states.js";
@@ -19,15 +19,17 @@ const LEAST_RATE = 60;
 
 // The hosts that report (by `instance`), and how often each is scraped.
 async function loadHosts(signal) {
-  const [hosts, targets] = await Promise.all([
+  const [hosts, targets, own] = await Promise.all([
     fetchApi("query", { query: "group by (instance, job) (node_memory_MemTotal_bytes)" }, { signal }),
     fetchApi("targets", { state: "active" }, { signal }),
+    fetchApi("query", { query: OWN_PRESENCE }, { signal }),
   ]);
   const intervals = new Map((targets.data.activeTargets ?? []).map((t) => [t.labels.instance, parseDuration(t.scrapeInterval ?? "") ?? 0]));
   return {
     hosts: hosts.data.result.map((s) => s.metric.instance).sort(),
     // Vedette's own host first: it is what a reader who has set up nothing else wants to see.
     first: hosts.data.result.find((s) => s.metric.job === "node")?.metric.instance ?? hosts.data.result[0]?.metric.instance,
+    own: own.data.result.length > 0,
     interval: (host) => intervals.get(host) ?? 0,
   };
 }
@@ -59,11 +61,14 @@ export function Overview() {
       ? html`<${Empty} title="No host reports yet.">Vedette collects from this machine by itself within seconds of its start. For others, run a
           node exporter there and name it under <code>scrape_configs</code>; then look at <${Link} to="/targets">targets<//>.<//>`
       : found &&
-        html`<section aria-labelledby="host-now"><h2 id="host-now">Host <span class="quiet">${host}</span></h2>
+        html`<section class="stretch" aria-labelledby="host-now"><h2 id="host-now">Host <span class="quiet">${host}</span></h2>
             <div class="tiles">${TILES.map((tile) => html`<${Tile} key=${tile.title} tile=${tile} now=${now} window=${window} variables=${variables} />`)}</div>
             <div class="panels">${panels(HOST_PANELS, "This host does not report it, or not at this time: choose another range.")}</div></section>
-          <section aria-labelledby="own"><h2 id="own">Vedette itself</h2>
-            <div class="panels">${panels(OWN_PANELS, html`Vedette's own metrics come with job="vedette": see whether that <${Link} to="/targets">target<//> is up.`)}</div></section>`}
+          <section class="stretch" aria-labelledby="own"><h2 id="own">Vedette itself</h2>
+            ${found.own
+              ? html`<div class="panels">${panels(OWN_PANELS, "Nothing of it at this time: choose another range.")}</div>`
+              : html`<${Empty} title="Vedette's own metrics are not here yet.">They come with <code>job="vedette"</code>, seconds after the start: see
+                  whether that <${Link} to="/targets">target<//> is up.<//>`}</section>`}
   </div>`;
 }
 

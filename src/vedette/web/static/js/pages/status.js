@@ -30,8 +30,13 @@ export function Status() {
   </div>`;
 }
 
-// "goVersion" and "go_version" -> "go version".
-const words = (name) => name.replaceAll("_", " ").replace(/([a-z])([A-Z])/g, (_, a, b) => `${a} ${b.toLowerCase()}`).replace(/^CWD$/, "working directory");
+// Prometheus' names for what is not Go here.
+const RENAMED = { CWD: "working directory", goVersion: "runtime", goroutineCount: "tasks and threads", GOMAXPROCS: "processors", corruptionCount: "corrupt records" };
+// Figures of Go's runtime, which is elsewhere.
+const ELSEWHERE = new Set(["GOMEMLIMIT", "GOGC", "GODEBUG"]);
+
+// "storageRetention" and "storage_retention" -> "storage retention".
+const words = (name) => RENAMED[name] ?? name.replaceAll("_", " ").replace(/([a-z])([A-Z])/g, (_, a, b) => `${a} ${b.toLowerCase()}`);
 
 function shown(name, value, now) {
   if (typeof value === "string" && /^\d{4}-\d\d-\d\dT/.test(value)) {
@@ -44,7 +49,7 @@ function shown(name, value, now) {
 }
 
 function Facts({ of, now }) {
-  const pairs = Object.entries(of).filter(([, value]) => value !== "" && value !== null && typeof value !== "object");
+  const pairs = Object.entries(of).filter(([, value]) => value !== "" && value !== null && typeof value !== "object" && !ELSEWHERE.has(name));
   return html`<dl class="facts">${pairs.map(([name, value]) => html`<div key=${name}><dt>${words(name)}</dt><dd>${shown(name, value, now)}</dd></div>`)}</dl>`;
 }
 

@@ -62,7 +62,7 @@ function Pool({ pool, targets, now }) {
   return html`<section class="card pool" aria-label=${`Job ${pool}`}>
     <header><h2>${pool}</h2><span class="quiet">${up} of ${targets.length} up</span></header>
     <div class="scroll"><table class="cards">
-      <thead><tr><th>Endpoint</th><th>Health</th><th>Labels</th><th>Last scrape</th><th class="number">Took</th><th class="number">Every</th></tr></thead>
+      <thead><tr><th class="endpoint">Endpoint</th><th class="c-state">Health</th><th class="wide">Labels</th><th class="c-time">Last scrape</th><th class="number c-figure">Took</th><th class="number c-figure">Every</th></tr></thead>
       <tbody>${sorted.map((target) => html`<${Target} key=${target.scrapeUrl + JSON.stringify(target.labels)} target=${target} now=${now} />`)}</tbody>
     </table></div>
   </section>`;
@@ -74,7 +74,7 @@ function Target({ target, now }) {
   return html`<tr data-health=${target.health}>
     <td data-th="Endpoint" class="mono endpoint"><${Endpoint} url=${target.scrapeUrl} /></td>
     <td data-th="Health"><${Badge} tone=${TONES[target.health] ?? "quiet"}>${target.health}<//></td>
-    <td data-th="Labels"><${Labels} labels=${target.labels} />
+    <td data-th="Labels" class="wide"><${Labels} labels=${target.labels} />
       ${target.lastError && html`<div class="target-error">${target.lastError}</div>`}
       ${discovered.length > 0 && html`<details class="discovered"><summary>Before relabelling</summary><${Labels} labels=${target.discoveredLabels} /></details>`}</td>
     <td data-th="Last scrape" class="nowrap" title=${at ? formatTime(at) : ""}>${formatAgo(at, now)}</td>

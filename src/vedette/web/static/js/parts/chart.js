@@ -4,7 +4,7 @@ import { html, useEffect, useLayoutEffect, useRef, useState } from "../html.js";
 import { gridOf } from "../matrix.js";
 import { formatTime } from "../time.js";
 import { format } from "../units.js";
-import { seriesColour, useTheme } from "./colours.js";
+import { dashOf, seriesColour, useTheme } from "./colours.js";
 import { columns, plotOptions } from "./plot.js";
 import uPlot from "../../vendor/uplot.js";
 
@@ -24,7 +24,8 @@ export function Chart({ series, window, unit, stacked, floor, ceiling, label, he
   const rows = useRef(null);
   const spoken = useRef(null);
   const readout = useRef(null);
-  const shown = series.filter((s) => !hidden.has(s.key));
+  const visible = series.filter((s) => !hidden.has(s.key));
+  const shown = stacked ? visible.reverse() : visible;
   const latest = useRef({});
   latest.current = { series, shown, window, unit, stacked, floor, ceiling, onZoom, readout };
 
@@ -93,16 +94,22 @@ export function Chart({ series, window, unit, stacked, floor, ceiling, label, he
       aria-label=${`${label}. ${series.length} series from ${formatTime(window.start)} to ${formatTime(window.end)}. Arrow keys read values.`}>
       <div class="readout" ref=${readout} hidden></div></div>
     <div class="sr-only" aria-live="polite" ref=${spoken}></div>
-    ${legend && html`<${Legend} series=${series} hidden=${hidden} unit=${unit} rows=${rows} onToggle=${toggle} />`}
+    ${legend && html`<${Legend} series=${series} hidden=${hidden} unit=${unit} stacked=${stacked} rows=${rows} onToggle=${toggle} />`}
   </div>`;
 }
 
-function Legend({ series, hidden, unit, rows, onToggle }) {
+// A piece of the line itself, dash and all: colours repeat after eight.
+function Swatch({ place, dashed }) {
+  const dash = dashed ? dashOf(place) : undefined;
+  return html`<svg class="swatch" viewBox="0 0 16 8" aria-hidden="true"><path d="M0 4h16" style=${`stroke:${seriesColour(place)}`} stroke-dasharray=${dash ? dash.map((n) => n * 0.8).join(" ") : null} /></svg>`;
+}
+
+function Legend({ series, hidden, unit, stacked, rows, onToggle }) {
   return html`<ul class="legend" ref=${rows} aria-label="Legend: a series and its value at the cursor">${series.map(
     (s, i) => html`<li key=${s.key} class=${hidden.has(s.key) ? "off" : ""}>
       <button type="button" aria-pressed=${!hidden.has(s.key)} onClick=${(event) => onToggle(s.key, event)}
         title=${`${s.title ?? s.name}\nClick: this series alone. Ctrl+click: hide or show it.`}>
-        <span class="swatch" style=${`background:${seriesColour(s.colour ?? i)}`}></span><span class="legend-name">${s.name}</span></button>
+        <${Swatch} place=${s.colour ?? i} dashed=${!stacked && s.colour === undefined} /><span class="legend-name">${s.name}</span></button>
       <span class="legend-value" data-value>${format(lastKnown(s.values), unit)}</span></li>`,
   )}</ul>`;
 }

@@ -22,16 +22,20 @@ async function load(panel, window, variables, signal) {
       name: panel.queries[i].name(s.labels),
       values: s.values,
       below: panel.queries[i].below,
+      device: s.labels.device,
+      colour: panel.queries[i].colour,
     })),
   );
   return { window, series: placed(series, panel) };
 }
 
-// In the panel's order, or by name; a thing drawn above and below the line has one colour.
+// In the panel's order; a thing drawn above and below the line has one colour.
 function placed(series, panel) {
+  const devices = [...new Set(series.filter((s) => s.below !== undefined).map((s) => s.device))];
+  if (devices.length) return series.map((s) => ({ ...s, colour: devices.indexOf(s.device) }));
   const place = (name) => (panel.order?.includes(name) ? panel.order.indexOf(name) : (panel.order?.length ?? 0));
   if (panel.order) series.sort((a, b) => place(a.name) - place(b.name) || a.name.localeCompare(b.name));
-  return series.map((s) => ({ ...s, colour: panel.order?.includes(s.name) ? place(s.name) : undefined }));
+  return series.map((s) => ({ ...s, colour: panel.order?.includes(s.name) ? place(s.name) : s.colour }));
 }
 
 // `variables` as `fill` takes them; `range` for the link to Explore; `empty` what to do where nothing came.

@@ -6,26 +6,29 @@ import { dashOf, faded, resolve, seriesColour } from "./colours.js";
 
 // Below this distance in CSS pixels the cursor picks out a series.
 const FOCUS_PX = 28;
+// The place of the grey among the series colours: what is there only to compare with is filled faintly.
+export const GREY = 7;
 // A drag shorter than this is a click.
 const LEAST_DRAG_PX = 6;
 
+// Tick labels must not round: 0.25 and 0.3 are different places.
+const AXIS_DIGITS = 6;
+
 const drawable = (value) => (value === null || Number.isFinite(value) ? value : null);
 
-// [times, ...values] as uPlot takes them. Stacked, each series stands on those before it; `below` ones hang under zero.
+// [times, ...values] as uPlot takes them. Stacked, each series stands on those after it (uPlot draws the last on top, and the
+// lowest must be: where those above it are zero, its line is the one to see). `below` ones hang under zero.
 export function columns(series, window, stacked) {
   const times = gridOf(window);
   if (!stacked) return [times, ...series.map((s) => s.values.map((v) => drawable(v) && (s.below ? -v : v)))];
   const floor = new Array(times.length).fill(0);
-  return [
-    times,
-    ...series.map((s) =>
-      s.values.map((v, i) => {
-        const value = drawable(v);
-        if (value !== null) floor[i] += value;
-        return value === null ? null : floor[i];
-      }),
-    ),
-  ];
+  const stand = (s) =>
+    s.values.map((v, i) => {
+      const value = drawable(v);
+      if (value !== null) floor[i] += value;
+      return value === null ? null : floor[i];
+    });
+  return [times, ...[...series].reverse().map(stand).reverse()];
 }
 
 // A point with no neighbour has no line: it must be drawn as a dot or it is not seen.
@@ -48,7 +51,7 @@ function seriesOptions(series, all, stacked) {
       stroke,
       width: 1.5,
       dash: stacked || s.colour !== undefined ? undefined : dashOf(place),
-      fill: stacked || alone || s.below !== undefined ? faded(stroke, stacked ? 0.5 : 0.14) : undefined,
+      fill: stacked || alone || s.below !== undefined ? faded(stroke, stacked && place !== GREY ? 0.5 : 0.14) : undefined,
       fillTo: 0,
       points: { show: true, size: 5, fill: stroke, filter: (u, i) => lonelyPoints(u, i) },
     };
@@ -57,24 +60,26 @@ function seriesOptions(series, all, stacked) {
 
 // A filled area between a stacked series and the one it stands on.
 function bandsOf(series, stacked) {
-  return stacked ? series.slice(1).map((_, i) => ({ series: [i + 2, i + 1] })) : [];
+  return stacked ? series.slice(1).map((_, i) => ({ series: [i + 1, i + 2] })) : [];
 }
 
 const pad = (n) => String(n).padStart(2, "0");
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
+const dayOf = (seconds) => new Date(seconds * 1000).toDateString();
+const severalDays = (u) => dayOf(u.scales.x.min) !== dayOf(u.scales.x.max);
+
 // Tick labels in local time: the clock, and the date under the first tick of each day.
 function timeLabels(u, splits, _axis, _space, spacing) {
   let day = null;
-  const first = new Date(u.scales.x.min * 1000).toDateString();
-  const last = new Date(u.scales.x.max * 1000).toDateString();
+  const dated = severalDays(u);
   return splits.map((seconds) => {
     if (seconds === null) return null;
     const t = new Date(seconds * 1000);
     const date = `${t.getDate()} ${MONTHS[t.getMonth()]}`;
     if (spacing >= 86400) return date;
     const clock = `${pad(t.getHours())}:${pad(t.getMinutes())}${spacing < 60 ? `:${pad(t.getSeconds())}` : ""}`;
-    const turned = first !== last && t.toDateString() !== day;
+    const turned = dated && t.toDateString() !== day;
     day = t.toDateString();
     return turned ? `${clock}\n${date}` : clock;
   });
@@ -120,17 +125,17 @@ export function plotOptions(latest, { series, all, height, width, sync, onCursor
   return {
     width,
     height,
-    padding: [8, 6, 0, 0],
+    padding: [8, 16, 0, 0],
     legend: { show: false },
     focus: { alpha: 0.35 },
     series: [{}, ...seriesOptions(series, all, now().stacked)],
     bands: bandsOf(series, now().stacked),
     scales: { x: { time: true, range: () => [now().window.start, now().window.end] }, y: { range: scaleY(now) } },
     axes: [
-      { ...axis, values: timeLabels, space: 70, size: 34 },
+      { ...axis, values: timeLabels, space: 70, size: (u) => (severalDays(u) ? 36 : 22) },
       {
         ...axis,
-        values: (_u, splits) => splits.map((v) => (v === null ? null : format(now().series.some((s) => s.below) ? Math.abs(v) : v, unit))),
+        values: (_u, splits) => splits.map((v) => (v === null ? null : format(now().series.some((s) => s.below) ? Math.abs(v) : v, unit, AXIS_DIGITS))),
         incrs: gridSpacings(unit),
         space: 32,
         size: (_u, labels) => Math.max(38, 12 + 6.4 * Math.max(0, ...(labels ?? []).map((l) => l?.length ?? 0))),

@@ -5,6 +5,8 @@ import { AGGREGATIONS, FUNCTIONS, GROUPINGS, OPERATORS, RANGE_FUNCTIONS } from "
 import { tokenize } from "./lexer.js";
 
 const MOST = 80;
+// The score up to which a candidate merely has the letters in order.
+const SCATTERED = 1000;
 const WINDOWS = ["1m", "5m", "10m", "15m", "30m", "1h", "6h", "1d", "7d"];
 
 // {kind, typed, from, to, metric, label, quote}: `kind` is metric, operator, label, value, window or none; [from, to) is
@@ -72,22 +74,21 @@ export function score(candidate, typed) {
   const name = candidate.toLowerCase();
   const sought = typed.toLowerCase();
   const at = name.indexOf(sought);
-  if (at === 0) return 4000 - name.length;
-  if (at > 0) return (/[_:.\-/]/.test(name[at - 1]) ? 3000 : 2000) - name.length;
+  if (at === 0) return 40_000 - name.length;
+  if (at > 0) return (/[_:.\-/]/.test(name[at - 1]) ? 30_000 : 20_000) - name.length;
   let from = 0;
   for (const letter of sought) {
     from = name.indexOf(letter, from) + 1;
     if (from === 0) return 0;
   }
-  return Math.max(1, 1000 - name.length);
+  return Math.max(1, SCATTERED - name.length);
 }
 
 function ranked(candidates, typed) {
-  return candidates
-    .map((c) => ({ ...c, rank: score(c.text, typed) + (c.lift ?? 0) }))
-    .filter((c) => score(c.text, typed) > 0)
-    .sort((a, b) => b.rank - a.rank || a.text.localeCompare(b.text))
-    .slice(0, MOST);
+  const found = candidates.map((c) => ({ ...c, rank: score(c.text, typed) })).filter((c) => c.rank > 0);
+  // Scattered letters are a last resort: beside real matches they are noise.
+  const close = found.filter((c) => c.rank > SCATTERED);
+  return (close.length ? close : found).sort((a, b) => b.rank - a.rank || a.text.localeCompare(b.text)).slice(0, MOST);
 }
 
 const words = (table, kind, after = "") => Object.entries(table).map(([text, detail]) => ({ text, insert: text + after, detail, kind }));
