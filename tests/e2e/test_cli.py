@@ -102,10 +102,11 @@ def test_uvicorn_serves_the_app(launch: Any, tools: Any, tmp_path: Path, free_po
 def test_a_further_listener_serves_its_dialect(launch: Any, free_port: Any) -> None:
     port = free_port()
     server = launch.vedette("--listen", f"access_layer={port}")
-    body = {"service": "shop", "metric": "orders_total", "type": "counter", "value": 2}
+    body = {"name": "orders_total", "value": 2, "type": "counter", "labels": {"method": "GET"}, "service": "shop"}
     answer = httpx.post(f"http://127.0.0.1:{port}/metrics/track", json=body, timeout=10)
-    assert answer.status_code < 300, answer.text
-    assert server.query("orders_total")
+    assert answer.status_code == 200, answer.text
+    assert answer.json() == {"success": True, "message": "Metric tracked successfully"}
+    assert server.value('orders_total{service="shop",method="GET"}') == 2
 
 
 def test_an_api_key_is_asked_for(launch: Any) -> None:

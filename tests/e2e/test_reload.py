@@ -40,7 +40,7 @@ def test_good_and_bad(launch: Any, tools: Any, site: Any, tmp_path: Path, reload
     _write(tmp_path, job="after", address=site.address, record="two")
     reload(server)
     tools.eventually(lambda: server.query('up{job="after"}') and server.query("two"), "the second configuration is in force")
-    tools.eventually(lambda: not server.query('page{job="before"}') and not server.query("one"), "what is gone is stale", seconds=5)
+    tools.eventually(lambda: not server.query('page{job="before"}') and not server.query("one"), "what is gone is stale", seconds=10)
     assert [t["scrapePool"] for t in server.data("/api/v1/targets")["activeTargets"] if t["scrapePool"] in ("before", "after")] == ["after"]
     assert "after" in server.data("/api/v1/status/config")["yaml"]
 
