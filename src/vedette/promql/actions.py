@@ -215,9 +215,7 @@ class Actions:
     def _pinned(self, node: Node, at: At, end: int) -> Node:
         target = node.selector if isinstance(node, Range) else node
         if not isinstance(target, (Selector, Subquery)):
-            raise self.fail(
-                node.start, "@ modifier must be preceded by an instant vector selector or range vector selector or a subquery"
-            )
+            raise self.fail(node.start, "@ modifier must be preceded by an instant vector selector or range vector selector or a subquery")
         if target.at is not None:
             raise self.fail(node.start, "@ <timestamp> may not be set multiple times")
         pinned = replace(target, at=at, end=target.end if isinstance(node, Range) else end)
@@ -334,9 +332,7 @@ class Actions:
         if len(args) != wanted:
             raise self.fail(op.start, f"wrong number of arguments for aggregate expression provided, expected {wanted}, got {len(args)}")
         param = args[0] if wanted == 2 else None
-        return Aggregate(
-            op=name, expr=args[-1], param=param, grouping=labels.names, without=labels.without, start=op.start, end=end
-        )
+        return Aggregate(op=name, expr=args[-1], param=param, grouping=labels.names, without=labels.without, start=op.start, end=end)
 
     # Selectors
 
@@ -371,9 +367,7 @@ class Actions:
         for m in found:
             if m.name == METRIC_NAME:
                 raise self.fail(name.start, f"metric name must not be set twice: {quoted(name.text)} or {quoted(m.value)}")
-        return Selector(
-            name=name.text, matchers=(*found, Matcher(METRIC_NAME, "=", name.text)), start=name.start, end=matchers.end
-        )
+        return Selector(name=name.text, matchers=(*found, Matcher(METRIC_NAME, "=", name.text)), start=name.start, end=matchers.end)
 
     def selector_matchers(self, matchers: Items) -> Selector:
         left: Token = matchers.items[0]

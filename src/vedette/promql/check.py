@@ -43,7 +43,9 @@ def check(root: Node, text: str) -> None:
             _call(node, text)
         elif isinstance(node, Unary) and node.type not in ("scalar", "vector"):
             shown = quoted(DOCUMENTED_TYPE[node.type])
-            raise parse_error(text, node.start, f"unary expression only allowed on expressions of type scalar or instant vector, got {shown}")
+            raise parse_error(
+                text, node.start, f"unary expression only allowed on expressions of type scalar or instant vector, got {shown}"
+            )
         elif isinstance(node, Subquery) and node.expr.type != "vector":
             raise parse_error(text, node.start, f"subquery is only allowed on instant vector, got {node.expr.type} instead")
         elif isinstance(node, Selector) and id(node) not in info_args and all(m.matches_empty for m in node.matchers):

@@ -27,10 +27,39 @@ OPERATORS = {
     "and": "LAND", "or": "LOR", "unless": "LUNLESS", "atan2": "ATAN2",
 }  # fmt: skip
 AGGREGATORS = frozenset(
-    ("sum", "avg", "count", "min", "max", "group", "stddev", "stdvar", "topk", "bottomk", "count_values", "quantile", "limitk", "limit_ratio")
+    (
+        "sum",
+        "avg",
+        "count",
+        "min",
+        "max",
+        "group",
+        "stddev",
+        "stdvar",
+        "topk",
+        "bottomk",
+        "count_values",
+        "quantile",
+        "limitk",
+        "limit_ratio",
+    )
 )
 KEYWORDS = frozenset(
-    ("offset", "smoothed", "anchored", "by", "without", "on", "ignoring", "group_left", "group_right", "fill", "fill_left", "fill_right", "bool")
+    (
+        "offset",
+        "smoothed",
+        "anchored",
+        "by",
+        "without",
+        "on",
+        "ignoring",
+        "group_left",
+        "group_right",
+        "fill",
+        "fill_left",
+        "fill_right",
+        "bool",
+    )
 )
 _PREPROCESSORS = ("start", "end", "step", "range")
 _WORDS = {w: OPERATORS[w] for w in ("and", "or", "unless", "atan2")}
@@ -47,7 +76,9 @@ _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _SYMBOL = re.compile(r"==|!=|<=|>=|[-+*/%^=<>@(),\[\]{}]")
 _BRACE_SYMBOL = re.compile(r"=~|!~|!=|[=,{}]")
 _BRACKET_SYMBOL = re.compile(r"[-+*/%^(),:\]]")
-_NUMBER = re.compile(r"0[xX]_?[0-9a-fA-F]+(?:_[0-9a-fA-F]+)*|(?:[0-9]+(?:_[0-9]+)*\.?(?:[0-9]+(?:_[0-9]+)*)?|\.[0-9]+(?:_[0-9]+)*)(?:[eE][+-]?[0-9]+(?:_[0-9]+)*)?")
+_NUMBER = re.compile(
+    r"0[xX]_?[0-9a-fA-F]+(?:_[0-9a-fA-F]+)*|(?:[0-9]+(?:_[0-9]+)*\.?(?:[0-9]+(?:_[0-9]+)*)?|\.[0-9]+(?:_[0-9]+)*)(?:[eE][+-]?[0-9]+(?:_[0-9]+)*)?"
+)
 _DURATION = re.compile(r"[0-9]+(?:ms|[smhdwy])(?:[0-9]+(?:ms|[smhdw]))*")
 _BAD_NUMBER = re.compile(r"[0-9.][0-9a-zA-Z_.]*")
 _ALNUM = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
@@ -138,7 +169,9 @@ class _Lexer:
         found = _BRACE_SYMBOL.match(self.text, start)
         if found is None:
             if c == "!":
-                raise self.fail(start, f"unexpected character after '!' inside braces: {quoted_char(self.text[start + 1 : start + 2] or ' ')}")
+                raise self.fail(
+                    start, f"unexpected character after '!' inside braces: {quoted_char(self.text[start + 1 : start + 2] or ' ')}"
+                )
             raise self.fail(start, f"unexpected character inside braces: {quoted_char(c)}")
         symbol = found.group()
         if symbol == "{":

@@ -224,7 +224,19 @@ class Call(Node):
     func: Function
     args: tuple[Node, ...]
     UNSAFE_AT: ClassVar[frozenset[str]] = frozenset(
-        ("days_in_month", "day_of_month", "day_of_week", "day_of_year", "hour", "minute", "month", "year", "predict_linear", "time", "timestamp")
+        (
+            "days_in_month",
+            "day_of_month",
+            "day_of_week",
+            "day_of_year",
+            "hour",
+            "minute",
+            "month",
+            "year",
+            "predict_linear",
+            "time",
+            "timestamp",
+        )
     )
 
     @property

@@ -141,7 +141,22 @@ _IN_BRACES = frozenset(("matcher_list", "matcher", "COMMA", "IDENTIFIER", "STRIN
 _GROUPERS = frozenset(("BY", "WITHOUT", "ON", "IGNORING", "GROUP_LEFT", "GROUP_RIGHT"))
 _DURATIONS = frozenset(("duration", "DURATION", "NUMBER"))
 _AGGREGATES = frozenset(
-    ("AVG", "BOTTOMK", "COUNT", "COUNT_VALUES", "GROUP", "MAX", "MIN", "QUANTILE", "STDDEV", "STDVAR", "SUM", "TOPK", "LIMITK", "LIMIT_RATIO")
+    (
+        "AVG",
+        "BOTTOMK",
+        "COUNT",
+        "COUNT_VALUES",
+        "GROUP",
+        "MAX",
+        "MIN",
+        "QUANTILE",
+        "STDDEV",
+        "STDVAR",
+        "SUM",
+        "TOPK",
+        "LIMITK",
+        "LIMIT_RATIO",
+    )
 ) | {"aggregate_op"}
 
 

@@ -1,0 +1,301 @@
+"""Grouping rows of a label table by their label sets, and aggregating matrices by group.
+
+Label tables are CSR: row r has pairs `offsets[r]:offsets[r+1]` of `names`, `values` (int32 symbols), in one fixed order
+of names, so two rows are equal exactly when their pairs are. Groups are numbered in order of first appearance.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from vedette.kernels.windows import kahan, sorted_quantile
+
+SUM, AVG, COUNT, MIN, MAX, GROUP, STDVAR, STDDEV = range(8)
+"""Codes of `accumulate`."""
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _in(wanted: Any, name: int) -> bool:
+    for i in range(len(wanted)):
+        if wanted[i] == name:
+            return True
+    return False
+
+
+@njit(cache=True, nogil=True)
+def _same(offsets: Any, names: Any, values: Any, wanted: Any, without: bool, a: int, b: int) -> bool:
+    """Whether rows a and b have the same pairs, of those looked at."""
+    i, i_end = offsets[a], offsets[a + 1]
+    j, j_end = offsets[b], offsets[b + 1]
+    while True:
+        while i < i_end and _in(wanted, names[i]) == without:
+            i += 1
+        while j < j_end and _in(wanted, names[j]) == without:
+            j += 1
+        if i == i_end or j == j_end:
+            return bool(i == i_end and j == j_end)
+        if names[i] != names[j] or values[i] != values[j]:
+            return False
+        i += 1
+        j += 1
+
+
+@njit(cache=True, nogil=True)
+def group_rows(offsets: Any, names: Any, values: Any, wanted: Any, without: bool, groups: Any, first: Any) -> int:
+    """Number rows by their labels in `wanted` (int32 name symbols), or by all others with `without`.
+
+    `groups` int64[n] gets each row's group, `first` int64[n] each group's first row; returns the number of groups.
+    """
+    n = len(offsets) - 1
+    size = 16
+    while size < 2 * n:
+        size *= 2
+    slots = np.full(size, -1, dtype=np.int64)
+    hashes = np.empty(n, dtype=np.uint64)
+    mask = np.uint64(size - 1)
+    count = 0
+    for r in range(n):
+        h = np.uint64(0x9E3779B97F4A7C15)
+        for i in range(offsets[r], offsets[r + 1]):
+            if _in(wanted, names[i]) != without:
+                h = (h ^ (np.uint64(names[i]) << np.uint64(32) | np.uint64(np.uint32(values[i])))) * np.uint64(0xD6E8FEB86659FD93)
+                h ^= h >> np.uint64(29)
+        at = (h ^ (h >> np.uint64(32))) & mask
+        while True:
+            g = slots[at]
+            if g < 0:
+                slots[at] = count
+                hashes[count] = h
+                first[count] = r
+                groups[r] = count
+                count += 1
+                break
+            if hashes[g] == h and _same(offsets, names, values, wanted, without, first[g], r):
+                groups[r] = g
+                break
+            at = (at + np.uint64(1)) & mask
+    return count
+
+
+@njit(cache=True, nogil=True)
+def keep_pairs(offsets: Any, names: Any, values: Any, wanted: Any, without: bool, out_offsets: Any, out_names: Any, out_values: Any) -> int:
+    """Copy a table with only the labels in `wanted`, or without them; returns how many pairs were written."""
+    at = 0
+    for r in range(len(offsets) - 1):
+        out_offsets[r] = at
+        for i in range(offsets[r], offsets[r + 1]):
+            if _in(wanted, names[i]) != without:
+                out_names[at] = names[i]
+                out_values[at] = values[i]
+                at += 1
+    out_offsets[len(offsets) - 1] = at
+    return at
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def accumulate(code: int, values: Any, present: Any, groups: Any, acc: Any, comp: Any, count: Any) -> None:
+    """Add the rows of `values` to the groups' running aggregates.
+
+    `acc`, `comp`, `count` float64[G, n], zero at first: the aggregate, its compensation (the mean, for variances), and how many
+    samples went in; a count below zero says that an average has turned to the incremental scheme. `finish` makes the result.
+    """
+    for r in range(values.shape[0]):
+        g = groups[r]
+        for k in range(values.shape[1]):
+            if not present[r, k]:
+                continue
+            v = values[r, k]
+            c = count[g, k]
+            if c == 0.0:
+                count[g, k] = 1.0
+                comp[g, k] = 0.0
+                if code == GROUP:
+                    acc[g, k] = 1.0
+                elif code == STDVAR or code == STDDEV:
+                    acc[g, k] = 0.0 if np.isfinite(v) else np.nan
+                    comp[g, k] = v
+                else:
+                    acc[g, k] = v
+            elif code == SUM:
+                acc[g, k], comp[g, k] = kahan(v, acc[g, k], comp[g, k])
+                count[g, k] = c + 1.0
+            elif code == COUNT or code == GROUP:
+                count[g, k] = c + 1.0
+            elif code == MAX:
+                if acc[g, k] < v or np.isnan(acc[g, k]):
+                    acc[g, k] = v
+            elif code == MIN:
+                if acc[g, k] > v or np.isnan(acc[g, k]):
+                    acc[g, k] = v
+            elif code == AVG:
+                m = abs(c) + 1.0
+                if c > 0.0:
+                    total, rest = kahan(v, acc[g, k], comp[g, k])
+                    if not np.isinf(total):
+                        acc[g, k] = total
+                        comp[g, k] = rest
+                        count[g, k] = m
+                        continue
+                    acc[g, k] /= m - 1.0
+                    comp[g, k] /= m - 1.0
+                q = (m - 1.0) / m
+                acc[g, k], comp[g, k] = kahan(v / m, q * acc[g, k], q * comp[g, k])
+                count[g, k] = -m
+            else:
+                m = c + 1.0
+                delta = v - comp[g, k]
+                comp[g, k] += delta / m
+                acc[g, k] += delta * (v - comp[g, k])
+                count[g, k] = m
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def finish(code: int, acc: Any, comp: Any, count: Any, present: Any) -> None:
+    """Turn running aggregates into results, in place of `acc`; `present` where any sample went in."""
+    for g in range(acc.shape[0]):
+        for k in range(acc.shape[1]):
+            c = count[g, k]
+            present[g, k] = c != 0.0
+            if c == 0.0:
+                continue
+            if code == SUM:
+                acc[g, k] += comp[g, k]
+            elif code == COUNT:
+                acc[g, k] = c
+            elif code == AVG:
+                acc[g, k] = acc[g, k] / c + comp[g, k] / c if c > 0.0 else acc[g, k] + comp[g, k]
+            elif code == STDVAR:
+                acc[g, k] /= c
+            elif code == STDDEV:
+                acc[g, k] = np.sqrt(acc[g, k] / c)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def group_quantile(values: Any, present: Any, starts: Any, rows: Any, q: Any, out: Any, out_present: Any) -> None:
+    """`quantile` by group: group g has rows `rows[starts[g]:starts[g+1]]`; `q` float64[n]."""
+    longest = 0
+    for g in range(len(starts) - 1):
+        longest = max(longest, starts[g + 1] - starts[g])
+    scratch = np.empty(longest, dtype=np.float64)
+    for g in range(len(starts) - 1):
+        for k in range(values.shape[1]):
+            n = 0
+            for i in range(starts[g], starts[g + 1]):
+                if present[rows[i], k]:
+                    scratch[n] = values[rows[i], k]
+                    n += 1
+            out_present[g, k] = n > 0
+            if n > 0:
+                out[g, k] = sorted_quantile(q[k], scratch, n)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _less(a: float, b: float, largest: bool) -> bool:
+    """Heap order: the value to drop first is the least; NaN always goes first."""
+    if np.isnan(a):
+        return True
+    return a < b if largest else a > b
+
+
+@njit(cache=True, nogil=True)
+def _sift_up(heap: Any, base: int, j: int, column: Any, largest: bool) -> None:
+    while j > 0:
+        i = (j - 1) // 2
+        if not _less(column[heap[base + j]], column[heap[base + i]], largest):
+            break
+        heap[base + i], heap[base + j] = heap[base + j], heap[base + i]
+        j = i
+
+
+@njit(cache=True, nogil=True)
+def _sift_down(heap: Any, base: int, size: int, column: Any, largest: bool) -> None:
+    i = 0
+    while True:
+        j = 2 * i + 1
+        if j >= size:
+            break
+        if j + 1 < size and _less(column[heap[base + j + 1]], column[heap[base + j]], largest):
+            j += 1
+        if not _less(column[heap[base + j]], column[heap[base + i]], largest):
+            break
+        heap[base + i], heap[base + j] = heap[base + j], heap[base + i]
+        i = j
+
+
+@njit(cache=True, nogil=True)
+def group_topk(values: Any, present: Any, groups: Any, starts: Any, limits: Any, largest: bool, keep: Any, order: Any) -> int:
+    """`topk` (or `bottomk`, without `largest`) by group and step: `keep[r, k]` says which samples stay.
+
+    `starts` int64[G+1] bounds each group's size, `limits` int64[n] is k. Among equal values the same stay as in Prometheus,
+    whose heap this is. For one step, `order` int64[rows] gets the rows kept, best first within their group; returns how many.
+    """
+    heap = np.empty(starts[-1], dtype=np.int64)
+    sizes = np.zeros(len(starts) - 1, dtype=np.int64)
+    column = np.empty(values.shape[0], dtype=np.float64)
+    written = 0
+    for k in range(values.shape[1]):
+        limit = limits[k]
+        sizes[:] = 0
+        for r in range(values.shape[0]):
+            keep[r, k] = False
+            column[r] = values[r, k]
+        if limit < 1:
+            continue
+        for r in range(values.shape[0]):
+            if not present[r, k]:
+                continue
+            g = groups[r]
+            base = starts[g]
+            v = column[r]
+            if sizes[g] < limit:
+                heap[base + sizes[g]] = r
+                sizes[g] += 1
+                _sift_up(heap, base, sizes[g] - 1, column, largest)
+            else:
+                worst = column[heap[base]]
+                if (worst < v if largest else worst > v) or (np.isnan(worst) and not np.isnan(v)):
+                    heap[base] = r
+                    _sift_down(heap, base, sizes[g], column, largest)
+        for g in range(len(sizes)):
+            for i in range(starts[g], starts[g] + sizes[g]):
+                keep[heap[i], k] = True
+    if values.shape[1] == 1:
+        for g in range(len(sizes)):
+            base = starts[g]
+            # Pop the worst to the end, again and again: what is left is best first.
+            size = sizes[g]
+            while size > 1:
+                heap[base], heap[base + size - 1] = heap[base + size - 1], heap[base]
+                size -= 1
+                _sift_down(heap, base, size, column, largest)
+            for i in range(sizes[g]):
+                order[written] = heap[base + i]
+                written += 1
+    return written
+
+
+@njit(cache=True, nogil=True)
+def merge_rows(values: Any, present: Any, groups: Any, out: Any, out_present: Any) -> int:
+    """Lay rows of the same group over one another; returns a row that collides with an earlier one at some step, or -1."""
+    for r in range(values.shape[0]):
+        g = groups[r]
+        for k in range(values.shape[1]):
+            if present[r, k]:
+                if out_present[g, k]:
+                    return r
+                out_present[g, k] = True
+                out[g, k] = values[r, k]
+    return -1
+
+
+@njit(cache=True, nogil=True)
+def any_present(present: Any, groups: Any, out: Any) -> None:
+    """`out[g, k]` (bool, False at first) says whether any row of the group is present."""
+    for r in range(present.shape[0]):
+        g = groups[r]
+        for k in range(present.shape[1]):
+            if present[r, k]:
+                out[g, k] = True

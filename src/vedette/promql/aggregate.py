@@ -1,0 +1,201 @@
+"""Aggregation operators. Sums and their like read their argument in blocks; the others need the whole matrix."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from vedette.kernels import groups as k
+from vedette.model.labels import METRIC_NAME, Labels
+from vedette.promql import annotations as say
+from vedette.promql import labelsets
+from vedette.promql.errors import ExecutionError
+from vedette.promql.evaluation import BLOCK_CELLS, Evaluation, scalar
+from vedette.promql.format import go_float
+from vedette.promql.lexer import quoted
+from vedette.promql.nodes import Aggregate
+from vedette.promql.selectors import shown
+from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, Rows, Value
+
+_CODES = {
+    "sum": k.SUM,
+    "avg": k.AVG,
+    "count": k.COUNT,
+    "min": k.MIN,
+    "max": k.MAX,
+    "group": k.GROUP,
+    "stdvar": k.STDVAR,
+    "stddev": k.STDDEV,
+}
+
+
+def aggregate(ev: Evaluation, node: Aggregate, args: Sequence[Value], grid: Grid) -> Matrix:
+    """The aggregation `node` of its evaluated arguments (the parameter first, where there is one)."""
+    value = args[-1]
+    if node.op == "count_values":
+        assert isinstance(args[0], str)
+        return _count_values(ev, node, args[0], ev.matrix(value))
+    if node.op in _CODES:
+        assert isinstance(value, (Matrix, Rows))
+        return _accumulated(ev, node, value, grid)
+    matrix = ev.matrix(value).found()
+    if node.op == "quantile":
+        return _quantile(ev, node, scalar(args[0]), matrix)
+    if node.op == "limit_ratio":
+        return _limit_ratio(ev, node, scalar(args[0]), matrix)
+    return _top(ev, node, scalar(args[0]), matrix)
+
+
+def _by(node: Aggregate) -> tuple[str, ...]:
+    return (*node.grouping, METRIC_NAME) if node.without else node.grouping
+
+
+def _grouping(node: Aggregate, value: Matrix | Rows) -> tuple[Ints, Ints]:
+    if not node.without and not node.grouping:
+        return np.zeros(len(value), dtype=np.int64), np.zeros(min(1, len(value)), dtype=np.int64)
+    return labelsets.grouped(value.labels, _by(node), without=node.without)
+
+
+def _result(node: Aggregate, value: Matrix | Rows, groups: Ints, first: Ints, values: Floats, present: Bools) -> Matrix:
+    labels = labelsets.kept(value.labels.take(first), _by(node), without=node.without)
+    drop = None
+    if value.drop is not None:
+        drop = np.zeros(len(first), dtype=np.bool_)
+        np.logical_or.at(drop, groups, value.drop)
+    return Matrix(labels, values, present, drop).found()
+
+
+def _accumulated(ev: Evaluation, node: Aggregate, value: Matrix | Rows, grid: Grid) -> Matrix:
+    if isinstance(value, Matrix):
+        value = value.found()
+    code = _CODES[node.op]
+    groups, first = _grouping(node, value)
+    shape = (len(first), grid.n)
+    ev.count(3 * shape[0] * shape[1])
+    acc, comp, count = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+    if isinstance(value, Matrix):
+        k.accumulate(code, np.ascontiguousarray(value.values), np.ascontiguousarray(value.present), groups, acc, comp, count)
+    elif value._made is not None:
+        k.accumulate(code, value._made.values, value._made.present, groups, acc, comp, count)
+    else:
+        step = max(16, BLOCK_CELLS // max(1, grid.n))
+        size = min(step, len(value))
+        values, present = np.empty((size, grid.n)), np.empty((size, grid.n), dtype=np.bool_)
+        for lo in range(0, len(value), step):
+            ev.check()
+            hi = min(lo + step, len(value))
+            value.fill(lo, hi, values, present)
+            k.accumulate(code, values[: hi - lo], present[: hi - lo], groups[lo:hi], acc, comp, count)
+    ev.release(2 * shape[0] * shape[1])
+    result = np.empty(shape, dtype=np.bool_)
+    k.finish(code, acc, comp, count, result)
+    return _result(node, value, groups, first, acc, result)
+
+
+def _members(groups: Ints, count: int) -> tuple[Ints, Ints]:
+    """The rows of each group, in CSR form."""
+    starts = np.zeros(count + 1, dtype=np.int64)
+    np.cumsum(np.bincount(groups, minlength=count), out=starts[1:])
+    return starts, np.argsort(groups, kind="stable").astype(np.int64, copy=False)
+
+
+def _quantile(ev: Evaluation, node: Aggregate, q: Floats, matrix: Matrix) -> Matrix:
+    assert node.param is not None
+    if np.isnan(q).any():
+        ev.annotations.warn(say.bad_quantile("NaN"), node.param)
+    if len(q) and (top := float(np.nanmax(q, initial=0.5))) > 1:
+        ev.annotations.warn(say.bad_quantile(shown(top)), node.param)
+    if len(q) and (bottom := float(np.nanmin(q, initial=0.5))) < 0:
+        ev.annotations.warn(say.bad_quantile(shown(bottom)), node.param)
+    groups, first = _grouping(node, matrix)
+    starts, rows = _members(groups, len(first))
+    values, present = np.empty((len(first), len(q))), np.empty((len(first), len(q)), dtype=np.bool_)
+    k.group_quantile(
+        np.ascontiguousarray(matrix.values), np.ascontiguousarray(matrix.present), starts, rows, np.ascontiguousarray(q), values, present
+    )
+    return _result(node, matrix, groups, first, values, present)
+
+
+def _limits(ev: Evaluation, param: Floats) -> Ints | None:
+    """The parameter of topk and its like as whole numbers; None where nothing can be asked for."""
+    if not len(param) or not float(np.nanmax(param, initial=-math.inf)) >= 1:
+        return None
+    if np.isnan(param).any():
+        raise ExecutionError("Parameter value is NaN")
+    if param.min() <= -9.223372036854775808e18:
+        raise ExecutionError(f"Scalar value {shown(float(param.min()))} underflows int64")
+    if param.max() >= 9.223372036854775807e18:
+        raise ExecutionError(f"Scalar value {shown(float(param.max()))} overflows int64")
+    return np.trunc(param).astype(np.int64)
+
+
+def _top(ev: Evaluation, node: Aggregate, param: Floats, matrix: Matrix) -> Matrix:
+    limits = _limits(ev, param)
+    n = matrix.values.shape[1]
+    if limits is None or not len(matrix):
+        return ev.empty(n)
+    groups, first = _grouping(node, matrix)
+    if node.op == "limitk":
+        return _limitk(matrix, groups, len(first), limits)
+    starts, _ = _members(groups, len(first))
+    keep, order = np.empty(matrix.present.shape, dtype=np.bool_), np.empty(len(matrix), dtype=np.int64)
+    written = k.group_topk(
+        np.ascontiguousarray(matrix.values), np.ascontiguousarray(matrix.present), groups, starts, limits, node.op == "topk", keep, order
+    )
+    chosen = Matrix(matrix.labels, matrix.values, keep, matrix.drop)
+    return chosen.take(order[:written]) if n == 1 else chosen.found()
+
+
+def _limitk(matrix: Matrix, groups: Ints, count: int, limits: Ints) -> Matrix:
+    keep = np.zeros(matrix.present.shape, dtype=np.bool_)
+    taken = np.zeros((count, len(limits)), dtype=np.int64)
+    for row, group in enumerate(groups.tolist()):
+        keep[row] = matrix.present[row] & (taken[group] < limits)
+        taken[group] += keep[row]
+    return Matrix(matrix.labels, matrix.values, keep, matrix.drop).found()
+
+
+def _limit_ratio(ev: Evaluation, node: Aggregate, ratio: Floats, matrix: Matrix) -> Matrix:
+    assert node.param is not None
+    n = matrix.values.shape[1]
+    if not len(ratio) or not np.any(ratio != 0):
+        return ev.empty(n)
+    if np.isnan(ratio).any():
+        raise ExecutionError("Ratio value is NaN")
+    for bound, value in ((1.0, float(ratio.max())), (-1.0, float(ratio.min()))):
+        if abs(value) > 1 and (value > 0) == (bound > 0):
+            message = f"ratio value should be between -1 and 1, got {shown(value)}, capping to {shown(bound)}"
+            ev.annotations.warn(message, node.param)
+    capped = np.clip(ratio, -1.0, 1.0)
+    offsets = np.array([_ratio_hash(row) for row in matrix.labels]) / float(1 << 64)
+    low = (capped >= 0) & (offsets[:, None] < capped)
+    high = (capped < 0) & (offsets[:, None] >= 1.0 + capped)
+    return Matrix(matrix.labels, matrix.values, matrix.present & (low | high), matrix.drop).found()
+
+
+def _ratio_hash(labels: Labels) -> float:
+    """Where a series stands in [0, 2**64): an FNV hash spread by a multiplication, the same in every process."""
+    spread = labels.fingerprint() * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF
+    return float(spread ^ spread >> 32)
+
+
+def _count_values(ev: Evaluation, node: Aggregate, label: str, matrix: Matrix) -> Matrix:
+    if not label:
+        raise ExecutionError(f"invalid label name {quoted(label)}")
+    rows, steps = np.nonzero(matrix.present)
+    n = matrix.values.shape[1]
+    if not len(rows):
+        return ev.empty(n)
+    distinct, which = np.unique(matrix.values[rows, steps], return_inverse=True)
+    pairs, at = np.unique(np.stack([rows, which]), axis=1, return_inverse=True)
+    ev.count(pairs.shape[1])
+    texts = np.array([ev.symbols.intern(go_float(float(v))) for v in distinct], dtype=np.int32)
+    labels = labelsets.with_label(matrix.labels.take(pairs[0].astype(np.int64)), label, texts[pairs[1]])
+    names = _by(node) if node.without else (*node.grouping, label)
+    groups, first = labelsets.grouped(labels, names, without=node.without)
+    ev.count(len(first) * n)
+    counts = np.zeros((len(first), n))
+    np.add.at(counts, (groups[at.reshape(-1)], steps), 1.0)
+    return Matrix(labelsets.kept(labels.take(first), names, without=node.without), counts, counts > 0)

@@ -1,0 +1,207 @@
+"""Binary operators: arithmetic, comparisons and set operators between vectors and scalars.
+
+Rows of two vectors are matched once for the whole query, by numbering the label sets they are matched on; then one kernel
+runs over all pairs and steps. What Prometheus refuses at a step (two series on the "one" side, ambiguous results) is
+refused here when it happens at any step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from vedette.kernels import groups as gk
+from vedette.kernels import joins as k
+from vedette.model.labels import METRIC_NAME, Labels, LabelTable, quote
+from vedette.promql import labelsets
+from vedette.promql.errors import ExecutionError
+from vedette.promql.evaluation import Evaluation
+from vedette.promql.nodes import COMPARISONS, SET_OPERATORS, Binary
+from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, Scalar, Value
+
+_CODES = {
+    "+": k.ADD,
+    "-": k.SUB,
+    "*": k.MUL,
+    "/": k.DIV,
+    "%": k.MOD,
+    "^": k.POW,
+    "atan2": k.ATAN2,
+    "==": k.EQ,
+    "!=": k.NE,
+    ">": k.GT,
+    "<": k.LT,
+    ">=": k.GE,
+    "<=": k.LE,
+}
+
+
+def binary(ev: Evaluation, node: Binary, args: Sequence[Value], grid: Grid) -> Value:
+    """The operator `node` between its evaluated sides."""
+    lhs, rhs = args
+    if isinstance(lhs, Scalar) and isinstance(rhs, Scalar):
+        values, _ = _combined(node, _row(lhs), _row(rhs), as_bool=True)
+        return Scalar(values[0])
+    if isinstance(rhs, Scalar):
+        return _with_scalar(ev, node, ev.matrix(lhs), rhs, swapped=False)
+    if isinstance(lhs, Scalar):
+        return _with_scalar(ev, node, ev.matrix(rhs), lhs, swapped=True)
+    left, right = ev.matrix(lhs).found(), ev.matrix(rhs).found()
+    ev.count((len(left) + len(right)) * grid.n)
+    if node.op in SET_OPERATORS:
+        return _set_operator(ev, node, left, right)
+    return _joined(ev, node, left, right)
+
+
+def _row(value: Scalar) -> Matrix:
+    # The labels are never looked at.
+    return Matrix(None, value.values.reshape(1, -1), np.ones((1, len(value.values)), dtype=np.bool_))  # type: ignore[arg-type]
+
+
+def _combined(
+    node: Binary, left: Matrix, right: Matrix, rows: tuple[Ints, Ints] | None = None, *, as_bool: bool = False, keep_right: bool = False
+) -> tuple[Floats, Bools]:
+    """Values and presence of `left op right` for the pairs of `rows` (row by row without)."""
+    n = max(left.values.shape[1], right.values.shape[1])
+    count = max(len(left), len(right)) if rows is None else len(rows[0])
+    if rows is None:
+        every = np.arange(count, dtype=np.int64)
+        rows = (every if len(left) == count else every * 0, every if len(right) == count else every * 0)
+    values, present = np.empty((count, n)), np.empty((count, n), dtype=np.bool_)
+    k.combine(
+        _CODES[node.op], np.ascontiguousarray(left.values), np.ascontiguousarray(left.present), np.ascontiguousarray(right.values),
+        np.ascontiguousarray(right.present), rows[0], rows[1], as_bool, keep_right, values, present,
+    )  # fmt: skip
+    return values, present
+
+
+def _with_scalar(ev: Evaluation, node: Binary, vector: Matrix, number: Scalar, *, swapped: bool) -> Matrix:
+    if not len(vector):
+        return vector
+    ev.count(len(vector) * len(number.values))
+    left, right = (_row(number), vector) if swapped else (vector, _row(number))
+    values, present = _combined(node, left, right, as_bool=node.bool_, keep_right=swapped)
+    result = Matrix(vector.labels, values, present, vector.drop)
+    return ev.renamed(result) if node.bool_ or node.op not in COMPARISONS else result
+
+
+def _matched_on(node: Binary) -> tuple[tuple[str, ...], bool]:
+    """The labels that make a signature, and whether it is all others instead."""
+    if node.matching.on:
+        return node.matching.labels, False
+    return (*node.matching.labels, METRIC_NAME), True
+
+
+def _signatures(node: Binary, left: Matrix, right: Matrix) -> tuple[Ints, Ints, int]:
+    names, without = _matched_on(node)
+    groups, first = labelsets.grouped(labelsets.stacked(left.labels, right.labels), names, without=without)
+    return groups[: len(left)], groups[len(left) :], len(first)
+
+
+def _set_operator(ev: Evaluation, node: Binary, left: Matrix, right: Matrix) -> Matrix:
+    left_groups, right_groups, count = _signatures(node, left, right)
+    n = left.values.shape[1]
+    there = np.zeros((count, n), dtype=np.bool_)
+    if node.op == "or":
+        gk.any_present(np.ascontiguousarray(left.present), left_groups, there)
+        extra = Matrix(right.labels, right.values, right.present & ~there[right_groups], right.drop).found()
+        drop = None
+        if left.drop is not None or extra.drop is not None:
+            drop = np.concatenate([np.zeros(len(m), dtype=np.bool_) if m.drop is None else m.drop for m in (left, extra)])
+        both = Matrix(
+            labelsets.stacked(left.labels, extra.labels),
+            np.concatenate([left.values, extra.values]),
+            np.concatenate([left.present, extra.present]),
+            drop,
+        )
+        return ev.merged(both)
+    gk.any_present(np.ascontiguousarray(right.present), right_groups, there)
+    mask = there[left_groups]
+    return Matrix(left.labels, left.values, left.present & (mask if node.op == "and" else ~mask), left.drop).found()
+
+
+def _joined(ev: Evaluation, node: Binary, left: Matrix, right: Matrix) -> Matrix:
+    left_groups, right_groups, count = _signatures(node, left, right)
+    swapped = node.matching.group == "right"
+    many, one = (right, left) if swapped else (left, right)
+    many_groups, one_groups = (right_groups, left_groups) if swapped else (left_groups, right_groups)
+    _refuse_duplicates(node, many, one, one_groups, count)
+    many_rows, one_rows = _pairs(ev, many_groups, one_groups, count)
+    pair_groups = many_groups[many_rows]
+    rows = (one_rows, many_rows) if swapped else (many_rows, one_rows)
+    ev.count(len(many_rows) * left.values.shape[1])
+    values, present = _combined(node, left, right, rows, as_bool=node.bool_)
+    labels = _result_labels(node, many.labels.take(many_rows), one.labels.take(one_rows))
+    drop = np.ones(len(values), dtype=np.bool_) if node.bool_ and ev.delayed_names else None
+    result = Matrix(labels, values, present, drop)
+    if len(pair_groups) and np.bincount(pair_groups).max() > 1:
+        _refuse_ambiguity(node, result, pair_groups, count, many.present[many_rows] & one.present[one_rows])
+    return ev.merged(result).found()
+
+
+def _refuse_duplicates(node: Binary, many: Matrix, one: Matrix, groups: Ints, count: int) -> None:
+    """Raise `ExecutionError` where two series of the "one" side have the same signature at a step at which there is anything to match."""
+    if not len(groups) or np.bincount(groups).max() < 2:
+        return
+    busy = one.present & many.present.any(axis=0)
+    row = k.collision(busy, groups, np.zeros((count, busy.shape[1]), dtype=np.bool_))
+    if row < 0:
+        return
+    earlier = np.flatnonzero((groups[:row] == groups[row]) & (busy[:row] & busy[row]).any(axis=1))[0]
+    names, without = _matched_on(node)
+    signature = labelsets.kept(one.labels.take(np.array([row])), names, without=without).row(0)
+    side = "left" if node.matching.group == "right" else "right"
+    raise ExecutionError(
+        f"found duplicate series for the match group {_braced(signature)} on the {side} hand-side of the operation: "
+        f"[{_braced(one.labels.row(row))}, {_braced(one.labels.row(int(earlier)))}]"
+        ";many-to-many matching not allowed: matching labels must be unique on one side"
+    )
+
+
+def _braced(labels: Labels) -> str:
+    """Labels as Prometheus writes them in messages: the name is a label like others."""
+    return "{" + ", ".join(f"{n}={quote(v)}" for n, v in labels) + "}"
+
+
+def _pairs(ev: Evaluation, many_groups: Ints, one_groups: Ints, count: int) -> tuple[Ints, Ints]:
+    """All pairs of rows with the same signature, in order of the "many" side."""
+    sizes = np.bincount(one_groups, minlength=count)
+    starts = np.zeros(count + 1, dtype=np.int64)
+    np.cumsum(sizes, out=starts[1:])
+    members = np.argsort(one_groups, kind="stable")
+    matches = sizes[many_groups]
+    total = int(matches.sum())
+    ev.count(total)
+    ev.release(total)
+    many_rows = np.repeat(np.arange(len(many_groups), dtype=np.int64), matches)
+    before = np.zeros(len(many_groups) + 1, dtype=np.int64)
+    np.cumsum(matches, out=before[1:])
+    within = np.arange(total, dtype=np.int64) - before[:-1][many_rows]
+    return many_rows, members[starts[many_groups[many_rows]] + within].astype(np.int64, copy=False)
+
+
+def _result_labels(node: Binary, many: LabelTable, one: LabelTable) -> LabelTable:
+    matching = node.matching
+    labels = many
+    if node.op not in COMPARISONS or node.bool_:
+        labels = labelsets.kept(labels, labelsets.METADATA, without=True)
+    if matching.group is None:
+        labels = labelsets.kept(labels, matching.labels, without=not matching.on)
+    for name in matching.include:
+        labels = labelsets.with_label(labels, name, one.column(name))
+    return labels
+
+
+def _refuse_ambiguity(node: Binary, result: Matrix, pair_groups: Ints, count: int, both: Bools) -> None:
+    """Raise `ExecutionError` where a signature matches twice at a step and the results cannot be told apart."""
+    n = both.shape[1]
+    if node.matching.group is None:
+        if k.collision(both, pair_groups, np.zeros((count, n), dtype=np.bool_)) >= 0:
+            raise ExecutionError("multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)")
+        return
+    names, _ = labelsets.grouped(result.labels, (), without=True)
+    _, groups = np.unique(names * count + pair_groups, return_inverse=True)
+    seen = np.zeros((int(groups.max()) + 1, n), dtype=np.bool_)
+    if k.collision(both, groups.astype(np.int64, copy=False), seen) >= 0:
+        raise ExecutionError("multiple matches for labels: grouping labels must ensure unique matches")

@@ -1,0 +1,195 @@
+"""The query engine: text in, result out. Synchronous; it runs in worker threads, several queries beside one another.
+
+Not here: HTTP, the shapes of errors in each dialect (`api`), and what storage does to answer a select.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from vedette.clock import Clock
+from vedette.model.labels import Symbols
+from vedette.promql.actions import Features
+from vedette.promql.annotations import Annotations
+from vedette.promql.errors import ParseError, QueryTimeout
+from vedette.promql.evaluate import evaluate
+from vedette.promql.evaluation import Evaluation
+from vedette.promql.labelsets import unify
+from vedette.promql.nodes import DOCUMENTED_TYPE, Node
+from vedette.promql.parse import parse
+from vedette.promql.plan import Bounds, Plan, make_plan
+from vedette.promql.result import QueryResult
+from vedette.promql.selectors import Fetched
+from vedette.promql.values import Grid
+from vedette.storage.interface import Storage
+
+MAX_POINTS = 11_000
+"""Most steps of a range query, as in Prometheus."""
+
+
+@dataclass(frozen=True)
+class PromqlSettings:
+    """How queries are run. Times in ms unless the name says otherwise."""
+
+    lookback_ms: int = 300_000
+    max_samples: int = 50_000_000
+    timeout_s: float = 120.0
+    max_concurrency: int = 20
+    max_expr_bytes: int = 256 << 10
+    max_points: int = MAX_POINTS
+    default_subquery_step_ms: int = 60_000
+    delayed_name_removal: bool = False
+    type_and_unit_labels: bool = False
+    experimental_functions: bool = False
+    extended_range_selectors: bool = False
+    binop_fill_modifiers: bool = False
+    parse_cache: int = 1000
+    kernel_threads: int = 2
+
+
+class Engine:
+    """Parses, plans and evaluates queries over one storage. Thread-safe."""
+
+    def __init__(self, storage: Storage, settings: PromqlSettings, clock: Clock) -> None:
+        self._storage = storage
+        self._settings = settings
+        self._clock = clock
+        self._features = Features(
+            experimental_functions=settings.experimental_functions,
+            extended_range_selectors=settings.extended_range_selectors,
+            fill_modifiers=settings.binop_fill_modifiers,
+        )
+        self._pool = ThreadPoolExecutor(max_workers=settings.kernel_threads, thread_name_prefix="promql-kernel")
+        self._slots = threading.BoundedSemaphore(settings.max_concurrency)
+        self._parsed: OrderedDict[str, Node] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def parse(self, expr: str) -> Node:
+        """The checked syntax tree of `expr`; recent ones are kept. Raises `ParseError`."""
+        with self._lock:
+            if (known := self._parsed.get(expr)) is not None:
+                self._parsed.move_to_end(expr)
+                return known
+        if len(expr) > self._settings.max_expr_bytes:
+            raise ParseError(f"parse error: query is longer than {self._settings.max_expr_bytes} bytes", where="1:1")
+        root = parse(expr, self._features)
+        with self._lock:
+            self._parsed[expr] = root
+            while len(self._parsed) > self._settings.parse_cache:
+                self._parsed.popitem(last=False)
+        return root
+
+    def instant(
+        self,
+        tenant: str,
+        expr: str,
+        time_ms: int,
+        *,
+        timeout_s: float | None = None,
+        lookback_ms: int | None = None,
+        cancel: threading.Event | None = None,
+    ) -> QueryResult:
+        """The value of `expr` at one time. Raises `ParseError`, `ExecutionError`, `TooManySamples`, `QueryTimeout`, `QueryCanceled`."""
+        return self._query(tenant, expr, Grid(time_ms, 1, 1), timeout_s=timeout_s, lookback_ms=lookback_ms, cancel=cancel)
+
+    def range(
+        self,
+        tenant: str,
+        expr: str,
+        start_ms: int,
+        end_ms: int,
+        step_ms: int,
+        *,
+        timeout_s: float | None = None,
+        lookback_ms: int | None = None,
+        cancel: threading.Event | None = None,
+    ) -> QueryResult:
+        """The values of `expr` from start to end (inclusive), a step apart; always a matrix. Raises as `instant` does."""
+        if end_ms < start_ms:
+            raise ParseError("end timestamp must not be before start time")
+        if step_ms <= 0:
+            raise ParseError("zero or negative query resolution step widths are not accepted. Try a positive integer")
+        if (end_ms - start_ms) // step_ms > self._settings.max_points:
+            raise ParseError(
+                f"exceeded maximum resolution of {self._settings.max_points:,} points per timeseries. Try decreasing the query resolution (?step=XX)"
+            )
+        grid = Grid(start_ms, step_ms, (end_ms - start_ms) // step_ms + 1)
+        return self._query(tenant, expr, grid, timeout_s=timeout_s, lookback_ms=lookback_ms, cancel=cancel, end_ms=end_ms)
+
+    def close(self) -> None:
+        """Let go of the kernel threads; queries that run on are not waited for."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _query(
+        self,
+        tenant: str,
+        expr: str,
+        grid: Grid,
+        *,
+        timeout_s: float | None,
+        lookback_ms: int | None,
+        cancel: threading.Event | None,
+        end_ms: int | None = None,
+    ) -> QueryResult:
+        root = self.parse(expr)
+        ranged = end_ms is not None
+        if ranged and root.type not in ("vector", "scalar"):
+            shown = DOCUMENTED_TYPE[root.type]
+            raise ParseError(f'invalid expression type "{shown}" for range query, must be Scalar or instant Vector')
+        limit = self._settings.timeout_s if timeout_s is None else min(timeout_s, self._settings.timeout_s)
+        deadline = self._clock.monotonic() + limit
+        bounds = Bounds(
+            grid.start,
+            grid.start if end_ms is None else end_ms,
+            lookback_ms or self._settings.lookback_ms,
+            self._settings.default_subquery_step_ms,
+        )
+        if not self._slots.acquire(timeout=max(0.0, limit)):
+            raise QueryTimeout("query timed out in query queue")
+        try:
+            ev = Evaluation(
+                annotations=Annotations(expr),
+                symbols=Symbols(),
+                bounds=bounds,
+                grid=grid,
+                clock=self._clock,
+                deadline=deadline,
+                max_samples=self._settings.max_samples,
+                delayed_names=self._settings.delayed_name_removal,
+                type_labels=self._settings.type_and_unit_labels,
+                pool=self._pool,
+                cancel=cancel,
+            )
+            plan = make_plan(root, grid, bounds)
+            data = self._fetch(ev, tenant, plan)
+            with np.errstate(all="ignore"):
+                value = evaluate(ev, plan, data)
+                if ranged and not isinstance(value, str) and root.type == "scalar":
+                    value = ev.one_row(value.values)  # type: ignore[union-attr]  # a scalar node gives a Scalar
+            return QueryResult(value, grid, range_query=ranged, warnings=ev.annotations.warnings, infos=ev.annotations.infos)
+        finally:
+            self._slots.release()
+
+    def _fetch(self, ev: Evaluation, tenant: str, plan: Plan) -> list[Fetched]:
+        """Read what the plan needs, and give all of it one symbol table, private to the query."""
+        answers = []
+        for fetch in plan.fetches:
+            ev.check()
+            answer = self._storage.select(tenant, fetch.matchers, fetch.start, fetch.end)
+            ev.count(answer.sample_count)
+            answers.append(answer)
+        if not answers:
+            return []
+        base = answers[0].labels.symbols
+        ev.symbols = base.fork()
+        return [Fetched(unify(a.labels, ev.symbols, base), _plain(a.offsets), _plain(a.timestamps), _plain(a.values)) for a in answers]
+
+
+def _plain(array: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    """The array as kernels are compiled for it: contiguous and writable (a read-only one would be compiled for anew)."""
+    return array if array.flags.writeable and array.flags.c_contiguous else array.copy()

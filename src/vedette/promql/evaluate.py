@@ -1,0 +1,99 @@
+"""Running a plan: operations in order, each value dropped after its last use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from vedette.promql import aggregate, binary, functions, selectors
+from vedette.promql.evaluation import Evaluation
+from vedette.promql.nodes import Aggregate, Binary, Call, Number, Range, Selector, Subquery, Text, Unary, unwrapped
+from vedette.promql.plan import Operation, Plan
+from vedette.promql.selectors import Fetched
+from vedette.promql.values import Matrix, Rows, Scalar, Value, Windows
+
+
+def evaluate(ev: Evaluation, plan: Plan, data: Sequence[Fetched]) -> Value:
+    """The value of the plan's result; `data` are its fetches' answers. Raises the errors of `errors.py`."""
+    last_use = {i: at for at, operation in enumerate(plan.operations) for i in operation.inputs}
+    timed = _timestamps(plan)
+    values: list[Value | None] = []
+    for at, operation in enumerate(plan.operations):
+        ev.check()
+        args = [values[i] for i in operation.inputs]
+        assert all(a is not None for a in args), "an operation's inputs live until its own turn"
+        before = ev.samples
+        value = _run(ev, operation, [a for a in args if a is not None], data, at in timed)
+        # What an operation held in passing is gone; what it gives is held until its last reader is done.
+        ev.samples = before + _size(value)
+        ev.count(0)
+        values.append(value)
+        for i in operation.inputs:
+            if last_use[i] == at and i != plan.result:
+                ev.release(_size(values[i]))
+                values[i] = None
+    result = values[plan.result]
+    assert result is not None
+    return ev.settled(result)
+
+
+def _size(value: Value | None) -> int:
+    if isinstance(value, Matrix):
+        return int(value.values.size)
+    if isinstance(value, Rows):
+        return int(value._made.values.size) if value._made is not None else 0
+    return len(value.timestamps) if isinstance(value, Windows) else 0
+
+
+def _timestamps(plan: Plan) -> set[int]:
+    """The selectors that are read only for their samples' times: the argument of `timestamp`."""
+    return {
+        i
+        for operation in plan.operations
+        if isinstance(operation.node, Call) and operation.node.func.name == "timestamp" and not operation.spread
+        for i in operation.inputs
+        if isinstance(unwrapped(operation.node.args[0]), Selector)
+    }
+
+
+def _run(ev: Evaluation, operation: Operation, args: list[Value], data: Sequence[Fetched], timed: bool) -> Value:
+    node, grid = operation.node, operation.grid
+    if operation.spread:
+        return _spread(ev, args[0], grid.n)
+    if isinstance(node, Selector):
+        return selectors.instants(ev, node, grid, data[operation.fetch], want_time=timed)
+    if isinstance(node, Range):
+        return selectors.windows(ev, node, grid, data[operation.fetch])
+    if isinstance(node, Subquery):
+        return selectors.subquery(ev, node, grid, args[0])
+    if isinstance(node, Number):
+        return Scalar(np.full(grid.n, node.value))
+    if isinstance(node, Text):
+        return node.value
+    if isinstance(node, Aggregate):
+        return aggregate.aggregate(ev, node, args, grid)
+    if isinstance(node, Call):
+        return functions.call(ev, node, args, grid)
+    if isinstance(node, Binary):
+        return binary.binary(ev, node, args, grid)
+    assert isinstance(node, Unary), f"no way to evaluate a {type(node).__name__}"
+    return _unary(ev, node, args[0])
+
+
+def _spread(ev: Evaluation, value: Value, n: int) -> Value:
+    """A value of one step, as that of n steps."""
+    if isinstance(value, Scalar):
+        return Scalar(np.repeat(value.values, n))
+    matrix = ev.matrix(value)
+    ev.count(len(matrix) * n)
+    return Matrix(matrix.labels, np.repeat(matrix.values, n, axis=1), np.repeat(matrix.present, n, axis=1), matrix.drop)
+
+
+def _unary(ev: Evaluation, node: Unary, value: Value) -> Value:
+    if node.op == "+":
+        return value
+    if isinstance(value, Scalar):
+        return Scalar(-value.values)
+    matrix = ev.matrix(value)
+    return ev.renamed(Matrix(matrix.labels, -matrix.values, matrix.present, matrix.drop))

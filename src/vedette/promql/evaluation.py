@@ -1,0 +1,170 @@
+"""What an operation has at hand while it runs: settings, annotations, symbols, limits, and the upkeep of matrices.
+
+Dropping metric names is here, since every operation that changes what a metric means does it: at once (Prometheus'
+default), or marked and done at the end of the query (delayed name removal).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from vedette.clock import Clock
+from vedette.kernels.groups import merge_rows
+from vedette.model.labels import Symbols
+from vedette.promql import labelsets
+from vedette.promql.annotations import Annotations
+from vedette.promql.errors import ExecutionError, QueryCanceled, QueryTimeout, TooManySamples
+from vedette.promql.plan import Bounds
+from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, Rows, Scalar, Value
+
+SAME_LABELSET = "vector cannot contain metrics with the same labelset"
+
+BLOCK_CELLS = 1 << 17
+"""Cells of a block of a matrix: 1 MiB of values, which stays in the second-level cache."""
+
+
+@dataclass(slots=True)
+class Evaluation:
+    """One run of one query. Not shared between queries; `pool` serves kernels of large operations."""
+
+    annotations: Annotations
+    symbols: Symbols
+    bounds: Bounds
+    grid: Grid
+    clock: Clock
+    deadline: float
+    max_samples: int
+    delayed_names: bool
+    type_labels: bool
+    pool: ThreadPoolExecutor
+    cancel: threading.Event | None = None
+    samples: int = 0
+
+    def check(self) -> None:
+        """Raise `QueryTimeout` or `QueryCanceled` where the query has no business running on."""
+        if self.cancel is not None and self.cancel.is_set():
+            raise QueryCanceled("query was canceled in expression evaluation")
+        if self.clock.monotonic() > self.deadline:
+            raise QueryTimeout("query timed out in expression evaluation")
+
+    def count(self, samples: int) -> None:
+        """Note that `samples` more are held. Raises `TooManySamples` beyond the limit."""
+        self.samples += samples
+        if self.samples > self.max_samples:
+            raise TooManySamples("query processing would load too many samples into memory in query execution")
+
+    def release(self, samples: int) -> None:
+        """Note that `samples` are held no longer."""
+        self.samples -= samples
+
+    def matrix(self, value: Value) -> Matrix:
+        """A vector value as a matrix, made if need be."""
+        if isinstance(value, Rows):
+            if value._made is None:
+                self.count(len(value) * value.n)
+                value._made = self.made(value)
+            return value._made
+        assert isinstance(value, Matrix), "the plan feeds vectors where vectors are wanted"
+        return value
+
+    def made(self, rows: Rows) -> Matrix:
+        """Compute all rows, on two threads where there are many."""
+        n = len(rows)
+        values = np.empty((n, rows.n))
+        present = np.empty((n, rows.n), dtype=np.bool_)
+        step = max(64, BLOCK_CELLS // max(1, rows.n))
+        parts = [(lo, min(lo + step, n)) for lo in range(0, n, step)]
+
+        def fill(part: tuple[int, int]) -> None:
+            self.check()
+            rows.fill(part[0], part[1], values[part[0] : part[1]], present[part[0] : part[1]])
+
+        if len(parts) > 4:
+            list(self.pool.map(fill, parts))
+        else:
+            for part in parts:
+                fill(part)
+        return Matrix(rows.labels, values, present, rows.drop)
+
+    def empty(self, n: int) -> Matrix:
+        """A matrix without rows."""
+        return Matrix(labelsets.empty(self.symbols), np.empty((0, n)), np.empty((0, n), dtype=np.bool_))
+
+    def one_row(self, values: Floats, present: Bools | None = None) -> Matrix:
+        """A matrix of one row without labels: float64[n]."""
+        there = np.ones((1, len(values)), dtype=np.bool_) if present is None else present.reshape(1, -1)
+        return Matrix(labelsets.empty(self.symbols, 1), np.ascontiguousarray(values, dtype=np.float64).reshape(1, -1), there)
+
+    def renamed(self, matrix: Matrix, *, strict: bool = False) -> Matrix:
+        """The matrix with metric names dropped, now or at the end. Rows that become equal are merged.
+
+        Raises `ExecutionError` where two of them are present at the same step (at any step, with `strict`).
+        """
+        if self.delayed_names:
+            return replace(matrix, drop=np.ones(len(matrix), dtype=np.bool_))
+        unique = labelsets.unique_without_names(matrix.labels)
+        dropped = replace(matrix, labels=labelsets.kept(matrix.labels, labelsets.METADATA, without=True))
+        return dropped if unique else self.merged(dropped, strict=strict)
+
+    def renamed_rows(self, rows: Rows) -> Rows | Matrix:
+        """As `renamed(strict=True)`, without computing the rows where names cannot make them collide."""
+        if self.delayed_names:
+            rows.drop = np.ones(len(rows), dtype=np.bool_)
+            return rows
+        if not labelsets.unique_without_names(rows.labels):
+            return self.renamed(self.matrix(rows), strict=True)
+        rows.labels = labelsets.kept(rows.labels, labelsets.METADATA, without=True)
+        return rows
+
+    def merged(self, matrix: Matrix, *, strict: bool = False) -> Matrix:
+        """Lay rows with equal labels over one another. Raises `ExecutionError` where they collide."""
+        groups, first = labelsets.grouped(matrix.labels, (), without=True)
+        if len(first) == len(matrix):
+            return matrix
+        matrix = matrix.found()
+        groups, first = labelsets.grouped(matrix.labels, (), without=True)
+        if len(first) == len(matrix):
+            return matrix
+        if strict:
+            raise ExecutionError(SAME_LABELSET)
+        return self.overlaid(matrix, groups, first)
+
+    def overlaid(self, matrix: Matrix, groups: Ints, first: Ints) -> Matrix:
+        """One row for each group of rows. Raises `ExecutionError` where two are present at the same step."""
+        shape = (len(first), matrix.values.shape[1])
+        values, present = np.empty(shape), np.zeros(shape, dtype=np.bool_)
+        if merge_rows(np.ascontiguousarray(matrix.values), np.ascontiguousarray(matrix.present), groups, values, present) >= 0:
+            raise ExecutionError(SAME_LABELSET)
+        drop = None
+        if matrix.drop is not None:
+            drop = np.zeros(len(first), dtype=np.bool_)
+            np.logical_or.at(drop, groups, matrix.drop)
+        return Matrix(matrix.labels.take(first), values, present, drop)
+
+    def settled(self, value: Value) -> Value:
+        """The query's result with delayed names dropped."""
+        if not isinstance(value, (Matrix, Rows)):
+            return value
+        matrix = self.matrix(value)
+        if matrix.drop is None or not matrix.drop.any():
+            return matrix
+        keep = np.flatnonzero(~matrix.drop)
+        gone = np.flatnonzero(matrix.drop)
+        labels = labelsets.stacked(
+            matrix.labels.take(keep), labelsets.kept(matrix.labels.take(gone), labelsets.METADATA, without=True)
+        ).take(np.argsort(np.concatenate([keep, gone]), kind="stable"))
+        return self.merged(Matrix(labels, matrix.values, matrix.present))
+
+
+def scalar(value: Value) -> Floats:
+    """The numbers of a scalar value: float64[n]."""
+    assert isinstance(value, Scalar), "the plan feeds scalars where scalars are wanted"
+    return value.values
+
+
+Elementwise = Callable[[Floats], Floats]

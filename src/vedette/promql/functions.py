@@ -1,0 +1,201 @@
+"""Functions of instant vectors and scalars; those of windows are in `selectors.py`, those of labels in `relabel.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from vedette.model.labels import METRIC_NAME, Labels
+from vedette.promql import annotations as say
+from vedette.promql import labelsets, relabel
+from vedette.promql.calendar import PARTS
+from vedette.promql.evaluation import Evaluation, scalar
+from vedette.promql.histograms import histogram_fraction, histogram_quantile, histogram_quantiles
+from vedette.promql.nodes import Call, Range, Selector, unwrapped
+from vedette.promql.selectors import WINDOW_FUNCTIONS, absent_over_time, window_function
+from vedette.promql.sorting import sort, sort_by_label
+from vedette.promql.values import Floats, Grid, Matrix, Scalar, Value, Windows
+
+Args = Sequence[Value]
+
+
+def _sgn(v: Floats) -> Floats:
+    return np.where(v < 0, -1.0, np.where(v > 0, 1.0, v))
+
+
+_SIMPLE: dict[str, Callable[[Floats], Floats]] = {
+    "abs": np.abs,
+    "ceil": np.ceil,
+    "floor": np.floor,
+    "exp": np.exp,
+    "sqrt": np.sqrt,
+    "ln": np.log,
+    "log2": np.log2,
+    "log10": np.log10,
+    "sgn": _sgn,
+    "sin": np.sin,
+    "cos": np.cos,
+    "tan": np.tan,
+    "asin": np.arcsin,
+    "acos": np.arccos,
+    "atan": np.arctan,
+    "sinh": np.sinh,
+    "cosh": np.cosh,
+    "tanh": np.tanh,
+    "asinh": np.arcsinh,
+    "acosh": np.arccosh,
+    "atanh": np.arctanh,
+    "rad": lambda v: v * np.pi / 180,
+    "deg": lambda v: v * 180 / np.pi,
+}
+
+
+def call(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Value:
+    """The function call `node` of its evaluated arguments."""
+    name = node.func.name
+    if name in WINDOW_FUNCTIONS:
+        return window_function(ev, node, args, grid)
+    if name in _SIMPLE:
+        return _mapped(ev, args[0], _SIMPLE[name])
+    if name in PARTS:
+        return _date_part(ev, args, grid, name)
+    return _OTHERS[name](ev, node, args, grid)
+
+
+def _mapped(ev: Evaluation, value: Value, function: Callable[[Floats], Floats]) -> Matrix:
+    matrix = ev.matrix(value)
+    ev.count(matrix.values.size)
+    with np.errstate(all="ignore"):
+        return ev.renamed(replace(matrix, values=function(matrix.values)))
+
+
+def _date_part(ev: Evaluation, args: Args, grid: Grid, name: str) -> Value:
+    if not args:
+        return ev.one_row(PARTS[name](np.floor_divide(grid.times, 1000).astype(np.float64)))
+    return _mapped(ev, args[0], PARTS[name])
+
+
+def _clamp(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Matrix:
+    name = node.func.name
+    low = np.full(grid.n, -np.inf) if name == "clamp_max" else scalar(args[1])
+    high = np.full(grid.n, np.inf) if name == "clamp_min" else scalar(args[-1])
+    matrix = ev.matrix(args[0])
+    with np.errstate(all="ignore"):
+        values = np.maximum(low, np.minimum(high, matrix.values))
+    return ev.renamed(replace(matrix, values=values, present=matrix.present & ~(high < low)))
+
+
+def _round(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Matrix:
+    with np.errstate(all="ignore"):
+        inverse = 1.0 / (scalar(args[1]) if len(args) > 1 else np.ones(grid.n))
+    return _mapped(ev, args[0], lambda v: np.floor(v * inverse + 0.5) / inverse)
+
+
+def _timestamp(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Matrix:
+    # A plain selector was evaluated to its samples' times already (evaluate.py).
+    if isinstance(unwrapped(node.args[0]), Selector):
+        return ev.renamed(ev.matrix(args[0]))
+    times = grid.times / 1000.0
+    matrix = ev.matrix(args[0])
+    return ev.renamed(replace(matrix, values=np.broadcast_to(times, matrix.values.shape)))
+
+
+def _scalar(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Scalar:
+    matrix = ev.matrix(args[0])
+    if not len(matrix):
+        return Scalar(np.full(grid.n, np.nan))
+    single = matrix.present.sum(axis=0) == 1
+    row = matrix.present.argmax(axis=0)
+    return Scalar(np.where(single, matrix.values[row, np.arange(grid.n)], np.nan))
+
+
+def absent_labels(node: Call) -> Labels:
+    """The labels that a selector's matchers pin down, for `absent`."""
+    arg = unwrapped(node.args[0])
+    selector = arg.selector if isinstance(arg, Range) else arg
+    if not isinstance(selector, Selector):
+        return Labels()
+    found: dict[str, str] = {}
+    seen: set[str] = set()
+    for m in selector.matchers:
+        if m.name == METRIC_NAME:
+            continue
+        if m.op == "=" and m.name not in seen:
+            found[m.name] = m.value
+            seen.add(m.name)
+        else:
+            found.pop(m.name, None)
+    return Labels.of(found)
+
+
+def _absent(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Matrix:
+    value = args[0]
+    if isinstance(value, Windows):
+        result = absent_over_time(ev, value, grid)
+    else:
+        result = ev.one_row(np.ones(grid.n), ~ev.matrix(value).present.any(axis=0))
+    return replace(result, labels=labelsets.of(ev.symbols, [absent_labels(node)])).found()
+
+
+def _vector(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Matrix:
+    return ev.one_row(scalar(args[0]))
+
+
+def _time(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Scalar:
+    return Scalar(grid.times / 1000.0)
+
+
+def _pi(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Scalar:
+    return Scalar(np.full(grid.n, np.pi))
+
+
+def _sort(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Matrix:
+    if ev.grid.n > 1:
+        ev.annotations.warn(say.SORT_IN_RANGE, node)
+    matrix = ev.matrix(args[0])
+    return sort(matrix, descending=node.func.name.endswith("desc")) if grid.n == 1 else matrix
+
+
+def _sort_by_label(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Matrix:
+    if ev.grid.n > 1:
+        ev.annotations.warn(say.SORT_IN_RANGE, node)
+    matrix = ev.matrix(args[0])
+    if grid.n > 1:
+        return matrix
+    return sort_by_label(matrix, [a for a in args[1:] if isinstance(a, str)], descending=node.func.name.endswith("desc"))
+
+
+def _no_histograms(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Matrix:
+    # All samples are floats, and these functions look at native histograms only.
+    return ev.empty(grid.n)
+
+
+_OTHERS: dict[str, Callable[[Evaluation, Call, Args, Grid], Value]] = {
+    "clamp": _clamp,
+    "clamp_min": _clamp,
+    "clamp_max": _clamp,
+    "round": _round,
+    "timestamp": _timestamp,
+    "scalar": _scalar,
+    "absent": _absent,
+    "absent_over_time": _absent,
+    "vector": _vector,
+    "time": _time,
+    "pi": _pi,
+    "sort": _sort,
+    "sort_desc": _sort,
+    "sort_by_label": _sort_by_label,
+    "sort_by_label_desc": _sort_by_label,
+    "label_replace": relabel.label_replace,
+    "label_join": relabel.label_join,
+    "histogram_quantile": histogram_quantile,
+    "histogram_quantiles": histogram_quantiles,
+    "histogram_fraction": histogram_fraction,
+    "histogram_avg": _no_histograms,
+    "histogram_count": _no_histograms,
+    "histogram_sum": _no_histograms,
+    "histogram_stddev": _no_histograms,
+    "histogram_stdvar": _no_histograms,
+}

@@ -1,0 +1,163 @@
+"""Quantiles and fractions of classic histograms: series that differ in their bucket's upper bound `le`.
+
+Native histograms are a sample type of their own that the engine does not hold yet; nothing here pretends to.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+
+from vedette.kernels import buckets as k
+from vedette.model.labels import LabelTable
+from vedette.promql import annotations as say
+from vedette.promql import labelsets
+from vedette.promql.evaluation import Evaluation, scalar
+from vedette.promql.format import go_float
+from vedette.promql.nodes import Call, Node
+from vedette.promql.selectors import shown
+from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, Value
+
+LE = "le"
+
+
+@dataclass(frozen=True, slots=True)
+class _Buckets:
+    """Histograms: group g's buckets are `rows[starts[g]:starts[g+1]]` of `matrix`, by rising bound; labels lack `le`."""
+
+    matrix: Matrix
+    labels: LabelTable
+    drop: Bools | None
+    starts: Ints
+    rows: Ints
+    bounds: Floats
+
+
+def _bound(text: str) -> float:
+    """A bucket's bound, NaN for what Go's ParseFloat would not read (NaN itself it does)."""
+    if not text.isascii() or "_" in text or text != text.strip():
+        return math.nan
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _buckets(ev: Evaluation, matrix: Matrix, node: Node) -> _Buckets:
+    matrix = matrix.found()
+    column = matrix.labels.column(LE)
+    distinct, inverse = np.unique(column, return_inverse=True)
+    texts = [ev.symbols.text(s) if s >= 0 else "" for s in distinct.tolist()]
+    parsed = np.array([_bound(t) for t in texts])
+    bounds = parsed[inverse] if len(distinct) else np.zeros(0)
+    bad = np.isnan(bounds)
+    if bad.any():
+        for i in np.unique(inverse[bad]).tolist():
+            rows = inverse == i
+            names = labelsets.metric_names(matrix.labels, rows) if ev.delayed_names else []
+            for name in names or [""]:
+                ev.annotations.warn(say.bad_bucket_label(texts[i], name), node)
+    good = np.flatnonzero(~bad)
+    groups, first = labelsets.grouped(matrix.labels.take(good), (LE,), without=True)
+    order = np.lexsort((bounds[good], groups))
+    starts = np.zeros(len(first) + 1, dtype=np.int64)
+    np.cumsum(np.bincount(groups, minlength=len(first)), out=starts[1:])
+    labels = labelsets.kept(matrix.labels.take(good[first]), (LE,), without=True)
+    drop = None if matrix.drop is None else matrix.drop[good[first]]
+    return _Buckets(matrix, labels, drop, starts, good[order].astype(np.int64, copy=False), np.ascontiguousarray(bounds))
+
+
+def _arrays(found: _Buckets, n: int) -> tuple[Floats, Bools]:
+    shape = (len(found.starts) - 1, n)
+    return np.empty(shape), np.empty(shape, dtype=np.bool_)
+
+
+def _quantile_matrix(ev: Evaluation, found: _Buckets, q: Floats, grid: Grid, node: Node) -> Matrix:
+    values, present = _arrays(found, grid.n)
+    forced = np.zeros((*values.shape, 4))
+    matrix = found.matrix
+    k.quantiles(
+        np.ascontiguousarray(matrix.values), np.ascontiguousarray(matrix.present), found.starts, found.rows, found.bounds,
+        np.ascontiguousarray(q), values, present, forced,
+    )  # fmt: skip
+    if forced[:, :, 0].any():
+        _say_forced(ev, found, forced, grid, node)
+    return Matrix(found.labels, values, present, found.drop)
+
+
+def _say_forced(ev: Evaluation, found: _Buckets, forced: Floats, grid: Grid, node: Node) -> None:
+    marked = forced[:, :, 0] > 0
+    names = labelsets.metric_names(found.labels, marked.any(axis=1)) if ev.delayed_names else []
+    for name in names or [""]:
+        rows = marked
+        if name:
+            symbol = ev.symbols.find(name)
+            rows = marked & (found.labels.column("__name__") == symbol)[:, None]
+        steps = np.flatnonzero(rows.any(axis=0))
+        low, high, diff = (float(f) for f in (forced[rows][:, 1].min(), forced[rows][:, 2].max(), forced[rows][:, 3].max()))
+        first, last = (datetime.fromtimestamp((grid.start + grid.step * int(s)) / 1000, UTC) for s in (steps[0], steps[-1]))
+        ev.annotations.inform(
+            "input to histogram_quantile needed to be fixed for monotonicity "
+            "(see https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)"
+            f"{say.for_metric(name)}, from buckets {shown(low)} to {shown(high)}, with a max diff of {diff:.2g}, "
+            f"over {int(rows.sum())} samples from {first:%Y-%m-%dT%H:%M:%SZ} to {last:%Y-%m-%dT%H:%M:%SZ}",
+            node,
+        )
+
+
+def _warn_quantiles(ev: Evaluation, q: Floats, node: Node) -> None:
+    for value in np.unique(q[~((q >= 0) & (q <= 1))]):
+        ev.annotations.warn(say.bad_quantile(shown(float(value))), node)
+
+
+def histogram_quantile(ev: Evaluation, node: Call, args: Sequence[Value], grid: Grid) -> Matrix:
+    """`histogram_quantile(q, v)`."""
+    q = scalar(args[0])
+    _warn_quantiles(ev, q, node.args[0])
+    found = _buckets(ev, ev.matrix(args[1]), node.args[1])
+    return ev.renamed(_quantile_matrix(ev, found, q, grid, node.args[1]))
+
+
+def histogram_quantiles(ev: Evaluation, node: Call, args: Sequence[Value], grid: Grid) -> Matrix:
+    """`histogram_quantiles(v, label, q…)`: one series a quantile, told apart by `label`."""
+    label = args[1]
+    assert isinstance(label, str)
+    found = _buckets(ev, ev.matrix(args[0]), node.args[0])
+    parts: list[Matrix] = []
+    for arg, number in zip(node.args[2:], args[2:], strict=True):
+        q = scalar(number)
+        _warn_quantiles(ev, q, arg)
+        made = _quantile_matrix(ev, found, q, grid, node.args[1])
+        for value in np.unique(q):
+            at = (q == value) | (np.isnan(q) & np.isnan(value))
+            text = go_float(float(value))
+            symbol = ev.symbols.intern(text if "." in text or not text.lstrip("-").isdigit() else text + ".0")
+            column = np.full(len(made), symbol, dtype=np.int32)
+            parts.append(Matrix(labelsets.with_label(made.labels, label, column), made.values, made.present & at, made.drop))
+    whole = parts[0]
+    for part in parts[1:]:
+        drop = None if whole.drop is None or part.drop is None else np.concatenate([whole.drop, part.drop])
+        whole = Matrix(
+            labelsets.stacked(whole.labels, part.labels),
+            np.concatenate([whole.values, part.values]),
+            np.concatenate([whole.present, part.present]),
+            drop,
+        )
+    return ev.renamed(ev.merged(whole))
+
+
+def histogram_fraction(ev: Evaluation, node: Call, args: Sequence[Value], grid: Grid) -> Matrix:
+    """`histogram_fraction(lower, upper, v)`."""
+    low, high = scalar(args[0]), scalar(args[1])
+    found = _buckets(ev, ev.matrix(args[2]), node.args[2])
+    values, present = _arrays(found, grid.n)
+    matrix = found.matrix
+    k.fractions(
+        np.ascontiguousarray(matrix.values), np.ascontiguousarray(matrix.present), found.starts, found.rows, found.bounds,
+        np.ascontiguousarray(low), np.ascontiguousarray(high), values, present,
+    )  # fmt: skip
+    return ev.renamed(Matrix(found.labels, values, present, found.drop))

@@ -1,0 +1,111 @@
+"""Operations on label tables: grouping, keeping and removing labels, joining two tables' rows.
+
+All tables of one query share one symbol table (`unify`), so that equal texts are equal symbols.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vedette.kernels.groups import group_rows, keep_pairs
+from vedette.model.labels import METRIC_NAME, Labels, LabelTable, Symbols
+from vedette.promql.values import Ints
+
+METADATA = (METRIC_NAME, "__type__", "__unit__")
+"""The labels that go when an operation changes what a metric means."""
+
+
+def symbols_of(table: LabelTable, names: Iterable[str]) -> NDArray[np.int32]:
+    """The symbols of those `names` that the table may have."""
+    found = (table.symbols.find(n) for n in names)
+    return np.array([s for s in found if s >= 0], dtype=np.int32)
+
+
+def grouped(table: LabelTable, names: Iterable[str], *, without: bool) -> tuple[Ints, Ints]:
+    """Group rows by their labels in `names`, or by all others: each row's group, and each group's first row."""
+    groups = np.empty(len(table), dtype=np.int64)
+    first = np.empty(len(table), dtype=np.int64)
+    count = group_rows(table.offsets, table.names, table.values, symbols_of(table, names), without, groups, first)
+    return groups, first[:count]
+
+
+def kept(table: LabelTable, names: Iterable[str], *, without: bool) -> LabelTable:
+    """The table with only the labels in `names`, or without them."""
+    offsets = np.empty(len(table) + 1, dtype=np.int64)
+    out_names = np.empty(len(table.names), dtype=np.int32)
+    out_values = np.empty(len(table.names), dtype=np.int32)
+    n = keep_pairs(table.offsets, table.names, table.values, symbols_of(table, names), without, offsets, out_names, out_values)
+    return LabelTable(table.symbols, offsets, out_names[:n], out_values[:n])
+
+
+def stacked(a: LabelTable, b: LabelTable) -> LabelTable:
+    """The rows of `a`, then those of `b`."""
+    assert a.symbols is b.symbols, "tables of one query share their symbols"
+    offsets = np.concatenate([a.offsets, b.offsets[1:] + a.offsets[-1]])
+    return LabelTable(a.symbols, offsets, np.concatenate([a.names, b.names]), np.concatenate([a.values, b.values]))
+
+
+def empty(symbols: Symbols, rows: int = 0) -> LabelTable:
+    """A table of `rows` empty label sets."""
+    nothing = np.zeros(0, dtype=np.int32)
+    return LabelTable(symbols, np.zeros(rows + 1, dtype=np.int64), nothing, nothing)
+
+
+def of(symbols: Symbols, rows: Sequence[Labels]) -> LabelTable:
+    """A table of `rows` over the query's symbols."""
+    return LabelTable.from_labels(rows, symbols)
+
+
+def with_label(table: LabelTable, name: str, column: NDArray[np.int32]) -> LabelTable:
+    """The table with label `name` set to the symbols in `column` (int32[rows]); -1 removes it."""
+    symbols = table.symbols
+    rest = kept(table, (name,), without=True)
+    symbol = symbols.intern(name)
+    lengths = np.diff(rest.offsets)
+    rows = np.repeat(np.arange(len(rest), dtype=np.int64), lengths)
+    distinct, inverse = np.unique(rest.names, return_inverse=True)
+    # How many of a row's labels sort before the new one says where it goes in.
+    before = np.array([symbols.text(int(s)) < name for s in distinct], dtype=np.bool_)
+    place = np.bincount(rows[before[inverse]], minlength=len(rest)) if len(rows) else np.zeros(len(rest), dtype=np.int64)
+    given = column >= 0
+    at = (rest.offsets[:-1] + place)[given]
+    names = np.insert(rest.names, at, symbol).astype(np.int32, copy=False)
+    values = np.insert(rest.values, at, column[given]).astype(np.int32, copy=False)
+    offsets = np.zeros(len(rest) + 1, dtype=np.int64)
+    np.cumsum(lengths + given, out=offsets[1:])
+    return LabelTable(symbols, offsets, names, values)
+
+
+def unify(table: LabelTable, symbols: Symbols, base: Symbols) -> LabelTable:
+    """The table over the query's `symbols`, which extend `base`; its texts are interned where it came from elsewhere."""
+    if table.symbols is base or table.symbols is symbols:
+        return LabelTable(symbols, table.offsets, table.names, table.values)
+
+    def translated(column: NDArray[np.int32]) -> NDArray[np.int32]:
+        distinct, inverse = np.unique(column, return_inverse=True)
+        new = np.array([symbols.intern(table.symbols.text(int(s))) for s in distinct], dtype=np.int32)
+        return new[inverse].astype(np.int32, copy=False)
+
+    return LabelTable(symbols, table.offsets, translated(table.names), translated(table.values))
+
+
+def metric_names(table: LabelTable, rows: NDArray[np.bool_] | None = None) -> list[str]:
+    """The distinct metric names of the rows (of those marked), in order of first appearance; without the nameless."""
+    column = table.column(METRIC_NAME)
+    if rows is not None:
+        column = column[rows]
+    distinct, first = np.unique(column, return_index=True)
+    order = np.argsort(first, kind="stable")
+    return [table.symbols.text(int(distinct[i])) for i in order if distinct[i] >= 0]
+
+
+def unique_without_names(table: LabelTable) -> bool:
+    """Whether it is plain that no two rows become equal when their metadata labels are dropped."""
+    if len(table) < 2:
+        return True
+    column = table.column(METRIC_NAME)
+    others = symbols_of(table, METADATA[1:])
+    return bool((column == column[0]).all()) and not (len(others) and np.isin(table.names, others).any())

@@ -1,0 +1,182 @@
+"""From a syntax tree to a list of operations in the order to run them, and the reads they need.
+
+Every operation runs on a grid of steps: the query's own, a subquery's, or the first step alone where nothing below depends
+on the step (`@`), whose result is then spread. Equal selectors are evaluated once, and selectors with the same matchers
+are read from storage once, unless they lie too far apart in time. Nothing here recurses: queries may nest deeply.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from vedette.model.matchers import Matcher
+from vedette.promql.nodes import At, Call, Node, Number, Paren, Range, Selector, Subquery, Text, walk
+from vedette.promql.values import Grid
+
+
+@dataclass(slots=True)
+class Fetch:
+    """One read: matchers and the inclusive range of time, in ms."""
+
+    matchers: tuple[Matcher, ...]
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One step of the plan: a node on a grid, fed by earlier operations; `fetch` is the read of a selector.
+
+    `spread` says that this is no node of its own, but the one below, given for one step, spread over the grid.
+    """
+
+    node: Node
+    grid: Grid
+    inputs: tuple[int, ...]
+    fetch: int = -1
+    spread: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`operations` in the order to run them, which of them gives the result, and the reads (`fetches`) they refer to."""
+
+    operations: list[Operation]
+    fetches: list[Fetch]
+    result: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What `start()`, `end()` and the defaults mean in this query, in ms."""
+
+    start: int
+    end: int
+    lookback: int
+    subquery_step: int
+
+
+def resolved(at: At, bounds: Bounds) -> int | None:
+    """The time an `@` modifier stands for, None without one."""
+    if at == "start":
+        return bounds.start
+    return bounds.end if at == "end" else at
+
+
+def window_grid(node: Selector | Subquery, grid: Grid, bounds: Bounds) -> Grid:
+    """Where the windows (or the instants) of a selector end, for each step of `grid`; a step of 0 where `@` pins them."""
+    at = resolved(node.at, bounds)
+    if at is None:
+        return Grid(grid.start - node.offset, grid.step, grid.n)
+    return Grid(at - node.offset, 0, grid.n)
+
+
+def subquery_grid(node: Subquery, grid: Grid, bounds: Bounds) -> Grid:
+    """The steps at which a subquery's expression is evaluated: multiples of its step within all windows together."""
+    ends = window_grid(node, grid, bounds)
+    step = node.step or bounds.subquery_step
+    before = ends.start - node.range
+    start = before // step * step + step
+    return Grid(start, step, max(0, (ends.last - start) // step + 1) if grid.n else 0)
+
+
+def _invariant(root: Node) -> set[int]:
+    """The nodes (by id) whose value does not depend on the step."""
+    found: set[int] = set()
+    for node in walk(root):
+        if isinstance(node, (Selector, Subquery)):
+            same = node.at is not None
+        elif isinstance(node, Call) and node.func.name in Call.UNSAFE_AT:
+            same = False
+        else:
+            same = all(id(c) in found for c in node.children)
+        if same:
+            found.add(id(node))
+    return found
+
+
+class _Planner:
+    def __init__(self, root: Node, bounds: Bounds) -> None:
+        self.bounds = bounds
+        self.invariant = _invariant(root)
+        self.operations: list[Operation] = []
+        self.fetches: list[Fetch] = []
+        self.done: dict[tuple[object, Grid], int] = {}
+
+    def key(self, node: Node) -> object:
+        # Annotations name a position, so only what cannot annotate is shared between equal nodes.
+        if isinstance(node, (Selector, Range)):
+            s = node.selector if isinstance(node, Range) else node
+            range_ = node.range if isinstance(node, Range) else 0
+            return (s.matchers, s.offset, s.at, s.anchored, s.smoothed, range_)
+        return id(node)
+
+    def plan(self, root: Node, grid: Grid) -> Plan:
+        whole = grid
+        stack: list[tuple[Node, Grid]] = [(root, grid)]
+        while stack:
+            node, grid = stack[-1]
+            if (self.key(node), grid) in self.done:
+                stack.pop()
+                continue
+            needs = self.needs(node, grid)
+            missing = [n for n in needs if (self.key(n[0]), n[1]) not in self.done]
+            if missing:
+                stack.extend(reversed(missing))
+                continue
+            stack.pop()
+            self.add(node, grid, tuple(self.done[(self.key(n), g)] for n, g in needs))
+        return Plan(self.operations, self.fetches, self.done[(self.key(root), whole)])
+
+    def spreads(self, node: Node, grid: Grid) -> bool:
+        return grid.n > 1 and id(node) in self.invariant and node.type in ("vector", "scalar") and not isinstance(node, (Number, Text))
+
+    def needs(self, node: Node, grid: Grid) -> list[tuple[Node, Grid]]:
+        if self.spreads(node, grid):
+            return [(node, grid.first)]
+        if isinstance(node, Range):
+            return []
+        if isinstance(node, Subquery):
+            return [(node.expr, subquery_grid(node, grid, self.bounds))]
+        if isinstance(node, Call) and node.func.name == "info":
+            return [(node.args[0], grid)]
+        return [(c, grid) for c in node.children]
+
+    def add(self, node: Node, grid: Grid, inputs: tuple[int, ...]) -> None:
+        key = (self.key(node), grid)
+        if self.spreads(node, grid):
+            operation = Operation(node, grid, inputs, spread=True)
+        elif isinstance(node, Paren):
+            self.done[key] = inputs[0]
+            return
+        else:
+            operation = Operation(node, grid, inputs, fetch=self.fetch(node, grid))
+        self.done[key] = len(self.operations)
+        self.operations.append(operation)
+
+    def fetch(self, node: Node, grid: Grid) -> int:
+        if not isinstance(node, (Selector, Range)):
+            return -1
+        selector = node.selector if isinstance(node, Range) else node
+        ends = window_grid(selector, grid, self.bounds)
+        back = node.range if isinstance(node, Range) else self.bounds.lookback
+        start, end = ends.start - back + 1, max(ends.last, ends.start)
+        if selector.anchored or selector.smoothed:
+            start -= self.bounds.lookback if isinstance(node, Range) else 0
+        if selector.smoothed:
+            end += self.bounds.lookback
+        for i, known in enumerate(self.fetches):
+            if known.matchers != selector.matchers:
+                continue
+            low, high = min(start, known.start), max(end, known.end)
+            # One longer read beats two, unless most of it would lie between them.
+            if high - low <= 1.25 * (end - start + known.end - known.start) + 60_000:
+                self.fetches[i] = replace(known, start=low, end=high)
+                return i
+        self.fetches.append(Fetch(selector.matchers, start, end))
+        return len(self.fetches) - 1
+
+
+def make_plan(root: Node, grid: Grid, bounds: Bounds) -> Plan:
+    """The plan of `root` on `grid`."""
+    return _Planner(root, bounds).plan(root, grid)

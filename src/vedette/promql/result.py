@@ -1,0 +1,191 @@
+"""A query's answer: as Prometheus' JSON, as columns for rules, as rows for people and tests."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from vedette.kernels import render
+from vedette.model.labels import Labels, LabelTable
+from vedette.promql.values import Floats, Grid, Ints, Matrix, Scalar, Value, Windows
+
+ResultType = Literal["scalar", "string", "vector", "matrix"]
+
+_CHUNK_POINTS = 1 << 17
+_FRAME = (b'{"metric":{', b'},"values":[', b'},"value":', b"]}", b"}")
+
+
+class QueryResult:
+    """What a query gave. `type` is Prometheus' result type; warnings and infos are whole messages with positions."""
+
+    def __init__(self, value: Value, grid: Grid, *, range_query: bool, warnings: list[str], infos: list[str]) -> None:
+        self._grid = grid
+        self.warnings = warnings
+        self.infos = infos
+        self._text = ""
+        self._labels: LabelTable | None = None
+        self._order: Ints = np.zeros(0, dtype=np.int64)
+        self._offsets: Ints = np.zeros(1, dtype=np.int64)
+        self._times: Ints = np.zeros(0, dtype=np.int64)
+        self._floats: Floats = np.zeros(0)
+        self.type: ResultType
+        if isinstance(value, str):
+            self.type, self._text = "string", value
+        elif isinstance(value, Scalar) and not range_query:
+            self.type, self._floats = "scalar", value.values
+        elif isinstance(value, Windows):
+            self.type = "matrix"
+            self._take_windows(value)
+        else:
+            self.type = "matrix" if range_query else "vector"
+            assert isinstance(value, Matrix)
+            self._take_matrix(value)
+
+    def _take_matrix(self, matrix: Matrix) -> None:
+        found = matrix.found()
+        self._labels = found.labels
+        self._order = sorted_rows(found.labels) if self.type == "matrix" else np.arange(len(found), dtype=np.int64)
+        total = int(found.present.sum())
+        self._offsets = np.zeros(len(found) + 1, dtype=np.int64)
+        self._times, self._floats = np.empty(total, dtype=np.int64), np.empty(total)
+        render.flatten(
+            np.ascontiguousarray(found.values), np.ascontiguousarray(found.present), self._order, self._grid.start, self._grid.step,
+            self._offsets, self._times, self._floats,
+        )  # fmt: skip
+
+    def _take_windows(self, over: Windows) -> None:
+        end = over.first
+        rows: list[int] = []
+        parts: list[tuple[int, int]] = []
+        for row in sorted_rows(over.labels).tolist():
+            lo, hi = int(over.offsets[row]), int(over.offsets[row + 1])
+            times = over.timestamps[lo:hi]
+            a, b = (int(np.searchsorted(times, t, side="right")) for t in (end - over.range, end))
+            if b > a:
+                rows.append(row)
+                parts.append((lo + a, lo + b))
+        self._labels = over.labels
+        self._order = np.array(rows, dtype=np.int64)
+        self._offsets = np.zeros(len(rows) + 1, dtype=np.int64)
+        np.cumsum([b - a for a, b in parts], out=self._offsets[1:])
+        if parts:
+            self._times = np.concatenate([over.timestamps[a:b] for a, b in parts])
+            self._floats = np.concatenate([over.values[a:b] for a, b in parts])
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    @property
+    def points(self) -> int:
+        """How many values the result holds."""
+        return len(self._floats)
+
+    def vector(self) -> tuple[LabelTable, Floats, int]:
+        """The labels, the values (float64[n]) and the time (ms) of an instant query's vector; a scalar is one row without labels."""
+        if self.type == "scalar":
+            nothing = np.zeros(0, dtype=np.int32)
+            table = LabelTable.from_labels([]) if self._labels is None else self._labels
+            return LabelTable(table.symbols, np.zeros(2, dtype=np.int64), nothing, nothing), self._floats, self._grid.start
+        assert self.type == "vector" and self._labels is not None, "only a vector or scalar result has columns"
+        return self._labels, self._floats, self._grid.start
+
+    def rows(self) -> list[tuple[Labels, Ints, Floats]]:
+        """Each series with its times (int64 ms) and values (float64); a scalar has no labels, a string is not a row."""
+        if self.type == "scalar":
+            return [(Labels(), np.array([self._grid.start], dtype=np.int64), self._floats)]
+        if self._labels is None:
+            return []
+        bounds = self._offsets.tolist()
+        return [
+            (self._labels.row(row), self._times[lo:hi], self._floats[lo:hi])
+            for row, lo, hi in zip(self._order.tolist(), bounds, bounds[1:], strict=False)
+        ]
+
+    @property
+    def text(self) -> str:
+        """The value of a string result."""
+        return self._text
+
+    def json(self, limit: int = 0) -> bytes:
+        """The `data` object of Prometheus' answer; at most `limit` series unless 0."""
+        head = b'{"resultType":"' + self.type.encode() + b'","result":'
+        if self.type == "string":
+            return head + b"[" + _time(self._grid.start) + b"," + orjson.dumps(self._text) + b"]}"
+        if self.type == "scalar":
+            return head + _points(np.array([self._grid.start]), self._floats) + b"}"
+        count = len(self._order) if limit <= 0 else min(limit, len(self._order))
+        return head + b"[" + b",".join(self._chunks(count)) + b"]}"
+
+    def _chunks(self, count: int) -> list[bytes]:
+        if not count:
+            return []
+        assert self._labels is not None
+        table = self._labels
+        pool, pool_offsets, names, values = _quoted(table)
+        frame = np.frombuffer(b"".join(_FRAME), dtype=np.uint8).copy()
+        frame_offsets = np.cumsum([0, *(len(f) for f in _FRAME)], dtype=np.int64)
+        sizes = np.diff(pool_offsets)
+        label_bytes = np.zeros(len(names) + 1, dtype=np.int64)
+        np.cumsum(sizes[names] + sizes[values] + 2, out=label_bytes[1:])
+        row_bytes = label_bytes[table.offsets[1:]] - label_bytes[table.offsets[:-1]] + 40
+        out: list[bytes] = []
+        lo = 0
+        while lo < count:
+            hi = int(np.searchsorted(self._offsets, self._offsets[lo] + _CHUNK_POINTS, side="right")) - 1
+            hi = min(max(hi, lo + 1), count, lo + 4096)
+            rows = self._order[lo:hi]
+            a, b = int(self._offsets[lo]), int(self._offsets[hi])
+            floats = np.ascontiguousarray(self._floats[a:b])
+            digits = np.frombuffer(orjson.dumps(floats, option=orjson.OPT_SERIALIZE_NUMPY), dtype=np.uint8).copy()
+            buffer = np.empty(int(row_bytes[rows].sum()) + (b - a) * render.POINT_BYTES, dtype=np.uint8)
+            size = render.render_rows(
+                rows, table.offsets, names, values, pool, pool_offsets, frame, frame_offsets, self._offsets[lo : hi + 1] - a,
+                np.ascontiguousarray(self._times[a:b]), floats, digits, 1, self.type == "vector", buffer,
+            )  # fmt: skip
+            out.append(buffer[: size - 1].tobytes())
+            lo = hi
+        return out
+
+
+def _time(ms: int) -> bytes:
+    out = np.empty(32, dtype=np.uint8)
+    return out[: render.write_time(out, 0, ms)].tobytes()
+
+
+def _points(times: Ints, floats: Floats) -> bytes:
+    """One point as `[t,"v"]`."""
+    table = LabelTable.from_labels([Labels()])
+    one = QueryResult("", Grid(int(times[0]), 1, 1), range_query=False, warnings=[], infos=[])
+    one.type, one._labels, one._order = "vector", table, np.zeros(1, dtype=np.int64)
+    one._offsets, one._times, one._floats = np.array([0, 1], dtype=np.int64), times.astype(np.int64), floats
+    return one._chunks(1)[0].removeprefix(b'{"metric":{},"value":').removesuffix(b"}")
+
+
+def _quoted(table: LabelTable) -> tuple[NDArray[np.uint8], Ints, NDArray[np.int64], NDArray[np.int64]]:
+    """All texts of a table as JSON strings in one pool, and its names and values as indices into it."""
+    both = np.concatenate([table.names, table.values])
+    distinct, inverse = np.unique(both, return_inverse=True)
+    pieces = [orjson.dumps(table.symbols.text(s)) for s in distinct.tolist()]
+    offsets = np.zeros(len(pieces) + 1, dtype=np.int64)
+    np.cumsum([len(p) for p in pieces], out=offsets[1:])
+    pool = np.frombuffer(b"".join(pieces) or b"\0", dtype=np.uint8).copy()
+    indices = inverse.reshape(-1).astype(np.int64, copy=False)
+    return pool, offsets, indices[: len(table.names)], indices[len(table.names) :]
+
+
+def sorted_rows(table: LabelTable) -> Ints:
+    """Row numbers in order of the rows' label sets, compared pair by pair."""
+    order = np.arange(len(table), dtype=np.int64)
+    if len(order) < 2:
+        return order
+    both = np.concatenate([table.names, table.values])
+    distinct, inverse = np.unique(both, return_inverse=True)
+    texts = [table.symbols.text(s) for s in distinct.tolist()]
+    ranks = np.empty(len(texts), dtype=np.int64)
+    ranks[sorted(range(len(texts)), key=texts.__getitem__)] = np.arange(len(texts))
+    ranked = ranks[inverse.reshape(-1)]
+    render.sort_rows(table.offsets, ranked[: len(table.names)], ranked[len(table.names) :], order, np.empty_like(order))
+    return order

@@ -1,0 +1,221 @@
+"""Selectors: instants and windows over what storage answered, and the functions of windows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vedette.kernels import windows as k
+from vedette.model.labels import METRIC_NAME, LabelTable
+from vedette.promql import annotations as say
+from vedette.promql.errors import ExecutionError
+from vedette.promql.evaluation import Evaluation, scalar
+from vedette.promql.nodes import Call, Range, Selector, Subquery
+from vedette.promql.plan import subquery_grid, window_grid
+from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, Rows, Scalar, Value, Windows
+
+
+class Fetched:
+    """The series of one read, with the query's symbols; a copy without stale markers is made when first wanted."""
+
+    __slots__ = ("_clean", "labels", "offsets", "timestamps", "values")
+
+    def __init__(self, labels: LabelTable, offsets: Ints, timestamps: Ints, values: Floats) -> None:
+        self.labels = labels
+        self.offsets = offsets
+        self.timestamps = timestamps
+        self.values = values
+        self._clean: tuple[Ints, Ints, Floats] | None = None
+
+    def clean(self) -> tuple[Ints, Ints, Floats]:
+        """Offsets, timestamps and values without stale markers."""
+        if self._clean is None:
+            stale = k.count_stale(self.values)
+            if not stale:
+                self._clean = (self.offsets, self.timestamps, self.values)
+            else:
+                offsets = np.empty_like(self.offsets)
+                timestamps = np.empty(len(self.timestamps) - stale, dtype=np.int64)
+                values = np.empty(len(self.values) - stale)
+                k.without_stale(self.offsets, self.timestamps, self.values, offsets, timestamps, values)
+                self._clean = (offsets, timestamps, values)
+        return self._clean
+
+
+def instants(ev: Evaluation, node: Selector, grid: Grid, data: Fetched, *, want_time: bool = False) -> Rows:
+    """An instant vector selector over `grid`: the last sample within the lookback, unless stale."""
+    ends = window_grid(node, grid, ev.bounds)
+    lookback = ev.bounds.lookback
+
+    def fill(lo: int, hi: int, values: Floats, present: Bools) -> None:
+        k.last_sample(
+            data.offsets, data.timestamps, data.values, lo, hi, ends.start, ends.step, ends.n, lookback, want_time, values, present
+        )
+
+    return Rows(data.labels, grid.n, fill)
+
+
+def windows(ev: Evaluation, node: Range, grid: Grid, data: Fetched) -> Windows:
+    """A range vector selector over `grid`."""
+    ends = window_grid(node.selector, grid, ev.bounds)
+    offsets, timestamps, values = data.clean()
+    return Windows(data.labels, offsets, timestamps, values, ends.start, ends.step, node.range)
+
+
+def subquery(ev: Evaluation, node: Subquery, grid: Grid, inner: Value) -> Windows:
+    """A subquery over `grid`: what its expression gave on the subquery's own grid, as windows."""
+    ends = window_grid(node, grid, ev.bounds)
+    own = subquery_grid(node, grid, ev.bounds)
+    matrix = ev.matrix(inner)
+    total = int(matrix.present.sum())
+    offsets = np.zeros(len(matrix) + 1, dtype=np.int64)
+    timestamps, values = np.empty(total, dtype=np.int64), np.empty(total)
+    k.to_series(np.ascontiguousarray(matrix.values), np.ascontiguousarray(matrix.present), own.start, own.step, offsets, timestamps, values)
+    return Windows(matrix.labels, offsets, timestamps, values, ends.start, ends.step, node.range, matrix.drop)
+
+
+_OVER_TIME = {
+    "sum_over_time": k.SUM,
+    "avg_over_time": k.AVG,
+    "count_over_time": k.COUNT,
+    "min_over_time": k.MIN,
+    "max_over_time": k.MAX,
+    "stdvar_over_time": k.STDVAR,
+    "stddev_over_time": k.STDDEV,
+    "last_over_time": k.LAST,
+    "first_over_time": k.FIRST,
+    "present_over_time": k.PRESENT,
+    "changes": k.CHANGES,
+    "resets": k.RESETS,
+    "deriv": k.DERIV,
+    "predict_linear": k.PREDICT,
+    "irate": k.IRATE,
+    "idelta": k.IDELTA,
+    "ts_of_first_over_time": k.TS_FIRST,
+    "ts_of_last_over_time": k.TS_LAST,
+    "ts_of_min_over_time": k.TS_MIN,
+    "ts_of_max_over_time": k.TS_MAX,
+    "quantile_over_time": k.QUANTILE,
+    "mad_over_time": k.MAD,
+    "double_exponential_smoothing": k.SMOOTH,
+}
+_EXTRAPOLATED = {"rate": k.RATE, "increase": k.INCREASE, "delta": k.DELTA}
+WINDOW_FUNCTIONS = frozenset((*_OVER_TIME, *_EXTRAPOLATED))
+"""The functions that give one number for each window."""
+
+_COUNTER_SUFFIXES = ("_total", "_sum", "_count", "_bucket")
+
+
+@dataclass(frozen=True, slots=True)
+class _Params:
+    p0: Floats
+    p1: Floats
+
+
+def window_function(ev: Evaluation, call: Call, args: Sequence[Value], grid: Grid) -> Value:
+    """A function of windows, computed when its rows are asked for. Names are dropped, save by first and last."""
+    name = call.func.name
+    over = next(a for a in args if isinstance(a, Windows))
+    numbers = [scalar(a) for a in args if isinstance(a, Scalar)]
+    nothing = np.zeros(grid.n)
+    params = _Params(
+        np.ascontiguousarray(numbers[0]) if numbers else nothing, np.ascontiguousarray(numbers[1]) if len(numbers) > 1 else nothing
+    )
+    _check_params(ev, call, params, over)
+    times = grid.times
+
+    def fill(lo: int, hi: int, values: Floats, present: Bools) -> None:
+        if name in _EXTRAPOLATED:
+            k.extrapolated(
+                _EXTRAPOLATED[name],
+                over.offsets,
+                over.timestamps,
+                over.values,
+                lo,
+                hi,
+                over.first,
+                over.step,
+                grid.n,
+                over.range,
+                values,
+                present,
+            )
+        else:
+            k.over_time(
+                _OVER_TIME[name], over.offsets, over.timestamps, over.values, lo, hi, over.first, over.step, grid.n, over.range,
+                params.p0, params.p1, times, values, present,
+            )  # fmt: skip
+
+    rows = Rows(over.labels, grid.n, fill, over.drop)
+    if name in ("rate", "increase"):
+        _doubt_counters(ev, call, rows, over)
+    if name in ("last_over_time", "first_over_time"):
+        return rows
+    return ev.renamed_rows(rows)
+
+
+def _check_params(ev: Evaluation, call: Call, params: _Params, over: Windows) -> None:
+    if call.func.name == "quantile_over_time" and len(over.timestamps):
+        for q in params.p0[~((params.p0 >= 0) & (params.p0 <= 1))]:
+            ev.annotations.warn(say.bad_quantile(shown(float(q))), call.args[0])
+    if call.func.name == "double_exponential_smoothing" and len(over.timestamps):
+        for what, column in (("smoothing", params.p0), ("trend", params.p1)):
+            bad = column[(column <= 0) | (column >= 1)]
+            if len(bad):
+                raise ExecutionError(f"invalid {what} factor. Expected: 0 < {what[0]}f < 1, got: {bad[0]:f}")
+
+
+def shown(value: float) -> str:
+    """A number as Go's `%g` prints it, for messages."""
+    if np.isnan(value):
+        return "NaN"
+    if np.isinf(value):
+        return "+Inf" if value > 0 else "-Inf"
+    text = repr(value)
+    mantissa, _, exponent = text.partition("e")
+    if mantissa.endswith(".0"):
+        mantissa = mantissa[:-2]
+    return f"{mantissa}e{exponent[0] if exponent[0] in '+-' else '+'}{exponent.lstrip('+-').zfill(2)}" if exponent else mantissa
+
+
+def _doubt_counters(ev: Evaluation, call: Call, rows: Rows, over: Windows) -> None:
+    """Say which metrics, of those with a result, are not named (or typed) as counters are."""
+    names = over.labels.column(METRIC_NAME)
+    text = over.labels.symbols.text
+    types = over.labels.column("__type__") if ev.type_labels else names
+    pairs = np.unique(np.stack([names, types]), axis=1)
+    for name_symbol, type_symbol in pairs.T:
+        if name_symbol < 0:
+            continue
+        name = text(int(name_symbol))
+        kind = text(int(type_symbol)) if type_symbol >= 0 else ""
+        if (kind in ("counter", "histogram")) if ev.type_labels else name.endswith(_COUNTER_SUFFIXES):
+            continue
+        chosen = np.flatnonzero((names == name_symbol) & (types == type_symbol))
+        if _any_present(rows, chosen):
+            message = say.not_a_counter_type(name, kind) if ev.type_labels else say.not_a_counter(name)
+            ev.annotations.inform(message, call.args[0])
+
+
+def _any_present(rows: Rows, chosen: NDArray[np.int64]) -> bool:
+    """Whether any of the chosen rows has a value at any step; stops at the first that has."""
+    values, present = np.empty((1, rows.n)), np.empty((1, rows.n), dtype=np.bool_)
+    for row in chosen.tolist():
+        rows.fill(row, row + 1, values, present)
+        if present.any():
+            return True
+    return False
+
+
+def absent_over_time(ev: Evaluation, over: Windows, grid: Grid) -> Matrix:
+    """1 at the steps whose windows hold no sample of any series; the labels are the caller's to set."""
+    values, present = np.empty((len(over.labels), grid.n)), np.empty((len(over.labels), grid.n), dtype=np.bool_)
+    nothing = np.zeros(grid.n)
+    k.over_time(
+        k.PRESENT, over.offsets, over.timestamps, over.values, 0, len(over.labels), over.first, over.step, grid.n, over.range,
+        nothing, nothing, grid.times, values, present,
+    )  # fmt: skip
+    return ev.one_row(np.ones(grid.n), ~present.any(axis=0))
