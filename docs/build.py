@@ -79,7 +79,7 @@ def read(path: Path) -> Page:
             address = child.attrGet("href") if child.type == "link_open" else child.attrGet("src") if child.type == "image" else None
             if address is not None:
                 page.links.append((line, str(address)))
-                if child.type == "link_open":
+                if child.type == "link_open" and not re.match(r"[a-z]+:|\.\./", str(address)):
                     child.attrSet("href", re.sub(r"\.md(#|$)", r".html\1", str(address)))
     return page
 
