@@ -23,10 +23,10 @@ HEADERS = {"Content-Type": "application/x-protobuf", "Content-Encoding": "snappy
 SENDERS = 4
 HOW = (
     f"{SENDERS} parallel senders, keep-alive, requests of up to 2,500 samples (one step of 2,500 series, 11 labels each), prebuilt. "
-    "After three small requests to warm up, the first step registers the series; the others are the steady state. CPU is that of the server process from the first "
-    "request to the last acknowledgement. Every sample was counted back by a query, or the run fails. "
-    "What an acknowledgement means differs: Vedette answers after `fdatasync` of its log; Prometheus 2.42 after a `write` to its log, "
-    "which it syncs when a 128 MiB segment closes; VictoriaMetrics 1.79 after taking the samples into memory, "
+    "After three small requests to warm up, the first step registers the series; the others are the steady state. CPU is that "
+    "of the server process from the first request to the last acknowledgement. Every sample was counted back by a query, or the "
+    "run fails. What an acknowledgement means differs: Vedette answers after `fdatasync` of its log; Prometheus 2.42 after a "
+    "`write` to its log, which it syncs when a 128 MiB segment closes; VictoriaMetrics 1.79 after taking the samples into memory, "
     "which it writes to disk within about a second."
 )
 
