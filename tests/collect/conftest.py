@@ -34,9 +34,9 @@ class Memory:
         if self.full:
             raise LimitExceeded("the disk is full", retry_after=10)
         self.appends += 1
-        ids = batch.ids if batch.ids is not None else self._ids_of(batch)
+        ids = batch.ids.tolist() if batch.ids is not None else self._ids_of(batch)
         stored = 0
-        for row, series in enumerate(ids.tolist()):
+        for row, series in enumerate(ids):
             if series < 0:
                 continue
             for i in range(int(batch.offsets[row]), int(batch.offsets[row + 1])):

@@ -100,7 +100,11 @@ class Seen:
 
 
 class ScrapeLoop:
-    """Asks one target at its interval until it is stopped. `forced_error` (settable) fails every scrape without asking."""
+    """Asks one target at its interval until it is stopped.
+
+    `forced_error` (settable) fails every scrape without asking. `scrapes` counts those that ended, well or not, `failures`
+    those that broke inside or whose report could not be stored.
+    """
 
     def __init__(
         self,
@@ -125,6 +129,7 @@ class ScrapeLoop:
         )
         self.seen = Seen()
         self.forced_error = ""
+        self.scrapes = 0
         self.failures = 0
         self._rules = rules
         self._settings = settings
@@ -154,8 +159,9 @@ class ScrapeLoop:
                 await self.scrape(last)
             except Exception as error:  # noqa: BLE001 - the loop's edge: whatever broke, the next scrape must come
                 self.failures += 1
-                self.state.health, self.state.last_error = "down", f"internal error: {error}"
+                self.state.health, self.state.last_error, self.state.last_scrape = "down", f"internal error: {error}", last / 1000
                 _log.exception("scrape broke", pool=self.state.pool, url=self.state.url)
+            self.scrapes += 1
             due += interval
             late = self._clock.monotonic() - due
             if late >= interval:
