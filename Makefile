@@ -42,7 +42,7 @@ test: $(DEV_STAMP)
 check: $(DEV_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy src bench docs/build.py .ci/lock.py
 	$(BIN)/lint-imports
 
 bench: $(DEV_STAMP)

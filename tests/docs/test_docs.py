@@ -17,6 +17,8 @@ from vedette.cli.main import app as cli
 from vedette.clock import ManualClock
 from vedette.collect.config import FileDiscoveryConfig, GlobalConfig, HttpDiscoveryConfig, ScrapeConfig
 from vedette.model.relabel import Action, RelabelConfig
+from vedette.notify.config import Config, InhibitRule, Receiver, RouteConfig, WebhookConfig
+from vedette.rules.defaults import default_groups
 from vedette.settings import ENVIRONMENT, ConfigFile, Settings, flag_names, resolve
 from vedette.web.routes import FORMER_PAGES, PAGES
 
@@ -61,6 +63,21 @@ def test_key_of_the_file(shape: type) -> None:
     keys = [f.metadata.get("key", f.name) for f in dataclasses.fields(shape) if f.init]
     missing = [key for key in keys if not re.search(rf"`{re.escape(key)}[`.]", page)]
     assert not missing
+
+
+@pytest.mark.parametrize("shape", [Config, RouteConfig, Receiver, WebhookConfig, InhibitRule])
+def test_key_of_alertmanager_yml(shape: type) -> None:
+    page = _page("alerting")
+    keys = [f.metadata.get("key", f.name) for f in dataclasses.fields(shape) if f.init]
+    missing = [key for key in keys if f"`{key}`" not in page]
+    assert not missing
+
+
+def test_default_alert() -> None:
+    page = _page("alerting")
+    rules = [rule.name for group in default_groups() for rule in group.rules]
+    assert len(rules) == 5
+    assert not [name for name in rules if f"`{name}`" not in page]
 
 
 def test_relabel_actions() -> None:
