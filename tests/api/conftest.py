@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+import yaml
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
@@ -145,3 +147,16 @@ async def serve() -> AsyncIterator[Serve]:
     yield start
     for client in clients:
         await client.aclose()
+
+
+@pytest.fixture(scope="session")
+def prometheus_schema(conformance: Path) -> Callable[[str], dict[str, Any]]:
+    """A function giving one of the schemas of Prometheus' own OpenAPI description, as JSON Schema."""
+    path = conformance / "prometheus_prometheus/web/api/v1/testdata/openapi_3.1_golden.yaml"
+    components = yaml.load(path.read_text(), Loader=yaml.CSafeLoader)["components"]
+
+    def schema(name: str) -> dict[str, Any]:
+        assert name in components["schemas"]
+        return {"$ref": f"#/components/schemas/{name}", "components": components}
+
+    return schema

@@ -47,7 +47,7 @@ class Endpoint:
 
     `handler` is a coroutine function of a request, or an object that is an ASGI application. `answer` is the JSON
     Schema of a success (None: any JSON), `body` the OpenAPI requestBody; a POST without one takes its parameters as
-    a form. `media` is the media type of a success.
+    a form. `media` is the media type of a success. `shared` says that the handler answers a CORS preflight too.
     """
 
     path: str
@@ -59,10 +59,12 @@ class Endpoint:
     body: Mapping[str, Any] | None = None
     answer: Mapping[str, Any] | None = None
     media: str = "application/json"
+    shared: bool = False
 
     def route(self) -> Route:
         """The Starlette route; HEAD comes with GET."""
-        return Route(self.path, self.handler, methods=self.methods, name=self.path)
+        methods = [*self.methods, "OPTIONS"] if self.shared else self.methods
+        return Route(self.path, self.handler, methods=methods, name=self.path)
 
 
 def routes(endpoints: Sequence[Endpoint]) -> list[Route]:

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from starlette.requests import Request
-from starlette.routing import Route
 
 from vedette.api import catalog, queries, status, watch
 from vedette.api.answers import finishing
 from vedette.api.endpoint import Endpoint, Handler, Run, answering
+from vedette.api.endpoint import routes as routes
 from vedette.api.problems import UNEXPECTED, prometheus, prometheus_body
 from vedette.api.status import StatusInfo
+from vedette.api.watch import Sources as Sources
 from vedette.clock import Clock
 from vedette.model.matchers import Matcher
 from vedette.promql.parse import parse_selector
@@ -41,7 +42,7 @@ class PrometheusApiSettings:
 def endpoints(
     engine: Engine,
     storage: Storage,
-    sources: watch.Sources,
+    sources: Sources,
     *,
     run: Run,
     clock: Clock,
@@ -55,9 +56,7 @@ def endpoints(
     found = [
         *queries.endpoints(queries.Queries(engine, gate, clock, tenant_of)),
         *catalog.endpoints(catalog.Catalog(storage, run, matchers_of, tenant_of)),
-        *watch.endpoints(
-            watch.Watch(sources.targets, sources.dropped, sources.dropped_counts, sources.groups, matchers_of, info.external_url)
-        ),
+        *watch.endpoints(watch.Watch(sources, matchers_of, info.external_url)),
         *status.endpoints(status.Status(info, storage, run, clock)),
     ]
     return [_finished(e, run, settings.cors_origin) for e in found]
@@ -70,12 +69,7 @@ def matchers_of(text: str) -> Sequence[Matcher]:
 
 def _finished(endpoint: Endpoint, run: Run, cors_origin: str) -> Endpoint:
     handler = answering(cast(Handler, endpoint.handler), prometheus, lambda: prometheus_body(500, "internal", UNEXPECTED))
-    return dataclasses.replace(endpoint, handler=finishing(handler, run, cors_origin))
-
-
-def routes(operations: Sequence[Endpoint]) -> list[Route]:
-    """The routes of these operations, which answer a CORS preflight too."""
-    return [Route(e.path, e.handler, methods=[*e.methods, "OPTIONS"], name=e.path) for e in operations]
+    return dataclasses.replace(endpoint, handler=finishing(handler, run, cors_origin), shared=True)
 
 
 READING_POSTS = frozenset(("/api/v1/query", "/api/v1/query_range", "/api/v1/query_exemplars", "/api/v1/series", "/api/v1/labels"))

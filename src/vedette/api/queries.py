@@ -7,6 +7,7 @@ when its time is over or its client has gone. Not here: evaluation (`promql`), e
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,13 +21,16 @@ from vedette.api.endpoint import Endpoint, Param, Run
 from vedette.api.params import MAX_TIME, MIN_TIME, Form, form_of, limit_of, parameter, parse_span, parse_time, time_of
 from vedette.clock import Clock, now_ms
 from vedette.errors import BadInput
-from vedette.promql.errors import ExecutionError, QueryCanceled, QueryTimeout
+from vedette.promql.errors import ExecutionError, QueryTimeout
 
 if TYPE_CHECKING:
-    from vedette.promql.engine import Engine, QueryResult
+    from vedette.promql.engine import Engine
+    from vedette.promql.result import QueryResult
 
 MAX_POINTS = 11_000
 TRUNCATED = "results truncated due to limit"
+QUEUED_TOO_LONG = "query timed out in query queue"
+_PATIENCE_S = 0.1
 
 _QUERY = Param("query", "text", "The PromQL expression.", required=True)
 _LIMIT = Param("limit", "integer", "The most series to return; 0 is all.")
@@ -37,8 +41,12 @@ _TUNING = (
 )
 
 
+Evaluation = Callable[[float, threading.Event], bytes]
+"""A query to be run on a worker thread: given its deadline (of the monotonic clock) and the event that cancels it."""
+
+
 class Gate:
-    """Lets at most `concurrency` queries evaluate at once, and keeps the rest in order."""
+    """Lets at most `concurrency` queries evaluate at once and keeps the rest in order; a client that goes cancels its query."""
 
     def __init__(self, run: Run, clock: Clock, *, concurrency: int, timeout_s: float) -> None:
         self._run = run
@@ -46,25 +54,44 @@ class Gate:
         self._turns = asyncio.Semaphore(concurrency)
         self._timeout_s = timeout_s
 
-    async def evaluate(self, request: Request, timeout_s: float | None, evaluation: Callable[[float], bytes]) -> bytes:
-        """What `evaluation(seconds left)` gives.
+    async def evaluate(self, request: Request, timeout_s: float | None, evaluation: Evaluation) -> bytes:
+        """What `evaluation` gives.
 
         Raises `QueryTimeout` for one that never got its turn, `QueryCanceled` for one whose client has gone.
         """
         allowed = self._timeout_s if timeout_s is None else min(timeout_s, self._timeout_s)
-        began = self._clock.monotonic()
+        deadline = self._clock.monotonic() + allowed
         try:
             async with asyncio.timeout(max(0.0, allowed)):
                 await self._turns.acquire()
         except TimeoutError:
-            raise QueryTimeout("query timed out in query queue") from None
+            raise QueryTimeout(QUEUED_TOO_LONG) from None
         try:
-            waited = self._clock.monotonic() - began
-            if waited > 0.1 and await request.is_disconnected():
-                raise QueryCanceled("query was canceled in query queue")
-            return await self._run(evaluation, allowed - waited)
+            cancel = threading.Event()
+            running = asyncio.ensure_future(self._run(evaluation, deadline, cancel))
+            # Most queries are over before it is worth watching whether anybody still waits.
+            done, _ = await asyncio.wait((running,), timeout=_PATIENCE_S)
+            return running.result() if done else await _while_connected(request, running, cancel)
         finally:
             self._turns.release()
+
+
+async def _while_connected(request: Request, running: asyncio.Future[bytes], cancel: threading.Event) -> bytes:
+    gone = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait((running, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not running.done():
+            cancel.set()
+        return await running
+    finally:
+        # Also where this request itself is cancelled: the thread must not work on for nobody.
+        cancel.set()
+        gone.cancel()
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +135,8 @@ class Queries:
         when = time_of(form, "time", now_ms(self.clock))
         options, tenant = _options(form), self.tenant_of(request)
 
-        def evaluate(left: float) -> QueryResult:
-            return self.engine.instant(tenant, options.text, when, timeout_s=left, lookback_ms=options.lookback_ms)
+        def evaluate(left: float, cancel: threading.Event) -> QueryResult:
+            return self.engine.instant(tenant, options.text, when, timeout_s=left, lookback_ms=options.lookback_ms, cancel=cancel)
 
         return await self._answer(request, options, evaluate)
 
@@ -129,18 +156,21 @@ class Queries:
             raise BadInput("exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)")
         options, tenant = _options(form), self.tenant_of(request)
 
-        def evaluate(left: float) -> QueryResult:
-            return self.engine.range(tenant, options.text, start, end, step, timeout_s=left, lookback_ms=options.lookback_ms)
+        def evaluate(left: float, cancel: threading.Event) -> QueryResult:
+            lookback = options.lookback_ms
+            return self.engine.range(tenant, options.text, start, end, step, timeout_s=left, lookback_ms=lookback, cancel=cancel)
 
         return await self._answer(request, options, evaluate)
 
-    async def _answer(self, request: Request, options: _Options, evaluate: Callable[[float], QueryResult]) -> Response:
+    async def _answer(self, request: Request, options: _Options, evaluate: Callable[[float, threading.Event], QueryResult]) -> Response:
         asked = self.clock.monotonic()
 
-        def evaluated(left: float) -> bytes:
+        def evaluated(deadline: float, cancel: threading.Event) -> bytes:
             began = self.clock.monotonic()
+            if began >= deadline:
+                raise QueryTimeout(QUEUED_TOO_LONG)
             try:
-                result = evaluate(left)
+                result = evaluate(deadline - began, cancel)
             except BadInput as error:
                 # A mistake in the text is a mistake in the parameter; its position comes first in what follows.
                 raise _in_query(error) from None

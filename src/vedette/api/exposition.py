@@ -1,0 +1,124 @@
+"""`GET /metrics`: Vedette's own metrics, and the latest value of every collected series, as exposition text or JSON.
+
+Whoever scrapes this and writes what it scraped back into Vedette must not make it grow at each turn. So series that
+came from such a text (scraping marks them with `exported_job` or `exported_instance`) stay out, unless `match[]` asks
+for them. Not here: OpenMetrics text and aggregates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+from starlette.requests import Request
+from starlette.responses import Response
+
+from vedette.api.answers import finishing
+from vedette.api.endpoint import Endpoint, Param, Run, answering
+from vedette.api.ops import refused
+from vedette.api.params import form_of, matcher_sets
+from vedette.api.problems import UNEXPECTED, problem
+from vedette.clock import Clock, now_ms
+from vedette.errors import BadInput, VedetteError
+from vedette.model.labels import METRIC_NAME, Labels
+from vedette.model.matchers import Matcher
+from vedette.model.samples import MetricMetadata, is_stale
+from vedette.model.series import SeriesSet
+from vedette.storage.interface import Storage
+from vedette.wire import exposition
+
+_LOOKBACK_MS = 300_000
+_FORMATS = ("prometheus", "json")
+_MARKS = ("exported_job", "exported_instance")
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """The operation. `own` gives Vedette's metrics as exposition text 0.0.4; `own_job` is the job they are also collected under."""
+
+    own: Callable[[], bytes]
+    own_job: str
+    storage: Storage
+    run: Run
+    clock: Clock
+    parse_selector: Callable[[str], Sequence[Matcher]]
+    tenant_of: Callable[[MutableMapping[str, Any]], str]
+
+    async def exposed(self, request: Request) -> Response:
+        """The latest values."""
+        form = await form_of(request)
+        shape = form.text("format") or "prometheus"
+        if shape not in _FORMATS:
+            raise BadInput(f"format: {shape!r} is not a format", hint="expected one of " + ", ".join(_FORMATS))
+        sets = matcher_sets(form, self.parse_selector)
+        body = await self.run(self._body, self.tenant_of(request.scope), sets, shape)
+        return Response(body, media_type=exposition.TEXT_TYPE if shape == "prometheus" else "application/json")
+
+    def _body(self, tenant: str, sets: Sequence[Sequence[Matcher]], shape: str) -> bytes:
+        """The answer's bytes. Runs on a worker thread."""
+        now = now_ms(self.clock)
+        labels: list[Labels] = []
+        values: list[float] = []
+        metadata: list[MetricMetadata] = []
+        if not sets:
+            own = exposition.parse(self.own(), exposition.exposition_keyspace(tenant), now).batch
+            raw = own.buffer.tobytes()
+            labels += [exposition.parse_series(raw[a:b]) for a, b in zip(own.key_start.tolist(), own.key_end.tolist(), strict=True)]
+            values += own.values.tolist()
+            metadata += own.metadata
+        seen = set(labels)
+        for matchers in sets or [[Matcher(METRIC_NAME, "!=", "")]]:
+            found = self.storage.select(tenant, matchers, now - _LOOKBACK_MS, now)
+            rows, latest = _latest(found, lacking=() if sets else _MARKS)
+            for row, value in zip(rows.tolist(), latest.tolist(), strict=True):
+                series = found.labels.row(row)
+                if series not in seen and (sets or series.get("job") != self.own_job):
+                    seen.add(series)
+                    labels.append(series)
+                    values.append(value)
+        metadata += self.storage.metadata(tenant)
+        return exposition.render(labels, values, metadata=metadata) if shape == "prometheus" else _json(labels, values, metadata)
+
+
+def _latest(found: SeriesSet, *, lacking: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The rows that have a last sample which is no stale marker and none of the labels `lacking`; and those samples."""
+    rows = np.flatnonzero(np.diff(found.offsets))
+    values = found.values[found.offsets[rows + 1] - 1]
+    keep = ~is_stale(values)
+    for name in lacking:
+        keep &= found.labels.column(name)[rows] < 0
+    return rows[keep], values[keep]
+
+
+def _json(labels: Sequence[Labels], values: Sequence[float], metadata: Sequence[MetricMetadata]) -> bytes:
+    kinds = {m.metric: m.type for m in metadata}
+    entries = [
+        {
+            "name": series.metric,
+            "type": kinds.get(series.metric, "unknown"),
+            "labels": series.without(METRIC_NAME).as_dict(),
+            "value": value,
+        }
+        for series, value in zip(labels, values, strict=True)
+    ]
+    return orjson.dumps({"metrics": entries})  # a value that JSON has no number for is null
+
+
+def endpoints(metrics: Metrics, *, cors_origin: str = ".*") -> list[Endpoint]:
+    """The operations of this room."""
+
+    def refuse(error: VedetteError) -> Response:
+        found = problem(error)
+        return Response(f"{error}\n", found.status, media_type="text/plain") if found.status < 500 else refused(error)
+
+    handler = answering(metrics.exposed, refuse, lambda: Response(UNEXPECTED + "\n", 500, media_type="text/plain"))
+    params = (
+        Param("match[]", "texts", "Only collected series that any of these selects."),
+        Param("format", "text", "prometheus (text) or json."),
+    )
+    shown = finishing(handler, metrics.run, cors_origin)
+    return [Endpoint("/metrics", shown, "Latest values", params=params, tag="operations", media="text/plain", shared=True)]

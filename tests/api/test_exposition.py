@@ -1,0 +1,94 @@
+"""/metrics: own and collected values in one text that a scraper reads without complaint."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from vedette.api.endpoint import routes
+from vedette.api.exposition import Metrics, endpoints
+from vedette.api.prometheus import matchers_of
+from vedette.clock import ManualClock
+from vedette.model.labels import Labels
+from vedette.model.samples import STALE
+
+OWN = b"""# HELP process_cpu_seconds_total Total user and system CPU time spent in seconds.
+# TYPE process_cpu_seconds_total counter
+process_cpu_seconds_total 1.5
+"""
+NOW_MS = 1_700_000_000_000
+
+
+@pytest.fixture
+def client(storage: Any, clock: ManualClock, run: Any, serve: Any) -> httpx.AsyncClient:
+    metrics = Metrics(lambda: OWN, "vedette", storage, run, clock, matchers_of, lambda scope: "default")
+    made: httpx.AsyncClient = serve(routes(endpoints(metrics)))
+    return made
+
+
+@pytest.fixture
+def collected(storage: Any) -> None:
+    storage.put(Labels.of(__name__="hits_total", path="/a b"), (NOW_MS - 60_000, 1.0), (NOW_MS - 1000, 2.0))
+    storage.put(Labels.of(__name__="process_cpu_seconds_total", job="node"), (NOW_MS - 1000, 7.0))
+    storage.put(Labels.of(__name__="process_cpu_seconds_total", job="vedette"), (NOW_MS - 1000, 1.4))
+    storage.put(Labels.of(__name__="gone"), (NOW_MS - 1000, STALE))
+    storage.put(Labels.of(__name__="old"), (NOW_MS - 400_000, 1.0))
+    storage.put(Labels.of(__name__="hits_total", exported_job="x", job="self"), (NOW_MS - 1000, 2.0))
+    storage.put(Labels.of(__name__="secret"), (NOW_MS - 1000, 1.0), tenant="other")
+    storage.about("hits_total", "counter", "Hits.\nMany.")
+
+
+async def test_own_and_collected_are_one_text(client: httpx.AsyncClient, collected: None) -> None:
+    answer = await client.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert answer.text == (
+        "# HELP process_cpu_seconds_total Total user and system CPU time spent in seconds.\n"
+        "# TYPE process_cpu_seconds_total counter\n"
+        "process_cpu_seconds_total 1.5\n"
+        'process_cpu_seconds_total{job="node"} 7\n'
+        "# HELP hits_total Hits.\\nMany.\n"
+        "# TYPE hits_total counter\n"
+        'hits_total{path="/a b"} 2\n'
+    )
+
+
+async def test_promtool_reads_it(client: httpx.AsyncClient, collected: None, debian_binary: Callable[[str], str]) -> None:
+    text = (await client.get("/metrics")).content
+    checked = subprocess.run([debian_binary("promtool"), "check", "metrics"], input=text, capture_output=True, timeout=30)
+    assert checked.returncode == 0, checked.stderr
+
+
+async def test_selected_series_only(client: httpx.AsyncClient, collected: None) -> None:
+    answer = await client.get("/metrics", params={"match[]": ['{job="self"}', '{job="vedette"}', 'process_cpu_seconds_total{job=~".+"}']})
+    lines = [line for line in answer.text.splitlines() if not line.startswith("#")]
+    assert sorted(lines) == [
+        'hits_total{exported_job="x",job="self"} 2',
+        'process_cpu_seconds_total{job="node"} 7',
+        'process_cpu_seconds_total{job="vedette"} 1.4',
+    ]
+
+
+async def test_json(client: httpx.AsyncClient, collected: None) -> None:
+    body = (await client.get("/metrics", params={"format": "json"})).json()
+    assert {"name": "hits_total", "type": "counter", "labels": {"path": "/a b"}, "value": 2.0} in body["metrics"]
+    assert len(body["metrics"]) == 3
+
+
+@pytest.mark.parametrize("params", [{"format": "xml"}, {"match[]": "{"}, {"match[]": '{a=~".*"}'}])
+async def test_bad_parameters(client: httpx.AsyncClient, params: dict[str, str]) -> None:
+    answer = await client.get("/metrics", params=params)
+    assert (answer.status_code, answer.headers["content-type"]) == (400, "text/plain; charset=utf-8")
+
+
+async def test_scraping_what_was_written_back_does_not_grow(client: httpx.AsyncClient, storage: Any, collected: None) -> None:
+    """A scraper adds its own job and keeps ours as exported_job; what it writes back must not be exposed again."""
+    before = (await client.get("/metrics")).text.count("\n")
+    for labels in list(storage.tenants["default"]):
+        if "job" in labels.as_dict():
+            back = labels.with_({"exported_job": labels.get("job"), "job": "self"})
+            storage.put(back, (NOW_MS - 500, 1.0))
+    assert (await client.get("/metrics")).text.count("\n") == before
