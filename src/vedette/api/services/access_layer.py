@@ -128,8 +128,8 @@ _METRIC_SCHEMA = {
         "value": {"type": "number", "description": "A counter's increment, a gauge's value, or one observation."},
         "type": {"type": "string", "enum": list(KINDS), "default": "gauge"},
         "labels": {"type": "object", "additionalProperties": {"type": "string"}},
-        "service": {"type": "string", "nullable": True},
-        "tenant_id": {"type": "string", "nullable": True},
+        "service": {"type": ["string", "null"]},
+        "tenant_id": {"type": ["string", "null"]},
     },
     "example": {"name": "api_requests_total", "value": 1, "type": "counter", "labels": {"endpoint": "/api"}, "service": "gateway-service"},
 }
