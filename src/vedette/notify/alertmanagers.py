@@ -1,0 +1,262 @@
+"""Alerts passed on to real Alertmanagers: `alerting` of a Prometheus configuration, and `ALERTMANAGER_URL`.
+
+As Prometheus does it: every alert goes to every Alertmanager, again and again while it fires; each Alertmanager has a
+bounded queue of its own, so that one which hangs delays no other. Not here: service discovery of Alertmanagers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal
+from urllib.parse import urlsplit
+
+import structlog
+
+from vedette.clock import Clock
+from vedette.configfile import option
+from vedette.errors import BadInput, Undeliverable
+from vedette.model.alerts import Alert
+from vedette.model.durations import parse_duration
+from vedette.model.labels import Labels
+from vedette.model.relabel import RelabelConfig, relabel
+from vedette.net import HttpClient, HttpConfig, redacted_url
+from vedette.notify.channels.webhook import Http, rfc3339
+
+log = structlog.get_logger(__name__)
+
+QUEUE_CAPACITY = 10_000
+MAX_BATCH = 256
+_BACKOFF_S, _BACKOFF_MAX_S = 0.5, 30.0
+
+
+def _api_version(text: str) -> str:
+    if text != "v2":
+        raise BadInput(f"expected Alertmanager api version to be one of [v2] but got {text}")
+    return text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Targets:
+    """One of `static_configs`: addresses that share labels."""
+
+    targets: tuple[str, ...] = ()
+    labels: dict[str, str] = option(factory=dict)
+
+
+_DISCOVERIES = (
+    *("azure", "consul", "digitalocean", "dns", "docker", "dockerswarm", "ec2", "eureka", "file", "gce", "hetzner", "http", "ionos"),
+    *("kubernetes", "kuma", "lightsail", "linode", "marathon", "nerve", "nomad", "openstack", "ovhcloud", "puppetdb", "scaleway"),
+    *("serverset", "triton", "uyuni", "vultr"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertmanagerConfig(HttpConfig):
+    """One of `alertmanagers`: where they are and how they are spoken to. `timeout` in ms."""
+
+    UNSUPPORTED: ClassVar[dict[str, str]] = {
+        **HttpConfig.UNSUPPORTED,
+        "sigv4": "AWS signatures are not supported yet",
+        **{f"{n}_sd_configs": "Alertmanagers are named in static_configs only, yet" for n in _DISCOVERIES},
+    }
+
+    scheme: Literal["http", "https"] = "http"
+    path_prefix: str = ""
+    timeout: int = option(10_000, convert=parse_duration)
+    api_version: str = option("v2", convert=_api_version)
+    static_configs: tuple[Targets, ...] = ()
+    relabel_configs: tuple[RelabelConfig, ...] = ()
+    alert_relabel_configs: tuple[RelabelConfig, ...] = ()
+
+    def __post_init__(self) -> None:
+        HttpConfig.__post_init__(self)
+        if self.relabel_configs:
+            return
+        for group in self.static_configs:
+            for address in group.targets:
+                if "/" in address:  # a URL in place of an address; with relabelling it may be meant so
+                    raise BadInput(f'"{address}" is not a valid hostname', where="static_configs", hint="host:port, without scheme or path")
+
+    def urls(self) -> list[str]:
+        """Where alerts are posted, after relabelling, each once."""
+        found: dict[str, None] = {}
+        for group in self.static_configs:
+            for address in group.targets:
+                meta = {"__address__": address, "__scheme__": self.scheme, "__alerts_path__": self._path(), **group.labels}
+                labels = relabel(Labels.of(meta), self.relabel_configs)
+                if labels is not None:
+                    found[f"{labels.get('__scheme__')}://{labels.get('__address__')}{labels.get('__alerts_path__')}"] = None
+        return list(found)
+
+    def _path(self) -> str:
+        prefix = self.path_prefix.strip("/")
+        return f"/{prefix}/api/v2/alerts" if prefix else "/api/v2/alerts"
+
+
+@dataclass(frozen=True, slots=True)
+class AlertingConfig:
+    """`alerting` of a Prometheus configuration."""
+
+    alert_relabel_configs: tuple[RelabelConfig, ...] = ()
+    alertmanagers: tuple[AlertmanagerConfig, ...] = ()
+
+    def with_url(self, url: str) -> AlertingConfig:
+        """The same with one more Alertmanager, by the URL of its pages (`ALERTMANAGER_URL`)."""
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.netloc:
+            raise BadInput(f"not a URL: {redacted_url(url)}", where="ALERTMANAGER_URL", hint="expected such as http://alertmanager:9093")
+        added = AlertmanagerConfig(
+            scheme="https" if parts.scheme == "https" else "http",
+            path_prefix=parts.path,
+            static_configs=(Targets(targets=(parts.netloc,)),),
+        )
+        return replace(self, alertmanagers=(*self.alertmanagers, added))
+
+
+@dataclass(slots=True)
+class _Peer:
+    """One Alertmanager with its queue. When the queue is full the oldest alerts go: the newer tell more."""
+
+    url: str
+    config: AlertmanagerConfig
+    http: Http
+    queue: deque[Alert] = field(default_factory=deque)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+    sent: int = 0
+    dropped: int = 0
+    errors: int = 0
+    last_error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerState:
+    """One Alertmanager as it stands: alerts sent, dropped and waiting, failed requests, the last error ("" after a success)."""
+
+    url: str
+    sent: int
+    dropped: int
+    errors: int
+    queued: int
+    last_error: str
+
+
+def _message(alert: Alert) -> dict[str, Any]:
+    return {
+        "labels": dict(alert.labels),
+        "annotations": dict(alert.annotations),
+        "startsAt": rfc3339(alert.starts_at),
+        "endsAt": rfc3339(alert.ends_at),
+        "generatorURL": alert.generator_url,
+    }
+
+
+class Alertmanagers:
+    """All Alertmanagers that alerts are passed on to."""
+
+    def __init__(
+        self,
+        config: AlertingConfig,
+        clock: Clock,
+        http: Callable[[HttpConfig], Http] = HttpClient,
+        *,
+        external_labels: Labels = Labels(),  # noqa: B008 - immutable
+        capacity: int = QUEUE_CAPACITY,
+    ) -> None:
+        self._clock, self._http, self._capacity = clock, http, capacity
+        self._external_labels = external_labels
+        self._relabel: Sequence[RelabelConfig] = ()
+        self._peers: list[_Peer] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._config = config
+
+    async def start(self) -> None:
+        """Begin to send."""
+        self._open(self._config, self._external_labels)
+
+    def _open(self, config: AlertingConfig, external_labels: Labels) -> None:
+        self._relabel, self._external_labels = config.alert_relabel_configs, external_labels
+        queued = {p.url: p for p in self._peers}
+        self._peers = []
+        for one in config.alertmanagers:
+            for url in one.urls():
+                peer = _Peer(url, one, self._http(one))
+                if (before := queued.get(url)) is not None:
+                    peer.queue, peer.sent, peer.dropped, peer.errors = before.queue, before.sent, before.dropped, before.errors
+                self._peers.append(peer)
+        self._tasks = [asyncio.create_task(self._feed(p), name=f"alertmanager {redacted_url(p.url)}") for p in self._peers]
+
+    async def apply(self, config: AlertingConfig, *, external_labels: Labels) -> None:
+        """Put a configuration in place of the one in force; what waits for an Alertmanager that stays goes on waiting."""
+        await self._stop()
+        self._open(config, external_labels)
+
+    async def accept(self, alerts: Sequence[Alert]) -> None:
+        """Queue news of alerts; returns at once. Labels of the alert win over external labels, as in Prometheus."""
+        outgoing = []
+        for alert in alerts:
+            labels = relabel(alert.labels.with_({n: v for n, v in self._external_labels if not alert.labels.get(n)}), self._relabel)
+            if labels:
+                outgoing.append(replace(alert, labels=labels))
+        for peer in self._peers:
+            self._queue(peer, outgoing)
+
+    def _queue(self, peer: _Peer, alerts: Sequence[Alert]) -> None:
+        for alert in alerts:
+            labels = relabel(alert.labels, peer.config.alert_relabel_configs)
+            if labels:
+                peer.queue.append(replace(alert, labels=labels))
+        lost = len(peer.queue) - self._capacity
+        if lost > 0:
+            for _ in range(lost):
+                peer.queue.popleft()
+            peer.dropped += lost
+            log.warning("alert queue full, oldest dropped", alertmanager=redacted_url(peer.url), dropped=lost)
+        peer.news.set()
+
+    async def _feed(self, peer: _Peer) -> None:
+        pause = _BACKOFF_S
+        while True:
+            if not peer.queue:
+                peer.news.clear()
+                await peer.news.wait()
+            batch = [peer.queue[i] for i in range(min(MAX_BATCH, len(peer.queue)))]
+            try:
+                await self._post(peer, batch)
+            except (Undeliverable, BadInput) as error:
+                peer.errors += 1
+                peer.last_error = str(error)
+                log.warning("alertmanager not reached", alertmanager=redacted_url(peer.url), alerts=len(batch), error=str(error))
+                if isinstance(error, Undeliverable) and error.retryable:
+                    await self._clock.sleep(max(pause, error.retry_after or 0.0))
+                    pause = min(2 * pause, _BACKOFF_MAX_S)
+                    continue
+                peer.dropped += len(batch)
+            else:
+                peer.sent += len(batch)
+                peer.last_error, pause = "", _BACKOFF_S
+            # The queue may have lost its oldest meanwhile; what was handled is never handled again.
+            handled = {id(a) for a in batch}
+            while peer.queue and id(peer.queue[0]) in handled:
+                peer.queue.popleft()
+
+    async def _post(self, peer: _Peer, batch: Sequence[Alert]) -> None:
+        answer = await peer.http.post_json(peer.url, [_message(a) for a in batch], timeout=peer.config.timeout / 1000)
+        answer.check()
+
+    def peers(self) -> list[PeerState]:
+        """The Alertmanagers as they stand."""
+        return [PeerState(redacted_url(p.url), p.sent, p.dropped, p.errors, len(p.queue), p.last_error) for p in self._peers]
+
+    async def _stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for peer in self._peers:
+            await peer.http.close()
+
+    async def close(self) -> None:
+        """Stop. What still waits is lost here; whoever raised it tells it again after the next start."""
+        await self._stop()

@@ -1,0 +1,239 @@
+"""`alertmanager.yml`: what Vedette reads of it, checked as Alertmanager checks it.
+
+Routes, receivers with webhooks, inhibition and the global section are in force. Receivers of other kinds and time
+intervals are refused by name: a file that is accepted is obeyed. Not here: routing itself (`route.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import ClassVar
+
+from vedette import configfile
+from vedette.configfile import option
+from vedette.errors import BadInput
+from vedette.model.durations import parse_duration
+from vedette.model.matchers import Matcher, compile_regex
+from vedette.net import HttpConfig
+from vedette.notify.matchers import parse_matchers
+
+_LATER = "this kind of receiver is not supported yet: use webhook_configs"
+_TIMES = "time intervals are not supported yet: remove the key"
+GROUP_ALL = "..."
+
+
+def _regex(text: str) -> str:
+    if not text:
+        raise BadInput("invalid regexp value", hint="expected a regular expression")
+    compile_regex(text)
+    return text
+
+
+def _interval(text: str) -> int:
+    value = parse_duration(text)
+    if not value:
+        raise BadInput("group_interval and repeat_interval cannot be zero")
+    return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GlobalConfig:
+    """`global`. Keys of channels that are not there yet are accepted: without such a receiver they mean nothing."""
+
+    resolve_timeout: int = option(300_000, convert=parse_duration)
+    http_config: HttpConfig = field(default_factory=HttpConfig)
+    smtp_from: str = ""
+    smtp_hello: str = ""
+    smtp_smarthost: str = ""
+    smtp_auth_username: str = ""
+    smtp_auth_password: str = option("", secret=True)
+    smtp_auth_password_file: str = ""
+    smtp_auth_secret: str = option("", secret=True)
+    smtp_auth_identity: str = ""
+    smtp_require_tls: bool = True
+    slack_api_url: str = option("", secret=True)
+    slack_api_url_file: str = ""
+    slack_app_token: str = option("", secret=True)
+    slack_app_token_file: str = ""
+    slack_app_url: str = ""
+    pagerduty_url: str = ""
+    opsgenie_api_key: str = option("", secret=True)
+    opsgenie_api_key_file: str = ""
+    opsgenie_api_url: str = ""
+    victorops_api_key: str = option("", secret=True)
+    victorops_api_key_file: str = ""
+    victorops_api_url: str = ""
+    wechat_api_url: str = ""
+    wechat_api_secret: str = option("", secret=True)
+    wechat_api_secret_file: str = ""
+    wechat_api_corp_id: str = ""
+    telegram_api_url: str = ""
+    telegram_bot_token: str = option("", secret=True)
+    telegram_bot_token_file: str = ""
+    webex_api_url: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookConfig:
+    """One of `webhook_configs`. `max_alerts` 0 is all; `timeout` (ms) 0 leaves the pipeline's own deadline."""
+
+    UNSUPPORTED: ClassVar[dict[str, str]] = {"payload": "custom payloads are not supported yet"}
+
+    url: str = option("", secret=True)
+    url_file: str = ""
+    send_resolved: bool = True
+    max_alerts: int = 0
+    timeout: int = option(0, convert=parse_duration)
+    http_config: HttpConfig | None = None
+
+    def __post_init__(self) -> None:
+        if bool(self.url) == bool(self.url_file):
+            raise BadInput(("at most" if self.url else "exactly") + " one of url & url_file must be configured")
+        if self.url and not self.url.startswith(("http://", "https://")):
+            raise BadInput("unsupported scheme for URL", where="url", hint="expected http:// or https://")
+        if self.max_alerts < 0:
+            raise BadInput("max_alerts cannot be negative", where="max_alerts")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receiver:
+    """One of `receivers`: a name, and the channels by which it is told."""
+
+    UNSUPPORTED: ClassVar[dict[str, str]] = {
+        f"{kind}_configs": _LATER
+        for kind in (
+            *("discord", "email", "incidentio", "jira", "mattermost", "msteams", "msteamsv2", "opsgenie", "pagerduty", "pushover"),
+            *("rocketchat", "slack", "sns", "telegram", "victorops", "webex", "wechat"),
+        )
+    }
+
+    name: str = ""
+    webhook_configs: tuple[WebhookConfig, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise BadInput("missing name in receiver", where="name")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteConfig:
+    """A node of the route tree as written; times in ms, None where the parent's holds."""
+
+    UNSUPPORTED: ClassVar[dict[str, str]] = {
+        "mute_time_intervals": _TIMES,
+        "active_time_intervals": _TIMES,
+        "labels": "labels of routes are not supported yet: remove the key",
+    }
+
+    receiver: str = ""
+    group_by: tuple[str, ...] | None = None
+    continue_: bool = option(False, key="continue")
+    match: dict[str, str] = option(factory=dict)
+    match_re: dict[str, str] = option(factory=dict, convert=_regex)
+    matchers: tuple[tuple[Matcher, ...], ...] = option((), convert=parse_matchers)
+    group_wait: int | None = option(None, convert=parse_duration)
+    group_interval: int | None = option(None, convert=_interval)
+    repeat_interval: int | None = option(None, convert=_interval)
+    routes: tuple[RouteConfig, ...] = ()
+
+    def __post_init__(self) -> None:
+        given = self.group_by or ()
+        if GROUP_ALL in given and len(given) > 1:
+            raise BadInput("cannot have wildcard group_by (`...`) and other labels at the same time", where="group_by")
+        for name in given:
+            if not name:
+                raise BadInput("invalid label name in group_by list", where="group_by")
+            if given.count(name) > 1:
+                raise BadInput(f'duplicated label "{name}" in group_by', where="group_by")
+
+    def conditions(self) -> tuple[Matcher, ...]:
+        """All matchers, of whatever syntax, sorted as Alertmanager sorts them."""
+        return conditions(self.match, self.match_re, self.matchers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InhibitRule:
+    """One of `inhibit_rules`."""
+
+    name: str = ""
+    source_match: dict[str, str] = option(factory=dict)
+    source_match_re: dict[str, str] = option(factory=dict, convert=_regex)
+    source_matchers: tuple[tuple[Matcher, ...], ...] = option((), convert=parse_matchers)
+    target_match: dict[str, str] = option(factory=dict)
+    target_match_re: dict[str, str] = option(factory=dict, convert=_regex)
+    target_matchers: tuple[tuple[Matcher, ...], ...] = option((), convert=parse_matchers)
+    equal: tuple[str, ...] = ()
+
+
+def conditions(match: dict[str, str], match_re: dict[str, str], matchers: tuple[tuple[Matcher, ...], ...]) -> tuple[Matcher, ...]:
+    """The matchers of the three ways to write them, sorted by name, value and operator."""
+    found = [Matcher(name, "=", value) for name, value in match.items()]
+    # The anchors are redundant here, but they are part of the route's key, which receivers see.
+    found += [Matcher(name, "=~", f"^(?:{value})$") for name, value in match_re.items()]
+    found += [m for several in matchers for m in several]
+    return tuple(sorted(found, key=lambda m: (m.name, m.value, m.op)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """A whole `alertmanager.yml`."""
+
+    UNSUPPORTED: ClassVar[dict[str, str]] = {
+        "time_intervals": _TIMES,
+        "mute_time_intervals": _TIMES,
+        "tracing": "Vedette sends no traces yet; remove the section",
+    }
+
+    global_: GlobalConfig = option(factory=GlobalConfig, key="global")
+    route: RouteConfig | None = None
+    receivers: tuple[Receiver, ...] = ()
+    inhibit_rules: tuple[InhibitRule | None, ...] = ()
+    templates: tuple[str, ...] = ()
+    """Accepted: webhooks, the only channel yet, use no templates."""
+
+    def __post_init__(self) -> None:
+        names = [r.name for r in self.receivers]
+        for name in names:
+            if names.count(name) > 1:
+                raise BadInput(f'notification config name "{name}" is not unique', where="receivers")
+        if self.route is None:
+            raise BadInput("no route provided in config", hint="expected route: {receiver: …}")
+        if not self.route.receiver:
+            raise BadInput("root route must specify a default receiver", where="route")
+        if self.route.conditions():
+            raise BadInput("root route must not have any matchers", where="route")
+        if self.route.continue_:
+            raise BadInput("cannot have continue in root route", where="route")
+        for used in _receivers(self.route):
+            if used and used not in names:
+                raise BadInput(f'undefined receiver "{used}" used in route', where="route")
+
+
+def _receivers(route: RouteConfig) -> Iterator[str]:
+    yield route.receiver
+    for below in route.routes:
+        yield from _receivers(below)
+
+
+def load(path: Path) -> Config:
+    """The configuration of a file, relative file names taken from its directory. Raises `BadInput` with the position."""
+    return _under(configfile.load(path, Config), path.parent)
+
+
+def parse(text: str | bytes, *, name: str = "alertmanager.yml") -> Config:
+    """As `load`, of a text."""
+    return configfile.parse(text, Config, name=name)
+
+
+def _under(config: Config, base: Path) -> Config:
+    def hook(given: WebhookConfig) -> WebhookConfig:
+        return replace(
+            given,
+            url_file=str(base / given.url_file) if given.url_file else "",
+            http_config=given.http_config and given.http_config.under(base),
+        )
+
+    receivers = tuple(replace(r, webhook_configs=tuple(map(hook, r.webhook_configs))) for r in config.receivers)
+    return replace(config, receivers=receivers, global_=replace(config.global_, http_config=config.global_.http_config.under(base)))

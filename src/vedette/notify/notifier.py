@@ -1,0 +1,272 @@
+"""Alerts in, notifications out: holds alerts, sorts them into groups, and flushes each group when it is due.
+
+What was accepted is on disk when `accept` returns, and what was told before anybody is told again, so a restart neither
+loses nor repeats. Without a configuration there is nobody to tell, and alerts are only held.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from vedette.clock import Clock, now_ms
+from vedette.errors import VedetteError
+from vedette.model.alerts import Alert
+from vedette.model.labels import Labels
+from vedette.model.samples import DEFAULT_TENANT
+from vedette.net import HttpClient, HttpConfig
+from vedette.notify import held as held_alerts
+from vedette.notify import told as notification_log
+from vedette.notify.channels.webhook import Http, Webhook
+from vedette.notify.config import Config
+from vedette.notify.groups import AlertGroup, GroupKey, Timing
+from vedette.notify.held import Held
+from vedette.notify.inhibition import Inhibition
+from vedette.notify.notice import Channel
+from vedette.notify.pipeline import Counts, Pipeline, WhyMuted
+from vedette.notify.route import Route, build, match
+from vedette.notify.told import Place
+from vedette.records.rows import HeldAlertRow, NotificationRow
+
+if TYPE_CHECKING:
+    from vedette.records.database import Records
+
+log = structlog.get_logger(__name__)
+
+RESOLVE_TIMEOUT_MS = 300_000
+MAINTENANCE_MS = 60_000
+KEEP_RESOLVED_MS = 15 * 60_000
+_CLOSE_S = 5.0
+
+
+def webhook_client(config: HttpConfig) -> Http:
+    """The HTTP client of a webhook: its path is a secret, so it stays out of errors."""
+    return HttpClient(config, hide_path=True)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupView:
+    """A group as it stands. Times are Unix ms."""
+
+    key: str
+    receiver: str
+    labels: Labels
+    alerts: tuple[Alert, ...]
+    next_flush: int
+
+
+class Notifier:
+    """The notifications of one tenant. Call `start` once, `close` at the end."""
+
+    def __init__(
+        self,
+        config: Config | None,
+        records: Records,
+        clock: Clock,
+        http: Callable[[HttpConfig], Http] = webhook_client,
+        *,
+        external_url: str = "",
+        tenant: str = DEFAULT_TENANT,
+        why_muted: Sequence[WhyMuted] = (),
+    ) -> None:
+        self._records, self._clock, self._http = records, clock, http
+        self._external_url, self._tenant, self._why_muted = external_url.rstrip("/"), tenant, why_muted
+        self._alerts: dict[Labels, Held] = {}
+        self._told: dict[Place, NotificationRow] = {}
+        self._groups: dict[GroupKey, AlertGroup] = {}
+        self._flushes: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
+        self._loop: asyncio.Task[None] | None = None
+        self._maintained = now_ms(clock)
+        self._paused = False
+        self.counts = Counts()
+        """What was sent, failed and muted since the start."""
+        self._configure(config)
+
+    def _configure(self, config: Config | None) -> None:
+        self._config = config
+        self._route: Route | None = build(config.route) if config and config.route else None
+        self._channels: dict[str, list[Channel]] = {}
+        if config:
+            fallback = config.global_.http_config
+            for receiver in config.receivers:
+                self._channels[receiver.name] = [Webhook(c, self._http(c.http_config or fallback)) for c in receiver.webhook_configs]
+        self._resolve_timeout = config.global_.resolve_timeout if config else RESOLVE_TIMEOUT_MS
+        self._pipeline = Pipeline(
+            self._records,
+            self._clock,
+            tenant=self._tenant,
+            external_url=self._external_url,
+            inhibitions=[Inhibition.of(r) for r in config.inhibit_rules if r is not None] if config else [],
+            standing=lambda now: (h.alert.labels for h in self._alerts.values() if not h.resolved(now)),
+            why_muted=self._why_muted,
+            told=self._told,
+            counts=self.counts,
+        )
+
+    async def start(self) -> None:
+        """Take up where the records left off, and begin."""
+        now = now_ms(self._clock)
+        for entry in await self._records.load(NotificationRow, tenant=self._tenant):
+            place = Place(entry.tenant, entry.group_key, entry.receiver, entry.channel)
+            self._told[place] = notification_log.restored(entry)
+        for row in await self._records.load(HeldAlertRow, tenant=self._tenant):
+            held = held_alerts.restored(row, now)
+            self._alerts[held.alert.labels] = held
+            self._sort(held, now)
+        self._loop = asyncio.create_task(self._run(), name="notifications")
+
+    async def accept(self, alerts: Sequence[Alert]) -> None:
+        """Take news of alerts; they are on disk when this returns. Raises `LimitExceeded` where they cannot be."""
+        now = now_ms(self._clock)
+        joined: dict[Labels, Held] = {}
+        saved: dict[Labels, HeldAlertRow] = {}
+        for alert in alerts:
+            old = joined.get(alert.labels) or self._alerts.get(alert.labels)
+            new = held_alerts.received(alert, now, resolve_timeout=self._resolve_timeout)
+            new = held_alerts.merged(old, new, now)
+            if held_alerts.worth_saving(old, new, now):
+                saved[alert.labels] = held_alerts.row_of(self._tenant, new)
+            joined[alert.labels] = new
+        await self._records.save(list(saved.values()))
+        for labels, held in joined.items():
+            self._alerts[labels] = held
+            self._sort(held, now)
+        self._wake.set()
+
+    def _sort(self, held: Held, now: int) -> None:
+        """Put an alert into its groups, new ones if need be."""
+        if self._route is None:
+            return
+        for route in match(self._route, held.alert.labels):
+            labels = route.group_labels(held.alert.labels)
+            group = self._groups.get((route.path, labels))
+            if group is None:
+                group = self._groups[route.path, labels] = AlertGroup(route, labels, Timing(now + route.group_wait))
+            group.insert(held, now)
+
+    async def apply(self, config: Config | None) -> None:
+        """Put a configuration in place of the one in force. Alerts stay; what was told is not told again."""
+        self._paused = True
+        try:
+            # A flush of the old groups beside one of the new would tell things twice.
+            await self._end_flushes()
+            old = [channel for channels in self._channels.values() for channel in channels]
+            self._configure(config)
+            self._groups = {}
+            now = now_ms(self._clock)
+            for held in self._alerts.values():
+                self._sort(held, now)
+        finally:
+            self._paused = False
+            self._wake.set()
+        for channel in old:
+            await channel.close()
+
+    async def _end_flushes(self) -> None:
+        """Let flushes under way end, for a few seconds; what was cut off is told again by the next flush."""
+        if not self._flushes:
+            return
+        _, pending = await asyncio.wait(self._flushes, timeout=_CLOSE_S)
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+
+    def alerts(self) -> list[Held]:
+        """All alerts that are held, those that ended a short while ago included."""
+        return list(self._alerts.values())
+
+    def groups(self) -> list[GroupView]:
+        """All groups as they stand, in order of their key."""
+        views = [
+            GroupView(g.key, g.route.receiver, g.labels, tuple(h.alert for h in g.snapshot()), g.timing.next_flush)
+            for g in self._groups.values()
+        ]
+        return sorted(views, key=lambda v: (v.key, v.receiver))
+
+    async def _run(self) -> None:
+        while True:
+            self._wake.clear()
+            try:
+                self.flush_due()
+                await self._maintain()
+            except Exception:
+                # The loop's edge: what breaks one round must not end all notifications.
+                self.counts.failed["internal"] += 1
+                log.exception("notification round failed")
+            await self._sleep(self._next())
+
+    def _next(self) -> int:
+        due = [g.timing.next_flush for g in self._groups.values() if not g.flushing]
+        return min([self._maintained + MAINTENANCE_MS, *due])
+
+    async def _sleep(self, until: int) -> None:
+        asleep = asyncio.ensure_future(self._clock.sleep((until - now_ms(self._clock)) / 1000))
+        woken = asyncio.ensure_future(self._wake.wait())
+        try:
+            await asyncio.wait((asleep, woken), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            asleep.cancel()
+            woken.cancel()
+
+    def flush_due(self) -> None:
+        """Begin the flush of each group that is due. A group is never flushed twice at once."""
+        now = now_ms(self._clock)
+        for group in [] if self._paused else list(self._groups.values()):
+            if group.timing.next_flush <= now and not group.flushing:
+                group.timing = group.timing.after_flush(group.route, now)
+                group.flushing = True
+                task = asyncio.create_task(self._flush(group, now), name=f"flush {group.key}")
+                self._flushes.add(task)
+                task.add_done_callback(self._flushes.discard)
+
+    async def _flush(self, group: AlertGroup, now: int) -> None:
+        alerts = group.snapshot()
+        try:
+            if await self._pipeline.flush(group, self._channels.get(group.route.receiver, []), alerts, now):
+                group.told(alerts, now)
+        except VedetteError as error:
+            # The records refuse (a full disk, say): nothing was sent without being noted; the next flush tries again.
+            self.counts.failed["records"] += 1
+            log.error("group not flushed", group=group.key, receiver=group.route.receiver, error=str(error))
+        finally:
+            group.flushing = False
+            self._wake.set()
+
+    async def settled(self) -> None:
+        """Return once no flush is under way."""
+        while self._flushes:
+            await asyncio.wait(self._flushes)
+
+    async def _maintain(self) -> None:
+        """Let go of empty groups, of alerts that ended a while ago, and of log entries that have expired."""
+        now = now_ms(self._clock)
+        if now < self._maintained + MAINTENANCE_MS:
+            return
+        self._maintained = now
+        for key in [k for k, g in self._groups.items() if not g.alerts and not g.flushing]:
+            del self._groups[key]
+        told_of = {labels for g in self._groups.values() for labels in g.alerts}
+        gone = [h for h in self._alerts.values() if h.alert.ends_at + KEEP_RESOLVED_MS < now and h.alert.labels not in told_of]
+        expired = [p for p, e in self._told.items() if e.phase == "sent" and e.expires_at < now]
+        rows = [held_alerts.row_of(self._tenant, h) for h in gone]
+        await self._records.save(drop=[*rows, *(self._told[p] for p in expired)])
+        for held in gone:
+            if self._alerts.get(held.alert.labels) is held:
+                del self._alerts[held.alert.labels]
+        for place in expired:
+            self._told.pop(place, None)
+
+    async def close(self) -> None:
+        """Stop; notifications under way get a few seconds to end, and are otherwise told at the next start."""
+        if self._loop is not None:
+            self._loop.cancel()
+            await asyncio.gather(self._loop, return_exceptions=True)
+        await self._end_flushes()
+        for channels in self._channels.values():
+            for channel in channels:
+                await channel.close()

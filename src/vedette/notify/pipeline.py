@@ -1,0 +1,244 @@
+"""From a group that is due to a channel that was told: one list of stages, each of which may say why nothing is sent.
+
+    group:    inhibited, muted
+    channel:  dedup, send
+
+Alertmanager's order. Stages for times and silences join the first list. Not here: which group is due (`notifier.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import structlog
+
+from vedette.clock import Clock, now_ms
+from vedette.errors import BadInput, LimitExceeded, Undeliverable
+from vedette.model.alerts import Alert
+from vedette.model.labels import Labels
+from vedette.notify.groups import AlertGroup
+from vedette.notify.held import Held
+from vedette.notify.inhibition import Inhibition, Inhibitor
+from vedette.notify.notice import Channel, Notice, Receipt
+from vedette.notify.told import News, Place, begun, ended, news, waiting
+from vedette.records.rows import NotificationRow
+
+if TYPE_CHECKING:
+    from vedette.records.database import Records
+
+log = structlog.get_logger(__name__)
+
+MIN_DEADLINE_S = 10.0
+UNANSWERED_S = 1.0
+"""After how long without an answer a notification no longer counts as told if the process dies."""
+
+_BACKOFF_S, _BACKOFF_FACTOR, _BACKOFF_MAX_S = 0.5, 1.5, 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why somebody was not told: `stage` is its name in metrics, `detail` for people."""
+
+    stage: str
+    detail: str
+
+
+WhyMuted = Callable[[Alert], Reason | None]
+"""Silences and their kin: why an alert is to say nothing, None where it may."""
+
+
+@dataclass(slots=True)
+class Flush:
+    """One flush of one group on its way through the stages."""
+
+    group: AlertGroup
+    alerts: Sequence[Held]
+    now: int
+    channel_name: str = ""
+    channel: Channel | None = None
+    firing: frozenset[str] = frozenset()
+    resolved: frozenset[str] = frozenset()
+    entry: NotificationRow | None = None
+    why: News = News.NONE
+
+
+@dataclass(slots=True)
+class Counts:
+    """What the pipeline did, for metrics: notifications by channel kind, failures and muted alerts by reason."""
+
+    sent: Counter[str] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter)
+    muted: Counter[str] = field(default_factory=Counter)
+
+
+class Pipeline:
+    """The stages with what they need. `standing` gives the labels of all alerts that fire now."""
+
+    def __init__(
+        self,
+        records: Records,
+        clock: Clock,
+        *,
+        tenant: str,
+        external_url: str,
+        inhibitions: Sequence[Inhibition] = (),
+        standing: Callable[[int], Iterable[Labels]] = lambda _now: (),
+        why_muted: Sequence[WhyMuted] = (),
+        told: dict[Place, NotificationRow],
+        counts: Counts,
+    ) -> None:
+        self.records, self.clock = records, clock
+        self.tenant, self.external_url = tenant, external_url
+        self.inhibitions, self.standing, self.why_muted = inhibitions, standing, why_muted
+        self.told, self.counts = told, counts
+
+    async def flush(self, group: AlertGroup, channels: Sequence[Channel], alerts: Sequence[Held], now: int) -> bool:
+        """Send a group through all stages; whether every channel knows now what there is to know."""
+        flush = Flush(group, alerts, now)
+        for stage in GROUP_STAGES:
+            if await stage(self, flush) is not None:
+                return True
+        results = await asyncio.gather(*(self._to(replace(flush), i, channel) for i, channel in enumerate(channels)))
+        return all(results)
+
+    async def _to(self, flush: Flush, index: int, channel: Channel) -> bool:
+        flush.channel, flush.channel_name = channel, f"{channel.kind}/{index}"
+        for stage in CHANNEL_STAGES:
+            reason = await stage(self, flush)
+            if reason is not None:
+                if reason.stage == "failed":
+                    return False
+                break
+        return True
+
+    def place(self, flush: Flush) -> Place:
+        """The log entry a flush is about."""
+        return Place(self.tenant, flush.group.key, flush.group.route.receiver, flush.channel_name)
+
+    async def note(self, place: Place, entry: NotificationRow) -> None:
+        """Commit a log entry, then hold it."""
+        await self.records.save([entry])
+        self.told[place] = entry
+
+
+Stage = Callable[[Pipeline, Flush], Awaitable[Reason | None]]
+
+
+async def inhibited(pipeline: Pipeline, flush: Flush) -> Reason | None:
+    """Leaves out alerts that a weightier one silences."""
+    inhibitor = Inhibitor(pipeline.inhibitions, pipeline.standing(flush.now) if pipeline.inhibitions else ())
+
+    def why(alert: Alert) -> Reason | None:
+        by = inhibitor.inhibited_by(alert.labels)
+        return None if by is None else Reason("inhibited", f"inhibited by {by}")
+
+    return _leave_out(pipeline, flush, why)
+
+
+async def muted(pipeline: Pipeline, flush: Flush) -> Reason | None:
+    """Leaves out alerts that a silence (or whatever else was handed in) mutes."""
+
+    def why(alert: Alert) -> Reason | None:
+        return next((r for mute in pipeline.why_muted if (r := mute(alert)) is not None), None)
+
+    return _leave_out(pipeline, flush, why)
+
+
+def _leave_out(pipeline: Pipeline, flush: Flush, why: WhyMuted) -> Reason | None:
+    kept, last = [], None
+    for held in flush.alerts:
+        reason = why(held.alert)
+        if reason is None:
+            kept.append(held)
+        else:
+            last = reason
+            pipeline.counts.muted[reason.stage] += 1
+    flush.alerts = kept
+    return None if kept else last
+
+
+async def dedup(pipeline: Pipeline, flush: Flush) -> Reason | None:
+    """Ends where the channel has been told all this before, and not too long ago."""
+    assert flush.channel is not None
+    flush.firing = frozenset(h.alert.fingerprint for h in flush.alerts if not h.resolved(flush.now))
+    flush.resolved = frozenset(h.alert.fingerprint for h in flush.alerts if h.resolved(flush.now))
+    flush.entry = pipeline.told.get(pipeline.place(flush))
+    flush.why = news(
+        flush.entry,
+        flush.firing,
+        flush.resolved,
+        flush.now,
+        repeat_ms=flush.group.route.repeat_interval,
+        send_resolved=flush.channel.send_resolved,
+    )
+    return None if flush.why.told else Reason("dedup", flush.why.value)
+
+
+async def send(pipeline: Pipeline, flush: Flush) -> Reason | None:
+    """Tells the channel, committing before and after; tries again until the group's next flush is due."""
+    channel, route = flush.channel, flush.group.route
+    assert channel is not None
+    place = pipeline.place(flush)
+    alerts = [h.alert for h in flush.alerts if channel.send_resolved or not h.resolved(flush.now)]
+    entry = begun(place, flush.entry, flush.firing, flush.resolved, flush.now)
+    if alerts:
+        await pipeline.note(place, entry)
+        notice = Notice(route.receiver, flush.group.key, flush.group.labels, alerts, flush.now, pipeline.external_url, entry.attempt)
+        reason = await _try(pipeline, place, notice, channel, seconds=max(route.group_interval / 1000, MIN_DEADLINE_S))
+        if reason is not None:
+            return reason
+        pipeline.counts.sent[channel.kind] += 1
+        log.info("notified", receiver=route.receiver, channel=flush.channel_name, alerts=len(alerts), why=flush.why.value)
+    done = ended(entry, now_ms(pipeline.clock), repeat_ms=route.repeat_interval)
+    # Held before it is committed: should the records refuse now, the channel still has been told.
+    pipeline.told[place] = done
+    await pipeline.records.save([done])
+    return None
+
+
+async def _try(pipeline: Pipeline, place: Place, notice: Notice, channel: Channel, *, seconds: float) -> Reason | None:
+    clock = pipeline.clock
+    deadline, pause = clock.monotonic() + seconds, _BACKOFF_S
+    while True:
+        try:
+            await _deliver(pipeline, place, notice, channel, seconds=deadline - clock.monotonic())
+            return None
+        except (Undeliverable, BadInput) as error:
+            why = error.reason if isinstance(error, Undeliverable) else "config"
+            pipeline.counts.failed[why] += 1
+            entry = pipeline.told[place]
+            if entry.phase != "waiting":
+                await pipeline.note(place, waiting(entry))
+            wait = max(pause, (error.retry_after or 0.0) if isinstance(error, Undeliverable) else 0.0)
+            final = not isinstance(error, Undeliverable) or not error.retryable or clock.monotonic() + wait >= deadline
+            say = log.error if final else log.warning
+            say("notification failed", receiver=place.receiver, channel=place.channel, reason=why, error=str(error), final=final)
+            if final:
+                return Reason("failed", str(error))
+        await clock.sleep(wait)
+        pause = min(pause * _BACKOFF_FACTOR, _BACKOFF_MAX_S)
+
+
+async def _deliver(pipeline: Pipeline, place: Place, notice: Notice, channel: Channel, *, seconds: float) -> Receipt:
+    """One try. Where the answer takes long, the log says so meanwhile, since dying now would leave it open who knows."""
+    trying = asyncio.ensure_future(channel.deliver(notice, seconds=seconds))
+    patience = asyncio.ensure_future(pipeline.clock.sleep(UNANSWERED_S))
+    try:
+        await asyncio.wait((trying, patience), return_when=asyncio.FIRST_COMPLETED)
+        if not trying.done() and pipeline.told[place].phase != "waiting":
+            try:
+                await pipeline.note(place, waiting(pipeline.told[place]))
+            except LimitExceeded as error:
+                log.warning("an unanswered notification was not noted as such", receiver=place.receiver, error=str(error))
+        return await trying
+    finally:
+        trying.cancel()
+        patience.cancel()
+
+
+GROUP_STAGES: list[Stage] = [inhibited, muted]
+CHANNEL_STAGES: list[Stage] = [dedup, send]
