@@ -14,6 +14,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from vedette.access.guard import AccessSettings, Guard, is_loopback, may_listen, tenant_of
+from vedette.configfile import parse, redacted
 from vedette.errors import BadInput
 
 KEY = "s3cret-key"
@@ -199,6 +200,10 @@ class TestListening:
 
 
 def test_the_key_is_never_printed() -> None:
-    from vedette.configfile import redacted
-
     assert redacted(AccessSettings(api_key=KEY)) == {"api_key": "<secret>"}
+
+
+def test_a_bad_origin_expression_is_pointed_at() -> None:
+    with pytest.raises(BadInput, match=r"<text>:1:14: cors_origin: bad regular expression"):
+        parse('cors_origin: "("', AccessSettings)
+    assert parse("hosts: [a, b]", AccessSettings).hosts == ("a", "b")

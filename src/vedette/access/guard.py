@@ -15,7 +15,7 @@ import hashlib
 import hmac
 import ipaddress
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ import orjson
 
 from vedette.configfile import option
 from vedette.errors import BadInput
+from vedette.model.matchers import compile_regex
 from vedette.model.samples import DEFAULT_TENANT
 
 Scope = MutableMapping[str, Any]
@@ -39,10 +40,19 @@ _WATCHED = frozenset((b"authorization", b"x-api-key", b"x-scope-orgid", b"host",
 
 @dataclass(frozen=True, slots=True)
 class AccessSettings:
-    """`api_key` empty: no authentication. `hosts`: names this server goes by, besides those of loopback."""
+    """Who may ask, and whose pages may read the answers."""
 
     api_key: str = option("", secret=True)
+    """What every request but those for health must carry; empty: no authentication."""
     hosts: tuple[str, ...] = ()
+    """Names this server goes by, besides those of loopback."""
+    cors_origin: str = ".*"
+    """A regular expression, matched whole, of the origins whose pages may read what changes nothing; never with credentials."""
+
+    def __post_init__(self) -> None:
+        compile_regex(self.cors_origin, where="cors_origin")
+
+    cors_origin: str = ""
 
 
 def is_loopback(host: str) -> bool:
@@ -66,7 +76,7 @@ def may_listen(host: str, *, authenticated: bool, insecure: bool) -> None:
     )
 
 
-def tenant_of(scope: Scope) -> str:
+def tenant_of(scope: Mapping[str, Any]) -> str:
     """The tenant that the guard admitted this request for; takes a Starlette request too, being a mapping of its scope."""
     tenant: str = scope.get("vedette.tenant", DEFAULT_TENANT)
     return tenant

@@ -5,8 +5,9 @@ Not here: samples (`queries.py`), how the index finds anything (`storage`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 from starlette.requests import Request
@@ -35,7 +36,7 @@ class Catalog:
     storage: Storage
     run: Run
     parse_selector: Callable[[str], Sequence[Matcher]]
-    tenant_of: Callable[[Request], str]
+    tenant_of: Callable[[Mapping[str, Any]], str]
 
     async def series(self, request: Request) -> Response:
         """The label sets that any of the selectors selects."""

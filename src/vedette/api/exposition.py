@@ -7,7 +7,7 @@ for them. Not here: OpenMetrics text and aggregates.
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +46,7 @@ class Metrics:
     run: Run
     clock: Clock
     parse_selector: Callable[[str], Sequence[Matcher]]
-    tenant_of: Callable[[MutableMapping[str, Any]], str]
+    tenant_of: Callable[[Mapping[str, Any]], str]
 
     async def exposed(self, request: Request) -> Response:
         """The latest values."""

@@ -8,11 +8,9 @@ Alertmanager APIs.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
-
-from starlette.requests import Request
+from typing import TYPE_CHECKING, Any, cast
 
 from vedette.api import catalog, queries, status, watch
 from vedette.api.answers import finishing
@@ -47,7 +45,7 @@ def endpoints(
     run: Run,
     clock: Clock,
     info: StatusInfo,
-    tenant_of: Callable[[Request], str],
+    tenant_of: Callable[[Mapping[str, Any]], str],
     settings: PrometheusApiSettings | None = None,
 ) -> list[Endpoint]:
     """The operations, those that are asked most first, since routes are tried in order."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -127,7 +127,7 @@ class Queries:
     engine: Engine
     gate: Gate
     clock: Clock
-    tenant_of: Callable[[Request], str]
+    tenant_of: Callable[[Mapping[str, Any]], str]
 
     async def instant(self, request: Request) -> Response:
         """Evaluate an expression at one time."""

@@ -7,7 +7,7 @@ here: the bytes (`wire.remote_write`), what is stored (`ingest`, `storage`).
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,7 +51,7 @@ class RemoteWrite:
         append: Callable[[SampleBatch], Awaitable[Appended]],
         *,
         run: Run,
-        tenant_of: Callable[[Scope], str],
+        tenant_of: Callable[[Mapping[str, Any]], str],
         settings: WriteSettings,
     ) -> None:
         self._append = append
@@ -157,7 +157,7 @@ def endpoints(
     append: Callable[[SampleBatch], Awaitable[Appended]],
     *,
     run: Run,
-    tenant_of: Callable[[Scope], str],
+    tenant_of: Callable[[Mapping[str, Any]], str],
     settings: WriteSettings | None = None,
 ) -> list[Endpoint]:
     """The operations of this room. `run` should have threads of its own, or long queries hold writes up."""

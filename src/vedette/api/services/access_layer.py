@@ -6,7 +6,7 @@ becomes (`ingest.track`); export, series, trends and statistics of this dialect.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -71,7 +71,7 @@ class AccessLayer:
     """The operations over one tracker."""
 
     tracking: Tracking
-    tenant_of: Callable[[MutableMapping[str, Any]], str]
+    tenant_of: Callable[[Mapping[str, Any]], str]
 
     async def track(self, request: Request) -> Response:
         """Take one metric."""
@@ -150,7 +150,7 @@ _BATCH = {
 }
 
 
-def endpoints(tracking: Tracking, *, tenant_of: Callable[[MutableMapping[str, Any]], str]) -> list[Endpoint]:
+def endpoints(tracking: Tracking, *, tenant_of: Callable[[Mapping[str, Any]], str]) -> list[Endpoint]:
     """The operations of this dialect."""
     service = AccessLayer(tracking, tenant_of)
 
