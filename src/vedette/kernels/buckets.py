@@ -68,7 +68,7 @@ def _monotonic(upper: Any, counts: Any, n: int, fixed: Any) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _quantile(q: float, upper: Any, counts: Any, n: int, fixed: Any) -> float:
+def _quantile(q: float, upper: Any, counts: Any, n: int, fixed: Any) -> Any:
     fixed[0] = 0.0
     if np.isnan(q):
         return np.nan
@@ -119,7 +119,7 @@ def quantiles(values: Any, present: Any, starts: Any, rows: Any, bounds: Any, q:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _fraction(low: float, high: float, upper: Any, counts: Any, n: int) -> float:
+def _fraction(low: float, high: float, upper: Any, counts: Any, n: int) -> Any:
     if not np.isinf(upper[n - 1]) or upper[n - 1] < 0:
         return np.nan
     total = counts[n - 1]

@@ -19,7 +19,7 @@ SUM, AVG, COUNT, MIN, MAX, GROUP, STDVAR, STDDEV = range(8)
 
 @njit(cache=True, nogil=True, inline="always")
 def _in(wanted: Any, name: int) -> bool:
-    for i in range(len(wanted)):
+    for i in range(len(wanted)):  # noqa: SIM110 - a kernel cannot be a generator expression
         if wanted[i] == name:
             return True
     return False
@@ -114,7 +114,7 @@ def accumulate(code: int, values: Any, present: Any, groups: Any, acc: Any, comp
                 comp[g, k] = 0.0
                 if code == GROUP:
                     acc[g, k] = 1.0
-                elif code == STDVAR or code == STDDEV:
+                elif code in (STDVAR, STDDEV):
                     acc[g, k] = 0.0 if np.isfinite(v) else np.nan
                     comp[g, k] = v
                 else:
@@ -122,7 +122,7 @@ def accumulate(code: int, values: Any, present: Any, groups: Any, acc: Any, comp
             elif code == SUM:
                 acc[g, k], comp[g, k] = kahan(v, acc[g, k], comp[g, k])
                 count[g, k] = c + 1.0
-            elif code == COUNT or code == GROUP:
+            elif code in (COUNT, GROUP):
                 count[g, k] = c + 1.0
             elif code == MAX:
                 if acc[g, k] < v or np.isnan(acc[g, k]):

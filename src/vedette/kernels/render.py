@@ -128,7 +128,7 @@ def _write_value(out: Any, at: int, value: float, digits: Any, lo: int, hi: int,
         out[at] = 48
         out[at + 1] = 46
         at += 2
-        for j in range(-point):
+        for _ in range(-point):
             out[at] = 48
             at += 1
         for j in range(n):

@@ -174,7 +174,7 @@ def extrapolated(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def sorted_quantile(q: float, scratch: Any, n: int) -> float:
+def sorted_quantile(q: float, scratch: Any, n: int) -> Any:
     """Quantile of `scratch[:n]`, which is sorted in place, NaN as the least value; by linear interpolation."""
     if n == 0 or np.isnan(q):
         return np.nan
@@ -197,7 +197,7 @@ def sorted_quantile(q: float, scratch: Any, n: int) -> float:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _mean(vals: Any, a: int, b: int) -> float:
+def _mean(vals: Any, a: int, b: int) -> Any:
     total, count, c, mean = vals[a], 1.0, 0.0, 0.0
     incremental = False
     for i in range(a + 1, b):
@@ -217,7 +217,7 @@ def _mean(vals: Any, a: int, b: int) -> float:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _variance(vals: Any, a: int, b: int) -> float:
+def _variance(vals: Any, a: int, b: int) -> Any:
     count, mean, c_mean, aux, c_aux = 0.0, 0.0, 0.0, 0.0, 0.0
     for i in range(a, b):
         count += 1.0
@@ -255,7 +255,7 @@ def _regression(ts: Any, vals: Any, a: int, b: int, origin: int) -> tuple[float,
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _extreme(ts: Any, vals: Any, a: int, b: int, code: int) -> float:
+def _extreme(ts: Any, vals: Any, a: int, b: int, code: int) -> Any:
     """Least or greatest value, or the time of the last such; NaN only where all are NaN."""
     best, at = vals[a], ts[a]
     for i in range(a, b):
@@ -270,11 +270,11 @@ def _extreme(ts: Any, vals: Any, a: int, b: int, code: int) -> float:
             better = v <= best or np.isnan(best)
         if better:
             best, at = v, ts[i]
-    return best if code == MAX or code == MIN else at / 1000.0
+    return best if code in (MAX, MIN) else at / 1000.0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _count_events(vals: Any, a: int, b: int, code: int) -> float:
+def _count_events(vals: Any, a: int, b: int, code: int) -> Any:
     n = 0
     for i in range(a + 1, b):
         if code == RESETS:
@@ -286,7 +286,7 @@ def _count_events(vals: Any, a: int, b: int, code: int) -> float:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _instant(ts: Any, vals: Any, b: int, code: int) -> float:
+def _instant(ts: Any, vals: Any, b: int, code: int) -> Any:
     change = vals[b - 1]
     if code == IDELTA or not vals[b - 1] < vals[b - 2]:
         change = vals[b - 1] - vals[b - 2]
@@ -294,7 +294,7 @@ def _instant(ts: Any, vals: Any, b: int, code: int) -> float:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _smoothed(vals: Any, a: int, b: int, sf: float, tf: float) -> float:
+def _smoothed(vals: Any, a: int, b: int, sf: float, tf: float) -> Any:
     """Holt's double exponential smoothing: smoothing factor `sf`, trend factor `tf`."""
     s0, s1, trend = 0.0, vals[a], vals[a + 1] - vals[a]
     for i in range(a + 1, b):
@@ -307,7 +307,7 @@ def _smoothed(vals: Any, a: int, b: int, sf: float, tf: float) -> float:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _total(vals: Any, a: int, b: int) -> float:
+def _total(vals: Any, a: int, b: int) -> Any:
     total, c = 0.0, 0.0
     for i in range(a, b):
         total, c = kahan(vals[i], total, c)
@@ -334,11 +334,11 @@ def over_time(
 ) -> None:
     """One of the functions above of each window. `p0`, `p1` float64[n] are its parameters, `times` int64[n] the evaluation times."""
     longest = 0
-    if code == QUANTILE or code == MAD:
+    if code in (QUANTILE, MAD):
         for r in range(lo, hi):
             longest = max(longest, offsets[r + 1] - offsets[r])
     scratch = np.empty(longest, dtype=np.float64)
-    needs = 2 if code == DERIV or code == PREDICT or code == IRATE or code == IDELTA or code == SMOOTH else 1
+    needs = 2 if code in (DERIV, PREDICT, IRATE, IDELTA, SMOOTH) else 1
     for r in range(lo, hi):
         begin, end = offsets[r], offsets[r + 1]
         a = begin
@@ -357,7 +357,7 @@ def over_time(
                     v = _mean(vals, a, b)
                 elif code == COUNT:
                     v = float(b - a)
-                elif code == MIN or code == MAX or code == TS_MIN or code == TS_MAX:
+                elif code in (MIN, MAX, TS_MIN, TS_MAX):
                     v = _extreme(ts, vals, a, b, code)
                 elif code == STDVAR:
                     v = _variance(vals, a, b)
@@ -369,14 +369,14 @@ def over_time(
                     v = vals[a]
                 elif code == PRESENT:
                     v = 1.0
-                elif code == CHANGES or code == RESETS:
+                elif code in (CHANGES, RESETS):
                     v = _count_events(vals, a, b, code)
                 elif code == DERIV:
                     v = _regression(ts, vals, a, b, ts[a])[0]
                 elif code == PREDICT:
                     slope, intercept = _regression(ts, vals, a, b, times[k])
                     v = slope * p0[k] + intercept
-                elif code == IRATE or code == IDELTA:
+                elif code in (IRATE, IDELTA):
                     v = _instant(ts, vals, b, code)
                 elif code == TS_FIRST:
                     v = ts[a] / 1000.0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from vedette.errors import BadInput
 from vedette.model.durations import parse_duration
@@ -29,6 +29,7 @@ from vedette.promql.nodes import (
     Subquery,
     Text,
     Unary,
+    ValueType,
 )
 from vedette.promql.signatures import FUNCTIONS
 
@@ -142,7 +143,7 @@ class Actions:
 
     def binary(self, lhs: Node, op: Token, modifier: tuple[bool, Matching], rhs: Node) -> Binary:
         bool_, matching = modifier
-        kind = "scalar" if lhs.type == "scalar" and rhs.type == "scalar" else "vector"
+        kind: ValueType = "scalar" if lhs.type == "scalar" and rhs.type == "scalar" else "vector"
         if (matching.fill_left is not None or matching.fill_right is not None) and not self.features.fill_modifiers:
             raise self.fail(lhs.start, "binop fill modifiers are experimental and not enabled")
         return Binary(
@@ -172,11 +173,11 @@ class Actions:
 
     def match_group(self, bool_: bool, how: Token, labels: Items, side: Token, include: Items | None = None) -> tuple[bool, Matching]:
         _, matching = self.match_labels(bool_, how, labels)
-        group = "left" if side.kind == "GROUP_LEFT" else "right"
+        group: Literal["left", "right"] = "left" if side.kind == "GROUP_LEFT" else "right"
         return bool_, replace(matching, group=group, include=tuple(include.items) if include else ())
 
     def with_fill(self, modifier: tuple[bool, Matching], fills: dict[str, float]) -> tuple[bool, Matching]:
-        return modifier[0], replace(modifier[1], **fills)
+        return modifier[0], replace(modifier[1], fill_left=fills.get("fill_left"), fill_right=fills.get("fill_right"))
 
     def fill_both(self, token: Token, value: float) -> dict[str, float]:
         return {"fill_left": value, "fill_right": value}

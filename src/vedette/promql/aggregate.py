@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -120,10 +119,10 @@ def _quantile(ev: Evaluation, node: Aggregate, q: Floats, matrix: Matrix) -> Mat
 
 def _limits(ev: Evaluation, param: Floats) -> Ints | None:
     """The parameter of topk and its like as whole numbers; None where nothing can be asked for."""
-    if not len(param) or not float(np.nanmax(param, initial=-math.inf)) >= 1:
-        return None
     if np.isnan(param).any():
         raise ExecutionError("Parameter value is NaN")
+    if not len(param) or param.max() < 1:
+        return None
     if param.min() <= -9.223372036854775808e18:
         raise ExecutionError(f"Scalar value {shown(float(param.min()))} underflows int64")
     if param.max() >= 9.223372036854775807e18:

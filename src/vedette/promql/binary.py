@@ -152,10 +152,10 @@ def _refuse_duplicates(node: Binary, many: Matrix, one: Matrix, groups: Ints, co
     names, without = _matched_on(node)
     signature = labelsets.kept(one.labels.take(np.array([row])), names, without=without).row(0)
     side = "left" if node.matching.group == "right" else "right"
+    pair = ", ".join(_braced(labels) for labels in sorted((one.labels.row(row), one.labels.row(int(earlier)))))
     raise ExecutionError(
         f"found duplicate series for the match group {_braced(signature)} on the {side} hand-side of the operation: "
-        f"[{_braced(one.labels.row(row))}, {_braced(one.labels.row(int(earlier)))}]"
-        ";many-to-many matching not allowed: matching labels must be unique on one side"
+        f"[{pair}];many-to-many matching not allowed: matching labels must be unique on one side"
     )
 
 

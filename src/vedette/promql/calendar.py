@@ -14,11 +14,13 @@ _LIMIT = 9e12
 
 def _seconds(values: Floats) -> Ints:
     clean = np.where(np.isfinite(values), values, -_LIMIT)
-    return np.clip(np.trunc(clean), -_LIMIT, _LIMIT).astype(np.int64)
+    seconds: Ints = np.clip(np.trunc(clean), -_LIMIT, _LIMIT).astype(np.int64)
+    return seconds
 
 
 def _days(values: Floats) -> Ints:
-    return np.floor_divide(_seconds(values), 86_400)
+    days: Ints = np.floor_divide(_seconds(values), 86_400)
+    return days
 
 
 def _civil(values: Floats) -> tuple[Ints, Ints, Ints]:
@@ -43,12 +45,14 @@ _BEFORE = np.cumsum(_LENGTHS) - _LENGTHS
 
 def _days_in_month(values: Floats) -> Floats:
     year, month, _ = _civil(values)
-    return (_LENGTHS[month] + (month == 2) * _leap(year)).astype(np.float64)
+    length: Floats = (_LENGTHS[month] + (month == 2) * _leap(year)).astype(np.float64)
+    return length
 
 
 def _day_of_year(values: Floats) -> Floats:
     year, month, day = _civil(values)
-    return (_BEFORE[month] + day + (month > 2) * _leap(year)).astype(np.float64)
+    ordinal: Floats = (_BEFORE[month] + day + (month > 2) * _leap(year)).astype(np.float64)
+    return ordinal
 
 
 PARTS: dict[str, Callable[[Floats], Floats]] = {

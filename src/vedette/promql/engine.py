@@ -9,8 +9,10 @@ import threading
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vedette.clock import Clock
 from vedette.model.labels import Symbols
@@ -25,8 +27,10 @@ from vedette.promql.parse import parse
 from vedette.promql.plan import Bounds, Plan, make_plan
 from vedette.promql.result import QueryResult
 from vedette.promql.selectors import Fetched
-from vedette.promql.values import Grid
+from vedette.promql.values import Grid, Scalar
 from vedette.storage.interface import Storage
+
+_T = TypeVar("_T", bound=np.generic)
 
 MAX_POINTS = 11_000
 """Most steps of a range query, as in Prometheus."""
@@ -116,7 +120,8 @@ class Engine:
             raise ParseError("zero or negative query resolution step widths are not accepted. Try a positive integer")
         if (end_ms - start_ms) // step_ms > self._settings.max_points:
             raise ParseError(
-                f"exceeded maximum resolution of {self._settings.max_points:,} points per timeseries. Try decreasing the query resolution (?step=XX)"
+                f"exceeded maximum resolution of {self._settings.max_points:,} points per timeseries. "
+                "Try decreasing the query resolution (?step=XX)"
             )
         grid = Grid(start_ms, step_ms, (end_ms - start_ms) // step_ms + 1)
         return self._query(tenant, expr, grid, timeout_s=timeout_s, lookback_ms=lookback_ms, cancel=cancel, end_ms=end_ms)
@@ -169,8 +174,8 @@ class Engine:
             data = self._fetch(ev, tenant, plan)
             with np.errstate(all="ignore"):
                 value = evaluate(ev, plan, data)
-                if ranged and not isinstance(value, str) and root.type == "scalar":
-                    value = ev.one_row(value.values)  # type: ignore[union-attr]  # a scalar node gives a Scalar
+                if ranged and isinstance(value, Scalar):
+                    value = ev.one_row(value.values)
             return QueryResult(value, grid, range_query=ranged, warnings=ev.annotations.warnings, infos=ev.annotations.infos)
         finally:
             self._slots.release()
@@ -190,6 +195,6 @@ class Engine:
         return [Fetched(unify(a.labels, ev.symbols, base), _plain(a.offsets), _plain(a.timestamps), _plain(a.values)) for a in answers]
 
 
-def _plain(array: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def _plain(array: NDArray[_T]) -> NDArray[_T]:
     """The array as kernels are compiled for it: contiguous and writable (a read-only one would be compiled for anew)."""
     return array if array.flags.writeable and array.flags.c_contiguous else array.copy()

@@ -135,7 +135,7 @@ def _absent(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Matrix:
     if isinstance(value, Windows):
         result = absent_over_time(ev, value, grid)
     else:
-        result = ev.one_row(np.ones(grid.n), ~ev.matrix(value).present.any(axis=0))
+        result = ev.one_row(np.ones(grid.n), np.logical_not(ev.matrix(value).present.any(axis=0)))
     return replace(result, labels=labelsets.of(ev.symbols, [absent_labels(node)])).found()
 
 

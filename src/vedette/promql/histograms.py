@@ -58,7 +58,7 @@ def _buckets(ev: Evaluation, matrix: Matrix, node: Node) -> _Buckets:
     if bad.any():
         for i in np.unique(inverse[bad]).tolist():
             rows = inverse == i
-            names = labelsets.metric_names(matrix.labels, rows) if ev.delayed_names else []
+            names = labelsets.metric_names(matrix.labels, np.atleast_1d(rows)) if ev.delayed_names else []
             for name in names or [""]:
                 ev.annotations.warn(say.bad_bucket_label(texts[i], name), node)
     good = np.flatnonzero(~bad)
@@ -91,7 +91,7 @@ def _quantile_matrix(ev: Evaluation, found: _Buckets, q: Floats, grid: Grid, nod
 
 def _say_forced(ev: Evaluation, found: _Buckets, forced: Floats, grid: Grid, node: Node) -> None:
     marked = forced[:, :, 0] > 0
-    names = labelsets.metric_names(found.labels, marked.any(axis=1)) if ev.delayed_names else []
+    names = labelsets.metric_names(found.labels, np.atleast_1d(marked.any(axis=1))) if ev.delayed_names else []
     for name in names or [""]:
         rows = marked
         if name:
@@ -131,7 +131,7 @@ def histogram_quantiles(ev: Evaluation, node: Call, args: Sequence[Value], grid:
     for arg, number in zip(node.args[2:], args[2:], strict=True):
         q = scalar(number)
         _warn_quantiles(ev, q, arg)
-        made = _quantile_matrix(ev, found, q, grid, node.args[1])
+        made = _quantile_matrix(ev, found, q, grid, node.args[0])
         for value in np.unique(q):
             at = (q == value) | (np.isnan(q) & np.isnan(value))
             text = go_float(float(value))

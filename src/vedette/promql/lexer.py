@@ -136,7 +136,7 @@ class _Lexer:
                 token = self.string(c)
             elif self.brace:
                 token = self.in_braces(c)
-            elif c.isdigit() and c.isascii() or (c == "." and text[self.at + 1 : self.at + 2].isdigit()):
+            elif (c.isdigit() and c.isascii()) or (c == "." and text[self.at + 1 : self.at + 2].isdigit()):
                 token = self.number()
             elif self.bracket:
                 token = self.in_brackets(c)
@@ -273,7 +273,7 @@ def describe(token: Token) -> str:
         return f"<{text}>"
     if low in AGGREGATORS:
         return f"<aggr:{text}>"
-    if low in OPERATORS and token.kind not in ("EQL_REGEX", "NEQ_REGEX") or token.kind in ("EQL_REGEX", "NEQ_REGEX"):
+    if (low in OPERATORS and token.kind not in ("EQL_REGEX", "NEQ_REGEX")) or token.kind in ("EQL_REGEX", "NEQ_REGEX"):
         return f"<op:{text}>"
     return quoted(text)
 

@@ -8,13 +8,14 @@ from dataclasses import replace
 
 import numpy as np
 import re2
+from numpy.typing import NDArray
 
 from vedette.model.labels import METRIC_NAME
 from vedette.promql import labelsets
 from vedette.promql.errors import ExecutionError
 from vedette.promql.evaluation import Evaluation
 from vedette.promql.nodes import Call
-from vedette.promql.values import Grid, Matrix, Value
+from vedette.promql.values import Bools, Grid, Matrix, Value
 
 _REFERENCE = re.compile(r"\$(?:\$|(\w+)|\{(\w+)\})", re.ASCII)
 
@@ -79,7 +80,7 @@ def label_join(ev: Evaluation, node: Call, args: Sequence[Value], grid: Grid) ->
     return _relabelled(ev, matrix, dst, new[inverse], np.ones(len(matrix), dtype=np.bool_))
 
 
-def _relabelled(ev: Evaluation, matrix: Matrix, dst: str, column: np.ndarray, touched: np.ndarray) -> Matrix:  # type: ignore[type-arg]
+def _relabelled(ev: Evaluation, matrix: Matrix, dst: str, column: NDArray[np.int32], touched: Bools) -> Matrix:
     drop = matrix.drop
     if drop is not None and dst == METRIC_NAME:
         drop = drop & ~touched  # the name was given anew, so it stays

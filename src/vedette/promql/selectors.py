@@ -218,4 +218,4 @@ def absent_over_time(ev: Evaluation, over: Windows, grid: Grid) -> Matrix:
         k.PRESENT, over.offsets, over.timestamps, over.values, 0, len(over.labels), over.first, over.step, grid.n, over.range,
         nothing, nothing, grid.times, values, present,
     )  # fmt: skip
-    return ev.one_row(np.ones(grid.n), ~present.any(axis=0))
+    return ev.one_row(np.ones(grid.n), np.logical_not(present.any(axis=0)))

@@ -1,0 +1,209 @@
+"""A syntax tree back to text: on one line, and laid out over several as `/api/v1/format_query` does.
+
+Built from the leaves up, without recursion, since trees may be deep.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from vedette.model.durations import format_duration
+from vedette.model.labels import METRIC_NAME, is_legacy_label_name, is_legacy_metric_name
+from vedette.model.matchers import Matcher
+from vedette.promql.format import go_float
+from vedette.promql.lexer import quoted
+from vedette.promql.nodes import (
+    Aggregate,
+    At,
+    Binary,
+    Call,
+    Node,
+    Number,
+    Paren,
+    Range,
+    Selector,
+    Subquery,
+    Text,
+    Unary,
+    walk,
+)
+
+MAX_LINE = 100
+"""A node longer than this on one line is split."""
+
+INDENT = "  "
+
+
+def to_text(root: Node) -> str:
+    """The query on one line, in Prometheus' normal form."""
+    texts: dict[int, str] = {}
+    for node in walk(root):
+        texts[id(node)] = _text(node, texts)
+    return texts[id(root)]
+
+
+def format_query(root: Node) -> str:
+    """The query laid out: parts longer than `MAX_LINE` are split over lines and indented."""
+    texts: dict[int, str] = {}
+    pretty: dict[int, str] = {}
+    for node in walk(root):
+        texts[id(node)] = _text(node, texts)
+        pretty[id(node)] = _pretty(node, texts, pretty)
+    return pretty[id(root)]
+
+
+def _number(value: float) -> str:
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "+Inf" if value > 0 else "-Inf"
+    # As Go's fmt prints a float: shortest digits, an exponent below 1e-4 and from 1e21 on.
+    if value == 0 or 1e-4 <= abs(value) < 1e21:
+        return go_float(value)
+    mantissa, _, exponent = f"{value!r}".partition("e")
+    if not exponent:
+        digits = go_float(abs(value)).removeprefix("0.")
+        significant = digits.lstrip("0")
+        power = len(digits) - len(significant) + 1
+        mantissa, exponent = (
+            ("-" if value < 0 else "") + significant[0] + ("." + significant[1:] if len(significant) > 1 else ""),
+            f"-{power}",
+        )
+    sign = "-" if exponent.startswith("-") else "+"
+    return f"{mantissa.removesuffix('.0')}e{sign}{exponent.lstrip('+-').zfill(2)}"
+
+
+def _name(name: str) -> str:
+    return name if is_legacy_label_name(name) else quoted(name)
+
+
+def _matcher(m: Matcher) -> str:
+    return f"{_name(m.name)}{m.op}{quoted(m.value)}"
+
+
+def _at(at: At) -> str:
+    if at is None:
+        return ""
+    if isinstance(at, str):
+        return f" @ {at}()"
+    sign = "-" if at < 0 else ""
+    return f" @ {sign}{abs(at) // 1000}.{abs(at) % 1000:03d}"
+
+
+def _offset(offset: int) -> str:
+    return f" offset {format_duration(offset)}" if offset else ""
+
+
+def _modifiers(node: Selector | Subquery) -> str:
+    extra = ""
+    if isinstance(node, Selector):
+        extra = (" anchored" if node.anchored else "") + (" smoothed" if node.smoothed else "")
+    return _at(node.at) + _offset(node.offset) + extra
+
+
+def _selector(node: Selector) -> str:
+    if node.name and not is_legacy_metric_name(node.name):
+        parts = [quoted(node.name), *(_matcher(m) for m in node.matchers[:-1])]
+        return "{" + ",".join(parts) + "}"
+    shown = node.matchers[:-1] if node.name else node.matchers
+    if not shown:
+        return node.name or "{}"
+    parts = []
+    for m in shown:
+        if m.name == METRIC_NAME and m.op == "=" and not node.name and not is_legacy_metric_name(m.value):
+            parts.append(quoted(m.value))
+        else:
+            parts.append(_matcher(m))
+    return node.name + "{" + ",".join(parts) + "}"
+
+
+def _text(node: Node, texts: dict[int, str]) -> str:
+    if isinstance(node, Number):
+        return format_duration(round(node.value * 1000)) if node.duration else _number(node.value)
+    if isinstance(node, Text):
+        return quoted(node.value)
+    if isinstance(node, Selector):
+        return _selector(node) + _modifiers(node)
+    if isinstance(node, Range):
+        return f"{_selector(node.selector)}[{format_duration(node.range)}]{_modifiers(node.selector)}"
+    if isinstance(node, Subquery):
+        return texts[id(node.expr)] + _window(node)
+    if isinstance(node, Paren):
+        return f"({texts[id(node.expr)]})"
+    if isinstance(node, Unary):
+        return node.op + texts[id(node.expr)]
+    if isinstance(node, Call):
+        return f"{node.func.name}({', '.join(texts[id(a)] for a in node.args)})"
+    if isinstance(node, Binary):
+        return f"{texts[id(node.lhs)]} {_operator(node)} {texts[id(node.rhs)]}"
+    assert isinstance(node, Aggregate), f"no text for a {type(node).__name__}"
+    return f"{_aggregation(node)}({', '.join(texts[id(c)] for c in node.children)})"
+
+
+def _window(node: Subquery) -> str:
+    step = format_duration(node.step) if node.step else ""
+    return f"[{format_duration(node.range)}:{step}]{_modifiers(node)}"
+
+
+def _aggregation(node: Aggregate) -> str:
+    names = ", ".join(map(_name, node.grouping))
+    if node.without:
+        return f"{node.op} without ({names}) "
+    return f"{node.op} by ({names}) " if node.grouping else node.op
+
+
+def _operator(node: Binary) -> str:
+    """The operator with all that stands between it and its right side."""
+    matching = node.matching
+    out = node.op + (" bool" if node.bool_ else "")
+    if matching.explicit and (matching.labels or matching.on or matching.group):
+        out += f" {'on' if matching.on else 'ignoring'} ({', '.join(map(_name, matching.labels))})"
+    if matching.group is not None:
+        out += f" group_{matching.group} ({', '.join(map(_name, matching.include))})"
+    if matching.fill_left is not None and matching.fill_left == matching.fill_right:
+        return f"{out} fill ({_number(matching.fill_left)})"
+    if matching.fill_left is not None:
+        out += f" fill_left ({_number(matching.fill_left)})"
+    if matching.fill_right is not None:
+        out += f" fill_right ({_number(matching.fill_right)})"
+    return out
+
+
+def _indented(text: str) -> str:
+    return "\n".join(INDENT + line for line in text.split("\n"))
+
+
+def _pretty(node: Node, texts: dict[int, str], pretty: dict[int, str]) -> str:
+    text = texts[id(node)]
+    if len(text) <= MAX_LINE or isinstance(node, (Number, Text, Selector, Range)):
+        return text
+    if isinstance(node, Subquery):
+        return pretty[id(node.expr)] + _window(node)
+    if isinstance(node, Paren):
+        return f"(\n{_indented(pretty[id(node.expr)])}\n)"
+    if isinstance(node, Unary):
+        return node.op + pretty[id(node.expr)].lstrip()
+    if isinstance(node, Binary):
+        return f"{_indented(pretty[id(node.lhs)])}\n{_operator(node)}\n{_indented(pretty[id(node.rhs)])}"
+    head = node.func.name if isinstance(node, Call) else _aggregation(node) if isinstance(node, Aggregate) else ""
+    inner = ",\n".join(_indented(pretty[id(c)]) for c in node.children)
+    return f"{head}(\n{inner}\n)"
+
+
+def pinned(root: Node, time: int) -> str:
+    """The query with `@ time` (ms) on every selector and outermost subquery that has none: the same answer at any time."""
+    texts: dict[int, str] = {}
+    inside: set[int] = set()
+    for node in walk(root):
+        if isinstance(node, Subquery):
+            inside.update(id(n) for n in walk(node.expr))
+    for node in walk(root):
+        shown = node
+        if id(node) not in inside:
+            if isinstance(node, (Selector, Subquery)) and node.at is None:
+                shown = replace(node, at=time)
+            elif isinstance(node, Range) and node.selector.at is None:
+                shown = replace(node, selector=replace(node.selector, at=time))
+        texts[id(node)] = _text(shown, texts)
+    return texts[id(root)]
