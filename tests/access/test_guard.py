@@ -207,3 +207,10 @@ def test_a_bad_origin_expression_is_pointed_at() -> None:
     with pytest.raises(BadInput, match=r"<text>:1:14: cors_origin: bad regular expression"):
         parse('cors_origin: "("', AccessSettings)
     assert parse("hosts: [a, b]", AccessSettings).hosts == ("a", "b")
+
+
+def test_whose_pages_may_read() -> None:
+    assert AccessSettings().reading_origins == ""
+    assert AccessSettings(api_key=KEY).reading_origins == ".*"
+    assert AccessSettings(api_key=KEY, cors_origin="https://grafana").reading_origins == "https://grafana"
+    assert AccessSettings(cors_origin=".*").reading_origins == ".*"

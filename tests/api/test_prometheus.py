@@ -433,6 +433,12 @@ class TestCors:
         assert answer.headers["vary"] == "Origin"
         assert "access-control-allow-origin" not in (await client.get("/api/v1/query?query=1")).headers
 
+    async def test_no_page_may_where_none_is_named(self, build: Build, serve: Any) -> None:
+        client = serve(prometheus.routes(build(settings=PrometheusApiSettings(cors_origin=""))))
+        for origin in ("https://grafana.example", "null", ""):
+            answer = await client.get("/api/v1/query?query=1", headers={"Origin": origin})
+            assert "access-control-allow-origin" not in answer.headers
+
     async def test_a_preflight(self, client: httpx.AsyncClient) -> None:
         answer = await client.options("/api/v1/query", headers={"Origin": "https://grafana.example"})
         assert answer.status_code == 204

@@ -46,13 +46,20 @@ class AccessSettings:
     """What every request but those for health must carry; empty: no authentication."""
     hosts: tuple[str, ...] = ()
     """Names this server goes by, besides those of loopback."""
-    cors_origin: str = ".*"
-    """A regular expression, matched whole, of the origins whose pages may read what changes nothing; never with credentials."""
+    cors_origin: str = ""
+    """A regular expression, matched whole, of the origins whose pages may read answers (never with credentials).
+
+    Empty: every origin once a key is asked for, as with Prometheus; none without one, or any page that a user of this
+    machine looks at could read all its metrics.
+    """
 
     def __post_init__(self) -> None:
         compile_regex(self.cors_origin, where="cors_origin")
 
-    cors_origin: str = ""
+    @property
+    def reading_origins(self) -> str:
+        """`cors_origin`, or what stands for it where it is empty; the empty expression matches no origin."""
+        return self.cors_origin or (".*" if self.api_key else "")
 
 
 def is_loopback(host: str) -> bool:

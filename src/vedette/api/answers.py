@@ -64,7 +64,7 @@ def finishing(handler: Handler, run: Run, cors_origin: str) -> Handler:
             response.headers["content-encoding"] = "gzip"
             response.headers["vary"] = "Accept-Encoding"
         origin = request.headers.get("origin")
-        if origin is not None:
+        if origin:
             _allow(response, "*" if everyone else origin if may_read(origin) else None)
         return response
 
