@@ -7,22 +7,26 @@ any thread. Not here: HTTP, limits of tenants, PromQL.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vedette.clock import Clock
 from vedette.errors import LimitExceeded
-from vedette.model.labels import Labels, LabelTable
+from vedette.model.labels import Labels
 from vedette.model.samples import Appended, MetricMetadata, SampleBatch
 from vedette.model.series import SeriesSet
 from vedette.storage import wal
+from vedette.storage.block import Block
+from vedette.storage.blocks import Blocks
 from vedette.storage.directory import DirectoryLock
+from vedette.storage.flush import Flusher
 from vedette.storage.index import IndexView
 from vedette.storage.interface import Matchers, StorageStats
 from vedette.storage.memory import Memory
 from vedette.storage.replay import Replay, Replayed
+from vedette.storage.select import Part, block_labels, merge
 from vedette.storage.settings import StorageSettings
 from vedette.storage.writer import Writer
 
@@ -37,6 +41,8 @@ class Engine:
         self.clock = clock
         self.replayed: Replayed | None = None
         self._memory = Memory()
+        self._blocks = Blocks(settings.data / "blocks", page_cache=settings.page_cache)
+        self._flusher = Flusher(self._memory, self._blocks, settings, clock)
         self._lock = DirectoryLock(settings.data)
         self._writer: Writer | None = None
         self._wal: wal.Wal | None = None
@@ -56,15 +62,14 @@ class Engine:
             keep_unsynced=self.settings.sync == 0,
             next_number=self.replayed.last_segment + 1,
         )
-        self._wal.begin_scope(self.replayed.last_scope + 1)
-        self._writer = Writer(self._memory, self._wal, self.settings, self.clock, housekeeping=self._housekeeping)
+        self._wal.begin_scope()
+        self._writer = Writer(self._memory, self._wal, self.settings, self.clock, housekeeping=self._flusher.tick)
+        self._flusher.begin(self._wal, self.replayed, wake=self._writer.wake)
         self._writer.start()
 
     def _replay(self) -> Replayed:
-        return Replay(self._memory).run(self.settings.data / "wal", after_segment=lambda _: None)
-
-    def _housekeeping(self) -> None:
-        pass
+        self._flusher.recover()
+        return Replay(self._memory).run(self.settings.data / "wal", between_scopes=self._flusher.between_scopes)
 
     async def append(self, batch: SampleBatch) -> Appended:
         """See `Storage.append`. `LimitExceeded` too before `start` has replayed the log."""
@@ -72,56 +77,95 @@ class Engine:
             raise LimitExceeded("the storage is still reading its log", retry_after=1.0)
         return await self._writer.submit(batch)
 
+    async def flush(self) -> None:
+        """Write what is in memory to a block now. Raises `OSError` where it cannot be written; it is tried again later."""
+        await asyncio.wrap_future(self._flusher.flush())
+
     def select(self, tenant: str, matchers: Matchers, start: int, end: int) -> SeriesSet:
         """See `Storage.select`."""
-        view = self._memory.index(tenant)
-        if view is None:
-            return _nothing()
-        ids = view.matching(matchers)
-        if len(ids) > self.settings.select_series:
-            raise LimitExceeded(f"the query selects {len(ids)} series, more than {self.settings.select_series}")
-        with self._memory.lock:
-            offsets, times, bits = self._memory.head.gather(ids.astype(np.int64), start, end)
-        if len(times) > self.settings.select_samples:
-            raise LimitExceeded(f"the query reads {len(times)} samples, more than {self.settings.select_samples}")
-        filled = offsets[1:] > offsets[:-1]
-        if not filled.all():
-            ids, offsets = ids[filled], np.concatenate([offsets[:1], offsets[1:][filled]])
-        return SeriesSet(view.table(ids), offsets, times, bits.view(np.float64))
+        symbols = self._memory.series.names.symbols
+        head, blocks = self._head_part(tenant, matchers, start, end)
+        series = len(head.labels) if head else 0
+        samples = len(head.times) if head else 0
+        parts: list[Part] = []
+        for block, view, rows in self._block_rows(blocks, tenant, [matchers], start, end):
+            self._within_budget(series + len(rows), samples)
+            columns = block.read(rows, start, end)
+            parts.append(Part.of(block_labels(self._memory, block, view.labels(rows)), columns))
+            samples += len(columns[1])
+            self._within_budget(series, samples)
+        # The head last: of two samples at one time, the one that came first counts.
+        return merge([*parts, head] if head else parts, symbols)
 
-    def _present(self, tenant: str, sets: Sequence[Matchers], start: int, end: int) -> tuple[IndexView, NDArray[np.uint32]] | None:
-        """(index, ids) of the series that pass any of `sets` (all, where it is empty) and have samples in [start, end]."""
+    def _within_budget(self, series: int, samples: int) -> None:
+        settings = self.settings
+        if series > settings.select_series:
+            raise LimitExceeded(f"the query selects {series} series, more than {settings.select_series}; narrow its matchers")
+        if samples > settings.select_samples:
+            raise LimitExceeded(f"the query reads {samples} samples, more than {settings.select_samples}; narrow its matchers or its range")
+
+    def _head_part(self, tenant: str, matchers: Matchers, start: int, end: int) -> tuple[Part | None, Sequence[Block]]:
+        """The head's rows, and the blocks that hold what the head does not: both as of one moment."""
         view = self._memory.index(tenant)
-        if view is None:
-            return None
-        found = [view.matching(matchers) for matchers in sets] if sets else [view.all_ids]
-        ids = found[0] if len(found) == 1 else np.unique(np.concatenate(found))
+        ids = np.zeros(0, dtype=np.uint32) if view is None else view.matching(matchers)
+        self._within_budget(len(ids), 0)
         with self._memory.lock:
-            return view, ids[self._memory.head.present(ids.astype(np.int64), start, end)]
+            columns = self._memory.head.gather(ids.astype(np.int64), start, end)
+            blocks = self._uncovered()
+        self._within_budget(len(ids), len(columns[1]))
+        return (Part.of(view.table(ids), columns) if view is not None else None), blocks
+
+    def _uncovered(self) -> Sequence[Block]:
+        """The blocks whose samples the head does not hold; under the lock."""
+        return [b for b in self._blocks.all if b is not self._flusher.covered]
+
+    def _block_rows(
+        self, blocks: Sequence[Block], tenant: str, sets: Sequence[Matchers], start: int, end: int
+    ) -> Iterator[tuple[Block, IndexView, NDArray[np.uint32]]]:
+        """(block, its index, rows) where any of `sets` (all, where it is empty) has series whose samples' range meets [start, end]."""
+        for block in blocks:
+            if block.meta.min_time > end or block.meta.max_time < start or (view := block.index(tenant)) is None:
+                continue
+            rows = block.within(_any_of(view, sets), start, end)
+            if len(rows):
+                yield block, view, rows
+
+    def _present(
+        self, tenant: str, sets: Sequence[Matchers], start: int, end: int
+    ) -> Iterator[tuple[IndexView, NDArray[np.uint32], Block | None]]:
+        """(index, ids, block or None for the head) of the series that pass any of `sets` (all, where it is empty) and have samples."""
+        view = self._memory.index(tenant)
+        ids = np.zeros(0, dtype=np.uint32) if view is None else _any_of(view, sets)
+        with self._memory.lock:
+            present = self._memory.head.present(ids.astype(np.int64), start, end)
+            blocks = self._uncovered()
+        if view is not None:
+            yield view, ids[present], None
+        for block, block_view, rows in self._block_rows(blocks, tenant, sets, start, end):
+            yield block_view, rows, block
 
     def series(self, tenant: str, sets: Sequence[Matchers], start: int, end: int, limit: int = 0) -> list[Labels]:
-        """See `Storage.series`."""
-        found = self._present(tenant, sets, start, end) if sets else None
-        if found is None:
-            return []
-        rows = sorted(found[0].table(found[1]))
+        """See `Storage.series`. In blocks, the range of a series' samples counts, whatever gaps it has."""
+        found: set[Labels] = set()
+        for view, ids, block in self._present(tenant, sets, start, end) if sets else ():
+            found.update(view.table(ids) if block is None else block_labels(self._memory, block, view.labels(ids)))
+        rows = sorted(found)
         return rows[:limit] if limit else rows
 
     def label_names(self, tenant: str, sets: Sequence[Matchers], start: int, end: int) -> list[str]:
-        """See `Storage.label_names`."""
-        found = self._present(tenant, sets, start, end)
-        if found is None:
-            return []
-        view, ids = found
-        return sorted(view.symbols.text(s) for s in np.unique(view.labels(ids)[1]).tolist())
+        """See `Storage.label_names`; ranges as in `series`."""
+        found: set[str] = set()
+        for view, ids, _ in self._present(tenant, sets, start, end):
+            found.update(view.symbols.text(s) for s in np.unique(view.labels(ids)[1]).tolist())
+        return sorted(found)
 
     def label_values(self, tenant: str, name: str, sets: Sequence[Matchers], start: int, end: int) -> list[str]:
-        """See `Storage.label_values`."""
-        found = self._present(tenant, sets, start, end)
-        if found is None or (symbol := found[0].symbols.find(name)) < 0:
-            return []
-        view, ids = found
-        return sorted(view.symbols.text(s) for s in np.unique(view.column(ids, symbol)).tolist() if s >= 0)
+        """See `Storage.label_values`; ranges as in `series`."""
+        found: set[str] = set()
+        for view, ids, _ in self._present(tenant, sets, start, end):
+            if (symbol := view.symbols.find(name)) >= 0:
+                found.update(view.symbols.text(s) for s in np.unique(view.column(ids, symbol)).tolist() if s >= 0)
+        return sorted(found)
 
     def metadata(self, tenant: str, metric: str | None = None) -> list[MetricMetadata]:
         """See `Storage.metadata`."""
@@ -154,8 +198,13 @@ class Engine:
         assert self._writer is not None
         assert self._wal is not None
         self._writer.stop()
+        self._flusher.stop()
         self._wal.close()
 
 
-def _nothing() -> SeriesSet:
-    return SeriesSet(LabelTable.from_labels([]), np.zeros(1, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float64))
+def _any_of(view: IndexView, sets: Sequence[Matchers]) -> NDArray[np.uint32]:
+    """The series that pass any of `sets`, all where it is empty; ascending."""
+    if not sets:
+        return view.all_ids
+    found = [view.matching(matchers) for matchers in sets]
+    return found[0] if len(found) == 1 else np.unique(np.concatenate(found))

@@ -1,13 +1,13 @@
 """From the log back to memory, at start. Damage is skipped, counted and reported, never fatal.
 
-Not here: which segments are already in blocks (`engine.py` deletes them first).
+Not here: which segments are already in blocks (`flush.py` deletes them first).
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +37,8 @@ class Replayed:
     orphan_samples: int = 0
     """Samples of series whose own record was lost."""
     last_segment: int = 0
-    last_scope: int = 0
+    scopes: list[int] = field(default_factory=list)
+    """The scopes that memory holds, in order; `between_scopes` takes away those it has flushed."""
 
 
 class Replay:
@@ -49,22 +50,21 @@ class Replay:
         self._scope = -1
         self._ids = np.zeros(0, dtype=np.int64)
 
-    def run(self, directory: Path, *, after_segment: Callable[[int], None]) -> Replayed:
-        """Read all segments in order; `after_segment(number)` is called where memory may be flushed through that segment."""
-        segments = wal.segments(directory)
-        for segment in segments:
-            self.found.segments += 1
-            self.found.last_segment = segment.number
+    def run(self, directory: Path, *, between_scopes: Callable[[Replayed], None]) -> Replayed:
+        """Read all segments in order; `between_scopes` is called where memory holds whole scopes only, and may be flushed."""
+        for segment in wal.segments(directory):
             try:
                 scope, records = wal.read_segment(segment)
             except Corrupt as damage:
                 self._report(damage, tail=segment.size < wal.SEGMENT_HEADER.size)
-                continue
-            if scope != self._scope:
-                self._scope, self._ids = scope, np.zeros(0, dtype=np.int64)
-            self.found.last_scope = max(self.found.last_scope, scope)
-            self._replay(segment, records)
-            after_segment(segment.number)
+            else:
+                if scope != self._scope:
+                    between_scopes(self.found)
+                    self._scope, self._ids = scope, np.zeros(0, dtype=np.int64)
+                    self.found.scopes.append(scope)
+                self._replay(segment, records)
+            self.found.segments += 1
+            self.found.last_segment = segment.number
         return self.found
 
     def _replay(self, segment: wal.Segment, records: Iterator[wal.Record | Corrupt]) -> None:

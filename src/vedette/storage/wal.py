@@ -1,14 +1,16 @@
 """The log: what was acknowledged and is not yet in a block. `FORMAT.md` draws its bytes.
 
 A segment is a header and records of series, samples and metadata; series are named by numbers that mean something
-only within the segment's scope. A record that cannot be written is owed (`owed`) and goes first when writing works
-again, so nothing that the head holds is ever missing before what comes later. One thread writes. Not here: what
-records mean to the head (`replay.py`), when to sync (`engine.py`).
+only within the segment's scope (a random number: no two runs or generations share one). A record that cannot be
+written is owed (`owed`) and goes first when writing works again, so nothing that the head holds is ever missing
+before what comes later. One thread writes. Not here: what records mean to the head (`replay.py`), when to sync
+(`writer.py`).
 """
 
 from __future__ import annotations
 
 import os
+import secrets
 import struct
 import zlib
 from collections.abc import Iterator
@@ -43,7 +45,6 @@ class Segment:
 
     path: Path
     number: int
-    scope: int = 0
     size: int = 0
 
 
@@ -110,7 +111,7 @@ def read_series(item: Record) -> tuple[str, NDArray[np.uint32], NDArray[np.uint8
 
 def segments(directory: Path) -> list[Segment]:
     """The segments there, in order of their number."""
-    found = [Segment(p, int(p.stem), size=p.stat().st_size) for p in directory.glob("*.wal") if p.stem.isdecimal()]
+    found = [Segment(p, int(p.stem), p.stat().st_size) for p in directory.glob("*.wal") if p.stem.isdecimal()]
     return sorted(found, key=lambda s: s.number)
 
 
@@ -196,11 +197,11 @@ class Wal:
         """Whether something could not be written yet."""
         return bool(self._owed)
 
-    def begin_scope(self, scope: int) -> None:
-        """Records from now on belong to `scope`; the segment is closed, synced. Raises `OSError`, the scope as it was."""
+    def begin_scope(self) -> None:
+        """Records from now on belong to a new scope; the segment is closed, synced. Raises `OSError`, the scope as it was."""
         self.settle()
         self._end_segment()
-        self.scope = scope
+        self.scope = secrets.randbits(62) | 1
 
     def append(self, records: list[bytes]) -> None:
         """Write records, after what is owed. Raises `OSError`; the records are then owed."""
@@ -286,9 +287,12 @@ class Wal:
         """Sync and close. Raises `OSError`."""
         self._end_segment()
 
-    def remove_through(self, number: int) -> None:
-        """Delete the segments up to and including `number`, which are in blocks now."""
-        for segment in segments(self.directory):
-            if segment.number <= number:
-                segment.path.unlink(missing_ok=True)
-        sync_directory(self.directory)
+
+def scope_of(segment: Segment) -> int:
+    """The scope a segment belongs to, -1 where its header is damaged. Raises `OSError`."""
+    with segment.path.open("rb") as file:
+        header = file.read(SEGMENT_HEADER.size)
+    if len(header) < SEGMENT_HEADER.size:
+        return -1
+    magic, number, scope, crc = SEGMENT_HEADER.unpack(header)
+    return int(scope) if magic == MAGIC and number == segment.number and crc == zlib.crc32(header[:24]) else -1

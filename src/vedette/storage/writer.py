@@ -12,6 +12,7 @@ import queue
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import structlog
 
@@ -58,7 +59,7 @@ class Writer:
         self._settings = settings
         self._clock = clock
         self._housekeeping = housekeeping
-        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Waiting | Literal["wake", "stop"]] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="storage-writer", daemon=True)
         self._synced_at = clock.monotonic()
         self.waiting_samples = 0
@@ -86,8 +87,12 @@ class Writer:
     def stop(self) -> None:
         """Take what is queued, sync, and end the thread; blocks until then."""
         self.closing = True
-        self._queue.put(None)
+        self._queue.put("stop")
         self._thread.join()
+
+    def wake(self) -> None:
+        """Have housekeeping look at once."""
+        self._queue.put("wake")
 
     def _run(self) -> None:
         running = True
@@ -95,12 +100,12 @@ class Writer:
             group: list[_Waiting] = []
             try:
                 item = self._queue.get(timeout=_TICK)
-                while item is not None:
+                while isinstance(item, _Waiting):
                     group.append(item)
                     if len(group) == _GROUP:
                         break
                     item = self._queue.get_nowait()
-                running = item is not None
+                running = item != "stop"
             except queue.Empty:
                 pass
             if group:
@@ -131,6 +136,9 @@ class Writer:
     def _take(self, batch: SampleBatch) -> Appended | Exception:
         settings = self._settings
         oldest = now_ms(self._clock) - settings.retention if settings.retention else _EVER
+        if self._memory.head.now.samples > 3 * settings.head_samples:
+            # Blocks cannot be written (a full disk), and memory must stay bounded.
+            return LimitExceeded("too many samples wait in memory for a block to be written", retry_after=RETRY_AFTER)
         try:
             self._wal.settle()
             outcome, records = self._memory.take(batch, window=settings.out_of_order_window, oldest=oldest, scope=self._wal.scope)

@@ -1,0 +1,171 @@
+"""What blocks need of arrays: texts and series in order, rows out of pages, and several sources merged to one.
+
+Not here: files, compression (`storage/block.py`, `storage/block_writer.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from vedette.kernels.head import ensure_increasing
+
+
+@njit(cache=True, nogil=True)
+def _text_less(texts: Any, offsets: Any, a: int, b: int) -> Any:
+    i, i_end, j, j_end = offsets[a], offsets[a + 1], offsets[b], offsets[b + 1]
+    while i < i_end and j < j_end:
+        if texts[i] != texts[j]:
+            return texts[i] < texts[j]
+        i += 1
+        j += 1
+    return i_end - i < j_end - j
+
+
+@njit(cache=True, nogil=True)
+def sort_texts(symbols: Any, texts: Any, offsets: Any) -> Any:
+    """`symbols` int64[n] in byte order of their texts `texts[offsets[s]:offsets[s + 1]]`. A merge sort."""
+    n = len(symbols)
+    source, target = symbols.copy(), np.empty(n, np.int64)
+    width = 1
+    while width < n:
+        for left in range(0, n, 2 * width):
+            mid, right = min(left + width, n), min(left + 2 * width, n)
+            i, j = left, mid
+            for k in range(left, right):
+                if i < mid and (j >= right or not _text_less(texts, offsets, source[j], source[i])):
+                    target[k] = source[i]
+                    i += 1
+                else:
+                    target[k] = source[j]
+                    j += 1
+        source, target = target, source
+        width *= 2
+    return source
+
+
+@njit(cache=True, nogil=True)
+def _series_less(first: Any, offsets: Any, names: Any, values: Any, a: int, b: int) -> Any:
+    if first[a] != first[b]:
+        return first[a] < first[b]
+    i, i_end, j, j_end = offsets[a], offsets[a + 1], offsets[b], offsets[b + 1]
+    while i < i_end and j < j_end:
+        if names[i] != names[j]:
+            return names[i] < names[j]
+        if values[i] != values[j]:
+            return values[i] < values[j]
+        i += 1
+        j += 1
+    return i_end - i < j_end - j
+
+
+@njit(cache=True, nogil=True)
+def sort_series(first: Any, offsets: Any, names: Any, values: Any) -> Any:
+    """The order (int64[n]) of n series by `first` int64[n], then by their pairs, whose symbols sort as their texts do."""
+    n = len(first)
+    source, target = np.arange(n), np.empty(n, np.int64)
+    width = 1
+    while width < n:
+        for left in range(0, n, 2 * width):
+            mid, right = min(left + width, n), min(left + 2 * width, n)
+            i, j = left, mid
+            for k in range(left, right):
+                if i < mid and (j >= right or not _series_less(first, offsets, names, values, source[j], source[i])):
+                    target[k] = source[i]
+                    i += 1
+                else:
+                    target[k] = source[j]
+                    j += 1
+        source, target = target, source
+        width *= 2
+    return source
+
+
+@njit(cache=True, nogil=True)
+def _lower(times: Any, lo: int, hi: int, bound: int) -> int:
+    """The first place in ascending `times[lo:hi]` that is not below `bound`."""
+    while lo < hi:
+        mid = (lo + hi) // 2
+        if times[mid] < bound:
+            lo = mid + 1
+        else:
+            hi = mid
+    return lo
+
+
+@njit(cache=True, nogil=True)
+def copy_rows(
+    times: Any,
+    bits: Any,
+    page_first: int,
+    rows: Any,
+    row: int,
+    places: Any,
+    start: int,
+    end: int,
+    at: int,
+    out_offsets: Any,
+    out_times: Any,
+    out_bits: Any,
+) -> tuple[int, int]:
+    """Copy from one page what `rows` (ascending) have in [start, end]; answers (row to go on with, next place in `out`).
+
+    The page holds the block's samples from `page_first` on; row r has the samples `places[r]:places[r + 1]`. `row` is the
+    first of `rows` that is not finished; a row that goes on beyond the page is answered as the one to go on with.
+    """
+    page_end = page_first + len(times)
+    while row < len(rows):
+        lo, hi = places[rows[row]], places[rows[row] + 1]
+        if lo >= page_end:
+            break
+        first = max(lo, page_first) - page_first
+        last = min(hi, page_end) - page_first
+        first = _lower(times, first, last, start)
+        while first < last and times[first] <= end:
+            out_times[at] = times[first]
+            out_bits[at] = bits[first]
+            at += 1
+            first += 1
+        out_offsets[row + 1] = at
+        if hi > page_end:
+            break
+        row += 1
+    return row, at
+
+
+@njit(cache=True, nogil=True)
+def merge(targets: Any, offsets: Any, times: Any, bits: Any, out_offsets: Any, out_times: Any, out_bits: Any) -> None:
+    """Rows of several sources, end to end, as one row a target, times strictly increasing; of equal times the first stays.
+
+    Source row i has the samples `offsets[i]:offsets[i + 1]` and belongs to `targets[i]`; targets are 0 to t - 1 and
+    `out_offsets` is int64[t + 1]; `out_times` and `out_bits` are as long as `times`.
+    """
+    t = len(out_offsets) - 1
+    out_offsets[:] = 0
+    for i in range(len(targets)):
+        out_offsets[targets[i] + 1] += offsets[i + 1] - offsets[i]
+    cursor = np.empty(t, np.int64)
+    for k in range(t):
+        cursor[k] = out_offsets[k]
+        out_offsets[k + 1] += out_offsets[k]
+    for i in range(len(targets)):
+        at = cursor[targets[i]]
+        for j in range(offsets[i], offsets[i + 1]):
+            out_times[at] = times[j]
+            out_bits[at] = bits[j]
+            at += 1
+        cursor[targets[i]] = at
+    shift = 0
+    begin = 0
+    for k in range(t):
+        end = out_offsets[k + 1]
+        stop = ensure_increasing(out_times, out_bits, begin, end)
+        if shift > 0:
+            for j in range(begin, stop):
+                out_times[j - shift] = out_times[j]
+                out_bits[j - shift] = out_bits[j]
+        shift += end - stop
+        begin = end
+        out_offsets[k + 1] = end - shift

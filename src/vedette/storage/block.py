@@ -1,0 +1,236 @@
+"""An immutable block directory, read: its index mapped and checked when first used, its pages decoded on demand.
+
+Safe from any number of threads. A block that was deleted stays readable for whoever holds it. Not here: writing
+(`block_writer.py`), which blocks there are (`blocks.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import zlib
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+from pcodec import standalone
+
+from vedette.errors import Corrupt
+from vedette.kernels import block as kernel
+from vedette.storage.block_writer import FORMAT, PAGE_HEADER
+from vedette.storage.index import IndexView, Postings
+from vedette.storage.sections import Sections
+
+_I64 = np.int64
+Columns = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+"""Offsets, timestamps and value bits of rows, as CSR."""
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """What `meta.json` says; times in ms, inclusive."""
+
+    min_time: int
+    max_time: int
+    series: int
+    samples: int
+    tenants: tuple[str, ...]
+    wal_scopes: tuple[int, ...]
+    sequence: int
+    level: int
+
+
+def read_meta(path: Path) -> Meta:
+    """A block directory's `meta.json`. Raises `Corrupt`."""
+    file = path / "meta.json"
+    try:
+        found = orjson.loads(file.read_bytes())
+        if found.pop("format") != FORMAT:
+            raise Corrupt(f"a block format other than {FORMAT}", path=file, offset=0)
+        return Meta(**(found | {"tenants": tuple(found["tenants"]), "wal_scopes": tuple(found["wal_scopes"])}))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Corrupt(f"cannot be read: {error}", path=file, offset=0) from error
+
+
+class PageCache:
+    """Decoded pages, the least recently used let go when they are more than `limit` bytes together."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._pages: OrderedDict[tuple[int, int], tuple[NDArray[np.int64], NDArray[np.int64]]] = OrderedDict()
+        self.nbytes = 0
+        self.hits = 0
+        self.misses = 0
+
+    def get(self, key: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+        """A page's (timestamps, value bits), None where it is not held."""
+        with self._lock:
+            page = self._pages.get(key)
+            if page is None:
+                self.misses += 1
+                return None
+            self.hits += 1
+            self._pages.move_to_end(key)
+            return page
+
+    def put(self, key: tuple[int, int], page: tuple[NDArray[np.int64], NDArray[np.int64]]) -> None:
+        """Hold a page."""
+        size = page[0].nbytes + page[1].nbytes
+        if size > self._limit:
+            return
+        with self._lock:
+            if key not in self._pages:
+                self.nbytes += size
+            self._pages[key] = page
+            while self.nbytes > self._limit:
+                _, old = self._pages.popitem(last=False)
+                self.nbytes -= old[0].nbytes + old[1].nbytes
+
+
+class _Texts:
+    """A block's own symbols: sorted texts, end to end."""
+
+    def __init__(self, offsets: NDArray[np.int64], texts: NDArray[np.uint8]) -> None:
+        self._offsets = offsets
+        self._texts = texts
+        self._known: dict[int, str] = {}
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    def raw(self, symbol: int) -> bytes:
+        return self._texts[self._offsets[symbol] : self._offsets[symbol + 1]].tobytes()
+
+    def text(self, symbol: int) -> str:
+        text = self._known.get(symbol)
+        if text is None:
+            text = self._known[symbol] = self.raw(symbol).decode("utf-8")
+        return text
+
+    def find(self, text: str) -> int:
+        wanted = text.encode("utf-8", "surrogatepass")
+        lo, hi = 0, len(self)
+        while lo < hi:
+            mid = (lo + hi) // 2
+            if self.raw(mid) < wanted:
+                lo = mid + 1
+            else:
+                hi = mid
+        return lo if lo < len(self) and self.raw(lo) == wanted else -1
+
+
+class Block:
+    """One block. Raises `Corrupt` from any method that meets damage."""
+
+    def __init__(self, path: Path, cache: PageCache) -> None:
+        """Reads `meta.json` and opens the pages; the index waits for its first use."""
+        self.path = path
+        self.meta = read_meta(path)
+        self._cache = cache
+        self._lock = threading.Lock()
+        self._sections: Sections | None = None
+        self._symbols: _Texts | None = None
+        self.to_engine: NDArray[np.int64] | None = None
+        """The engine's symbol for each of the block's, -1 where none is known yet; whoever reads fills it under the engine's lock."""
+        try:
+            self._fd = os.open(path / "pages", os.O_RDONLY | os.O_CLOEXEC)
+            self.nbytes = sum(f.stat().st_size for f in path.iterdir())
+        except OSError as error:
+            raise Corrupt(f"cannot be opened: {error.strerror}", path=path / "pages", offset=0) from error
+
+    def __del__(self) -> None:
+        if (fd := getattr(self, "_fd", -1)) >= 0:
+            os.close(fd)
+
+    def _take(self, name: str, dtype: type[np.generic]) -> NDArray[Any]:
+        with self._lock:
+            if self._sections is None:
+                try:
+                    self._sections = Sections(self.path / "index")
+                except OSError as error:
+                    raise Corrupt(f"cannot be opened: {error.strerror}", path=self.path / "index", offset=0) from error
+            return self._sections.take(name, dtype)
+
+    @property
+    def symbols(self) -> _Texts:
+        """The block's texts."""
+        if self._symbols is None:
+            self._symbols = _Texts(self._take("text_offsets", np.int64), self._take("texts", np.uint8))
+        return self._symbols
+
+    def index(self, tenant: str) -> IndexView | None:
+        """One tenant's index, ids being rows of the block; None where it has no series here."""
+        if tenant not in self.meta.tenants:
+            return None
+        at = 2 * self.meta.tenants.index(tenant)
+        row_lo, key_lo, row_hi, key_hi = self._take("tenants", np.int64)[at : at + 4].tolist()
+        starts = self._take("posting_starts", np.int64)[key_lo : key_hi + 1]
+        postings = Postings(self._take("posting_keys", np.uint64)[key_lo:key_hi], starts, self._take("posting_ids", np.uint32))
+        columns = (self._take("label_offsets", np.int64), self._take("label_names", np.int32), self._take("label_values", np.int32))
+        return IndexView(self.symbols, [postings], np.arange(row_lo, row_hi, dtype=np.uint32), *columns)
+
+    def within(self, rows: NDArray[np.uint32], start: int, end: int) -> NDArray[np.uint32]:
+        """Those of `rows` whose samples' range meets [start, end]."""
+        if start <= self.meta.min_time and end >= self.meta.max_time:
+            return rows
+        first, last = self._take("min_times", np.int64)[rows], self._take("max_times", np.int64)[rows]
+        return rows[(first <= end) & (last >= start)]
+
+    def counts(self, rows: NDArray[np.uint32]) -> int:
+        """How many samples `rows` have together."""
+        places = self._take("places", np.int64)
+        wanted = rows.astype(_I64)
+        return int((places[wanted + 1] - places[wanted]).sum())
+
+    def read(self, rows: NDArray[np.uint32], start: int, end: int) -> Columns:
+        """The samples of `rows` (ascending) in [start, end]."""
+        places = self._take("places", np.int64)
+        table = self._take("pages", np.int64).reshape(-1, 3)
+        most = self.counts(rows)
+        offsets, times, bits = np.zeros(len(rows) + 1, _I64), np.empty(most, _I64), np.empty(most, _I64)
+        row, at, page, wanted = 0, 0, -1, rows.astype(_I64)
+        while row < len(rows):
+            # The page where the row begins, or the next one where the row goes on.
+            page = max(page + 1, int(np.searchsorted(table[:, 0], places[wanted[row]], side="right")) - 1)
+            page_times, page_bits = self._page(page, table[page])
+            row, at = kernel.copy_rows(
+                *(page_times, page_bits, int(table[page, 0]), wanted, row, places, start, end, at, offsets, times, bits)
+            )
+        return offsets, times[:at], bits[:at]
+
+    def _page(self, number: int, entry: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        key = (self.meta.sequence, number)
+        page = self._cache.get(key)
+        if page is None:
+            page = self._decode(int(entry[1]), int(entry[2]))
+            self._cache.put(key, page)
+        return page
+
+    def _decode(self, offset: int, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        data = os.pread(self._fd, size, offset)
+        if len(data) != size or size < PAGE_HEADER.size:
+            raise Corrupt("the file ends inside a page", path=self.path / "pages", offset=offset)
+        crc, count, stamps, numbers = PAGE_HEADER.unpack_from(data)
+        if zlib.crc32(memoryview(data)[4:]) != crc or PAGE_HEADER.size + stamps + numbers != size:
+            raise Corrupt("a page does not match its checksum", path=self.path / "pages", offset=offset)
+        at = PAGE_HEADER.size
+        times = standalone.simple_decompress(data[at : at + stamps])
+        values = standalone.simple_decompress(data[at + stamps :])
+        if times is None or values is None or len(times) != count or len(values) != count:
+            raise Corrupt("a page does not hold the samples it says", path=self.path / "pages", offset=offset)
+        return times, values.view(np.int64)
+
+    def verify(self) -> None:
+        """Read everything once. Raises `Corrupt`."""
+        table = self._take("pages", np.int64).reshape(-1, 3)
+        for tenant in self.meta.tenants:
+            self.index(tenant)
+        for name in ("places", "min_times", "max_times"):
+            self._take(name, np.int64)
+        for entry in table:
+            self._decode(int(entry[1]), int(entry[2]))

@@ -1,0 +1,257 @@
+"""From a generation of the head to an immutable block directory: written aside, synced, renamed in.
+
+Series are sorted by tenant, metric name and labels, so that one metric of a tenant is contiguous; a page holds whole
+series, as many as fit 16 k samples. `FORMAT.md` draws the bytes. Not here: reading (`block.py`), when to write.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import secrets
+import struct
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+from pcodec import ChunkConfig, standalone
+
+from vedette.kernels import block as kernel
+from vedette.kernels import head as head_kernel
+from vedette.kernels import postings
+from vedette.model.labels import METRIC_NAME
+from vedette.storage import sections
+from vedette.storage.head import Generation
+from vedette.storage.series import SeriesTable
+from vedette.storage.wal import sync_directory
+
+FORMAT = 1
+PAGES_MAGIC = b"VDTPAG\x00\x01"
+PAGE_HEADER = struct.Struct("<IIII")
+"""CRC-32 of what follows it, samples, bytes of the timestamps' chunk, bytes of the values' chunk."""
+
+PAGE_SAMPLES = 16_384
+_LARGEST_PAGE = 1 << 20
+_LEVEL = 8
+TEMPORARY = "tmp-"
+_I64 = np.int64
+
+
+class Abandoned(Exception):
+    """Writing was stopped half way; nothing of it counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The series table as it was when the generation ended: its columns never change below these lengths."""
+
+    label_offsets: NDArray[np.int64]
+    label_names: NDArray[np.int32]
+    label_values: NDArray[np.int32]
+    tenant_of: NDArray[np.int32]
+    tenants: tuple[str, ...]
+    metric_symbol: int
+    texts: NDArray[np.uint8]
+    text_offsets: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, series: SeriesTable) -> Snapshot:
+        """Taken under the engine's lock."""
+        names = series.names
+        return cls(
+            label_offsets=series.label_offsets.view(),
+            label_names=series.label_names.view(),
+            label_values=series.label_values.view(),
+            tenant_of=series.tenant_of.view(),
+            tenants=tuple(series.tenants),
+            metric_symbol=names.symbols.find(METRIC_NAME),
+            texts=names.texts.view(),
+            text_offsets=names.offsets.view(),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The block's series in its order: `ids` in the head, and their labels in the block's own symbols."""
+
+    ids: NDArray[np.int64]
+    tenant: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    names: NDArray[np.int32]
+    values: NDArray[np.int32]
+    text_offsets: NDArray[np.int64]
+    texts: NDArray[np.uint8]
+
+
+def _rows(snapshot: Snapshot, ids: NDArray[np.int64]) -> _Rows:
+    columns = (snapshot.label_offsets, snapshot.label_names, snapshot.label_values)
+    offsets, names, values = _take(ids.astype(np.uint32), *columns)
+    used = np.unique(np.concatenate([names, values])).astype(_I64)
+    ordered = kernel.sort_texts(used, snapshot.texts, snapshot.text_offsets)
+    rank = np.zeros(int(used[-1]) + 1 if len(used) else 0, dtype=np.int32)
+    rank[ordered] = np.arange(len(ordered), dtype=np.int32)
+    metric = np.empty(len(ids), dtype=np.int32)
+    postings.label_column(ids.astype(np.uint32), *columns, snapshot.metric_symbol, metric)
+    # Tenants by name, not by number, so that equal data makes equal blocks.
+    tenant_rank = np.argsort(np.argsort(np.array(snapshot.tenants)))
+    tenant = snapshot.tenant_of[ids].astype(_I64)
+    first = tenant_rank[tenant] << 32 | np.where(metric < 0, 0, rank[metric] + 1)
+    order = kernel.sort_series(first, offsets, rank[names], rank[values])
+    offsets, names, values = _take(order.astype(np.uint32), offsets, rank[names], rank[values])
+    text_offsets, texts = _texts(snapshot, ordered)
+    return _Rows(ids[order], tenant[order], offsets, names, values, text_offsets, texts)
+
+
+def _take(
+    ids: NDArray[np.uint32], offsets: NDArray[np.int64], names: NDArray[np.int32], values: NDArray[np.int32]
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
+    out, none = np.empty(len(ids) + 1, dtype=_I64), np.empty(0, dtype=np.int32)
+    pairs = int(postings.take_labels(ids, offsets, names, values, out, none, none))
+    out_names, out_values = np.empty(pairs, dtype=np.int32), np.empty(pairs, dtype=np.int32)
+    postings.take_labels(ids, offsets, names, values, out, out_names, out_values)
+    return out, out_names, out_values
+
+
+def _texts(snapshot: Snapshot, symbols: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    starts, ends = snapshot.text_offsets[symbols], snapshot.text_offsets[symbols + 1]
+    offsets = np.zeros(len(symbols) + 1, dtype=_I64)
+    np.cumsum(ends - starts, out=offsets[1:])
+    at = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], ends - starts)
+    return offsets, snapshot.texts[at]
+
+
+class _Pages:
+    """The pages file while it is written."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._at = file.write(PAGES_MAGIC)
+        self.samples = 0
+        self.table: list[tuple[int, int, int]] = []
+
+    def add(self, times: NDArray[np.int64], values: NDArray[np.float64]) -> None:
+        for lo in range(0, len(times), _LARGEST_PAGE):
+            hi = min(lo + _LARGEST_PAGE, len(times))
+            config = ChunkConfig(compression_level=_LEVEL)
+            stamps, numbers = standalone.simple_compress(times[lo:hi], config), standalone.simple_compress(values[lo:hi], config)
+            sizes = struct.pack("<III", hi - lo, len(stamps), len(numbers))
+            crc = zlib.crc32(numbers, zlib.crc32(stamps, zlib.crc32(sizes)))
+            page = struct.pack("<I", crc) + sizes + stamps + numbers
+            self.table.append((self.samples, self._at, len(page)))
+            self._at += self._file.write(page)
+            self.samples += hi - lo
+
+
+def _groups(counts: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Runs of rows that share a page."""
+    lo = 0
+    while lo < len(counts):
+        sums = np.cumsum(counts[lo : lo + PAGE_SAMPLES])
+        hi = lo + max(1, int(np.searchsorted(sums, PAGE_SAMPLES, side="right")))
+        yield lo, hi
+        lo = hi
+
+
+def write_block(
+    directory: Path, generation: Generation, snapshot: Snapshot, *, wal_scopes: Sequence[int], sequence: int, stopped: Callable[[], bool]
+) -> Path:
+    """Write a generation that takes no more samples; answers the block's directory, durable when it returns.
+
+    `sequence` orders blocks by the time they were written, `wal_scopes` are the log's scopes that it holds whole.
+    Raises `OSError`, and `Abandoned` where `stopped()` turns true; a temporary directory may then be left behind.
+    """
+    rows = _rows(snapshot, generation.series())
+    temporary = directory / f"{TEMPORARY}{sequence:08d}-{secrets.token_hex(4)}"
+    temporary.mkdir()
+    places, ranges = np.zeros(len(rows.ids) + 1, dtype=_I64), np.zeros((2, len(rows.ids)), dtype=_I64)
+    with (temporary / "pages").open("wb") as file:
+        pages = _Pages(file)
+        for lo, hi in _groups(generation.state[rows.ids, head_kernel.COUNT]):
+            if stopped():
+                raise Abandoned
+            offsets, times, values = _samples(generation, rows.ids[lo:hi])
+            places[lo + 1 : hi + 1] = pages.samples + offsets[1:]
+            ranges[:, lo:hi] = times[offsets[:-1]], times[offsets[1:] - 1]
+            pages.add(times, values)
+        _sync(file)
+    index = sections.render(_index(rows, places, ranges, pages.table) | _postings(rows))
+    meta = _meta(rows, snapshot, pages.samples, ranges) | {"wal_scopes": list(wal_scopes), "sequence": sequence}
+    for name, content in (("index", index), ("meta.json", orjson.dumps(meta, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))):
+        with (temporary / name).open("wb") as file:
+            file.write(content)
+            _sync(file)
+    sync_directory(temporary)
+    final = directory / f"{sequence:08d}-{meta['min_time']}-{meta['max_time']}"
+    temporary.rename(final)
+    # Sync the directory too, or a crash here forgets the rename after the log was deleted.
+    sync_directory(directory)
+    return final
+
+
+def _sync(file: IO[bytes]) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _samples(generation: Generation, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    most = int(generation.state[ids, head_kernel.COUNT].sum())
+    offsets, times, bits = np.empty(len(ids) + 1, _I64), np.empty(most, _I64), np.empty(most, _I64)
+    none = Generation.empty()
+    everything = (-(1 << 63), (1 << 63) - 1)
+    head_kernel.gather(ids, generation.state, generation.chunks, none.state, none.chunks, *everything, offsets, times, bits)
+    return offsets, times[: offsets[-1]], bits[: offsets[-1]].view(np.float64)
+
+
+def _index(
+    rows: _Rows, places: NDArray[np.int64], ranges: NDArray[np.int64], table: list[tuple[int, int, int]]
+) -> dict[str, NDArray[np.int64] | NDArray[np.int32] | NDArray[np.uint8]]:
+    return {
+        "text_offsets": rows.text_offsets,
+        "texts": rows.texts,
+        "label_offsets": rows.offsets,
+        "label_names": rows.names,
+        "label_values": rows.values,
+        "places": places,
+        "min_times": ranges[0],
+        "max_times": ranges[1],
+        "pages": np.array(table, dtype=_I64).reshape(-1),
+    }
+
+
+def _postings(rows: _Rows) -> dict[str, NDArray[np.uint64] | NDArray[np.int64] | NDArray[np.uint32]]:
+    """Postings of each tenant in turn: keys, where their ids begin, the ids, and the tenants' ranges of rows and keys."""
+    keys, starts, ids, tenants = [], [np.zeros(1, dtype=_I64)], [], [(0, 0)]
+    for lo, hi in _tenant_runs(rows):
+        k, s, i = postings.build(np.arange(lo, hi, dtype=np.uint32), rows.offsets, rows.names, rows.values)
+        keys.append(k)
+        starts.append(s[1:] + starts[-1][-1])
+        ids.append(i)
+        tenants.append((hi, tenants[-1][1] + len(k)))
+    return {
+        "posting_keys": np.concatenate(keys),
+        "posting_starts": np.concatenate(starts),
+        "posting_ids": np.concatenate(ids),
+        "tenants": np.array(tenants, dtype=_I64).reshape(-1),
+    }
+
+
+def _tenant_runs(rows: _Rows) -> list[tuple[int, int]]:
+    cuts = [0, *(np.flatnonzero(np.diff(rows.tenant)) + 1).tolist(), len(rows.ids)]
+    return list(itertools.pairwise(cuts))
+
+
+def _meta(rows: _Rows, snapshot: Snapshot, samples: int, ranges: NDArray[np.int64]) -> dict[str, object]:
+    return {
+        "format": FORMAT,
+        "level": 1,
+        "min_time": int(ranges[0].min()),
+        "max_time": int(ranges[1].max()),
+        "series": len(rows.ids),
+        "samples": samples,
+        "tenants": [snapshot.tenants[int(rows.tenant[lo])] for lo, _ in _tenant_runs(rows)],
+    }

@@ -1,0 +1,243 @@
+"""When memory becomes a block, and when what is old goes.
+
+A generation of the head ends after `head_span` or `head_samples`, and is written to a block on a thread of its own;
+then its part of the log is deleted. It stays readable in memory for some minutes, so that an instant query rarely
+touches a block. `tick` is called on the writer's thread. Not here: how a block is written (`block_writer.py`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import structlog
+
+from vedette.clock import Clock, now_ms
+from vedette.errors import Corrupt
+from vedette.model.samples import MetricMetadata
+from vedette.storage import wal
+from vedette.storage.block import Block
+from vedette.storage.block_writer import Abandoned, Snapshot, write_block
+from vedette.storage.blocks import Blocks
+from vedette.storage.head import Generation
+from vedette.storage.memory import Memory
+from vedette.storage.replay import Replayed
+from vedette.storage.settings import StorageSettings
+
+log = structlog.get_logger(__name__)
+
+_KEEP_BEFORE = 600.0
+"""Seconds for which a generation that is in a block stays in memory: twice what an instant query looks back."""
+
+_EXPIRE_EVERY = 60.0
+_RETRY_EVERY = 10.0
+
+
+@dataclass(slots=True)
+class _Job:
+    """A generation on its way to a block, with the scopes and the last segment of the log that it holds."""
+
+    generation: Generation
+    snapshot: Snapshot
+    scopes: list[int]
+    segment: int
+    waiting: list[Future[None]]
+    """Who asked for it."""
+
+
+class Flusher:
+    """Moves samples from memory to blocks. `covered` is the block whose samples the head still holds."""
+
+    def __init__(self, memory: Memory, blocks: Blocks, settings: StorageSettings, clock: Clock) -> None:
+        self._memory = memory
+        self._blocks = blocks
+        self._settings = settings
+        self._clock = clock
+        self._wal: wal.Wal | None = None
+        self._wake: Callable[[], None] = lambda: None
+        self._asked: list[Future[None]] = []
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="storage-flush")
+        self._running: Future[None] | None = None
+        self._job: _Job | None = None
+        self._scopes: list[int] = []
+        self._began = clock.monotonic()
+        self._rotated = self._began
+        self._retry_at = 0.0
+        self._expire_at = 0.0
+        self._stopping = False
+        self.covered: Block | None = None
+        self.failures = 0
+        self.flushes = 0
+
+    def recover(self) -> None:
+        """At start, before replay: find the blocks, delete what of the log they hold, read the metadata. Raises `OSError`."""
+        self._blocks.load()
+        done = self._blocks.wal_scopes
+        for segment in wal.segments(self._settings.data / "wal"):
+            if wal.scope_of(segment) in done:
+                segment.path.unlink()
+        path = self._settings.data / "metadata.json"
+        if path.exists():
+            try:
+                for tenant, rows in orjson.loads(path.read_bytes()).items():
+                    self._memory.metadata.learn(tenant, [MetricMetadata(*row) for row in rows])
+            except (ValueError, TypeError, AttributeError) as error:
+                # Types and help texts come again with the next scrape; the samples matter more than they do.
+                self._blocks.report(Corrupt(f"metadata cannot be read: {error}", path=path, offset=0))
+
+    def between_scopes(self, replayed: Replayed) -> None:
+        """During replay: write what memory holds to a block where it is more than a generation should be."""
+        if self._memory.head.now.samples >= self._settings.head_samples:
+            with self._memory.lock:
+                job = _Job(self._memory.head.freeze(), Snapshot.of(self._memory.series), list(replayed.scopes), replayed.last_segment, [])
+            self._write(job)
+            with self._memory.lock:
+                self._memory.head.drop_before()
+                self.covered = None
+            replayed.scopes.clear()
+
+    def begin(self, log_: wal.Wal, replayed: Replayed, *, wake: Callable[[], None]) -> None:
+        """After replay: from now on `tick` is called, soon after each `wake`, and the log grows."""
+        self._wal = log_
+        self._wake = wake
+        self._scopes = [*replayed.scopes, log_.scope]
+        self._began = self._clock.monotonic()
+
+    def flush(self) -> Future[None]:
+        """Have what is in memory written to a block now; done when it is, or holds why it could not be this time."""
+        done: Future[None] = Future()
+        self._asked.append(done)
+        self._wake()
+        return done
+
+    def tick(self) -> None:
+        """Begin, retry or finish what is due; quick."""
+        now = self._clock.monotonic()
+        if self._running is not None and self._running.done():
+            self._finish(now)
+        if self._running is None:
+            if self._job is not None:
+                if now >= self._retry_at or self._asked:
+                    asked, self._asked = self._asked, []
+                    self._job.waiting += asked
+                    self._submit(self._write, self._job)
+            elif self._due(now) or self._asked:
+                self._rotate(now)
+            elif now >= self._expire_at:
+                self._expire_at = now + _EXPIRE_EVERY
+                self._submit(self._expire)
+        if self.covered is not None and now - self._rotated >= _KEEP_BEFORE:
+            self._release()
+
+    def _due(self, now: float) -> bool:
+        head = self._memory.head.now
+        if head.samples == 0:
+            self._began = now
+            return False
+        crowded = head.used * 16 >= self._settings.head_samples * 2
+        if now < self._retry_at:
+            return False
+        return head.samples >= self._settings.head_samples or crowded or (now - self._began) * 1000 >= self._settings.head_span
+
+    def _submit(self, work: Callable[..., None], *arguments: Any) -> None:
+        self._running = self._pool.submit(work, *arguments)
+        self._running.add_done_callback(lambda _: self._wake())
+
+    def _rotate(self, now: float) -> None:
+        """End the generation that takes samples and have it written."""
+        assert self._wal is not None
+        asked, self._asked = self._asked, []
+        if self._memory.head.now.samples == 0:
+            for done in asked:
+                done.set_result(None)
+            return
+        try:
+            self._wal.begin_scope()
+        except OSError as error:
+            # The log refuses appends until it can be written; the generation ends after that.
+            log.error("the log cannot begin a new scope", problem=error.strerror)
+            self.failures += 1
+            self._retry_at = now + _RETRY_EVERY
+            for done in asked:
+                done.set_exception(error)
+            return
+        segment = self._wal.number
+        with self._memory.lock:
+            self._memory.series.forget_closed()
+            self._job = _Job(self._memory.head.freeze(), Snapshot.of(self._memory.series), self._scopes, segment, asked)
+            self.covered = None
+        self._scopes = [self._wal.scope]
+        self._began = self._rotated = now
+        self._submit(self._write, self._job)
+
+    def _finish(self, now: float) -> None:
+        assert self._running is not None
+        error, self._running = self._running.exception(), None
+        job = self._job
+        if job is not None:
+            for done in job.waiting:
+                done.set_exception(error) if error else done.set_result(None)
+            job.waiting.clear()
+        if error is None:
+            self._job = None
+        elif not isinstance(error, Abandoned):
+            self.failures += 1
+            self._retry_at = now + _RETRY_EVERY
+            log.error("a block could not be written or deleted; it is tried again", problem=str(error), exc_info=error)
+
+    def _write(self, job: _Job) -> None:
+        settings, memory = self._settings, self._memory
+        path = write_block(
+            settings.data / "blocks",
+            job.generation,
+            job.snapshot,
+            wal_scopes=job.scopes,
+            sequence=self._blocks.next_sequence,
+            stopped=lambda: self._stopping,
+        )
+        with memory.lock:
+            known = {t: [[m.metric, m.type, m.help, m.unit] for m in items.values()] for t, items in memory.metadata.known.items()}
+        _replace(settings.data / "metadata.json", orjson.dumps(known))
+        block = Block(path, self._blocks.cache)
+        with memory.lock:
+            self._blocks.add(block)
+            self.covered = block
+        self.flushes += 1
+        directory = settings.data / "wal"
+        for segment in wal.segments(directory):
+            if segment.number <= job.segment:
+                segment.path.unlink(missing_ok=True)
+        wal.sync_directory(directory)
+        log.info("a block was written", path=str(path), series=block.meta.series, samples=block.meta.samples, bytes=block.nbytes)
+
+    def _expire(self) -> None:
+        if self._settings.retention:
+            count = self._blocks.expire(now_ms(self._clock) - self._settings.retention)
+            if count:
+                log.info("blocks beyond the retention were deleted", blocks=count)
+
+    def _release(self) -> None:
+        with self._memory.lock:
+            self._memory.head.drop_before()
+            self.covered = None
+
+    def stop(self) -> None:
+        """Abandon what is running (the log still has it) and end the thread; blocks until then."""
+        self._stopping = True
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Put a file's new content in place, durably and all at once. Raises `OSError`."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    wal.sync_directory(path.parent)

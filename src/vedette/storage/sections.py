@@ -1,0 +1,77 @@
+"""A file of named arrays, each with its checksum: the container of a block's index. `FORMAT.md` draws its bytes."""
+
+from __future__ import annotations
+
+import mmap
+import struct
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vedette.errors import Corrupt
+
+MAGIC = b"VDTIDX\x00\x01"
+HEADER = struct.Struct("<8sII")
+"""Magic with version, number of sections, CRC-32 of the table that follows."""
+
+ENTRY = struct.Struct("<16sQQII")
+"""Name, padded with zeros; offset; bytes; CRC-32; NumPy's type code as four characters."""
+
+T = TypeVar("T", bound=np.generic)
+
+
+def render(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """The file's bytes. Sections begin at multiples of eight."""
+    at = HEADER.size + ENTRY.size * len(arrays)
+    at += -at % 8
+    table, bodies = b"", []
+    for name, array in arrays.items():
+        body = np.ascontiguousarray(array).tobytes()
+        kind = array.dtype.newbyteorder("<").str.lstrip("<|").encode().ljust(4, b"\0")
+        table += ENTRY.pack(name.encode(), at, len(body), zlib.crc32(body), int.from_bytes(kind, "little"))
+        bodies.append(body + bytes(-len(body) % 8))
+        at += len(bodies[-1])
+    head = HEADER.pack(MAGIC, len(arrays), zlib.crc32(table)) + table
+    return b"".join((head, bytes(-len(head) % 8), *bodies))
+
+
+class Sections:
+    """The arrays of a file, mapped; each is checked when it is first taken."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises `Corrupt` where the table is damaged, `OSError` where the file cannot be read."""
+        self.path = path
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            if size < HEADER.size:
+                raise Corrupt("the file ends inside its header", path=path, offset=size)
+            # A private mapping that may be written to, though nobody does: kernels would be compiled again for read-only arrays.
+            self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        magic, count, crc = HEADER.unpack_from(self._data)
+        end = HEADER.size + count * ENTRY.size
+        if magic != MAGIC or end > size or zlib.crc32(self._data[HEADER.size : end]) != crc:
+            raise Corrupt("the table of sections is damaged", path=path, offset=0)
+        self._entries = {}
+        for i in range(count):
+            name, *entry = ENTRY.unpack_from(self._data, HEADER.size + i * ENTRY.size)
+            self._entries[name.rstrip(b"\0").decode()] = entry
+        self._taken: dict[str, NDArray[Any]] = {}
+
+    def take(self, name: str, dtype: type[T]) -> NDArray[T]:
+        """A section's array. Raises `Corrupt` where it is damaged, missing or of another type."""
+        if name not in self._taken:
+            if name not in self._entries:
+                raise Corrupt(f"section {name!r} is missing", path=self.path, offset=0)
+            offset, size, crc, kind = self._entries[name]
+            if offset + size > len(self._data) or zlib.crc32(memoryview(self._data)[offset : offset + size]) != crc:
+                raise Corrupt(f"section {name!r} does not match its checksum", path=self.path, offset=offset)
+            stored = np.dtype("<" + int(kind).to_bytes(4, "little").rstrip(b"\0").decode())
+            if stored != np.dtype(dtype):
+                raise Corrupt(f"section {name!r} holds {stored}", path=self.path, offset=offset)
+            self._taken[name] = np.frombuffer(self._data, dtype=dtype, offset=offset, count=size // stored.itemsize)
+        array: NDArray[T] = self._taken[name]
+        return array

@@ -1,0 +1,91 @@
+"""What several sources (the head, blocks) hold of the same series, as one `SeriesSet`.
+
+Not here: which sources there are (`engine.py`), postings (`index.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vedette.kernels import block as kernel
+from vedette.kernels.hashing import hash_regions
+from vedette.model.labels import LabelTable, Symbols
+from vedette.model.series import SeriesSet
+from vedette.storage.block import Block, Columns
+from vedette.storage.memory import Memory
+from vedette.storage.series import KeyTable
+
+_I64 = np.int64
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Rows from one source: their labels in the engine's symbols and their samples, both CSR."""
+
+    labels: LabelTable
+    offsets: NDArray[np.int64]
+    times: NDArray[np.int64]
+    bits: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, labels: LabelTable, columns: Columns) -> Part:
+        """Without the rows that have no samples."""
+        offsets, times, bits = columns
+        filled = offsets[1:] > offsets[:-1]
+        if filled.all():
+            return cls(labels, offsets, times, bits)
+        return cls(labels.take(np.flatnonzero(filled)), np.concatenate([offsets[:1], offsets[1:][filled]]), times, bits)
+
+
+def block_labels(memory: Memory, block: Block, columns: tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]) -> LabelTable:
+    """A block's label columns in the engine's symbols, which learn the texts they lack."""
+    offsets, names, values = columns
+    known = block.to_engine
+    if known is None:
+        known = np.full(len(block.symbols), -1, dtype=_I64)
+    used = np.unique(np.concatenate([names, values]))
+    missing = used[known[used] < 0]
+    if len(missing):
+        texts = [block.symbols.raw(s) for s in missing.tolist()]
+        with memory.lock:
+            known[missing] = memory.series.names.intern_texts(texts)
+    block.to_engine = known
+    return LabelTable(memory.series.names.symbols, offsets, known[names].astype(np.int32), known[values].astype(np.int32))
+
+
+def merge(parts: Sequence[Part], symbols: Symbols) -> SeriesSet:
+    """One row a label set; where parts hold a sample at the same time, the earlier part's counts."""
+    filled = [p for p in parts if len(p.labels)]
+    if not filled:
+        none = np.zeros(0, dtype=np.int32)
+        return SeriesSet(LabelTable(symbols, np.zeros(1, _I64), none, none), np.zeros(1, _I64), np.zeros(0, _I64), np.zeros(0, np.float64))
+    if len(filled) == 1:
+        only = filled[0]
+        return SeriesSet(only.labels, only.offsets, only.times, only.bits.view(np.float64))
+    labels = _stacked(filled, symbols)
+    targets, first = _identities(labels)
+    offsets = np.concatenate([filled[0].offsets[:1], np.cumsum(np.concatenate([np.diff(p.offsets) for p in filled]))])
+    times, bits = np.concatenate([p.times for p in filled]), np.concatenate([p.bits for p in filled])
+    out_offsets, out_times, out_bits = np.empty(len(first) + 1, _I64), np.empty_like(times), np.empty_like(bits)
+    kernel.merge(targets, offsets, times, bits, out_offsets, out_times, out_bits)
+    total = int(out_offsets[-1])
+    return SeriesSet(labels.take(first), out_offsets, out_times[:total], out_bits[:total].view(np.float64))
+
+
+def _stacked(parts: Sequence[Part], symbols: Symbols) -> LabelTable:
+    lengths = np.concatenate([np.diff(p.labels.offsets) for p in parts])
+    offsets = np.zeros(len(lengths) + 1, dtype=_I64)
+    np.cumsum(lengths, out=offsets[1:])
+    return LabelTable(symbols, offsets, np.concatenate([p.labels.names for p in parts]), np.concatenate([p.labels.values for p in parts]))
+
+
+def _identities(labels: LabelTable) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(a number from 0 up for each row, equal for equal label sets; the first row of each number)."""
+    pairs = np.stack([labels.names, labels.values], axis=1)
+    raw = np.ascontiguousarray(pairs).reshape(-1).view(np.uint8)
+    hashes = hash_regions(raw, labels.offsets[:-1] * 8, labels.offsets[1:] * 8, np.uint64(0))
+    return KeyTable(16).find_or_add(hashes, 0, 0)
