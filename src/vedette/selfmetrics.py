@@ -7,13 +7,18 @@ HTTP requests are observed as they happen (`HttpMetrics`). Names: those the serv
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram, Metric, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from vedette.collect.scrape import TargetState
+from vedette.ingest.door import Counts
+from vedette.rules.state import GroupState
+from vedette.storage.interface import StorageStats
 
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -27,6 +32,48 @@ class Reading:
     help: str
     values: Mapping[str, float]
     label: str = ""
+
+
+def _one(name: str, kind: str, about: str, value: float) -> Reading:
+    return Reading(name, kind, about, {"": value})
+
+
+def of_storage(stats: StorageStats) -> Iterator[Reading]:
+    """What the engine holds."""
+    yield _one("vedette_head_series", "gauge", "Series in memory.", stats.series)
+    yield _one("vedette_head_chunks", "gauge", "Chunks of samples in memory.", stats.chunks)
+    yield _one("vedette_wal_bytes", "gauge", "Size of the log on disk.", stats.wal_bytes)
+    yield _one("vedette_block_bytes", "gauge", "Size of all blocks on disk.", stats.block_bytes)
+    yield _one("vedette_blocks", "gauge", "Blocks on disk.", stats.blocks)
+    yield _one("vedette_appended_samples", "counter", "Samples stored since the start.", stats.samples_appended)
+
+
+def of_door(counts: Counts) -> Iterator[Reading]:
+    """What came in; also under the names of the metrics service's document."""
+    yield _one("vedette_ingested_samples", "counter", "Samples taken in.", counts.samples)
+    yield Reading("vedette_dropped_samples", "counter", "Samples not stored, by reason.", dict(counts.dropped), "reason")
+    yield Reading("vedette_refused_batches", "counter", "Batches refused whole, by reason.", dict(counts.refused), "reason")
+    yield _one("vedette_new_series", "counter", "Series met for the first time.", counts.new_series)
+    yield _one("metrics_collected", "counter", "Total metrics collected.", counts.samples)
+    yield _one("metrics_errors", "counter", "Total collection errors.", counts.dropped.total() + counts.refused.total())
+
+
+def of_targets(targets: Sequence[TargetState]) -> Iterator[Reading]:
+    """How scraping goes."""
+    health = {state: float(sum(t.health == state for t in targets)) for state in ("up", "down", "unknown")}
+    yield Reading("vedette_targets", "gauge", "Targets by health.", health, "health")
+
+
+def of_rules(groups: Sequence[GroupState]) -> Iterator[Reading]:
+    """How evaluating goes."""
+    yield _one("vedette_rule_groups", "gauge", "Rule groups in force.", len(groups))
+    yield _one("vedette_rule_evaluations", "counter", "Evaluations of rule groups.", sum(g.iterations for g in groups))
+    yield _one("vedette_rule_failures", "counter", "Evaluations of rules that failed.", sum(g.failures for g in groups))
+    yield _one(
+        "vedette_rule_iterations_missed", "counter", "Evaluations that came too late and were left out.", sum(g.missed for g in groups)
+    )
+    states = {s: float(sum(a.state == s for g in groups for r in g.rules for a in r.alerts)) for s in ("pending", "firing")}
+    yield Reading("vedette_alerts", "gauge", "Active alerts by state.", states, "state")
 
 
 class _Rooms(Collector):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import glob
+import re
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,14 +18,14 @@ from typing import Any, ClassVar
 
 from vedette import configfile
 from vedette.access.guard import AccessSettings
-from vedette.collect.config import GlobalConfig, ScrapeConfig
-from vedette.collect.host import HostSettings
+from vedette.collect.config import CollectConfig, GlobalConfig, HostSettings, ScrapeConfig
 from vedette.configfile import option
 from vedette.errors import BadInput
 from vedette.ingest.track import TrackSettings
 from vedette.model.durations import parse_duration
+from vedette.model.labels import Labels
 from vedette.notify.alertmanagers import AlertingConfig
-from vedette.promql.settings import PromqlSettings
+from vedette.promql.engine import PromqlSettings
 from vedette.rules.defaults import Thresholds
 from vedette.storage.settings import StorageSettings
 
@@ -104,21 +105,13 @@ class ConfigFile:
 
     global_: GlobalConfig = option(factory=GlobalConfig, key="global")
     scrape_configs: list[ScrapeConfig] = option(factory=list)
+    scrape_config_files: list[str] = option(factory=list)
     rule_files: list[str] = option(factory=list)
     alerting: AlertingConfig = option(factory=AlertingConfig)
     storage: StorageSection = option(factory=StorageSection)
     runtime: dict[str, str] = option(factory=dict)
     """Accepted and without effect: it tunes Go's garbage collector."""
     vedette: VedetteSection = option(factory=VedetteSection)
-
-    def __post_init__(self) -> None:
-        seen: set[str] = set()
-        for scrape in self.scrape_configs:
-            if scrape.job_name in seen:
-                raise BadInput(
-                    f"found multiple scrape configs with job name {scrape.job_name!r}", where="scrape_configs", hint="name each once"
-                )
-            seen.add(scrape.job_name)
 
 
 # The documents' own names of settings. Each also has a VEDETTE_ twin, which wins, and a secret a _FILE form.
@@ -161,12 +154,30 @@ class Settings:
     path: Path | None = None
     alertmanager_path: Path | None = None
     alertmanager_url: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def external_url(self) -> str:
         """How people reach this server."""
         server = self.vedette.server
         return server.external_url.rstrip("/") or f"http://{server.host}:{server.port}"
+
+    @property
+    def external_labels(self) -> Labels:
+        """`global.external_labels`, environment variables expanded."""
+        given = self.config.global_.external_labels
+        return Labels.of({name: _expand(value, self.environment) for name, value in given.items()})
+
+    @property
+    def alerting(self) -> AlertingConfig:
+        """Where alerts are passed on to: `alerting` of the file, and `ALERTMANAGER_URL`."""
+        given = self.config.alerting
+        return given.with_url(self.alertmanager_url) if self.alertmanager_url else given
+
+    def collect(self) -> CollectConfig:
+        """What is to be scraped, globals filled in. Raises `BadInput` naming the job."""
+        base = self.path.parent if self.path else Path()
+        return CollectConfig.of(self.config.global_, self.config.scrape_configs, files=self.config.scrape_config_files, base=base)
 
     def rule_paths(self) -> list[Path]:
         """The rule files, globs expanded relative to the configuration file, each once, in order."""
@@ -229,8 +240,27 @@ def resolve(
         section = dataclasses.replace(section, storage=dataclasses.replace(section.storage, out_of_order_window=window))
     url = variables.get("VEDETTE_ALERTMANAGER_URL", variables.get("ALERTMANAGER_URL", ("", "")))[0]
     return Settings(
-        config=config, vedette=section, origins=tuple(origins), path=path, alertmanager_path=alertmanager_path, alertmanager_url=url
+        config=config,
+        vedette=section,
+        origins=tuple(origins),
+        path=path,
+        alertmanager_path=alertmanager_path,
+        alertmanager_url=url,
+        environment={name: value for name, (value, _) in variables.items()},
     )
+
+
+_VARIABLE = re.compile(r"\$(?:\{([^}]*)\}|([A-Za-z_]\w*|[*#$@!?0-9-]))", re.ASCII)
+
+
+def _expand(text: str, environment: Mapping[str, str]) -> str:
+    """`$NAME` and `${NAME}` as Prometheus expands them: an unset one is empty, `$$` is a dollar."""
+
+    def value(match: re.Match[str]) -> str:
+        name = match[1] if match[1] is not None else match[2]
+        return "$" if name == "$" else environment.get(name, "")
+
+    return _VARIABLE.sub(value, text)
 
 
 def _overlay(

@@ -301,6 +301,14 @@ class InternalTarget:
 
 
 @dataclass(frozen=True, slots=True)
+class HostSettings:
+    """What this process collects by itself: its own metrics always, this machine's where `enabled`; `interval` in ms."""
+
+    enabled: bool = True
+    interval: int = option(15_000, convert=_positive)
+
+
+@dataclass(frozen=True, slots=True)
 class CollectConfig:
     """All that the collector is to do; `jobs` are filled in from `global`. Build it with `of`."""
 

@@ -1,0 +1,343 @@
+"""The house put together: which room is handed what, in which order they start, reload and close.
+
+Rooms never import their consumers; here each is given the callables it needs. Nothing in this module computes,
+parses or stores. `uvicorn vedette.app:app` builds the server from the environment; `vedette serve` builds it from
+the command line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import os
+import platform
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import structlog
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute
+
+from vedette import selfmetrics, warm
+from vedette.access.guard import Guard, tenant_of
+from vedette.api import exposition, openapi, ops, prometheus, write
+from vedette.api.endpoint import Endpoint
+from vedette.api.endpoint import routes as endpoint_routes
+from vedette.api.services import access_layer
+from vedette.api.status import Reloaded, StatusInfo
+from vedette.api.watch import Sources
+from vedette.clock import Clock, SystemClock
+from vedette.collect.collector import Collector
+from vedette.collect.config import CollectConfig
+from vedette.collect.host import host_target
+from vedette.collect.own import own_target, read_own
+from vedette.errors import BadInput, VedetteError
+from vedette.ingest.door import Door
+from vedette.ingest.track import Tracker
+from vedette.model.alerts import Alert
+from vedette.model.durations import format_duration
+from vedette.model.samples import DEFAULT_TENANT
+from vedette.notify.config import Config as NotifyConfig
+from vedette.notify.config import load as load_notify
+from vedette.promql.engine import Engine as Promql
+from vedette.promql.result import QueryResult
+from vedette.rules.defaults import default_groups
+from vedette.rules.files import Group
+from vedette.rules.files import load as load_rules
+from vedette.selfmetrics import Reading
+from vedette.settings import Settings, resolve
+from vedette.storage.engine import Engine as Storage
+from vedette.web.routes import routes as web_routes
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from vedette.notify.alertmanagers import Alertmanagers
+    from vedette.notify.notifier import Notifier
+    from vedette.records.database import Records
+    from vedette.rules.engine import Rules
+
+T = TypeVar("T")
+log = structlog.get_logger(__name__)
+
+DIALECTS = frozenset({"access_layer"})
+"""The service APIs that may have a listener of their own."""
+
+_QUERY_THREADS = 4
+_WRITE_THREADS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the files say, read and checked, nothing of it in force yet."""
+
+    settings: Settings
+    collect: CollectConfig
+    groups: tuple[Group, ...]
+    notify: NotifyConfig | None
+
+    @classmethod
+    def of(cls, settings: Settings) -> Plan:
+        """Read every file that the settings name. Raises `BadInput` for the first that is bad."""
+        globals_ = settings.config.global_
+        groups = default_groups(settings.vedette.alerts)
+        for path in settings.rule_paths():
+            groups += load_rules(path, interval_ms=globals_.evaluation_interval, query_offset_ms=globals_.rule_query_offset)
+        notify = load_notify(settings.alertmanager_path) if settings.alertmanager_path else None
+        return cls(settings, settings.collect(), tuple(groups), notify)
+
+
+class House:
+    """The running server. `lock`, then `start`; `close` at the end. `read` gives the settings anew at each reload."""
+
+    def __init__(self, settings: Settings, *, clock: Clock, read: Callable[[], Settings]) -> None:
+        configure_logging(settings.vedette.server.log_level)
+        self.plan = Plan.of(settings)
+        self.clock = clock
+        self.started = clock.now()
+        self.ready = False
+        self._read = read
+        self._reloaded = Reloaded(True, self.started)
+        self._turn = asyncio.Lock()
+        self._queries = ThreadPoolExecutor(_QUERY_THREADS, thread_name_prefix="query")
+        self._writes = ThreadPoolExecutor(_WRITE_THREADS, thread_name_prefix="write")
+        room = settings.vedette
+        self.storage = Storage(room.storage, clock)
+        self.door = Door(self.storage)
+        self.promql = Promql(self.storage, room.promql, clock)
+        self.collector = Collector(self.door.append, clock)
+        self.tracker = Tracker(self.storage, self.door.append, run=self.run_query, clock=clock, settings=room.track)
+        self.records: Records | None = None
+        self.rules: Rules | None = None
+        self.notifier: Notifier | None = None
+        self.alertmanagers: Alertmanagers | None = None
+        self.registry = selfmetrics.registry(self._readings)
+        self._endpoints = self._operations()
+        known = {e.path for e in self._endpoints}
+        self._http = selfmetrics.HttpMetrics(self.registry, lambda path: path if path in known else "other")
+
+    def lock(self) -> None:
+        """Take the data directory. Raises `BadInput` where another process has it or it cannot be written."""
+        self.storage.lock()
+
+    async def start(self) -> None:
+        """Replay the log, restore state, begin to scrape and to evaluate. Health answers meanwhile."""
+        await self.storage.start()
+        from vedette.notify.alertmanagers import Alertmanagers
+        from vedette.notify.notifier import Notifier
+        from vedette.records.database import Records
+        from vedette.rules.engine import Rules
+
+        settings = self.plan.settings
+        self.records = await Records.open(settings.vedette.storage.data / "vedette.db")
+        self.notifier = Notifier(self.plan.notify, self.records, self.clock, external_url=settings.external_url)
+        await self.notifier.start()
+        self.alertmanagers = Alertmanagers(settings.alerting, self.clock, external_labels=settings.external_labels)
+        await self.alertmanagers.start()
+        self.rules = Rules(
+            self._evaluate,
+            self.door.append,
+            self._emit,
+            self.records,
+            self.clock,
+            external_labels=settings.external_labels,
+            external_url=settings.external_url,
+            tenant=DEFAULT_TENANT,
+        )
+        await self._apply(self.plan)
+        self.ready = True
+        self._warm = asyncio.get_running_loop().run_in_executor(self._writes, warm.compile_all)
+
+    async def _apply(self, plan: Plan) -> None:
+        assert self.rules is not None and self.notifier is not None and self.alertmanagers is not None, "start comes first"
+        host = plan.settings.vedette.host
+        internal = [own_target(self.registry, platform.node(), host.interval)]
+        if host.enabled:
+            internal.append(host_target(host.interval))
+        if plan is not self.plan:
+            await self.notifier.apply(plan.notify)
+            await self.alertmanagers.apply(plan.settings.alerting, external_labels=plan.settings.external_labels)
+        await self.collector.apply(dataclasses.replace(plan.collect, internal=tuple(internal)))
+        await self.rules.apply(plan.groups)
+        self.plan = plan
+
+    async def reload(self) -> None:
+        """Read all files again and put them in force; where one is bad, raise `BadInput` and keep what was."""
+        async with self._turn:
+            try:
+                plan = await asyncio.to_thread(lambda: Plan.of(self._read()))
+            except BadInput:
+                self._reloaded = dataclasses.replace(self._reloaded, success=False)
+                raise
+            if self.rules is not None:
+                await self._apply(plan)
+            self._reloaded = Reloaded(True, self.clock.now())
+            log.info("configuration reloaded", file=str(plan.settings.path or "none"))
+
+    async def reload_quietly(self) -> None:
+        """`reload` for a signal: a bad file is logged, with the reason, and the old one stays in force."""
+        try:
+            await self.reload()
+        except VedetteError as error:
+            log.error("configuration not reloaded, the old one stays in force", reason=str(error))
+
+    async def close(self) -> None:
+        """Stop in the order in which data flows, so that nothing is produced that nobody takes; flush; let go."""
+        self.ready = False
+        for room in (self.collector, self.rules, self.notifier, self.alertmanagers, self.records, self.storage):
+            if room is not None:
+                await room.close()
+        self._queries.shutdown(cancel_futures=True)
+        self._writes.shutdown(cancel_futures=True)
+
+    def announce(self, addresses: Sequence[tuple[str, int]]) -> None:
+        """Say where the server can be reached."""
+        log.info("serving", urls=[f"http://{host}:{port}/" for host, port in addresses], data=str(self.plan.settings.vedette.storage.data))
+
+    def run_query(self, function: Callable[..., T], /, *args: Any) -> Awaitable[T]:
+        """Run a blocking read on the query threads."""
+        return asyncio.get_running_loop().run_in_executor(self._queries, function, *args)
+
+    def run_write(self, function: Callable[..., T], /, *args: Any) -> Awaitable[T]:
+        """Run a blocking decode on threads that no query can occupy."""
+        return asyncio.get_running_loop().run_in_executor(self._writes, function, *args)
+
+    def asgi(self, dialect: str | None = None) -> ASGIApp:
+        """The application of one listener: a dialect's own, or (None) the union with the UI."""
+        chosen = self._endpoints if dialect is None else self._dialect(dialect)
+        routes: list[BaseRoute] = [*endpoint_routes(chosen)]
+        if dialect is None:
+            routes += endpoint_routes([openapi.endpoint(chosen, version=version("vedette"))])
+            routes += web_routes()
+        guarded = Guard(Starlette(routes=routes), self.plan.settings.vedette.access, reading_posts=prometheus.READING_POSTS)
+        return self._http.around(guarded)
+
+    def _operations(self) -> list[Endpoint]:
+        """Every operation of the main listener, the hottest first."""
+        operations = ops.Operations(
+            ready=lambda: self.ready,
+            reload=self.reload,
+            dependencies=lambda: {"storage": "ok" if self.ready else "starting"},
+            clock=self.clock,
+            started=self.started,
+            version=version("vedette"),
+        )
+        cors = self.plan.settings.vedette.access.reading_origins
+        return [
+            *write.endpoints(self.door.append, run=self.run_write, tenant_of=tenant_of),
+            *prometheus.endpoints(
+                self.promql,
+                self.storage,
+                Sources(
+                    self.collector.targets,
+                    self.collector.dropped,
+                    self.collector.dropped_counts,
+                    lambda: self.rules.groups() if self.rules else [],
+                ),
+                run=self.run_query,
+                clock=self.clock,
+                info=self._status(),
+                tenant_of=tenant_of,
+                settings=prometheus.PrometheusApiSettings(cors_origin=cors),
+            ),
+            *access_layer.endpoints(self.tracker, tenant_of=tenant_of),
+            *ops.endpoints(operations),
+            *exposition.endpoints(
+                exposition.Metrics(
+                    own=lambda: read_own(self.registry),
+                    own_job="vedette",
+                    storage=self.storage,
+                    run=self.run_query,
+                    clock=self.clock,
+                    parse_selector=prometheus.matchers_of,
+                    tenant_of=tenant_of,
+                ),
+                cors_origin=cors,
+            ),
+        ]
+
+    def _dialect(self, dialect: str) -> list[Endpoint]:
+        assert dialect in DIALECTS, dialect
+        mine = {"/metrics/track", "/metrics/track/batch", "/health", "/metrics", "/-/healthy", "/-/ready"}
+        return [e for e in self._endpoints if e.path in mine]
+
+    def _status(self) -> StatusInfo:
+        return StatusInfo(
+            version=version("vedette"),
+            started=self.started,
+            config=lambda: self.plan.settings.yaml(),
+            flags=lambda: {o.setting: "<secret>" if o.secret and o.value else str(o.value) for o in self.plan.settings.origins},
+            reloaded=lambda: self._reloaded,
+            retention=lambda: format_duration(self.plan.settings.vedette.storage.retention),
+            corruptions=lambda: self.storage.replayed.corrupt_records if self.storage.replayed else 0,
+            external_url=self.plan.settings.external_url,
+        )
+
+    async def _evaluate(self, expr: str, time_ms: int) -> QueryResult:
+        return await self.run_query(self.promql.instant, DEFAULT_TENANT, expr, time_ms)
+
+    async def _emit(self, alerts: Sequence[Alert]) -> None:
+        assert self.notifier is not None and self.alertmanagers is not None, "rules start after those they tell"
+        await self.notifier.accept(alerts)
+        await self.alertmanagers.accept(alerts)
+
+    def _readings(self) -> Iterator[Reading]:
+        yield from selfmetrics.of_storage(self.storage.stats())
+        yield from selfmetrics.of_door(self.door.counts)
+        yield from selfmetrics.of_targets(self.collector.targets())
+        yield from selfmetrics.of_rules(self.rules.groups() if self.rules else [])
+
+
+@asynccontextmanager
+async def _lifespan(app: Starlette) -> AsyncIterator[None]:
+    house: House = app.state.house
+    house.lock()
+    await house.start()
+    try:
+        yield
+    finally:
+        await house.close()
+
+
+def from_environment() -> ASGIApp:
+    """The application of the main listener, settings from the environment and `vedette.yml`; starts with its lifespan."""
+
+    def read() -> Settings:
+        return resolve(environment=os.environ)
+
+    house = House(read(), clock=SystemClock(), read=read)
+    outer = Starlette(lifespan=_lifespan)
+    outer.state.house = house
+    outer.mount("/", house.asgi())
+    return outer
+
+
+def __getattr__(name: str) -> Any:
+    # `uvicorn vedette.app:app` asks for it; importing this module must not read the environment.
+    if name == "app":
+        return from_environment()
+    raise AttributeError(name)
+
+
+def configure_logging(level: str) -> None:
+    """JSON lines on stderr, readable lines on a terminal."""
+    shown: Any = structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            shown,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")

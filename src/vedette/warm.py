@@ -1,0 +1,93 @@
+"""Every kernel compiled, or read from its cache, before anyone waits for it.
+
+A kernel is compiled at its first call, so each is called once by the way data really goes: a small batch through each
+wire format, into a storage of its own in a temporary directory, and out through queries that reach the kernels of
+PromQL. What is missing here costs its first user a second, nothing worse.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from vedette.clock import SystemClock, now_ms
+from vedette.errors import VedetteError
+from vedette.model.labels import Labels
+from vedette.model.samples import DEFAULT_TENANT, MetricMetadata
+from vedette.promql.engine import Engine as Promql
+from vedette.promql.engine import PromqlSettings
+from vedette.storage.engine import Engine as Storage
+from vedette.storage.settings import StorageSettings
+from vedette.wire import exposition, remote_write
+
+QUERIES = (
+    "warm",
+    "warm * 2 + 1",
+    "warm + on (id) group_left warm",
+    "warm and warm unless warm or warm",
+    "warm > 1",
+    *(f"{op} by (id) (warm)" for op in ("sum", "avg", "min", "max", "count", "group", "stddev")),
+    "topk(1, warm)",
+    "quantile(0.5, warm)",
+    'count_values("v", warm)',
+    *(f"{fn}(warm[5m])" for fn in ("rate", "irate", "increase", "delta", "idelta", "deriv", "changes", "resets")),
+    *(f"{fn}_over_time(warm[5m])" for fn in ("avg", "sum", "min", "max", "count", "last", "stddev", "present")),
+    "quantile_over_time(0.5, warm[5m])",
+    "histogram_quantile(0.9, sum by (le) (rate(warm_bucket[5m])))",
+    'label_replace(warm, "a", "$1", "id", "(.*)")',
+    "max_over_time(rate(warm[1m])[5m:1m])",
+    "sum(warm offset 1m)",
+    "absent(cold)",
+    "sort(warm)",
+    "hour()",
+    "clamp_max(abs(warm), 3)",
+)
+
+
+def steps() -> Iterator[tuple[str, Callable[[], None]]]:
+    """(what it is, a call that compiles it), in an order in which each can build on those before it."""
+    clock = SystemClock()
+    now = now_ms(clock)
+    series = [Labels.of(__name__="warm", id=str(i)) for i in range(3)]
+    series += [Labels.of(__name__="warm_bucket", le=le) for le in ("1", "2", "+Inf")]
+    with contextlib.ExitStack() as stack:
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vedette-warm-")))
+        storage = Storage(StorageSettings(data=place), clock)
+        engine = Promql(storage, PromqlSettings(), clock)
+        stack.callback(engine.close)
+        runner = stack.enter_context(asyncio.Runner())
+
+        def remote() -> None:
+            offsets = [4 * i for i in range(len(series) + 1)]
+            times = [now - 60_000 + i * 15_000 for i in range(4)] * len(series)
+            values = [float(i) for i in range(len(times))]
+            body = remote_write.render(series, offsets, times, values, metadata=[MetricMetadata("warm", "counter", "A counter.")])
+            runner.run(storage.append(remote_write.parse(body, remote_write.remote_write_keyspace(DEFAULT_TENANT))))
+
+        def scrape() -> None:
+            text = b'# TYPE scraped counter\nscraped{id="1"} 1.5\nscraped{id="2"} 2e3\n'
+            runner.run(storage.append(exposition.parse(text, exposition.exposition_keyspace(DEFAULT_TENANT), now).batch))
+
+        def ask(query: str) -> Callable[[], None]:
+            def asked() -> None:
+                with contextlib.suppress(VedetteError):
+                    engine.instant(DEFAULT_TENANT, query, now).json()
+                    engine.range(DEFAULT_TENANT, query, now - 300_000, now, 60_000).json()
+
+            return asked
+
+        yield "storage", lambda: runner.run(storage.start())
+        stack.callback(lambda: runner.run(storage.close()))
+        yield "remote write", remote
+        yield "scrape", scrape
+        for query in QUERIES:
+            yield query, ask(query)
+
+
+def compile_all() -> None:
+    """Run every step; for a thread beside the server's loop."""
+    for _, step in steps():
+        step()
