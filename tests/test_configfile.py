@@ -103,3 +103,34 @@ def test_a_missing_file_is_bad_input(tmp_path: Path):
 def test_redacts_secrets_and_leaves_out_defaults():
     value = File([Job("a", password="hunter2")], ratio=0.5)
     assert configfile.redacted(value) == {"jobs": [{"name": "a", "password": "<secret>"}]}
+
+
+@dataclass(frozen=True)
+class Pair:
+    one: int = 0
+    two: int = 0
+
+
+@dataclass(frozen=True)
+class Pairs:
+    base: Pair = field(default_factory=Pair)
+    more: list[Pair] = field(default_factory=list)
+
+
+def test_merge_keys_lay_a_mapping_under_another() -> None:
+    text = "base: &b {one: 1, two: 2}\nmore:\n- <<: *b\n- {<<: *b, two: 3}\n- {<<: [{one: 5}, *b]}\n"
+    assert configfile.parse(text, Pairs).more == [Pair(1, 2), Pair(1, 3), Pair(5, 2)]
+
+
+def test_a_bad_key_that_came_by_a_merge_points_at_the_mapping_that_merges() -> None:
+    with pytest.raises(BadInput, match=r"f:3:3: more\[0\]\.three: unknown key"):
+        configfile.parse("base: {one: 1}\nmore:\n- <<: {three: 3}\n", Pairs, name="f")
+
+
+def test_a_second_document_is_refused_or_told_of() -> None:
+    text = "base: {one: 1}\n---\nbase: {one: 2}\n"
+    with pytest.raises(BadInput, match="single document"):
+        configfile.parse(text, Pairs)
+    seen: list[str] = []
+    assert configfile.parse(text, Pairs, name="f", on_more=seen.append).base == Pair(1, 0)
+    assert seen == ["f:3:1"]

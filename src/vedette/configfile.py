@@ -9,8 +9,8 @@ annotations. An unknown key, a wrong type or a value that a converter refuses ra
 - `secret`: True keeps the value out of every print (`redacted`).
 
 A dataclass may define `UNSUPPORTED: ClassVar[dict[str, str]]`, keys that are known and refused with a reason, and
-`__post_init__`, whose `BadInput` is given the position of the mapping. Aliases and anchors work; merge keys,
-duplicate keys and several documents do not. Not here: where settings come from besides files (`settings.py`).
+`__post_init__`, whose `BadInput` is given the position of the mapping. Aliases, anchors and merge keys (`<<: *base`)
+work; duplicate keys and several documents do not. Not here: where settings come from besides files (`settings.py`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 _MAX_BYTES = 16 << 20
 _MAX_NODES = 2_000_000
-_NULL, _BOOL, _INT, _FLOAT = (f"tag:yaml.org,2002:{t}" for t in ("null", "bool", "int", "float"))
+_NULL, _BOOL, _INT, _FLOAT, _MERGE = (f"tag:yaml.org,2002:{t}" for t in ("null", "bool", "int", "float", "merge"))
 _TRUE, _FALSE = frozenset(("true", "yes", "on")), frozenset(("false", "no", "off"))
 
 
@@ -64,9 +64,9 @@ def load(path: Path, shape: type[T]) -> T:
     return parse(data, shape, name=str(path))
 
 
-def parse(text: str | bytes, shape: type[T], *, name: str = "<text>") -> T:
-    """Read YAML (of which JSON is a part) into `shape`; an empty document is an empty mapping."""
-    root = compose(text, name=name)
+def parse(text: str | bytes, shape: type[T], *, name: str = "<text>", on_more: Callable[[str], None] | None = None) -> T:
+    """Read YAML (of which JSON is a part) into `shape`; an empty document is an empty mapping. `on_more` as in `compose`."""
+    root = compose(text, name=name, on_more=on_more)
     if root is None:
         root = yaml.MappingNode("tag:yaml.org,2002:map", [], yaml.Mark(name, 0, 0, 0, None, 0), None)
     return typing.cast(T, _Decoder(name).value(root, shape, (), None))
@@ -85,12 +85,15 @@ def from_text(text: str, shape: Any, *, convert: Callable[[str], Any] | None = N
         raise BadInput(error.problem, where=where, hint=error.hint) from None
 
 
-def compose(text: str | bytes, *, name: str = "<text>") -> yaml.Node | None:
-    """The document's node tree with positions, checked for size; None for an empty document."""
+def compose(text: str | bytes, *, name: str = "<text>", on_more: Callable[[str], None] | None = None) -> yaml.Node | None:
+    """The document's node tree with positions, checked for size; None for an empty document.
+
+    A second document is an error, unless there is `on_more`: it is told where that starts, and it is left unread.
+    """
     if isinstance(text, bytes):
         text = _decoded(text, name)
     try:
-        root = yaml.compose(text, Loader=_LOADER)
+        root = yaml.compose(text, Loader=_LOADER) if on_more is None else _first(text, name, on_more)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
@@ -99,6 +102,18 @@ def compose(text: str | bytes, *, name: str = "<text>") -> yaml.Node | None:
         raise BadInput(f"not valid YAML: {error}" if not isinstance(error, RecursionError) else "nested too deeply", where=name) from None
     if root is not None and _too_large(root):
         raise BadInput(f"more than {_MAX_NODES} nodes once aliases are expanded", where=name)
+    return root
+
+
+def _first(text: str, name: str, on_more: Callable[[str], None]) -> yaml.Node | None:
+    loader = _LOADER(text)
+    try:
+        root: yaml.Node | None = loader.get_node() if loader.check_node() else None
+        if loader.check_node():
+            mark = loader.get_node().start_mark
+            on_more(f"{name}:{mark.line + 1}:{mark.column + 1}")
+    finally:
+        loader.dispose()
     return root
 
 
@@ -207,12 +222,19 @@ class _Decoder:
         if not isinstance(node, yaml.MappingNode):
             raise self.bad(node, path, f"{_kind(node)} where a mapping is expected")
         found: dict[str, yaml.Node] = {}
+        merged: list[yaml.Node] = []
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 raise self.bad(key, path, "a key must be plain text")
+            if key.tag == _MERGE:
+                merged += value.value if isinstance(value, yaml.SequenceNode) else [value]
+                continue
             if key.value in found:
                 raise self.bad(key, (*path, key.value), "given twice")
             found[key.value] = value
+        for other in merged:
+            # What the mapping says itself wins over what it merges, an earlier merge over a later one.
+            found = {**self.pairs(other, path), **found}
         return found
 
     def record(self, node: yaml.Node, shape: type, path: tuple[str | int, ...]) -> Any:
@@ -249,7 +271,8 @@ class _Decoder:
     @staticmethod
     def key_node(node: yaml.Node, key: str) -> yaml.Node:
         assert isinstance(node, yaml.MappingNode)
-        found: yaml.Node = next(k for k, _ in node.value if k.value == key)
+        # A key that came in by a merge has no place of its own here.
+        found: yaml.Node = next((k for k, _ in node.value if k.value == key), node)
         return found
 
     def scalar(self, node: yaml.Node, shape: Any, path: tuple[str | int, ...], convert: Callable[[str], Any] | None) -> Any:

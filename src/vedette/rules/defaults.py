@@ -54,6 +54,9 @@ class Thresholds:
     response_time: float = option(1.0, convert=_threshold)
 
 
+_DISKS = 'fstype!~"tmpfs|ramfs|squashfs|iso9660|udf|erofs",mountpoint!~"/var/lib/(docker|containers|kubelet)/.*"'
+
+
 def _rules(given: Thresholds) -> list[dict[str, object]]:
     on = "{{ if $labels.instance }} on {{ $labels.instance }}{{ end }}"
     return [
@@ -79,9 +82,8 @@ def _rules(given: Thresholds) -> list[dict[str, object]]:
         },
         {
             "alert": "HighDiskUsage",
-            # Read-only images (snap, squashfs, ISO) are always full and nobody's worry.
-            "expr": '100 * (1 - node_filesystem_avail_bytes{fstype!~"tmpfs|ramfs|squashfs|overlay|iso9660|udf|erofs"} '
-            f"/ (node_filesystem_size_bytes > 0)) > {given.disk:g}",
+            # Read-only images (snap, squashfs, ISO) are always full and nobody's worry; containers' mounts are their host's.
+            "expr": f"100 * (1 - node_filesystem_avail_bytes{{{_DISKS}}} / (node_filesystem_size_bytes > 0)) > {given.disk:g}",
             "for": "1m",
             "labels": {"severity": "warning"},
             "annotations": {

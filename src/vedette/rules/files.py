@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import structlog
 import yaml
 
 from vedette import configfile
@@ -22,6 +23,8 @@ from vedette.model.labels import EMPTY, METRIC_NAME, Labels
 from vedette.promql.nodes import Node, Selector, walk
 from vedette.promql.parse import parse as parse_expr
 from vedette.rules.template import prepare
+
+log = structlog.get_logger(__name__)
 
 DEFAULT_INTERVAL_MS = 60_000
 
@@ -105,7 +108,7 @@ def load(path: Path, *, interval_ms: int = DEFAULT_INTERVAL_MS, query_offset_ms:
 
 def parse(text: str | bytes, *, name: str, interval_ms: int = DEFAULT_INTERVAL_MS, query_offset_ms: int = 0) -> list[Group]:
     """As `load`, of a text; `name` stands for the file."""
-    entries = configfile.parse(text, _RuleFile, name=name).groups
+    entries = configfile.parse(text, _RuleFile, name=name, on_more=_further).groups
     checker = _Checker()
     groups = [
         Group(
@@ -129,6 +132,10 @@ def parse(text: str | bytes, *, name: str, interval_ms: int = DEFAULT_INTERVAL_M
     if checker.mistakes:
         raise checker.located(text, name)
     return groups
+
+
+def _further(where: str) -> None:
+    log.warning("rule file has several YAML documents, only the first counts", where=where)
 
 
 _Path = tuple[str | int, ...]
@@ -200,7 +207,7 @@ class _Checker:
 
     def located(self, text: str | bytes, name: str) -> BadInput:
         """The mistakes as one error, each with file, line, column and the path of its key."""
-        root = configfile.compose(text, name=name)
+        root = configfile.compose(text, name=name, on_more=lambda _where: None)
         errors = [(_find(root, path), path, problem, hint) for path, problem, hint in self.mistakes]
         errors.sort(key=lambda e: e[0])
         found = [
