@@ -13,7 +13,7 @@ from numba import njit
 
 from vedette.kernels.windows import kahan, sorted_quantile
 
-SUM, AVG, COUNT, MIN, MAX, GROUP, STDVAR, STDDEV = range(8)
+SUM, AVG, COUNT, MIN, MAX, GROUP, STDVAR, STDDEV, MEAN = range(9)
 """Codes of `accumulate`."""
 
 
@@ -96,60 +96,98 @@ def keep_pairs(offsets: Any, names: Any, values: Any, wanted: Any, without: bool
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _add(values: Any, present: Any, acc: Any, comp: Any, count: Any) -> None:
+    """One row into Kahan sums; without branches, so that it runs in vector registers. Adding 0 leaves a sum as it is."""
+    for k in range(len(values)):
+        v = values[k] if present[k] else 0.0
+        total = acc[k]
+        t = total + v
+        large = (total - t) + v
+        small = (v - t) + total
+        c = comp[k] + (large if abs(total) >= abs(v) else small)
+        comp[k] = 0.0 if np.isinf(t) else c
+        acc[k] = t
+        count[k] += 1.0 if present[k] else 0.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _extremes(values: Any, present: Any, acc: Any, count: Any, sign: float) -> None:
+    """One row into greatest (sign 1) or least (-1) values."""
+    for k in range(len(values)):
+        v = values[k]
+        a = acc[k]
+        taken = present[k] and (count[k] == 0.0 or a * sign < v * sign or np.isnan(a))
+        acc[k] = v if taken else a
+        count[k] += 1.0 if present[k] else 0.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def accumulate(code: int, values: Any, present: Any, groups: Any, acc: Any, comp: Any, count: Any) -> None:
     """Add the rows of `values` to the groups' running aggregates.
 
     `acc`, `comp`, `count` float64[G, n], zero at first: the aggregate, its compensation (the mean, for variances), and how many
-    samples went in; a count below zero says that an average has turned to the incremental scheme. `finish` makes the result.
+    samples went in; `finish` makes the result. `AVG` is a sum here; where that overflows, start again with `MEAN`, whose count
+    is below zero once it has turned to the incremental scheme.
     """
     for r in range(values.shape[0]):
         g = groups[r]
+        if code in (SUM, AVG):
+            _add(values[r], present[r], acc[g], comp[g], count[g])
+            continue
+        if code in (MAX, MIN):
+            _extremes(values[r], present[r], acc[g], count[g], 1.0 if code == MAX else -1.0)
+            continue
         for k in range(values.shape[1]):
             if not present[r, k]:
                 continue
-            v = values[r, k]
             c = count[g, k]
+            if code in (COUNT, GROUP):
+                count[g, k] = c + 1.0
+                continue
+            v = values[r, k]
             if c == 0.0:
                 count[g, k] = 1.0
-                comp[g, k] = 0.0
-                if code == GROUP:
-                    acc[g, k] = 1.0
-                elif code in (STDVAR, STDDEV):
+                if code == MEAN:
+                    acc[g, k] = v
+                else:
                     acc[g, k] = 0.0 if np.isfinite(v) else np.nan
                     comp[g, k] = v
-                else:
-                    acc[g, k] = v
-            elif code == SUM:
-                acc[g, k], comp[g, k] = kahan(v, acc[g, k], comp[g, k])
-                count[g, k] = c + 1.0
-            elif code in (COUNT, GROUP):
-                count[g, k] = c + 1.0
-            elif code == MAX:
-                if acc[g, k] < v or np.isnan(acc[g, k]):
-                    acc[g, k] = v
-            elif code == MIN:
-                if acc[g, k] > v or np.isnan(acc[g, k]):
-                    acc[g, k] = v
-            elif code == AVG:
-                m = abs(c) + 1.0
-                if c > 0.0:
-                    total, rest = kahan(v, acc[g, k], comp[g, k])
-                    if not np.isinf(total):
-                        acc[g, k] = total
-                        comp[g, k] = rest
-                        count[g, k] = m
-                        continue
-                    acc[g, k] /= m - 1.0
-                    comp[g, k] /= m - 1.0
-                q = (m - 1.0) / m
-                acc[g, k], comp[g, k] = kahan(v / m, q * acc[g, k], q * comp[g, k])
-                count[g, k] = -m
-            else:
-                m = c + 1.0
+                continue
+            m = abs(c) + 1.0
+            if code != MEAN:
                 delta = v - comp[g, k]
                 comp[g, k] += delta / m
                 acc[g, k] += delta * (v - comp[g, k])
                 count[g, k] = m
+                continue
+            if c > 0.0:
+                total, rest = kahan(v, acc[g, k], comp[g, k])
+                if not np.isinf(total):
+                    acc[g, k] = total
+                    comp[g, k] = rest
+                    count[g, k] = m
+                    continue
+                acc[g, k] /= m - 1.0
+                comp[g, k] /= m - 1.0
+            q = (m - 1.0) / m
+            acc[g, k], comp[g, k] = kahan(v / m, q * acc[g, k], q * comp[g, k])
+            count[g, k] = -m
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def merge(code: int, acc: Any, comp: Any, count: Any, more: Any, more_comp: Any, more_count: Any) -> None:
+    """Add another thread's running aggregates to the first's; for all codes but MEAN and the variances."""
+    for g in range(acc.shape[0]):
+        if code in (SUM, AVG):
+            _add(more[g], more_count[g] > 0.0, acc[g], comp[g], count[g])
+            for k in range(acc.shape[1]):
+                comp[g, k] += more_comp[g, k]
+                count[g, k] += max(0.0, more_count[g, k] - 1.0)
+        elif code in (MAX, MIN):
+            _extremes(more[g], more_count[g] > 0.0, acc[g], count[g], 1.0 if code == MAX else -1.0)
+        else:
+            for k in range(acc.shape[1]):
+                count[g, k] += more_count[g, k]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -165,7 +203,9 @@ def finish(code: int, acc: Any, comp: Any, count: Any, present: Any) -> None:
                 acc[g, k] += comp[g, k]
             elif code == COUNT:
                 acc[g, k] = c
-            elif code == AVG:
+            elif code == GROUP:
+                acc[g, k] = 1.0
+            elif code in (AVG, MEAN):
                 acc[g, k] = acc[g, k] / c + comp[g, k] / c if c > 0.0 else acc[g, k] + comp[g, k]
             elif code == STDVAR:
                 acc[g, k] /= c

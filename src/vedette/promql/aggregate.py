@@ -69,28 +69,49 @@ def _result(node: Aggregate, value: Matrix | Rows, groups: Ints, first: Ints, va
 def _accumulated(ev: Evaluation, node: Aggregate, value: Matrix | Rows, grid: Grid) -> Matrix:
     if isinstance(value, Matrix):
         value = value.found()
+    elif value.made is not None:
+        value = value.made
     code = _CODES[node.op]
     groups, first = _grouping(node, value)
     shape = (len(first), grid.n)
-    ev.count(3 * shape[0] * shape[1])
-    acc, comp, count = np.zeros(shape), np.zeros(shape), np.zeros(shape)
-    if isinstance(value, Matrix):
-        k.accumulate(code, np.ascontiguousarray(value.values), np.ascontiguousarray(value.present), groups, acc, comp, count)
-    elif value._made is not None:
-        k.accumulate(code, value._made.values, value._made.present, groups, acc, comp, count)
-    else:
-        step = max(16, BLOCK_CELLS // max(1, grid.n))
-        size = min(step, len(value))
-        values, present = np.empty((size, grid.n)), np.empty((size, grid.n), dtype=np.bool_)
-        for lo in range(0, len(value), step):
-            ev.check()
-            hi = min(lo + step, len(value))
-            value.fill(lo, hi, values, present)
-            k.accumulate(code, values[: hi - lo], present[: hi - lo], groups[lo:hi], acc, comp, count)
-    ev.release(2 * shape[0] * shape[1])
+    ev.count(6 * shape[0] * shape[1])
+    sums = _running(ev, code, value, groups, shape)
+    if code == k.AVG and np.isinf(sums[0]).any():
+        code = k.MEAN
+        sums = _running(ev, code, value, groups, shape)
     result = np.empty(shape, dtype=np.bool_)
-    k.finish(code, acc, comp, count, result)
-    return _result(node, value, groups, first, acc, result)
+    k.finish(code, *sums, result)
+    return _result(node, value, groups, first, sums[0], result)
+
+
+def _running(ev: Evaluation, code: int, value: Matrix | Rows, groups: Ints, shape: tuple[int, int]) -> tuple[Floats, Floats, Floats]:
+    """The running aggregates of all rows. Many rows are read by two threads, where the order of rows does not matter."""
+    if isinstance(value, Matrix):
+        sums = (np.zeros(shape), np.zeros(shape), np.zeros(shape))
+        k.accumulate(code, np.ascontiguousarray(value.values), np.ascontiguousarray(value.present), groups, *sums)
+        return sums
+    rows, total = value, len(value)
+    # Partial sums must be small beside what is summed, or merging them costs more than the second thread saves.
+    halves = 2 if total * shape[1] > 1 << 20 and total > 8 * shape[0] and code not in (k.MEAN, k.STDVAR, k.STDDEV) else 1
+    bounds = [(total * i // halves, total * (i + 1) // halves) for i in range(halves)]
+
+    def part(bound: tuple[int, int]) -> tuple[Floats, Floats, Floats]:
+        sums = (np.zeros(shape), np.zeros(shape), np.zeros(shape))
+        step = min(max(16, BLOCK_CELLS // max(1, shape[1])), max(1, bound[1] - bound[0]))
+        values, present = np.empty((step, shape[1])), np.empty((step, shape[1]), dtype=np.bool_)
+        for lo in range(*bound, step):
+            ev.check()
+            hi = min(lo + step, bound[1])
+            rows.fill(lo, hi, values, present)
+            k.accumulate(code, values[: hi - lo], present[: hi - lo], groups[lo:hi], *sums)
+        return sums
+
+    if halves == 1:
+        return part(bounds[0])
+    other = ev.pool.submit(part, bounds[1])
+    sums = part(bounds[0])
+    k.merge(code, *sums, *other.result())
+    return sums
 
 
 def _members(groups: Ints, count: int) -> tuple[Ints, Ints]:

@@ -42,7 +42,7 @@ def _size(value: Value | None) -> int:
     if isinstance(value, Matrix):
         return int(value.values.size)
     if isinstance(value, Rows):
-        return int(value._made.values.size) if value._made is not None else 0
+        return int(value.made.values.size) if value.made is not None else 0
     return len(value.timestamps) if isinstance(value, Windows) else 0
 
 

@@ -65,14 +65,14 @@ class Evaluation:
     def matrix(self, value: Value) -> Matrix:
         """A vector value as a matrix, made if need be."""
         if isinstance(value, Rows):
-            if value._made is None:
+            if value.made is None:
                 self.count(len(value) * value.n)
-                value._made = self.made(value)
-            return value._made
+                value.made = self.computed(value)
+            return value.made
         assert isinstance(value, Matrix), "the plan feeds vectors where vectors are wanted"
         return value
 
-    def made(self, rows: Rows) -> Matrix:
+    def computed(self, rows: Rows) -> Matrix:
         """Compute all rows, on two threads where there are many."""
         n = len(rows)
         values = np.empty((n, rows.n))

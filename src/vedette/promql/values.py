@@ -85,26 +85,17 @@ class Rows:
     An aggregation reads it in blocks that fit the cache, so that a query over 100,000 series needs no matrix of them.
     """
 
-    __slots__ = ("_made", "drop", "fill", "labels", "n")
+    __slots__ = ("drop", "fill", "labels", "made", "n")
 
     def __init__(self, labels: LabelTable, n: int, fill: Block, drop: Bools | None = None) -> None:
         self.labels = labels
         self.n = n
         self.fill = fill
         self.drop = drop
-        self._made: Matrix | None = None
+        self.made: Matrix | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
-
-    def matrix(self) -> Matrix:
-        """The whole matrix, made at the first call."""
-        if self._made is None:
-            values = np.empty((len(self.labels), self.n))
-            present = np.empty((len(self.labels), self.n), dtype=np.bool_)
-            self.fill(0, len(self.labels), values, present)
-            self._made = Matrix(self.labels, values, present, self.drop)
-        return self._made
 
 
 @dataclass(frozen=True, slots=True)
