@@ -22,15 +22,15 @@ from vedette.storage.block import Block
 from vedette.storage.blocks import Blocks
 from vedette.storage.directory import DirectoryLock
 from vedette.storage.flush import Flusher
+from vedette.storage.head import FAR_FUTURE
 from vedette.storage.index import IndexView
 from vedette.storage.interface import Matchers, StorageStats
 from vedette.storage.memory import Memory
 from vedette.storage.replay import Replay, Replayed
 from vedette.storage.select import Part, block_labels, merge
 from vedette.storage.settings import StorageSettings
+from vedette.storage.statistics import IndexFigures, index_figures
 from vedette.storage.writer import Writer
-
-_FAR = (1 << 63) - 1
 
 
 class Engine:
@@ -46,6 +46,8 @@ class Engine:
         self._lock = DirectoryLock(settings.data)
         self._writer: Writer | None = None
         self._wal: wal.Wal | None = None
+        self._figures = IndexFigures()
+        self._figures_of = 0
 
     def lock(self) -> None:
         """Take the data directory. Raises `BadInput`, one line, where another process holds it or it cannot be written."""
@@ -176,17 +178,49 @@ class Engine:
             return [known[name] for name in sorted(known)]
 
     def stats(self) -> StorageStats:
-        """See `Storage.stats`."""
-        memory, head = self._memory, self._memory.head
+        """See `Storage.stats`. Blocks' sizes are on disk, the log's is what is not in blocks yet."""
+        memory, head, blocks = self._memory, self._memory.head, self._blocks.all
+        series = len(memory.series)
+        if self._figures_of != series:
+            # What is ranked changes only with the series, so a scrape every second costs nothing.
+            self._figures, self._figures_of = index_figures(memory), series
+        oldest = min([head.min_time, *(b.meta.min_time for b in blocks)])
+        newest = max([head.max_time, *(b.meta.max_time for b in blocks)])
         return StorageStats(
-            series=len(memory.series),
+            series=series,
             chunks=head.now.used + head.before.used,
-            min_time=head.min_time if head.min_time != _FAR else 0,
-            max_time=head.max_time if head.max_time != -_FAR else 0,
+            label_pairs=self._figures.label_pairs,
+            min_time=oldest if oldest != FAR_FUTURE else 0,
+            max_time=newest if newest != -FAR_FUTURE else 0,
             samples_appended=memory.samples_appended,
-            wal_bytes=self._wal.bytes_written if self._wal else 0,
+            wal_bytes=sum(s.size for s in wal.segments(self.settings.data / "wal")),
+            block_bytes=sum(b.nbytes for b in blocks),
+            blocks=len(blocks),
             replayed=self._writer is not None,
+            series_by_metric=self._figures.series_by_metric,
+            values_by_label=self._figures.values_by_label,
+            memory_by_label=self._figures.memory_by_label,
+            series_by_pair=self._figures.series_by_pair,
         )
+
+    def counters(self) -> dict[str, int]:
+        """Counts since the start, by name, for the server's own metrics."""
+        replayed, writer, cache = self.replayed or Replayed(), self._writer, self._blocks.cache
+        return {
+            "groups_committed": writer.groups if writer else 0,
+            "write_failures": writer.write_failures if writer else 0,
+            "housekeeping_failures": writer.housekeeping_failures if writer else 0,
+            "flushes": self._flusher.flushes,
+            "flush_failures": self._flusher.failures,
+            "wal_torn_tails": replayed.torn_tails,
+            "wal_corrupt_records": replayed.corrupt_records,
+            "wal_orphan_samples": replayed.orphan_samples,
+            "damaged_blocks": self._blocks.damaged,
+            "page_cache_hits": cache.hits,
+            "page_cache_misses": cache.misses,
+            "page_cache_bytes": cache.nbytes,
+            "memory_bytes": self._memory.nbytes,
+        }
 
     async def close(self) -> None:
         """Finish what is in flight, sync, release the directory. Appends after it raise `LimitExceeded`."""

@@ -16,7 +16,8 @@ from vedette.kernels import head as kernel
 
 _I64 = np.int64
 _FIRST_CHUNKS = 1 << 12
-_FAR_FUTURE = (1 << 63) - 1
+FAR_FUTURE = (1 << 63) - 1
+"""`min_time` where there are no samples; `max_time` is its negative then."""
 
 
 def _states(count: int) -> NDArray[np.int64]:
@@ -35,8 +36,8 @@ class Generation:
     chunks: NDArray[np.int64]
     used: int = 0
     samples: int = 0
-    min_time: int = _FAR_FUTURE
-    max_time: int = -_FAR_FUTURE
+    min_time: int = FAR_FUTURE
+    max_time: int = -FAR_FUTURE
 
     @classmethod
     def empty(cls) -> Generation:

@@ -1,0 +1,61 @@
+"""Figures about the head's index, as `/api/v1/status/tsdb` shows them: what makes it large.
+
+The definitions are Prometheus' (`tsdb/index/postings.go`, `MemPostings.Stats`), over all tenants. Not here: figures
+of blocks and of the log (`engine.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vedette.model.labels import METRIC_NAME
+from vedette.storage.memory import Memory
+
+_TOP = 10
+_LOW = np.uint64(0xFFFFFFFF)
+
+Ranking = Sequence[tuple[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexFigures:
+    """`label_pairs` is the number of distinct ones; each ranking has the ten largest, largest first."""
+
+    label_pairs: int = 0
+    series_by_metric: Ranking = ()
+    values_by_label: Ranking = ()
+    memory_by_label: Ranking = ()
+    """Bytes of the label's values, counted once for each series."""
+    series_by_pair: Ranking = ()
+
+
+def index_figures(memory: Memory) -> IndexFigures:
+    """The figures now: some ten milliseconds for a million label pairs."""
+    views = [view for tenant in list(memory.series.tenants) if (view := memory.index(tenant)) is not None]
+    pieces = [piece for view in views for piece in view.pieces]
+    if not pieces:
+        return IndexFigures()
+    keys, place = np.unique(np.concatenate([p.keys for p in pieces]), return_inverse=True)
+    counts = np.zeros(len(keys), dtype=np.int64)
+    np.add.at(counts, place, np.concatenate([np.diff(p.starts) for p in pieces]))
+    names, values = (keys >> np.uint64(32)).astype(np.int64), (keys & _LOW).astype(np.int64)
+    text = memory.series.names.symbols.text
+    lengths = np.diff(memory.series.names.offsets.view())[values]
+    labels, first = np.unique(names, return_index=True)
+    metric = names == memory.series.names.symbols.find(METRIC_NAME)
+    return IndexFigures(
+        label_pairs=len(keys),
+        series_by_metric=_ranked(counts[metric], lambda i: text(int(values[metric][i]))),
+        values_by_label=_ranked(np.diff([*first, len(names)]), lambda i: text(int(labels[i]))),
+        memory_by_label=_ranked(np.add.reduceat(lengths * counts, first), lambda i: text(int(labels[i]))),
+        series_by_pair=_ranked(counts, lambda i: f"{text(int(names[i]))}={text(int(values[i]))}"),
+    )
+
+
+def _ranked(counts: NDArray[np.int64], name: Callable[[int], str]) -> Ranking:
+    top = np.argsort(-counts, kind="stable")[:_TOP].tolist()
+    return sorted(((name(i), int(counts[i])) for i in top), key=lambda pair: (-pair[1], pair[0]))

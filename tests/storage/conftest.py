@@ -1,0 +1,85 @@
+"""Backends and batches for the storage tests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vedette.clock import Clock, ManualClock
+from vedette.model.labels import Labels
+from vedette.model.samples import KeySpace, SampleBatch, canonical
+from vedette.storage.engine import Engine
+from vedette.storage.settings import StorageSettings
+
+NOW = 1_700_000_000_000
+
+Rows = Sequence[tuple[Labels, Sequence[tuple[int, float]]]]
+OpenEngine = Callable[..., Awaitable[Engine]]
+Contents = Mapping[Labels, Sequence[tuple[int, int]]]
+
+
+def batch_of(rows: Rows, keyspace: KeySpace) -> SampleBatch:
+    """A batch of several samples a series."""
+    whole = SampleBatch.of(keyspace, [labels for labels, _ in rows], [0] * len(rows), [0.0] * len(rows))
+    whole.offsets = np.cumsum([0, *(len(samples) for _, samples in rows)], dtype=np.int64)
+    whole.timestamps = np.array([t for _, samples in rows for t, _ in samples], dtype=np.int64)
+    whole.values = np.array([v for _, samples in rows for _, v in samples], dtype=np.float64)
+    return whole
+
+
+class Tools:
+    """What tests say things with."""
+
+    now = NOW
+    batch = staticmethod(batch_of)
+
+    @staticmethod
+    def metric(name: str, /, **labels: str) -> Labels:
+        return Labels.of({"__name__": name, **labels})
+
+    @staticmethod
+    def contents(engine: Engine, tenant: str = "default", start: int = -(1 << 62), end: int = 1 << 62) -> Contents:
+        """All of a tenant's samples as (time, value bits)."""
+        found = engine.select(tenant, [], start, end)
+        bits = found.values.view(np.int64)
+        rows = {}
+        for i, labels in enumerate(found.labels):
+            span = slice(int(found.offsets[i]), int(found.offsets[i + 1]))
+            assert labels not in rows, "a label set occurs twice"
+            rows[labels] = list(zip(found.timestamps[span].tolist(), bits[span].tolist(), strict=True))
+        return rows
+
+
+@pytest.fixture
+def tools() -> type[Tools]:
+    return Tools
+
+
+@pytest.fixture
+def keyspace() -> KeySpace:
+    return canonical()
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(NOW / 1000)
+
+
+@pytest.fixture
+async def open_engine(tmp_path: Path, clock: ManualClock) -> AsyncIterator[OpenEngine]:
+    """Opens (and at the end closes) engines on one directory; keywords are settings."""
+    opened: list[Engine] = []
+
+    async def open_(*, clock_: Clock | None = None, **settings: object) -> Engine:
+        engine = Engine(StorageSettings(**({"data": tmp_path / "data"} | settings)), clock_ or clock)  # type: ignore[arg-type]
+        engine.lock()
+        await engine.start()
+        opened.append(engine)
+        return engine
+
+    yield open_
+    for engine in opened:
+        await engine.close()
