@@ -109,16 +109,18 @@ def _summary(points: list[list[Any]]) -> list[str]:
 def _plot(console: Console, result: list[dict[str, Any]]) -> None:
     import plotext
 
-    plotext.clear_figure()
-    plotext.plotsize(min(shutil.get_terminal_size().columns, 140), 18)
-    plotext.theme("clear" if not console.is_terminal else "pro")
+    figure = plotext.figure
+    figure.clear()
+    figure.plot_size(min(shutil.get_terminal_size().columns, 140), 18)
+    figure.theme("simple" if console.is_terminal else "colorless")
     for row in result[:_MAX_PLOTTED]:
-        label = str(Labels.of(row["metric"])) if len(result) > 1 else None
-        plotext.plot([float(t) for t, _ in row["values"]], [float(v) for _, v in row["values"]], label=label, marker="braille")
-    times = [float(t) for row in result[:_MAX_PLOTTED] for t, _ in row["values"]]
-    low, high = min(times), max(times)
+        times, values = zip(*((float(t), float(v)) for t, v in row["values"]), strict=True)
+        signal = figure.signal(times, values, marker="braille").lines()
+        figure.draw(signal.label(str(Labels.of(row["metric"]))) if len(result) > 1 else signal)
+    every = [float(t) for row in result[:_MAX_PLOTTED] for t, _ in row["values"]]
+    low, high = min(every), max(every)
     ticks = [low + (high - low) * i / 4 for i in range(5)]
-    plotext.xticks(ticks, [datetime.fromtimestamp(t, UTC).astimezone().strftime("%H:%M:%S") for t in ticks])
-    print(plotext.build())
+    figure.ruler("x").ticks(ticks, [datetime.fromtimestamp(t, UTC).astimezone().strftime("%H:%M:%S") for t in ticks])
+    print(figure.build())
     if len(result) > _MAX_PLOTTED:
         console.print(f"[dim]The first {_MAX_PLOTTED} of {len(result)} series are plotted.[/dim]")

@@ -1,0 +1,119 @@
+"""Settings from file, .env, environment and flags, and where each came from."""
+
+from pathlib import Path
+
+import pytest
+
+from vedette.errors import BadInput
+from vedette.model.labels import Labels
+from vedette.settings import flag_names, resolve
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def origin(settings, name):
+    return next(o for o in settings.origins if o.setting == name)
+
+
+def test_defaults_need_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = resolve(environment={})
+    assert settings.path is None and settings.vedette.server.port == 8009
+    assert {o.source for o in settings.origins} == {"default"}
+    assert {o.setting for o in settings.origins} == set(flag_names())
+
+
+def test_each_source_wins_over_the_one_before(tmp_path):
+    file = write(tmp_path / "p.yml", "vedette: {server: {port: 1001, log_level: debug}, storage: {retention: 5d}}")
+    dotenv = write(tmp_path / ".env", "# mine\nexport PORT=1002\nRETENTION_DAYS='6'\n")
+    read = {"path": file, "dotenv": dotenv}
+    assert resolve(**{**read, "dotenv": None}, environment={}).vedette.server.port == 1001
+    settings = resolve(**read, environment={})
+    assert (settings.vedette.server.port, origin(settings, "server.port").source) == (1002, f"{dotenv}: PORT")
+    assert settings.vedette.storage.retention == 6 * 86_400_000
+    assert (settings.vedette.server.log_level, origin(settings, "server.log_level").source) == ("debug", str(file))
+    settings = resolve(**read, environment={"PORT": "1003"})
+    assert (settings.vedette.server.port, origin(settings, "server.port").source) == (1003, "PORT")
+    settings = resolve(**read, environment={"PORT": "1003", "VEDETTE_PORT": "1004"})
+    assert (settings.vedette.server.port, origin(settings, "server.port").source) == (1004, "VEDETTE_PORT")
+    settings = resolve(**read, environment={"PORT": "1003"}, flags={("server", "port"): 1005})
+    assert (settings.vedette.server.port, origin(settings, "server.port").source) == (1005, "--port")
+
+
+def test_every_setting_has_a_variable(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = resolve(environment={"VEDETTE_STORAGE_OUT_OF_ORDER_WINDOW": "2h", "VEDETTE_ACCESS_HOSTS": "[a.example, b.example]"})
+    assert settings.vedette.storage.out_of_order_window == 7_200_000
+    assert settings.vedette.access.hosts == ("a.example", "b.example")
+
+
+def test_a_secret_may_come_from_a_file_and_is_never_shown(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "key", "hunter2\n")
+    settings = resolve(environment={"API_KEY_FILE": str(tmp_path / "key")})
+    assert settings.vedette.access.api_key == "hunter2"
+    assert origin(settings, "access.api_key").secret
+    file = write(tmp_path / "p.yml", "vedette: {access: {api_key: hunter3}}")
+    assert "hunter3" not in resolve(path=file, environment={}).yaml()
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"PORT": "many"}, "PORT: not a port: 'many'"),
+        ({"VEDETTE_SERVER_PORT": "70000"}, "VEDETTE_SERVER_PORT: not a port"),
+        ({"ALERT_CPU_THRESHOLD": "x"}, "ALERT_CPU_THRESHOLD: not a threshold"),
+        ({"RETENTION_DAYS": "-1"}, "RETENTION_DAYS: not a valid duration"),
+        ({"LOG_LEVEL": "loud"}, "LOG_LEVEL: not a log level: 'loud' (expected debug, info, warning or error)"),
+        ({"LOG_LEVEL": "info", "ACCESS_LOG_LEVEL": "debug"}, "LOG_LEVEL and ACCESS_LOG_LEVEL contradict each other"),
+        ({"API_KEY_FILE": "/nowhere/key"}, "API_KEY_FILE: /nowhere/key cannot be read"),
+    ],
+)
+def test_bad_variables_are_named(environment, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadInput) as refused:
+        resolve(environment=environment)
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("vedette: {server: {prot: 1}}", "p.yml:1:20: vedette.server.prot: unknown key (did you mean port?)"),
+        ("vedete: {}", "p.yml:1:1: vedete: unknown key (did you mean vedette?)"),
+        ("remote_write: []", "p.yml:1:1: remote_write: not supported"),
+        ("scrape_configs: [{job_name: a}, {job_name: a}]", "multiple scrape configs with job name 'a'"),
+        ("rule_files: [absent.yml]", "rule file absent.yml does not exist"),
+    ],
+)
+def test_bad_files_are_pointed_at(text, said, tmp_path):
+    file = write(tmp_path / "p.yml", text)
+    with pytest.raises(BadInput) as refused:
+        settings = resolve(path=file, environment={}, dotenv=None)
+        settings.collect()
+        settings.rule_paths()
+    assert said in str(refused.value)
+
+
+def test_bad_dotenv_lines_are_pointed_at(tmp_path):
+    with pytest.raises(BadInput, match=r"\.env:2: not a NAME=value line"):
+        resolve(environment={}, dotenv=write(tmp_path / ".env", "A=1\njust words\n"))
+
+
+def test_external_labels_expand_as_in_prometheus(tmp_path):
+    file = write(tmp_path / "p.yml", 'global: {external_labels: {bar: foo, baz: "foo${TEST}bar", foo: "${TEST}", qux: "foo$${TEST}", xyz: "foo$$bar"}}')
+    unset = resolve(path=file, environment={}, dotenv=None).external_labels
+    assert unset == Labels.of(bar="foo", baz="foobar", qux="foo${TEST}", xyz="foo$bar")
+    given = resolve(path=file, environment={"TEST": "TestValue"}, dotenv=None).external_labels
+    assert given == Labels.of(bar="foo", baz="fooTestValuebar", foo="TestValue", qux="foo${TEST}", xyz="foo$bar")
+
+
+def test_rule_files_are_found_beside_the_configuration(tmp_path):
+    (tmp_path / "rules").mkdir()
+    for name in ("b.yml", "a.yml"):
+        write(tmp_path / "rules" / name, "groups: []")
+    file = write(tmp_path / "p.yml", "rule_files: ['rules/*.yml', rules/a.yml, 'none/*.yml']")
+    assert resolve(path=file, environment={}, dotenv=None).rule_paths() == [tmp_path / "rules" / n for n in ("a.yml", "b.yml")]
