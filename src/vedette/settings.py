@@ -175,9 +175,14 @@ class Settings:
         return given.with_url(self.alertmanager_url) if self.alertmanager_url else given
 
     def collect(self) -> CollectConfig:
-        """What is to be scraped, globals filled in. Raises `BadInput` naming the job."""
+        """What is to be scraped, globals filled in. Raises `BadInput` naming the file and the job."""
         base = self.path.parent if self.path else Path()
-        return CollectConfig.of(self.config.global_, self.config.scrape_configs, files=self.config.scrape_config_files, base=base)
+        try:
+            return CollectConfig.of(self.config.global_, self.config.scrape_configs, files=self.config.scrape_config_files, base=base)
+        except BadInput as error:
+            if not error.where.startswith("scrape_config"):  # a file of scrape_config_files, which names itself
+                raise
+            raise BadInput(error.problem, where=f"{self.path}: {error.where}", hint=error.hint) from None
 
     def rule_paths(self) -> list[Path]:
         """The rule files, globs expanded relative to the configuration file, each once, in order."""

@@ -26,7 +26,7 @@ def config(file: Path, *, alertmanager: bool) -> None:
     from vedette.settings import resolve
 
     settings = resolve(path=file, environment={}, dotenv=None)
-    jobs = settings.config.scrape_configs
+    jobs = settings.collect().jobs
     console.print(f"[green]ok[/green] {file}: {len(jobs)} scrape configs, {len(settings.config.rule_files)} rule file patterns")
     rules(settings.rule_paths())
 
