@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(120)
 def _run(tools: Any, *arguments: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "vedette", *arguments]
     return subprocess.run(
-        command, capture_output=True, text=True, cwd=cwd, env=tools.environment(COLUMNS="120", **env), timeout=60, check=False
+        command, capture_output=True, text=True, cwd=cwd, env=tools.environment(**{"COLUMNS": "120", **env}), timeout=60, check=False
     )
 
 

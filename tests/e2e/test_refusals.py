@@ -43,8 +43,8 @@ CONFIGS = {
         SCRAPE + "    relabel_configs:\n      - {source_labels: [a], regex: '(unclosed', action: keep}\n",
         ("prometheus.yml:5", "regex", "(unclosed"),
     ),
-    "timeout_above_interval": (SCRAPE + "    scrape_interval: 1s\n    scrape_timeout: 5s\n", ("prometheus.yml:", "scrape")),
-    "job_named_twice": (SCRAPE + "  - job_name: web\n", ("web",)),
+    "timeout_above_interval": (SCRAPE + "    scrape_interval: 1s\n    scrape_timeout: 5s\n", ("prometheus.yml:", "scrape_timeout", "web")),
+    "job_named_twice": (SCRAPE + "  - job_name: web\n", ("prometheus.yml:", "web")),
     "not_yaml": ("global: [\n", ("prometheus.yml:",)),
 }
 
@@ -215,12 +215,12 @@ def test_wrong_media_types_are_refused(server: Any, tools: Any) -> None:
 @pytest.mark.parametrize(
     ("expr", "position"),
     [
-        ("sum(up", "1:4"),
+        ("sum(up", "1:7"),
         ('up{job="x', "1:8"),
         ("rate(up)", "1:6"),
-        ("up[5 parsecs]", "1:"),
+        ("up[5 parsecs]", "1:4"),
         ("no_such_function(up)", "1:1"),
-        ("up +", "1:"),
+        ("up +", "1:5"),
         ("", "1:1"),
     ],
 )
