@@ -17,14 +17,14 @@ from vedette.gotemplate.functions import BUILTINS, Function
 from vedette.gotemplate.lexer import bad
 from vedette.gotemplate.parser import Definition, Template
 from vedette.gotemplate.printf import show
-from vedette.gotemplate.values import NO_VALUE, Map, NoValue, Slice, Struct, truth, type_name
+from vedette.gotemplate.values import MAX_TEXT, NO_VALUE, Map, NoValue, Slice, Struct, truth, type_name
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one rendering may use: `steps` (commands and loop turns), `output` characters (also of any one value), `depth` of calls."""
+    """What one rendering may use: `steps` (commands and loop turns), `output` characters, `depth` of calls."""
 
-    steps: int = 100_000
+    steps: int = 200_000
     output: int = 1 << 20
     depth: int = 100
 
@@ -253,15 +253,15 @@ class _Run:
             wanted = str(least) if least == most else f"at least {least}"
             raise self.bad(node, within, f"wrong number of args for {name}: want {wanted} got {len(arguments)}")
         # A long text costs as many steps as it takes time, or a template of few steps could run for minutes.
-        self.step(node, within, sum(len(a) for a in arguments if isinstance(a, str)) >> 10)
+        self.step(node, within, sum(len(a) for a in arguments if isinstance(a, str)) >> 4)
         try:
             value = function(*arguments)
         except (BadInput, ValueError) as error:
             raise self.bad(node, within, f"error calling {name}: {error}") from None
         size = len(value) if isinstance(value, str | list | tuple | dict) else 0
-        if size > self.limits.output:
-            raise self.bad(node, within, f"{name} gave more than {self.limits.output} characters")
-        self.step(node, within, size >> 10)
+        if size > MAX_TEXT:
+            raise self.bad(node, within, f"{name} gave more than {MAX_TEXT} characters or items")
+        self.step(node, within, size >> 4)
         return value
 
     def chain(self, node: n.Chain, dot: Any, scope: _Scope, within: Definition, arguments: list[Any]) -> Any:

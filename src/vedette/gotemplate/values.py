@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-MAX_TEXT = 1 << 20
+MAX_TEXT = 256 << 10
 """The longest text a function may build, in characters: a template must not ask for all memory."""
 
 Method = Callable[..., Any]
