@@ -10,12 +10,15 @@ from typing import Any
 import httpx
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from vedette.errors import BadInput, Undeliverable
 from vedette.model.durations import parse_duration
 from vedette.model.labels import Labels
 
-_MAX_PLOTTED = 8
+# Of the first series, in a plot and beside their rows in the table: codes of a terminal's 256 colours, told apart by the colour-blind too.
+_COLOURS = ((33, "color(33)"), (208, "color(208)"), (35, "color(35)"), (170, "color(170)"), (220, "color(220)"), (87, "color(87)"))
+_MAX_PLOTTED = len(_COLOURS)
 
 
 def run(
@@ -94,8 +97,10 @@ def _show(console: Console, data: dict[str, Any]) -> None:
     table.add_column("series", overflow="fold")
     for name in ("value",) if kind == "vector" else ("first", "min", "mean", "max", "last"):
         table.add_column(name, justify="right")
-    for row in result:
-        labels = str(Labels.of(row["metric"]))
+    for i, row in enumerate(result):
+        labels = Text(str(Labels.of(row["metric"])))
+        if kind == "matrix":
+            labels = Text.assemble(("● ", _COLOURS[i][1]) if i < _MAX_PLOTTED else "  ", labels)
         table.add_row(labels, *([row["value"][1]] if kind == "vector" else _summary(row["values"])))
     console.print(table)
 
@@ -112,15 +117,16 @@ def _plot(console: Console, result: list[dict[str, Any]]) -> None:
     figure = plotext.figure
     figure.clear()
     figure.plot_size(min(shutil.get_terminal_size().columns, 140), 18)
+
     figure.theme("simple" if console.is_terminal else "colorless")
-    for row in result[:_MAX_PLOTTED]:
+    for row, (code, _) in zip(result, _COLOURS, strict=False):
         times, values = zip(*((float(t), float(v)) for t, v in row["values"]), strict=True)
-        signal = figure.signal(times, values, marker="braille").lines()
-        figure.draw(signal.label(str(Labels.of(row["metric"]))) if len(result) > 1 else signal)
+        figure.draw(figure.signal(times, values, marker=plotext.marker("braille", plotext.pixel(code))).lines())
     every = [float(t) for row in result[:_MAX_PLOTTED] for t, _ in row["values"]]
     low, high = min(every), max(every)
     ticks = [low + (high - low) * i / 4 for i in range(5)]
     figure.ruler("x").ticks(ticks, [datetime.fromtimestamp(t, UTC).astimezone().strftime("%H:%M:%S") for t in ticks])
-    print(figure.build())
+    drawn = str(figure.build())
+    print(drawn if console.is_terminal else plotext.uncolorize(drawn))
     if len(result) > _MAX_PLOTTED:
         console.print(f"[dim]The first {_MAX_PLOTTED} of {len(result)} series are plotted.[/dim]")
