@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import random
 import struct
 
@@ -57,7 +59,7 @@ def rows(batch: SampleBatch) -> list[tuple[Labels | None, list[tuple[int, float]
 
 def canonical(batch: SampleBatch) -> list[bytes]:
     keys, offsets = batch.keyspace.canonicalise(batch.buffer, batch.key_start, batch.key_end)
-    return [keys[lo:hi].tobytes() for lo, hi in zip(offsets, offsets[1:], strict=False)]
+    return [keys[lo:hi].tobytes() for lo, hi in itertools.pairwise(offsets)]
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
@@ -213,10 +215,8 @@ def understood(message: bytes) -> None:
 @given(st.binary(max_size=200))
 def test_random_bytes_do_no_harm(message):
     understood(message)
-    try:
+    with contextlib.suppress(BadInput):
         parse(message, SPACE)
-    except BadInput:
-        pass
 
 
 def test_mutated_requests_do_no_harm():
