@@ -29,10 +29,10 @@ export function formatDuration(seconds) {
   return text || "0s";
 }
 
-const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400];
+const STEPS = [1, 2, 5, 10, 15, 20, 30, 60, 120, 180, 300, 600, 900, 1200, 1800, 3600, 7200, 10800, 21600, 43200, 86400];
 
 // A round step giving at most `points` points over `seconds`, and no shorter than `least`.
-export function stepFor(seconds, { points = 300, least = 1 } = {}) {
+export function stepFor(seconds, { points = 400, least = 1 } = {}) {
   const wanted = Math.max(seconds / points, least);
   return STEPS.find((s) => s >= wanted) ?? Math.ceil(wanted / 86400) * 86400;
 }

@@ -68,7 +68,7 @@ export function gridSpacings(unit) {
 // The unit an expression's values have, where its metric's name says so without doubt; `plain` otherwise.
 export function unitOf(expr) {
   const text = expr.trim();
-  const whole = /^[a-zA-Z_:][\w:]*(\{[^{}]*\})?$/.test(text) || /^(sum|avg|min|max|topk|bottomk)\b[^*/+%-]*$/.test(text);
+  const whole = /^[a-zA-Z_:][\w:]*(\{[^{}]*\})?$/.test(text) || /^(sum|avg|min|max|topk|bottomk|rate|irate)\b[^*/+%-]*$/.test(text);
   if (!whole) return "plain";
   const rate = /\b(rate|irate)\s*\(/.test(text);
   if (/_bytes(_total)?\b/.test(text)) return rate ? "bytes/s" : "bytes";

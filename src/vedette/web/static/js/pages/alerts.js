@@ -84,13 +84,13 @@ function Rule({ rule, now }) {
       <strong class=${rule.type === "recording" ? "mono" : ""}>${rule.name}</strong>
       ${rule.labels?.severity && html`<span class="severity">${rule.labels.severity}</span>`}
       ${rule.health === "err" && html`<${Badge} tone="bad">cannot be evaluated<//>`}
-      <span class="quiet clip rule-says">${says(alerts[0] ?? rule)}</span>
+      <span class=${`quiet clip rule-says${alerts.length ? "" : " mono"}`}>${alerts.length ? says(alerts[0]) : isOpen ? "" : rule.query}</span>
     </summary>
     ${isOpen && html`<${RuleBody} rule=${rule} alerts=${alerts} now=${now} />`}
   </details>`;
 }
 
-// What an alert says of itself, its template filled in; of a rule that is not active there is only the template.
+// What an alert says of itself, its template filled in. (A rule that is not active has only the template: its query says more.)
 const says = ({ annotations }) => annotations?.summary ?? annotations?.description ?? "";
 
 function RuleBody({ rule, alerts, now }) {

@@ -1,5 +1,5 @@
 // The overview: this host and Vedette itself, now and over a time range, with what is wrong at the top.
-import { html } from "../html.js";
+import { html, useEffect, useState } from "../html.js";
 import { fetchApi, useLoad } from "../api.js";
 import { matcher } from "../matrix.js";
 import { HOST_PANELS, OWN_PANELS, OWN_PRESENCE, TILES } from "../panels.js";
@@ -39,10 +39,13 @@ export function Overview() {
   const range = rangeFrom(params, DEFAULT_RANGE);
   const refresh = params.has("refresh") ? Number(params.get("refresh")) : DEFAULT_REFRESH;
   const [now, renew] = useNow(range.last ? refresh : 0);
-  const { data: found, error } = useLoad(loadHosts, [Math.floor(now / 60)]);
+  // Hosts hardly come and go, but while there are none, or Vedette's own figures are not there yet, each refresh looks again.
+  const [complete, setComplete] = useState(false);
+  const { data: found, error } = useLoad(loadHosts, [complete ? Math.floor(now / 60) : now]);
+  useEffect(() => setComplete(Boolean(found?.hosts.length && found.own)), [found]);
   const host = params.get("host") ?? found?.first ?? "";
   const interval = found?.interval(host) || 15;
-  const window = windowOf(range, now, { points: 300, least: interval });
+  const window = windowOf(range, now, { points: 480, least: interval });
   const variables = { host: host ? matcher("instance", host) : "", rate: formatDuration(Math.max(RATE_INTERVALS * interval, window.step, LEAST_RATE)) };
   const setRange = (next) => setParams(rangeParams(next));
   const onZoom = (from, to) => setParams(from === undefined ? rangeParams({ last: DEFAULT_RANGE }) : rangeParams({ from, to }));
@@ -63,7 +66,7 @@ export function Overview() {
       : found &&
         html`<section class="stretch" aria-labelledby="host-now"><h2 id="host-now">Host <span class="quiet">${host}</span></h2>
             <div class="tiles">${TILES.map((tile) => html`<${Tile} key=${tile.title} tile=${tile} now=${now} window=${window} variables=${variables} />`)}</div>
-            <div class="panels">${panels(HOST_PANELS, "This host does not report it, or not at this time: choose another range.")}</div></section>
+            <div class="panels">${panels(HOST_PANELS, "This host does not report it, or not yet (a rate needs two scrapes), or not at this time: choose another range.")}</div></section>
           <section class="stretch" aria-labelledby="own"><h2 id="own">Vedette itself</h2>
             ${found.own
               ? html`<div class="panels">${panels(OWN_PANELS, "Nothing of it at this time: choose another range.")}</div>`

@@ -70,13 +70,14 @@ function Pool({ pool, targets, now }) {
 
 function Target({ target, now }) {
   const at = fromRfc3339(target.lastScrape);
-  const discovered = Object.entries(target.discoveredLabels ?? {});
+  // A target that relabelling left as it was needs no second set of labels.
+  const changed = Object.entries(target.discoveredLabels ?? {}).some(([name, value]) => target.labels[name] !== value);
   return html`<tr data-health=${target.health}>
     <td data-th="Endpoint" class="mono endpoint"><${Endpoint} url=${target.scrapeUrl} /></td>
     <td data-th="Health"><${Badge} tone=${TONES[target.health] ?? "quiet"}>${target.health}<//></td>
     <td data-th="Labels" class="wide"><${Labels} labels=${target.labels} />
       ${target.lastError && html`<div class="target-error">${target.lastError}</div>`}
-      ${discovered.length > 0 && html`<details class="discovered"><summary>Before relabelling</summary><${Labels} labels=${target.discoveredLabels} /></details>`}</td>
+      ${changed && html`<details class="discovered"><summary>Before relabelling</summary><${Labels} labels=${target.discoveredLabels} /></details>`}</td>
     <td data-th="Last scrape" class="nowrap" title=${at ? formatTime(at) : ""}>${formatAgo(at, now)}</td>
     <td data-th="Took" class="number">${at ? format(target.lastScrapeDuration, "seconds") : "–"}</td>
     <td data-th="Every" class="number">${target.scrapeInterval ?? "–"}</td>

@@ -93,7 +93,7 @@ export function Editor({ id, value, onChange, onRun, error, label }) {
   const list = `${id}-list`;
   return html`<div class=${`editor${error ? " editor-bad" : ""}`}>
     <pre class="editor-paint" aria-hidden="true">${tokenize(value).map((t, i) => html`<span key=${i} class=${`t-${t.kind}`}>${t.text}</span>`)}${"\n"}</pre>
-    <textarea id=${id} ref=${field} rows="1" spellcheck=${false} autocomplete="off" autocapitalize="off" autocorrect="off" aria-label=${label}
+    <textarea id=${id} ref=${field} rows="1" spellcheck=${false} autocomplete="off" autocapitalize="off" autocorrect=${false} aria-label=${label}
       aria-autocomplete="list" aria-controls=${open ? list : null} aria-activedescendant=${open && menu.chosen ? `${list}-${menu.at}` : null}
       aria-invalid=${error ? "true" : null} aria-describedby=${error ? `${id}-error` : null}
       placeholder="PromQL, such as rate(node_cpu_seconds_total[5m])" value=${value} onInput=${input} onKeyDown=${onKey} onBlur=${close}

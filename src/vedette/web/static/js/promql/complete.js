@@ -16,7 +16,8 @@ export function contextOf(text, cursor) {
   const before = tokens.filter((t) => t.start < cursor);
   const last = before[before.length - 1];
   if (last?.kind === "comment") return { kind: "none" };
-  const touching = last && last.end >= cursor ? last : null;
+  // A bracket or a comma is complete in itself: at its end, the next thing begins.
+  const touching = last && last.end >= cursor && last.kind !== "bracket" && last.kind !== "other" ? last : null;
   const past = touching ? before.slice(0, -1) : before;
   const open = unclosed(past);
   const inner = open[open.length - 1];
@@ -59,7 +60,9 @@ function inBraces(text, cursor, { past, touching, inner, place, typing }) {
     const quote = touching.text[0];
     const closed = touching.text.length > 1 && touching.text.endsWith(quote);
     if (closed && cursor === touching.end) return { kind: "none" };
-    return place("value", { typed: text.slice(touching.start + 1, cursor), from: touching.start + 1, to: touching.end - (closed ? 1 : 0), metric, label, quote, closed });
+    // A string still open seems to run to the end of the line; what follows the cursor is not part of it.
+    const to = closed ? touching.end - 1 : cursor;
+    return place("value", { typed: text.slice(touching.start + 1, cursor), from: touching.start + 1, to, metric, label, quote, closed });
   }
   if (touching?.kind === "string") return { kind: "none" };
   if (touching?.kind === "operator") return place("value", { metric, label: previous?.text, quote: "" });

@@ -12,7 +12,7 @@ const RULES = [
   ["word", /[a-zA-Z_:][\w:.]*/y],
   ["operator", /=~|!~|!=|==|>=|<=|[-+*/%^=<>@]/y],
   ["bracket", /[()[\]{}]/y],
-  ["other", /,|:|[^]/y],
+  ["other", /[^]/yu],
 ];
 
 // [{kind, text, start, end}]; a word is refined to function, keyword, label or metric by where it stands.
