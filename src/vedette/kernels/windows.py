@@ -18,10 +18,12 @@ from numba import njit
 
 _STALE = np.int64(0x7FF0000000000002)
 
-# Codes of `over_time`. Plain ints: a cached kernel freezes them, and they never change.
 SUM, AVG, COUNT, MIN, MAX, STDVAR, STDDEV, LAST, FIRST, PRESENT, CHANGES, RESETS = range(12)
 DERIV, PREDICT, IRATE, IDELTA, TS_FIRST, TS_LAST, TS_MIN, TS_MAX, QUANTILE, MAD, SMOOTH = range(12, 23)
-RATE, INCREASE, DELTA = range(3)
+"""Codes of `over_time`. A cached kernel freezes them; they never change."""
+
+RATE, INCREASE, DELTA, EXT_CHANGES, EXT_RESETS = range(5)
+"""Codes of `extrapolated` (the first three) and `extended`."""
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
@@ -393,4 +395,100 @@ def over_time(
                             scratch[i - a] = abs(vals[i] - v)
                         v = sorted_quantile(0.5, scratch, b - a)
                 out[r - lo, k] = v
+            t += step
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _between(ts: Any, vals: Any, i: int, t: int, counter: bool) -> Any:
+    """The value at t on the line from sample i to the next; a counter that was reset in between starts from 0."""
+    y1, y2 = vals[i], vals[i + 1]
+    if counter and y2 < y1:
+        y1 = 0.0
+    return y1 + (y2 - y1) * (t - ts[i]) / (ts[i + 1] - ts[i])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def extended(
+    kind: int,
+    offsets: Any,
+    ts: Any,
+    vals: Any,
+    lo: int,
+    hi: int,
+    first: int,
+    step: int,
+    n: int,
+    range_ms: int,
+    lookback: int,
+    smoothed: bool,
+    out: Any,
+    present: Any,
+) -> None:
+    """Functions of anchored and smoothed windows: no extrapolation, but the samples next to the window's borders.
+
+    Anchored: the value at the left border is that of the last sample before it. Smoothed: at both borders it is
+    interpolated between the samples on either side, looking `lookback` ahead.
+    """
+    counter = kind in (RATE, INCREASE)
+    for r in range(lo, hi):
+        a = offsets[r]
+        b = offsets[r]
+        end = offsets[r + 1]
+        t = first
+        for k in range(n):
+            begin = t - range_ms
+            upto = t + lookback if smoothed else t
+            while b < end and ts[b] <= upto:
+                b += 1
+            while a < end and ts[a] <= begin - lookback:
+                a += 1
+            present[r - lo, k] = False
+            if b > a:
+                i = a
+                while i < b - 1 and ts[i] <= begin:
+                    i += 1
+                i = max(a, i - 1)
+                j = b - 1
+                if smoothed:
+                    j = a
+                    while j < b - 1 and ts[j] < t:
+                        j += 1
+                if ts[j] > begin:
+                    present[r - lo, k] = True
+                    if kind in (EXT_CHANGES, EXT_RESETS):
+                        out[r - lo, k] = _count_events(vals, i, b, RESETS if kind == EXT_RESETS else CHANGES)
+                    else:
+                        left = _between(ts, vals, i, begin, counter) if smoothed and ts[i] < begin else vals[i]
+                        right = _between(ts, vals, j - 1, t, counter) if smoothed and j > a and ts[j] > t else vals[j]
+                        change = right - left
+                        if counter:
+                            prev = left
+                            for p in range(i, j + 1):
+                                if begin < ts[p] < t:
+                                    if vals[p] < prev:
+                                        change += prev
+                                    prev = vals[p]
+                            if right < prev:
+                                change += prev
+                        out[r - lo, k] = change / (range_ms / 1000.0) if kind == RATE else change
+            t += step
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def interpolated(
+    offsets: Any, ts: Any, vals: Any, lo: int, hi: int, first: int, step: int, n: int, lookback: int, out: Any, present: Any
+) -> None:
+    """The value at t between the samples around it, no further than `lookback` away; the earlier one where there is no later."""
+    for r in range(lo, hi):
+        begin, end = offsets[r], offsets[r + 1]
+        i = begin
+        t = first
+        for k in range(n):
+            while i < end and ts[i] <= t:
+                i += 1
+            found = i > begin and ts[i - 1] > t - lookback
+            present[r - lo, k] = found
+            if found:
+                near = ts[i - 1] < t and i < end and ts[i] <= t + lookback
+                out[r - lo, k] = _between(ts, vals, i - 1, t, False) if near else vals[i - 1]
             t += step

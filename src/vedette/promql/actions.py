@@ -293,7 +293,8 @@ class Actions:
     # Calls and aggregations
 
     def call(self, name: Token, args: Items) -> Call:
-        func = FUNCTIONS.get(name.text)
+        # Prometheus reads these four words in either case, other functions only in lower case.
+        func = FUNCTIONS.get(name.text if name.kind == "IDENTIFIER" else name.text.lower())
         if func is None:
             raise self.fail(name.start, f"unknown function with name {quoted(name.text)}")
         if func.experimental and not self.features.experimental_functions:

@@ -123,15 +123,30 @@ def _set_operator(ev: Evaluation, node: Binary, left: Matrix, right: Matrix) -> 
 
 def _joined(ev: Evaluation, node: Binary, left: Matrix, right: Matrix) -> Matrix:
     left_groups, right_groups, count = _signatures(node, left, right)
-    swapped = node.matching.group == "right"
+    matching = node.matching
+    swapped = matching.group == "right"
     many, one = (right, left) if swapped else (left, right)
     many_groups, one_groups = (right_groups, left_groups) if swapped else (left_groups, right_groups)
     _refuse_duplicates(node, many, one, one_groups, count)
     many_rows, one_rows = _pairs(ev, many_groups, one_groups, count)
     pair_groups = many_groups[many_rows]
+    fill_many, fill_one = (matching.fill_right, matching.fill_left) if swapped else (matching.fill_left, matching.fill_right)
+    if fill_one is not None:
+        extra = _filled(node, many, many_groups, one, one_groups, count, fill_one)
+        every = np.arange(len(many), dtype=np.int64)
+        many_rows, one_rows = np.concatenate([many_rows, every]), np.concatenate([one_rows, len(one) + every])
+        pair_groups = np.concatenate([pair_groups, many_groups])
+    if fill_many is not None:
+        more = _filled(node, one, one_groups, many, many_groups, count, fill_many)
+        every = np.arange(len(one), dtype=np.int64)
+        many_rows, one_rows = np.concatenate([many_rows, len(many) + every]), np.concatenate([one_rows, every])
+        pair_groups = np.concatenate([pair_groups, one_groups])
+        many = _stacked(many, more)
+    if fill_one is not None:
+        one = _stacked(one, extra)
     rows = (one_rows, many_rows) if swapped else (many_rows, one_rows)
     ev.count(len(many_rows) * left.values.shape[1])
-    values, present = _combined(node, left, right, rows, as_bool=node.bool_)
+    values, present = _combined(node, one if swapped else many, many if swapped else one, rows, as_bool=node.bool_)
     labels = _result_labels(node, many.labels.take(many_rows), one.labels.take(one_rows))
     drop = np.ones(len(values), dtype=np.bool_) if node.bool_ and ev.delayed_names else None
     result = Matrix(labels, values, present, drop)
@@ -140,11 +155,25 @@ def _joined(ev: Evaluation, node: Binary, left: Matrix, right: Matrix) -> Matrix
     return ev.merged(result).found()
 
 
+def _filled(node: Binary, side: Matrix, groups: Ints, other: Matrix, other_groups: Ints, count: int, value: float) -> Matrix:
+    """For each row of `side` a row of `value`, there where the row has nothing to match on the other side."""
+    there = np.zeros((count, side.values.shape[1]), dtype=np.bool_)
+    gk.any_present(np.ascontiguousarray(other.present), other_groups, there)
+    names, without = _matched_on(node)
+    labels = labelsets.kept(side.labels, names, without=without)
+    return Matrix(labels, np.full(side.values.shape, value), side.present & ~there[groups])
+
+
+def _stacked(a: Matrix, b: Matrix) -> Matrix:
+    return Matrix(labelsets.stacked(a.labels, b.labels), np.concatenate([a.values, b.values]), np.concatenate([a.present, b.present]))
+
+
 def _refuse_duplicates(node: Binary, many: Matrix, one: Matrix, groups: Ints, count: int) -> None:
     """Raise `ExecutionError` where two series of the "one" side have the same signature at a step at which there is anything to match."""
     if not len(groups) or np.bincount(groups).max() < 2:
         return
-    busy = one.present & many.present.any(axis=0)
+    filled = node.matching.fill_left is not None or node.matching.fill_right is not None
+    busy = one.present if filled else one.present & many.present.any(axis=0)
     row = k.collision(busy, groups, np.zeros((count, busy.shape[1]), dtype=np.bool_))
     if row < 0:
         return

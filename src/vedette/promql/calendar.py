@@ -36,7 +36,8 @@ def _civil(values: Floats) -> tuple[Ints, Ints, Ints]:
 
 
 def _leap(year: Ints) -> Ints:
-    return ((year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))).astype(np.int64)
+    leap: Ints = ((year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))).astype(np.int64)
+    return leap
 
 
 _LENGTHS = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])

@@ -35,6 +35,8 @@ def evaluate(ev: Evaluation, plan: Plan, data: Sequence[Fetched]) -> Value:
                 values[i] = None
     result = values[plan.result]
     assert result is not None
+    if isinstance(result, Windows) and (result.anchored or result.smoothed):
+        return selectors.extended(ev, result)
     return ev.settled(result)
 
 

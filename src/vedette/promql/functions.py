@@ -11,10 +11,11 @@ from vedette.model.labels import METRIC_NAME, Labels
 from vedette.promql import annotations as say
 from vedette.promql import labelsets, relabel
 from vedette.promql.calendar import PARTS
+from vedette.promql.errors import ExecutionError
 from vedette.promql.evaluation import Evaluation, scalar
 from vedette.promql.histograms import histogram_fraction, histogram_quantile, histogram_quantiles
 from vedette.promql.nodes import Call, Range, Selector, unwrapped
-from vedette.promql.selectors import WINDOW_FUNCTIONS, absent_over_time, window_function
+from vedette.promql.selectors import WINDOW_FUNCTIONS, absent_over_time, refuse_extended, window_function
 from vedette.promql.sorting import sort, sort_by_label
 from vedette.promql.values import Floats, Grid, Matrix, Scalar, Value, Windows
 
@@ -133,6 +134,7 @@ def absent_labels(node: Call) -> Labels:
 def _absent(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Matrix:
     value = args[0]
     if isinstance(value, Windows):
+        refuse_extended("absent_over_time", value)
         result = absent_over_time(ev, value, grid)
     else:
         result = ev.one_row(np.ones(grid.n), np.logical_not(ev.matrix(value).present.any(axis=0)))
@@ -145,6 +147,22 @@ def _vector(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Matrix:
 
 def _time(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Scalar:
     return Scalar(grid.times / 1000.0)
+
+
+def _bound(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Scalar:
+    """`start()`, `end()`, `range()`, `step()`: of the query, not of a subquery around them."""
+    start, end = ev.bounds.start, ev.bounds.end
+    value = {"start": start, "end": end, "range": end - start, "step": ev.grid.step if end > start else 0}[node.func.name]
+    return Scalar(np.full(grid.n, value / 1000.0))
+
+
+def _extreme_of(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Scalar:
+    pick = np.maximum if node.func.name == "max_of" else np.minimum
+    return Scalar(pick(scalar(args[0]), scalar(args[1])))
+
+
+def _info(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Value:
+    raise ExecutionError("info() is not supported")
 
 
 def _pi(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Scalar:
@@ -184,6 +202,13 @@ _OTHERS: dict[str, Callable[[Evaluation, Call, Args, Grid], Value]] = {
     "vector": _vector,
     "time": _time,
     "pi": _pi,
+    "start": _bound,
+    "end": _bound,
+    "step": _bound,
+    "range": _bound,
+    "max_of": _extreme_of,
+    "min_of": _extreme_of,
+    "info": _info,
     "sort": _sort,
     "sort_desc": _sort,
     "sort_by_label": _sort_by_label,

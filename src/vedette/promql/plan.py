@@ -161,8 +161,8 @@ class _Planner:
         ends = window_grid(selector, grid, self.bounds)
         back = node.range if isinstance(node, Range) else self.bounds.lookback
         start, end = ends.start - back + 1, max(ends.last, ends.start)
-        if selector.anchored or selector.smoothed:
-            start -= self.bounds.lookback if isinstance(node, Range) else 0
+        if (selector.anchored or selector.smoothed) and isinstance(node, Range):
+            start -= self.bounds.lookback
         if selector.smoothed:
             end += self.bounds.lookback
         for i, known in enumerate(self.fetches):

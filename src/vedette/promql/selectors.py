@@ -49,8 +49,12 @@ def instants(ev: Evaluation, node: Selector, grid: Grid, data: Fetched, *, want_
     """An instant vector selector over `grid`: the last sample within the lookback, unless stale."""
     ends = window_grid(node, grid, ev.bounds)
     lookback = ev.bounds.lookback
+    offsets, timestamps, samples = data.clean() if node.smoothed else (data.offsets, data.timestamps, data.values)
 
     def fill(lo: int, hi: int, values: Floats, present: Bools) -> None:
+        if node.smoothed:
+            k.interpolated(offsets, timestamps, samples, lo, hi, ends.start, ends.step, ends.n, lookback, values, present)
+            return
         k.last_sample(
             data.offsets, data.timestamps, data.values, lo, hi, ends.start, ends.step, ends.n, lookback, want_time, values, present
         )
@@ -62,7 +66,41 @@ def windows(ev: Evaluation, node: Range, grid: Grid, data: Fetched) -> Windows:
     """A range vector selector over `grid`."""
     ends = window_grid(node.selector, grid, ev.bounds)
     offsets, timestamps, values = data.clean()
-    return Windows(data.labels, offsets, timestamps, values, ends.start, ends.step, node.range)
+    selector = node.selector
+    return Windows(data.labels, offsets, timestamps, values, ends.start, ends.step, node.range, None, selector.anchored, selector.smoothed)
+
+
+def extended(ev: Evaluation, over: Windows) -> Windows:
+    """A raw anchored or smoothed range vector at one step: its samples, and one at either border of the window."""
+    start, end, lookback = over.first - over.range, over.first, ev.bounds.lookback
+    rows: list[tuple[list[int], list[float]]] = []
+    for r in range(len(over.labels)):
+        lo, hi = int(over.offsets[r]), int(over.offsets[r + 1])
+        times, values = over.timestamps[lo:hi], over.values[lo:hi]
+        inside = (times > start - lookback) & (times <= end + (lookback if over.smoothed else 0))
+        rows.append(_with_borders(times[inside].tolist(), values[inside].tolist(), start, end, smoothed=over.smoothed))
+    offsets = np.zeros(len(rows) + 1, dtype=np.int64)
+    np.cumsum([len(t) for t, _ in rows], out=offsets[1:])
+    timestamps = np.array([t for ts, _ in rows for t in ts], dtype=np.int64)
+    # The border itself belongs to the answer, so the window opens a millisecond earlier.
+    return Windows(over.labels, offsets, timestamps, np.array([v for _, vs in rows for v in vs]), end, 0, over.range + 1)
+
+
+def _with_borders(times: list[int], values: list[float], start: int, end: int, *, smoothed: bool) -> tuple[list[int], list[float]]:
+    if not times or (max(t for t in times if t <= end or t == times[0]) <= start and not (smoothed and times[-1] > start)):
+        return [], []
+    first = max(0, sum(t <= start for t in times[:-1]) - 1)
+    last = len(times) - 1
+    if smoothed:
+        last = min(last, sum(t < end for t in times[:-1]))
+
+    def at(t: int, a: int, b: int) -> float:
+        return values[a] + (values[b] - values[a]) * (t - times[a]) / (times[b] - times[a])
+
+    left = at(start, first, first + 1) if smoothed and times[first] < start and first + 1 < len(times) else values[first]
+    right = at(end, last - 1, last) if smoothed and last > 0 and times[last] > end else values[last]
+    inner = [i for i in range(first, last + 1) if start < times[i] < end]
+    return [start, *(times[i] for i in inner), end], [left, *(values[i] for i in inner), right]
 
 
 def subquery(ev: Evaluation, node: Subquery, grid: Grid, inner: Value) -> Windows:
@@ -103,6 +141,7 @@ _OVER_TIME = {
     "double_exponential_smoothing": k.SMOOTH,
 }
 _EXTRAPOLATED = {"rate": k.RATE, "increase": k.INCREASE, "delta": k.DELTA}
+_EXTENDED = {**_EXTRAPOLATED, "changes": k.EXT_CHANGES, "resets": k.EXT_RESETS}
 WINDOW_FUNCTIONS = frozenset((*_OVER_TIME, *_EXTRAPOLATED))
 """The functions that give one number for each window."""
 
@@ -127,8 +166,15 @@ def window_function(ev: Evaluation, call: Call, args: Sequence[Value], grid: Gri
     _check_params(ev, call, params, over)
     times = grid.times
 
+    refuse_extended(name, over)
+
     def fill(lo: int, hi: int, values: Floats, present: Bools) -> None:
-        if name in _EXTRAPOLATED:
+        if over.anchored or over.smoothed:
+            k.extended(
+                _EXTENDED[name], over.offsets, over.timestamps, over.values, lo, hi, over.first, over.step, grid.n, over.range,
+                ev.bounds.lookback, over.smoothed, values, present,
+            )  # fmt: skip
+        elif name in _EXTRAPOLATED:
             k.extrapolated(
                 _EXTRAPOLATED[name],
                 over.offsets,
@@ -155,6 +201,17 @@ def window_function(ev: Evaluation, call: Call, args: Sequence[Value], grid: Gri
     if name in ("last_over_time", "first_over_time"):
         return rows
     return ev.renamed_rows(rows)
+
+
+def refuse_extended(name: str, over: Windows) -> None:
+    """Raise `ExecutionError` where a function makes nothing of anchored or smoothed windows."""
+    if not (over.anchored or over.smoothed):
+        return
+    word, able = (
+        ("smoothed", ("delta", "increase", "rate")) if over.smoothed else ("anchored", ("changes", "delta", "increase", "rate", "resets"))
+    )
+    if name not in able:
+        raise ExecutionError(f"{word} modifier can only be used with: {', '.join(able)} - not with {name}")
 
 
 def _check_params(ev: Evaluation, call: Call, params: _Params, over: Windows) -> None:

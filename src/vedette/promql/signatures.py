@@ -34,6 +34,8 @@ def _table() -> dict[str, Function]:
         Function("info", ("vector", "vector"), variadic=1, experimental=True),
         Function("label_join", ("vector", "string", "string", "string"), variadic=-1),
         Function("label_replace", ("vector", "string", "string", "string", "string")),
+        Function("max_of", ("scalar", "scalar"), "scalar", experimental=True),
+        Function("min_of", ("scalar", "scalar"), "scalar", experimental=True),
         Function("pi", (), "scalar"),
         Function("predict_linear", ("matrix", "scalar")),
         Function("quantile_over_time", ("scalar", "matrix")),
@@ -44,6 +46,7 @@ def _table() -> dict[str, Function]:
         Function("time", (), "scalar"),
         Function("vector", ("scalar",)),
     ]
+    found += [Function(name, (), "scalar", experimental=True) for name in ("start", "end", "step", "range")]
     return {f.name: f for f in found}
 
 

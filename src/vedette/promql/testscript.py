@@ -282,8 +282,6 @@ class Script:
             return "native histograms"
         if any(isinstance(n, Call) and n.func.name == "info" for n in nodes):
             return "info()"
-        if any(s.anchored or s.smoothed for s in selectors):
-            return "extended range selectors"
         if self._start_timestamps:
             return "start timestamps"
         return ""

@@ -113,6 +113,8 @@ class Windows:
     step: int
     range: int
     drop: Bools | None = None
+    anchored: bool = False
+    smoothed: bool = False
 
 
 Value = Scalar | Matrix | Rows | Windows | str
