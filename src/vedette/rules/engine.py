@@ -66,13 +66,18 @@ class Rules:
         self._restored = False
         self._applying = asyncio.Lock()
 
-    async def apply(self, groups: Sequence[Group]) -> None:
-        """Put `groups` in place of those in force. A group that has not changed goes on undisturbed.
+    async def apply(self, groups: Sequence[Group], *, external_labels: Labels | None = None, external_url: str | None = None) -> None:
+        """Put `groups` in place of those in force, and what templates see of the outside where it is given.
 
-        A rule of a changed group keeps its alerts if the group's name and its own kind, name and labels are the same;
-        alerts of rules that are gone are forgotten, their series marked stale.
+        A group that has not changed goes on undisturbed. A rule of a changed group keeps its alerts if the group's name and
+        its own kind, name and labels are the same; alerts of rules that are gone are forgotten, their series marked stale.
         """
         async with self._applying:
+            self._around = dataclasses.replace(
+                self._around,
+                external_labels=self._around.external_labels if external_labels is None else external_labels,
+                external_url=self._around.external_url if external_url is None else external_url.rstrip("/"),
+            )
             unchanged = {t.live.group: t for t in self._tickers if t.live.group in groups}
             ended = [t for t in self._tickers if t.live.group not in unchanged]
             await asyncio.gather(*(t.stop() for t in ended))
@@ -83,6 +88,8 @@ class Rules:
             taken = {r.key for t in unchanged.values() for r in t.live.rules}
             tickers = [unchanged.get(g) or Ticker(self._live(g, memory, taken), self._clock) for g in groups]
             self._tickers = tickers
+            for ticker in unchanged.values():
+                ticker.live.around = self._around
             await self._forget(memory.values())
             for ticker in tickers:
                 if ticker.live.group not in unchanged:

@@ -37,15 +37,15 @@ Samples = list[tuple[Labels, float]]
 
 
 class QueryResult(Protocol):
-    """What rules need of a query's answer. Columns of the samples: labels, float64 values, int64 ms timestamps."""
+    """What rules need of a query's answer."""
 
     @property
     def type(self) -> str:
         """`vector` or `scalar`; rules take no other."""
         ...
 
-    def vector(self) -> tuple[LabelTable, NDArray[np.float64], NDArray[np.int64]]:
-        """The samples; a scalar is one without labels."""
+    def vector(self) -> tuple[LabelTable, NDArray[np.float64], int]:
+        """The samples as columns, labels and values, and their time (ms); a scalar is one sample without labels."""
         ...
 
 
@@ -163,7 +163,7 @@ class LiveRule:
         due = alerting.due(self.states, at, resend_ms=around.resend_ms)
         if not due:
             return
-        url = around.external_url + graph_link(self.rule.expr, table=True)
+        url = around.external_url + graph_link(self.rule.shown, table=True)
         interval, resend = group.interval_ms, around.resend_ms
         await around.emit([alerting.announced(a, at, interval_ms=interval, resend_ms=resend, generator_url=url) for a in due])
         self.states = alerting.sent(self.states, due, at)
@@ -179,7 +179,7 @@ class LiveRule:
         return RuleState(
             kind=rule.kind,
             name=rule.name,
-            expr=rule.expr,
+            expr=rule.shown,
             duration_ms=rule.hold_ms,
             keep_firing_for_ms=rule.keep_firing_ms,
             labels=rule.labels,

@@ -22,6 +22,7 @@ from vedette.model.durations import parse_duration
 from vedette.model.labels import EMPTY, METRIC_NAME, Labels
 from vedette.promql.nodes import Node, Selector, walk
 from vedette.promql.parse import parse as parse_expr
+from vedette.promql.printer import to_text
 from vedette.rules.template import prepare
 
 log = structlog.get_logger(__name__)
@@ -34,12 +35,13 @@ class Rule:
     """A checked rule.
 
     `templates` are those of labels and annotations of an alerting rule, by `labels.x`, `annotations.x`; `reads` are the metrics
-    its expression selects, None where it may select any.
+    its expression selects, None where it may select any; `shown` is the expression in Prometheus' normal form.
     """
 
     kind: Literal["alerting", "recording"]
     name: str
     expr: str
+    shown: str = ""
     hold_ms: int = 0
     keep_firing_ms: int = 0
     labels: Labels = EMPTY
@@ -156,12 +158,13 @@ class _Checker:
             self.mistake((*path, "alert"), "only one of 'record' and 'alert' must be set")
         elif not entry.record and not entry.alert:
             self.mistake(path, "one of 'record' or 'alert' must be set")
-        expr, reads = entry.expr.strip(), None
+        expr, shown, reads = entry.expr.strip(), "", None
         if not expr:
             self.mistake((*path, "expr"), "field 'expr' must be set in rule")
         else:
             try:
-                reads = _reads(parse_expr(entry.expr))
+                root = parse_expr(entry.expr)
+                shown, reads = to_text(root), _reads(root)
             except BadInput as error:
                 self.mistake((*path, "expr"), f"could not parse expression: {error.where}: {error.problem}", error.hint)
         if entry.record:
@@ -175,6 +178,7 @@ class _Checker:
             kind="alerting" if alerting else "recording",
             name=entry.alert or entry.record,
             expr=expr,
+            shown=shown,
             hold_ms=entry.for_,
             keep_firing_ms=entry.keep_firing_for,
             labels=Labels.of({**group.labels, **entry.labels}),
