@@ -116,6 +116,15 @@ async def test_samples_with_their_own_time_are_not_tracked(run: Run, site: Any, 
     assert next(v for s, v in memory.samples.items() if s.metric == "a") == [(1_699_999_999_000, 1.0)]
 
 
+async def test_samples_far_ahead_of_our_clock_are_left_out(run: Run, site: Any, memory: Any) -> None:
+    site.pages["/metrics"] = "a 1 1700000900000\nb 2 1700000300000\nc 3\n"
+    await run.collector.apply(config(ONE, address=site.address))
+    await run.tick()
+    assert (memory.of("a"), memory.of("b"), memory.of("c")) == ([], [2.0], [3.0])
+    assert memory.of("up") == [1.0]
+    assert memory.of("scrape_samples_scraped") == [3.0]
+
+
 async def test_a_target_that_goes_away_turns_stale_and_others_go_on(run: Run, site: Any, memory: Any) -> None:
     site.pages["/metrics"] = "a 1\n"
     two = ONE.replace('["%(address)s"]', '["%(address)s", "%(other)s"]')

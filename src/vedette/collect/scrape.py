@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -30,6 +30,7 @@ Append = Callable[[SampleBatch], Awaitable[Appended]]
 _log = structlog.get_logger(__name__)
 _NO_IDS = np.zeros(0, dtype=np.int64)
 _INLINE_BYTES = 16 << 10  # parsed in 0.1 ms, less than a thread's round trip
+_FUTURE_MS = 600_000  # as Prometheus: a target's own timestamps may lead ours by ten minutes
 _TOLERANCE_MS = 2  # as Prometheus: such jitter is rounded away, which makes timestamps compress to nothing
 
 REPORT = (
@@ -219,6 +220,7 @@ class ScrapeLoop:
         vanished = _NO_IDS
         if exposition is not None:
             scraped = exposition.batch.sample_count
+            self._drop_future(exposition, stamp_ms)
             kept = self._over_limit(exposition.batch)
             if kept:
                 problem = f"sample_limit exceeded ({kept} samples, limit {self._settings.sample_limit})"
@@ -244,6 +246,24 @@ class ScrapeLoop:
         state.health, state.last_error = ("down", problem) if problem else ("up", "")
         state.last_scrape, state.last_duration, state.samples = stamp_ms / 1000, duration, scraped
         await self._finish(stamp_ms, values, vanished)
+
+    def _drop_future(self, exposition: Exposition, stamp_ms: int) -> None:
+        """Leave out rows whose own timestamp lies too far ahead: one wrong clock must not move the end of the data."""
+        batch = exposition.batch
+        good = ~exposition.explicit | (batch.timestamps <= stamp_ms + _FUTURE_MS)
+        if good.all():
+            return
+        _log.warning("samples too far ahead", pool=self.state.pool, url=self.state.url, samples=int(np.count_nonzero(~good)))
+        exposition.explicit = exposition.explicit[good]
+        exposition.batch = replace(
+            batch,
+            key_start=batch.key_start[good],
+            key_end=batch.key_end[good],
+            hashes=batch.hashes[good],
+            offsets=np.arange(np.count_nonzero(good) + 1, dtype=np.int64),
+            timestamps=batch.timestamps[good],
+            values=batch.values[good],
+        )
 
     def _over_limit(self, batch: SampleBatch) -> int:
         """The samples left after relabelling where they are more than the limit, else 0."""

@@ -314,10 +314,11 @@ def scan_exposition(
                 else:
                     scratch[1][0] = word
                     seconds = scratch[0][0]
-                    if not (seconds > -9.0e15 and seconds < 9.0e15):
+                    if seconds != seconds:
                         error = 20
                         break
-                    timestamps[rows] = np.int64(seconds * 1000.0)  # truncated, as Prometheus does
+                    # Truncated, as Prometheus does; held to int64 beyond the end of time.
+                    timestamps[rows] = np.int64(min(max(seconds * 1000.0, -9.0e18), 9.0e18))
                 i = end
             if buf[i] == 32 and buf[i + 1] == 35:
                 if buf[i + 2] != 32 or buf[i + 3] != 123:

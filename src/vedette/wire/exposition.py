@@ -137,11 +137,7 @@ def _slow_rows(
         if flag & SLOW_VALUE:
             values[row] = _float(body, int(spans[row, 2]))
         if flag & SLOW_TIME:
-            at = int(spans[row, 3])
-            seconds = _float(body, at)
-            if abs(seconds) >= 9.0e15:
-                raise _bad(body, at, "timestamp out of range")
-            timestamps[row] = int(seconds * 1000.0)
+            timestamps[row] = int(min(max(_float(body, int(spans[row, 3])) * 1000.0, -9.0e18), 9.0e18))
 
 
 def _float(body: bytes, at: int) -> float:
