@@ -210,7 +210,10 @@ class _Decoder:
             return () if origin is tuple else []
         if not isinstance(node, yaml.SequenceNode):
             raise self.bad(node, path, f"{_kind(node)} where a list is expected")
-        items = [self.value(n, item, (*path, i), convert) for i, n in enumerate(node.value)]
+        if convert is not None:  # it makes a whole item of the list, whatever shape that has
+            items = [self.scalar(n, item, (*path, i), convert) for i, n in enumerate(node.value)]
+        else:
+            items = [self.value(n, item, (*path, i), None) for i, n in enumerate(node.value)]
         return tuple(items) if origin is tuple else items
 
     def mapping(self, node: yaml.Node, item: Any, path: tuple[str | int, ...], convert: Callable[[str], Any] | None) -> dict[str, Any]:
