@@ -7,10 +7,7 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
-
-import pytest
 
 from vedette.clock import SystemClock
 from vedette.model.matchers import Matcher
@@ -51,19 +48,19 @@ asyncio.run(main(sys.argv[1], int(sys.argv[2])))
 """
 
 
-def run_and_kill(data: Path, first: int, patience: float) -> list[int]:
-    """Run the child, kill it `patience` seconds after it is ready; answers the batches it acknowledged."""
+def run_and_kill(data: Path, first: int, blow: int) -> list[int]:
+    """Run the child, kill it once it has acknowledged `blow` batches; answers all that it acknowledged by then."""
+    acknowledged: list[int] = []
     with subprocess.Popen([sys.executable, "-c", CHILD, str(data), str(first)], stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n", "the child did not start"
         for line in child.stdout:
-            if line == "ready\n":
-                break
-        else:
-            pytest.fail(f"the child ended: {child.wait()}")
-        time.sleep(patience)  # not a wait for anything: it is the moment of the blow
-        child.send_signal(signal.SIGKILL)
-        # A last line may be cut off by the blow.
-        return [int(line) for line in child.stdout if line.endswith("\n") and line.strip().isdecimal()]
+            # A last line may be cut off by the blow.
+            if line.endswith("\n"):
+                acknowledged.append(int(line))
+            if len(acknowledged) == blow:
+                child.send_signal(signal.SIGKILL)
+        return acknowledged
 
 
 async def acknowledged_are_there(data: Path, acknowledged: set[int]) -> None:
@@ -86,6 +83,6 @@ def test_every_acknowledged_sample_survives_a_kill(tmp_path):
     rng = random.Random(7)
     acknowledged: set[int] = set()
     for _ in range(5):
-        acknowledged.update(run_and_kill(tmp_path / "data", max(acknowledged, default=0) + 1000, rng.uniform(0.05, 0.5)))
+        acknowledged.update(run_and_kill(tmp_path / "data", max(acknowledged, default=0) + 1000, rng.randint(1, 120)))
         asyncio.run(acknowledged_are_there(tmp_path / "data", acknowledged))
     assert len(acknowledged) > 50

@@ -1,9 +1,9 @@
 """Samples in memory: chains of fixed-size chunks, one chain a series, in one arena.
 
-A chunk is int64[32]: the next chunk of its series (-1 for none), the newest timestamp in it, then 15 pairs of
-timestamp and value bits. A series' state is int64[8] (the slots below). Chunks and states of the generation
-before, which is being written to a block, stand beside those of the present one, and are only read. Not here:
-locks, growth, the log (`storage/head.py`).
+A chunk is int64[32]: the chunk before it in its series (-1 for none), the newest timestamp in it, then 15 pairs of
+timestamp and value bits. Chains are read from their newest end, so a query about now touches what is new. A series'
+state is int64[8] (the slots below). Chunks and states of the generation before, which is being written to a block,
+stand beside those of the present one, and are only read. Not here: locks, growth, the log (`storage/head.py`).
 """
 
 from __future__ import annotations
@@ -27,16 +27,17 @@ KEPT, SAME, DUPLICATE, TOO_OLD, DROPPED, CHUNKS, DEFINED, OLDEST, NEWEST = range
 
 
 @njit(cache=True, nogil=True)
-def _known(chunks: Any, first: int, tail: int, fill: int, timestamp: int, bits: int) -> int:
-    """Whether a chain holds a sample at `timestamp`: 0 no, 1 with the same bits, 2 with others."""
-    chunk = first
+def _known(chunks: Any, state: Any, series: int, timestamp: int, bits: int) -> int:
+    """Whether a series' chain holds a sample at `timestamp`: 0 no, 1 with the same bits, 2 with others."""
+    chunk, n, in_order = state[series, TAIL], state[series, FILL], state[series, UNSORTED] == 0
     while chunk >= 0:
         if chunks[chunk, 1] >= timestamp:
-            n = fill if chunk == tail else CHUNK_SAMPLES
             for i in range(n):
                 if chunks[chunk, 2 + 2 * i] == timestamp:
                     return 1 if chunks[chunk, 3 + 2 * i] == bits else 2
-        chunk = chunks[chunk, 0] if chunk != tail else -1
+        elif in_order:
+            break
+        chunk, n = chunks[chunk, 0], CHUNK_SAMPLES
     return 0
 
 
@@ -46,12 +47,10 @@ def _push(state: Any, series: int, chunks: Any, used: int, timestamp: int, bits:
     fill = state[series, FILL]
     tail = state[series, TAIL]
     if tail < 0 or fill == CHUNK_SAMPLES:
-        chunks[used, 0] = -1
+        chunks[used, 0] = tail
         chunks[used, 1] = timestamp
         if tail < 0:
             state[series, FIRST] = used
-        else:
-            chunks[tail, 0] = used
         state[series, TAIL] = tail = used
         used += 1
         fill = 0
@@ -114,10 +113,9 @@ def append(
                 if last >= NEVER + window and timestamp < last - window:
                     tally[TOO_OLD] += 1
                     continue
-                known = _known(chunks, state[series, FIRST], state[series, TAIL], state[series, FILL], timestamp, value)
+                known = _known(chunks, state, series, timestamp, value)
                 if known == 0 and series < len(old_state):
-                    old = old_state[series]
-                    known = _known(old_chunks, old[FIRST], old[TAIL], old[FILL], timestamp, value)
+                    known = _known(old_chunks, old_state, series, timestamp, value)
                 if known != 0:
                     tally[SAME if known == 1 else DUPLICATE] += 1
                     continue
@@ -149,29 +147,47 @@ def bound(ids: Any, state: Any, old_state: Any) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _copy_chain(state: Any, series: int, chunks: Any, start: int, end: int, at: int, out_times: Any, out_bits: Any) -> int:
-    """Copy the chain's samples in [start, end] to `out` from `at` on, in the chain's order; answers the next place."""
-    tail, fill, in_order = state[series, TAIL], state[series, FILL], state[series, UNSORTED] == 0
-    chunk = state[series, FIRST]
+def _count_chain(state: Any, series: int, chunks: Any, start: int, end: int) -> int:
+    """How many samples of the chain, which is not empty, lie in [start, end]."""
+    in_order, tail = state[series, UNSORTED] == 0, state[series, TAIL]
+    if in_order and chunks[tail, 1] <= end and chunks[state[series, FIRST], 2] >= start:
+        return int(state[series, COUNT])
+    count, chunk, n = 0, tail, state[series, FILL]
     while chunk >= 0:
-        n = fill if chunk == tail else CHUNK_SAMPLES
-        if in_order and chunks[chunk, 2] > end:
-            break
         if chunks[chunk, 1] >= start:
             if in_order and chunks[chunk, 2] >= start and chunks[chunk, 1] <= end:
-                for i in range(n):
-                    out_times[at + i] = chunks[chunk, 2 + 2 * i]
-                    out_bits[at + i] = chunks[chunk, 3 + 2 * i]
-                at += n
+                count += n
             else:
                 for i in range(n):
-                    timestamp = chunks[chunk, 2 + 2 * i]
-                    if start <= timestamp <= end:
-                        out_times[at] = timestamp
-                        out_bits[at] = chunks[chunk, 3 + 2 * i]
-                        at += 1
-        chunk = chunks[chunk, 0] if chunk != tail else -1
-    return at
+                    if start <= chunks[chunk, 2 + 2 * i] <= end:
+                        count += 1
+        elif in_order:
+            break
+        chunk, n = chunks[chunk, 0], CHUNK_SAMPLES
+    return count
+
+
+@njit(cache=True, nogil=True)
+def _copy_chain(state: Any, series: int, chunks: Any, start: int, end: int, at: int, out_times: Any, out_bits: Any) -> int:
+    """Copy the chain's samples in [start, end] to `out` from `at` on, in the order they came; answers the next place."""
+    after = at + _count_chain(state, series, chunks, start, end)
+    place, chunk, n = after, state[series, TAIL], state[series, FILL]
+    # From the end backwards, until all that was counted is there.
+    while place > at:
+        if chunks[chunk, 1] >= start:
+            if place - n >= at and chunks[chunk, 1] <= end and state[series, UNSORTED] == 0 and chunks[chunk, 2] >= start:
+                place -= n
+                for i in range(n):
+                    out_times[place + i] = chunks[chunk, 2 + 2 * i]
+                    out_bits[place + i] = chunks[chunk, 3 + 2 * i]
+            else:
+                for i in range(n - 1, -1, -1):
+                    if start <= chunks[chunk, 2 + 2 * i] <= end:
+                        place -= 1
+                        out_times[place] = chunks[chunk, 2 + 2 * i]
+                        out_bits[place] = chunks[chunk, 3 + 2 * i]
+        chunk, n = chunks[chunk, 0], CHUNK_SAMPLES
+    return after
 
 
 @njit(cache=True, nogil=True)
@@ -249,23 +265,9 @@ def present(ids: Any, state: Any, chunks: Any, old_state: Any, old_chunks: Any, 
     """`out` bool[n]: whether series `ids` (int64[n]) have a sample in [start, end]."""
     for row in range(len(ids)):
         series = ids[row]
-        out[row] = series < len(state) and _any(state, series, chunks, start, end)
-        if not out[row] and series < len(old_state):
-            out[row] = _any(old_state, series, old_chunks, start, end)
-
-
-@njit(cache=True, nogil=True)
-def _any(state: Any, series: int, chunks: Any, start: int, end: int) -> bool:
-    tail = state[series, TAIL]
-    chunk = state[series, FIRST]
-    while chunk >= 0:
-        if chunks[chunk, 1] >= start:
-            n = state[series, FILL] if chunk == tail else CHUNK_SAMPLES
-            for i in range(n):
-                if start <= chunks[chunk, 2 + 2 * i] <= end:
-                    return True
-        chunk = chunks[chunk, 0] if chunk != tail else -1
-    return False
+        out[row] = series < len(state) and state[series, COUNT] > 0 and _count_chain(state, series, chunks, start, end) > 0
+        if not out[row] and series < len(old_state) and old_state[series, COUNT] > 0:
+            out[row] = _count_chain(old_state, series, old_chunks, start, end) > 0
 
 
 @njit(cache=True, nogil=True)

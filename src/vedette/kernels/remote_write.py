@@ -144,11 +144,11 @@ def _decode_series(
 def _plain_labels(data: Any, at: int, end: int) -> int:
     """The end of the labels at `at` where they are written as every sender writes them, -1 where the careful way is needed."""
     while end - at >= 2 and data[at] == 0x0A:
-        size, at = np.int64(data[at + 1]), at + 2
+        size, at = int(data[at + 1]), at + 2
         if size >= 0x80:
             if at >= end or data[at] >= 0x80:
                 return -1
-            size, at = (size & 0x7F) | np.int64(data[at]) << 7, at + 1
+            size, at = (size & 0x7F) | int(data[at]) << 7, at + 1
         at += size
         if at > end:
             return -1
@@ -160,7 +160,7 @@ def _plain_time(data: Any, at: int, end: int) -> int:
     """The varint that fills `data[at:end]`, -1 where it does not (or is negative): the careful way is needed then."""
     value, shift = 0, 0
     while at < end:
-        byte = np.int64(data[at])
+        byte = int(data[at])
         value |= (byte & 0x7F) << shift
         shift += 7
         at += 1
@@ -304,7 +304,7 @@ def decode(
             i, taken = labels_end, sample
             while first <= i < stop:
                 # A sample as nearly every sender writes it; anything else sends the series the careful way, four times slower.
-                after = i + 2 + np.int64(data[i + 1]) if stop - i >= 13 else stop + 1
+                after = i + 2 + int(data[i + 1]) if stop - i >= 13 else stop + 1
                 time = _plain_time(data, i + 12, after) if after <= stop and taken < len(timestamps) else -1
                 if time < 0 or data[i] != 0x12 or data[i + 1] >= 0x80 or data[i + 2] != 0x09 or data[i + 11] != 0x10:
                     i = -1
