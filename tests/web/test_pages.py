@@ -186,6 +186,7 @@ def test_data_stays_text(viewer: Any) -> None:
 def test_status_shows_build_storage_cardinality_and_configuration(viewer: Any) -> None:
     page = viewer.open("/status")
     expect(page.get_by_label("Build")).to_contain_text("version")
+    expect(page.get_by_label("Running")).not_to_contain_text("GOMEMLIMIT")
     expect(page.get_by_label("Storage", exact=True)).to_contain_text(re.compile(r"series in memory\s*[\d,]+"))
     expect(page.get_by_role("table", name="Metrics with the most series").locator("tr").first).to_be_visible()
     expect(page.get_by_label("Configuration text")).to_contain_text("scrape_configs")

@@ -49,7 +49,7 @@ function shown(name, value, now) {
 }
 
 function Facts({ of, now }) {
-  const pairs = Object.entries(of).filter(([, value]) => value !== "" && value !== null && typeof value !== "object" && !ELSEWHERE.has(name));
+  const pairs = Object.entries(of).filter(([name, value]) => value !== "" && value !== null && typeof value !== "object" && !ELSEWHERE.has(name));
   return html`<dl class="facts">${pairs.map(([name, value]) => html`<div key=${name}><dt>${words(name)}</dt><dd>${shown(name, value, now)}</dd></div>`)}</dl>`;
 }
 

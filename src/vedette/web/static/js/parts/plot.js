@@ -51,7 +51,7 @@ function seriesOptions(series, all, stacked) {
       stroke,
       width: 1.5,
       dash: stacked || s.colour !== undefined ? undefined : dashOf(place),
-      fill: stacked || alone || s.below !== undefined ? faded(stroke, stacked && place !== GREY ? 0.5 : 0.14) : undefined,
+      fill: stacked || alone || s.below !== undefined ? faded(stroke, stacked && s.colour !== GREY ? 0.5 : 0.14) : undefined,
       fillTo: 0,
       points: { show: true, size: 5, fill: stroke, filter: (u, i) => lonelyPoints(u, i) },
     };
