@@ -14,7 +14,7 @@ import json
 import socket
 import ssl
 import zlib
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -366,9 +366,13 @@ class HttpClient:
         timeout: float,  # noqa: ASYNC109 - as in `get`
         headers: Mapping[str, str] | None = None,
         max_bytes: int = 1 << 20,
+        leaving: Callable[[], Awaitable[None]] | None = None,
     ) -> Answer:
-        """POST bytes; as `get`. A 301, 302 or 303 is followed with GET, 307 and 308 send the body again."""
-        return await self._within(timeout, "POST", url, dict(headers or {}), body, max_bytes)
+        """POST bytes; as `get`. A 301, 302 or 303 is followed with GET, 307 and 308 send the body again.
+
+        `leaving` is awaited once there is a connection, just before the first byte goes: the last moment to note that it goes.
+        """
+        return await self._within(timeout, "POST", url, dict(headers or {}), body, max_bytes, leaving)
 
     async def post_json(
         self,
@@ -378,12 +382,12 @@ class HttpClient:
         timeout: float,  # noqa: ASYNC109 - as in `get`
         headers: Mapping[str, str] | None = None,
         max_bytes: int = 1 << 20,
+        leaving: Callable[[], Awaitable[None]] | None = None,
     ) -> Answer:
         """POST a value as JSON (bytes are taken as JSON already); as `post`."""
         body = payload if isinstance(payload, bytes) else json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
-        return await self.post(
-            url, body, timeout=timeout, headers={"Content-Type": "application/json", **(headers or {})}, max_bytes=max_bytes
-        )
+        typed = {"Content-Type": "application/json", **(headers or {})}
+        return await self.post(url, body, timeout=timeout, headers=typed, max_bytes=max_bytes, leaving=leaving)
 
     async def close(self) -> None:
         """Close all connections; requests under way fail."""
@@ -391,14 +395,29 @@ class HttpClient:
         for door in doors:
             await door.transport.aclose()
 
-    async def _within(self, seconds: float, method: str, url: str, headers: dict[str, str], body: bytes | None, max_bytes: int) -> Answer:
+    async def _within(
+        self,
+        seconds: float,
+        method: str,
+        url: str,
+        headers: dict[str, str],
+        body: bytes | None,
+        max_bytes: int,
+        leaving: Callable[[], Awaitable[None]] | None = None,
+    ) -> Answer:
+        async def trace(event: str, _info: Any) -> None:
+            if leaving is not None and event.endswith("send_request_headers.started"):
+                await leaving()
+
         try:
             async with asyncio.timeout(seconds):
-                return await self._follow(method, url, headers, body, max_bytes)
+                return await self._follow(method, url, headers, body, max_bytes, {"trace": trace} if leaving else {})
         except TimeoutError:
             raise Undeliverable(f"no complete answer within {seconds:g}s", reason="timeout", retryable=True) from None
 
-    async def _follow(self, method: str, url: str, headers: dict[str, str], body: bytes | None, max_bytes: int) -> Answer:
+    async def _follow(
+        self, method: str, url: str, headers: dict[str, str], body: bytes | None, max_bytes: int, extensions: Mapping[str, Any]
+    ) -> Answer:
         target = _parsed(url)
         first = _origin(target)
         credentials = self._config.headers()
@@ -407,7 +426,7 @@ class HttpClient:
             sent = {**headers, **credentials} if at_home else dict(headers)
             if target.userinfo and at_home and "Authorization" not in sent:
                 sent["Authorization"] = "Basic " + base64.b64encode(f"{target.username}:{target.password}".encode()).decode()
-            response = await self._send(method, target, sent, body, at_home)
+            response = await self._send(method, target, sent, body, at_home, dict(extensions))
             location = response.headers.get("location", "")
             if not (self._config.follow_redirects and response.status_code in (301, 302, 303, 307, 308) and location):
                 return await self._read(response, target, max_bytes)
@@ -423,8 +442,9 @@ class HttpClient:
                 headers = {n: v for n, v in headers.items() if n.lower() != "content-type"}
         raise Undeliverable(f"stopped after {MAX_REDIRECTS} redirects", reason="redirects", retryable=False)
 
-    async def _send(self, method: str, url: httpx.URL, headers: dict[str, str], body: bytes | None, at_home: bool) -> httpx.Response:
-        extensions: dict[str, Any] = {}
+    async def _send(
+        self, method: str, url: httpx.URL, headers: dict[str, str], body: bytes | None, at_home: bool, extensions: dict[str, Any]
+    ) -> httpx.Response:
         connect = url.copy_with(userinfo=b"", fragment=None)
         if not self._allow_private:
             connect = connect.copy_with(host=await _public_address(url))

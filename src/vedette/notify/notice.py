@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -59,8 +59,11 @@ class Channel(Protocol):
     """`webhook`, `slack`, …: a metric label."""
     send_resolved: bool
 
-    async def deliver(self, notice: Notice, *, seconds: float) -> Receipt:
-        """Deliver within `seconds`. Raises `Undeliverable`, which says whether trying again may help; tries only once."""
+    async def deliver(self, notice: Notice, *, seconds: float, leaving: Callable[[], Awaitable[None]]) -> Receipt:
+        """Deliver within `seconds`. Raises `Undeliverable`, which says whether trying again may help; tries only once.
+
+        Awaits `leaving` at the last moment before the notice goes out: it notes that somebody may know from now on.
+        """
         ...
 
     async def close(self) -> None:

@@ -119,10 +119,12 @@ class Pipeline:
         """The log entry a flush is about."""
         return Place(self.tenant, flush.group.key, flush.group.route.receiver, flush.channel_name)
 
-    async def note(self, place: Place, entry: NotificationRow) -> None:
-        """Commit a log entry, then hold it."""
-        await self.records.save([entry])
-        self.told[place] = entry
+    async def note(self, entry: NotificationRow) -> None:
+        """Commit a log entry, then hold it. One that is held already is on disk."""
+        place = Place(entry.tenant, entry.group_key, entry.receiver, entry.channel)
+        if self.told.get(place) != entry:
+            await self.records.save([entry])
+            self.told[place] = entry
 
 
 Stage = Callable[[Pipeline, Flush], Awaitable[Reason | None]]
@@ -179,16 +181,15 @@ async def dedup(pipeline: Pipeline, flush: Flush) -> Reason | None:
 
 
 async def send(pipeline: Pipeline, flush: Flush) -> Reason | None:
-    """Tells the channel, committing before and after; tries again until the group's next flush is due."""
+    """Tells the channel, committing before the first byte and after the answer; tries until the group's next flush is due."""
     channel, route = flush.channel, flush.group.route
     assert channel is not None
     place = pipeline.place(flush)
     alerts = [h.alert for h in flush.alerts if channel.send_resolved or not h.resolved(flush.now)]
     entry = begun(place, flush.entry, flush.firing, flush.resolved, flush.now)
     if alerts:
-        await pipeline.note(place, entry)
         notice = Notice(route.receiver, flush.group.key, flush.group.labels, alerts, flush.now, pipeline.external_url, entry.attempt)
-        reason = await _try(pipeline, place, notice, channel, seconds=max(route.group_interval / 1000, MIN_DEADLINE_S))
+        reason = await _try(pipeline, entry, notice, channel, seconds=max(route.group_interval / 1000, MIN_DEADLINE_S))
         if reason is not None:
             return reason
         pipeline.counts.sent[channel.kind] += 1
@@ -200,40 +201,42 @@ async def send(pipeline: Pipeline, flush: Flush) -> Reason | None:
     return None
 
 
-async def _try(pipeline: Pipeline, place: Place, notice: Notice, channel: Channel, *, seconds: float) -> Reason | None:
+async def _try(pipeline: Pipeline, entry: NotificationRow, notice: Notice, channel: Channel, *, seconds: float) -> Reason | None:
     clock = pipeline.clock
     deadline, pause = clock.monotonic() + seconds, _BACKOFF_S
     while True:
         try:
-            await _deliver(pipeline, place, notice, channel, seconds=deadline - clock.monotonic())
+            await _deliver(pipeline, entry, notice, channel, seconds=deadline - clock.monotonic())
             return None
         except (Undeliverable, BadInput) as error:
             why = error.reason if isinstance(error, Undeliverable) else "config"
             pipeline.counts.failed[why] += 1
-            entry = pipeline.told[place]
-            if entry.phase != "waiting":
-                await pipeline.note(place, waiting(entry))
+            await pipeline.note(waiting(entry))
             wait = max(pause, (error.retry_after or 0.0) if isinstance(error, Undeliverable) else 0.0)
             final = not isinstance(error, Undeliverable) or not error.retryable or clock.monotonic() + wait >= deadline
             say = log.error if final else log.warning
-            say("notification failed", receiver=place.receiver, channel=place.channel, reason=why, error=str(error), final=final)
+            say("notification failed", receiver=entry.receiver, channel=entry.channel, reason=why, error=str(error), final=final)
             if final:
                 return Reason("failed", str(error))
         await clock.sleep(wait)
         pause = min(pause * _BACKOFF_FACTOR, _BACKOFF_MAX_S)
 
 
-async def _deliver(pipeline: Pipeline, place: Place, notice: Notice, channel: Channel, *, seconds: float) -> Receipt:
+async def _deliver(pipeline: Pipeline, entry: NotificationRow, notice: Notice, channel: Channel, *, seconds: float) -> Receipt:
     """One try. Where the answer takes long, the log says so meanwhile, since dying now would leave it open who knows."""
-    trying = asyncio.ensure_future(channel.deliver(notice, seconds=seconds))
+
+    async def leaving() -> None:
+        await pipeline.note(entry)
+
+    trying = asyncio.ensure_future(channel.deliver(notice, seconds=seconds, leaving=leaving))
     patience = asyncio.ensure_future(pipeline.clock.sleep(UNANSWERED_S))
     try:
         await asyncio.wait((trying, patience), return_when=asyncio.FIRST_COMPLETED)
-        if not trying.done() and pipeline.told[place].phase != "waiting":
+        if not trying.done():
             try:
-                await pipeline.note(place, waiting(pipeline.told[place]))
+                await pipeline.note(waiting(entry))
             except LimitExceeded as error:
-                log.warning("an unanswered notification was not noted as such", receiver=place.receiver, error=str(error))
+                log.warning("an unanswered notification was not noted as such", receiver=entry.receiver, error=str(error))
         return await trying
     finally:
         trying.cancel()

@@ -1,13 +1,15 @@
 """The notification log: what each channel was last told about each group, and whether there is news. Pure.
 
-A notification's life, each state committed before the next act:
+A notification's life, each state on disk before the next act:
 
-    sent --news--> sending --answered--> sent
-                      |
-                      +--failed, or no answer within a second--> waiting --answered--> sent
+    sent --connected, about to write--> sending --answered--> sent
+                                           |
+                                           +--failed, or no answer within a second--> waiting --answered--> sent
 
-After a crash `sending` counts as told: a message that left within the last second almost surely arrived, since anything
-slower or worse is already `waiting`. What is `waiting` is told again, under the same attempt key.
+A crash before `sending` is committed leaves no trace, and the next start tells. After it, `sending` counts as told: what
+was about to be written into an open connection, and was neither refused nor unanswered for a second, has almost surely
+arrived (the doubt is the fraction of a millisecond between the commit and the write, and ends with the repeat interval).
+What is `waiting` is told again, under the same attempt key, by which a receiver can tell that it knows.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
@@ -21,8 +21,16 @@ _ZERO_TIME = "0001-01-01T00:00:00Z"
 class Http(Protocol):
     """What channels need of an HTTP client (`net.HttpClient`)."""
 
-    async def post_json(self, url: str, payload: Any, *, timeout: float, headers: Mapping[str, str] | None = None) -> Answer:  # noqa: ASYNC109
-        """POST a value as JSON. Raises `Undeliverable` where no answer comes."""
+    async def post_json(
+        self,
+        url: str,
+        payload: Any,
+        *,
+        timeout: float,  # noqa: ASYNC109 - as `net.HttpClient` has it
+        headers: Mapping[str, str] | None = None,
+        leaving: Callable[[], Awaitable[None]] | None = None,
+    ) -> Answer:
+        """POST a value as JSON, `leaving` awaited just before. Raises `Undeliverable` where no answer comes."""
         ...
 
     async def close(self) -> None:
@@ -78,7 +86,7 @@ class Webhook:
         self._config = config
         self._http = http
 
-    async def deliver(self, notice: Notice, *, seconds: float) -> Receipt:
+    async def deliver(self, notice: Notice, *, seconds: float, leaving: Callable[[], Awaitable[None]]) -> Receipt:
         """POST the notice. The header `Idempotency-Key` is the same for all tries of one notification."""
         config = self._config
         # Read for each notification, so that a rotated URL needs no reload.
@@ -88,6 +96,7 @@ class Webhook:
             payload(notice, max_alerts=config.max_alerts),
             timeout=min(seconds, config.timeout / 1000 or TIMEOUT_S),
             headers={"Idempotency-Key": notice.attempt},
+            leaving=leaving,
         )
         answer.check()
         return Receipt(f"{answer.status}")
