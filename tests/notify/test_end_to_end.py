@@ -54,9 +54,9 @@ class Answer:
     samples: list[tuple[Labels, float]]
     type: str = "vector"
 
-    def vector(self) -> tuple[LabelTable, Any, Any]:
+    def vector(self) -> tuple[LabelTable, Any, int]:
         table = LabelTable.from_labels([s for s, _ in self.samples])
-        return table, np.array([v for _, v in self.samples]), np.zeros(len(self.samples), dtype=np.int64)
+        return table, np.array([v for _, v in self.samples]), 0
 
 
 async def test_an_alert_fires_and_resolves_each_told_once(tmp_path: Path, records: Records, receiver: Any, until: Until) -> None:

@@ -110,6 +110,8 @@ def _classic(text: str) -> tuple[Matcher, ...]:
             except ValueError as error:
                 raise BadInput(str(error)) from None
         found.append(_matcher(name, operator, value))
+    if not found and not text.strip():
+        raise BadInput("no matcher")
     return tuple(found)
 
 

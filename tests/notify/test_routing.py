@@ -1,0 +1,173 @@
+"""Matchers, the route tree, inhibition: what Alertmanager's own cases say, and what its configuration refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from vedette.errors import BadInput
+from vedette.model.durations import parse_duration
+from vedette.model.labels import Labels
+from vedette.model.matchers import Matcher
+from vedette.notify.config import load, parse
+from vedette.notify.groups import group_key
+from vedette.notify.inhibition import Inhibition, Inhibitor
+from vedette.notify.matchers import parse_matchers
+from vedette.notify.route import Route, build, match
+
+MATCHERS = [
+    ("foo=bar", [("foo", "=", "bar")]),
+    ('foo="bar"', [("foo", "=", "bar")]),
+    ('{foo="bar"}', [("foo", "=", "bar")]),
+    ("{ foo = bar , baz!=qux, }", [("foo", "=", "bar"), ("baz", "!=", "qux")]),
+    ('a=~"b.*",c!~"d|e"', [("a", "=~", "b.*"), ("c", "!~", "d|e")]),
+    ('"a b"="c\\"d\\n"', [("a b", "=", 'c"d\n')]),
+    ("foo🙂=bar🙂", [("foo🙂", "=", "bar🙂")]),
+    ('"\\xf0\\x9f\\x99\\x82"="dΘ"', [("🙂", "=", "dΘ")]),
+    ('foo=""', [("foo", "=", "")]),
+    ("{}", []),
+    ("00=b", [("00", "=", "b")]),
+    # Only the classic syntax takes these.
+    ("foo=", [("foo", "=", "")]),
+    ("foo=bar baz", [("foo", "=", "bar baz")]),
+    ("job=~^a{2}$", [("job", "=~", "^a{2}$")]),
+    ("foo==bar=", [("foo", "=", "=bar=")]),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), MATCHERS)
+def test_matchers(text: str, expected: list[tuple[str, str, str]]) -> None:
+    assert [(m.name, m.op, m.value) for m in parse_matchers(text)] == expected
+
+
+@pytest.mark.parametrize("text", ["", "foo", "=bar", '{foo="bar"', 'foo="bar"}', 'foo="bar', "foo=~(", "foo>bar"])
+def test_bad_matchers_are_refused(text: str) -> None:
+    with pytest.raises(BadInput):
+        parse_matchers(text)
+
+
+def acceptance(conformance: Path) -> Any:
+    return yaml.safe_load((conformance / "derived/alertmanager_acceptance.yml").read_text())
+
+
+def tree(route: str) -> Route:
+    names = {r for r in [*_receivers(yaml.safe_load(route))] if r}
+    text = yaml.safe_dump({"route": yaml.safe_load(route), "receivers": [{"name": n} for n in sorted(names)]})
+    config = parse(text)
+    assert config.route is not None
+    return build(config.route)
+
+
+def _receivers(route: dict[str, Any]) -> list[str]:
+    return [route.get("receiver", ""), *(r for child in route.get("routes", []) for r in _receivers(child))]
+
+
+def test_route_match_cases(conformance: Path) -> None:
+    routing = acceptance(conformance)["routing"][0]
+    root = tree(routing["route"])
+    for case in routing["cases"]:
+        found = match(root, Labels.of(case["labels"]))
+        assert len(found) == len(case["routes"]), case
+        for got, expected in zip(found, case["routes"], strict=True):
+            assert (got.receiver, got.key) == (expected["receiver"], expected["key"])
+            assert got.group_by == (None if expected.get("group_by_all") else frozenset(expected.get("group_by", [])))
+            for name in ("group_wait", "group_interval", "repeat_interval"):
+                if name in expected:
+                    assert getattr(got, name) == parse_duration(expected[name])
+
+
+def test_amtool_routing_cases(conformance: Path) -> None:
+    for case in acceptance(conformance)["routing"][1]["cases"]:
+        config = load(conformance / "prometheus_alertmanager/cli/testdata" / case["file"])
+        assert config.route is not None
+        assert [r.receiver for r in match(build(config.route), Labels.of(case["labels"]))] == case["receivers"]
+
+
+def test_inhibition_cases(conformance: Path) -> None:
+    for case in acceptance(conformance)["inhibition"]:
+        config = parse(yaml.safe_dump({"route": {"receiver": "a"}, "receivers": [{"name": "a"}], "inhibit_rules": [case["rule"]]}))
+        rules = [Inhibition.of(r) for r in config.inhibit_rules if r is not None]
+        inhibitor = Inhibitor(rules, [Labels.of(a["l"]) for a in case["alerts"] if a["active"]])
+        for labels, muted in case["muted"]:
+            assert (inhibitor.inhibited_by(Labels.of(labels)) is not None) == muted, case
+
+
+def test_alerts_that_match_both_sides_do_not_inhibit_one_another_but_others_do() -> None:
+    rule = Inhibition((Matcher("s", "=", "1"),), (Matcher("t", "=", "1"),), ("e",))
+    both, source, target = Labels.of(s="1", t="1", n="a"), Labels.of(s="1"), Labels.of(t="1")
+    assert Inhibitor([rule], [both, both.with_({"n": "b"})]).inhibited_by(both) is None
+    assert Inhibitor([rule], [both]).inhibited_by(target) == both
+    assert Inhibitor([rule], [both, source]).inhibited_by(both) == source
+    assert Inhibitor([rule], [source.with_({"e": "x"})]).inhibited_by(target) is None
+
+
+def test_the_key_of_a_group() -> None:
+    root = tree("{receiver: a, group_by: [x], routes: [{receiver: b, match: {a: b}}]}")
+    (route,) = match(root, Labels.of(a="b", x="1", y="2"))
+    assert group_key(route, route.group_labels(Labels.of(a="b", x='1"', y="2"))) == '{}/{a="b"}:{x="1\\""}'
+    (everything,) = match(tree("{receiver: a, group_by: ['...']}"), Labels.of(y="2", x="1"))
+    assert group_key(everything, everything.group_labels(Labels.of(y="2", x="1"))) == '{}:{x="1", y="2"}'
+
+
+def wrong(route: str = "{receiver: a}", receivers: str = "[{name: a}]", more: str = "") -> str:
+    return f"route: {route}\nreceivers: {receivers}\n{more}"
+
+
+BAD = [
+    ("", "no route provided in config"),
+    ("route: {}\nreceivers: [{name: a}]", "root route must specify a default receiver"),
+    (wrong("{receiver: a, match: {x: y}}"), "root route must not have any matchers"),
+    (wrong("{receiver: a, continue: true}"), "cannot have continue in root route"),
+    (wrong("{receiver: b}"), 'undefined receiver "b" used in route'),
+    (wrong("{receiver: a, routes: [{receiver: c}]}"), 'undefined receiver "c" used in route'),
+    (wrong(receivers="[{name: a}, {name: a}]"), 'notification config name "a" is not unique'),
+    (wrong(receivers="[{}]"), "missing name in receiver"),
+    (wrong("{receiver: a, group_by: [x, x]}"), 'duplicated label "x" in group_by'),
+    (wrong("{receiver: a, group_by: ['...', x]}"), "cannot have wildcard group_by"),
+    (wrong("{receiver: a, group_interval: 0s}"), "route.group_interval: group_interval and repeat_interval cannot be zero"),
+    (wrong("{receiver: a, group_wait: soon}"), "route.group_wait: not a valid duration string: 'soon'"),
+    (wrong("{receiver: a, routes: [{matchers: ['x']}]}"), "route.routes[0].matchers[0]: bad matcher 'x': expected an operator"),
+    (wrong("{receiver: a, routes: [{match_re: {x: '('}}]}"), "route.routes[0].match_re.x: bad regular expression"),
+    (wrong("{receiver: a, reciever: b}"), "unknown key (did you mean receiver?)"),
+    (wrong(receivers="[{name: a, webhook_configs: [{}]}]"), "exactly one of url & url_file must be configured"),
+    (wrong(receivers="[{name: a, webhook_configs: [{url: 'http://x', url_file: y}]}]"), "at most one of url & url_file"),
+    (wrong(receivers="[{name: a, webhook_configs: [{url: 'ftp://x'}]}]"), "webhook_configs[0].url: unsupported scheme for URL"),
+    (wrong(receivers="[{name: a, slack_configs: [{channel: x}]}]"), "receivers[0].slack_configs: not supported"),
+    (wrong(more="time_intervals: []"), "time_intervals: not supported"),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), BAD)
+def test_a_bad_configuration_is_pointed_at(text: str, expected: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        parse(text, name="am.yml")
+    assert expected in str(refused.value)
+    assert str(refused.value).startswith("am.yml:")
+
+
+def test_public_configurations_load_or_are_refused_by_name(conformance: Path) -> None:
+    base = conformance / "prometheus_alertmanager"
+    loads = ["cli/testdata/conf.good.yml", "cli/testdata/conf.routing.yml", "config/testdata/conf.group-by-all.yml"]
+    for name in loads:
+        assert load(base / name).receivers
+    # Refused for the reason upstream gives, or because the kind of receiver is for later; never with a crash.
+    for path in sorted((base / "config/testdata").glob("*.yml")):
+        try:
+            load(path)
+        except BadInput as refused:
+            assert str(refused).startswith(str(path))
+
+
+def test_secrets_stay_out_of_prints() -> None:
+    from vedette.configfile import redacted
+
+    config = parse(wrong(receivers="[{name: a, webhook_configs: [{url: 'http://host/hunter2'}]}]", more="global: {slack_api_url: hunter2}"))
+    assert "hunter2" not in str(redacted(config))
+
+
+def test_relative_file_names_are_taken_from_the_files_directory(tmp_path: Path) -> None:
+    (tmp_path / "am.yml").write_text(wrong(receivers="[{name: a, webhook_configs: [{url_file: secret}]}]"))
+    assert load(tmp_path / "am.yml").receivers[0].webhook_configs[0].url_file == str(tmp_path / "secret")
