@@ -11,6 +11,8 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from vedette.api import prometheus
@@ -292,6 +294,8 @@ PUBLISHED = [
     ("query?query=up&stats=true&limit=1", "QueryOutputBody"),
     (f"query_range?query=rate(up[1m])&start={NOW - 60}&end={NOW}&step=15", "QueryRangeOutputBody"),
     ("query_exemplars?query=up", "QueryExemplarsOutputBody"),
+    ("format_query?query=sum(up)by(job)", "FormatQueryOutputBody"),
+    ("parse_query?query=sum(up)by(job)", "ParseQueryOutputBody"),
     ("series?match[]=up", "SeriesOutputBody"),
     ("labels", "LabelsOutputBody"),
     ("label/job/values?limit=1", "LabelValuesOutputBody"),
@@ -311,6 +315,80 @@ PUBLISHED = [
 @pytest.mark.parametrize(("path", "name"), PUBLISHED)
 async def test_answers_fit_prometheus_own_schemas(client: httpx.AsyncClient, prometheus_schema: Any, path: str, name: str) -> None:
     Draft202012Validator(prometheus_schema(name)).validate((await client.get(f"/api/v1/{path}")).json())
+
+
+async def test_formatting(client: httpx.AsyncClient) -> None:
+    assert (await ask(client, "format_query", query="sum(rate(x[5m]))by(job)"))["data"] == "sum by (job) (rate(x[5m]))"
+    status, kind, error = await refused(client, "format_query", query="sum(")
+    assert (status, kind) == (400, "bad_data")
+    assert error.startswith('invalid parameter "query": 1:')
+
+
+async def test_the_syntax_tree(client: httpx.AsyncClient) -> None:
+    name = {"name": "__name__", "value": "x", "type": "="}
+    got = (await ask(client, "parse_query", query='-sum by (job) (rate(x{a=~"b"}[5m] offset 1m)) / on (job) group_left (y) (x @ end())'))[
+        "data"
+    ]
+    assert got == {
+        "type": "binaryExpr",
+        "op": "/",
+        "bool": False,
+        "matching": {"card": "many-to-one", "labels": ["job"], "on": True, "include": ["y"]},
+        "lhs": {
+            "type": "unaryExpr",
+            "op": "-",
+            "expr": {
+                "type": "aggregation",
+                "op": "sum",
+                "param": None,
+                "grouping": ["job"],
+                "without": False,
+                "expr": {
+                    "type": "call",
+                    "func": {"name": "rate", "argTypes": ["matrix"], "variadic": 0, "returnType": "vector"},
+                    "args": [
+                        {
+                            "type": "matrixSelector",
+                            "name": "x",
+                            "range": 300_000,
+                            "offset": 60_000,
+                            "matchers": [{"name": "a", "value": "b", "type": "=~"}, name],
+                            "timestamp": None,
+                            "startOrEnd": None,
+                        }
+                    ],
+                },
+            },
+        },
+        "rhs": {
+            "type": "parenExpr",
+            "expr": {"type": "vectorSelector", "name": "x", "offset": 0, "matchers": [name], "timestamp": None, "startOrEnd": "end"},
+        },
+    }
+    for query, kind in (("1", "numberLiteral"), ('"x"', "stringLiteral"), ("x[5m:1m] @ 10", "subquery")):
+        assert (await ask(client, "parse_query", query=query))["data"]["type"] == kind
+    assert (await ask(client, "parse_query", query="x and x"))["data"]["matching"]["card"] == "many-to-many"
+    assert (await ask(client, "parse_query", query="x + 1"))["data"]["matching"] is None
+
+
+async def test_a_tree_too_deep_for_json(client: httpx.AsyncClient) -> None:
+    status, kind, error = await refused(client, "parse_query", query="(" * 900 + "1" + ")" * 900)
+    assert (status, kind) == (400, "bad_data")
+    assert "deeply" in error
+
+
+ODD = st.one_of(
+    st.text(max_size=30), st.sampled_from(["1e308", "-1", "99999999999999999999", "1y", "up", "up[5m]", "\x00", "{}", "U__", "%"])
+)
+PATHS = ["query", "query_range", "query_exemplars", "format_query", "parse_query", "series", "labels", "label/job/values", "metadata"]
+NAMES = ["query", "time", "start", "end", "step", "timeout", "limit", "lookback_delta", "match[]", "metric", "limit_per_metric"]
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(path=st.sampled_from([*PATHS, "targets", "rules", "alerts", "status/tsdb"]), params=st.dictionaries(st.sampled_from(NAMES), ODD))
+async def test_no_parameter_is_a_fault_of_ours(client: httpx.AsyncClient, path: str, params: dict[str, str]) -> None:
+    answer = await client.get(f"/api/v1/{path}", params={k: v.encode("utf-8", "surrogatepass") for k, v in params.items()})
+    assert answer.status_code in (200, 400, 422) or answer.json()["errorType"] == "timeout", (answer.status_code, answer.text)
 
 
 async def test_exemplars_are_none_but_checked(client: httpx.AsyncClient) -> None:
@@ -368,6 +446,13 @@ class Waiting:
                 self.cancelled.set()
                 break
         raise LimitExceeded("let go")
+
+
+async def test_nothing_is_read_before_the_log_is_replayed(build: Build, serve: Any) -> None:
+    client = serve(prometheus.routes(build(ready=lambda: False)))
+    for path in ("query?query=up", "labels", "targets", "status/buildinfo"):
+        answer = await client.get(f"/api/v1/{path}")
+        assert (answer.status_code, answer.json()["errorType"], answer.headers["retry-after"]) == (503, "unavailable", "1")
 
 
 async def test_queries_beyond_the_bound_wait_their_turn(build: Build, serve: Any) -> None:

@@ -12,6 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from starlette.requests import Request
+from starlette.responses import Response
+
 from vedette.api import catalog, queries, status, watch
 from vedette.api.answers import finishing
 from vedette.api.endpoint import Endpoint, Handler, Run, answering
@@ -20,6 +23,7 @@ from vedette.api.problems import UNEXPECTED, prometheus, prometheus_body
 from vedette.api.status import StatusInfo
 from vedette.api.watch import Sources as Sources
 from vedette.clock import Clock
+from vedette.errors import LimitExceeded
 from vedette.model.matchers import Matcher
 from vedette.promql.parse import parse_selector
 from vedette.storage.interface import Storage
@@ -46,9 +50,13 @@ def endpoints(
     clock: Clock,
     info: StatusInfo,
     tenant_of: Callable[[Mapping[str, Any]], str],
+    ready: Callable[[], bool] = lambda: True,
     settings: PrometheusApiSettings | None = None,
 ) -> list[Endpoint]:
-    """The operations, those that are asked most first, since routes are tried in order."""
+    """The operations, those that are asked most first, since routes are tried in order.
+
+    Until `ready`, all answer 503: what storage holds while its log is replayed is not yet the truth.
+    """
     settings = settings or PrometheusApiSettings()
     gate = queries.Gate(run, clock, concurrency=settings.max_concurrency, timeout_s=settings.timeout_s)
     found = [
@@ -57,7 +65,7 @@ def endpoints(
         *watch.endpoints(watch.Watch(sources, matchers_of, info.external_url)),
         *status.endpoints(status.Status(info, storage, run, clock)),
     ]
-    return [_finished(e, run, settings.cors_origin) for e in found]
+    return [_finished(e, ready, run, settings.cors_origin) for e in found]
 
 
 def matchers_of(text: str) -> Sequence[Matcher]:
@@ -65,10 +73,19 @@ def matchers_of(text: str) -> Sequence[Matcher]:
     return parse_selector(text).matchers
 
 
-def _finished(endpoint: Endpoint, run: Run, cors_origin: str) -> Endpoint:
-    handler = answering(cast(Handler, endpoint.handler), prometheus, lambda: prometheus_body(500, "internal", UNEXPECTED))
+def _finished(endpoint: Endpoint, ready: Callable[[], bool], run: Run, cors_origin: str) -> Endpoint:
+    inner = cast(Handler, endpoint.handler)
+
+    async def when_ready(request: Request) -> Response:
+        if not ready():
+            raise LimitExceeded("the server is starting or stopping", retry_after=1.0)
+        return await inner(request)
+
+    handler = answering(when_ready, prometheus, lambda: prometheus_body(500, "internal", UNEXPECTED))
     return dataclasses.replace(endpoint, handler=finishing(handler, run, cors_origin), shared=True)
 
 
-READING_POSTS = frozenset(("/api/v1/query", "/api/v1/query_range", "/api/v1/query_exemplars", "/api/v1/series", "/api/v1/labels"))
+READING_POSTS = frozenset(
+    f"/api/v1/{name}" for name in ("query", "query_range", "query_exemplars", "format_query", "parse_query", "series", "labels")
+)
 """Paths whose POST only reads (the form is too long for a URL): no protection against cross-site requests is needed."""

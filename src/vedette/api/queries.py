@@ -19,9 +19,12 @@ from starlette.responses import Response
 from vedette.api.answers import JSON, enveloped, success
 from vedette.api.endpoint import Endpoint, Param, Run
 from vedette.api.params import MAX_TIME, MIN_TIME, Form, form_of, limit_of, parameter, parse_span, parse_time, time_of
+from vedette.api.tree import tree_json
 from vedette.clock import Clock, now_ms
 from vedette.errors import BadInput
 from vedette.promql.errors import ExecutionError, QueryTimeout
+from vedette.promql.nodes import Node
+from vedette.promql.printer import format_query
 
 if TYPE_CHECKING:
     from vedette.promql.engine import Engine
@@ -192,7 +195,15 @@ class Queries:
         self._parsed(form)
         return success([])
 
-    def _parsed(self, form: Form) -> Any:
+    async def format(self, request: Request) -> Response:
+        """An expression laid out for reading."""
+        return success(format_query(self._parsed(await form_of(request))))
+
+    async def parse(self, request: Request) -> Response:
+        """An expression's syntax tree."""
+        return Response(enveloped(tree_json(self._parsed(await form_of(request)))), media_type=JSON)
+
+    def _parsed(self, form: Form) -> Node:
         try:
             return self.engine.parse(form.text("query"))
         except BadInput as error:
@@ -228,4 +239,6 @@ def endpoints(queries: Queries) -> list[Endpoint]:
             "/api/v1/query_range", queries.range, "Evaluate an expression over a range", both, (_QUERY, *span, step, _LIMIT, *_TUNING)
         ),
         Endpoint("/api/v1/query_exemplars", queries.exemplars, "Exemplars of an expression's series", both, (_QUERY,)),
+        Endpoint("/api/v1/format_query", queries.format, "Lay an expression out for reading", both, (_QUERY,)),
+        Endpoint("/api/v1/parse_query", queries.parse, "An expression's syntax tree", both, (_QUERY,)),
     ]
