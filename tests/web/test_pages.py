@@ -82,7 +82,7 @@ def test_a_range_is_shared_by_all_plots_and_kept_in_the_url(viewer: Any) -> None
     expect(page).to_have_url(re.compile(r"range=6h"))
     expect(page.locator('[data-panel="Memory"] .plot')).to_have_attribute("aria-label", re.compile("series from"))
     page.go_back()
-    expect(page.get_by_role("button", name="1h", exact=True)).to_have_attribute("aria-pressed", "true")
+    expect(page.get_by_role("button", name="15m", exact=True)).to_have_attribute("aria-pressed", "true")
 
 
 def test_a_custom_range_says_what_is_wrong_with_it(viewer: Any) -> None:
@@ -205,6 +205,20 @@ def test_a_server_that_goes_away_is_said_to(viewer: Any) -> None:
     expect(page.get_by_role("alert")).to_contain_text("Vedette does not answer")
     expect(page.get_by_role("alert")).to_contain_text("Check that Vedette is running")
     page.unroute("**/api/**")
+    viewer.complaints[:] = [c for c in viewer.complaints if "net::ERR_FAILED" not in c]
+
+
+def test_the_overview_says_once_that_the_server_is_gone_and_keeps_what_it_knew(viewer: Any) -> None:
+    page = viewer.open("/")
+    expect(page.locator('[data-panel="Memory"] .chart')).to_be_visible()
+    page.route("**/api/**", lambda route: route.abort())
+    page.get_by_role("button", name="Refresh now").click()
+    expect(page.get_by_role("alert")).to_have_count(1)
+    expect(page.get_by_role("alert")).to_contain_text("Vedette does not answer")
+    expect(page.locator('[data-panel="Memory"] .chart')).to_be_visible()
+    page.unroute("**/api/**")
+    page.get_by_role("button", name="Refresh now").click()
+    expect(page.get_by_role("alert")).to_have_count(0)
     viewer.complaints[:] = [c for c in viewer.complaints if "net::ERR_FAILED" not in c]
 
 

@@ -14,11 +14,16 @@ export class ApiError extends Error {
   get hint() {
     return HINTS[this.kind] ?? "";
   }
+
+  // Whether it says something of the whole server rather than of one question: a page with many parts says it once.
+  get general() {
+    return ["unreachable", "auth", "protocol", "unavailable"].includes(this.kind);
+  }
 }
 
 const HINTS = {
   unreachable: "Check that Vedette is running and that this machine can reach it. This page keeps trying.",
-  auth: "Sign in at the proxy before Vedette, or ask its operator for access.",
+  auth: "Reload the page and give the API key as the password, with any user name; or ask whoever runs Vedette for access.",
   protocol: "Something between this page and Vedette answered in its place: a proxy, perhaps, or another server on this port.",
   timeout: "Shorten the time range, lengthen the step, or select fewer series with a matcher.",
   unavailable: "Vedette is starting or shutting down. This page keeps trying.",

@@ -11,11 +11,12 @@ import { Trouble } from "../parts/trouble.js";
 import { Link, setParams, useRoute } from "../router.js";
 import { formatDuration, parseDuration, rangeFrom, rangeParams, useNow, windowOf } from "../time.js";
 
-const DEFAULT_RANGE = 3600;
+const DEFAULT_RANGE = 900;
 const DEFAULT_REFRESH = 10;
 // A rate needs two samples in its window; four intervals forgive a late or a lost one.
 const RATE_INTERVALS = 4;
 const LEAST_RATE = 60;
+const EARLY = "After a start the first points take two scrapes, and this page renews itself. Otherwise choose another range.";
 
 // The hosts that report (by `instance`), and how often each is scraped.
 async function loadHosts(signal) {
@@ -58,18 +59,18 @@ export function Overview() {
       <${RangePicker} range=${range} onChange=${setRange} refresh=${refresh} onNow=${renew}
         onRefresh=${(seconds) => setParams({ refresh: seconds === DEFAULT_REFRESH ? null : seconds }, { replace: true })} />
     </div>
-    ${error && html`<${Failed} error=${error} />`}
-    <${Trouble} now=${now} />
+    ${error && !found && html`<${Failed} error=${error} />`}
+    <${Trouble} now=${now} told=${Boolean(error && !found)} />
     ${found && found.hosts.length === 0
       ? html`<${Empty} title="No host reports yet.">Vedette collects from this machine by itself within seconds of its start. For others, run a
           node exporter there and name it under <code>scrape_configs</code>; then look at <${Link} to="/targets">targets<//>.<//>`
       : found &&
         html`<section class="stretch" aria-labelledby="host-now"><h2 id="host-now">Host <span class="quiet">${host}</span></h2>
             <div class="tiles">${TILES.map((tile) => html`<${Tile} key=${tile.title} tile=${tile} now=${now} window=${window} variables=${variables} />`)}</div>
-            <div class="panels">${panels(HOST_PANELS, "This host does not report it, or not yet (a rate needs two scrapes), or not at this time: choose another range.")}</div></section>
+            <div class="panels">${panels(HOST_PANELS, EARLY)}</div></section>
           <section class="stretch" aria-labelledby="own"><h2 id="own">Vedette itself</h2>
             ${found.own
-              ? html`<div class="panels">${panels(OWN_PANELS, "Nothing of it at this time: choose another range.")}</div>`
+              ? html`<div class="panels">${panels(OWN_PANELS, EARLY)}</div>`
               : html`<${Empty} title="Vedette's own metrics are not here yet.">They come with <code>job="vedette"</code>, seconds after the start: see
                   whether that <${Link} to="/targets">target<//> is up.<//>`}</section>`}
   </div>`;

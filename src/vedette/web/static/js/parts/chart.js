@@ -16,7 +16,7 @@ const lastKnown = (values) => {
 // `series` is [{key, name, title, values, below}] (`below` draws downwards, as what leaves beside what comes), `window` the
 // grid they are on, `unit` as in units.js, `floor`/`ceiling` fix the ends of the scale, `label` names the plot for a
 // screen reader. `onZoom(from, to)` is called with seconds after a drag, with nothing to undo it.
-export function Chart({ series, window, unit, stacked, floor, ceiling, label, height = 180, sync, onZoom, legend = true }) {
+export function Chart({ series, window, unit, stacked, floor, ceiling, label, height = 180, sync, onZoom }) {
   const theme = useTheme();
   const [hidden, setHidden] = useState(() => new Set());
   const box = useRef(null);
@@ -50,8 +50,10 @@ export function Chart({ series, window, unit, stacked, floor, ceiling, label, he
   }, [shape]);
 
   useLayoutEffect(() => {
-    plot.current?.setData(columns(shown, window, stacked));
-    writeLegend(null);
+    plot.current.setData(columns(shown, window, stacked));
+    // A refresh under the reader's pointer must not take the values at the pointer away.
+    const { idx, left } = plot.current.cursor;
+    writeLegend(left >= 0 ? (idx ?? null) : null);
   }, [series, window, hidden]);
 
   useEffect(() => {
@@ -94,7 +96,7 @@ export function Chart({ series, window, unit, stacked, floor, ceiling, label, he
       aria-label=${`${label}. ${series.length} series from ${formatTime(window.start)} to ${formatTime(window.end)}. Arrow keys read values.`}>
       <div class="readout" ref=${readout} hidden></div></div>
     <div class="sr-only" aria-live="polite" ref=${spoken}></div>
-    ${legend && html`<${Legend} series=${series} hidden=${hidden} unit=${unit} stacked=${stacked} rows=${rows} onToggle=${toggle} />`}
+    <${Legend} series=${series} hidden=${hidden} unit=${unit} stacked=${stacked} rows=${rows} onToggle=${toggle} />
   </div>`;
 }
 

@@ -26,7 +26,7 @@ async function load(panel, window, variables, signal) {
       colour: panel.queries[i].colour,
     })),
   );
-  return { window, series: placed(series, panel) };
+  return { window, series: placed(series, panel).slice(0, MOST_SERIES), total: series.length };
 }
 
 // In the panel's order; a thing drawn above and below the line has one colour.
@@ -50,13 +50,13 @@ export function Panel({ panel, window, variables, range, onZoom, empty }) {
   return html`<section class="panel" aria-label=${panel.title} data-panel=${panel.title}>
     <header><h3>${panel.title}</h3>
       <${Link} to="/explore" params=${params} class="panel-link" title="Explore" aria-label=${`Explore ${panel.title}`}><${Icon} name="explore" size=${14} /><//></header>
-    ${error && html`<${Failed} error=${error} />`}
-    ${!data && !error && html`<${Loading} />`}
-    ${nothing && html`<${Empty} title="No samples in this range.">${empty}<//>`}
+    ${error && !error.general && html`<${Failed} error=${error} />`}
+    ${!data && (!error || error.general) && html`<${Loading} />`}
+    ${nothing && html`<${Empty} title="No samples in this range yet.">${empty}<//>`}
     ${data &&
     !nothing &&
-    html`<${Chart} series=${data.series.slice(0, MOST_SERIES)} window=${data.window} unit=${panel.unit} stacked=${panel.stacked} floor=${panel.floor}
+    html`<${Chart} series=${data.series} window=${data.window} unit=${panel.unit} stacked=${panel.stacked} floor=${panel.floor}
       ceiling=${panel.ceiling} label=${panel.title} sync="overview" onZoom=${onZoom} />`}
-    ${data && data.series.length > MOST_SERIES && html`<p class="quiet">The first ${MOST_SERIES} of ${data.series.length} series; Explore shows more.</p>`}
+    ${data && data.total > MOST_SERIES && html`<p class="quiet">The first ${MOST_SERIES} of ${data.total} series; Explore shows more.</p>`}
   </section>`;
 }

@@ -30,7 +30,7 @@ export function Tile({ tile, now, window, variables }) {
   return html`<div class=${`tile${high ? (high === "high" ? " tile-warn" : " tile-bad") : ""}`} data-tile=${tile.title}>
     <div class="tile-title">${tile.title}${high && html`<span class="tile-high">${high}</span>`}</div>
     <div class="tile-value">${number}<span class="tile-unit">${unit}</span></div>
-    <div class="tile-detail">${error ? error.message : data && value === null ? "not reported" : data?.detail != null && tile.of ? tile.of(data.detail, format) : "\u00a0"}</div>
+    <div class="tile-detail">${error && !error.general ? error.message : data && value === null ? "not reported" : data?.detail != null && tile.of ? tile.of(data.detail, format) : "\u00a0"}</div>
     ${data && html`<${Course} values=${data.course} ceiling=${tile.ceiling} />`}
   </div>`;
 }

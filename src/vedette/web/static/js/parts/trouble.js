@@ -22,9 +22,10 @@ async function load(signal) {
 
 const count = (n, one, many = `${one}s`) => `${n} ${n === 1 ? one : many}`;
 
-export function Trouble({ now }) {
+// `told`: the page says already that the server does not answer.
+export function Trouble({ now, told }) {
   const { data, error } = useLoad(load, [now]);
-  if (error) return html`<${Failed} error=${error} />`;
+  if (error) return told ? null : html`<${Failed} error=${error} />`;
   if (!data) return html`<div class="trouble" aria-busy="true"></div>`;
   const { firing, pending, down } = data;
   return html`<section class="trouble" aria-label="Alerts and targets">
