@@ -215,7 +215,8 @@ class House:
         if dialect is None:
             routes += endpoint_routes([openapi.endpoint(chosen, version=version("vedette"))])
             routes += web_routes()
-        guarded = Guard(Starlette(routes=routes), self.plan.settings.vedette.access, reading_posts=prometheus.READING_POSTS)
+        room = self.plan.settings.vedette
+        guarded = Guard(Starlette(routes=routes), room.access, insecure=room.server.insecure, reading_posts=prometheus.READING_POSTS)
         return self._http.around(guarded)
 
     def _operations(self) -> list[Endpoint]:
@@ -244,6 +245,7 @@ class House:
                 clock=self.clock,
                 info=self._status(),
                 tenant_of=tenant_of,
+                ready=lambda: self.ready,
                 settings=prometheus.PrometheusApiSettings(cors_origin=cors),
             ),
             *access_layer.endpoints(self.tracker, tenant_of=tenant_of),
