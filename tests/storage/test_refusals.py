@@ -113,9 +113,7 @@ async def test_a_block_that_cannot_be_written_is_tried_again(open_engine, tools,
     await engine.flush()
     assert engine.stats().blocks == 2
     assert engine.select("default", [], *EVER).sample_count == 2
-    await engine.close()
-    await open_engine()
-    assert not list(blocks.glob("tmp-*"))
+    assert len(list(blocks.iterdir())) == 2, "something half written was left behind"
 
 
 async def test_memory_stays_bounded_where_blocks_cannot_be_written(open_engine, tools, keyspace, monkeypatch):
@@ -167,7 +165,7 @@ async def test_blocks_beyond_the_retention_are_deleted(open_engine, tools, keysp
     await until(lambda: engine.stats().blocks == 1)
     await clock.advance(700)
     await until(lambda: engine.select("default", [], *EVER).timestamps.tolist() == [tools.now + 86_000_000])
-    assert len(list((engine.settings.data / "blocks").iterdir())) == 1
+    await until(lambda: len(list((engine.settings.data / "blocks").iterdir())) == 1)
 
 
 async def test_an_interval_syncs_later(open_engine, tools, keyspace, disk, clock):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import secrets
+import shutil
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -163,11 +164,28 @@ def write_block(
     """Write a generation that takes no more samples; answers the block's directory, durable when it returns.
 
     `sequence` orders blocks by the time they were written, `wal_scopes` are the log's scopes that it holds whole.
-    Raises `OSError`, and `Abandoned` where `stopped()` turns true; a temporary directory may then be left behind.
+    Raises `OSError`, and `Abandoned` where `stopped()` turns true; nothing is left behind then.
     """
-    rows = _rows(snapshot, generation.series())
     temporary = directory / f"{TEMPORARY}{sequence:08d}-{secrets.token_hex(4)}"
     temporary.mkdir()
+    try:
+        name = _write_files(temporary, generation, snapshot, {"wal_scopes": list(wal_scopes), "sequence": sequence}, stopped)
+        final = directory / f"{sequence:08d}-{name}"
+        temporary.rename(final)
+    except BaseException:
+        # What is half written would fill the disk further with every attempt.
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    # Sync the directory too, or a crash here forgets the rename after the log was deleted.
+    sync_directory(directory)
+    return final
+
+
+def _write_files(
+    temporary: Path, generation: Generation, snapshot: Snapshot, origin: dict[str, object], stopped: Callable[[], bool]
+) -> str:
+    """Fill the directory, synced; answers the block's range of time as it stands in its name."""
+    rows = _rows(snapshot, generation.series())
     places, ranges = np.zeros(len(rows.ids) + 1, dtype=_I64), np.zeros((2, len(rows.ids)), dtype=_I64)
     with (temporary / "pages").open("wb") as file:
         pages = _Pages(file)
@@ -180,17 +198,13 @@ def write_block(
             pages.add(times, values)
         _sync(file)
     index = sections.render(_index(rows, places, ranges, pages.table) | _postings(rows))
-    meta = _meta(rows, snapshot, pages.samples, ranges) | {"wal_scopes": list(wal_scopes), "sequence": sequence}
+    meta = _meta(rows, snapshot, pages.samples, ranges) | origin
     for name, content in (("index", index), ("meta.json", orjson.dumps(meta, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))):
         with (temporary / name).open("wb") as file:
             file.write(content)
             _sync(file)
     sync_directory(temporary)
-    final = directory / f"{sequence:08d}-{meta['min_time']}-{meta['max_time']}"
-    temporary.rename(final)
-    # Sync the directory too, or a crash here forgets the rename after the log was deleted.
-    sync_directory(directory)
-    return final
+    return f"{meta['min_time']}-{meta['max_time']}"
 
 
 def _sync(file: IO[bytes]) -> None:

@@ -188,11 +188,8 @@ class Flusher:
         elif not isinstance(error, Abandoned):
             self.failures += 1
             self._retry_at = now + _RETRY_EVERY
-            log.error(
-                "a block could not be written or deleted; it is tried again",
-                problem=str(error),
-                exc_info=None if isinstance(error, OSError) else error,
-            )
+            trace = None if isinstance(error, OSError) else error
+            log.error("a block could not be written or deleted; it is tried again", problem=str(error), exc_info=trace)
 
     def _write(self, job: _Job) -> None:
         settings, memory = self._settings, self._memory

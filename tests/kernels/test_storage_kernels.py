@@ -1,0 +1,149 @@
+"""The storage kernels against naive twins."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vedette.kernels import block, head, postings, remote_write, series_table
+from vedette.kernels.hashing import hash_regions
+
+I64, U32, U64 = np.int64, np.uint32, np.uint64
+sets = st.lists(st.integers(0, 200), unique=True).map(lambda x: np.array(sorted(x), dtype=U32))
+
+
+@given(sets, sets)
+def test_sets_are_intersected_and_subtracted(a, b):
+    for keep in (True, False):
+        out = np.empty(len(a), dtype=U32)
+        n = postings.intersect(a, b, keep, out)
+        assert out[:n].tolist() == [x for x in a.tolist() if (x in set(b.tolist())) == keep]
+
+
+def test_a_short_list_leaps_through_a_long_one():
+    long, short = np.arange(0, 100_000, 3, dtype=U32), np.array([0, 1, 2, 2997, 99_999], dtype=U32)
+    out = np.empty(5, dtype=U32)
+    assert out[: postings.intersect(short, long, True, out)].tolist() == [0, 2997, 99_999]
+
+
+label_rows = st.lists(st.dictionaries(st.integers(0, 6), st.integers(0, 6), max_size=4), max_size=12)
+
+
+def columns(rows):
+    offsets = np.cumsum([0, *map(len, rows)], dtype=I64)
+    pairs = [p for row in rows for p in sorted(row.items())]
+    return offsets, np.array([n for n, _ in pairs], dtype=np.int32), np.array([v for _, v in pairs], dtype=np.int32)
+
+
+@given(label_rows, st.data())
+def test_postings_and_columns(rows, data):
+    offsets, names, values = columns(rows)
+    ids = np.array(sorted(data.draw(st.sets(st.integers(0, max(0, len(rows) - 1))))) if rows else [], dtype=U32)
+    keys, starts, found = postings.build(ids, offsets, names, values)
+    expected: dict = {}
+    for i in ids.tolist():
+        for pair in rows[i].items():
+            expected.setdefault(pair, []).append(i)
+    got = {(int(k) >> 32, int(k) & 0xFFFFFFFF): found[starts[j] : starts[j + 1]].tolist() for j, k in enumerate(keys)}
+    assert got == expected
+    assert (np.diff(keys.astype(object)) > 0).all()
+    out = np.empty(len(ids), dtype=np.int32)
+    postings.label_column(ids, offsets, names, values, 3, out)
+    assert out.tolist() == [rows[i].get(3, -1) for i in ids.tolist()]
+
+
+keys_ = st.lists(st.binary(max_size=12), max_size=30)
+
+
+@given(keys_, keys_)
+def test_a_table_knows_its_keys_through_growth(first, second):
+    def hashed(keys):
+        ends = np.cumsum([len(k) for k in keys], dtype=I64)
+        starts = np.concatenate([np.zeros(1, I64), ends[:-1]])[: len(keys)]
+        return hash_regions(np.frombuffer(bytearray(b"".join(keys)), dtype=np.uint8), starts, ends, U64(1))
+
+    table, twin = np.zeros((128, 4), dtype=U64), {}
+    for group, keys in ((7, first), (8, second), (7, second)):
+        out, new = np.empty(len(keys), I64), np.empty(len(keys), I64)
+        added = series_table.find_or_add(table, hashed(keys), U64(group), len(twin), out, new)
+        for row, key in enumerate(keys):
+            if (group, key) not in twin:
+                assert row in new[:added].tolist()
+                twin[group, key] = len(twin)
+        assert out.tolist() == [twin[group, key] for key in keys]
+    bigger = np.zeros((256, 4), dtype=U64)
+    assert series_table.rehash(table, bigger, np.array([8], dtype=U64)) == sum(group == 7 for group, _ in twin)
+    for group, keys in ((7, first), (7, second), (8, second)):
+        out = np.empty(len(keys), I64)
+        missing = series_table.find(bigger, hashed(keys), U64(group), out)
+        expected = [twin.get((group, key)) if group == 7 else series_table.MISSING for key in keys]
+        assert out.tolist() == expected
+        assert missing == expected.count(series_table.MISSING)
+
+
+@given(st.lists(st.lists(st.tuples(st.integers(-5, 40), st.integers(0, 3)), max_size=25), max_size=6), st.integers(1, 4))
+def test_sources_are_merged(rows, targets):
+    # The first occurrence of each target numbers it, as the caller's do.
+    numbers = np.array([i % targets for i in range(len(rows))], dtype=I64)
+    targets = int(numbers.max()) + 1 if len(numbers) else 0
+    rows = [list(dict(sorted(row)).items()) for row in rows]
+    offsets = np.cumsum([0, *map(len, rows)], dtype=I64)
+    times = np.array([t for row in rows for t, _ in row], dtype=I64)
+    bits = np.array([b for row in rows for _, b in row], dtype=I64)
+    out_offsets, out_times, out_bits = np.empty(targets + 1, I64), np.empty_like(times), np.empty_like(bits)
+    block.merge(numbers, offsets, times, bits, out_offsets, out_times, out_bits)
+    for k in range(targets):
+        twin: dict = {}
+        for number, row in zip(numbers.tolist(), rows, strict=True):
+            for t, b in row if number == k else ():
+                twin.setdefault(t, b)
+        span = slice(out_offsets[k], out_offsets[k + 1])
+        assert list(zip(out_times[span].tolist(), out_bits[span].tolist(), strict=True)) == sorted(twin.items())
+
+
+@given(st.lists(st.integers(-20, 20), max_size=70))
+def test_a_row_is_made_strictly_increasing_and_the_first_stays(times):
+    t, b = np.array([99, *times, 98], dtype=I64), np.arange(len(times) + 2, dtype=I64)
+    end = head.ensure_increasing(t, b, 1, len(times) + 1)
+    twin: dict = {}
+    for i, time in enumerate(times):
+        twin.setdefault(time, i + 1)
+    assert list(zip(t[1:end].tolist(), b[1:end].tolist(), strict=True)) == sorted(twin.items())
+    assert (t[0], t[-1]) == (99, 98)
+
+
+@given(st.lists(st.text(max_size=5), unique=True, max_size=20), st.lists(st.tuples(st.integers(0, 2), label_rows), max_size=1))
+def test_texts_and_series_are_sorted(texts, series):
+    encoded = [t.encode("utf-8", "surrogatepass") for t in texts]
+    offsets = np.cumsum([0, *map(len, encoded)], dtype=I64)
+    order = block.sort_texts(np.arange(len(texts)), np.frombuffer(bytearray(b"".join(encoded)), dtype=np.uint8), offsets)
+    assert [encoded[i] for i in order.tolist()] == sorted(encoded)
+    for modulus, rows in series:
+        first = np.arange(len(rows)) % (modulus + 1)
+        got = block.sort_series(first, *columns(rows)).tolist()
+        keys = [(int(first[i]), [x for p in sorted(rows[i].items()) for x in p], i) for i in range(len(rows))]
+        assert got == [i for _, _, i in sorted(keys)]
+
+
+@given(st.integers(0, (1 << 64) - 1), st.binary(max_size=3))
+def test_varints(value, after):
+    raw, rest = bytearray(), value
+    while rest >= 0x80:
+        raw.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    raw.append(rest)
+    data = np.frombuffer(raw + after, dtype=np.uint8)
+    got, at = remote_write.read_varint(data, 0, len(data))
+    assert (int(got) & (1 << 64) - 1, at) == (value, len(raw))
+    assert remote_write.read_varint(data, 0, len(raw) - 1)[1] == -1
+
+
+@given(st.binary(max_size=8))
+def test_utf8_is_what_python_takes_for_it(raw):
+    try:
+        raw.decode("utf-8")
+        valid = True
+    except UnicodeDecodeError:
+        valid = False
+    assert remote_write._valid_utf8(np.frombuffer(bytearray(raw), dtype=np.uint8), 0, len(raw)) == valid

@@ -1,0 +1,117 @@
+"""The bytes on disk are what FORMAT.md says: golden files are read, and read the way a stranger would."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pcodec import standalone
+
+from vedette.model.labels import Labels
+from vedette.model.samples import STALE, MetricMetadata, SampleBatch, canonical
+from vedette.storage import wal
+from vedette.storage.sections import Sections
+
+GOLDEN = Path(__file__).parent / "golden"
+NOW = 1_700_000_000_000
+A, B = Labels.of(__name__="up", job="é"), Labels.of(__name__="up", job="z")
+
+
+def expected() -> dict:
+    return {A: [(NOW, 1.0), (NOW + 15_000, STALE)], B: [(NOW, 2.5)]}
+
+
+async def fill(engine) -> None:
+    """What the golden files hold; written by this function when the format was fixed."""
+    space, other = canonical(), canonical("other")
+    metadata = [MetricMetadata("up", "gauge", "Whether it is.", "")]
+    await engine.append(SampleBatch.of(space, [A, B], [NOW, NOW], [1.0, 2.5], metadata=metadata))
+    await engine.append(SampleBatch.of(space, [A], [NOW + 15_000], [STALE]))
+    await engine.append(SampleBatch.of(other, [B], [NOW], [7.0]))
+
+
+def bits(samples) -> list:
+    return [(t, struct.pack("<d", v)) for t, v in samples]
+
+
+@pytest.mark.parametrize("kind", ["wal", "blocks"])
+async def test_golden_files_are_read(open_engine, tools, tmp_path, kind):
+    shutil.copytree(GOLDEN / kind, tmp_path / "data")
+    engine = await open_engine(retention=0)
+    got = {labels: [(t, struct.pack("<q", b)) for t, b in rows] for labels, rows in tools.contents(engine).items()}
+    assert got == {labels: bits(samples) for labels, samples in expected().items()}
+    assert engine.select("other", [], 0, NOW).values.tolist() == [7.0]
+    assert engine.metadata("default") == [MetricMetadata("up", "gauge", "Whether it is.", "")]
+    assert engine.counters()["wal_corrupt_records"] == engine.counters()["damaged_blocks"] == 0
+
+
+async def test_what_is_written_now_is_what_was_written_then(open_engine, tmp_path):
+    engine = await open_engine(retention=0)
+    await fill(engine)
+    await engine.flush()
+    (block,) = (tmp_path / "data" / "blocks").iterdir()
+    (golden,) = (GOLDEN / "blocks" / "blocks").iterdir()
+    assert block.name == golden.name
+    for name in ("pages", "index"):
+        assert (block / name).read_bytes() == (golden / name).read_bytes(), name
+
+
+def test_a_log_is_read_as_it_is_drawn():
+    data = (GOLDEN / "wal" / "wal" / "00000001.wal").read_bytes()
+    magic, number, _, crc = struct.unpack_from("<8sQQI", data)
+    assert (magic, number, crc) == (b"VDTWAL\x00\x01", 1, zlib.crc32(data[:24]))
+    at, found = 32, []
+    while at < len(data):
+        magic, size, crc, kind, form, padding = struct.unpack_from("<IIIBBH", data, at)
+        assert (magic, at % 8) == (0x4C415756, 0)
+        assert crc == zlib.crc32(data[at + 12 : at + 16 + size])
+        found.append((kind, form, data[at + 16 : at + 16 + size - padding]))
+        at += 16 + size
+    assert [(kind, form) for kind, form, _ in found] == [(1, 0), (2, 1), (3, 0), (2, 1), (1, 0), (2, 1)]
+    _, _, series = found[0]
+    n, tenant = struct.unpack_from("<II", series)
+    offsets, numbers = struct.unpack_from("<3q", series, 8), struct.unpack_from("<2I", series, 32)
+    keys = series[40 + tenant :]
+    assert (n, series[40 : 40 + tenant], numbers) == (2, b"default", (0, 1))
+    assert [keys[lo:hi] for lo, hi in itertools.pairwise(offsets)] == [A.encode(), B.encode()]
+    n, time, one, two, *ids = struct.unpack("<QqddII", found[1][2])
+    assert (n, time, one, two, ids) == (2, NOW, 1.0, 2.5, [0, 1])
+    assert json.loads(found[2][2]) == ["default", [["up", "gauge", "Whether it is.", ""]]]
+
+
+def test_a_block_is_read_as_it_is_drawn():
+    (block,) = (GOLDEN / "blocks" / "blocks").iterdir()
+    meta = json.loads((block / "meta.json").read_bytes())
+    assert (meta["format"], meta["series"], meta["samples"], meta["tenants"]) == (1, 3, 4, ["default", "other"])
+    index = Sections(block / "index")
+    texts, offsets = index.take("texts", np.uint8).tobytes(), index.take("text_offsets", np.int64).tolist()
+    symbols = [texts[lo:hi].decode() for lo, hi in itertools.pairwise(offsets)]
+    assert symbols == sorted(["__name__", "job", "up", "é", "z"], key=str.encode)
+    assert index.take("places", np.int64).tolist() == [0, 1, 3, 4]
+    assert index.take("tenants", np.int64).tolist() == [0, 0, 2, 3, 3, 5]
+    first, offset, size = index.take("pages", np.int64).tolist()
+    page = (block / "pages").read_bytes()[offset : offset + size]
+    crc, count, times, values = struct.unpack_from("<IIII", page)
+    assert (first, count, crc) == (0, 4, zlib.crc32(page[4:]))
+    assert standalone.simple_decompress(page[16 : 16 + times]).tolist() == [NOW, NOW, NOW + 15_000, NOW]
+    assert (
+        standalone.simple_decompress(page[16 + times :]).view(np.int64).tolist() == np.array([2.5, 1.0, STALE, 7.0]).view(np.int64).tolist()
+    )
+    assert values == len(page) - 16 - times
+
+
+@pytest.mark.parametrize("one_time", [True, False])
+def test_samples_records_go_both_ways(one_time):
+    ids, bits_ = np.array([3, 1, 2], dtype=np.uint32), np.array([1, -5, 7])
+    times = np.array([9, 9, 9] if one_time else [9, -8, 10])
+    raw = wal.samples_record(ids, times, bits_)
+    assert len(raw) % 8 == 0
+    item = wal._record_at(memoryview(raw), 0)
+    assert isinstance(item, wal.Record)
+    assert [a.tolist() for a in wal.read_samples(item)] == [ids.tolist(), times.tolist(), bits_.tolist()]
