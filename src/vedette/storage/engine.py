@@ -32,6 +32,9 @@ from vedette.storage.settings import StorageSettings
 from vedette.storage.statistics import IndexFigures, index_figures
 from vedette.storage.writer import Writer
 
+_FIGURES_EVERY = 15.0
+"""Seconds between two counts of what makes the index large."""
+
 
 class Engine:
     """Samples in memory and in a log, later in blocks."""
@@ -48,6 +51,7 @@ class Engine:
         self._wal: wal.Wal | None = None
         self._figures = IndexFigures()
         self._figures_of = 0
+        self._figures_again = clock.monotonic()
 
     def lock(self) -> None:
         """Take the data directory. Raises `BadInput`, one line, where another process holds it or it cannot be written."""
@@ -181,9 +185,10 @@ class Engine:
         """See `Storage.stats`. Blocks' sizes are on disk, the log's is what is not in blocks yet."""
         memory, head, blocks = self._memory, self._memory.head, self._blocks.all
         series = len(memory.series)
-        if self._figures_of != series:
-            # What is ranked changes only with the series, so a scrape every second costs nothing.
-            self._figures, self._figures_of = index_figures(memory), series
+        now = self.clock.monotonic()
+        if self._figures_of != series and now >= self._figures_again:
+            # What is ranked changes only with the series; while they come in, a scrape every second must not count them all.
+            self._figures, self._figures_of, self._figures_again = index_figures(memory), series, now + _FIGURES_EVERY
         oldest = min([head.min_time, *(b.meta.min_time for b in blocks)])
         newest = max([head.max_time, *(b.meta.max_time for b in blocks)])
         return StorageStats(

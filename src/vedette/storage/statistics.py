@@ -40,8 +40,7 @@ def index_figures(memory: Memory) -> IndexFigures:
     if not pieces:
         return IndexFigures()
     keys, place = np.unique(np.concatenate([p.keys for p in pieces]), return_inverse=True)
-    counts = np.zeros(len(keys), dtype=np.int64)
-    np.add.at(counts, place, np.concatenate([np.diff(p.starts) for p in pieces]))
+    counts = np.bincount(place, weights=np.concatenate([np.diff(p.starts) for p in pieces]), minlength=len(keys)).astype(np.int64)
     names, values = (keys >> np.uint64(32)).astype(np.int64), (keys & _LOW).astype(np.int64)
     text = memory.series.names.symbols.text
     lengths = np.diff(memory.series.names.offsets.view())[values]
