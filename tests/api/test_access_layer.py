@@ -137,6 +137,12 @@ async def test_the_limit_of_series(client: httpx.AsyncClient, storage: Any) -> N
     assert len(stored(storage)) == 10
 
 
+async def test_a_large_batch(client: httpx.AsyncClient, storage: Any) -> None:
+    batch = [{"name": "x", "value": 1, "type": "counter", "labels": {"n": str(i % 10), "pad": "p" * 20}} for i in range(2000)]
+    assert (await client.post("/metrics/track/batch", json=[*batch, {"name": "x"}])).json()["failed"] == 1
+    assert set(stored(storage).values()) == {200.0}
+
+
 async def test_bounds_of_a_request(client: httpx.AsyncClient) -> None:
     assert (await client.post("/metrics/track", content=b" " * (MAX_BODY_BYTES + 1))).status_code == 413
     answer = await client.post("/metrics/track/batch", content=b"[" + b"1," * MAX_ITEMS + b"1]")

@@ -283,6 +283,49 @@ class TestLimit:
         assert shelf.last() == {'x{n="0"}': 2, 'x{n="1"}': 2, 'x{n="2"}': 1}
 
 
+class TestRefresh:
+    async def test_idle_values_are_written_again_until_they_were_idle_for_a_day(self, shelf: Shelf, clock: ManualClock) -> None:
+        track = tracker(shelf, clock)
+        await track.track("default", [seen("hits", "counter", 3)])
+        rows = shelf.samples["default", Labels.of(__name__="hits")]
+        await clock.advance(12 * 3600)
+        await track.refresh()
+        assert [v for _, v in rows] == [3, 3]
+        await clock.advance(13 * 3600)
+        await track.refresh()
+        assert len(rows) == 2
+
+    async def test_on_the_clock(self, shelf: Shelf, clock: ManualClock) -> None:
+        async def here(function: Callable[..., Any], *args: Any) -> Any:
+            return function(*args)  # a thread's answer would come at no turn of this clock
+
+        track = Tracker(shelf, shelf.append, run=here, clock=clock, settings=TrackSettings())  # type: ignore[arg-type]
+        track.start()
+        await track.track("default", [seen("hits", "counter", 3)])
+        await clock.advance(180)
+        times = [t for t, _ in shelf.samples["default", Labels.of(__name__="hits")]]
+        assert times == [int(NOW * 1000) + s * 1000 for s in (0, 60, 120, 180)]
+        shelf.failing = LimitExceeded("the disk is full", retry_after=1)
+        await clock.advance(60)
+        shelf.failing = RuntimeError("broken")
+        await clock.advance(60)
+        assert track.failures == 2
+        shelf.failing = None
+        await clock.advance(60)
+        assert len(shelf.samples["default", Labels.of(__name__="hits")]) == 5
+        await track.close()
+        await clock.advance(600)
+        assert len(shelf.samples["default", Labels.of(__name__="hits")]) == 5
+
+    async def test_never(self, shelf: Shelf, clock: ManualClock) -> None:
+        track = tracker(shelf, clock, collection_interval=0)
+        track.start()
+        await track.track("default", [seen("hits", "counter", 3)])
+        await clock.advance(3600)
+        await track.close()
+        assert shelf.appends == 1
+
+
 class TestSettings:
     def test_from_a_file(self) -> None:
         got = parse("max_series: 5\nbuckets: [1, 2.5]\nmetric_buckets: {size: [10, 20]}", TrackSettings)

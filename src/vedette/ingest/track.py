@@ -4,7 +4,8 @@ A counter's `value` is an increment, a gauge's its new value, a histogram's and 
 stored is what a Prometheus client would expose after it. Requests that wait together are accumulated and appended
 together: one sample a series, durable before any of them is answered, and nothing is kept in memory of an append that
 failed. A series met for the first time goes on from its last stored value, so a restart is no counter reset.
-Not here: JSON and HTTP (`api`), the storage.
+Values that nobody changes are written again every `collection_interval`, as if they were scraped: else a counter that
+moves once in ten minutes would vanish in between and never have a rate. Not here: JSON and HTTP (`api`), the storage.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import numpy as np
+import structlog
 
 from vedette.clock import Clock, now_ms
 from vedette.configfile import option
 from vedette.errors import BadInput, LimitExceeded, VedetteError
+from vedette.model.durations import parse_duration
 from vedette.model.labels import METRIC_NAME, Labels
 from vedette.model.matchers import Matcher
 from vedette.model.samples import Appended, KeySpace, MetricMetadata, SampleBatch, canonical, is_stale
@@ -33,6 +36,8 @@ KINDS: tuple[Kind, ...] = ("counter", "gauge", "histogram", "summary")
 QUANTILES = (0.5, 0.9, 0.95, 0.99)
 
 _HOUR_MS = 3_600_000
+_IDLE_S = 24 * 3600.0
+_log = structlog.get_logger(__name__)
 _MAX_LABELS = 64
 _MAX_TEXT = 4096
 # Where a service that is named twice goes: beside the labels, under the first of these names that they leave free.
@@ -45,6 +50,8 @@ class TrackSettings:
 
     max_series: int = 10_000
     """How many series may be tracked at once; one that was idle for a day makes room."""
+    collection_interval: int = option(60_000, convert=parse_duration)
+    """How often values that nobody changed are written again, until they were idle for a day; 0: never."""
     max_points: int = 1000
     """Over how many of its last observations a summary's quantiles are taken."""
     buckets: list[float] = option(factory=lambda: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0])
@@ -228,8 +235,8 @@ class _Waiting:
 class Tracker:
     """Accumulates observations and appends what comes of them.
 
-    `run(function, *args)` runs a blocking function on a worker thread. `collected`, `points` and `dropped` count
-    observations taken, samples written and observations refused by reason, since the start.
+    `run(function, *args)` runs a blocking function on a worker thread. `collected`, `points`, `dropped` and `failures`
+    count observations taken, samples written, observations refused by reason and refreshes that failed, since the start.
     """
 
     def __init__(
@@ -255,6 +262,8 @@ class Tracker:
         self.collected = 0
         self.points = 0
         self.dropped: dict[str, int] = {}
+        self.failures = 0
+        self._refreshing: asyncio.Task[None] | None = None
 
     @property
     def series(self) -> int:
@@ -273,6 +282,42 @@ class Tracker:
         if mine.failure is not None:
             raise mine.failure
         return mine.reasons
+
+    def start(self) -> None:
+        """Begin to write idle values again; needs a running loop."""
+        if self._settings.collection_interval:
+            self._refreshing = asyncio.create_task(self._refresh_forever())
+
+    async def close(self) -> None:
+        """Stop writing idle values, and wait for the commit at work."""
+        if self._refreshing is not None:
+            self._refreshing.cancel()
+            await asyncio.gather(self._refreshing, return_exceptions=True)
+        async with self._turn:
+            pass
+
+    async def _refresh_forever(self) -> None:
+        while True:
+            await self._clock.sleep(self._settings.collection_interval / 1000)
+            try:
+                await self.refresh()
+            except VedetteError as error:
+                self.failures += 1
+                _log.warning("tracked values not written again", reason=str(error))
+            except Exception:  # noqa: BLE001 - the loop's edge: one fault must not stop all later refreshes
+                self.failures += 1
+                _log.exception("tracked values not written again")
+
+    async def refresh(self) -> None:
+        """Write the values of all series that had an observation within the last day once more. Raises what storage raises."""
+        async with self._turn:
+            since = self._clock.monotonic() - _IDLE_S
+            live: dict[str, dict[Labels, _State]] = {}
+            for (tenant, labels), state in self._series.items():
+                if state.used >= since:
+                    live.setdefault(tenant, {})[labels] = state
+            for tenant, series in live.items():
+                await self._store(tenant, series, {})
 
     async def _commit(self, waiting: Sequence[_Waiting]) -> None:
         failure: VedetteError = LimitExceeded("not stored: the server failed or is closing", retry_after=5.0)
@@ -341,22 +386,25 @@ class Tracker:
         """Whether one more series may be tracked; those idle for a day make room, since storage remembers their values."""
         if len(self._series) + new < self._settings.max_series:
             return True
-        since = self._clock.monotonic() - 24 * 3600
+        since = self._clock.monotonic() - _IDLE_S
         for key in [k for k, state in self._series.items() if state.used < since]:
             del self._series[key]
         return len(self._series) + new < self._settings.max_series
 
     async def _store(self, tenant: str, series: Mapping[Labels, _State], kinds: Mapping[tuple[str, str], Kind]) -> None:
-        rows = [row for labels, state in series.items() for row in state.samples(labels)]
-        if not rows:
+        if not series:
             return
+        metadata = [MetricMetadata(metric, kind) for (t, metric), kind in kinds.items() if t == tenant and (t, metric) not in self._kinds]
+        appended = await self._append(await self._run(self._batch, tenant, series, metadata))
+        self.points += appended.samples
+
+    def _batch(self, tenant: str, series: Mapping[Labels, _State], metadata: Sequence[MetricMetadata]) -> SampleBatch:
+        """What the series come to now, as samples. Runs on a worker thread, since many histograms are many rows."""
+        rows = [row for labels, state in series.items() for row in state.samples(labels)]
         # Two commits may fall into one millisecond, and a second value for a time is a duplicate.
         self._last_ms = max(now_ms(self._clock), self._last_ms + 1)
-        metadata = [MetricMetadata(metric, kind) for (t, metric), kind in kinds.items() if t == tenant and (t, metric) not in self._kinds]
         keyspace = self._keyspaces.setdefault(tenant, canonical(tenant))
-        batch = SampleBatch.of(keyspace, [r[0] for r in rows], [self._last_ms] * len(rows), [r[1] for r in rows], metadata=metadata)
-        appended = await self._append(batch)
-        self.points += appended.samples
+        return SampleBatch.of(keyspace, [r[0] for r in rows], [self._last_ms] * len(rows), [r[1] for r in rows], metadata=metadata)
 
     def _restore(self, new: Mapping[_Key, Kind]) -> dict[_Key, _State]:
         return {key: self._restored(*key, kind) for key, kind in new.items()}
