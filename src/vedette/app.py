@@ -151,6 +151,7 @@ class House:
             tenant=DEFAULT_TENANT,
         )
         await self._apply(self.plan)
+        self.tracker.start()
         self.ready = True
         self._warm = asyncio.get_running_loop().run_in_executor(self._writes, warm.compile_all)
 
@@ -190,7 +191,7 @@ class House:
     async def close(self) -> None:
         """Stop in the order in which data flows, so that nothing is produced that nobody takes; flush; let go."""
         self.ready = False
-        for room in (self.collector, self.rules, self.notifier, self.alertmanagers, self.records, self.storage):
+        for room in (self.collector, self.tracker, self.rules, self.notifier, self.alertmanagers, self.records, self.storage):
             if room is not None:
                 await room.close()
         self._queries.shutdown(cancel_futures=True)
