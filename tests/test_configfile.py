@@ -100,9 +100,12 @@ def test_a_missing_file_is_bad_input(tmp_path: Path):
         configfile.load(tmp_path / "none.yml", File)
 
 
-def test_redacts_secrets_and_leaves_out_defaults():
-    value = File([Job("a", password="hunter2")], ratio=0.5)
-    assert configfile.redacted(value) == {"jobs": [{"name": "a", "password": "<secret>"}]}
+def test_shows_what_was_written_without_its_secrets():
+    text = "jobs:\n- {name: 'http://u:pw@h/', interval: 1m30s, password: hunter2, tags: {a: b}}\nlimit:\n"
+    assert configfile.shown(configfile.compose(text), File) == {
+        "jobs": [{"name": "http://u:<secret>@h/", "interval": "1m30s", "password": "<secret>", "tags": {"a": "b"}}],
+        "limit": None,
+    }
 
 
 @dataclass(frozen=True)

@@ -274,7 +274,7 @@ class House:
         return StatusInfo(
             version=version("vedette"),
             started=self.started,
-            config=lambda: self.plan.settings.yaml(),
+            config=lambda: self.plan.settings.text,
             flags=lambda: {o.setting: "<secret>" if o.secret and o.value else str(o.value) for o in self.plan.settings.origins},
             reloaded=lambda: self._reloaded,
             retention=lambda: format_duration(self.plan.settings.vedette.storage.retention),

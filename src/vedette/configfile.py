@@ -6,7 +6,7 @@ annotations. An unknown key, a wrong type or a value that a converter refuses ra
 
 - `key`: the name in the file, where it is not a Python identifier or differs (`from`);
 - `convert`: a callable from the scalar's text to the value, which raises `BadInput` for a bad one (`parse_duration`);
-- `secret`: True keeps the value out of every print (`redacted`).
+- `secret`: True keeps the value out of every print (`shown`).
 
 A dataclass may define `UNSUPPORTED: ClassVar[dict[str, str]]`, keys that are known and refused with a reason, and
 `__post_init__`, whose `BadInput` is given the position of the mapping. Aliases, anchors and merge keys (`<<: *base`)
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -56,12 +57,16 @@ def option(
 
 def load(path: Path, shape: type[T]) -> T:
     """Read a file into `shape`. Raises `BadInput` for a file that cannot be read, too."""
+    return parse(read(path), shape, name=str(path))
+
+
+def read(path: Path) -> bytes:
+    """A file's bytes, one more than is allowed at the most. Raises `BadInput` for one that cannot be read."""
     try:
         with path.open("rb") as file:
-            data = file.read(_MAX_BYTES + 1)
+            return file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise BadInput(f"cannot be read: {error.strerror}", where=str(path)) from None
-    return parse(data, shape, name=str(path))
 
 
 def parse(text: str | bytes, shape: type[T], *, name: str = "<text>", on_more: Callable[[str], None] | None = None) -> T:
@@ -320,19 +325,29 @@ def _expected(shape: Any) -> str:
     return named.get(shape, "a single value")
 
 
-def redacted(value: Any) -> Any:
-    """A decoded configuration as plain data for printing: fields marked secret read `<secret>`, defaults stay out."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        out: dict[str, Any] = {}
-        for field in dataclasses.fields(value):
-            item = getattr(value, field.name)
-            default = field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
-            if not field.init or item == default:
-                continue
-            out[field.metadata.get("key", field.name)] = "<secret>" if field.metadata.get("secret") else redacted(item)
-        return out
-    if isinstance(value, Mapping):
-        return {str(k): redacted(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [redacted(v) for v in value]
-    return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)
+_IN_URL = re.compile(r"(://[^/:@\s]*:)[^@/\s]+@")
+
+
+def shown(node: yaml.Node | None, shape: Any) -> Any:
+    """A file's content as plain data for printing, as it was written: what `shape` marks secret reads `<secret>`.
+
+    Passwords inside URLs are hidden too. `node` has been decoded into `shape` before, so it fits.
+    """
+    origin, args = typing.get_origin(shape), typing.get_args(shape)
+    if node is None or node.tag == _NULL:
+        return None
+    if origin is typing.Annotated:
+        return shown(node, args[0])
+    if origin in (Union, types.UnionType):
+        return shown(node, next(a for a in args if a is not type(None)))
+    if isinstance(node, yaml.SequenceNode):
+        return [shown(n, args[0] if args else Any) for n in node.value]
+    if isinstance(node, yaml.MappingNode):
+        pairs = _Decoder("").pairs(node, ())
+        if not (dataclasses.is_dataclass(shape) and isinstance(shape, type)):
+            return {key: shown(value, args[-1] if args else Any) for key, value in pairs.items()}
+        hints = typing.get_type_hints(shape, include_extras=True)
+        fields = {f.metadata.get("key", f.name): f for f in dataclasses.fields(shape)}
+        return {k: "<secret>" if fields[k].metadata.get("secret") else shown(v, hints[fields[k].name]) for k, v in pairs.items()}
+    value = plain(node)
+    return _IN_URL.sub(r"\1<secret>@", value) if isinstance(value, str) else value

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+import yaml
+
 from vedette import configfile
 from vedette.access.guard import AccessSettings
 from vedette.collect.config import CollectConfig, GlobalConfig, HostSettings, ScrapeConfig
@@ -154,6 +156,8 @@ class Settings:
     path: Path | None = None
     alertmanager_path: Path | None = None
     alertmanager_url: str = ""
+    text: str = "{}\n"
+    """The configuration file as YAML, secrets redacted: what `/api/v1/status/config` answers."""
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
@@ -195,12 +199,6 @@ class Settings:
             found.update(dict.fromkeys(map(Path, matches)))
         return list(found)
 
-    def yaml(self) -> str:
-        """The configuration in force as YAML, secrets redacted: what `/api/v1/status/config` answers."""
-        import yaml
-
-        return str(yaml.safe_dump(configfile.redacted(self.config), sort_keys=False, allow_unicode=True))
-
 
 def read_dotenv(path: Path) -> dict[str, str]:
     """`NAME=value` lines of a `.env` file; quotes around a value and `export` before a name are taken off."""
@@ -235,7 +233,7 @@ def resolve(
     """
     if path is None and DEFAULT_FILE.is_file():
         path = DEFAULT_FILE
-    config = configfile.load(path, ConfigFile) if path else ConfigFile()
+    config, text = _load(path) if path else (ConfigFile(), "{}\n")
     variables = {name: (value, name) for name, value in (read_dotenv(dotenv) if dotenv else {}).items()}
     variables = {name: (value, f"{dotenv}: {name}") for name, (value, _) in variables.items()}
     variables.update({name: (value, name) for name, value in environment.items()})
@@ -251,8 +249,16 @@ def resolve(
         path=path,
         alertmanager_path=alertmanager_path,
         alertmanager_url=url,
+        text=text,
         environment={name: value for name, (value, _) in variables.items()},
     )
+
+
+def _load(path: Path) -> tuple[ConfigFile, str]:
+    data = configfile.read(path)
+    config = configfile.parse(data, ConfigFile, name=str(path))
+    content = configfile.shown(configfile.compose(data, name=str(path)), ConfigFile)
+    return config, str(yaml.safe_dump(content or {}, sort_keys=False, allow_unicode=True))
 
 
 _VARIABLE = re.compile(r"\$(?:\{([^}]*)\}|([A-Za-z_]\w*|[*#$@!?0-9-]))", re.ASCII)

@@ -64,7 +64,7 @@ def show(path: Path | None, *, data: Path | None) -> None:
     console.print(table)
     if settings.path:
         console.print(f"\n[bold]{settings.path}[/bold]")
-        console.print(settings.yaml(), markup=False)
+        console.print(settings.text, markup=False)
 
 
 def _shown(value: object) -> str:
