@@ -23,16 +23,21 @@ def _write(folder: Path, *, job: str, address: str, record: str = "one", expr: s
     return file
 
 
-def _by_signal(server: Any) -> None:
+def _by_signal(server: Any) -> Callable[[], str]:
+    """Reload, and give what tells the outcome: the log."""
     server.popen.send_signal(signal.SIGHUP)
+    told: Callable[[], str] = server.logged
+    return told
 
 
-def _by_post(server: Any) -> None:
-    server.post("/-/reload")
+def _by_post(server: Any) -> Callable[[], str]:
+    """Reload, and give what tells the outcome: the answer."""
+    text: str = server.post("/-/reload").text
+    return lambda: text
 
 
 @pytest.mark.parametrize("reload", [_by_signal, _by_post])
-def test_good_and_bad(launch: Any, tools: Any, site: Any, tmp_path: Path, reload: Callable[[Any], None]) -> None:
+def test_good_and_bad(launch: Any, tools: Any, site: Any, tmp_path: Path, reload: Callable[[Any], Callable[[], str]]) -> None:
     site.text("/metrics", lambda: "page 1\n")
     server = launch.vedette("--config", str(_write(tmp_path, job="before", address=site.address)))
     tools.eventually(lambda: server.query('up{job="before"}') and server.query("one"), "the first configuration is in force")
@@ -45,11 +50,11 @@ def test_good_and_bad(launch: Any, tools: Any, site: Any, tmp_path: Path, reload
     assert "after" in server.data("/api/v1/status/config")["yaml"]
 
     _write(tmp_path, job="never", address=site.address, extra="surprise: true\n")
-    reload(server)
-    tools.eventually(lambda: "surprise" in server.logged(), "the log names the unknown key")
+    told = reload(server)
+    tools.eventually(lambda: "surprise" in told(), "the unknown key is named")
     _write(tmp_path, job="never", address=site.address, record="three", expr="rate(up)")
-    reload(server)
-    tools.eventually(lambda: "rules.yml" in server.logged(), "the log names the bad rule file")
+    told = reload(server)
+    tools.eventually(lambda: "rules.yml" in told() and "parse error" in told(), "the bad rule file is named")
     assert server.value('up{job="after"}') == 1
     assert not server.query('up{job="never"}')
     assert "after" in server.data("/api/v1/status/config")["yaml"]

@@ -18,6 +18,11 @@ def _config(folder: Path, text: str) -> str:
     return str(file)
 
 
+def _target(server: Any, instance: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(t for t in server.data("/api/v1/targets")["activeTargets"] if t["labels"]["instance"] == instance)
+    return found
+
+
 def test_node_exporter_with_every_key(launch: Any, tools: Any, tmp_path: Path) -> None:
     exporter = launch.node_exporter()
     address = exporter.url.removeprefix("http://")
@@ -41,32 +46,32 @@ scrape_configs:
 """,
     )
     server = launch.vedette("--config", config)
-    tools.eventually(lambda: server.value('count_over_time(up{job="node"}[1m])') or 0 >= 3, "three scrapes")
-    up = server.query('up{job="node"}')
+    tools.eventually(lambda: (server.value('count_over_time(up{rack="r1"}[1m])') or 0) >= 3, "three scrapes")
+    up = server.query('up{rack="r1"}')
     assert up[0]["metric"] == {"__name__": "up", "job": "node", "instance": address, "rack": "r1", "host": "at-127.0.0.1"}
     assert up[0]["value"][1] == "1"
     # `params` chose the collectors, and metric_relabel_configs did the rest.
-    assert server.query("node_load1")
-    assert not server.query("node_load5")
-    assert not server.query("node_memory_MemFree_bytes{job='node',rack='r1'}")
+    assert server.query("node_load1{rack='r1'}")
+    assert not server.query("node_load5{rack='r1'}")
+    assert not server.query("node_memory_MemFree_bytes{rack='r1'}")
     assert server.query("node_cpu_seconds_total{rack='r1',mode='resting'}")
     assert not server.query("node_cpu_seconds_total{rack='r1',mode='idle'}")
     assert "domainname" not in server.query("node_uname_info{rack='r1'}")[0]["metric"]
     for name in ("scrape_duration_seconds", "scrape_samples_scraped", "scrape_samples_post_metric_relabeling", "scrape_series_added"):
         assert server.query(f'{name}{{job="node",rack="r1",host="at-127.0.0.1"}}'), name
-    scraped, kept = (server.value(f'scrape_samples_{w}{{job="node"}}') for w in ("scraped", "post_metric_relabeling"))
+    scraped, kept = (server.value(f'scrape_samples_{w}{{rack="r1"}}') for w in ("scraped", "post_metric_relabeling"))
     assert scraped == kept + 2  # load5 and load15
-    target = next(t for t in server.data("/api/v1/targets")["activeTargets"] if t["scrapePool"] == "node")
+    target = _target(server, address)
     assert (target["health"], target["lastError"]) == ("up", "")
     assert target["scrapeUrl"].startswith(f"http://{address}/metrics?collect")
 
     # The target goes away: `up` is 0 and its series are stale at once, not after five minutes.
     exporter.kill()
-    tools.eventually(lambda: server.value('up{job="node"}') == 0, "up is 0")
+    tools.eventually(lambda: server.value('up{rack="r1"}') == 0, "up is 0")
     tools.eventually(lambda: not server.query("node_load1{rack='r1'}"), "the series are stale", seconds=5)
-    target = next(t for t in server.data("/api/v1/targets")["activeTargets"] if t["scrapePool"] == "node")
+    target = _target(server, address)
     assert target["health"] == "down"
-    assert "refused" in target["lastError"].lower()
+    assert "cannot connect" in target["lastError"]
 
 
 def test_honor_labels_and_a_series_that_goes_away(launch: Any, tools: Any, site: Any, tmp_path: Path) -> None:
@@ -127,7 +132,7 @@ def test_bad_targets_are_named_and_harm_nobody(launch: Any, tools: Any, site: An
     tools.eventually(all_tried, "up is 1 for the good target and 0 for the bad ones")
     errors = {t["scrapePool"]: t["lastError"] for t in server.data("/api/v1/targets")["activeTargets"]}
     assert errors["good"] == ""
-    assert "deadline" in errors["hang"] or "time" in errors["hang"].lower()
+    assert "within 0.9s" in errors["hang"]
     assert "redirect" in errors["endless"]
     assert errors["huge"]
     assert "line 2" in errors["garbage"]
