@@ -172,6 +172,17 @@ async def test_internal_targets_are_read_without_http(run: Run, memory: Any) -> 
     assert memory.of("up", job="vedette") == [1.0]
 
 
+async def test_an_internal_target_that_breaks_is_down(run: Run, memory: Any) -> None:
+    def broken() -> bytes:
+        raise ValueError("a collector of ours")
+
+    await run.collector.apply(CollectConfig(internal=(InternalTarget("vedette", "me", broken, 5000),)))
+    await run.tick(0)
+    assert run.collector.targets()[0].last_error == "internal error: a collector of ours"
+    assert memory.of("up", job="vedette") == [0.0]
+    assert run.collector.failures == 1
+
+
 async def test_what_the_storage_refuses_is_owed(run: Run, site: Any, memory: Any) -> None:
     site.pages["/metrics"] = "a 1\n"
     await run.collector.apply(config(ONE, address=site.address))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,4 +75,34 @@ async def test_targets_come_and_go_with_the_file(site: Any, memory: Any, until: 
     await until(lambda: not collector.targets())
     await until(lambda: memory.of("up")[-1] == "stale")
     assert memory.of("a")[-1] == "stale"
+    await collector.close()
+
+
+async def test_a_reload_keeps_what_a_url_said(site: Any, memory: Any, until: Any) -> None:
+    site.kind = "application/json"
+    site.pages["/sd"] = '[{"targets": ["127.0.0.1:1"]}]'
+    job = ScrapeConfig(job_name="j", http_sd_configs=(HttpDiscoveryConfig(url=f"http://{site.address}/sd"),))
+    collector = Collector(memory.append, ManualClock())
+    await collector.apply(CollectConfig.of(scrape_configs=[job]))
+    await until(collector.targets)
+    files = (FileDiscoveryConfig(files=("nowhere.json",)),)
+    await collector.apply(CollectConfig.of(scrape_configs=[replace(job, file_sd_configs=files)]))
+    assert [s.url for s in collector.targets()] == ["http://127.0.0.1:1/metrics"]
+    await collector.apply(CollectConfig.of(scrape_configs=[replace(job, http_sd_configs=())]))
+    assert collector.targets() == []
+    await collector.close()
+
+
+async def test_a_discovery_that_fails_keeps_its_targets_and_is_counted(site: Any, memory: Any, until: Any) -> None:
+    site.kind = "application/json"
+    site.pages["/sd"] = '[{"targets": ["127.0.0.1:1"]}]'
+    job = ScrapeConfig(job_name="j", http_sd_configs=(HttpDiscoveryConfig(url=f"http://{site.address}/sd", refresh_interval=5000),))
+    clock = ManualClock()
+    collector = Collector(memory.append, clock)
+    await collector.apply(CollectConfig.of(scrape_configs=[job]))
+    await until(collector.targets)
+    site.pages["/sd"] = "["
+    await clock.advance(5)
+    await until(lambda: collector.failures)
+    assert len(collector.targets()) == 1
     await collector.close()

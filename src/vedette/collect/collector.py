@@ -47,8 +47,8 @@ class Collector:
 
     @property
     def failures(self) -> int:
-        """Scrapes that broke inside, or whose report could not be stored, of the loops at work."""
-        return sum(loop.failures for loop in self._loops())
+        """Scrapes that broke inside or whose report could not be stored, and discoveries that failed, of what is at work."""
+        return sum(loop.failures for loop in self._loops()) + sum(pool.failures for pool in self._pools.values())
 
     async def close(self) -> None:
         """Stop all loops, waiting for what is being stored; as at any shutdown, nothing turns stale."""

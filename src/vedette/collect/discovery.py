@@ -106,7 +106,9 @@ class HttpSource:
         kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
             raise Undeliverable(f"{answer.url}: unsupported content type {kind!r}", reason="protocol", retryable=True)
-        return expand(parse_groups(answer.body, answer.url), {f"{META}url": self._config.url})
+        found = expand(parse_groups(answer.body, answer.url), {f"{META}url": self._config.url})
+        self.problem = ""
+        return found
 
     async def close(self) -> None:
         """Close the connection."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import structlog
 
 from vedette.clock import Clock, now_ms
-from vedette.collect.config import InternalTarget, ScrapeConfig
+from vedette.collect.config import FileDiscoveryConfig, HttpDiscoveryConfig, InternalTarget, ScrapeConfig
 from vedette.collect.discovery import FileSource, Found, HttpSource, Source, expand
 from vedette.collect.fetch import http_fetch, read_fetch
 from vedette.collect.scrape import Append, ScrapeLoop, ScrapeSettings
@@ -53,6 +53,18 @@ async def _stop(running: Sequence[_Running]) -> None:
         entry.loop.close()
 
 
+_SourceConfig = FileDiscoveryConfig | HttpDiscoveryConfig
+
+
+@dataclass(slots=True)
+class _Known:
+    """A source and the targets it last gave."""
+
+    config: _SourceConfig
+    source: Source
+    found: Found = field(default_factory=list)
+
+
 class Pool:
     """One of `scrape_configs` at work."""
 
@@ -61,11 +73,12 @@ class Pool:
         self._config: ScrapeConfig | None = None
         self._client = HttpClient()
         self._running: dict[_TargetKey, _Running] = {}
-        self._sources: list[tuple[Source, Found]] = []
+        self._sources: list[_Known] = []
         self._watchers: list[asyncio.Task[None]] = []
         self._turn = asyncio.Lock()
         self.dropped: list[DroppedTarget] = []
         self.dropped_count = 0
+        self.failures = 0
 
     @property
     def loops(self) -> list[ScrapeLoop]:
@@ -89,6 +102,8 @@ class Pool:
     async def close(self, *, gone: bool) -> None:
         """Stop. `gone` says that the job was taken out of the configuration, so its series turn stale; at shutdown they do not."""
         await self._unwatch()
+        for known in self._sources:
+            await known.source.close()
         async with self._turn:
             running, self._running = list(self._running.values()), {}
             await _stop(running)
@@ -98,45 +113,54 @@ class Pool:
         await self._client.close()
 
     async def _rewatch(self, config: ScrapeConfig) -> None:
+        """Watch the sources of `config`; those that were watched before keep what they know."""
         await self._unwatch()
-        found: list[Source] = [FileSource(c) for c in config.file_sd_configs]
-        found += [HttpSource(c) for c in config.http_sd_configs]
-        self._sources = [(source, []) for source in found]
-        for i, (source, _) in enumerate(self._sources):
-            if isinstance(source, FileSource):
-                await self._look(i)
-        self._watchers = [asyncio.create_task(self._watch(i), name=f"discovery {config.job_name}") for i in range(len(found))]
+        before, self._sources = self._sources, []
+        wanted: list[_SourceConfig] = [*config.file_sd_configs, *config.http_sd_configs]
+        for given in wanted:
+            known = next((k for k in before if k.config == given), None)
+            if known is None:
+                known = _Known(given, FileSource(given) if isinstance(given, FileDiscoveryConfig) else HttpSource(given))
+            else:
+                before.remove(known)
+            self._sources.append(known)
+        for known in before:
+            await known.source.close()
+        for known in self._sources:
+            if isinstance(known.source, FileSource):
+                await self._look(known)  # files are there at once, a URL may take its time
+        self._watchers = [asyncio.create_task(self._watch(known), name="discovery") for known in self._sources]
 
     async def _unwatch(self) -> None:
         watchers, self._watchers = self._watchers, []
         for task in watchers:
             task.cancel()
         await asyncio.gather(*watchers, return_exceptions=True)
-        for source, _ in self._sources:
-            await source.close()
 
-    async def _watch(self, i: int) -> None:
+    async def _watch(self, known: _Known) -> None:
         while True:
             try:
-                if await self._look(i):
+                if await self._look(known):
                     await self._sync()
             except Exception as error:  # noqa: BLE001 - the loop's edge: discovery must outlive whatever one look did
+                self.failures += 1
                 _log.exception("discovery broke", error=str(error))
-            await self._means.clock.sleep(self._sources[i][0].interval_ms / 1000)
+            await self._means.clock.sleep(known.source.interval_ms / 1000)
 
-    async def _look(self, i: int) -> bool:
-        """Ask source i; whether it knows something new."""
-        source, _ = self._sources[i]
+    async def _look(self, known: _Known) -> bool:
+        """Ask a source; whether it knows something new."""
+        source, before = known.source, known.source.problem
         try:
             found = await source.groups()
         except (BadInput, Undeliverable) as error:
             source.problem, found = str(error), None
-        if source.problem:
+        if source.problem and source.problem != before:
             assert self._config is not None
+            self.failures += 1
             _log.warning("discovery failed", job=self._config.job_name, error=source.problem)
-        if found is None:
+        if found is None or found == known.found:
             return False
-        self._sources[i] = (source, found)
+        known.found = found
         return True
 
     async def _sync(self) -> None:
@@ -145,8 +169,8 @@ class Pool:
             config = self._config
             assert config is not None
             found = expand(config.static_configs)
-            for _, more in self._sources:
-                found += more
+            for known in self._sources:
+                found += known.found
             targets, dropped = targets_of(config, found)
             self.dropped_count = len(dropped)
             self.dropped = dropped[: config.keep_dropped_targets or None]

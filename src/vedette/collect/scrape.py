@@ -161,7 +161,7 @@ class ScrapeLoop:
             except Exception as error:  # noqa: BLE001 - the loop's edge: whatever broke, the next scrape must come
                 self.failures += 1
                 self.state.health, self.state.last_error, self.state.last_scrape = "down", f"internal error: {error}", last / 1000
-                _log.exception("scrape broke", pool=self.state.pool, url=self.state.url)
+                _log.exception("scrape not stored", pool=self.state.pool, url=self.state.url)
             self.scrapes += 1
             due += interval
             late = self._clock.monotonic() - due
@@ -195,6 +195,10 @@ class ScrapeLoop:
                 exposition = await self._parsed(fetched.body, stamp_ms, fetched.openmetrics)
             except (BadInput, Undeliverable) as error:
                 problem = str(error)
+            except Exception as error:  # noqa: BLE001 - whatever a reader of ours raises, the target is down and must be seen to be
+                self.failures += 1
+                problem = f"internal error: {error}"
+                _log.exception("scrape broke", pool=self.state.pool, url=self.state.url)
         await _whole(self._store(stamp_ms, start, exposition, problem, size))
 
     async def _parsed(self, body: bytes, stamp_ms: int, openmetrics: bool) -> Exposition:
