@@ -275,7 +275,7 @@ class House:
             version=version("vedette"),
             started=self.started,
             config=lambda: self.plan.settings.text,
-            flags=lambda: {o.setting: "<secret>" if o.secret and o.value else str(o.value) for o in self.plan.settings.origins},
+            flags=lambda: {o.setting: o.text for o in self.plan.settings.origins},
             reloaded=lambda: self._reloaded,
             retention=lambda: format_duration(self.plan.settings.vedette.storage.retention),
             corruptions=lambda: self.storage.replayed.corrupt_records if self.storage.replayed else 0,

@@ -11,7 +11,7 @@ import dataclasses
 import glob
 import re
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -24,12 +24,12 @@ from vedette.collect.config import CollectConfig, GlobalConfig, HostSettings, Sc
 from vedette.configfile import option
 from vedette.errors import BadInput
 from vedette.ingest.track import TrackSettings
-from vedette.model.durations import parse_duration
+from vedette.model.durations import format_duration, parse_duration
 from vedette.model.labels import Labels
 from vedette.notify.alertmanagers import AlertingConfig
 from vedette.promql.engine import PromqlSettings
 from vedette.rules.defaults import Thresholds
-from vedette.storage.settings import StorageSettings
+from vedette.storage.settings import StorageSettings, format_size, format_sync, parse_size, parse_sync
 
 DEFAULT_PORT = 8009
 DEFAULT_FILE = Path("vedette.yml")
@@ -138,12 +138,29 @@ _BARE_UNIT = {"RETENTION_DAYS": "d", "METRICS_COLLECTION_INTERVAL": "s"}
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a setting's value came from, as a reader would look for it: `default`, `vedette.yml`, `PORT`, `--port`."""
+    """Where a setting's value came from, as a reader would look for it: `default`, `vedette.yml`, `PORT`, `--port`.
+
+    `text` is the value as one would write it, `<secret>` for a secret that is set.
+    """
 
     setting: str
     value: Any
     source: str
-    secret: bool = False
+    text: str
+
+
+_WRITERS: dict[Any, Callable[[Any], str]] = {parse_duration: format_duration, parse_size: format_size, parse_sync: format_sync}
+
+
+def _written(value: Any, item: dataclasses.Field[Any]) -> str:
+    if item.metadata.get("secret"):
+        return "<secret>" if value else ""
+    write = _WRITERS.get(item.metadata.get("convert"))
+    if write is not None:
+        return write(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if value not in (None, {}, [], ()) else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +311,7 @@ def _overlay(
             if value != getattr(given, item.name):
                 changes[item.name] = value
             key = item.metadata.get("key", item.name)
-            origins.append(Origin(f"{room.name}.{key}", value, source, bool(item.metadata.get("secret"))))
+            origins.append(Origin(f"{room.name}.{key}", value, source, _written(value, item)))
         sections[room.name] = dataclasses.replace(given, **changes) if changes else given
     return VedetteSection(**sections), origins
 

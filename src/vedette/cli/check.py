@@ -9,6 +9,7 @@ from importlib.metadata import version as installed
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from vedette.errors import BadInput
@@ -57,18 +58,13 @@ def show(path: Path | None, *, data: Path | None) -> None:
     settings = resolve(path=path, flags=flags, environment=os.environ)
     table = Table("setting", "value", "comes from", box=None, header_style="bold", pad_edge=False)
     for origin in settings.origins:
-        hidden = origin.secret and origin.value
-        value = "<secret>" if hidden else _shown(origin.value)
-        table.add_row(origin.setting, value, f"[dim]{origin.source}[/dim]" if origin.source == "default" else origin.source)
+        source = f"[dim]{origin.source}[/dim]" if origin.source == "default" else escape(origin.source)
+        table.add_row(origin.setting, escape(origin.text) or "[dim]none[/dim]", source)
     console = Console(highlight=False)
     console.print(table)
     if settings.path:
         console.print(f"\n[bold]{settings.path}[/bold]")
         console.print(settings.text, markup=False)
-
-
-def _shown(value: object) -> str:
-    return "[dim]none[/dim]" if value in (None, "", {}, [], ()) else str(value)
 
 
 def version() -> None:

@@ -305,7 +305,11 @@ class HostSettings:
     """What this process collects by itself: its own metrics always, this machine's where `enabled`; `interval` in ms."""
 
     enabled: bool = True
-    interval: int = option(15_000, convert=_positive)
+    interval: int = option(15_000, convert=parse_duration)
+
+    def __post_init__(self) -> None:
+        if self.interval <= 0:
+            raise BadInput("must be longer than nothing", where="interval")
 
 
 @dataclass(frozen=True, slots=True)

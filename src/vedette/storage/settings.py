@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vedette.configfile import option
 from vedette.errors import BadInput
-from vedette.model.durations import parse_duration
+from vedette.model.durations import format_duration, parse_duration
 
 _SIZE = re.compile(r"(\d+)\s*([KMGT]?)i?B?\Z", re.IGNORECASE)
 _POWERS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
@@ -20,6 +20,19 @@ def parse_size(text: str) -> int:
     if match is None:
         raise BadInput(f"not a size: {text!r}", hint="expected a number and a unit, such as 512MB or 2GB")
     return int(match[1]) << _POWERS[match[2].upper()]
+
+
+def format_size(size: int) -> str:
+    """The size as `parse_size` reads it, in the largest unit that divides it: `64MB`."""
+    for unit in ("T", "G", "M", "K"):
+        if size and size % (1 << _POWERS[unit]) == 0:
+            return f"{size >> _POWERS[unit]}{unit}B"
+    return f"{size}B"
+
+
+def format_sync(sync: int) -> str:
+    """The setting as `parse_sync` reads it."""
+    return {0: "commit", -1: "off"}.get(sync) or f"interval={format_duration(sync)}"
 
 
 def parse_sync(text: str) -> int:
