@@ -224,23 +224,26 @@ async def _try(pipeline: Pipeline, entry: NotificationRow, notice: Notice, chann
 
 async def _deliver(pipeline: Pipeline, entry: NotificationRow, notice: Notice, channel: Channel, *, seconds: float) -> Receipt:
     """One try. Where the answer takes long, the log says so meanwhile, since dying now would leave it open who knows."""
+    left = asyncio.Event()
 
     async def leaving() -> None:
         await pipeline.note(entry)
+        left.set()
 
-    trying = asyncio.ensure_future(channel.deliver(notice, seconds=seconds, leaving=leaving))
-    patience = asyncio.ensure_future(pipeline.clock.sleep(UNANSWERED_S))
+    async def unanswered() -> None:
+        # Counted from when it left: what has not left yet is not in doubt.
+        await left.wait()
+        await pipeline.clock.sleep(UNANSWERED_S)
+        try:
+            await pipeline.note(waiting(entry))
+        except LimitExceeded as error:
+            log.warning("an unanswered notification was not noted as such", receiver=entry.receiver, error=str(error))
+
+    watch = asyncio.create_task(unanswered(), name=f"flush {notice.group_key} unanswered")
     try:
-        await asyncio.wait((trying, patience), return_when=asyncio.FIRST_COMPLETED)
-        if not trying.done():
-            try:
-                await pipeline.note(waiting(entry))
-            except LimitExceeded as error:
-                log.warning("an unanswered notification was not noted as such", receiver=entry.receiver, error=str(error))
-        return await trying
+        return await channel.deliver(notice, seconds=seconds, leaving=leaving)
     finally:
-        trying.cancel()
-        patience.cancel()
+        watch.cancel()
 
 
 GROUP_STAGES: list[Stage] = [inhibited, muted]

@@ -101,11 +101,7 @@ def load(path: Path, *, interval_ms: int = DEFAULT_INTERVAL_MS, query_offset_ms:
 
     Raises `BadInput`, a `RuleErrors` where there are several mistakes.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise BadInput(f"cannot be read: {error.strerror}", where=str(path)) from None
-    return parse(data, name=str(path), interval_ms=interval_ms, query_offset_ms=query_offset_ms)
+    return parse(configfile.read(path), name=str(path), interval_ms=interval_ms, query_offset_ms=query_offset_ms)
 
 
 def parse(text: str | bytes, *, name: str, interval_ms: int = DEFAULT_INTERVAL_MS, query_offset_ms: int = 0) -> list[Group]:
