@@ -16,13 +16,17 @@ from vedette.storage.settings import StorageSettings
 
 # Appends batch after batch from several tasks, each acknowledged on stdout; flushes now and then, with new series among the old.
 CHILD = """
-import asyncio, sys
+import asyncio, logging, sys
 from pathlib import Path
+import structlog
 from vedette.clock import SystemClock
 from vedette.model.labels import Labels
 from vedette.model.samples import SampleBatch, canonical
 from vedette.storage.engine import Engine
 from vedette.storage.settings import StorageSettings
+
+# Standard output is for acknowledgements; an error among them fails the test.
+structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
 
 async def main(data, first):
     engine = Engine(StorageSettings(data=Path(data), segment_size=40_000, retention=0), SystemClock())

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vedette.clock import Clock
-from vedette.errors import LimitExceeded
+from vedette.errors import BadInput, LimitExceeded
 from vedette.model.labels import Labels
 from vedette.model.samples import Appended, MetricMetadata, SampleBatch
 from vedette.model.series import SeriesSet
@@ -59,7 +59,7 @@ class Engine:
             self._lock.take()
 
     async def start(self) -> None:
-        """Replay the log, on a thread, and begin to take appends."""
+        """Replay the log, on a thread, and begin to take appends. Raises `BadInput` where the data cannot be read."""
         self.lock()
         self.replayed = await asyncio.to_thread(self._replay)
         self._wal = wal.Wal(
@@ -74,8 +74,12 @@ class Engine:
         self._writer.start()
 
     def _replay(self) -> Replayed:
-        self._flusher.recover()
-        return Replay(self._memory).run(self.settings.data / "wal", between_scopes=self._flusher.between_scopes)
+        try:
+            self._flusher.recover()
+            return Replay(self._memory).run(self.settings.data / "wal", between_scopes=self._flusher.between_scopes)
+        except OSError as error:
+            where = str(error.filename or self.settings.data)
+            raise BadInput(f"the stored data cannot be read: {error.strerror}", where=where, hint="see --data") from error
 
     async def append(self, batch: SampleBatch) -> Appended:
         """See `Storage.append`. `LimitExceeded` too before `start` has replayed the log."""
@@ -84,7 +88,12 @@ class Engine:
         return await self._writer.submit(batch)
 
     async def flush(self) -> None:
-        """Write what is in memory to a block now. Raises `OSError` where it cannot be written; it is tried again later."""
+        """Write what is in memory to a block now. Raises `OSError` where it cannot be written; it is tried again later.
+
+        `LimitExceeded` where the engine is not running.
+        """
+        if self._writer is None or self._writer.closing:
+            raise LimitExceeded("the storage is not running")
         await asyncio.wrap_future(self._flusher.flush())
 
     def select(self, tenant: str, matchers: Matchers, start: int, end: int) -> SeriesSet:

@@ -18,7 +18,7 @@ import orjson
 import structlog
 
 from vedette.clock import Clock, now_ms
-from vedette.errors import Corrupt
+from vedette.errors import Corrupt, LimitExceeded
 from vedette.model.samples import MetricMetadata
 from vedette.storage import wal
 from vedette.storage.block import Block
@@ -231,6 +231,10 @@ class Flusher:
         """Abandon what is running (the log still has it) and end the thread; blocks until then."""
         self._stopping = True
         self._pool.shutdown(wait=True, cancel_futures=True)
+        waiting = [*self._asked, *(self._job.waiting if self._job else ())]
+        for done in waiting:
+            if not done.done():
+                done.set_exception(LimitExceeded("the storage is closing"))
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -62,11 +62,18 @@ class Writer:
         self._queue: queue.SimpleQueue[_Waiting | Literal["wake", "stop"]] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="storage-writer", daemon=True)
         self._synced_at = clock.monotonic()
-        self.waiting_samples = 0
+        # Two counts that only grow, each written by one thread: a difference of them needs no lock.
+        self._queued_samples = 0
+        self._taken_samples = 0
         self.write_failures = 0
         self.housekeeping_failures = 0
         self.groups = 0
         self.closing = False
+
+    @property
+    def waiting_samples(self) -> int:
+        """How many samples are queued and not yet taken."""
+        return self._queued_samples - self._taken_samples
 
     def start(self) -> None:
         """Begin to take batches."""
@@ -80,7 +87,7 @@ class Writer:
             raise LimitExceeded("more samples are waiting to be stored than the queue takes", retry_after=1.0)
         loop = asyncio.get_running_loop()
         item = _Waiting(batch, loop, loop.create_future())
-        self.waiting_samples += batch.sample_count
+        self._queued_samples += batch.sample_count
         self._queue.put(item)
         return item.done
 
@@ -115,7 +122,7 @@ class Writer:
     def _commit(self, group: list[_Waiting]) -> None:
         self.groups += 1
         for item in group:
-            self.waiting_samples -= item.batch.sample_count
+            self._taken_samples += item.batch.sample_count
             item.outcome = self._take(item.batch)
         if self._settings.sync == 0:
             try:

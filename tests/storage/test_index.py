@@ -1,0 +1,113 @@
+"""The label index as series come in, and pages where series are long: both against what a list would say."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+
+from vedette.clock import ManualClock
+from vedette.model.labels import Labels
+from vedette.model.matchers import Matcher, match_labels
+from vedette.model.samples import SampleBatch, canonical
+from vedette.storage import block_writer
+from vedette.storage.index import IndexView
+from vedette.storage.memory import Memory
+
+EVER = (-(1 << 62), 1 << 62)
+
+
+def take(memory: Memory, space, rows: list[Labels]) -> None:
+    batch = SampleBatch.of(space, rows, [1] * len(rows), [0.0] * len(rows))
+    memory.take(batch, window=0, oldest=0, scope=1)
+
+
+def found(view: IndexView, matchers: list[Matcher]) -> set[Labels]:
+    return set(view.table(view.matching(matchers)))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_series_are_found_however_they_came_in(seed):
+    rng = random.Random(seed)
+    memory, space, known = Memory(), canonical(), set()
+    for _ in range(40):
+        rows = [
+            Labels.of(__name__=f"m{rng.randrange(4)}", a=str(rng.randrange(6)), b=rng.choice(["", "x", "y"]), c=str(rng.randrange(500)))
+            for _ in range(rng.choice([1, 2, 30, 200]))
+        ]
+        take(memory, space, rows)
+        known.update(rows)
+        view = memory.index("default")
+        assert view is not None
+        assert len(view.all_ids) == len(known)
+        matchers = []
+        for name in rng.sample(["__name__", "a", "b", "c", "nowhere"], rng.randint(0, 3)):
+            op = rng.choice(["=", "!=", "=~", "!~"])
+            matchers.append(
+                Matcher(name, op, rng.choice(["m1", "3", "x", "", "x|"] if op in ("=", "!=") else [".*", ".+", "m[12]", "1.*|2", ""]))
+            )
+        assert found(view, matchers) == {labels for labels in known if match_labels(tuple(matchers), labels)}
+        ids = view.matching(matchers).tolist()
+        assert ids == sorted(set(ids))
+        assert len(view.pieces) <= 12, "pieces are merged as they grow"
+
+
+def test_a_view_does_not_change_while_series_come_in():
+    memory, space = Memory(), canonical()
+    take(memory, space, [Labels.of(__name__="m", i=str(i)) for i in range(10)])
+    view = memory.index("default")
+    take(memory, space, [Labels.of(__name__="m", i=str(i)) for i in range(10, 5000)])
+    assert view is not None
+    assert len(found(view, [Matcher("__name__", "=", "m")])) == 10
+    assert view.table(view.all_ids).row(9) == Labels.of(__name__="m", i="9")
+
+
+def test_closed_key_spaces_are_forgotten_and_their_series_stay():
+    memory, space, other = Memory(), canonical(), canonical()
+    rows = [Labels.of(__name__="m", i=str(i)) for i in range(100)]
+    take(memory, space, rows)
+    take(memory, other, rows)
+    space.close()
+    memory.series.forget_closed()
+    again = SampleBatch.of(space, rows, [2] * 100, [0.0] * 100)
+    assert memory.series.find(again)[1] == 100
+    assert memory.series.find(SampleBatch.of(other, rows, [2] * 100, [0.0] * 100))[1] == 0
+    assert len(memory.series) == 100
+
+
+async def test_long_series_span_pages(open_engine, tools, keyspace, monkeypatch, clock: ManualClock):
+    monkeypatch.setattr(block_writer, "_LARGEST_PAGE", 100)
+    monkeypatch.setattr(block_writer, "PAGE_SAMPLES", 150)
+    engine = await open_engine()
+    lengths = [1, 99, 100, 101, 350, 2, 1000, 5]
+    rows = [(tools.metric("m", i=str(i)), [(tools.now + k, float(k)) for k in range(n)]) for i, n in enumerate(lengths)]
+    await engine.append(tools.batch(rows, keyspace))
+    whole = tools.contents(engine)
+    await engine.flush()
+    engine._flusher._release()
+    assert tools.contents(engine) == whole
+    assert [len(whole[labels]) for labels, _ in rows] == lengths
+    for wanted in ("0|3|6", "4", "5|7", "6"):
+        got = engine.select("default", [Matcher("i", "=~", wanted)], tools.now + 90, tools.now + 340)
+        expected = {labels: [t for t, _ in samples if tools.now + 90 <= t <= tools.now + 340] for labels, samples in rows}
+        answer = {labels: got.timestamps[got.offsets[i] : got.offsets[i + 1]].tolist() for i, labels in enumerate(got.labels)}
+        assert answer == {labels: times for labels, times in expected.items() if times and labels.get("i") in wanted.split("|")}
+    engine._blocks.all[0].verify()
+    assert np.diff(engine._blocks.all[0]._take("pages", np.int64).reshape(-1, 3)[:, 0]).max() <= 150
+
+
+async def test_the_page_cache_stays_within_its_bytes(open_engine, tools, keyspace):
+    engine = await open_engine(page_cache=600_000)
+    rows = [(tools.metric("m", i=str(i)), [(tools.now + k, float(k)) for k in range(2000)]) for i in range(50)]
+    await engine.append(tools.batch(rows, keyspace))
+    await engine.flush()
+    engine._flusher._release()
+    for _ in range(2):
+        assert engine.select("default", [], *EVER).sample_count == 100_000
+        assert 0 < engine.counters()["page_cache_bytes"] <= 600_000
+    one = [Matcher("i", "=", "7")]
+    engine.select("default", one, *EVER)
+    before = engine.counters()["page_cache_hits"]
+    engine.select("default", one, *EVER)
+    assert engine.counters()["page_cache_hits"] == before + 1
