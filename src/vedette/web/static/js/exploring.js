@@ -5,13 +5,8 @@ import { formatDuration, parseDuration } from "./time.js";
 const DEFAULT_RANGE = 3600;
 const VIEWS = { 0: "graph", 1: "table", graph: "graph", table: "table", stacked: "stacked" };
 
-const pad = (n) => String(n).padStart(2, "0");
-
 // Unix seconds -> "2026-03-01 14:05:09" in UTC, as Prometheus writes `end_input`.
-function utc(seconds) {
-  const t = new Date(seconds * 1000);
-  return `${t.getUTCFullYear()}-${pad(t.getUTCMonth() + 1)}-${pad(t.getUTCDate())} ${pad(t.getUTCHours())}:${pad(t.getUTCMinutes())}:${pad(t.getUTCSeconds())}`;
-}
+const utc = (seconds) => new Date(seconds * 1000).toISOString().slice(0, 19).replace("T", " ");
 
 // URLSearchParams -> {exprs, view, range, step}; `step` null is automatic. Several expressions share the first one's settings.
 export function explorationFrom(params) {

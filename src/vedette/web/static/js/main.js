@@ -27,8 +27,10 @@ function ThemeButton() {
     chooseTheme(THEMES[theme]);
     setTheme(THEMES[theme]);
   };
-  const says = `Theme: ${theme === "auto" ? "as the system" : theme}. Change to ${THEMES[theme] === "auto" ? "as the system" : THEMES[theme]}.`;
-  return html`<button type="button" class="icon-button" onClick=${turn} aria-label=${says} title=${says}><${Icon} name=${THEME_ICONS[theme]} size=${18} /></button>`;
+  const word = (choice) => (choice === "auto" ? "as the system" : choice);
+  const says = `Theme: ${word(theme)}. Change to ${word(THEMES[theme])}.`;
+  return html`<button type="button" class="icon-button" onClick=${turn} aria-label=${says} title=${says}><${Icon}
+      name=${THEME_ICONS[theme]} size=${18} /></button>`;
 }
 
 function Frame() {
@@ -47,12 +49,15 @@ function Frame() {
     <header class="top">
       <${Link} to="/" class="brand" aria-label="Vedette: overview"><${Mark} /><span>Vedette</span><//>
       <nav class="pages" aria-label="Pages">${PAGES.map(
-        (p) => html`<${Link} key=${p.path} to=${p.path} aria-current=${p === here ? "page" : null}><${Icon} name=${p.icon} size=${18} /><span>${p.name}</span><//>`,
+        (p) =>
+          html`<${Link} key=${p.path} to=${p.path} aria-current=${p === here ? "page" : null}><${Icon} name=${p.icon}
+              size=${18} /><span>${p.name}</span><//>`,
       )}</nav>
       <${ThemeButton} />
     </header>
     <main id="main" tabindex="-1" ref=${main}>
-      ${here ? html`<${here.page} key=${path} />` : html`<${Empty} title="There is no page here.">Go to the <${Link} to="/">overview<//>.<//>`}
+      ${here ? html`<${here.page} key=${path} />` : html`<${Empty} title="There is no page here.">Go to the <${Link}
+          to="/">overview<//>.<//>`}
     </main>`;
 }
 

@@ -6,16 +6,30 @@ import { GREY } from "./parts/plot.js";
 
 const DISKS = 'device!~"(z?ram|loop|fd|(h|s|v|xv)d[a-z]|nvme[0-9]+n[0-9]+p)[0-9]+"';
 const NICS = 'device!~"lo|veth.*|docker.*|br-.*|cni.*|cali.*|flannel.*|virbr.*|ifb.*"';
-const FILESYSTEMS =
-  'fstype!~"tmpfs|devtmpfs|ramfs|squashfs|iso9660|efivarfs|fuse.*|nsfs|proc|sysfs|cgroup.*",mountpoint!~"/(etc|proc|sys|dev|run|var/lib/(docker|kubelet))/.*"';
+const FILESYSTEMS = [
+  'fstype!~"tmpfs|devtmpfs|ramfs|squashfs|iso9660|efivarfs|fuse.*|nsfs|proc|sysfs|cgroup.*"',
+  'mountpoint!~"/(etc|proc|sys|dev|run|var/lib/(docker|kubelet))/.*"',
+].join();
+
+// How full each filesystem is, 0 to 1.
+const FULLNESS = `1 - node_filesystem_avail_bytes{${FILESYSTEMS},$host} / node_filesystem_size_bytes{${FILESYSTEMS},$host}`;
 
 // How busy all processors are, in percent.
 const CPU_BUSY = '100 * (1 - avg(rate(node_cpu_seconds_total{mode="idle",$host}[$rate])))';
-const FULLEST = `100 * max(1 - node_filesystem_avail_bytes{${FILESYSTEMS},$host} / node_filesystem_size_bytes{${FILESYSTEMS},$host})`;
+const FULLEST = `100 * max(${FULLNESS})`;
 
 // Figures of now. `detail` is a second expression for the small print, `of` formats it; `bad` and `warn` are thresholds.
 export const TILES = [
-  { title: "CPU", unit: "percent", expr: CPU_BUSY, detail: 'count(node_cpu_seconds_total{mode="idle",$host})', of: (n) => `${n} ${n === 1 ? "core" : "cores"}`, warn: 80, bad: 95, ceiling: 100 },
+  {
+    title: "CPU",
+    unit: "percent",
+    expr: CPU_BUSY,
+    detail: 'count(node_cpu_seconds_total{mode="idle",$host})',
+    of: (n) => `${n} ${n === 1 ? "core" : "cores"}`,
+    warn: 80,
+    bad: 95,
+    ceiling: 100,
+  },
   {
     title: "Memory",
     unit: "percent",
@@ -26,7 +40,16 @@ export const TILES = [
     bad: 95,
     ceiling: 100,
   },
-  { title: "Fullest disk", unit: "percent", expr: FULLEST, detail: `sum(max by (device) (node_filesystem_avail_bytes{${FILESYSTEMS},$host}))`, of: (n, format) => `${format(n, "bytes")} free in all`, warn: 80, bad: 95, ceiling: 100 },
+  {
+    title: "Fullest disk",
+    unit: "percent",
+    expr: FULLEST,
+    detail: `sum(max by (device) (node_filesystem_avail_bytes{${FILESYSTEMS},$host}))`,
+    of: (n, format) => `${format(n, "bytes")} free in all`,
+    warn: 80,
+    bad: 95,
+    ceiling: 100,
+  },
   {
     title: "Busiest disk",
     unit: "percent",
@@ -96,7 +119,7 @@ export const HOST_PANELS = [
     ceiling: 100,
     queries: [
       {
-        expr: `100 * max by (mountpoint) (1 - node_filesystem_avail_bytes{${FILESYSTEMS},$host} / node_filesystem_size_bytes{${FILESYSTEMS},$host})`,
+        expr: `100 * max by (mountpoint) (${FULLNESS})`,
         name: by("mountpoint"),
       },
     ],
@@ -106,15 +129,27 @@ export const HOST_PANELS = [
     unit: "bytes/s",
     queries: [
       { expr: `sum by (device) (rate(node_disk_read_bytes_total{${DISKS},$host}[$rate]))`, name: (l) => `${l.device} read`, below: false },
-      { expr: `sum by (device) (rate(node_disk_written_bytes_total{${DISKS},$host}[$rate]))`, name: (l) => `${l.device} written`, below: true },
+      {
+        expr: `sum by (device) (rate(node_disk_written_bytes_total{${DISKS},$host}[$rate]))`,
+        name: (l) => `${l.device} written`,
+        below: true,
+      },
     ],
   },
   {
     title: "Network in ↑ and out ↓",
     unit: "bytes/s",
     queries: [
-      { expr: `sum by (device) (rate(node_network_receive_bytes_total{${NICS},$host}[$rate]))`, name: (l) => `${l.device} in`, below: false },
-      { expr: `sum by (device) (rate(node_network_transmit_bytes_total{${NICS},$host}[$rate]))`, name: (l) => `${l.device} out`, below: true },
+      {
+        expr: `sum by (device) (rate(node_network_receive_bytes_total{${NICS},$host}[$rate]))`,
+        name: (l) => `${l.device} in`,
+        below: false,
+      },
+      {
+        expr: `sum by (device) (rate(node_network_transmit_bytes_total{${NICS},$host}[$rate]))`,
+        name: (l) => `${l.device} out`,
+        below: true,
+      },
     ],
   },
 ];
@@ -136,8 +171,18 @@ export const OWN_PANELS = [
     ],
   },
   { title: "Series in the head", unit: "plain", floor: 0, queries: [{ expr: `sum(vedette_head_series{${OWN}})`, name: named("series") }] },
-  { title: "Vedette's memory", unit: "bytes", floor: 0, queries: [{ expr: `sum(process_resident_memory_bytes{${OWN}})`, name: named("resident") }] },
-  { title: "Vedette's CPU", unit: "percent", floor: 0, queries: [{ expr: `100 * sum(rate(process_cpu_seconds_total{${OWN}}[$rate]))`, name: named("of one core") }] },
+  {
+    title: "Vedette's memory",
+    unit: "bytes",
+    floor: 0,
+    queries: [{ expr: `sum(process_resident_memory_bytes{${OWN}})`, name: named("resident") }],
+  },
+  {
+    title: "Vedette's CPU",
+    unit: "percent",
+    floor: 0,
+    queries: [{ expr: `100 * sum(rate(process_cpu_seconds_total{${OWN}}[$rate]))`, name: named("of one core") }],
+  },
   {
     title: "Query latency",
     unit: "seconds",

@@ -1,7 +1,15 @@
 // Ranges, steps and durations. Times are Unix seconds; durations are seconds.
 import { useEffect, useState } from "./html.js";
 
-const UNITS = [["y", 31536000], ["w", 604800], ["d", 86400], ["h", 3600], ["m", 60], ["s", 1], ["ms", 0.001]];
+const UNITS = [
+  ["y", 31536000],
+  ["w", 604800],
+  ["d", 86400],
+  ["h", 3600],
+  ["m", 60],
+  ["s", 1],
+  ["ms", 0.001],
+];
 
 // "1h30m", "15s", or a bare number of seconds -> seconds; null for anything else.
 export function parseDuration(text) {
@@ -65,7 +73,8 @@ const pad = (n) => String(n).padStart(2, "0");
 // Local wall time: "2026-03-01 14:05:09".
 export function formatTime(seconds) {
   const t = new Date(seconds * 1000);
-  return `${t.getFullYear()}-${pad(t.getMonth() + 1)}-${pad(t.getDate())} ${pad(t.getHours())}:${pad(t.getMinutes())}:${pad(t.getSeconds())}`;
+  const date = `${t.getFullYear()}-${pad(t.getMonth() + 1)}-${pad(t.getDate())}`;
+  return `${date} ${pad(t.getHours())}:${pad(t.getMinutes())}:${pad(t.getSeconds())}`;
 }
 
 // The value of an <input type="datetime-local">, and back.

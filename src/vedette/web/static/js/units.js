@@ -60,7 +60,31 @@ export function gridSpacings(unit) {
   if (unit === "seconds") {
     const small = [];
     for (let power = -9; power < 0; power++) for (const lead of [1, 2, 5]) small.push(Number(`${lead}e${power}`));
-    return [...small, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 172800, 604800, 2592000, 31536000];
+    return [
+      ...small,
+      1,
+      2,
+      5,
+      10,
+      15,
+      30,
+      60,
+      120,
+      300,
+      600,
+      900,
+      1800,
+      3600,
+      7200,
+      14400,
+      21600,
+      43200,
+      86400,
+      172800,
+      604800,
+      2592000,
+      31536000,
+    ];
   }
   return undefined;
 }

@@ -20,7 +20,13 @@ async function load(signal) {
 
 const matches = (rule, group, sought) => {
   if (!sought) return true;
-  const text = [rule.name, rule.query, group.name, JSON.stringify(rule.labels ?? {}), JSON.stringify((rule.alerts ?? []).map((a) => a.labels))].join(" ");
+  const text = [
+    rule.name,
+    rule.query,
+    group.name,
+    JSON.stringify(rule.labels ?? {}),
+    JSON.stringify((rule.alerts ?? []).map((a) => a.labels)),
+  ].join(" ");
   return text.toLowerCase().includes(sought.toLowerCase());
 };
 
@@ -35,8 +41,11 @@ export function Alerts() {
   const alerting = rules.filter(({ rule }) => rule.type === "alerting");
   const count = (s) => alerting.filter(({ rule }) => rule.state === s).length;
   const kept = ({ rule, group }) =>
-    (recording ? rule.type === "recording" : rule.type === "alerting" && (state === "all" || rule.state === state)) && matches(rule, group, sought);
-  const shown = (groups ?? []).map((group) => ({ group, rules: group.rules.filter((rule) => kept({ rule, group })) })).filter((g) => g.rules.length);
+    (recording ? rule.type === "recording" : rule.type === "alerting" && (state === "all" || rule.state === state)) &&
+    matches(rule, group, sought);
+  const shown = (groups ?? [])
+    .map((group) => ({ group, rules: group.rules.filter((rule) => kept({ rule, group })) }))
+    .filter((g) => g.rules.length);
   // Groups with trouble first, in the order of the files otherwise.
   shown.sort((a, b) => worst(a.rules) - worst(b.rules));
   const options = [
@@ -46,17 +55,29 @@ export function Alerts() {
   ];
   return html`<div class="page alerts">
     <div class="bar"><h1>Alerts</h1>
-      <${Choice} label="State" value=${state} options=${options} onChange=${(value) => setParams({ state: value === "all" ? null : value }, { replace: true })} />
+      <${Choice} label="State" value=${state} options=${options}
+          onChange=${(value) => setParams({ state: value === "all" ? null : value }, { replace: true })} />
       <input type="search" class="search" placeholder="Search names, labels, queries" aria-label="Search alerts" value=${sought}
         onInput=${(event) => setParams({ search: event.target.value }, { replace: true })} />
     </div>
     ${error && html`<${Failed} error=${error} />`}
     ${!groups && !error && html`<${Loading} />`}
-    ${groups && rules.length === 0 && html`<${Empty} title="No rules are loaded.">Name rule files under <code>rule_files</code> in the configuration, then reload it
-      (<code>POST /-/reload</code> or SIGHUP). <code>vedette check rules FILE</code> tells whether a file is right.<//>`}
-    ${groups && rules.length > 0 && shown.length === 0 && html`<${Empty} title=${`No ${state === "all" ? "" : `${state} `}rule${sought ? " matches the search" : ""}.`}>
-      <button type="button" class="button" onClick=${() => setParams({ state: null, search: null }, { replace: true })}>Show all rules</button><//>`}
-    ${shown.map(({ group, rules: list }) => html`<${Group} key=${`${group.file}:${group.name}`} group=${group} rules=${list} now=${now} />`)}
+    ${
+      groups &&
+      rules.length === 0 &&
+      html`<${Empty} title="No rules are loaded.">Name rule files under <code>rule_files</code> in the configuration, then reload it
+      (<code>POST /-/reload</code> or SIGHUP). <code>vedette check rules FILE</code> tells whether a file is right.<//>`
+    }
+    ${
+      groups &&
+      rules.length > 0 &&
+      shown.length === 0 &&
+      html`<${Empty} title=${`No ${state === "all" ? "" : `${state} `}rule${sought ? " matches the search" : ""}.`}>
+      <button type="button" class="button"
+          onClick=${() => setParams({ state: null, search: null }, { replace: true })}>Show all rules</button><//>`
+    }
+    ${shown.map(({ group, rules: list }) => html`<${Group} key=${`${group.file}:${group.name}`} group=${group} rules=${list}
+        now=${now} />`)}
   </div>`;
 }
 
@@ -80,11 +101,13 @@ function Rule({ rule, now }) {
   const isOpen = open ?? busy;
   return html`<details class="rule" open=${isOpen} data-rule=${rule.name} data-state=${rule.state ?? rule.type}>
     <summary onClick=${(event) => (event.preventDefault(), setOpen(!isOpen))}>
-      ${rule.type === "alerting" && html`<${Badge} tone=${TONES[rule.state] ?? "quiet"}>${rule.state}${alerts.length > 1 ? ` ×${alerts.length}` : ""}<//>`}
+      ${rule.type === "alerting" && html`<${Badge}
+          tone=${TONES[rule.state] ?? "quiet"}>${rule.state}${alerts.length > 1 ? ` ×${alerts.length}` : ""}<//>`}
       <strong class=${rule.type === "recording" ? "mono" : ""}>${rule.name}</strong>
       ${rule.labels?.severity && html`<span class="severity">${rule.labels.severity}</span>`}
       ${rule.health === "err" && html`<${Badge} tone="bad">cannot be evaluated<//>`}
-      <span class=${`quiet clip rule-says${alerts.length ? "" : " mono"}`}>${alerts.length ? says(alerts[0]) : isOpen ? "" : rule.query}</span>
+      <span class=${`quiet clip rule-says${alerts.length ? "" : " mono"}`}>
+          ${alerts.length ? says(alerts[0]) : isOpen ? "" : rule.query}</span>
     </summary>
     ${isOpen && html`<${RuleBody} rule=${rule} alerts=${alerts} now=${now} />`}
   </details>`;
@@ -99,23 +122,32 @@ function RuleBody({ rule, alerts, now }) {
   const facts = [
     rule.duration > 0 && `for ${formatDuration(rule.duration)}`,
     rule.keepFiringFor > 0 && `keeps firing for ${formatDuration(rule.keepFiringFor)}`,
-    fromRfc3339(rule.lastEvaluation) > 0 && `ran ${formatAgo(fromRfc3339(rule.lastEvaluation), now)} in ${format(Number(rule.evaluationTime), "seconds")}`,
+    fromRfc3339(rule.lastEvaluation) > 0 &&
+      `ran ${formatAgo(fromRfc3339(rule.lastEvaluation), now)} in ${format(Number(rule.evaluationTime), "seconds")}`,
   ].filter(Boolean);
   return html`<div class="rule-body">
     ${rule.lastError && html`<div class="notice notice-error"><${Icon} name="warning" /><div>${rule.lastError}</div></div>`}
-    <div class="rule-query"><pre>${rule.query}</pre><${Link} to="/explore" params=${{ "g0.expr": rule.query, "g0.tab": "graph" }} class="button">Explore<//></div>
+    <div class="rule-query"><pre>${rule.query}</pre><${Link} to="/explore" params=${{ "g0.expr": rule.query, "g0.tab": "graph" }}
+        class="button">Explore<//></div>
     <div class="rule-facts"><span class="quiet">${facts.join(" · ")}</span> <${Labels} labels=${rule.labels ?? {}} /></div>
     ${alerts.length === 0 && html`<${Annotations} annotations=${rule.annotations} />`}
-    ${alerts.length > 0 && html`<div class="scroll"><table class="cards">
-      <thead><tr><th class="c-state">State</th><th class="wide">Labels</th><th class="c-time">Since</th><th class="number c-figure">Value</th></tr></thead>
+    ${
+      alerts.length > 0 &&
+      html`<div class="scroll"><table class="cards">
+      <thead><tr><th class="c-state">State</th><th class="wide">Labels</th><th class="c-time">Since</th><th
+          class="number c-figure">Value</th></tr></thead>
       <tbody>${shown.map(
         (alert) => html`<tr key=${JSON.stringify(alert.labels)}>
           <td data-th="State"><${Badge} tone=${TONES[alert.state] ?? "quiet"}>${alert.state}<//></td>
-          <td data-th="Labels" class="wide"><${Labels} labels=${alert.labels} without=${["alertname"]} /><${Annotations} annotations=${alert.annotations} /></td>
-          <td data-th="Since" class="nowrap" title=${formatTime(fromRfc3339(alert.activeAt))}>${coarse(Math.max(1, now - fromRfc3339(alert.activeAt)))}</td>
+          <td data-th="Labels" class="wide"><${Labels} labels=${alert.labels} without=${["alertname"]} /><${Annotations}
+              annotations=${alert.annotations} /></td>
+          <td data-th="Since" class="nowrap"
+              title=${formatTime(fromRfc3339(alert.activeAt))}>${coarse(Math.max(1, now - fromRfc3339(alert.activeAt)))}</td>
           <td data-th="Value" class="number mono" title=${alert.value}>${format(numberOf(alert.value))}</td></tr>`,
       )}</tbody></table>
-      ${shown.length < alerts.length && html`<button type="button" class="button show-all" onClick=${() => setAll(true)}>Show all ${alerts.length} instances</button>`}</div>`}
+      ${shown.length < alerts.length && html`<button type="button" class="button show-all"
+          onClick=${() => setAll(true)}>Show all ${alerts.length} instances</button>`}</div>`
+    }
   </div>`;
 }
 
@@ -126,6 +158,8 @@ function Annotations({ annotations }) {
   const pairs = Object.entries(annotations ?? {});
   if (!pairs.length) return null;
   return html`<dl class="annotations">${pairs.map(
-    ([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${isWebAddress(value) ? html`<a href=${value} rel="noreferrer noopener" target="_blank">${value}</a>` : value}</dd></div>`,
+    ([name, value]) =>
+      html`<div key=${name}><dt>${name}</dt><dd>${isWebAddress(value) ? html`<a href=${value} rel="noreferrer noopener"
+          target="_blank">${value}</a>` : value}</dd></div>`,
   )}</dl>`;
 }

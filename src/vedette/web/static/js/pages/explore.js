@@ -22,7 +22,7 @@ const letter = (i) => LETTERS[i % LETTERS.length];
 
 // Every expression by itself: one that fails does not take the others with it.
 async function run({ exprs, view, range, step }, now, signal) {
-  const window = step ? { start: (range.from ?? now - range.last), end: range.to ?? now, step } : windowOf(range, now, { points: 400 });
+  const window = step ? { start: range.from ?? now - range.last, end: range.to ?? now, step } : windowOf(range, now, { points: 400 });
   const table = view === "table";
   const begun = performance.now();
   const answers = await Promise.all(
@@ -74,29 +74,42 @@ export function Explore() {
         const failed = asked && data?.answers[i]?.expr === draft ? data.answers[i].error : undefined;
         return html`<div class="query" key=${i}>
           ${drafts.length > 1 && html`<span class="query-letter" aria-hidden="true">${letter(i)}</span>`}
-          <div class="query-field"><${Editor} id=${`expr-${i}`} label=${drafts.length > 1 ? `Expression ${letter(i)}` : "Expression"} value=${draft} error=${failed}
+          <div class="query-field"><${Editor} id=${`expr-${i}`} label=${drafts.length > 1 ? `Expression ${letter(i)}` : "Expression"}
+              value=${draft} error=${failed}
               onChange=${(value) => setDraft(i, value)} onRun=${(value) => runWith(i, value)} />
-            ${failed ? html`<${QueryError} id=${`expr-${i}-error`} error=${failed} expr=${draft} />` : html`<${About} expr=${draft} />`}</div>
-          ${drafts.length > 1 && html`<button type="button" class="icon-button" aria-label=${`Remove expression ${letter(i)}`} onClick=${() => remove(i)}><${Icon} name="close" /></button>`}
+            ${failed ? html`<${QueryError} id=${`expr-${i}-error`} error=${failed} expr=${draft} />` : html`<${About}
+                expr=${draft} />`}</div>
+          ${drafts.length > 1 && html`<button type="button" class="icon-button" aria-label=${`Remove expression ${letter(i)}`}
+              onClick=${() => remove(i)}><${Icon} name="close" /></button>`}
         </div>`;
       })}
       <div class="query-bar">
         <button type="button" class="button button-main" onClick=${() => show({})}>Run</button>
-        <button type="button" class="button" onClick=${() => setDrafts([...drafts, ""])}><${Icon} name="plus" size=${14} />Expression</button>
+        <button type="button" class="button" onClick=${() => setDrafts([...drafts, ""])}><${Icon} name="plus"
+            size=${14} />Expression</button>
         <${Choice} label="View" value=${wanted.view} onChange=${(view) => show({ view })}
-          options=${[{ value: "graph", label: "Lines" }, { value: "stacked", label: "Stacked" }, { value: "table", label: "Table" }]} />
+          options=${[
+            { value: "graph", label: "Lines" },
+            { value: "stacked", label: "Stacked" },
+            { value: "table", label: "Table" },
+          ]} />
         ${wanted.view !== "table" && html`<${Step} step=${wanted.step} auto=${data?.window?.step} onChange=${(step) => show({ step })} />`}
-        <span class="quiet query-says" role="status">${loading && asked ? "running…" : stale ? "Enter runs it" : data && asked ? summary(data) : ""}</span>
+        <span class="quiet query-says"
+            role="status">${loading && asked ? "running…" : stale ? "Enter runs it" : data && asked ? summary(data) : ""}</span>
       </div>
     </section>
     ${error && asked && html`<${QueryError} error=${error} expr="" />`}
-    ${!asked ? html`<${Start} onPick=${(expr) => show({ exprs: [expr] })} />` : !data ? !error && html`<${Loading} what="Running" />` : html`<${Result} data=${data} onZoom=${onZoom} />`}
+    ${!asked ? html`<${Start} onPick=${(expr) => show({ exprs: [expr] })} />` : !data ? !error && html`<${Loading}
+        what="Running" />` : html`<${Result} data=${data} onZoom=${onZoom} />`}
   </div>`;
 }
 
 function summary({ answers, took, view, at }) {
   if (answers.every((a) => !a.data)) return "";
-  const series = answers.reduce((sum, a) => sum + (Array.isArray(a.data?.result) && a.data.resultType !== "scalar" ? a.data.result.length : 0), 0);
+  const series = answers.reduce(
+    (sum, a) => sum + (Array.isArray(a.data?.result) && a.data.resultType !== "scalar" ? a.data.result.length : 0),
+    0,
+  );
   return `${series} series in ${Math.round(took)} ms${view === "table" ? `, at ${formatTime(at)}` : ""}`;
 }
 
@@ -105,7 +118,8 @@ function Step({ step, auto, onChange }) {
   useEffect(() => setText(step ? formatDuration(step) : ""), [step]);
   const bad = text.trim() !== "" && parseDuration(text) === null;
   const commit = () => bad || (parseDuration(text) ?? null) === step || onChange(parseDuration(text));
-  return html`<label class="field-inline">Step <input class="step" value=${text} placeholder=${auto ? `auto, ${formatDuration(auto)}` : "auto"} aria-invalid=${bad ? "true" : null}
+  return html`<label class="field-inline">Step <input class="step" value=${text}
+      placeholder=${auto ? `auto, ${formatDuration(auto)}` : "auto"} aria-invalid=${bad ? "true" : null}
     title=${bad ? "A duration, such as 30s or 5m; empty for automatic" : "Distance between points; empty for automatic"}
     onInput=${(e) => setText(e.target.value)} onBlur=${commit} onKeyDown=${(e) => e.key === "Enter" && commit()} /></label>`;
 }
@@ -115,36 +129,54 @@ function About({ expr }) {
   const metric = useMemo(() => tokenize(expr).find((t) => t.kind === "metric")?.text, [expr]);
   const { data } = useLoad(metric ? () => fetchRemembered("metadata") : null, [metric]);
   const known = metric && data ? (data[metric] ?? data[metric.replace(/_(bucket|count|sum|total)$/, "")])?.[0] : null;
-  return known?.help ? html`<div class="about clip" title=${known.help}><span class="mono">${metric}</span> <em>${known.type}</em> ${known.help}</div>` : null;
+  return known?.help
+    ? html`<div class="about clip" title=${known.help}><span class="mono">${metric}</span> <em>${known.type}</em> ${known.help}</div>`
+    : null;
 }
 
 function Result({ data, onZoom }) {
   const good = data.answers.filter((a) => a.data);
   const notes = data.answers.flatMap((a) => [...(a.warnings ?? []), ...(a.infos ?? [])]);
-  return html`${notes.length > 0 &&
-    html`<div class="notice notice-warn"><${Icon} name="info" /><ul>${notes.map((note) => html`<li key=${note}>${note}</li>`)}</ul></div>`}
-    ${data.view === "table"
-      ? data.answers.map((a, i) => a.data && html`<section class="card" key=${i} aria-label=${a.expr}>
-          ${data.answers.length > 1 && html`<header class="result-head"><span class="query-letter">${letter(i)}</span><code class="clip">${a.expr}</code></header>`}
-          <${ResultTable} data=${a.data} expr=${a.expr} /></section>`)
-      : good.length > 0 && html`<${Plot} data=${data} onZoom=${onZoom} />`}`;
+  return html`${
+    notes.length > 0 &&
+    html`<div class="notice notice-warn"><${Icon} name="info" /><ul>${notes.map((note) => html`<li key=${note}>${note}</li>`)}</ul></div>`
+  }
+    ${
+      data.view === "table"
+        ? data.answers.map(
+            (a, i) =>
+              a.data &&
+              html`<section class="card" key=${i} aria-label=${a.expr}>
+          ${data.answers.length > 1 && html`<header class="result-head"><span class="query-letter">${letter(i)}</span><code
+              class="clip">${a.expr}</code></header>`}
+          <${ResultTable} data=${a.data} expr=${a.expr} /></section>`,
+          )
+        : good.length > 0 && html`<${Plot} data=${data} onZoom=${onZoom} />`
+    }`;
 }
 
 function Plot({ data, onZoom }) {
   const { series, total, shared, histograms } = useMemo(() => linesOf(data), [data]);
   if (histograms > 0 && total === 0) {
     return html`<div class="notice"><${Icon} name="info" /><div>These are native histograms, which a plot cannot show as they are: ask for
-      <code>histogram_quantile(0.9, …)</code>, <code>histogram_count(…)</code> or <code>histogram_sum(…)</code>, or look at the table.</div></div>`;
+      <code>histogram_quantile(0.9, …)</code>, <code>histogram_count(…)</code> or <code>histogram_sum(…)</code>, or look at
+      the table.</div></div>`;
   }
   if (total === 0) return html`<${NoSeries} />`;
   const units = new Set(data.answers.filter((a) => a.data).map((a) => unitOf(a.expr)));
   const unit = units.size === 1 ? [...units][0] : "plain";
   const stacked = data.view === "stacked";
   return html`<section class="panel big" aria-label="Plot">
-    ${Object.keys(shared).length > 0 && html`<div class="shared"><span class="quiet">All have</span> ${shared.__name__ && html`<span class="mono">${shared.__name__}</span> `}<${Labels} labels=${shared} /></div>`}
-    ${total > series.length &&
-    html`<div class="notice notice-warn"><${Icon} name="info" /><div>Showing ${series.length} of ${total} series. Narrow the query with a matcher, or take the largest with <code>topk(20, …)</code>.</div></div>`}
-    <${Chart} series=${series} window=${data.window} unit=${unit} stacked=${stacked} floor=${stacked ? 0 : undefined} height=${340} label="Result" onZoom=${onZoom} />
+    ${Object.keys(shared).length > 0 && html`<div class="shared"><span class="quiet">All have</span> ${shared.__name__ && html`<span
+        class="mono">${shared.__name__}</span> `}<${Labels} labels=${shared} /></div>`}
+    ${
+      total > series.length &&
+      html`<div class="notice notice-warn"><${Icon}
+          name="info" /><div>Showing ${series.length} of ${total} series. Narrow the query with a
+        matcher, or take the largest with <code>topk(20, …)</code>.</div></div>`
+    }
+    <${Chart} series=${series} window=${data.window} unit=${unit} stacked=${stacked} floor=${stacked ? 0 : undefined} height=${340}
+        label="Result" onZoom=${onZoom} />
   </section>`;
 }
 
@@ -156,8 +188,17 @@ function linesOf({ answers, window }) {
   const without = new Set(Object.keys(shared));
   const series = all.slice(0, MOST_LINES).map((s) => {
     const own = Object.fromEntries(Object.entries(s.labels).filter(([name]) => !without.has(name)));
-    const name = Object.keys(own).length ? seriesName(own) : Object.keys(s.labels).length && all.length === 1 ? seriesName(s.labels) : answers[s.i].expr;
-    return { key: `${s.i}:${seriesName(s.labels)}`, name: several ? `${letter(s.i)} ${name}` : name, title: Object.keys(s.labels).length ? seriesName(s.labels) : answers[s.i].expr, values: s.values };
+    const name = Object.keys(own).length
+      ? seriesName(own)
+      : Object.keys(s.labels).length && all.length === 1
+        ? seriesName(s.labels)
+        : answers[s.i].expr;
+    return {
+      key: `${s.i}:${seriesName(s.labels)}`,
+      name: several ? `${letter(s.i)} ${name}` : name,
+      title: Object.keys(s.labels).length ? seriesName(s.labels) : answers[s.i].expr,
+      values: s.values,
+    };
   });
   const histograms = answers.reduce((sum, a) => sum + (a.data?.result.filter?.((s) => s.histograms).length ?? 0), 0);
   return { series, total: all.length, shared, histograms };
@@ -166,16 +207,20 @@ function linesOf({ answers, window }) {
 const EXAMPLES = [
   ["up", "which targets answer"],
   ['100 * (1 - avg by (instance) (rate(node_cpu_seconds_total{mode="idle"}[5m])))', "how busy each host is, in percent"],
-  ["topk(10, count by (__name__) ({__name__=~\".+\"}))", "the metrics with the most series"],
+  ['topk(10, count by (__name__) ({__name__=~".+"}))', "the metrics with the most series"],
   ["sum by (job) (scrape_samples_scraped)", "samples of each scrape, by job"],
 ];
 
 function Start({ onPick }) {
   const recent = history();
-  const list = (items) => html`<ul class="picks">${items.map(
-    ([expr, says]) => html`<li key=${expr}><button type="button" onClick=${() => onPick(expr)}><code>${expr}</code>${says && html`<span class="quiet">${says}</span>`}</button></li>`,
-  )}</ul>`;
+  const list = (items) =>
+    html`<ul class="picks">${items.map(
+      ([expr, says]) =>
+        html`<li key=${expr}><button type="button" onClick=${() => onPick(expr)}><code>${expr}</code>${says && html`<span
+            class="quiet">${says}</span>`}</button></li>`,
+    )}</ul>`;
   return html`<section class="card start"><h2>Write an expression above and press Enter, or start from one of these</h2>${list(EXAMPLES)}
     ${recent.length > 0 && html`<h2>Run lately in this browser</h2>${list(recent.map((expr) => [expr]))}`}
-    <p class="quiet">Tab takes a suggestion, Ctrl+Space asks for some, Shift+Enter starts a new line. Drag over the plot to zoom in, double-click to zoom out.</p></section>`;
+    <p class="quiet">Tab takes a suggestion, Ctrl+Space asks for some, Shift+Enter starts a new line.
+      Drag over the plot to zoom in, double-click to zoom out.</p></section>`;
 }

@@ -47,11 +47,18 @@ export function Overview() {
   const host = params.get("host") ?? found?.first ?? "";
   const interval = found?.interval(host) || 15;
   const window = windowOf(range, now, { points: 480, least: interval });
-  const variables = { host: host ? matcher("instance", host) : "", rate: formatDuration(Math.max(RATE_INTERVALS * interval, window.step, LEAST_RATE)) };
+  const variables = {
+    host: host ? matcher("instance", host) : "",
+    rate: formatDuration(Math.max(RATE_INTERVALS * interval, window.step, LEAST_RATE)),
+  };
   const setRange = (next) => setParams(rangeParams(next));
   const onZoom = (from, to) => setParams(from === undefined ? rangeParams({ last: DEFAULT_RANGE }) : rangeParams({ from, to }));
   const panels = (list, empty) =>
-    list.map((panel) => html`<${Panel} key=${panel.title} panel=${panel} window=${window} variables=${variables} range=${range} onZoom=${onZoom} empty=${empty} />`);
+    list.map(
+      (panel) =>
+        html`<${Panel} key=${panel.title} panel=${panel} window=${window} variables=${variables} range=${range} onZoom=${onZoom}
+            empty=${empty} />`,
+    );
   return html`<div class="page overview">
     <div class="bar">
       <h1>Overview</h1>
@@ -61,18 +68,24 @@ export function Overview() {
     </div>
     ${error && !found && html`<${Failed} error=${error} />`}
     <${Trouble} now=${now} told=${Boolean(error && !found)} />
-    ${found && found.hosts.length === 0
-      ? html`<${Empty} title="No host reports yet.">Vedette collects from this machine by itself within seconds of its start. For others, run a
-          node exporter there and name it under <code>scrape_configs</code>; then look at <${Link} to="/targets">targets<//>.<//>`
-      : found &&
-        html`<section class="stretch" aria-labelledby="host-now"><h2 id="host-now">Host <span class="quiet">${host}</span></h2>
-            <div class="tiles">${TILES.map((tile) => html`<${Tile} key=${tile.title} tile=${tile} now=${now} window=${window} variables=${variables} />`)}</div>
+    ${
+      found && found.hosts.length === 0
+        ? html`<${Empty} title="No host reports yet.">Vedette collects from this machine by itself within seconds of its
+          start. For others, run a node exporter there and name it under <code>scrape_configs</code>; then look
+          at <${Link} to="/targets">targets<//>.<//>`
+        : found &&
+          html`<section class="stretch" aria-labelledby="host-now"><h2 id="host-now">Host <span class="quiet">${host}</span></h2>
+            <div class="tiles">${TILES.map((tile) => html`<${Tile} key=${tile.title} tile=${tile} now=${now} window=${window}
+                variables=${variables} />`)}</div>
             <div class="panels">${panels(HOST_PANELS, EARLY)}</div></section>
           <section class="stretch" aria-labelledby="own"><h2 id="own">Vedette itself</h2>
-            ${found.own
-              ? html`<div class="panels">${panels(OWN_PANELS, EARLY)}</div>`
-              : html`<${Empty} title="Vedette's own metrics are not here yet.">They come with <code>job="vedette"</code>, seconds after the start: see
-                  whether that <${Link} to="/targets">target<//> is up.<//>`}</section>`}
+            ${
+              found.own
+                ? html`<div class="panels">${panels(OWN_PANELS, EARLY)}</div>`
+                : html`<${Empty} title="Vedette's own metrics are not here yet.">They come some
+                  seconds after the start, with <code>job="vedette"</code>: see whether that <${Link} to="/targets">target<//> is up.<//>`
+            }</section>`
+    }
   </div>`;
 }
 

@@ -31,7 +31,13 @@ export function Status() {
 }
 
 // Prometheus' names for what is not Go here.
-const RENAMED = { CWD: "working directory", goVersion: "runtime", goroutineCount: "tasks and threads", GOMAXPROCS: "processors", corruptionCount: "corrupt records" };
+const RENAMED = {
+  CWD: "working directory",
+  goVersion: "runtime",
+  goroutineCount: "tasks and threads",
+  GOMAXPROCS: "processors",
+  corruptionCount: "corrupt records",
+};
 // Figures of Go's runtime, which is elsewhere.
 const ELSEWHERE = new Set(["GOMEMLIMIT", "GOGC", "GODEBUG"]);
 
@@ -49,8 +55,11 @@ function shown(name, value, now) {
 }
 
 function Facts({ of, now }) {
-  const pairs = Object.entries(of).filter(([name, value]) => value !== "" && value !== null && typeof value !== "object" && !ELSEWHERE.has(name));
-  return html`<dl class="facts">${pairs.map(([name, value]) => html`<div key=${name}><dt>${words(name)}</dt><dd>${shown(name, value, now)}</dd></div>`)}</dl>`;
+  const pairs = Object.entries(of).filter(
+    ([name, value]) => value !== "" && value !== null && typeof value !== "object" && !ELSEWHERE.has(name),
+  );
+  return html`<dl class="facts">${pairs.map(([name, value]) => html`<div
+      key=${name}><dt>${words(name)}</dt><dd>${shown(name, value, now)}</dd></div>`)}</dl>`;
 }
 
 function Head({ stats }) {
@@ -62,7 +71,9 @@ function Head({ stats }) {
     ["chunks", chunkCount?.toLocaleString("en")],
     ["oldest sample in memory", time(minTime)],
     ["newest sample", time(maxTime)],
-    ...Object.entries(rest).filter(([, v]) => typeof v !== "object").map(([name, value]) => [words(name), shown(name, value)]),
+    ...Object.entries(rest)
+      .filter(([, v]) => typeof v !== "object")
+      .map(([name, value]) => [words(name), shown(name, value)]),
   ].filter(([, value]) => value !== undefined);
   return html`<dl class="facts">${facts.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
 }
@@ -77,14 +88,18 @@ const TABLES = [
 function Cardinality({ data }) {
   const tables = TABLES.filter(([key]) => data[key]?.length);
   if (!tables.length) return html`<${Empty} title="The index is empty.">It fills with the first scrape or write.<//>`;
-  return html`<div class="cardinality">${tables.map(([key, title, unit]) => html`<${Bars} key=${key} title=${title} rows=${data[key]} unit=${unit} />`)}</div>`;
+  return html`<div class="cardinality">${tables.map(([key, title, unit]) => html`<${Bars} key=${key} title=${title} rows=${data[key]}
+      unit=${unit} />`)}</div>`;
 }
 
 function Bars({ title, rows, unit }) {
   const top = Math.max(...rows.map((row) => row.value), 1);
   return html`<table class="bars"><caption>${title}</caption>
     <tbody>${rows.map(
-      (row) => html`<tr key=${row.name}><th scope="row" class="mono"><span class="bar-fill" style=${`width:${((row.value / top) * 100).toFixed(1)}%`}></span><span class="bar-name">${row.name}</span></th>
+      (
+        row,
+      ) => html`<tr key=${row.name}><th scope="row" class="mono"><span class="bar-fill"
+          style=${`width:${((row.value / top) * 100).toFixed(1)}%`}></span><span class="bar-name">${row.name}</span></th>
         <td class="number">${unit === "bytes" ? format(row.value, unit) : row.value.toLocaleString("en")}</td></tr>`,
     )}</tbody></table>`;
 }
@@ -93,8 +108,11 @@ function Flags({ flags }) {
   const [sought, setSought] = useState("");
   const pairs = Object.entries(flags).sort(([a], [b]) => a.localeCompare(b));
   const kept = pairs.filter(([name, value]) => `${name} ${value}`.toLowerCase().includes(sought.toLowerCase()));
-  return html`<input type="search" class="search" placeholder="Search flags" aria-label="Search flags" value=${sought} onInput=${(e) => setSought(e.target.value)} />
-    ${kept.length === 0 ? html`<p class="quiet">No flag matches.</p>` : html`<dl class="facts facts-columns">${kept.map(([name, value]) => html`<div key=${name}><dt class="mono">${name}</dt><dd class="mono">${String(value) || "–"}</dd></div>`)}</dl>`}`;
+  return html`<input type="search" class="search" placeholder="Search flags" aria-label="Search flags" value=${sought}
+      onInput=${(e) => setSought(e.target.value)} />
+    ${kept.length === 0 ? html`<p class="quiet">No flag matches.</p>` : html`<dl
+        class="facts facts-columns">${kept.map(([name, value]) => html`<div key=${name}><dt class="mono">${name}</dt><dd
+        class="mono">${String(value) || "–"}</dd></div>`)}</dl>`}`;
 }
 
 function Config({ yaml }) {
@@ -108,7 +126,10 @@ function Config({ yaml }) {
       setSaid(`Select the text and copy it: the browser refused (${error.message}).`);
     }
   };
-  if (!yaml.trim()) return html`<${Empty} title="No configuration file is in force.">Vedette runs on its defaults. Give it one with <code>vedette serve --config prometheus.yml</code>.<//>`;
+  if (!yaml.trim())
+    return html`<${Empty}
+        title="No configuration file is in force.">Vedette runs on its defaults. Give it
+      one with <code>vedette serve --config prometheus.yml</code>.<//>`;
   return html`<div class="config"><button type="button" class="button" onClick=${copy}><${Icon} name="copy" size=${14} />Copy</button>
     <span class="quiet" role="status">${said}</span><pre tabindex="0" aria-label="Configuration text">${yaml}</pre></div>`;
 }

@@ -16,7 +16,11 @@ async function load(signal) {
 }
 
 const matches = (target, sought) =>
-  !sought || [target.scrapeUrl, target.scrapePool, target.lastError, JSON.stringify(target.labels)].join(" ").toLowerCase().includes(sought.toLowerCase());
+  !sought ||
+  [target.scrapeUrl, target.scrapePool, target.lastError, JSON.stringify(target.labels)]
+    .join(" ")
+    .toLowerCase()
+    .includes(sought.toLowerCase());
 
 export function Targets() {
   const { params } = useRoute();
@@ -39,16 +43,26 @@ export function Targets() {
   const droppedCount = Object.values(data?.droppedCounts ?? {}).reduce((sum, n) => sum + n, 0) || data?.dropped.length || 0;
   return html`<div class="page targets">
     <div class="bar"><h1>Targets</h1>
-      <${Choice} label="Health" value=${health} options=${options} onChange=${(value) => setParams({ health: value === "all" ? null : value }, { replace: true })} />
+      <${Choice} label="Health" value=${health} options=${options}
+          onChange=${(value) => setParams({ health: value === "all" ? null : value }, { replace: true })} />
       <input type="search" class="search" placeholder="Search addresses, labels, errors" aria-label="Search targets" value=${sought}
         onInput=${(event) => setParams({ search: event.target.value }, { replace: true })} />
     </div>
     ${error && html`<${Failed} error=${error} />`}
     ${!data && !error && html`<${Loading} />`}
-    ${data && active.length === 0 && html`<${Empty} title="Nothing is scraped.">Add a job under <code>scrape_configs</code> in the configuration and reload it
-      (<code>POST /-/reload</code> or SIGHUP), or push: remote write to <code>/api/v1/write</code> needs no target.<//>`}
-    ${active.length > 0 && shown.length === 0 && html`<${Empty} title="No target matches.">
-      <button type="button" class="button" onClick=${() => setParams({ health: null, search: null }, { replace: true })}>Show all targets</button><//>`}
+    ${
+      data &&
+      active.length === 0 &&
+      html`<${Empty} title="Nothing is scraped.">Add a job under <code>scrape_configs</code> in the configuration and reload it
+      (<code>POST /-/reload</code> or SIGHUP), or push: remote write to <code>/api/v1/write</code> needs no target.<//>`
+    }
+    ${
+      active.length > 0 &&
+      shown.length === 0 &&
+      html`<${Empty} title="No target matches.">
+      <button type="button" class="button"
+          onClick=${() => setParams({ health: null, search: null }, { replace: true })}>Show all targets</button><//>`
+    }
     ${sorted.map(([pool, targets]) => html`<${Pool} key=${pool} pool=${pool} targets=${targets} now=${now} />`)}
     ${droppedCount > 0 && html`<${Dropped} targets=${data.dropped} count=${droppedCount} />`}
   </div>`;
@@ -62,8 +76,10 @@ function Pool({ pool, targets, now }) {
   return html`<section class="card pool" aria-label=${`Job ${pool}`}>
     <header><h2>${pool}</h2><span class="quiet">${up} of ${targets.length} up</span></header>
     <div class="scroll"><table class="cards">
-      <thead><tr><th class="endpoint">Endpoint</th><th class="c-state">Health</th><th class="wide">Labels</th><th class="c-time">Last scrape</th><th class="number c-figure">Took</th><th class="number c-figure">Every</th></tr></thead>
-      <tbody>${sorted.map((target) => html`<${Target} key=${target.scrapeUrl + JSON.stringify(target.labels)} target=${target} now=${now} />`)}</tbody>
+      <thead><tr><th class="endpoint">Endpoint</th><th class="c-state">Health</th><th class="wide">Labels</th><th
+          class="c-time">Last scrape</th><th class="number c-figure">Took</th><th class="number c-figure">Every</th></tr></thead>
+      <tbody>${sorted.map((target) => html`<${Target} key=${target.scrapeUrl + JSON.stringify(target.labels)} target=${target}
+          now=${now} />`)}</tbody>
     </table></div>
   </section>`;
 }
@@ -77,7 +93,8 @@ function Target({ target, now }) {
     <td data-th="Health"><${Badge} tone=${TONES[target.health] ?? "quiet"}>${target.health}<//></td>
     <td data-th="Labels" class="wide"><${Labels} labels=${target.labels} />
       ${target.lastError && html`<div class="target-error">${target.lastError}</div>`}
-      ${changed && html`<details class="discovered"><summary>Before relabelling</summary><${Labels} labels=${target.discoveredLabels} /></details>`}</td>
+      ${changed && html`<details class="discovered"><summary>Before relabelling</summary><${Labels}
+          labels=${target.discoveredLabels} /></details>`}</td>
     <td data-th="Last scrape" class="nowrap" title=${at ? formatTime(at) : ""}>${formatAgo(at, now)}</td>
     <td data-th="Took" class="number">${at ? format(target.lastScrapeDuration, "seconds") : "–"}</td>
     <td data-th="Every" class="number">${target.scrapeInterval ?? "–"}</td>

@@ -41,7 +41,14 @@ export function Chart({ series, window, unit, stacked, floor, ceiling, label, he
   // Another set of series, another look or another theme is another plot; new values only are not.
   const shape = JSON.stringify([shown.map((s) => s.key), Boolean(stacked), unit, theme, height, sync]);
   useLayoutEffect(() => {
-    const options = plotOptions(latest, { series: shown, all: series, height, sync, width: box.current.clientWidth || 300, onCursor: writeLegend });
+    const options = plotOptions(latest, {
+      series: shown,
+      all: series,
+      height,
+      sync,
+      width: box.current.clientWidth || 300,
+      onCursor: writeLegend,
+    });
     plot.current = new uPlot(options, columns(shown, window, stacked), box.current);
     return () => {
       plot.current.destroy();
@@ -90,10 +97,11 @@ export function Chart({ series, window, unit, stacked, floor, ceiling, label, he
     });
   };
 
+  const span = `${formatTime(window.start)} to ${formatTime(window.end)}`;
   const points = series.reduce((sum, s) => sum + s.values.reduce((n, v) => n + (v !== null), 0), 0);
   return html`<div class="chart" data-series=${series.length} data-points=${points}>
     <div class="plot" ref=${box} tabindex="0" role="group" aria-roledescription="plot" onKeyDown=${step} style=${`min-height:${height}px`}
-      aria-label=${`${label}. ${series.length} series from ${formatTime(window.start)} to ${formatTime(window.end)}. Arrow keys read values.`}>
+      aria-label=${`${label}. ${series.length} series from ${span}. Arrow keys read values.`}>
       <div class="readout" ref=${readout} hidden></div></div>
     <div class="sr-only" aria-live="polite" ref=${spoken}></div>
     <${Legend} series=${series} hidden=${hidden} unit=${unit} stacked=${stacked} rows=${rows} onToggle=${toggle} />
@@ -103,7 +111,8 @@ export function Chart({ series, window, unit, stacked, floor, ceiling, label, he
 // A piece of the line itself, dash and all: colours repeat after eight.
 function Swatch({ place, dashed }) {
   const dash = dashed ? dashOf(place) : undefined;
-  return html`<svg class="swatch" viewBox="0 0 16 8" aria-hidden="true"><path d="M0 4h16" style=${`stroke:${seriesColour(place)}`} stroke-dasharray=${dash ? dash.map((n) => n * 0.8).join(" ") : null} /></svg>`;
+  return html`<svg class="swatch" viewBox="0 0 16 8" aria-hidden="true"><path d="M0 4h16" style=${`stroke:${seriesColour(place)}`}
+      stroke-dasharray=${dash ? dash.map((n) => n * 0.8).join(" ") : null} /></svg>`;
 }
 
 function Legend({ series, hidden, unit, stacked, rows, onToggle }) {

@@ -92,19 +92,24 @@ export function Editor({ id, value, onChange, onRun, error, label }) {
   const open = menu.list.length > 0;
   const list = `${id}-list`;
   return html`<div class=${`editor${error ? " editor-bad" : ""}`}>
-    <pre class="editor-paint" aria-hidden="true">${tokenize(value).map((t, i) => html`<span key=${i} class=${`t-${t.kind}`}>${t.text}</span>`)}${"\n"}</pre>
-    <textarea id=${id} ref=${field} rows="1" spellcheck=${false} autocomplete="off" autocapitalize="off" autocorrect=${false} aria-label=${label}
-      aria-autocomplete="list" aria-controls=${open ? list : null} aria-activedescendant=${open && menu.chosen ? `${list}-${menu.at}` : null}
+    <pre class="editor-paint" aria-hidden="true">${tokenize(value).map((t, i) => html`<span key=${i}
+        class=${`t-${t.kind}`}>${t.text}</span>`)}${"\n"}</pre>
+    <textarea id=${id} ref=${field} rows="1" spellcheck=${false} autocomplete="off" autocapitalize="off" autocorrect=${false}
+        aria-label=${label}
+      aria-autocomplete="list" aria-controls=${open ? list : null}
+      aria-activedescendant=${open && menu.chosen ? `${list}-${menu.at}` : null}
       aria-invalid=${error ? "true" : null} aria-describedby=${error ? `${id}-error` : null}
       placeholder="PromQL, such as rate(node_cpu_seconds_total[5m])" value=${value} onInput=${input} onKeyDown=${onKey} onBlur=${close}
       onClick=${close}></textarea>
     <div class="sr-only" role="status">${open ? `${menu.list.length} suggestions, arrow keys choose` : ""}</div>
-    ${open &&
-    html`<ul class="suggestions" id=${list} role="listbox" aria-label="Suggestions" ref=${popup}>${menu.list.map(
-      (candidate, i) => html`<li key=${candidate.kind + candidate.text} id=${`${list}-${i}`} role="option" aria-selected=${i === menu.at}
+    ${
+      open &&
+      html`<ul class="suggestions" id=${list} role="listbox" aria-label="Suggestions" ref=${popup}>${menu.list.map(
+        (candidate, i) => html`<li key=${candidate.kind + candidate.text} id=${`${list}-${i}`} role="option" aria-selected=${i === menu.at}
         onPointerDown=${(event) => (event.preventDefault(), accept(candidate))}>
         <span class="suggestion-text">${candidate.text}</span><span class="suggestion-kind">${candidate.kind}</span>
         ${candidate.detail && html`<span class="suggestion-detail">${candidate.detail}</span>`}</li>`,
-    )}</ul>`}
+      )}</ul>`
+    }
   </div>`;
 }

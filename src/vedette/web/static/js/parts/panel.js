@@ -49,14 +49,17 @@ export function Panel({ panel, window, variables, range, onZoom, empty }) {
   if (panel.stacked) params["g0.stacked"] = "1";
   return html`<section class="panel" aria-label=${panel.title} data-panel=${panel.title}>
     <header><h3>${panel.title}</h3>
-      <${Link} to="/explore" params=${params} class="panel-link" title="Explore" aria-label=${`Explore ${panel.title}`}><${Icon} name="explore" size=${14} /><//></header>
+      <${Link} to="/explore" params=${params} class="panel-link" title="Explore" aria-label=${`Explore ${panel.title}`}><${Icon}
+          name="explore" size=${14} /><//></header>
     ${error && !error.general && html`<${Failed} error=${error} />`}
     ${!data && (!error || error.general) && html`<${Loading} />`}
     ${nothing && html`<${Empty} title="No samples in this range yet.">${empty}<//>`}
-    ${data &&
-    !nothing &&
-    html`<${Chart} series=${data.series} window=${data.window} unit=${panel.unit} stacked=${panel.stacked} floor=${panel.floor}
-      ceiling=${panel.ceiling} label=${panel.title} sync="overview" onZoom=${onZoom} />`}
+    ${
+      data &&
+      !nothing &&
+      html`<${Chart} series=${data.series} window=${data.window} unit=${panel.unit} stacked=${panel.stacked} floor=${panel.floor}
+      ceiling=${panel.ceiling} label=${panel.title} sync="overview" onZoom=${onZoom} />`
+    }
     ${data && data.total > MOST_SERIES && html`<p class="quiet">The first ${MOST_SERIES} of ${data.total} series; Explore shows more.</p>`}
   </section>`;
 }

@@ -121,7 +121,12 @@ export function plotOptions(latest, { series, all, height, width, sync, onCursor
   const line = resolve("var(--line-faint)");
   const unit = now().unit;
   let focused = null;
-  const axis = { stroke: ink, font: "11px system-ui, sans-serif", ticks: { stroke: line, size: 4, width: 1 }, grid: { stroke: line, width: 1 } };
+  const axis = {
+    stroke: ink,
+    font: "11px system-ui, sans-serif",
+    ticks: { stroke: line, size: 4, width: 1 },
+    grid: { stroke: line, width: 1 },
+  };
   return {
     width,
     height,
@@ -135,7 +140,8 @@ export function plotOptions(latest, { series, all, height, width, sync, onCursor
       { ...axis, values: timeLabels, space: 70, size: (u) => (severalDays(u) ? 36 : 22) },
       {
         ...axis,
-        values: (_u, splits) => splits.map((v) => (v === null ? null : format(now().series.some((s) => s.below) ? Math.abs(v) : v, unit, AXIS_DIGITS))),
+        values: (_u, splits) =>
+          splits.map((v) => (v === null ? null : format(now().series.some((s) => s.below) ? Math.abs(v) : v, unit, AXIS_DIGITS))),
         incrs: gridSpacings(unit),
         space: 32,
         size: (_u, labels) => Math.max(38, 12 + 6.4 * Math.max(0, ...(labels ?? []).map((l) => l?.length ?? 0))),

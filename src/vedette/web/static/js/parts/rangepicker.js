@@ -13,16 +13,23 @@ export function RangePicker({ range, onChange, refresh, onRefresh, onNow }) {
   return html`<div class="range">
     <div class="choice" role="group" aria-label="Time range">
       ${RANGES.map(
-        (seconds) => html`<button type="button" key=${seconds} aria-pressed=${range.last === seconds} onClick=${() => onChange({ last: seconds })}>${NAMES[seconds] ?? formatDuration(seconds)}</button>`,
+        (seconds) =>
+          html`<button type="button" key=${seconds} aria-pressed=${range.last === seconds}
+              onClick=${() => onChange({ last: seconds })}>${NAMES[seconds] ?? formatDuration(seconds)}</button>`,
       )}
       <${Custom} range=${range} active=${!usual} onChange=${onChange} />
     </div>
-    ${onRefresh &&
-    html`<label class="field-inline"><span class="sr-only">Refresh every</span>
-      <select value=${String(range.last ? refresh : 0)} disabled=${!range.last} onChange=${(event) => onRefresh(Number(event.target.value))} title="Refresh every">
-        ${REFRESHES.map((seconds) => html`<option key=${seconds} value=${String(seconds)}>${seconds ? `every ${formatDuration(seconds)}` : "paused"}</option>`)}
+    ${
+      onRefresh &&
+      html`<label class="field-inline"><span class="sr-only">Refresh every</span>
+      <select value=${String(range.last ? refresh : 0)} disabled=${!range.last}
+          onChange=${(event) => onRefresh(Number(event.target.value))} title="Refresh every">
+        ${REFRESHES.map((seconds) => html`<option key=${seconds}
+            value=${String(seconds)}>${seconds ? `every ${formatDuration(seconds)}` : "paused"}</option>`)}
       </select></label>
-    <button type="button" class="icon-button" onClick=${onNow} aria-label="Refresh now" title="Refresh now"><${Icon} name="refresh" /></button>`}
+    <button type="button" class="icon-button" onClick=${onNow} aria-label="Refresh now" title="Refresh now"><${Icon}
+        name="refresh" /></button>`
+    }
   </div>`;
 }
 
@@ -35,10 +42,15 @@ function Custom({ range, active, onChange }) {
     addEventListener("pointerdown", away);
     return () => removeEventListener("pointerdown", away);
   }, [open]);
-  const text = !active ? "Custom" : range.last ? formatDuration(range.last) : `${formatTime(range.from).slice(5, 16)} – ${formatTime(range.to).slice(5, 16)}`;
+  const text = !active
+    ? "Custom"
+    : range.last
+      ? formatDuration(range.last)
+      : `${formatTime(range.from).slice(5, 16)} – ${formatTime(range.to).slice(5, 16)}`;
   const onKey = (event) => event.key === "Escape" && setOpen(false);
   return html`<span class="custom" ref=${root} onKeyDown=${onKey}>
-    <button type="button" aria-pressed=${active} aria-expanded=${open} aria-haspopup="dialog" onClick=${() => setOpen(!open)}>${text}</button>
+    <button type="button" aria-pressed=${active} aria-expanded=${open} aria-haspopup="dialog"
+        onClick=${() => setOpen(!open)}>${text}</button>
     ${open && html`<${CustomForm} range=${range} onDone=${(next) => (setOpen(false), onChange(next))} />`}
   </span>`;
 }
@@ -65,7 +77,8 @@ function CustomForm({ range, onDone }) {
   };
   return html`<div class="popover" role="dialog" aria-label="Custom time range">
     <form onSubmit=${submitLast}>
-      <label>The last<input ref=${first} value=${last} placeholder="90m" onInput=${(e) => setLast(e.target.value)} autocomplete="off" /></label>
+      <label>The last<input ref=${first} value=${last} placeholder="90m" onInput=${(e) => setLast(e.target.value)}
+          autocomplete="off" /></label>
       <button type="submit" class="button">Show</button>
     </form>
     <form onSubmit=${submitFixed}>

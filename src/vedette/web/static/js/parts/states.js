@@ -37,7 +37,9 @@ export function Labels({ labels, without = [] }) {
 // Numbers beside a filter's choices. `options` is [{value, label, count}]; exactly one is chosen.
 export function Choice({ label, options, value, onChange }) {
   return html`<div class="choice" role="group" aria-label=${label}>${options.map(
-    (option) => html`<button type="button" key=${option.value} aria-pressed=${option.value === value} onClick=${() => onChange(option.value)}>
+    (
+      option,
+    ) => html`<button type="button" key=${option.value} aria-pressed=${option.value === value} onClick=${() => onChange(option.value)}>
       ${option.label}${option.count === undefined ? null : html`<span class="count">${option.count}</span>`}</button>`,
   )}</div>`;
 }

@@ -16,7 +16,9 @@ async function load(tile, now, window, variables, signal) {
   const [value, detail, course] = await Promise.all([
     ask(tile.expr).then(first),
     tile.detail ? ask(tile.detail).then(first) : null,
-    tile.plain ? [] : fetchApi("query_range", { query: fill(tile.expr, variables), ...coarse }, { signal }).then((a) => columnsOf(a.data.result, coarse)),
+    tile.plain
+      ? []
+      : fetchApi("query_range", { query: fill(tile.expr, variables), ...coarse }, { signal }).then((a) => columnsOf(a.data.result, coarse)),
   ]);
   return { value, detail, course: course[0]?.values ?? [] };
 }
@@ -24,15 +26,27 @@ async function load(tile, now, window, variables, signal) {
 export function Tile({ tile, now, window, variables }) {
   const { data, error } = useLoad((signal) => load(tile, now, window, variables, signal), [now, window.start, window.end, variables.host]);
   const value = data?.value ?? null;
-  const high = value !== null && tile.bad !== undefined ? (value >= tile.bad ? "very high" : value >= tile.warn ? "high" : "") : "";
+  const high = highness(tile, value);
   const text = data ? format(value, tile.unit) : "…";
   const [, number, unit] = text.match(/^(\S+)\s?(.*)$/);
   return html`<div class=${`tile${high ? (high === "high" ? " tile-warn" : " tile-bad") : ""}`} data-tile=${tile.title}>
     <div class="tile-title">${tile.title}${high && html`<span class="tile-high">${high}</span>`}</div>
     <div class="tile-value">${number}<span class="tile-unit">${unit}</span></div>
-    <div class="tile-detail">${error && !error.general ? error.message : data && value === null ? "not reported" : data?.detail != null && tile.of ? tile.of(data.detail, format) : "\u00a0"}</div>
+    <div class="tile-detail">${error && !error.general ? error.message : detailOf(tile, data)}</div>
     ${data && html`<${Course} values=${data.course} ceiling=${tile.ceiling} />`}
   </div>`;
+}
+
+// The word for a value over the tile's thresholds; "" below them, and for a tile without any.
+function highness({ warn, bad }, value) {
+  if (value === null || bad === undefined || value < warn) return "";
+  return value < bad ? "high" : "very high";
+}
+
+// The small print: never empty, so that tiles are equally high.
+function detailOf(tile, data) {
+  if (data && data.value === null) return "not reported";
+  return data?.detail != null && tile.of ? tile.of(data.detail, format) : "\u00a0";
 }
 
 // The line behind a figure: decoration, since the plots below say it with axes.
@@ -53,6 +67,7 @@ function Course({ values, ceiling }) {
   return html`<svg class="course" viewBox="0 0 100 30" preserveAspectRatio="none" aria-hidden="true">${runs.map((r) => {
     const [from] = r[0].split(",");
     const [to] = r[r.length - 1].split(",");
-    return html`<path class="course-area" d=${`M${from},30L${r.join("L")}L${to},30Z`} /><path class="course-line" d=${`M${r.join("L")}`} />`;
+    return html`<path class="course-area" d=${`M${from},30L${r.join("L")}L${to},30Z`} /><path class="course-line"
+        d=${`M${r.join("L")}`} />`;
   })}</svg>`;
 }

@@ -31,9 +31,12 @@ export function Trouble({ now, told }) {
   return html`<section class="trouble" aria-label="Alerts and targets">
     <div class=${`trouble-part ${firing.length ? "is-bad" : pending.length ? "is-warn" : "is-good"}`} data-firing=${firing.length}>
       <h2><${Icon} name=${firing.length ? "alerts" : pending.length ? "info" : "check"} />
-        <${Link} to="/alerts" params=${firing.length ? { state: "firing" } : {}}>${firing.length ? `${count(firing.length, "alert")} firing` : "No alert is firing"}<//>
+        <${Link} to="/alerts"
+            params=${firing.length ? { state: "firing" } : {}}>
+            ${firing.length ? `${count(firing.length, "alert")} firing` : "No alert is firing"}<//>
         ${pending.length > 0 && html`<span class="quiet">${pending.length} pending</span>`}</h2>
-      ${firing.length > 0 && html`<ul>${firing.slice(0, MOST).map((a) => html`<${FiringAlert} key=${JSON.stringify(a.labels)} alert=${a} now=${now} />`)}</ul>`}
+      ${firing.length > 0 && html`<ul>${firing.slice(0, MOST).map((a) => html`<${FiringAlert} key=${JSON.stringify(a.labels)} alert=${a}
+          now=${now} />`)}</ul>`}
       <${More} n=${firing.length - MOST} to="/alerts" />
     </div>
     <div class=${`trouble-part ${down.length ? "is-bad" : "is-good"}`} data-down=${down.length}>
@@ -41,10 +44,16 @@ export function Trouble({ now, told }) {
         <${Link} to="/targets" params=${down.length ? { health: "down" } : {}}>${
           down.length ? `${count(down.length, "target")} down` : data.targets ? `All ${count(data.targets, "target")} up` : "No targets yet"
         }<//>${down.length > 0 && html`<span class="quiet">of ${data.targets}</span>`}</h2>
-      ${down.length > 0 &&
-      html`<ul>${down.slice(0, MOST).map(
-        (t) => html`<li key=${t.scrapeUrl}><strong>${t.labels.job}</strong> <span class="mono">${t.labels.instance}</span><div class="quiet clip" title=${t.lastError}>${t.lastError}</div></li>`,
-      )}</ul>`}
+      ${
+        down.length > 0 &&
+        html`<ul>${down
+          .slice(0, MOST)
+          .map(
+            (t) =>
+              html`<li key=${t.scrapeUrl}><strong>${t.labels.job}</strong> <span class="mono">${t.labels.instance}</span><div
+                  class="quiet clip" title=${t.lastError}>${t.lastError}</div></li>`,
+          )}</ul>`
+      }
       <${More} n=${down.length - MOST} to="/targets" />
     </div>
   </section>`;

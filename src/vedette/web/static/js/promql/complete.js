@@ -47,7 +47,8 @@ function unclosed(tokens) {
 }
 
 const endsOperand = (token) =>
-  Boolean(token) && (["metric", "number", "duration", "string"].includes(token.kind) || (token.kind === "bracket" && ")]}".includes(token.text)));
+  Boolean(token) &&
+  (["metric", "number", "duration", "string"].includes(token.kind) || (token.kind === "bracket" && ")]}".includes(token.text)));
 
 const nearestMetric = (tokens) => tokens.find((t) => t.kind === "metric")?.text;
 
@@ -112,20 +113,35 @@ async function metrics() {
 export async function suggestionsFor(context) {
   const { kind, typed } = context;
   if (kind === "metric") {
-    const functions = [...words(AGGREGATIONS, "aggregation", "()"), ...words(RANGE_FUNCTIONS, "function", "()"), ...words(FUNCTIONS, "function", "()")];
+    const functions = [
+      ...words(AGGREGATIONS, "aggregation", "()"),
+      ...words(RANGE_FUNCTIONS, "function", "()"),
+      ...words(FUNCTIONS, "function", "()"),
+    ];
     const list = [...(await metrics()), ...functions.map((f) => ({ ...f, back: 1 }))];
     // Exactly one word typed in full is no suggestion, and neither is the whole list before anything is typed.
     return typed ? ranked(list, typed).filter((c, _, all) => all.length > 1 || c.text !== typed) : ranked(list, "");
   }
-  if (kind === "operator") return ranked([...words(OPERATORS, "operator", " "), ...words(GROUPINGS, "grouping", " ()").map((g) => ({ ...g, back: 1 }))], typed);
-  if (kind === "window") return ranked(WINDOWS.map((text) => ({ text, insert: text, detail: "", kind: "window" })), typed);
+  if (kind === "operator")
+    return ranked([...words(OPERATORS, "operator", " "), ...words(GROUPINGS, "grouping", " ()").map((g) => ({ ...g, back: 1 }))], typed);
+  if (kind === "window")
+    return ranked(
+      WINDOWS.map((text) => ({ text, insert: text, detail: "", kind: "window" })),
+      typed,
+    );
   if (kind === "label") {
     const names = await fetchRemembered("labels", selecting(context.metric));
-    return ranked(names.filter((n) => n !== "__name__").map((text) => ({ text, insert: text, detail: "", kind: "label" })), typed);
+    return ranked(
+      names.filter((n) => n !== "__name__").map((text) => ({ text, insert: text, detail: "", kind: "label" })),
+      typed,
+    );
   }
   if (kind === "value" && context.label) {
     const values = await fetchRemembered(`label/${encodeURIComponent(context.label)}/values`, selecting(context.metric));
-    return ranked(values.map((text) => ({ text, insert: quoted(text, context), detail: "", kind: "value" })), typed);
+    return ranked(
+      values.map((text) => ({ text, insert: quoted(text, context), detail: "", kind: "value" })),
+      typed,
+    );
   }
   return [];
 }

@@ -12,13 +12,13 @@ const RULES = [
   ["word", /[a-zA-Z_:][\w:.]*/y],
   ["operator", /=~|!~|!=|==|>=|<=|[-+*/%^=<>@]/y],
   ["bracket", /[()[\]{}]/y],
-  ["other", /[^]/yu],
+  ["other", /[^]/uy],
 ];
 
 // [{kind, text, start, end}]; a word is refined to function, keyword, label or metric by where it stands.
 export function tokenize(text) {
   const tokens = [];
-  for (let at = 0; at < text.length; ) {
+  for (let at = 0; at < text.length;) {
     for (const [kind, rule] of RULES) {
       rule.lastIndex = at;
       const found = rule.exec(text);
