@@ -86,7 +86,8 @@ const worst = (rules) => Math.min(...rules.map((rule) => (rule.health === "err" 
 function Group({ group, rules, now }) {
   const sorted = [...rules].sort((a, b) => (RANK[a.state] ?? 3) - (RANK[b.state] ?? 3));
   return html`<section class="card group" aria-label=${`Group ${group.name}`}>
-    <header><h2>${group.name}</h2><span class="quiet mono clip" title=${group.file}>${group.file}</span>
+    <header><h2>${group.name}</h2>
+      ${group.file !== group.name && html`<span class="quiet mono clip" title=${group.file}>${group.file}</span>`}
       <span class="quiet group-facts">every ${formatDuration(group.interval)} · ran ${formatAgo(fromRfc3339(group.lastEvaluation), now)}${
         fromRfc3339(group.lastEvaluation) ? ` in ${format(Number(group.evaluationTime), "seconds")}` : ""
       }</span></header>
