@@ -98,6 +98,26 @@ async def test_broken_bodies_are_refused_for_good_and_store_nothing(
     assert storage.tenants == {}
 
 
+async def test_small_bodies_need_no_thread_once_the_kernel_is_compiled(storage: Any, serve: Any) -> None:
+    threads = 0
+
+    async def run(function: Callable[..., Any], *args: Any) -> Any:
+        nonlocal threads
+        threads += 1
+        return function(*args)
+
+    client = serve(routes(endpoints(storage.append, run=run, tenant_of=lambda scope: "default")))
+    for body, status in ((b"broken", 400), (BODY, 204), (BODY, 204), (BODY[:-3], 400)):
+        assert (await client.post("/api/v1/write", content=body, headers=HEADERS)).status_code == status
+    assert threads == 2, "the first that decoded, and what came before it"
+    large = render(
+        [Labels.of(__name__="x", n=f"{i}{'é' * (i % 50)}") for i in range(5000)], range(5001), range(5000), [0.1 * i for i in range(5000)]
+    )
+    assert len(large) > 64 << 10
+    assert (await client.post("/api/v1/write", content=large, headers=HEADERS)).status_code == 204
+    assert threads == 3
+
+
 async def test_a_body_over_the_limit(client: httpx.AsyncClient, storage: Any) -> None:
     async def undeclared() -> Any:
         for _ in range(11):

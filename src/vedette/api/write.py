@@ -1,8 +1,8 @@
 """Remote write 1.0: `POST /api/v1/write` and `/api/v1/push`.
 
-The hottest path of the server, so a plain ASGI application: the body is gathered under a limit, decoded by a kernel on
-a worker thread (while another request's samples are appended), appended, and acknowledged with 204 once durable. Not
-here: the bytes (`wire.remote_write`), what is stored (`ingest`, `storage`).
+The hottest path of the server, so a plain ASGI application: the body is gathered under a limit, decoded by a kernel (a
+large one on a worker thread) while another request's samples are appended, appended, and acknowledged with 204 once
+durable. Not here: the bytes (`wire.remote_write`), what is stored (`ingest`, `storage`).
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _log = structlog.get_logger(__name__)
 
+# A body of this many bytes is decoded within 3 ms (it cannot hold more than 1.4 MB), and the way to a worker thread
+# and back costs 0.1 ms of CPU, a quarter of what a small request costs in all.
+_AT_ONCE = 64 << 10
 # Drops that the sender must hear of, since they are a mistake on its side; a relabelling rule is on ours.
 _SENDERS_FAULT = ("duplicate", "too_old", "too_far_ahead")
 
@@ -60,6 +63,8 @@ class RemoteWrite:
         self._settings = settings
         self._keyspaces: dict[str, KeySpace] = {}
         self._held = 0
+        # Until a body was decoded on a thread, the kernel may still have to be compiled: seconds that the loop has not.
+        self._warm = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -101,10 +106,17 @@ class RemoteWrite:
                 parts.append(part)
             body = parts[0] if len(parts) == 1 else b"".join(parts)
             parts.clear()
-            batch = await self._run(self._parse, body, self._keyspace(self._tenant_of(scope)))
+            batch = await self._batch(body, self._keyspace(self._tenant_of(scope)))
             return _acknowledged(await self._append(batch))
         finally:
             self._held -= held
+
+    async def _batch(self, body: bytes, keyspace: KeySpace) -> SampleBatch:
+        if self._warm and len(body) <= _AT_ONCE:
+            return self._parse(body, keyspace)
+        batch = await self._run(self._parse, body, keyspace)
+        self._warm = True
+        return batch
 
     def _parse(self, body: bytes, keyspace: KeySpace) -> SampleBatch:
         return remote_write.parse(body, keyspace, max_bytes=self._settings.max_decoded_bytes)
