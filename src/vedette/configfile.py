@@ -33,6 +33,7 @@ T = TypeVar("T")
 _MAX_BYTES = 16 << 20
 _MAX_NODES = 2_000_000
 _NULL, _BOOL, _INT, _FLOAT, _MERGE = (f"tag:yaml.org,2002:{t}" for t in ("null", "bool", "int", "float", "merge"))
+_BINARY = "tag:yaml.org,2002:binary"
 _TRUE, _FALSE = frozenset(("true", "yes", "on")), frozenset(("false", "no", "off"))
 
 
@@ -232,7 +233,7 @@ class _Decoder:
         found: dict[str, yaml.Node] = {}
         merged: list[yaml.Node] = []
         for key, value in node.value:
-            if not isinstance(key, yaml.ScalarNode):
+            if not isinstance(key, yaml.ScalarNode) or key.tag == _BINARY:
                 raise self.bad(key, path, "a key must be plain text")
             if key.tag == _MERGE:
                 merged += value.value if isinstance(value, yaml.SequenceNode) else [value]
@@ -287,6 +288,8 @@ class _Decoder:
         if not isinstance(node, yaml.ScalarNode):
             expected = "a single value" if convert else _expected(shape)
             raise self.bad(node, path, f"{_kind(node)} where {expected} is expected")
+        if node.tag == _BINARY:
+            raise self.bad(node, path, "binary data where text is expected")
         text = "" if node.tag == _NULL else str(node.value)
         if convert is not None:
             try:

@@ -119,6 +119,16 @@ async def test_credentials_stay_with_their_host(echo: Echo, other: Echo, text: s
     await http.close()
 
 
+async def test_credentials_that_a_caller_passes_stay_too(echo: Echo, other: Echo) -> None:
+    echo.redirect("/there", f"http://127.0.0.1:{other.port}/elsewhere", 307)
+    http = client()
+    passed = {"Authorization": "Bearer abc", "X-API-Key": "abc", "X-Trace": "1"}
+    await http.post_json(f"http://127.0.0.1:{echo.port}/there", {}, timeout=5, headers=passed)
+    headers = other.seen[0][2]
+    assert ("authorization" in headers, "x-api-key" in headers, headers["x-trace"]) == (False, False, "1")
+    await http.close()
+
+
 async def test_credentials_of_a_url_are_sent_and_hidden(echo: Echo) -> None:
     echo.answer("/x", "503 Service Unavailable")
     http = client()

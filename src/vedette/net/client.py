@@ -28,6 +28,7 @@ DEFAULT_MAX_BYTES = 128 << 20
 
 _IDLE_SECONDS = 300.0  # as Prometheus' client keeps a connection; longer than any usual scrape interval
 _ERROR_BODY_BYTES = 4096
+_CREDENTIALS = frozenset(("authorization", "cookie", "proxy-authorization", "x-api-key"))
 
 
 @dataclass(slots=True)
@@ -52,7 +53,7 @@ class HttpClient:
         self._config = HttpConfig() if config is None else config
         self._allow_private = allow_private
         self._hide_path = hide_path
-        self._doors: dict[tuple[str, str, int | None, bool], _Door] = {}
+        self._doors: dict[tuple[str, str, int | None, str, bool], _Door] = {}
         self._contexts: dict[bool, ssl.SSLContext] = {}
 
     async def get(
@@ -134,7 +135,7 @@ class HttpClient:
         credentials = self._config.headers()
         for _ in range(MAX_REDIRECTS + 1):
             at_home = _origin(target) == first
-            sent = {**headers, **credentials} if at_home else dict(headers)
+            sent = {**headers, **credentials} if at_home else {n: v for n, v in headers.items() if n.lower() not in _CREDENTIALS}
             if target.userinfo and at_home and "Authorization" not in sent:
                 sent["Authorization"] = "Basic " + base64.b64encode(f"{target.username}:{target.password}".encode()).decode()
             response = await self._send(method, target, sent, body, at_home, dict(extensions))
@@ -164,7 +165,7 @@ class HttpClient:
             extensions["sni_hostname"] = self._config.tls_config.server_name
         base = {"Host": url.netloc.decode("ascii"), "User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "gzip"}
         request = httpx.Request(method, connect, headers={**base, **headers}, content=body, extensions=extensions)
-        door = await self._door(connect, at_home)
+        door = await self._door(connect, url.host, at_home)
         door.busy += 1
         try:
             return await self._sent(door, request)
@@ -186,8 +187,9 @@ class HttpClient:
         door.served = True
         return response
 
-    async def _door(self, url: httpx.URL, at_home: bool) -> _Door:
-        key = (*_origin(url), at_home)
+    async def _door(self, url: httpx.URL, name: str, at_home: bool) -> _Door:
+        # The name belongs to the key: behind one address two names may have different certificates.
+        key = (*_origin(url), name, at_home)
         now = asyncio.get_running_loop().time()
         door = self._doors.get(key)
         if door is None:
