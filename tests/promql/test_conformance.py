@@ -26,8 +26,8 @@ SKIPPED: dict[str, dict[str, int]] = {
     "start_timestamps": {"start timestamps": 11, NATIVE: 3},
 }
 FILES = (
-    "aggregators", "at_modifier", "collision", "duration_expression", "extended_vectors", "fill-modifier", "functions", "histograms", "info",
-    "limit", "literals", "name_label_dropping", "native_histograms", "operators", "range_queries", "selectors", "staleness",
+    "aggregators", "at_modifier", "collision", "duration_expression", "extended_vectors", "fill-modifier", "functions", "histograms",
+    "info",    "limit", "literals", "name_label_dropping", "native_histograms", "operators", "range_queries", "selectors", "staleness",
     "start_timestamps", "subquery", "trig_functions", "type_and_unit",
 )  # fmt: skip
 

@@ -76,7 +76,11 @@ def test_the_stored_tables_are_the_grammars() -> None:
         ("1 + on(x) b", "1:1", "vector matching only allowed between instant vectors"),
         ("(a)[5m]", "1:4", "ranges only allowed for vector selectors"),
         ("a offset 5m offset 5m", "1:1", "offset may not be set multiple times"),
-        ("sum(a) offset 5m", "1:1", "offset modifier must be preceded by an instant vector selector or range vector selector or a subquery"),
+        (
+            "sum(a) offset 5m",
+            "1:1",
+            "offset modifier must be preceded by an instant vector selector or range vector selector or a subquery",
+        ),
         ("a @ 1 @ 2", "1:1", "@ <timestamp> may not be set multiple times"),
         ("a @ inf", "1:1", "timestamp out of bounds for @ modifier: +Inf"),
         ("a[5m:][5m:]", "1:1", "subquery is only allowed on instant vector, got matrix instead"),
@@ -157,7 +161,18 @@ def test_utf8_names_in_both_quoted_forms() -> None:
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("0x1F", 31), ("1e3", 1000), (".5", 0.5), ("5.", 5), ("010", 8), ("1_000", 1000), ("5m", 300), ("1h30m", 5400), ("-Inf", float("-inf")), ("+1", 1)],
+    [
+        ("0x1F", 31),
+        ("1e3", 1000),
+        (".5", 0.5),
+        ("5.", 5),
+        ("010", 8),
+        ("1_000", 1000),
+        ("5m", 300),
+        ("1h30m", 5400),
+        ("-Inf", float("-inf")),
+        ("+1", 1),
+    ],
 )
 def test_numbers(text: str, value: float) -> None:
     node = parse(text)
@@ -185,7 +200,14 @@ def test_durations_offsets_and_pins() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["(" * 10_000 + "1" + ")" * 10_000, "-" * 50_000 + "a", "abs(" * 5_000 + "a" + ")" * 5_000, "+".join(["a"] * 20_000), "(" * 100_000, "a" + "[1m:]" * 9_000],
+    [
+        "(" * 10_000 + "1" + ")" * 10_000,
+        "-" * 50_000 + "a",
+        "abs(" * 5_000 + "a" + ")" * 5_000,
+        "+".join(["a"] * 20_000),
+        "(" * 100_000,
+        "a" + "[1m:]" * 9_000,
+    ],
     ids=["parentheses", "signs", "calls", "sum", "open", "subqueries"],
 )
 def test_deep_nesting_is_refused_not_fatal(text: str) -> None:

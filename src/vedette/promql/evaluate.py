@@ -8,7 +8,7 @@ import numpy as np
 
 from vedette.promql import aggregate, binary, functions, selectors
 from vedette.promql.evaluation import Evaluation
-from vedette.promql.nodes import Aggregate, Binary, Call, Number, Range, Selector, Subquery, Text, Unary, unwrapped
+from vedette.promql.nodes import Aggregate, Binary, Call, Number, Range, Selector, Subquery, Text, Unary
 from vedette.promql.plan import Operation, Plan
 from vedette.promql.selectors import Fetched
 from vedette.promql.values import Matrix, Rows, Scalar, Value, Windows
@@ -17,14 +17,13 @@ from vedette.promql.values import Matrix, Rows, Scalar, Value, Windows
 def evaluate(ev: Evaluation, plan: Plan, data: Sequence[Fetched]) -> Value:
     """The value of the plan's result; `data` are its fetches' answers. Raises the errors of `errors.py`."""
     last_use = {i: at for at, operation in enumerate(plan.operations) for i in operation.inputs}
-    timed = _timestamps(plan)
     values: list[Value | None] = []
     for at, operation in enumerate(plan.operations):
         ev.check()
         args = [values[i] for i in operation.inputs]
         assert all(a is not None for a in args), "an operation's inputs live until its own turn"
         before = ev.samples
-        value = _run(ev, operation, [a for a in args if a is not None], data, at in timed)
+        value = _run(ev, operation, [a for a in args if a is not None], data)
         # What an operation held in passing is gone; what it gives is held until its last reader is done.
         ev.samples = before + _size(value)
         ev.count(0)
@@ -48,23 +47,12 @@ def _size(value: Value | None) -> int:
     return len(value.timestamps) if isinstance(value, Windows) else 0
 
 
-def _timestamps(plan: Plan) -> set[int]:
-    """The selectors that are read only for their samples' times: the argument of `timestamp`."""
-    return {
-        i
-        for operation in plan.operations
-        if isinstance(operation.node, Call) and operation.node.func.name == "timestamp" and not operation.spread
-        for i in operation.inputs
-        if isinstance(unwrapped(operation.node.args[0]), Selector)
-    }
-
-
-def _run(ev: Evaluation, operation: Operation, args: list[Value], data: Sequence[Fetched], timed: bool) -> Value:
+def _run(ev: Evaluation, operation: Operation, args: list[Value], data: Sequence[Fetched]) -> Value:
     node, grid = operation.node, operation.grid
     if operation.spread:
         return _spread(ev, args[0], grid.n)
     if isinstance(node, Selector):
-        return selectors.instants(ev, node, grid, data[operation.fetch], want_time=timed)
+        return selectors.instants(ev, node, grid, data[operation.fetch], want_time=operation.timed)
     if isinstance(node, Range):
         return selectors.windows(ev, node, grid, data[operation.fetch])
     if isinstance(node, Subquery):

@@ -15,12 +15,12 @@ import numpy as np
 
 from vedette.clock import Clock
 from vedette.kernels.groups import merge_rows
-from vedette.model.labels import Symbols
+from vedette.model.labels import LabelTable, Symbols
 from vedette.promql import labelsets
 from vedette.promql.annotations import Annotations
 from vedette.promql.errors import ExecutionError, QueryCanceled, QueryTimeout, TooManySamples
 from vedette.promql.plan import Bounds
-from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, Rows, Scalar, Value
+from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, Rows, Scalar, Value, Windows
 
 SAME_LABELSET = "vector cannot contain metrics with the same labelset"
 
@@ -148,17 +148,30 @@ class Evaluation:
 
     def settled(self, value: Value) -> Value:
         """The query's result with delayed names dropped."""
+        if isinstance(value, Windows) and value.drop is not None and value.drop.any():
+            return self._settled_windows(value)
         if not isinstance(value, (Matrix, Rows)):
             return value
         matrix = self.matrix(value)
         if matrix.drop is None or not matrix.drop.any():
             return matrix
-        keep = np.flatnonzero(~matrix.drop)
-        gone = np.flatnonzero(matrix.drop)
-        labels = labelsets.stacked(
-            matrix.labels.take(keep), labelsets.kept(matrix.labels.take(gone), labelsets.METADATA, without=True)
-        ).take(np.argsort(np.concatenate([keep, gone]), kind="stable"))
-        return self.merged(Matrix(labels, matrix.values, matrix.present))
+        return self.merged(Matrix(_without_marked_names(matrix.labels, matrix.drop), matrix.values, matrix.present))
+
+    def _settled_windows(self, over: Windows) -> Windows:
+        """A raw range vector with its marked names dropped. Raises `ExecutionError` for series that become equal."""
+        assert over.drop is not None
+        labels = _without_marked_names(over.labels, over.drop)
+        filled = np.flatnonzero(np.diff(over.offsets))
+        _, first = labelsets.grouped(labels.take(filled), (), without=True)
+        if len(first) < len(filled):
+            raise ExecutionError(SAME_LABELSET)
+        return replace(over, labels=labels, drop=None)
+
+
+def _without_marked_names(table: LabelTable, marked: Bools) -> LabelTable:
+    keep, gone = np.flatnonzero(~marked), np.flatnonzero(marked)
+    both = labelsets.stacked(table.take(keep), labelsets.kept(table.take(gone), labelsets.METADATA, without=True))
+    return both.take(np.argsort(np.concatenate([keep, gone]), kind="stable"))
 
 
 def scalar(value: Value) -> Floats:

@@ -12,7 +12,7 @@ def go_float(value: float) -> str:
         return "NaN"
     if math.isinf(value):
         return "+Inf" if value > 0 else "-Inf"
-    text = repr(value)
+    text = repr(float(value))  # a NumPy float prints otherwise
     if "e" in text:
         text = format(Decimal(text), "f")
     return text[:-2] if text.endswith(".0") else text

@@ -95,7 +95,7 @@ def _round(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Matrix:
 
 
 def _timestamp(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Matrix:
-    # A plain selector was evaluated to its samples' times already (evaluate.py).
+    # A plain selector was evaluated to its samples' times already (plan.py).
     if isinstance(unwrapped(node.args[0]), Selector):
         return ev.renamed(ev.matrix(args[0]))
     times = grid.times / 1000.0

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from vedette.model.matchers import Matcher
-from vedette.promql.nodes import At, Call, Node, Number, Paren, Range, Selector, Subquery, Text, walk
+from vedette.promql.nodes import At, Call, Node, Number, Paren, Range, Selector, Subquery, Text, unwrapped, walk
 from vedette.promql.values import Grid
 
 
@@ -27,7 +27,8 @@ class Fetch:
 class Operation:
     """One step of the plan: a node on a grid, fed by earlier operations; `fetch` is the read of a selector.
 
-    `spread` says that this is no node of its own, but the one below, given for one step, spread over the grid.
+    `spread` says that this is no node of its own, but the one below, given for one step, spread over the grid; `timed` that
+    a selector is wanted for its samples' times: the argument of `timestamp`.
     """
 
     node: Node
@@ -35,6 +36,7 @@ class Operation:
     inputs: tuple[int, ...]
     fetch: int = -1
     spread: bool = False
+    timed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,8 @@ class _Planner:
     def __init__(self, root: Node, bounds: Bounds) -> None:
         self.bounds = bounds
         self.invariant = _invariant(root)
+        calls = (n for n in walk(root) if isinstance(n, Call) and n.func.name == "timestamp")
+        self.timed = {id(unwrapped(c.args[0])) for c in calls}
         self.operations: list[Operation] = []
         self.fetches: list[Fetch] = []
         self.done: dict[tuple[object, Grid], int] = {}
@@ -108,7 +112,7 @@ class _Planner:
         if isinstance(node, (Selector, Range)):
             s = node.selector if isinstance(node, Range) else node
             range_ = node.range if isinstance(node, Range) else 0
-            return (s.matchers, s.offset, s.at, s.anchored, s.smoothed, range_)
+            return (s.matchers, s.offset, s.at, s.anchored, s.smoothed, range_, id(node) in self.timed)
         return id(node)
 
     def plan(self, root: Node, grid: Grid) -> Plan:
@@ -150,7 +154,7 @@ class _Planner:
             self.done[key] = inputs[0]
             return
         else:
-            operation = Operation(node, grid, inputs, fetch=self.fetch(node, grid))
+            operation = Operation(node, grid, inputs, fetch=self.fetch(node, grid), timed=id(node) in self.timed)
         self.done[key] = len(self.operations)
         self.operations.append(operation)
 

@@ -52,7 +52,7 @@ def instants(ev: Evaluation, node: Selector, grid: Grid, data: Fetched, *, want_
     offsets, timestamps, samples = data.clean() if node.smoothed else (data.offsets, data.timestamps, data.values)
 
     def fill(lo: int, hi: int, values: Floats, present: Bools) -> None:
-        if node.smoothed:
+        if node.smoothed and not want_time:
             k.interpolated(offsets, timestamps, samples, lo, hi, ends.start, ends.step, ends.n, lookback, values, present)
             return
         k.last_sample(

@@ -22,6 +22,7 @@ from vedette.model.matchers import match_labels
 from vedette.model.samples import STALE_BITS
 from vedette.promql.engine import Engine, PromqlSettings
 from vedette.promql.errors import ParseError
+from vedette.promql.lexer import Token, unquote
 from vedette.promql.memory import MemoryStorage
 from vedette.promql.nodes import Call, Node, Selector, walk
 from vedette.promql.printer import pinned
@@ -178,7 +179,8 @@ def _expectation(line: str, expect: Expectation) -> bool:
         first, last, step = (parse_duration(g) for g in found.groups())
         expect.vector_range = (first, last, step)
     elif found := _STRING.match(line):
-        expect.string = found.group(1)[1:-1]
+        text = found.group(1)
+        expect.string = unquote(Token("STRING", text, 0, len(text)), text)
     elif line.startswith("expected_fail_"):
         kind, _, text = line.partition(" ")
         expect.fail = ("regex" if kind.endswith("regexp") else "msg", text.strip())

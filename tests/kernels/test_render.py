@@ -1,0 +1,98 @@
+"""JSON of series against json and Python's own shortest floats."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vedette.kernels import render
+from vedette.model.labels import Labels, LabelTable
+from vedette.promql.format import go_float
+from vedette.promql.result import QueryResult, sorted_rows
+from vedette.promql.values import Grid, Matrix
+
+
+def rendered(rows: list[Labels], values: np.ndarray, present: np.ndarray, start: int, step: int) -> list[dict]:
+    matrix = Matrix(LabelTable.from_labels(rows), values, present)
+    result = QueryResult(matrix, Grid(start, step, values.shape[1]), range_query=True, warnings=[], infos=[])
+    return json.loads(result.json(), parse_float=str, parse_int=str)["result"]
+
+
+def go(value: float) -> str:
+    """As Prometheus' JSON has it: an exponent only below 1e-6 and from 1e21 on."""
+    if not math.isfinite(value) or value == 0 or 1e-6 <= abs(value) < 1e21:
+        return go_float(value)
+    mantissa, exponent = f"{value!r}".split("e") if "e" in repr(value) else f"{value:.17e}".split("e")
+    mantissa = mantissa.removesuffix(".0")
+    return f"{mantissa}e{exponent[0] if exponent[0] in '+-' else '+'}{exponent.lstrip('+-').zfill(2)}"
+
+
+@given(st.lists(st.floats(), min_size=1, max_size=20))
+def test_floats_read_back_and_look_as_gos_do(values: list[float]) -> None:
+    row = rendered([Labels()], np.array([values]), np.ones((1, len(values)), dtype=np.bool_), 0, 1)[0]
+    texts = [text for _, text in row["values"]]
+    assert texts == [go(v) for v in values]
+    for text, value in zip(texts, values, strict=True):
+        assert float(text) == value or math.isnan(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.1, "0.1"), (1e21, "1e+21"), (123456789012345680000.0, "123456789012345680000"), (1e-6, "0.000001"), (1e-7, "1e-07"),
+        (1.5e300, "1.5e+300"), (5e-324, "5e-324"), (-0.0, "-0"), (100.0, "100"), (-2.5, "-2.5"), (1e20, "100000000000000000000"),
+        (math.inf, "+Inf"), (-math.inf, "-Inf"), (math.nan, "NaN"), (1.7976931348623157e308, "1.7976931348623157e+308"),
+    ],
+)  # fmt: skip
+def test_known_floats(value: float, text: str) -> None:
+    assert rendered([Labels()], np.array([[value]]), np.ones((1, 1), dtype=np.bool_), 0, 1)[0]["values"] == [["0", text]]
+
+
+@pytest.mark.parametrize(
+    ("ms", "text"), [(0, "0"), (1, "0.001"), (1500, "1.500"), (-1, "-0.001"), (-61_050, "-61.050"), (1435781451781, "1435781451.781")]
+)
+def test_times(ms: int, text: str) -> None:
+    out = np.zeros(32, dtype=np.uint8)
+    assert out[: render.write_time(out, 0, ms)].tobytes().decode() == text
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6)
+label_sets = st.dictionaries(texts, texts, max_size=4).map(Labels.of)
+
+
+@given(st.lists(label_sets, min_size=1, max_size=12, unique=True), st.data())
+def test_label_sets_are_escaped_and_sorted(rows: list[Labels], data: st.DataObject) -> None:
+    steps = data.draw(st.integers(1, 4))
+    present = np.array(data.draw(st.lists(st.lists(st.booleans(), min_size=steps, max_size=steps), min_size=len(rows), max_size=len(rows))))
+    values = np.arange(len(rows) * steps, dtype=np.float64).reshape(len(rows), steps)
+    got = rendered(rows, values, present, 1000, 500)
+    wanted = [
+        {
+            "metric": dict(labels),
+            "values": [[f"{(1000 + 500 * s) / 1000:.3f}".removesuffix(".000"), go(values[i, s])] for s in np.flatnonzero(present[i])],
+        }
+        for i, labels in sorted(enumerate(rows), key=lambda r: r[1])
+        if present[i].any()
+    ]
+    assert got == wanted
+
+
+def test_large_answers_are_rendered_in_parts() -> None:
+    n = 5000
+    rows = [Labels.of(i=f"{i:05d}") for i in range(n)]
+    values = np.arange(n * 40, dtype=np.float64).reshape(n, 40) / 7
+    got = rendered(rows, values, np.ones((n, 40), dtype=np.bool_), 0, 1000)
+    assert len(got) == n
+    for i in (0, 1, 4095, 4096, n - 1):
+        assert got[i]["metric"] == {"i": f"{i:05d}"}
+        assert [float(v) for _, v in got[i]["values"]] == values[i].tolist()
+
+
+def test_rows_sort_as_label_sets_do() -> None:
+    rows = [Labels.of(a="b", c="d"), Labels.of(a="b"), Labels(), Labels.of(b="a"), Labels.of(a="é"), Labels.of(a="z"), Labels.of(a="")]
+    assert [rows[i] for i in sorted_rows(LabelTable.from_labels(rows)).tolist()] == sorted(rows)

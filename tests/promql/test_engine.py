@@ -1,0 +1,276 @@
+"""The engine's surface: result forms, errors, limits, and that it reads no more than it must."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from vedette.clock import ManualClock, SystemClock
+from vedette.errors import BadInput, LimitExceeded
+from vedette.model.labels import Labels
+from vedette.model.samples import STALE
+from vedette.model.series import SeriesSet
+from vedette.promql.engine import Engine, PromqlSettings
+from vedette.promql.errors import ExecutionError, ParseError, QueryCanceled, QueryTimeout, TooManySamples
+from vedette.promql.memory import MemoryStorage
+from vedette.storage.interface import Matchers
+
+
+class Watched(MemoryStorage):
+    """Notes what is read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads: list[tuple[list[str], int, int]] = []
+
+    def select(self, tenant: str, matchers: Matchers, start: int, end: int) -> SeriesSet:
+        self.reads.append(([str(m) for m in matchers], start, end))
+        return super().select(tenant, matchers, start, end)
+
+
+@pytest.fixture
+def storage() -> Watched:
+    storage = Watched()
+    for host in ("b", "a"):
+        labels = Labels.of({"__name__": "up", "host": host})
+        for i in range(11):
+            storage.add(labels, i * 30_000, float(i) if host == "a" else i / 10)
+    return storage
+
+
+@pytest.fixture
+def engine(storage: Watched) -> Iterator[Engine]:
+    engine = Engine(storage, PromqlSettings(), SystemClock())
+    yield engine
+    engine.close()
+
+
+def data(raw: bytes) -> dict:
+    return json.loads(raw)
+
+
+def test_a_vector_as_json_in_order_of_the_storage(engine: Engine) -> None:
+    result = engine.instant("t", "up", 90_500)
+    assert result.type == "vector"
+    assert result.json() == (
+        b'{"resultType":"vector","result":[{"metric":{"__name__":"up","host":"b"},"value":[90.500,"0.3"]},'
+        b'{"metric":{"__name__":"up","host":"a"},"value":[90.500,"3"]}]}'
+    )
+    assert data(result.json(limit=1))["result"][0]["metric"]["host"] == "b"
+
+
+def test_a_matrix_is_sorted_by_labels(engine: Engine) -> None:
+    result = engine.range("t", "up", 0, 60_000, 60_000)
+    assert result.json() == (
+        b'{"resultType":"matrix","result":[{"metric":{"__name__":"up","host":"a"},"values":[[0,"0"],[60,"2"]]},'
+        b'{"metric":{"__name__":"up","host":"b"},"values":[[0,"0"],[60,"0.2"]]}]}'
+    )
+
+
+def test_scalars_strings_and_raw_windows(engine: Engine) -> None:
+    assert engine.instant("t", "1 / 3", 1500).json() == b'{"resultType":"scalar","result":[1.500,"0.3333333333333333"]}'
+    assert engine.instant("t", '"a\\"b"', 0).json() == b'{"resultType":"string","result":[0,"a\\"b"]}'
+    window = data(engine.instant("t", 'up{host="a"}[1m]', 60_000).json())
+    assert window == {"resultType": "matrix", "result": [{"metric": {"__name__": "up", "host": "a"}, "values": [[30, "1"], [60, "2"]]}]}
+    assert data(engine.range("t", "-Inf", 0, 1000, 1000).json())["result"] == [{"metric": {}, "values": [[0, "-Inf"], [1, "-Inf"]]}]
+    assert engine.instant("t", "nothing", 0).json() == b'{"resultType":"vector","result":[]}'
+
+
+def test_columns_for_rules(engine: Engine) -> None:
+    table, values, time = engine.instant("t", "up * 10", 60_000).vector()
+    assert (list(table), values.tolist(), time) == ([Labels.of(host="b"), Labels.of(host="a")], [2.0, 20.0], 60_000)
+    table, values, _ = engine.instant("t", "4", 60_000).vector()
+    assert (list(table), values.tolist()) == ([Labels()], [4.0])
+
+
+def test_stale_markers_are_absence_and_nan_is_a_value(engine: Engine, storage: Watched) -> None:
+    storage.add(Labels.of({"__name__": "gone"}), 0, 1.0)
+    storage.add(Labels.of({"__name__": "gone"}), 30_000, STALE)
+    storage.add(Labels.of({"__name__": "odd"}), 0, math.nan)
+    assert len(engine.instant("t", "gone", 29_999)) == 1
+    assert len(engine.instant("t", "gone", 30_000)) == 0
+    assert engine.instant("t", "count_over_time(gone[1m])", 30_000).rows()[0][2].tolist() == [1.0]
+    assert data(engine.instant("t", "odd", 0).json())["result"][0]["value"] == [0, "NaN"]
+
+
+def test_the_lookback_is_open_at_its_left_end(engine: Engine) -> None:
+    assert len(engine.instant("t", "up", 300_000 + 299_999)) == 2
+    assert len(engine.instant("t", "up", 300_000 + 300_000)) == 0
+    assert len(engine.instant("t", "up", 300_000 + 10_000, lookback_ms=10_000)) == 0
+    assert len(engine.instant("t", "up", 300_000 + 9_999, lookback_ms=10_000)) == 2
+
+
+def test_equal_selectors_are_read_once(engine: Engine, storage: Watched) -> None:
+    engine.range("t", 'up{host="a"} + rate(up{host="a"}[1m]) / up{host="a"} offset 1m', 60_000, 120_000, 30_000)
+    assert storage.reads == [(['host="a"', '__name__="up"'], 60_000 - 60_000 - 299_999, 120_000)]
+
+
+def test_selectors_far_apart_are_read_apart(engine: Engine, storage: Watched) -> None:
+    engine.instant("t", "up - up offset 4w", 10_000_000_000)
+    week4 = 4 * 7 * 86_400_000
+    assert sorted((start, end) for _, start, end in storage.reads) == [
+        (10_000_000_000 - week4 - 299_999, 10_000_000_000 - week4),
+        (10_000_000_000 - 299_999, 10_000_000_000),
+    ]
+
+
+def test_what_does_not_depend_on_the_step_is_evaluated_once(engine: Engine, storage: Watched) -> None:
+    result = engine.range("t", "sum(up @ 60) * 2", 0, 300_000, 30_000)
+    assert storage.reads == [(['__name__="up"'], 60_000 - 299_999, 60_000)]
+    assert {v for _, _, values in result.rows() for v in values.tolist()} == {4.4}
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "step", "message"),
+    [
+        (10, 0, 1, "end timestamp must not be before start time"),
+        (0, 10, 0, "zero or negative query resolution step widths are not accepted. Try a positive integer"),
+        (0, 11_001, 1, "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)"),
+    ],
+)
+def test_bad_ranges(engine: Engine, start: int, end: int, step: int, message: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        engine.range("t", "up", start, end, step)
+    assert str(caught.value) == message
+
+
+def test_a_range_query_wants_a_vector_or_a_scalar(engine: Engine) -> None:
+    for expr, kind in (("up[5m]", "range vector"), ('"x"', "string")):
+        with pytest.raises(ParseError) as caught:
+            engine.range("t", expr, 0, 10, 1)
+        assert str(caught.value) == f'invalid expression type "{kind}" for range query, must be Scalar or instant Vector'
+
+
+def test_execution_errors_belong_to_bad_input(engine: Engine) -> None:
+    with pytest.raises(ExecutionError) as caught:
+        engine.instant("t", "1 + up * on() up", 0)
+    assert str(caught.value) == (
+        'found duplicate series for the match group {} on the right hand-side of the operation: [{__name__="up", host="a"}, '
+        '{__name__="up", host="b"}];many-to-many matching not allowed: matching labels must be unique on one side'
+    )
+    with pytest.raises(ExecutionError, match="multiple matches for labels: many-to-one matching must be explicit"):
+        engine.instant("t", "up * on() sum(up)", 0)
+    with pytest.raises(ExecutionError, match="grouping labels must ensure unique matches"):
+        engine.instant("t", "up * on() group_left(host) sum(up)", 0)
+    with pytest.raises(ExecutionError, match="same labelset"):
+        engine.instant("t", 'label_replace(up, "host", "x", "", "")', 0)
+
+
+def test_too_many_samples(storage: Watched) -> None:
+    engine = Engine(storage, PromqlSettings(max_samples=20), SystemClock())
+    for expr in ("up[5m]", "sum_over_time(up[5m])", "sum(up * 2)"):
+        with pytest.raises(TooManySamples, match="too many samples"):
+            engine.range("t", f"count({expr})" if "[" not in expr else "count(sum_over_time(up[5m]))", 0, 300_000, 1000)
+    assert issubclass(TooManySamples, LimitExceeded)
+    engine.close()
+
+
+def test_a_subquery_over_years_is_refused_before_it_is_evaluated(engine: Engine) -> None:
+    with pytest.raises(TooManySamples):
+        engine.instant("t", "max_over_time((up + 1)[50y:1s])", 2_000_000_000_000)
+
+
+def test_timeout_and_cancellation(storage: Watched) -> None:
+    clock = ManualClock()
+    engine = Engine(storage, PromqlSettings(timeout_s=5), clock)
+
+    class Slow(Watched):
+        def select(self, tenant: str, matchers: Matchers, start: int, end: int) -> SeriesSet:
+            clock._now += 6
+            return super().select(tenant, matchers, start, end)
+
+    slow = Engine(Slow(), PromqlSettings(timeout_s=5), clock)
+    with pytest.raises(QueryTimeout, match="query timed out in expression evaluation"):
+        slow.instant("t", "up", 0)
+    canceled = threading.Event()
+    canceled.set()
+    with pytest.raises(QueryCanceled):
+        engine.instant("t", "up", 0, cancel=canceled)
+    engine.close()
+    slow.close()
+
+
+def test_parsed_queries_are_kept(engine: Engine) -> None:
+    assert engine.parse("sum(up)") is engine.parse("sum(up)")
+
+
+def test_annotations_point_into_the_query(engine: Engine) -> None:
+    result = engine.instant("t", "1 +\n  rate(up[2m])", 120_000)
+    name = '"up"'
+    suffixes = "_total/_sum/_count/_bucket"
+    assert result.infos == [f"PromQL info: metric might not be a counter, name does not end in {suffixes}: {name} (2:8)"]
+    assert engine.range("t", "sort(up)", 0, 60_000, 30_000).warnings == [
+        "PromQL warning: sort is ineffective for range queries since results are always ordered by labels (1:1)"
+    ]
+    assert engine.instant("t", "quantile(1.5, up)", 0).warnings == [
+        "PromQL warning: quantile value should be between 0 and 1, got 1.5 (1:10)"
+    ]
+
+
+def test_a_storage_with_a_symbol_table_for_each_answer() -> None:
+    class Strange(MemoryStorage):
+        def select(self, tenant: str, matchers: Matchers, start: int, end: int) -> SeriesSet:
+            from vedette.model.labels import LabelTable
+
+            answer = super().select(tenant, matchers, start, end)
+            return SeriesSet(LabelTable.from_labels(list(answer.labels)), answer.offsets, answer.timestamps, answer.values)
+
+    storage = Strange()
+    storage.add(Labels.of({"__name__": "a", "z": "1", "y": "q"}), 0, 6.0)
+    storage.add(Labels.of({"__name__": "b", "x": "q", "z": "1", "y": "q"}), 0, 3.0)
+    engine = Engine(storage, PromqlSettings(), SystemClock())
+    assert engine.instant("t", "a / ignoring(x) b", 0).rows()[0][2].tolist() == [2.0]
+    engine.close()
+
+
+def test_read_only_columns_are_taken_too() -> None:
+    class ReadOnly(MemoryStorage):
+        def select(self, tenant: str, matchers: Matchers, start: int, end: int) -> SeriesSet:
+            answer = super().select(tenant, matchers, start, end)
+            for column in (answer.offsets, answer.timestamps, answer.values):
+                column.setflags(write=False)
+            return answer
+
+    storage = ReadOnly()
+    storage.add(Labels.of({"__name__": "a"}), 0, 6.0)
+    engine = Engine(storage, PromqlSettings(), SystemClock())
+    assert engine.instant("t", "sum(a)", 0).rows()[0][2].tolist() == [6.0]
+    engine.close()
+
+
+def test_many_series_on_two_threads_give_what_one_gives() -> None:
+    storage = MemoryStorage()
+    rng = np.random.default_rng(7)
+    for i in range(3000):
+        labels = Labels.of({"__name__": "m", "g": str(i % 7), "i": str(i)})
+        for t in range(0, 60_000, 20_000):
+            storage.add(labels, t, float(rng.normal()))
+    engine = Engine(storage, PromqlSettings(), SystemClock())
+    for op in ("sum", "avg", "min", "max", "count", "stddev"):
+        fused = engine.range("t", f"{op} by (g) (m)", 0, 60_000, 100)
+        whole = engine.range("t", f"{op} by (g) (m + 0)", 0, 60_000, 100)
+        for (la, ta, va), (lb, tb, vb) in zip(fused.rows(), whole.rows(), strict=True):
+            assert la == lb
+            assert ta.tolist() == tb.tolist()
+            np.testing.assert_allclose(va, vb, rtol=1e-12)
+    engine.close()
+
+
+def test_times_of_samples_do_not_take_the_place_of_their_values(engine: Engine) -> None:
+    assert [v[0] for _, _, v in engine.instant("t", "timestamp(up) - up", 70_000).rows()] == [60 - 0.2, 60 - 2.0]
+    pinned = engine.range("t", "timestamp((up{host='a'} @ 40))", 0, 60_000, 30_000)
+    assert [values.tolist() for _, _, values in pinned.rows()] == [[30.0, 30.0, 30.0]]
+    assert engine.instant("t", "timestamp(up + 0)", 70_000).rows()[0][2].tolist() == [70.0]
+
+
+def test_delayed_name_removal_at_the_top_of_a_subquery(storage: Watched) -> None:
+    engine = Engine(storage, PromqlSettings(delayed_name_removal=True), SystemClock())
+    assert [labels for labels, _, _ in engine.instant("t", "(-up)[1m:30s]", 60_000).rows()] == [Labels.of(host="a"), Labels.of(host="b")]
+    with pytest.raises(ExecutionError, match="same labelset"):
+        engine.instant("t", 'label_replace(-up, "host", "x", "", "")[1m:30s]', 60_000)
+    engine.close()

@@ -1,0 +1,109 @@
+"""Functions whose work is not in a kernel: labels, dates, sorting, absence."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vedette.clock import SystemClock
+from vedette.model.labels import Labels, LabelTable, Symbols
+from vedette.promql import labelsets
+from vedette.promql.calendar import PARTS
+from vedette.promql.engine import Engine, PromqlSettings
+from vedette.promql.errors import ExecutionError
+from vedette.promql.memory import MemoryStorage
+from vedette.promql.relabel import expand
+from vedette.promql.sorting import natural
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    storage = MemoryStorage()
+    for i, disk in enumerate(("sda2", "sda10", "sdb1")):
+        storage.add(Labels.of({"__name__": "disk", "name": disk, "zone": "eu"}), 0, float(i))
+    engine = Engine(storage, PromqlSettings(experimental_functions=True), SystemClock())
+    yield engine
+    engine.close()
+
+
+def labels_of(engine: Engine, expr: str) -> list[dict[str, str]]:
+    return [labels.as_dict() for labels, _, _ in engine.instant("t", expr, 0).rows()]
+
+
+@given(st.floats(-6e10, 2e11))
+def test_parts_of_dates(seconds: float) -> None:
+    when = datetime.datetime(1970, 1, 1) + datetime.timedelta(seconds=math.trunc(seconds))
+    next_month = (when.replace(day=28) + datetime.timedelta(days=4)).replace(day=1)
+    wanted = {
+        "minute": when.minute,
+        "hour": when.hour,
+        "day_of_week": when.isoweekday() % 7,
+        "day_of_month": when.day,
+        "day_of_year": when.timetuple().tm_yday,
+        "month": when.month,
+        "year": when.year,
+        "days_in_month": (next_month - datetime.timedelta(days=1)).day,
+    }
+    assert {name: PARTS[name](np.array([seconds]))[0] for name in PARTS} == wanted
+
+
+@pytest.mark.parametrize(
+    ("template", "wanted"),
+    [("$1-$2", "a-b"), ("${1}x", "ax"), ("$1x", ""), ("$$1", "$1"), ("${name}", "a"), ("$9", ""), ("a$", "a$"), ("${", "${"), ("", "")],
+)
+def test_replacement_templates_are_gos(template: str, wanted: str) -> None:
+    assert expand(template, {"0": "ab", "1": "a", "2": "b", "name": "a"}) == wanted
+
+
+def test_label_replace(engine: Engine) -> None:
+    expr = 'label_replace(disk{name=~"sda.*"}, "part", "p$n", "name", "(?P<letters>[a-z]+)(?P<n>[0-9]+)")'
+    assert [row["part"] for row in labels_of(engine, expr)] == ["p2", "p10"]
+    assert labels_of(engine, 'label_replace(disk{name="sdb1"}, "zone", "", "zone", "eu")') == [{"__name__": "disk", "name": "sdb1"}]
+    assert labels_of(engine, 'label_replace(disk{name="sdb1"}, "zone", "x", "name", "sd")')[0]["zone"] == "eu", "the match is anchored"
+    assert labels_of(engine, 'label_replace(disk{name="sdb1"}, "__name__", "new", "", "")')[0]["__name__"] == "new"
+    with pytest.raises(ExecutionError, match="invalid regular expression"):
+        engine.instant("t", 'label_replace(disk, "a", "b", "c", "(")', 0)
+
+
+def test_label_join(engine: Engine) -> None:
+    assert labels_of(engine, 'label_join(disk{name="sdb1"}, "both", "/", "zone", "missing", "name")')[0]["both"] == "eu//sdb1"
+    assert "both" not in labels_of(engine, 'label_join(disk{name="sdb1"}, "both", "", "missing")')[0]
+
+
+def test_sorting(engine: Engine) -> None:
+    assert [r["name"] for r in labels_of(engine, "sort_desc(disk)")] == ["sdb1", "sda10", "sda2"]
+    assert [r["name"] for r in labels_of(engine, 'sort_by_label(disk, "name")')] == ["sda2", "sda10", "sdb1"]
+    assert natural("a2b") < natural("a10a")
+
+
+def test_absence(engine: Engine) -> None:
+    assert labels_of(engine, 'absent(nothing{a="b", c=~"d", e="f", e="g"})') == [{"a": "b"}]
+    assert labels_of(engine, 'absent_over_time(nothing{a="b"}[5m])') == [{"a": "b"}]
+    assert labels_of(engine, "absent(sum(nothing))") == [{}]
+    assert labels_of(engine, "absent(disk)") == []
+
+
+def test_what_is_not_there_says_so(engine: Engine) -> None:
+    with pytest.raises(ExecutionError, match="info"):
+        engine.instant("t", "info(disk)", 0)
+    assert labels_of(engine, "histogram_count(disk)") == []
+
+
+rows = st.lists(st.dictionaries(st.sampled_from("abcdz_"), st.sampled_from("xy"), max_size=4).map(Labels.of), max_size=8)
+
+
+@given(rows, st.sampled_from(["a", "c", "m", "zz", "_"]), st.data())
+def test_a_label_is_put_where_its_name_sorts(labels: list[Labels], name: str, data: st.DataObject) -> None:
+    symbols = Symbols()
+    table = LabelTable.from_labels(labels, symbols)
+    texts = data.draw(st.lists(st.sampled_from(["", "new", "x"]), min_size=len(labels), max_size=len(labels)))
+    column = np.array([symbols.intern(t) if t else -1 for t in texts], dtype=np.int32)
+    got = list(labelsets.with_label(table, name, column))
+    assert got == [row.with_({name: text}) for row, text in zip(labels, texts, strict=True)]
+    assert [labels.symbols.text(s) for labels in [table] for s in table.names.tolist()] == [n for row in labels for n, _ in row]
