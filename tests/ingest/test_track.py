@@ -13,7 +13,8 @@ import pytest
 from vedette.clock import ManualClock
 from vedette.configfile import parse
 from vedette.errors import BadInput, LimitExceeded
-from vedette.ingest.track import Observation, Tracker, TrackSettings, bound_text, observation
+from vedette.ingest.accumulate import bound_text
+from vedette.ingest.track import Observation, Tracker, TrackSettings, observation
 from vedette.model.labels import Labels, LabelTable
 from vedette.model.matchers import match_labels
 from vedette.model.samples import STALE, Appended, MetricMetadata, SampleBatch

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 from urllib.parse import parse_qsl
@@ -232,8 +232,3 @@ def rfc3339(seconds: float) -> str:
         return "0001-01-01T00:00:00Z"
     text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
     return text.rstrip("0").rstrip(".") + "Z"
-
-
-def without_empty(mapping: Mapping[str, object]) -> dict[str, object]:
-    """The entries whose value is neither empty text nor None, as Go's `omitempty` leaves them out."""
-    return {k: v for k, v in mapping.items() if v not in ("", None)}

@@ -13,27 +13,22 @@ from __future__ import annotations
 import asyncio
 import copy
 import math
-from bisect import bisect_left
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any
 
-import numpy as np
 import structlog
 
 from vedette.clock import Clock, now_ms
 from vedette.configfile import option
 from vedette.errors import BadInput, LimitExceeded, VedetteError
+from vedette.ingest.accumulate import KINDS, CounterState, GaugeState, HistogramState, Kind, State, SummaryState, bound_text, part
 from vedette.model.durations import parse_duration
 from vedette.model.labels import METRIC_NAME, Labels
 from vedette.model.matchers import Matcher
 from vedette.model.samples import Appended, KeySpace, MetricMetadata, SampleBatch, canonical, is_stale
 from vedette.storage.interface import Storage
-
-Kind = Literal["counter", "gauge", "histogram", "summary"]
-KINDS: tuple[Kind, ...] = ("counter", "gauge", "histogram", "summary")
-QUANTILES = (0.5, 0.9, 0.95, 0.99)
 
 _HOUR_MS = 3_600_000
 _IDLE_S = 24 * 3600.0
@@ -119,105 +114,6 @@ def _short(text: str, where: str) -> None:
         raise BadInput(f"{len(text)} characters", where=where, hint=f"at most {_MAX_TEXT}")
 
 
-class _State(Protocol):
-    """What has come together of one series."""
-
-    kind: Kind
-    used: float
-
-    def observe(self, value: float) -> None: ...
-
-    def samples(self, labels: Labels) -> Iterable[tuple[Labels, float]]: ...
-
-
-@dataclass(slots=True)
-class _Counter:
-    total: float = 0.0
-    used: float = 0.0
-    kind: Kind = "counter"
-
-    def observe(self, value: float) -> None:
-        self.total += value
-
-    def samples(self, labels: Labels) -> Iterable[tuple[Labels, float]]:
-        return ((labels, self.total),)
-
-
-@dataclass(slots=True)
-class _Gauge:
-    value: float = 0.0
-    used: float = 0.0
-    kind: Kind = "gauge"
-
-    def observe(self, value: float) -> None:
-        self.value = value
-
-    def samples(self, labels: Labels) -> Iterable[tuple[Labels, float]]:
-        return ((labels, self.value),)
-
-
-@dataclass(slots=True)
-class _Histogram:
-    """`counts[i]` observations are in (bounds[i-1], bounds[i]]; the last is above all bounds."""
-
-    bounds: Sequence[float]
-    counts: list[float]
-    sum: float = 0.0
-    used: float = 0.0
-    kind: Kind = "histogram"
-
-    def __copy__(self) -> _Histogram:
-        return _Histogram(self.bounds, list(self.counts), self.sum, self.used)
-
-    def observe(self, value: float) -> None:
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.sum += value
-
-    def samples(self, labels: Labels) -> Iterable[tuple[Labels, float]]:
-        total = 0.0
-        for bound, count in zip((*self.bounds, math.inf), self.counts, strict=True):
-            total += count
-            yield _part(labels, "_bucket", le=bound_text(bound)), total
-        yield _part(labels, "_sum"), self.sum
-        yield _part(labels, "_count"), total
-
-
-@dataclass(slots=True)
-class _Summary:
-    recent: deque[float]
-    sum: float = 0.0
-    count: float = 0.0
-    used: float = 0.0
-    kind: Kind = "summary"
-
-    def __copy__(self) -> _Summary:
-        return _Summary(deque(self.recent, self.recent.maxlen), self.sum, self.count, self.used)
-
-    def observe(self, value: float) -> None:
-        self.recent.append(value)
-        self.sum += value
-        self.count += 1
-
-    def samples(self, labels: Labels) -> Iterable[tuple[Labels, float]]:
-        if self.recent:
-            values = np.quantile(np.fromiter(self.recent, np.float64), QUANTILES)
-            for quantile, value in zip(QUANTILES, values.tolist(), strict=True):
-                yield labels.with_({"quantile": repr(quantile)}), value
-        yield _part(labels, "_sum"), self.sum
-        yield _part(labels, "_count"), self.count
-
-
-def bound_text(bound: float) -> str:
-    """A bucket's `le` as Prometheus writes it: `0.005`, `1`, `+Inf`."""
-    if math.isinf(bound):
-        return "+Inf"
-    return str(int(bound)) if bound.is_integer() and abs(bound) < 1e15 else repr(bound)
-
-
-def _part(labels: Labels, suffix: str, **more: str) -> Labels:
-    return labels.with_({METRIC_NAME: labels.metric + suffix, **more})
-
-
 _Key = tuple[str, Labels]
 
 
@@ -253,7 +149,7 @@ class Tracker:
         self._run = run
         self._clock = clock
         self._settings = settings
-        self._series: dict[_Key, _State] = {}
+        self._series: dict[_Key, State] = {}
         self._kinds: dict[tuple[str, str], Kind] = {}
         self._keyspaces: dict[str, KeySpace] = {}
         self._waiting: list[_Waiting] = []
@@ -312,7 +208,7 @@ class Tracker:
         """Write the values of all series that had an observation within the last day once more. Raises what storage raises."""
         async with self._turn:
             since = self._clock.monotonic() - _IDLE_S
-            live: dict[str, dict[Labels, _State]] = {}
+            live: dict[str, dict[Labels, State]] = {}
             for (tenant, labels), state in self._series.items():
                 if state.used >= since:
                     live.setdefault(tenant, {})[labels] = state
@@ -321,7 +217,7 @@ class Tracker:
 
     async def _commit(self, waiting: Sequence[_Waiting]) -> None:
         failure: VedetteError = LimitExceeded("not stored: the server failed or is closing", retry_after=5.0)
-        staged: dict[_Key, _State] = {}
+        staged: dict[_Key, State] = {}
         kinds: dict[tuple[str, str], Kind] = {}
         try:
             await self._prepare(waiting, staged, kinds)
@@ -340,7 +236,7 @@ class Tracker:
                 if not request.done:
                     request.done, request.failure = True, failure
 
-    async def _prepare(self, waiting: Sequence[_Waiting], staged: dict[_Key, _State], kinds: dict[tuple[str, str], Kind]) -> None:
+    async def _prepare(self, waiting: Sequence[_Waiting], staged: dict[_Key, State], kinds: dict[tuple[str, str], Kind]) -> None:
         """Fill `staged` with what the series come to, and each request's `reasons`."""
         new: dict[_Key, Kind] = {}
         now = self._clock.monotonic()
@@ -391,14 +287,14 @@ class Tracker:
             del self._series[key]
         return len(self._series) + new < self._settings.max_series
 
-    async def _store(self, tenant: str, series: Mapping[Labels, _State], kinds: Mapping[tuple[str, str], Kind]) -> None:
+    async def _store(self, tenant: str, series: Mapping[Labels, State], kinds: Mapping[tuple[str, str], Kind]) -> None:
         if not series:
             return
         metadata = [MetricMetadata(metric, kind) for (t, metric), kind in kinds.items() if t == tenant and (t, metric) not in self._kinds]
         appended = await self._append(await self._run(self._batch, tenant, series, metadata))
         self.points += appended.samples
 
-    def _batch(self, tenant: str, series: Mapping[Labels, _State], metadata: Sequence[MetricMetadata]) -> SampleBatch:
+    def _batch(self, tenant: str, series: Mapping[Labels, State], metadata: Sequence[MetricMetadata]) -> SampleBatch:
         """What the series come to now, as samples. Runs on a worker thread, since many histograms are many rows."""
         rows = [row for labels, state in series.items() for row in state.samples(labels)]
         # Two commits may fall into one millisecond, and a second value for a time is a duplicate.
@@ -406,29 +302,29 @@ class Tracker:
         keyspace = self._keyspaces.setdefault(tenant, canonical(tenant))
         return SampleBatch.of(keyspace, [r[0] for r in rows], [self._last_ms] * len(rows), [r[1] for r in rows], metadata=metadata)
 
-    def _restore(self, new: Mapping[_Key, Kind]) -> dict[_Key, _State]:
+    def _restore(self, new: Mapping[_Key, Kind]) -> dict[_Key, State]:
         return {key: self._restored(*key, kind) for key, kind in new.items()}
 
-    def _restored(self, tenant: str, labels: Labels, kind: Kind) -> _State:
+    def _restored(self, tenant: str, labels: Labels, kind: Kind) -> State:
         """A series' state as storage last had it, or a new one. Runs on a worker thread."""
         settings = self._settings
         if kind == "counter":
-            return _Counter(self._last(tenant, labels) or 0.0)
+            return CounterState(self._last(tenant, labels) or 0.0)
         if kind == "gauge":
-            return _Gauge()
-        total, count = (self._last(tenant, _part(labels, suffix)) for suffix in ("_sum", "_count"))
+            return GaugeState()
+        total, count = (self._last(tenant, part(labels, suffix)) for suffix in ("_sum", "_count"))
         if kind == "summary":
-            return _Summary(deque(maxlen=settings.max_points), total or 0.0, count or 0.0)
+            return SummaryState(deque(maxlen=settings.max_points), total or 0.0, count or 0.0)
         bounds = settings.metric_buckets.get(labels.metric, settings.buckets)
-        fresh = _Histogram(bounds, [0.0] * (len(bounds) + 1))
+        fresh = HistogramState(bounds, [0.0] * (len(bounds) + 1))
         if not count:
             return fresh
-        stored = [self._last(tenant, _part(labels, "_bucket", le=bound_text(b))) for b in (*bounds, math.inf)]
+        stored = [self._last(tenant, part(labels, "_bucket", le=bound_text(b))) for b in (*bounds, math.inf)]
         upto = [b for b in stored if b is not None]
         if len(upto) != len(stored) or upto[-1] != count:
             # Other bounds than before: what is stored cannot be told apart by them, so the histogram begins anew.
             return fresh
-        return _Histogram(bounds, [b - a for a, b in zip([0.0, *upto], upto, strict=False)], total or 0.0)
+        return HistogramState(bounds, [b - a for a, b in zip([0.0, *upto], upto, strict=False)], total or 0.0)
 
     def _last(self, tenant: str, labels: Labels) -> float | None:
         """The last stored value of exactly this series, None where there is none."""

@@ -20,7 +20,8 @@ from vedette.api.endpoint import Endpoint, answering
 from vedette.api.params import body_of
 from vedette.api.problems import UNEXPECTED, TooLarge, detail
 from vedette.errors import BadInput, LimitExceeded, VedetteError
-from vedette.ingest.track import KINDS, Observation, observation
+from vedette.ingest.accumulate import KINDS
+from vedette.ingest.track import Observation, observation
 
 MAX_BODY_BYTES = 8 << 20
 MAX_ITEMS = 10_000
