@@ -20,7 +20,7 @@ from vedette.notify.config import Config, parse
 from vedette.notify.notifier import Notifier
 from vedette.notify.told import Place, begun, restored, waiting
 from vedette.records.database import Records
-from vedette.records.rows import NotificationRow
+from vedette.records.rows import HeldAlertRow, NotificationRow
 
 T0 = 1_700_000_000
 CONFIG = """
@@ -287,3 +287,27 @@ async def test_a_refused_notification_is_not_told_as_told(tmp_path: Path, config
     (row,) = await records.load(NotificationRow)
     assert (row.phase, row.firing, row.sent_at) == ("waiting", "", 0)
     await records.close()
+
+
+async def test_what_is_long_over_is_let_go_of_in_memory_and_on_disk(tmp_path: Path, config: Config) -> None:
+    clock, got = ManualClock(T0), []
+    process = Process(tmp_path / "v.db", clock, Reaper(-1), got)
+    await process.start()
+    firing = Alert(Labels.of(alertname="A"), T0 * 1000, (T0 + 4000) * 1000)
+    await process.notifier.accept([firing])
+    for _ in range(3):
+        await clock.advance(2)
+        await process.quiet()
+    await process.notifier.accept([dataclasses.replace(firing, ends_at=(T0 + 5) * 1000)])
+    for _ in range(6):
+        await clock.advance(10)
+        await process.quiet()
+    assert [status for status, _ in got] == ["firing", "resolved"]
+    for _ in range(4):
+        await clock.advance(3600)
+        await process.quiet()
+    assert process.notifier.alerts() == []
+    assert process.notifier.groups() == []
+    assert await process.records.load(HeldAlertRow) == []
+    assert await process.records.load(NotificationRow) == []
+    await process.end()

@@ -20,7 +20,7 @@ from vedette.configfile import option
 from vedette.errors import BadInput, Undeliverable
 from vedette.model.alerts import Alert
 from vedette.model.durations import parse_duration
-from vedette.model.labels import Labels
+from vedette.model.labels import EMPTY, Labels
 from vedette.model.relabel import RelabelConfig, relabel
 from vedette.net import HttpClient, HttpConfig, redacted_url
 from vedette.notify.channels.webhook import Http, rfc3339
@@ -153,6 +153,17 @@ def _message(alert: Alert) -> dict[str, Any]:
     }
 
 
+def outgoing(alerts: Sequence[Alert], configs: Sequence[RelabelConfig], external_labels: Labels) -> list[Alert]:
+    """Alerts as they leave the house: with the external labels they lack, and after `alert_relabel_configs`, which may drop some."""
+    found = []
+    for alert in alerts:
+        outside = {n: v for n, v in external_labels if not alert.labels.get(n)}
+        labels = relabel(alert.labels.with_(outside) if outside else alert.labels, configs)
+        if labels:
+            found.append(alert if labels == alert.labels else replace(alert, labels=labels))
+    return found
+
+
 class Alertmanagers:
     """All Alertmanagers that alerts are passed on to."""
 
@@ -162,7 +173,7 @@ class Alertmanagers:
         clock: Clock,
         http: Callable[[HttpConfig], Http] = HttpClient,
         *,
-        external_labels: Labels = Labels(),  # noqa: B008 - immutable
+        external_labels: Labels = EMPTY,
         capacity: int = QUEUE_CAPACITY,
     ) -> None:
         self._clock, self._http, self._capacity = clock, http, capacity
@@ -194,20 +205,13 @@ class Alertmanagers:
         self._open(config, external_labels)
 
     async def accept(self, alerts: Sequence[Alert]) -> None:
-        """Queue news of alerts; returns at once. Labels of the alert win over external labels, as in Prometheus."""
-        outgoing = []
-        for alert in alerts:
-            labels = relabel(alert.labels.with_({n: v for n, v in self._external_labels if not alert.labels.get(n)}), self._relabel)
-            if labels:
-                outgoing.append(replace(alert, labels=labels))
+        """Queue news of alerts; returns at once."""
+        passed = outgoing(alerts, self._relabel, self._external_labels)
         for peer in self._peers:
-            self._queue(peer, outgoing)
+            self._queue(peer, passed)
 
     def _queue(self, peer: _Peer, alerts: Sequence[Alert]) -> None:
-        for alert in alerts:
-            labels = relabel(alert.labels, peer.config.alert_relabel_configs)
-            if labels:
-                peer.queue.append(replace(alert, labels=labels))
+        peer.queue.extend(outgoing(alerts, peer.config.alert_relabel_configs, EMPTY))
         lost = len(peer.queue) - self._capacity
         if lost > 0:
             for _ in range(lost):
@@ -223,24 +227,38 @@ class Alertmanagers:
                 peer.news.clear()
                 await peer.news.wait()
             batch = [peer.queue[i] for i in range(min(MAX_BATCH, len(peer.queue)))]
-            try:
-                await self._post(peer, batch)
-            except (Undeliverable, BadInput) as error:
-                peer.errors += 1
-                peer.last_error = str(error)
-                log.warning("alertmanager not reached", alertmanager=redacted_url(peer.url), alerts=len(batch), error=str(error))
-                if isinstance(error, Undeliverable) and error.retryable:
-                    await self._clock.sleep(max(pause, error.retry_after or 0.0))
-                    pause = min(2 * pause, _BACKOFF_MAX_S)
-                    continue
-                peer.dropped += len(batch)
-            else:
-                peer.sent += len(batch)
-                peer.last_error, pause = "", _BACKOFF_S
+            wait = await self._offer(peer, batch, pause)
+            if wait:
+                pause = min(2 * pause, _BACKOFF_MAX_S)
+                await self._clock.sleep(wait)
+                continue
+            pause = _BACKOFF_S
             # The queue may have lost its oldest meanwhile; what was handled is never handled again.
             handled = {id(a) for a in batch}
             while peer.queue and id(peer.queue[0]) in handled:
                 peer.queue.popleft()
+
+    async def _offer(self, peer: _Peer, batch: Sequence[Alert], pause: float) -> float:
+        """One try: 0 where the batch is done with (taken, or refused for good), else the seconds to wait before the next."""
+        try:
+            await self._post(peer, batch)
+        except (Undeliverable, BadInput) as error:
+            peer.errors += 1
+            peer.last_error = str(error)
+            log.warning("alertmanager not reached", alertmanager=redacted_url(peer.url), alerts=len(batch), error=str(error))
+            if isinstance(error, Undeliverable) and error.retryable:
+                return max(pause, error.retry_after or 0.0)
+            peer.dropped += len(batch)
+        except Exception as error:
+            # The loop's edge: a fault in one request must show, and must not end all later ones.
+            peer.errors += 1
+            peer.dropped += len(batch)
+            peer.last_error = repr(error)
+            log.exception("alerts not passed on", alertmanager=redacted_url(peer.url), alerts=len(batch))
+        else:
+            peer.sent += len(batch)
+            peer.last_error = ""
+        return 0.0
 
     async def _post(self, peer: _Peer, batch: Sequence[Alert]) -> None:
         answer = await peer.http.post_json(peer.url, [_message(a) for a in batch], timeout=peer.config.timeout / 1000)

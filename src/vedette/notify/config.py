@@ -16,7 +16,7 @@ from vedette.configfile import option
 from vedette.errors import BadInput
 from vedette.model.durations import parse_duration
 from vedette.model.matchers import Matcher, compile_regex
-from vedette.net import HttpConfig
+from vedette.net import HttpConfig, TlsConfig
 from vedette.notify.matchers import parse_matchers
 
 _LATER = "this kind of receiver is not supported yet: use webhook_configs"
@@ -50,9 +50,13 @@ class GlobalConfig:
     smtp_auth_username: str = ""
     smtp_auth_password: str = option("", secret=True)
     smtp_auth_password_file: str = ""
+    smtp_auth_username_file: str = ""
     smtp_auth_secret: str = option("", secret=True)
+    smtp_auth_secret_file: str = ""
     smtp_auth_identity: str = ""
     smtp_require_tls: bool = True
+    smtp_force_implicit_tls: bool | None = None
+    smtp_tls_config: TlsConfig | None = None
     slack_api_url: str = option("", secret=True)
     slack_api_url_file: str = ""
     slack_app_token: str = option("", secret=True)
@@ -73,6 +77,14 @@ class GlobalConfig:
     telegram_bot_token: str = option("", secret=True)
     telegram_bot_token_file: str = ""
     webex_api_url: str = ""
+    jira_api_url: str = ""
+    rocketchat_api_url: str = ""
+    rocketchat_token: str = option("", secret=True)
+    rocketchat_token_file: str = ""
+    rocketchat_token_id: str = option("", secret=True)
+    rocketchat_token_id_file: str = ""
+    mattermost_webhook_url: str = option("", secret=True)
+    mattermost_webhook_url_file: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

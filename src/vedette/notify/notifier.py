@@ -40,6 +40,8 @@ log = structlog.get_logger(__name__)
 RESOLVE_TIMEOUT_MS = 300_000
 MAINTENANCE_MS = 60_000
 KEEP_RESOLVED_MS = 15 * 60_000
+FORGET_MS = 5 * 86_400_000
+"""After how long a notification that never arrived is forgotten, once nobody tries any more."""
 _CLOSE_S = 5.0
 
 
@@ -233,6 +235,10 @@ class Notifier:
             # The records refuse (a full disk, say): nothing was sent without being noted; the next flush tries again.
             self.counts.failed["records"] += 1
             log.error("group not flushed", group=group.key, receiver=group.route.receiver, error=str(error))
+        except Exception:
+            # A flush's edge: a fault in one channel must show, and must not end the group.
+            self.counts.failed["internal"] += 1
+            log.exception("group not flushed", group=group.key, receiver=group.route.receiver)
         finally:
             group.flushing = False
             self._wake.set()
@@ -252,7 +258,7 @@ class Notifier:
             del self._groups[key]
         told_of = {labels for g in self._groups.values() for labels in g.alerts}
         gone = [h for h in self._alerts.values() if h.alert.ends_at + KEEP_RESOLVED_MS < now and h.alert.labels not in told_of]
-        expired = [p for p, e in self._told.items() if e.phase == "sent" and e.expires_at < now]
+        expired = [p for p, e in self._told.items() if (e.expires_at if e.phase == "sent" else e.attempted_at + FORGET_MS) < now]
         rows = [held_alerts.row_of(self._tenant, h) for h in gone]
         await self._records.save(drop=[*rows, *(self._told[p] for p in expired)])
         for held in gone:

@@ -62,7 +62,7 @@ def _rules(given: Thresholds) -> list[dict[str, object]]:
     return [
         {
             "alert": "HighCPUUsage",
-            "expr": f'100 * (1 - avg without (cpu, mode) (rate(node_cpu_seconds_total{{mode="idle"}}[2m]))) > {given.cpu:g}',
+            "expr": f'100 * (1 - avg without (cpu, mode) (rate(node_cpu_seconds_total{{mode="idle"}}[5m]))) > {given.cpu:g}',
             "for": "1m",
             "labels": {"severity": "warning"},
             "annotations": {
