@@ -65,11 +65,19 @@ def test_equal_bounds_add_up() -> None:
 @pytest.mark.parametrize(
     ("low", "high", "wanted"),
     [
-        (-math.inf, math.inf, 1.0), (0.0, 0.1, 2 / 40), (0.1, 0.5, 8 / 40), (0.3, 0.5, 4 / 40), (1.0, 3.0, 3.5 / 40),
-        
-        (5.0, math.inf, 3 / 40),         (6.0, 7.0, 0.0), (0.5, 0.5, 0.0), (2.0, 1.0, 0.0), (math.nan, 1.0, math.nan), (-math.inf, 1.0, 30 / 40),
+        (-math.inf, math.inf, 1.0),
+        (0.0, 0.1, 2 / 40),
+        (0.1, 0.5, 8 / 40),
+        (0.3, 0.5, 4 / 40),
+        (1.0, 3.0, 3.5 / 40),
+        (5.0, math.inf, 3 / 40),
+        (6.0, 7.0, 0.0),
+        (0.5, 0.5, 0.0),
+        (2.0, 1.0, 0.0),
+        (math.nan, 1.0, math.nan),
+        (-math.inf, 1.0, 30 / 40),
     ],
-)  # fmt: skip
+)
 def test_fractions(low: float, high: float, wanted: float) -> None:
     values = np.array([2.0, 10.0, 30.0, 37.0, 40.0]).reshape(-1, 1)
     out, there = np.empty((1, 1)), np.empty((1, 1), dtype=np.bool_)
