@@ -136,7 +136,8 @@ class SampleBatch:
         keys = [s.encode() for s in series]
         ends = np.cumsum([len(k) for k in keys], dtype=np.int64) if keys else np.zeros(0, dtype=np.int64)
         starts = np.concatenate([np.zeros(1, dtype=np.int64), ends[:-1]]) if keys else ends
-        buffer = np.frombuffer(b"".join(keys), dtype=np.uint8)
+        # A bytearray, since kernels would be compiled a second time for an array that is read-only.
+        buffer = np.frombuffer(bytearray().join(keys), dtype=np.uint8)
         return cls(
             keyspace=keyspace,
             buffer=buffer,
