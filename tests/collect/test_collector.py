@@ -170,6 +170,11 @@ async def test_internal_targets_are_read_without_http(run: Run, memory: Any) -> 
     await run.tick(0)
     assert memory.of("own", job="vedette", instance="me") == [1.0]
     assert memory.of("up", job="vedette") == [1.0]
+    (state,) = run.collector.targets()
+    await run.collector.apply(CollectConfig(internal=(InternalTarget("vedette", "me", lambda: b"own 2\n", 5000),)))
+    assert run.collector.targets()[0] is state, "a reload does not disturb it"
+    await run.collector.apply(CollectConfig())
+    assert memory.of("own") == [1.0, "stale"]
 
 
 async def test_an_internal_target_that_breaks_is_down(run: Run, memory: Any) -> None:

@@ -292,11 +292,14 @@ class ScrapeConfigFile:
 
 @dataclass(frozen=True, slots=True)
 class InternalTarget:
-    """An exposition of this very process, scraped without HTTP: `read()` gives its text and runs in a thread."""
+    """An exposition of this very process, scraped without HTTP: `read()` gives its text and runs in a thread.
+
+    Job and instance are its identity: a reload that brings another `read` for them leaves the running one in place.
+    """
 
     job: str
     instance: str
-    read: Callable[[], bytes]
+    read: Callable[[], bytes] = field(compare=False)
     interval_ms: int
 
 
