@@ -291,8 +291,11 @@ class House:
         await self.alertmanagers.accept(alerts)
 
     def _readings(self) -> Iterator[Reading]:
-        yield from selfmetrics.of_storage(self.storage.stats())
+        yield from selfmetrics.of_storage(self.storage.stats(), self.storage.counters())
         yield from selfmetrics.of_door(self.door.counts)
+        yield from selfmetrics.of_tracker(self.tracker)
+        if self.notifier is not None:
+            yield from selfmetrics.of_notifier(self.notifier.counts)
         yield from selfmetrics.of_targets(self.collector.targets())
         yield from selfmetrics.of_rules(self.rules.groups() if self.rules else [])
 

@@ -10,13 +10,24 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram, Metric, PlatformCollector, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    GCCollector,
+    Histogram,
+    Metric,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vedette.collect.scrape import TargetState
 from vedette.ingest.door import Counts
+from vedette.ingest.track import Tracker
+from vedette.notify.pipeline import Counts as NotifierCounts
 from vedette.rules.state import GroupState
 from vedette.storage.interface import StorageStats
 
@@ -38,8 +49,14 @@ def _one(name: str, kind: str, about: str, value: float) -> Reading:
     return Reading(name, kind, about, {"": value})
 
 
-def of_storage(stats: StorageStats) -> Iterator[Reading]:
-    """What the engine holds."""
+_LEVELS = frozenset(("memory_bytes", "page_cache_bytes"))
+
+
+def of_storage(stats: StorageStats, counters: Mapping[str, int]) -> Iterator[Reading]:
+    """What the engine holds, and what it counted, as `vedette_storage_*`."""
+    for name, value in counters.items():
+        kind, about = ("gauge", "Bytes in memory") if name in _LEVELS else ("counter", "Since the start")
+        yield _one(f"vedette_storage_{name}", kind, f"{about}: {name.replace('_', ' ')}.", value)
     yield _one("vedette_head_series", "gauge", "Series in memory.", stats.series)
     yield _one("vedette_head_chunks", "gauge", "Chunks of samples in memory.", stats.chunks)
     yield _one("vedette_wal_bytes", "gauge", "Size of the log on disk.", stats.wal_bytes)
@@ -49,13 +66,26 @@ def of_storage(stats: StorageStats) -> Iterator[Reading]:
 
 
 def of_door(counts: Counts) -> Iterator[Reading]:
-    """What came in; also under the names of the metrics service's document."""
+    """What came in."""
     yield _one("vedette_ingested_samples", "counter", "Samples taken in.", counts.samples)
     yield Reading("vedette_dropped_samples", "counter", "Samples not stored, by reason.", dict(counts.dropped), "reason")
     yield Reading("vedette_refused_batches", "counter", "Batches refused whole, by reason.", dict(counts.refused), "reason")
     yield _one("vedette_new_series", "counter", "Series met for the first time.", counts.new_series)
-    yield _one("metrics_collected", "counter", "Total metrics collected.", counts.samples)
-    yield _one("metrics_errors", "counter", "Total collection errors.", counts.dropped.total() + counts.refused.total())
+
+
+def of_tracker(tracker: Tracker) -> Iterator[Reading]:
+    """Tracked metrics, under the names of the metrics service's document."""
+    yield _one("metrics_collected", "counter", "Total metrics collected.", tracker.collected)
+    yield _one("metrics_series_total", "gauge", "Total metric series.", tracker.series)
+    yield _one("metrics_points", "counter", "Total metric points.", tracker.points)
+    yield _one("metrics_errors", "counter", "Total collection errors.", sum(tracker.dropped.values()) + tracker.failures)
+
+
+def of_notifier(counts: NotifierCounts) -> Iterator[Reading]:
+    """What was told to people."""
+    yield Reading("vedette_notifications", "counter", "Notifications sent, by channel.", dict(counts.sent), "channel")
+    yield Reading("vedette_notifications_failed", "counter", "Notifications that failed, by reason.", dict(counts.failed), "reason")
+    yield Reading("vedette_alerts_muted", "counter", "Alerts not told of, by reason.", dict(counts.muted), "reason")
 
 
 def of_targets(targets: Sequence[TargetState]) -> Iterator[Reading]:
@@ -95,6 +125,8 @@ class _Rooms(Collector):
 
 def registry(read: Callable[[], Iterable[Reading]]) -> CollectorRegistry:
     """A registry with this process' own figures and those that `read` gives at each rendering."""
+    # `_created` series double what a histogram costs, and nobody asks for them. The library has only this switch, for the process.
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     made = CollectorRegistry()
     ProcessCollector(registry=made)
     PlatformCollector(registry=made)

@@ -47,6 +47,9 @@ QUERIES = (
 )
 
 
+STEPS = len(QUERIES) + 5
+
+
 def steps() -> Iterator[tuple[str, Callable[[], None]]]:
     """(what it is, a call that compiles it), in an order in which each can build on those before it."""
     clock = SystemClock()
@@ -85,6 +88,8 @@ def steps() -> Iterator[tuple[str, Callable[[], None]]]:
         yield "scrape", scrape
         for query in QUERIES:
             yield query, ask(query)
+        yield "blocks", lambda: runner.run(storage.flush())
+        yield "series from blocks", ask("warm")
 
 
 def compile_all() -> None:

@@ -15,7 +15,7 @@ def run() -> None:
     console, started = Console(highlight=False), time.perf_counter()
     columns = (TextColumn("[progress.description]{task.description:<44.44}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("loading", total=len(warm.QUERIES) + 3)
+        task = progress.add_task("loading", total=warm.STEPS)
         for name, step in warm.steps():
             progress.update(task, description=name)
             step()

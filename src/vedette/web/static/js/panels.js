@@ -208,7 +208,7 @@ export const OWN_PANELS = [
     unit: "per second",
     floor: 0,
     optional: true,
-    queries: [{ expr: `sum by (outcome) (rate(vedette_notifications_total{${OWN}}[$rate])) > 0`, name: by("outcome") }],
+    queries: [{ expr: `sum by (channel) (rate(vedette_notifications_total{${OWN}}[$rate])) > 0`, name: by("channel") }],
   },
 ];
 
