@@ -97,7 +97,8 @@ def run(host_count: int, repeats: int, kinds: tuple[servers.Kind, ...]) -> Outco
             time.sleep(2)  # let what the load left in the background end: this measures queries
             connection = server.connect()
             for query in QUERIES:
-                first = (start_ms + 5 * data.STEP_MS) / 1000
+                # Half a second after a sample: exactly at one, Prometheus 2 counts one more into a range than Prometheus 3.
+                first = (start_ms + 5 * data.STEP_MS) / 1000 + 0.5
                 _, answers[kind.name, query.name] = _ask(connection, server, query, first)
                 cpu = server.cpu()
                 times = [_ask(connection, server, query, first + 1 + number)[0] for number in range(repeats)]
