@@ -214,7 +214,7 @@ class Flusher:
             if segment.number <= job.segment:
                 segment.path.unlink(missing_ok=True)
         wal.sync_directory(directory)
-        log.info("a block was written", path=str(path), series=block.meta.series, samples=block.meta.samples, bytes=block.nbytes)
+        log.debug("a block was written", path=str(path), series=block.meta.series, samples=block.meta.samples, bytes=block.nbytes)
 
     def _expire(self) -> None:
         if self._settings.retention:
