@@ -210,3 +210,16 @@ def test_operators_on_all_kinds_of_numbers(op: int) -> None:
                 wanted = float(wanted) if as_bool else b if keep_right else a
             if present[0, i]:
                 assert out[0, i] == pytest.approx(float(wanted), nan_ok=True), (a, b)
+
+
+@pytest.mark.parametrize("x", [2.0, -3.0, 0.1, 1e-5, 7.3, -1e300, 5e-324, 1.7e308, 1.0, -1.0])
+@pytest.mark.parametrize("y", [0.0, 1.0, -1.0, 2.0, 3.0, -2.0, 0.5, -0.5, 2.25, -7.75, 1000.0, 1e9, -1e9, 1e300])
+def test_powers(x: float, y: float) -> None:
+    with np.errstate(all="ignore"):
+        wanted = float(np.power(x, y))
+    assert joins.power(x, y) == pytest.approx(wanted, rel=1e-13, abs=5e-324, nan_ok=True)
+
+
+def test_squares_are_rounded_as_products_are() -> None:
+    for x in RNG.normal(size=2000) * 1e9:
+        assert joins.power(float(x), 2.0) == float(x) * float(x)

@@ -13,6 +13,50 @@ ADD, SUB, MUL, DIV, MOD, POW, ATAN2, EQ, NE, GT, LT, GE, LE = range(13)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def power(x: float, y: float) -> Any:
+    """x to the power y, rounded as Go's `math.Pow` rounds it: whole exponents by repeated squaring of the mantissa.
+
+    A C library's `pow` differs in the last digit now and then, which `% 7` of a large square turns into another answer.
+    """
+    size = abs(y)
+    if not np.isfinite(x) or not np.isfinite(y) or x == 0.0 or x == 1.0 or size in (0.0, 1.0) or size >= 2147483648.0:
+        return x**y
+    if size == 0.5:
+        return np.sqrt(x) if y > 0 else 1.0 / np.sqrt(x)
+    whole = np.floor(size)
+    part = size - whole
+    if part != 0.0 and x < 0.0:
+        return np.nan
+    result = 1.0
+    if part != 0.0:
+        if part > 0.5:
+            part -= 1.0
+            whole += 1.0
+        result = np.exp(part * np.log(x))
+    exponent = 0
+    m, e = math.frexp(x)
+    left = np.int64(whole)
+    while left != 0:
+        if abs(e) > 4096:
+            # Beyond any float already; what is left to square cannot bring it back.
+            exponent += e
+            break
+        if left & 1:
+            result *= m
+            exponent += e
+        m *= m
+        e *= 2
+        if m < 0.5:
+            m += m
+            e -= 1
+        left >>= 1
+    if y < 0.0:
+        result = 1.0 / result
+        exponent = -exponent
+    return math.ldexp(result, max(-5000, min(exponent, 5000)))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def combine(
     op: int,
     left: Any,
@@ -51,7 +95,7 @@ def combine(
             elif op == MOD:
                 v = np.fmod(a, b)
             elif op == POW:
-                v = a**b
+                v = power(a, b)
             elif op == ATAN2:
                 v = math.atan2(a, b)
             else:
