@@ -20,13 +20,15 @@ async function load(panel, window, variables, signal) {
     columnsOf(answer.data.result, window).map((s) => ({
       key: `${i}:${JSON.stringify(s.labels)}`,
       name: panel.queries[i].name(s.labels),
-      values: s.values,
+      // A quantile or a share of nothing (no request in the window, say) is NaN: on a dashboard that is a gap.
+      values: s.values.map((v) => (Number.isNaN(v) ? null : v)),
       below: panel.queries[i].below,
       device: s.labels.device,
       colour: panel.queries[i].colour,
     })),
   );
-  return { window, series: placed(series, panel).slice(0, MOST_SERIES), total: series.length };
+  const known = series.filter((s) => s.values.some((v) => v !== null));
+  return { window, series: placed(known, panel).slice(0, MOST_SERIES), total: known.length };
 }
 
 // In the panel's order; a thing drawn above and below the line has one colour.
