@@ -210,18 +210,20 @@ class LiveGroup:
         """Evaluate all rules once, in order, as of `at` (ms). A rule that fails is marked and does not stop the others."""
         begun = time.perf_counter()
         unwritten: list[tuple[LiveRule, Samples]] = []
+        pending: set[str] = set()  # the metrics that `unwritten` will write
         for live in self.rules:
             started = time.perf_counter()
             # A rule sees what those before it wrote; what it does not read may wait and share one append.
-            if unwritten and _depends(live.rule, unwritten):
+            if pending and (live.rule.reads is None or not pending.isdisjoint(live.rule.reads)):
                 await self._write(unwritten, at)
-                unwritten = []
+                unwritten, pending = [], set()
             try:
                 unwritten.append((live, await live.evaluate(at, self.group, self.around)))
             except VedetteError as error:
                 self._failed(live, error)
             else:
                 live.health, live.last_error = "ok", ""
+                pending.update((live.rule.name,) if live.rule.kind == "recording" else ("ALERTS", "ALERTS_FOR_STATE"))
             live.last_evaluation, live.evaluation_time = at / 1000, time.perf_counter() - started
         await self._write(unwritten, at)
         self.last_evaluation, self.evaluation_time = at / 1000, time.perf_counter() - begun
@@ -267,14 +269,3 @@ class LiveGroup:
             missed=self.missed,
             failures=self.failures,
         )
-
-
-def _depends(rule: Rule, unwritten: Sequence[tuple[LiveRule, Samples]]) -> bool:
-    if rule.reads is None:
-        return True
-    written = {name for live, _ in unwritten for name in _writes(live.rule)}
-    return not rule.reads.isdisjoint(written)
-
-
-def _writes(rule: Rule) -> tuple[str, ...]:
-    return (rule.name,) if rule.kind == "recording" else ("ALERTS", "ALERTS_FOR_STATE")
