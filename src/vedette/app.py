@@ -296,7 +296,7 @@ class House:
         yield from selfmetrics.of_tracker(self.tracker)
         if self.notifier is not None:
             yield from selfmetrics.of_notifier(self.notifier.counts)
-        yield from selfmetrics.of_targets(self.collector.targets())
+        yield from selfmetrics.of_targets(self.collector.targets(), self.collector.failures)
         yield from selfmetrics.of_rules(self.rules.groups() if self.rules else [])
 
 

@@ -88,8 +88,9 @@ def of_notifier(counts: NotifierCounts) -> Iterator[Reading]:
     yield Reading("vedette_alerts_muted", "counter", "Alerts not told of, by reason.", dict(counts.muted), "reason")
 
 
-def of_targets(targets: Sequence[TargetState]) -> Iterator[Reading]:
-    """How scraping goes."""
+def of_targets(targets: Sequence[TargetState], failures: int) -> Iterator[Reading]:
+    """How scraping goes; `failures` are scrapes that broke on our side."""
+    yield _one("vedette_scrape_failures", "counter", "Scrapes that broke inside or could not be stored.", failures)
     health = {state: float(sum(t.health == state for t in targets)) for state in ("up", "down", "unknown")}
     yield Reading("vedette_targets", "gauge", "Targets by health.", health, "health")
 
