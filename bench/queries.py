@@ -28,19 +28,24 @@ HOW = (
 
 @dataclass(frozen=True)
 class Query:
-    """One expression. `big` where it reads at least a million samples; `alike` where all three define it the same."""
+    """One expression. `big` where it reads at least a million samples; `alike` where all three define it the same.
+
+    Answers are compared from `since_s` seconds after the first sample on.
+    """
 
     name: str
     expression: str
     big: bool = False
     one_series: bool = False
     alike: bool = True
+    since_s: float = 0.0
 
 
 QUERIES = (
     Query("sum by (region), all series", 'sum by (region) ({__name__=~"devops_.*"})', big=True),
-    # VictoriaMetrics' rate does not extrapolate: its answer differs by design.
-    Query("sum by (region) of rate, one metric", "sum by (region) (rate(devops_cpu_0[5m]))", alike=False),
+    # VictoriaMetrics' rate does not extrapolate: its answer differs by design. Prometheus 3 extrapolates less than
+    # Prometheus 2 to the zero of a counter where a range begins before the data, so those ranges are not compared.
+    Query("sum by (region) of rate, one metric", "sum by (region) (rate(devops_net_0[5m]))", alike=False, since_s=300),
     Query("join of two metrics", "devops_cpu_0 / on (hostname) devops_cpu_1"),
     Query("one series", 'devops_cpu_0{hostname="host_1"}', one_series=True),
 )
@@ -59,17 +64,17 @@ def _ask(connection: Any, server: servers.Running, query: Query, start: float) -
     return took * 1000, body
 
 
-def _series(body: bytes) -> dict[str, list[tuple[float, float]]]:
+def _series(body: bytes, since: float) -> dict[str, list[tuple[float, float]]]:
     found = {}
     for one in json.loads(body)["data"]["result"]:
         labels = json.dumps(one["metric"], sort_keys=True)
-        found[labels] = [(float(t), float(v)) for t, v in one["values"]]
+        found[labels] = [(float(t), float(v)) for t, v in one["values"] if float(t) >= since]
     return found
 
 
-def difference(ours: bytes, theirs: bytes) -> str:
-    """ "" where two answers are equal, else what differs first."""
-    left, right = _series(ours), _series(theirs)
+def difference(ours: bytes, theirs: bytes, *, since: float = 0.0) -> str:
+    """Nothing where two answers are equal from Unix time `since` on, else what differs first."""
+    left, right = _series(ours, since), _series(theirs, since)
     if left.keys() != right.keys():
         odd = sorted(left.keys() ^ right.keys())
         return f"{len(left)} series against {len(right)}; only one has {odd[0]}"
@@ -107,7 +112,7 @@ def run(host_count: int, repeats: int, kinds: tuple[servers.Kind, ...]) -> Outco
                     outcome.add(f"{query.name}: CPU", kind.name, "ms", [(server.cpu() - cpu) / repeats * 1000])
             connection.close()
             outcome.add("resident memory at the end", kind.name, "MiB", [server.rss() / 2**20])
-    _compare(outcome, answers)
+    _compare(outcome, answers, start_ms / 1000)
     for query in QUERIES:
         if query.big:
             outcome.promise_faster(query.name, "victoria-metrics", 1, "first release")
@@ -118,7 +123,7 @@ def run(host_count: int, repeats: int, kinds: tuple[servers.Kind, ...]) -> Outco
     return outcome
 
 
-def _compare(outcome: Outcome, answers: dict[tuple[str, str], bytes]) -> None:
+def _compare(outcome: Outcome, answers: dict[tuple[str, str], bytes], begin: float) -> None:
     for query in QUERIES:
         outcome.notes.append(f"`{query.name}` is `{query.expression}`.")
         ours = answers.get(("vedette", query.name))
@@ -126,7 +131,7 @@ def _compare(outcome: Outcome, answers: dict[tuple[str, str], bytes]) -> None:
             theirs = answers.get((peer, query.name))
             if ours is None or theirs is None:
                 continue
-            told = difference(ours, theirs)
+            told = difference(ours, theirs, since=begin + query.since_s)
             if told and peer == "victoria-metrics" and not query.alike:
                 outcome.notes.append(f"`{query.name}`: VictoriaMetrics' answer differs by its own definition of rate ({told}).")
             elif told:
