@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import logging
 import os
 import platform
@@ -18,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
@@ -165,7 +167,7 @@ class House:
             await self.notifier.apply(plan.notify)
             await self.alertmanagers.apply(plan.settings.alerting, external_labels=plan.settings.external_labels)
         await self.collector.apply(dataclasses.replace(plan.collect, internal=tuple(internal)))
-        await self.rules.apply(plan.groups)
+        await self.rules.apply(plan.groups, external_labels=plan.settings.external_labels, external_url=plan.settings.external_url)
         self.plan = plan
 
     async def reload(self) -> None:
@@ -229,6 +231,7 @@ class House:
             clock=self.clock,
             started=self.started,
             version=version("vedette"),
+            commit=commit_of_checkout(),
         )
         cors = self.plan.settings.vedette.access.reading_origins
         return [
@@ -280,6 +283,7 @@ class House:
             retention=lambda: format_duration(self.plan.settings.vedette.storage.retention),
             corruptions=lambda: self.storage.replayed.corrupt_records if self.storage.replayed else 0,
             external_url=self.plan.settings.external_url,
+            revision=commit_of_checkout(),
         )
 
     async def _evaluate(self, expr: str, time_ms: int) -> QueryResult:
@@ -287,8 +291,15 @@ class House:
 
     async def _emit(self, alerts: Sequence[Alert]) -> None:
         assert self.notifier is not None and self.alertmanagers is not None, "rules start after those they tell"
-        await self.notifier.accept(alerts)
+        await self.notifier.accept(self._outgoing(alerts))
         await self.alertmanagers.accept(alerts)
+
+    def _outgoing(self, alerts: Sequence[Alert]) -> Sequence[Alert]:
+        """Alerts as routes see them: with external labels and after relabelling, as an Alertmanager of one's own would."""
+        from vedette.notify.alertmanagers import outgoing
+
+        settings = self.plan.settings
+        return outgoing(alerts, settings.alerting.alert_relabel_configs, settings.external_labels)
 
     def _readings(self) -> Iterator[Reading]:
         yield from selfmetrics.of_storage(self.storage.stats(), self.storage.counters())
@@ -296,6 +307,8 @@ class House:
         yield from selfmetrics.of_tracker(self.tracker)
         if self.notifier is not None:
             yield from selfmetrics.of_notifier(self.notifier.counts)
+        if self.alertmanagers is not None:
+            yield from selfmetrics.of_alertmanagers(self.alertmanagers.peers())
         yield from selfmetrics.of_targets(self.collector.targets(), self.collector.failures)
         yield from selfmetrics.of_rules(self.rules.groups() if self.rules else [])
 
@@ -329,6 +342,23 @@ def __getattr__(name: str) -> Any:
     if name == "app":
         return from_environment()
     raise AttributeError(name)
+
+
+@functools.cache
+def commit_of_checkout() -> str:
+    """The commit that is checked out where this runs from source, "" for an installed package."""
+    git = Path(__file__).parents[2] / ".git"
+    try:
+        head = (git / "HEAD").read_text("ascii").strip()
+        if not head.startswith("ref: "):
+            return head
+        ref = git / head.removeprefix("ref: ")
+        if ref.is_file():
+            return ref.read_text("ascii").strip()
+        packed = (git / "packed-refs").read_text("ascii").splitlines()
+        return next((line.split()[0] for line in packed if line.endswith(f" {head.removeprefix('ref: ')}")), "")
+    except OSError:
+        return ""
 
 
 def configure_logging(level: str) -> None:

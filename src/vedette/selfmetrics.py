@@ -27,6 +27,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from vedette.collect.scrape import TargetState
 from vedette.ingest.door import Counts
 from vedette.ingest.track import Tracker
+from vedette.net import redacted_url
+from vedette.notify.alertmanagers import PeerState
 from vedette.notify.pipeline import Counts as NotifierCounts
 from vedette.rules.state import GroupState
 from vedette.storage.interface import StorageStats
@@ -86,6 +88,18 @@ def of_notifier(counts: NotifierCounts) -> Iterator[Reading]:
     yield Reading("vedette_notifications", "counter", "Notifications sent, by channel.", dict(counts.sent), "channel")
     yield Reading("vedette_notifications_failed", "counter", "Notifications that failed, by reason.", dict(counts.failed), "reason")
     yield Reading("vedette_alerts_muted", "counter", "Alerts not told of, by reason.", dict(counts.muted), "reason")
+
+
+def of_alertmanagers(peers: Sequence[PeerState]) -> Iterator[Reading]:
+    """What was passed on to other Alertmanagers."""
+    for name, kind, about in (
+        ("sent", "counter", "Alerts passed on."),
+        ("dropped", "counter", "Alerts not passed on: the queue was full."),
+        ("errors", "counter", "Requests that failed."),
+        ("queued", "gauge", "Alerts that wait to be passed on."),
+    ):
+        values = {redacted_url(peer.url): float(getattr(peer, name)) for peer in peers}
+        yield Reading(f"vedette_alertmanager_{name}", kind, about, values, "alertmanager")
 
 
 def of_targets(targets: Sequence[TargetState], failures: int) -> Iterator[Reading]:
