@@ -172,7 +172,8 @@ def test_an_order_is_the_same(both: tuple[Any, Any, float]) -> None:
 
 def test_series_labels_and_values_are_the_same(both: tuple[Any, Any, float]) -> None:
     vedette, prometheus, instant = both
-    asked = {"match[]": '{job=~"node|prometheus"}', "start": repr(instant - 10), "end": repr(instant)}
+    # The default alerts may be about to fire on this machine: their series are Vedette's own.
+    asked = {"match[]": '{job=~"node|prometheus",alertname=""}', "start": repr(instant - 10), "end": repr(instant)}
 
     def ordered(data: list[dict[str, str]]) -> list[str]:
         return sorted(json.dumps(one, sort_keys=True) for one in data)
