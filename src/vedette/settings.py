@@ -24,7 +24,7 @@ from vedette.collect.config import CollectConfig, GlobalConfig, HostSettings, Sc
 from vedette.configfile import option
 from vedette.errors import BadInput
 from vedette.ingest.track import TrackSettings
-from vedette.model.durations import format_duration, parse_duration
+from vedette.model.durations import format_duration, format_seconds, parse_duration, parse_seconds
 from vedette.model.labels import Labels
 from vedette.notify.alertmanagers import AlertingConfig
 from vedette.promql.engine import PromqlSettings
@@ -149,7 +149,12 @@ class Origin:
     text: str
 
 
-_WRITERS: dict[Any, Callable[[Any], str]] = {parse_duration: format_duration, parse_size: format_size, parse_sync: format_sync}
+_WRITERS: dict[Any, Callable[[Any], str]] = {
+    parse_duration: format_duration,
+    parse_seconds: format_seconds,
+    parse_size: format_size,
+    parse_sync: format_sync,
+}
 
 
 def _written(value: Any, item: dataclasses.Field[Any]) -> str:
@@ -320,7 +325,7 @@ def _from_environment(
     room: str, item: dataclasses.Field[Any], shape: Any, variables: Mapping[str, tuple[str, str]]
 ) -> tuple[Any, str] | None:
     own = [name for name, target in ENVIRONMENT.items() if target == (room, item.name)]
-    twins = [f"VEDETTE_{name}" for name in own] + [f"VEDETTE_{room}_{item.name}".upper()]
+    twins = [f"VEDETTE_{name}" for name in own] + [f"VEDETTE_{room}_{item.metadata.get('key', item.name)}".upper()]
     for names in (twins, own):
         found = [read for name in names if (read := _read_variable(name, item, variables)) is not None]
         values = [(_convert(text, source, item, shape), source) for text, source in found]

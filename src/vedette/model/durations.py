@@ -33,6 +33,16 @@ def parse_duration(text: str) -> int:
     return total
 
 
+def parse_seconds(text: str) -> float:
+    """Seconds of a duration such as `2m`. Raises `BadInput` as `parse_duration` does."""
+    return parse_duration(text) / 1000
+
+
+def format_seconds(seconds: float) -> str:
+    """The duration as `parse_seconds` reads it."""
+    return format_duration(round(seconds * 1000))
+
+
 def format_duration(ms: int) -> str:
     """The duration as Prometheus prints it: `0s`, `1h30m`; weeks, days and years only where they divide it."""
     if ms == 0:

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vedette.clock import Clock
+from vedette.configfile import option
+from vedette.model.durations import parse_duration, parse_seconds
 from vedette.model.labels import Symbols
 from vedette.promql.actions import Features
 from vedette.promql.annotations import Annotations
@@ -40,13 +42,13 @@ MAX_POINTS = 11_000
 class PromqlSettings:
     """How queries are run. Times in ms unless the name says otherwise."""
 
-    lookback_ms: int = 300_000
+    lookback_ms: int = option(300_000, key="lookback", convert=parse_duration)
     max_samples: int = 50_000_000
-    timeout_s: float = 120.0
+    timeout_s: float = option(120.0, key="timeout", convert=parse_seconds)
     max_concurrency: int = 20
     max_expr_bytes: int = 256 << 10
     max_points: int = MAX_POINTS
-    default_subquery_step_ms: int = 60_000
+    default_subquery_step_ms: int = option(60_000, key="default_subquery_step", convert=parse_duration)
     delayed_name_removal: bool = False
     type_and_unit_labels: bool = False
     experimental_functions: bool = False
