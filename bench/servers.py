@@ -164,8 +164,10 @@ def wait_for(server: Running, path: str, seconds: float = 120.0) -> float:
         if status == 200:
             return time.monotonic() - server.started
         time.sleep(0.005)
-    tail = server.log.read_text(encoding="utf-8", errors="replace")[-2000:]
-    raise RuntimeError(f"{server.name} did not answer 200 on {path} within {seconds:g} s; its log ends:\n{tail}")
+    status = server.process.poll()
+    what = f"did not answer 200 on {path} within {seconds:g} s" if status is None else f"ended with status {status}"
+    tail = server.log.read_text(encoding="utf-8", errors="replace")[-1000:]
+    raise RuntimeError(f"{server.name} {what}; its log ends:\n{tail}")
 
 
 @contextmanager
