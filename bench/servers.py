@@ -164,8 +164,8 @@ def wait_for(server: Running, path: str, seconds: float = 120.0) -> float:
         if status == 200:
             return time.monotonic() - server.started
         time.sleep(0.005)
-    status = server.process.poll()
-    what = f"did not answer 200 on {path} within {seconds:g} s" if status is None else f"ended with status {status}"
+    ended = server.process.poll()
+    what = f"did not answer 200 on {path} within {seconds:g} s" if ended is None else f"ended with status {ended}"
     tail = server.log.read_text(encoding="utf-8", errors="replace")[-1000:]
     raise RuntimeError(f"{server.name} {what}; its log ends:\n{tail}")
 
