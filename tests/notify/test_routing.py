@@ -137,7 +137,11 @@ BAD = [
     (wrong(receivers="[{name: a, webhook_configs: [{url: 'http://x', url_file: y}]}]"), "at most one of url & url_file"),
     (wrong(receivers="[{name: a, webhook_configs: [{url: 'ftp://x'}]}]"), "webhook_configs[0].url: unsupported scheme for URL"),
     (wrong(receivers="[{name: a, slack_configs: [{channel: x}]}]"), "receivers[0].slack_configs: not supported"),
-    (wrong(more="time_intervals: []"), "time_intervals: not supported"),
+    (wrong(more="time_intervals: [{time_intervals: []}]"), "time_intervals[0].name: missing name in time interval"),
+    (wrong(more="time_intervals: [{name: x}, {name: x}]"), 'time interval "x" is not unique'),
+    (wrong("{receiver: a, mute_time_intervals: [x]}"), "root route must not have any mute time intervals"),
+    (wrong("{receiver: a, active_time_intervals: [x]}"), "root route must not have any active time intervals"),
+    (wrong("{receiver: a, routes: [{mute_time_intervals: [x]}]}"), 'undefined time interval "x" used in route'),
 ]
 
 

@@ -17,10 +17,11 @@ from vedette.clock import ManualClock
 from vedette.errors import Undeliverable
 from vedette.model.alerts import Alert
 from vedette.model.labels import Labels
+from vedette.model.matchers import Matcher
 from vedette.net import Answer
 from vedette.notify.config import parse
 from vedette.notify.notifier import Notifier
-from vedette.notify.pipeline import Reason
+from vedette.notify.silences import Silence
 from vedette.records.database import Records
 
 T0 = 1_700_000_000.0
@@ -82,17 +83,8 @@ def seconds(text: str) -> float:
 async def play(scenario: dict[str, Any], records: Records) -> dict[str, list[tuple[float, dict[str, Any]]]]:
     clock = ManualClock(T0)
     wire = Wire(clock, scenario.get("webhook_behaviour", {}))
-    silences = scenario.get("silence", [])
-
-    def silenced(alert: Alert) -> Reason | None:
-        now = clock.now() - T0
-        for silence in silences:
-            if silence["s"] <= now < silence["e"] and all(alert.labels.get(m["name"]) == m["value"] for m in silence["matchers"]):
-                return Reason("silenced", "by the test")
-        return None
-
     config = parse(re.sub(r"\{(wh\d)\}", r"\1", scenario["config"]))
-    notifier = Notifier(config, records, clock, lambda _config: wire, why_muted=[silenced])
+    notifier = Notifier(config, records, clock, lambda _config: wire)
     await notifier.start()
 
     async def quiet() -> None:
@@ -103,16 +95,24 @@ async def play(scenario: dict[str, Any], records: Records) -> dict[str, list[tup
                 await asyncio.wait([task])
 
     pushes = sorted(scenario.get("push", []), key=lambda p: p["at"])
+    silences = sorted(scenario.get("silence", []), key=lambda s: s["at"])
     end = max([b["between"][1] for wanted in scenario["expect"].values() for b in wanted] + [5])
     for tick in range(int(end / STEP) + 1):
         now = tick * STEP
         while pushes and pushes[0]["at"] <= now + 1e-6:
             await notifier.accept([alert_of(a) for a in pushes.pop(0)["alerts"]])
+        while silences and silences[0]["at"] <= now + 1e-6:
+            await notifier.silences.put(silence_of(silences.pop(0)))
         await quiet()
         await clock.advance(STEP)
         await quiet()
     await notifier.close()
     return wire.got
+
+
+def silence_of(given: dict[str, Any]) -> Silence:
+    matchers = tuple(Matcher(m["name"], "=~" if m["isRegex"] else "=", m["value"]) for m in given["matchers"])
+    return Silence(matchers, round((T0 + given["s"]) * 1000), round((T0 + given["e"]) * 1000), "test", "test")
 
 
 def alert_of(given: dict[str, Any]) -> Alert:

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from vedette.errors import Corrupt, LimitExceeded
 from vedette.records.database import Records
 from vedette.records.migrations import MIGRATIONS
-from vedette.records.rows import HeldAlertRow, NotificationRow, RuleAlertRow
+from vedette.records.rows import HeldAlertRow, NotificationRow, RuleAlertRow, SilenceRow
 
 
 def rule_alert(rule: str = "g/r", labels: str = "{}", state: str = "pending", value: float = 1.0) -> RuleAlertRow:
@@ -33,13 +33,15 @@ def notification(phase: str = "sent") -> NotificationRow:
 
 
 async def test_rows_of_every_kind_come_back_as_they_went_after_reopening(tmp_path: Path) -> None:
-    rows = [rule_alert(value=math.inf), held('{"a":"ä"}'), notification()]
+    silence = SilenceRow("default", "id", '[["a","=","ä"]]', 1, 2, 3, "me", "why", "{}")
+    rows = [rule_alert(value=math.inf), held('{"a":"ä"}'), notification(), silence]
     records = await Records.open(tmp_path / "v.db")
     await records.save(rows)
     await records.close()
 
     records = await Records.open(tmp_path / "v.db")
-    assert [*await records.load(RuleAlertRow), *await records.load(HeldAlertRow), *await records.load(NotificationRow)] == rows
+    kinds = (RuleAlertRow, HeldAlertRow, NotificationRow, SilenceRow)
+    assert [row for kind in kinds for row in await records.load(kind)] == rows
     await records.close()
 
 
@@ -103,6 +105,20 @@ async def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     probe.close()
     with pytest.raises(Corrupt, match="newer version"):
         await Records.open(tmp_path / "v.db")
+
+
+async def test_the_schema_of_an_earlier_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "v.db") as old:
+        old.execute("CREATE TABLE schema_version (version INTEGER NOT NULL PRIMARY KEY)")
+        for statement in MIGRATIONS[0]:
+            old.execute(statement)
+        old.execute("INSERT INTO schema_version VALUES (1)")
+        old.execute("INSERT INTO held_alerts VALUES ('default', '{}', '{}', '', 1, 2, 3, 0)")
+    old.close()
+    records = await Records.open(tmp_path / "v.db")
+    assert [r.ends_at for r in await records.load(HeldAlertRow)] == [2]
+    assert await records.load(SilenceRow) == []
+    await records.close()
 
 
 async def test_a_locked_file_refuses_writes_and_recovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

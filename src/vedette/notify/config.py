@@ -17,10 +17,10 @@ from vedette.errors import BadInput
 from vedette.model.durations import parse_duration
 from vedette.model.matchers import Matcher, compile_regex
 from vedette.net import HttpConfig, TlsConfig
+from vedette.notify.intervals import NamedIntervals
 from vedette.notify.matchers import parse_matchers
 
 _LATER = "this kind of receiver is not supported yet: use webhook_configs"
-_TIMES = "time intervals are not supported yet: remove the key"
 GROUP_ALL = "..."
 
 
@@ -134,8 +134,6 @@ class RouteConfig:
     """A node of the route tree as written; times in ms, None where the parent's holds."""
 
     UNSUPPORTED: ClassVar[dict[str, str]] = {
-        "mute_time_intervals": _TIMES,
-        "active_time_intervals": _TIMES,
         "labels": "labels of routes are not supported yet: remove the key",
     }
 
@@ -148,6 +146,8 @@ class RouteConfig:
     group_wait: int | None = option(None, convert=parse_duration)
     group_interval: int | None = option(None, convert=_interval)
     repeat_interval: int | None = option(None, convert=_interval)
+    mute_time_intervals: tuple[str, ...] = ()
+    active_time_intervals: tuple[str, ...] = ()
     routes: tuple[RouteConfig, ...] = ()
 
     def __post_init__(self) -> None:
@@ -193,8 +193,6 @@ class Config:
     """A whole `alertmanager.yml`."""
 
     UNSUPPORTED: ClassVar[dict[str, str]] = {
-        "time_intervals": _TIMES,
-        "mute_time_intervals": _TIMES,
         "tracing": "Vedette sends no traces yet; remove the section",
     }
 
@@ -202,6 +200,9 @@ class Config:
     route: RouteConfig | None = None
     receivers: tuple[Receiver, ...] = ()
     inhibit_rules: tuple[InhibitRule | None, ...] = ()
+    time_intervals: tuple[NamedIntervals, ...] = ()
+    mute_time_intervals: tuple[NamedIntervals, ...] = ()
+    """The former name of `time_intervals`."""
     templates: tuple[str, ...] = ()
     """Accepted: webhooks, the only channel yet, use no templates."""
 
@@ -218,15 +219,35 @@ class Config:
             raise BadInput("root route must not have any matchers", where="route")
         if self.route.continue_:
             raise BadInput("cannot have continue in root route", where="route")
-        for used in _receivers(self.route):
-            if used and used not in names:
-                raise BadInput(f'undefined receiver "{used}" used in route', where="route")
+        for route in _routes(self.route):
+            if route.receiver and route.receiver not in names:
+                raise BadInput(f'undefined receiver "{route.receiver}" used in route', where="route")
+        self._check_intervals(self.route)
+
+    def _check_intervals(self, root: RouteConfig) -> None:
+        if root.mute_time_intervals:
+            raise BadInput("root route must not have any mute time intervals", where="route")
+        if root.active_time_intervals:
+            raise BadInput("root route must not have any active time intervals", where="route")
+        if len(self.intervals) < len(self.time_intervals) + len(self.mute_time_intervals):
+            names = [i.name for i in (*self.time_intervals, *self.mute_time_intervals)]
+            twice = next(n for n in names if names.count(n) > 1)
+            raise BadInput(f'time interval "{twice}" is not unique', where="time_intervals")
+        for route in _routes(root):
+            for name in (*route.mute_time_intervals, *route.active_time_intervals):
+                if name not in self.intervals:
+                    raise BadInput(f'undefined time interval "{name}" used in route', where="route")
+
+    @property
+    def intervals(self) -> dict[str, NamedIntervals]:
+        """All time intervals by their name."""
+        return {i.name: i for i in (*self.mute_time_intervals, *self.time_intervals)}
 
 
-def _receivers(route: RouteConfig) -> Iterator[str]:
-    yield route.receiver
+def _routes(route: RouteConfig) -> Iterator[RouteConfig]:
+    yield route
     for below in route.routes:
-        yield from _receivers(below)
+        yield from _routes(below)
 
 
 def load(path: Path) -> Config:

@@ -7,7 +7,7 @@ loses nor repeats. Without a configuration there is nobody to tell, and alerts a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,10 +25,11 @@ from vedette.notify.channels.webhook import Http, Webhook
 from vedette.notify.config import Config
 from vedette.notify.groups import AlertGroup, GroupKey, Timing
 from vedette.notify.held import Held
-from vedette.notify.inhibition import Inhibition
+from vedette.notify.inhibition import Inhibition, Inhibitor
 from vedette.notify.notice import Channel
-from vedette.notify.pipeline import Counts, Pipeline, WhyMuted
+from vedette.notify.pipeline import Counts, Pipeline, why_outside_active_times
 from vedette.notify.route import Route, build, match
+from vedette.notify.silences import Silences
 from vedette.notify.told import Place
 from vedette.records.rows import HeldAlertRow, NotificationRow
 
@@ -51,14 +52,25 @@ def webhook_client(config: HttpConfig) -> Http:
 
 
 @dataclass(frozen=True, slots=True)
+class AlertView:
+    """An alert as it stands: who is told of it, and by which silences (ids) and alert (fingerprint, "" for none) it is kept quiet."""
+
+    held: Held
+    receivers: tuple[str, ...]
+    silenced_by: tuple[str, ...]
+    inhibited_by: str
+
+
+@dataclass(frozen=True, slots=True)
 class GroupView:
-    """A group as it stands. Times are Unix ms."""
+    """A group as it stands. Times are Unix ms; `muted_by` are the time intervals that keep it quiet now."""
 
     key: str
     receiver: str
     labels: Labels
-    alerts: tuple[Alert, ...]
+    alerts: tuple[Held, ...]
     next_flush: int
+    muted_by: tuple[str, ...] = ()
 
 
 class Notifier:
@@ -73,10 +85,10 @@ class Notifier:
         *,
         external_url: str = "",
         tenant: str = DEFAULT_TENANT,
-        why_muted: Sequence[WhyMuted] = (),
     ) -> None:
         self._records, self._clock, self._http = records, clock, http
-        self._external_url, self._tenant, self._why_muted = external_url.rstrip("/"), tenant, why_muted
+        self._external_url, self._tenant = external_url.rstrip("/"), tenant
+        self.silences = Silences(records, clock, tenant=tenant)
         self._alerts: dict[Labels, Held] = {}
         self._told: dict[Place, NotificationRow] = {}
         self._groups: dict[GroupKey, AlertGroup] = {}
@@ -98,14 +110,17 @@ class Notifier:
             for receiver in config.receivers:
                 self._channels[receiver.name] = [Webhook(c, self._http(c.http_config or fallback)) for c in receiver.webhook_configs]
         self._resolve_timeout = config.global_.resolve_timeout if config else RESOLVE_TIMEOUT_MS
+        self._inhibitions = [Inhibition.of(r) for r in config.inhibit_rules if r is not None] if config else []
+        self._intervals = config.intervals if config else {}
         self._pipeline = Pipeline(
             self._records,
             self._clock,
             tenant=self._tenant,
             external_url=self._external_url,
-            inhibitions=[Inhibition.of(r) for r in config.inhibit_rules if r is not None] if config else [],
-            standing=lambda now: (h.alert.labels for h in self._alerts.values() if not h.resolved(now)),
-            why_muted=self._why_muted,
+            inhibitions=self._inhibitions,
+            standing=self._standing,
+            silences=self.silences,
+            intervals=self._intervals,
             told=self._told,
             counts=self.counts,
         )
@@ -113,6 +128,7 @@ class Notifier:
     async def start(self) -> None:
         """Take up where the records left off, and begin."""
         now = now_ms(self._clock)
+        await self.silences.start()
         for entry in await self._records.load(NotificationRow, tenant=self._tenant):
             place = Place(entry.tenant, entry.group_key, entry.receiver, entry.channel)
             self._told[place] = notification_log.restored(entry)
@@ -182,13 +198,41 @@ class Notifier:
         """All alerts that are held, those that ended a short while ago included."""
         return list(self._alerts.values())
 
+    def views(self) -> Callable[[Held], AlertView]:
+        """How each alert stands now: a function to be asked of many alerts, right away."""
+        now = now_ms(self._clock)
+        inhibitor = Inhibitor(self._inhibitions, self._standing(now) if self._inhibitions else ())
+        hush = self.silences.hush(now)
+
+        def view(held: Held) -> AlertView:
+            labels = held.alert.labels
+            by = inhibitor.inhibited_by(labels)
+            routes = match(self._route, labels) if self._route is not None else []
+            inhibited_by = f"{by.fingerprint():016x}" if by is not None else ""
+            return AlertView(held, tuple(r.receiver for r in routes), tuple(hush.of(labels)), inhibited_by)
+
+        return view
+
+    def _standing(self, now: int) -> Iterator[Labels]:
+        return (h.alert.labels for h in self._alerts.values() if not h.resolved(now))
+
     def groups(self) -> list[GroupView]:
-        """All groups as they stand, in order of their key."""
+        """All groups as they stand, in order of their labels and receiver."""
+        now = now_ms(self._clock)
         views = [
-            GroupView(g.key, g.route.receiver, g.labels, tuple(h.alert for h in g.snapshot()), g.timing.next_flush)
+            GroupView(g.key, g.route.receiver, g.labels, tuple(g.snapshot()), g.timing.next_flush, self._muted_by(g.route, now))
             for g in self._groups.values()
         ]
-        return sorted(views, key=lambda v: (v.key, v.receiver))
+        return sorted(views, key=lambda v: (v.labels, v.receiver, v.key))
+
+    def _muted_by(self, route: Route, now: int) -> tuple[str, ...]:
+        if why_outside_active_times(route, self._intervals, now) is not None:
+            return route.active_time_intervals
+        return tuple(name for name in route.mute_time_intervals if self._intervals[name].holds(now))
+
+    def receivers(self) -> list[str]:
+        """The names of all receivers."""
+        return [r.name for r in self._config.receivers] if self._config else []
 
     async def _run(self) -> None:
         while True:
@@ -266,6 +310,7 @@ class Notifier:
                 del self._alerts[held.alert.labels]
         for place in expired:
             self._told.pop(place, None)
+        await self.silences.forget(now)
 
     async def close(self) -> None:
         """Stop; notifications under way get a few seconds to end, and are otherwise told at the next start."""

@@ -1,16 +1,16 @@
 """From a group that is due to a channel that was told: one list of stages, each of which may say why nothing is sent.
 
-    group:    inhibited, muted
+    group:    inhibited, outside_active_times, in_mute_times, silenced
     channel:  dedup, send
 
-Alertmanager's order. Stages for times and silences join the first list. Not here: which group is due (`notifier.py`).
+Alertmanager's order. Not here: which group is due (`notifier.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -18,12 +18,14 @@ import structlog
 
 from vedette.clock import Clock, now_ms
 from vedette.errors import BadInput, LimitExceeded, Undeliverable
-from vedette.model.alerts import Alert
 from vedette.model.labels import Labels
 from vedette.notify.groups import AlertGroup
 from vedette.notify.held import Held
 from vedette.notify.inhibition import Inhibition, Inhibitor
+from vedette.notify.intervals import NamedIntervals
 from vedette.notify.notice import Channel, Notice, Receipt
+from vedette.notify.route import Route
+from vedette.notify.silences import Silences
 from vedette.notify.told import News, Place, begun, ended, news, waiting
 from vedette.records.rows import NotificationRow
 
@@ -47,8 +49,8 @@ class Reason:
     detail: str
 
 
-WhyMuted = Callable[[Alert], Reason | None]
-"""Silences and their kin: why an alert is to say nothing, None where it may."""
+WhyMuted = Callable[[Labels], Reason | None]
+"""Why an alert is to say nothing, None where it may."""
 
 
 @dataclass(slots=True)
@@ -87,13 +89,15 @@ class Pipeline:
         external_url: str,
         inhibitions: Sequence[Inhibition] = (),
         standing: Callable[[int], Iterable[Labels]] = lambda _now: (),
-        why_muted: Sequence[WhyMuted] = (),
+        silences: Silences,
+        intervals: Mapping[str, NamedIntervals],
         told: dict[Place, NotificationRow],
         counts: Counts,
     ) -> None:
         self.records, self.clock = records, clock
         self.tenant, self.external_url = tenant, external_url
-        self.inhibitions, self.standing, self.why_muted = inhibitions, standing, why_muted
+        self.inhibitions, self.standing = inhibitions, standing
+        self.silences, self.intervals = silences, intervals
         self.told, self.counts = told, counts
 
     async def flush(self, group: AlertGroup, channels: Sequence[Channel], alerts: Sequence[Held], now: int) -> bool:
@@ -134,26 +138,58 @@ async def inhibited(pipeline: Pipeline, flush: Flush) -> Reason | None:
     """Leaves out alerts that a weightier one silences."""
     inhibitor = Inhibitor(pipeline.inhibitions, pipeline.standing(flush.now) if pipeline.inhibitions else ())
 
-    def why(alert: Alert) -> Reason | None:
-        by = inhibitor.inhibited_by(alert.labels)
+    def why(labels: Labels) -> Reason | None:
+        by = inhibitor.inhibited_by(labels)
         return None if by is None else Reason("inhibited", f"inhibited by {by}")
 
     return _leave_out(pipeline, flush, why)
 
 
-async def muted(pipeline: Pipeline, flush: Flush) -> Reason | None:
-    """Leaves out alerts that a silence (or whatever else was handed in) mutes."""
+def why_outside_active_times(route: Route, intervals: Mapping[str, NamedIntervals], now: int) -> Reason | None:
+    """Why a route is quiet at `now` since none of the times in which it is active holds."""
+    names = route.active_time_intervals
+    if not names or any(intervals[name].holds(now) for name in names):
+        return None
+    return Reason("outside_active_times", f"none of the active time intervals holds: {', '.join(names)}")
 
-    def why(alert: Alert) -> Reason | None:
-        return next((r for mute in pipeline.why_muted if (r := mute(alert)) is not None), None)
+
+def why_in_mute_times(route: Route, intervals: Mapping[str, NamedIntervals], now: int) -> Reason | None:
+    """Why a route is quiet at `now` since a time in which it is muted holds."""
+    holding = [name for name in route.mute_time_intervals if intervals[name].holds(now)]
+    return Reason("in_mute_times", f"muted by the time interval {', '.join(holding)}") if holding else None
+
+
+async def outside_active_times(pipeline: Pipeline, flush: Flush) -> Reason | None:
+    """Ends where the route is active at other times only."""
+    return _whole(pipeline, flush, why_outside_active_times(flush.group.route, pipeline.intervals, flush.now))
+
+
+async def in_mute_times(pipeline: Pipeline, flush: Flush) -> Reason | None:
+    """Ends where the route is muted at this time."""
+    return _whole(pipeline, flush, why_in_mute_times(flush.group.route, pipeline.intervals, flush.now))
+
+
+async def silenced(pipeline: Pipeline, flush: Flush) -> Reason | None:
+    """Leaves out alerts that somebody asked for quiet about."""
+    hush = pipeline.silences.hush(flush.now)
+
+    def why(labels: Labels) -> Reason | None:
+        by = hush.of(labels)
+        return Reason("silenced", f"silenced by {', '.join(by)}") if by else None
 
     return _leave_out(pipeline, flush, why)
+
+
+def _whole(pipeline: Pipeline, flush: Flush, reason: Reason | None) -> Reason | None:
+    if reason is not None:
+        pipeline.counts.muted[reason.stage] += len(flush.alerts)
+    return reason
 
 
 def _leave_out(pipeline: Pipeline, flush: Flush, why: WhyMuted) -> Reason | None:
     kept, last = [], None
     for held in flush.alerts:
-        reason = why(held.alert)
+        reason = why(held.alert.labels)
         if reason is None:
             kept.append(held)
         else:
@@ -246,5 +282,5 @@ async def _deliver(pipeline: Pipeline, entry: NotificationRow, notice: Notice, c
         watch.cancel()
 
 
-GROUP_STAGES: list[Stage] = [inhibited, muted]
+GROUP_STAGES: list[Stage] = [inhibited, outside_active_times, in_mute_times, silenced]
 CHANNEL_STAGES: list[Stage] = [dedup, send]

@@ -25,6 +25,8 @@ class Route:
     repeat_interval: int
     matchers: tuple[Matcher, ...] = ()
     goes_on: bool = False
+    mute_time_intervals: tuple[str, ...] = ()
+    active_time_intervals: tuple[str, ...] = ()
     routes: tuple[Route, ...] = ()
     path: tuple[int, ...] = ()
     """Where it stands in the tree: what tells two routes with the same matchers apart."""
@@ -53,6 +55,9 @@ def build(config: RouteConfig, parent: Route = _ROOT, path: tuple[int, ...] = ()
         repeat_interval=config.repeat_interval or parent.repeat_interval,
         matchers=matchers,
         goes_on=config.continue_,
+        # Not inherited, as in Alertmanager: a child says itself when it is quiet.
+        mute_time_intervals=config.mute_time_intervals,
+        active_time_intervals=config.active_time_intervals,
         path=path,
     )
     below = tuple(build(child, node, (*path, i)) for i, child in enumerate(config.routes))

@@ -24,12 +24,17 @@ from sqlalchemy.pool import StaticPool
 
 from vedette.errors import Corrupt, LimitExceeded
 from vedette.records.migrations import MIGRATIONS, VERSIONS
-from vedette.records.rows import KEYS, HeldAlertRow, NotificationRow, Row, RuleAlertRow
+from vedette.records.rows import KEYS, HeldAlertRow, NotificationRow, Row, RuleAlertRow, SilenceRow
 
 R = TypeVar("R", bound=Row)
 
 _BUSY_MS = 5000
-_NAMES: dict[type[Row], str] = {RuleAlertRow: "rule_alerts", HeldAlertRow: "held_alerts", NotificationRow: "notifications"}
+_NAMES: dict[type[Row], str] = {
+    RuleAlertRow: "rule_alerts",
+    HeldAlertRow: "held_alerts",
+    NotificationRow: "notifications",
+    SilenceRow: "silences",
+}
 _TYPES: dict[str, Any] = {"str": sa.String, "int": sa.BigInteger, "float": sa.Float, "bool": sa.Boolean}
 
 

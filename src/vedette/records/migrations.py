@@ -23,6 +23,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             next_firing VARCHAR NOT NULL, next_resolved VARCHAR NOT NULL, attempt VARCHAR NOT NULL, attempted_at BIGINT NOT NULL,
             expires_at BIGINT NOT NULL, PRIMARY KEY (tenant, group_key, receiver, channel))""",
     ),
+    (
+        """CREATE TABLE silences (
+            tenant VARCHAR NOT NULL, id VARCHAR NOT NULL, matchers VARCHAR NOT NULL, starts_at BIGINT NOT NULL,
+            ends_at BIGINT NOT NULL, updated_at BIGINT NOT NULL, created_by VARCHAR NOT NULL, comment VARCHAR NOT NULL,
+            annotations VARCHAR NOT NULL, PRIMARY KEY (tenant, id))""",
+    ),
 )
 
 VERSIONS = "CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL PRIMARY KEY)"

@@ -63,11 +63,27 @@ class NotificationRow:
     expires_at: int
 
 
-Row = RuleAlertRow | HeldAlertRow | NotificationRow
+@dataclass(frozen=True, slots=True)
+class SilenceRow:
+    """One silence; key: tenant, id. `matchers` is a JSON list of `[name, operator, value]`, `annotations` a JSON object."""
+
+    tenant: str
+    id: str
+    matchers: str
+    starts_at: int
+    ends_at: int
+    updated_at: int
+    created_by: str
+    comment: str
+    annotations: str
+
+
+Row = RuleAlertRow | HeldAlertRow | NotificationRow | SilenceRow
 
 KEYS: dict[type[Row], tuple[str, ...]] = {
     RuleAlertRow: ("tenant", "rule", "labels"),
     HeldAlertRow: ("tenant", "labels"),
     NotificationRow: ("tenant", "group_key", "receiver", "channel"),
+    SilenceRow: ("tenant", "id"),
 }
 """The primary key of each table."""
