@@ -55,6 +55,8 @@ from vedette.rules.files import load as load_rules
 from vedette.selfmetrics import Reading
 from vedette.settings import Settings, resolve
 from vedette.storage.engine import Engine as Storage
+from vedette.storage.retention import RetentionRule
+from vedette.storage.settings import StorageSettings
 from vedette.web.routes import routes as web_routes
 
 if TYPE_CHECKING:
@@ -110,7 +112,7 @@ class House:
         self._queries = ThreadPoolExecutor(_QUERY_THREADS, thread_name_prefix="query")
         self._writes = ThreadPoolExecutor(_WRITE_THREADS, thread_name_prefix="write")
         room = settings.vedette
-        self.storage = Storage(room.storage, clock)
+        self.storage = Storage(room.storage, clock, retention=_retention(room.storage))
         self.door = Door(self.storage)
         self.promql = Promql(self.storage, room.promql, clock)
         self.collector = Collector(self.door.append, clock)
@@ -311,6 +313,17 @@ class House:
             yield from selfmetrics.of_alertmanagers(self.alertmanagers.peers())
         yield from selfmetrics.of_targets(self.collector.targets(), self.collector.failures)
         yield from selfmetrics.of_rules(self.rules.groups() if self.rules else [])
+
+
+def _retention(settings: StorageSettings) -> list[RetentionRule]:
+    """The retention of selectors. Raises `BadInput` naming a selector that cannot be parsed."""
+    rules = []
+    for selector, keep in settings.retention_by_selector.items():
+        try:
+            rules.append(RetentionRule(tuple(prometheus.matchers_of(selector)), keep))
+        except BadInput as error:
+            raise BadInput(error.problem, where=f"storage.retention_by_selector: {selector}: {error.where}", hint=error.hint) from None
+    return rules
 
 
 @asynccontextmanager

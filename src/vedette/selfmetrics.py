@@ -51,13 +51,13 @@ def _one(name: str, kind: str, about: str, value: float) -> Reading:
     return Reading(name, kind, about, {"": value})
 
 
-_LEVELS = frozenset(("memory_bytes", "page_cache_bytes"))
+_LEVELS = {"memory_bytes": "Bytes in memory", "page_cache_bytes": "Bytes in memory", "tombstones": "Now"}
 
 
 def of_storage(stats: StorageStats, counters: Mapping[str, int]) -> Iterator[Reading]:
     """What the engine holds, and what it counted, as `vedette_storage_*`."""
     for name, value in counters.items():
-        kind, about = ("gauge", "Bytes in memory") if name in _LEVELS else ("counter", "Since the start")
+        kind, about = ("gauge", _LEVELS[name]) if name in _LEVELS else ("counter", "Since the start")
         yield _one(f"vedette_storage_{name}", kind, f"{about}: {name.replace('_', ' ')}.", value)
     yield _one("vedette_head_series", "gauge", "Series in memory.", stats.series)
     yield _one("vedette_head_chunks", "gauge", "Chunks of samples in memory.", stats.chunks)

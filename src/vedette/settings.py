@@ -161,6 +161,8 @@ def _written(value: Any, item: dataclasses.Field[Any]) -> str:
     if item.metadata.get("secret"):
         return "<secret>" if value else ""
     write = _WRITERS.get(item.metadata.get("convert"))
+    if write is not None and isinstance(value, dict):
+        return str({key: write(one) for key, one in value.items()}) if value else ""
     if write is not None:
         return write(value)
     if isinstance(value, bool):

@@ -30,7 +30,7 @@ def settle(request, storage):
         if request.param != "memory":
             await storage.flush()
         if request.param == "blocks":
-            storage._flusher._release()
+            storage._flusher.release()
 
     return settle_
 
@@ -253,7 +253,7 @@ async def test_a_select_beyond_its_budget_is_refused(open_engine, tools, keyspac
     with pytest.raises(LimitExceeded, match="4 series, more than 3"):
         storage.select("default", [Matcher("__name__", "=~", "n.")], *EVER)
     await storage.flush()
-    storage._flusher._release()
+    storage._flusher.release()
     with pytest.raises(LimitExceeded, match="11 samples, more than 10"):
         storage.select("default", [Matcher("__name__", "=", "m")], *EVER)
 

@@ -85,7 +85,7 @@ async def test_long_series_span_pages(open_engine, tools, keyspace, monkeypatch,
     await engine.append(tools.batch(rows, keyspace))
     whole = tools.contents(engine)
     await engine.flush()
-    engine._flusher._release()
+    engine._flusher.release()
     assert tools.contents(engine) == whole
     assert [len(whole[labels]) for labels, _ in rows] == lengths
     for wanted in ("0|3|6", "4", "5|7", "6"):
@@ -102,7 +102,7 @@ async def test_the_page_cache_stays_within_its_bytes(open_engine, tools, keyspac
     rows = [(tools.metric("m", i=str(i)), [(tools.now + k, float(k)) for k in range(2000)]) for i in range(50)]
     await engine.append(tools.batch(rows, keyspace))
     await engine.flush()
-    engine._flusher._release()
+    engine._flusher.release()
     for _ in range(2):
         assert engine.select("default", [], *EVER).sample_count == 100_000
         assert 0 < engine.counters()["page_cache_bytes"] <= 600_000

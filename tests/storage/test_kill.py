@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from vedette.clock import SystemClock
 from vedette.model.matchers import Matcher
 from vedette.storage.engine import Engine
 from vedette.storage.settings import StorageSettings
 
-# Appends batch after batch from several tasks, each acknowledged on stdout; flushes now and then, with new series among the old.
+# Appends batch after batch from several tasks, each acknowledged on stdout; flushes now and then, with new series among the old;
+# merges blocks; deletes what series 7 has, up to a time that is acknowledged as "-time".
 CHILD = """
 import asyncio, logging, sys
 from pathlib import Path
 import structlog
 from vedette.clock import SystemClock
 from vedette.model.labels import Labels
+from vedette.model.matchers import Matcher
 from vedette.model.samples import SampleBatch, canonical
 from vedette.storage.engine import Engine
 from vedette.storage.settings import StorageSettings
@@ -46,10 +51,24 @@ async def main(data, first):
         while True:
             await asyncio.sleep(0.02)
             await engine.flush()
-    await asyncio.gather(send(), send(), send(), flush())
+    async def compact():
+        while True:
+            await asyncio.sleep(0.01)
+            await engine.compact(clean=number % 2 == 0)
+    async def delete():
+        while True:
+            await asyncio.sleep(0.05)
+            upto = number - 10  # all but the last three are acknowledged
+            await engine.delete("default", [[Matcher("i", "=", "7")]], -(1 << 62), upto)
+            print(-upto, flush=True)
+    await asyncio.gather(send(), send(), send(), flush(), compact(), delete())
 
 asyncio.run(main(sys.argv[1], int(sys.argv[2])))
 """
+
+
+ROUNDS = int(os.environ.get("VEDETTE_TORTURE", "5"))
+"""How many times the process is killed; `make torture` asks for hundreds."""
 
 
 def run_and_kill(data: Path, first: int, blow: int) -> list[int]:
@@ -67,7 +86,8 @@ def run_and_kill(data: Path, first: int, blow: int) -> list[int]:
         return acknowledged
 
 
-async def acknowledged_are_there(data: Path, acknowledged: set[int]) -> None:
+async def acknowledged_are_there(data: Path, told: list[int]) -> None:
+    acknowledged, deleted = {n for n in told if n > 0}, -min(told)
     engine = Engine(StorageSettings(data=data, retention=0), SystemClock())
     engine.lock()
     await engine.start()
@@ -78,15 +98,24 @@ async def acknowledged_are_there(data: Path, acknowledged: set[int]) -> None:
             assert len(times) == len(set(times)), "a sample is there twice"
             assert found.values.tolist() == [float(t) for t in times]
             assert not acknowledged - set(times), "acknowledged samples are lost"
+        left = engine.select("default", [Matcher("i", "=", "7")], -(1 << 62), 1 << 62).timestamps.tolist()
+        assert len(left) == len(set(left))
+        assert not [t for t in left if t <= deleted], "what was deleted is there again"
+        for block in engine._blocks.all:
+            block.verify()
+        assert not list((data / "blocks").glob("tmp-*"))
+        assert engine.counters()["damaged_blocks"] == 0
         assert engine.counters()["wal_corrupt_records"] == engine.counters()["wal_orphan_samples"] == 0
     finally:
         await engine.close()
 
 
+@pytest.mark.timeout(120 + 10 * ROUNDS)
 def test_every_acknowledged_sample_survives_a_kill(tmp_path):
     rng = random.Random(7)
-    acknowledged: set[int] = set()
-    for _ in range(5):
-        acknowledged.update(run_and_kill(tmp_path / "data", max(acknowledged, default=0) + 1000, rng.randint(1, 120)))
-        asyncio.run(acknowledged_are_there(tmp_path / "data", acknowledged))
-    assert len(acknowledged) > 50
+    told: list[int] = []
+    for _ in range(ROUNDS):
+        told += run_and_kill(tmp_path / "data", max(told, default=0) + 1000, rng.randint(1, 160))
+        asyncio.run(acknowledged_are_there(tmp_path / "data", told))
+    assert len(told) > 50
+    assert min(told) < 0, "nothing was deleted"

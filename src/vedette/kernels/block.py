@@ -169,3 +169,49 @@ def merge(targets: Any, offsets: Any, times: Any, bits: Any, out_offsets: Any, o
         shift += end - stop
         begin = end
         out_offsets[k + 1] = end - shift
+
+
+@njit(cache=True, nogil=True)
+def erase(rows: Any, offsets: Any, times: Any, bits: Any, gone_rows: Any, gone_starts: Any, gone_ends: Any) -> int:
+    """Take out of CSR rows, in place, what lies in a deleted range; answers how many samples are left.
+
+    Row i (`offsets[i]:offsets[i + 1]`, int64[n + 1]) is number `rows[i]` (int64, ascending) of the block; range k, inclusive,
+    `gone_starts[k]:gone_ends[k]`, is deleted of number `gone_rows[k]` (int64, ascending; of one row in order of their starts).
+    """
+    at, g, begin = 0, 0, offsets[0]
+    for i in range(len(rows)):
+        end = offsets[i + 1]
+        while g < len(gone_rows) and gone_rows[g] < rows[i]:
+            g += 1
+        stop = g
+        while stop < len(gone_rows) and gone_rows[stop] == rows[i]:
+            stop += 1
+        for j in range(begin, end):
+            kept = True
+            for k in range(g, stop):
+                if gone_starts[k] <= times[j] <= gone_ends[k]:
+                    kept = False
+                    break
+            if kept:
+                times[at] = times[j]
+                bits[at] = bits[j]
+                at += 1
+        begin = end
+        offsets[i + 1] = at
+        g = stop
+    return at
+
+
+@njit(cache=True, nogil=True)
+def remaining(rows: Any, firsts: Any, lasts: Any, start: int, end: int, gone_rows: Any, gone_starts: Any, gone_ends: Any, out: Any) -> None:
+    """`out` bool[n]: whether deleted ranges (as for `erase`) leave anything of [firsts[i], lasts[i]] within [start, end]."""
+    g = 0
+    for i in range(len(rows)):
+        lo, hi = max(firsts[i], start), min(lasts[i], end)
+        while g < len(gone_rows) and gone_rows[g] < rows[i]:
+            g += 1
+        while g < len(gone_rows) and gone_rows[g] == rows[i]:
+            if gone_starts[g] <= lo <= gone_ends[g]:
+                lo = gone_ends[g] + 1
+            g += 1
+        out[i] = lo <= hi

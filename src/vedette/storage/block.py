@@ -21,6 +21,7 @@ from pcodec import standalone
 
 from vedette.errors import Corrupt
 from vedette.kernels import block as kernel
+from vedette.kernels.series_table import join_canonical
 from vedette.storage.block_writer import FORMAT, PAGE_HEADER
 from vedette.storage.index import IndexView, Postings
 from vedette.storage.sections import Sections
@@ -32,7 +33,7 @@ Columns = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """What `meta.json` says; times in ms, inclusive."""
+    """What `meta.json` says; times in ms, inclusive. `order`, `replaces`: see `block_writer.Origin`."""
 
     min_time: int
     max_time: int
@@ -42,6 +43,8 @@ class Meta:
     wal_scopes: tuple[int, ...]
     sequence: int
     level: int
+    order: int
+    replaces: tuple[int, ...] = ()
 
 
 def read_meta(path: Path) -> Meta:
@@ -51,7 +54,8 @@ def read_meta(path: Path) -> Meta:
         found = orjson.loads(file.read_bytes())
         if found.pop("format") != FORMAT:
             raise Corrupt(f"a block format other than {FORMAT}", path=file, offset=0)
-        return Meta(**(found | {"tenants": tuple(found["tenants"]), "wal_scopes": tuple(found["wal_scopes"])}))
+        lists = {name: tuple(found.get(name, ())) for name in ("tenants", "wal_scopes", "replaces")}
+        return Meta(**({"order": found["sequence"]} | found | lists))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise Corrupt(f"cannot be read: {error}", path=file, offset=0) from error
 
@@ -178,37 +182,54 @@ class Block:
         """Those of `rows` whose samples' range meets [start, end]."""
         if start <= self.meta.min_time and end >= self.meta.max_time:
             return rows
-        first, last = self._take("min_times", np.int64)[rows], self._take("max_times", np.int64)[rows]
+        first, last = self.ranges(rows)
         return rows[(first <= end) & (last >= start)]
 
-    def counts(self, rows: NDArray[np.uint32]) -> int:
-        """How many samples `rows` have together."""
+    def ranges(self, rows: NDArray[np.uint32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(first, last) timestamp of each of `rows`."""
+        return self._take("min_times", np.int64)[rows], self._take("max_times", np.int64)[rows]
+
+    def counts(self, rows: NDArray[np.uint32]) -> NDArray[np.int64]:
+        """How many samples each of `rows` has."""
         places = self._take("places", np.int64)
         wanted = rows.astype(_I64)
-        return int((places[wanted + 1] - places[wanted]).sum())
+        counts: NDArray[np.int64] = places[wanted + 1] - places[wanted]
+        return counts
 
-    def read(self, rows: NDArray[np.uint32], start: int, end: int) -> Columns:
-        """The samples of `rows` (ascending) in [start, end]."""
+    def canonical(self, rows: NDArray[np.uint32]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """The canonical keys of `rows`, end to end, with offsets int64[n + 1]."""
+        columns = (self._take("label_offsets", np.int64), self._take("label_names", np.int32), self._take("label_values", np.int32))
+        texts = (self._take("text_offsets", np.int64), self._take("texts", np.uint8))
+        wanted = rows.astype(_I64)
+        offsets = np.empty(len(rows) + 1, dtype=_I64)
+        size = int(join_canonical(wanted, *columns, *texts, offsets, np.empty(0, np.uint8)))
+        keys = np.empty(size, dtype=np.uint8)
+        join_canonical(wanted, *columns, *texts, offsets, keys)
+        return keys, offsets
+
+    def read(self, rows: NDArray[np.uint32], start: int, end: int, *, cache: PageCache | None = None) -> Columns:
+        """The samples of `rows` (ascending) in [start, end]. `cache` takes the place of the block's own."""
+        cache = self._cache if cache is None else cache
         places = self._take("places", np.int64)
         table = self._take("pages", np.int64).reshape(-1, 3)
-        most = self.counts(rows)
+        most = int(self.counts(rows).sum())
         offsets, times, bits = np.zeros(len(rows) + 1, _I64), np.empty(most, _I64), np.empty(most, _I64)
         row, at, page, wanted = 0, 0, -1, rows.astype(_I64)
         while row < len(rows):
             # The page where the row begins, or the next one where the row goes on.
             page = max(page + 1, int(np.searchsorted(table[:, 0], places[wanted[row]], side="right")) - 1)
-            page_times, page_bits = self._page(page, table[page])
+            page_times, page_bits = self._page(page, table[page], cache)
             row, at = kernel.copy_rows(
                 *(page_times, page_bits, int(table[page, 0]), wanted, row, places, start, end, at, offsets, times, bits)
             )
         return offsets, times[:at], bits[:at]
 
-    def _page(self, number: int, entry: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _page(self, number: int, entry: NDArray[np.int64], cache: PageCache) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         key = (self.meta.sequence, number)
-        page = self._cache.get(key)
+        page = cache.get(key)
         if page is None:
             page = self._decode(int(entry[1]), int(entry[2]))
-            self._cache.put(key, page)
+            cache.put(key, page)
         return page
 
     def _decode(self, offset: int, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

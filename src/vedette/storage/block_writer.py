@@ -1,4 +1,4 @@
-"""From a generation of the head to an immutable block directory: written aside, synced, renamed in.
+"""From a source of samples (a generation of the head, older blocks) to an immutable block directory: written aside, synced, renamed in.
 
 Series are sorted by tenant, metric name and labels, so that one metric of a tenant is contiguous; a page holds whole
 series, as many as fit 16 k samples. `FORMAT.md` draws the bytes. Not here: reading (`block.py`), when to write.
@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 import numpy as np
 import orjson
@@ -27,9 +27,9 @@ from vedette.kernels import head as head_kernel
 from vedette.kernels import postings
 from vedette.model.labels import METRIC_NAME
 from vedette.storage import sections
+from vedette.storage.directory import sync_directory
 from vedette.storage.head import Generation
 from vedette.storage.series import SeriesTable
-from vedette.storage.wal import sync_directory
 
 FORMAT = 1
 PAGES_MAGIC = b"VDTPAG\x00\x01"
@@ -74,6 +74,66 @@ class Snapshot:
             texts=names.texts.view(),
             text_offsets=names.offsets.view(),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a block comes from. `sequence` numbers blocks as they are begun; `order` is that of the oldest samples in it.
+
+    `wal_scopes` are the log's scopes that it holds whole, `replaces` the sequence numbers of the blocks whose place it takes.
+    """
+
+    sequence: int
+    wal_scopes: Sequence[int] = ()
+    level: int = 1
+    order: int = 0
+    replaces: Sequence[int] = ()
+
+
+class Source(Protocol):
+    """Samples on their way to a block."""
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The labels of all series."""
+        ...
+
+    @property
+    def ids(self) -> NDArray[np.int64]:
+        """The series to write, ascending."""
+        ...
+
+    def counts(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many samples each of `ids` has at most."""
+        ...
+
+    def read(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """(offsets, times, value bits) of `ids`; times strictly increasing within each. Called in the block's order."""
+        ...
+
+
+class GenerationSource:
+    """A generation of the head that takes no more samples."""
+
+    def __init__(self, generation: Generation, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self.ids = generation.series()
+        self._generation = generation
+
+    def counts(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """See `Source`; exact but for repeated times."""
+        counts: NDArray[np.int64] = self._generation.state[ids, head_kernel.COUNT]
+        return counts
+
+    def read(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """See `Source`."""
+        generation = self._generation
+        most = int(self.counts(ids).sum())
+        offsets, times, bits = np.empty(len(ids) + 1, _I64), np.empty(most, _I64), np.empty(most, _I64)
+        none = Generation.empty()
+        everything = (-(1 << 63), (1 << 63) - 1)
+        head_kernel.gather(ids, generation.state, generation.chunks, none.state, none.chunks, *everything, offsets, times, bits)
+        return offsets, times[: offsets[-1]], bits[: offsets[-1]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,19 +218,19 @@ def _groups(counts: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
         lo = hi
 
 
-def write_block(
-    directory: Path, generation: Generation, snapshot: Snapshot, *, wal_scopes: Sequence[int], sequence: int, stopped: Callable[[], bool]
-) -> Path:
-    """Write a generation that takes no more samples; answers the block's directory, durable when it returns.
+def write_block(directory: Path, source: Source, origin: Origin, *, stopped: Callable[[], bool]) -> Path | None:
+    """Write what `source` holds; answers the block's directory, durable when it returns, or None where there are no samples.
 
-    `sequence` orders blocks by the time they were written, `wal_scopes` are the log's scopes that it holds whole.
-    Raises `OSError`, and `Abandoned` where `stopped()` turns true; nothing is left behind then.
+    Raises `OSError`, what `source` raises, and `Abandoned` where `stopped()` turns true; nothing is left behind then.
     """
-    temporary = directory / f"{TEMPORARY}{sequence:08d}-{secrets.token_hex(4)}"
+    temporary = directory / f"{TEMPORARY}{origin.sequence:08d}-{secrets.token_hex(4)}"
     temporary.mkdir()
     try:
-        name = _write_files(temporary, generation, snapshot, {"wal_scopes": list(wal_scopes), "sequence": sequence}, stopped)
-        final = directory / f"{sequence:08d}-{name}"
+        name = _write_files(temporary, source, origin, stopped)
+        if name is None:
+            shutil.rmtree(temporary)
+            return None
+        final = directory / f"{origin.sequence:08d}-{name}"
         temporary.rename(final)
     except BaseException:
         # What is half written would fill the disk further with every attempt.
@@ -181,24 +241,30 @@ def write_block(
     return final
 
 
-def _write_files(
-    temporary: Path, generation: Generation, snapshot: Snapshot, origin: dict[str, object], stopped: Callable[[], bool]
-) -> str:
-    """Fill the directory, synced; answers the block's range of time as it stands in its name."""
-    rows = _rows(snapshot, generation.series())
-    places, ranges = np.zeros(len(rows.ids) + 1, dtype=_I64), np.zeros((2, len(rows.ids)), dtype=_I64)
+def _write_files(temporary: Path, source: Source, origin: Origin, stopped: Callable[[], bool]) -> str | None:
+    """Fill the directory, synced; answers the block's range of time as it stands in its name, None where nothing is left."""
+    rows = _rows(source.snapshot, source.ids)
+    counts, ranges = np.zeros(len(rows.ids), dtype=_I64), np.zeros((2, len(rows.ids)), dtype=_I64)
     with (temporary / "pages").open("wb") as file:
         pages = _Pages(file)
-        for lo, hi in _groups(generation.state[rows.ids, head_kernel.COUNT]):
+        for lo, hi in _groups(source.counts(rows.ids)):
             if stopped():
                 raise Abandoned
-            offsets, times, values = _samples(generation, rows.ids[lo:hi])
-            places[lo + 1 : hi + 1] = pages.samples + offsets[1:]
-            ranges[:, lo:hi] = times[offsets[:-1]], times[offsets[1:] - 1]
-            pages.add(times, values)
+            offsets, times, bits = source.read(rows.ids[lo:hi])
+            counts[lo:hi] = np.diff(offsets)
+            filled = lo + np.flatnonzero(counts[lo:hi])
+            ranges[:, filled] = times[offsets[filled - lo]], times[offsets[filled - lo + 1] - 1]
+            pages.add(times, bits.view(np.float64))
         _sync(file)
+    left = np.flatnonzero(counts)
+    if len(left) == 0:
+        return None
+    if len(left) < len(counts):
+        # What deletion leaves no sample of is no series of the block; the order of the others stays.
+        rows, counts, ranges = _rows(source.snapshot, np.sort(rows.ids[left])), counts[left], ranges[:, left]
+    places = np.concatenate([np.zeros(1, dtype=_I64), np.cumsum(counts)])
     index = sections.render(_index(rows, places, ranges, pages.table) | _postings(rows))
-    meta = _meta(rows, snapshot, pages.samples, ranges) | origin
+    meta = _meta(rows, source.snapshot, pages.samples, ranges) | _origin(origin)
     for name, content in (("index", index), ("meta.json", orjson.dumps(meta, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))):
         with (temporary / name).open("wb") as file:
             file.write(content)
@@ -210,15 +276,6 @@ def _write_files(
 def _sync(file: IO[bytes]) -> None:
     file.flush()
     os.fsync(file.fileno())
-
-
-def _samples(generation: Generation, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    most = int(generation.state[ids, head_kernel.COUNT].sum())
-    offsets, times, bits = np.empty(len(ids) + 1, _I64), np.empty(most, _I64), np.empty(most, _I64)
-    none = Generation.empty()
-    everything = (-(1 << 63), (1 << 63) - 1)
-    head_kernel.gather(ids, generation.state, generation.chunks, none.state, none.chunks, *everything, offsets, times, bits)
-    return offsets, times[: offsets[-1]], bits[: offsets[-1]].view(np.float64)
 
 
 def _index(
@@ -262,10 +319,19 @@ def _tenant_runs(rows: _Rows) -> list[tuple[int, int]]:
 def _meta(rows: _Rows, snapshot: Snapshot, samples: int, ranges: NDArray[np.int64]) -> dict[str, object]:
     return {
         "format": FORMAT,
-        "level": 1,
         "min_time": int(ranges[0].min()),
         "max_time": int(ranges[1].max()),
         "series": len(rows.ids),
         "samples": samples,
         "tenants": [snapshot.tenants[int(rows.tenant[lo])] for lo, _ in _tenant_runs(rows)],
+    }
+
+
+def _origin(origin: Origin) -> dict[str, object]:
+    return {
+        "sequence": origin.sequence,
+        "level": origin.level,
+        "order": origin.order or origin.sequence,
+        "replaces": list(origin.replaces),
+        "wal_scopes": list(origin.wal_scopes),
     }

@@ -1,6 +1,6 @@
-"""Which blocks there are: loaded at start, added by flushes, deleted by retention. Damaged ones are set aside and reported.
+"""Which blocks there are: loaded at start, added by flushes, replaced by larger ones, deleted. Damaged ones are set aside and reported.
 
-Not here: what is in a block (`block.py`); merging blocks into larger ones, for which `add` and `remove` are the seam.
+Not here: what is in a block (`block.py`), which are merged and when (`compaction.py`).
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import structlog
 from vedette.errors import Corrupt
 from vedette.storage.block import Block, PageCache
 from vedette.storage.block_writer import TEMPORARY
-from vedette.storage.wal import sync_directory
+from vedette.storage.directory import sync_directory
 
 log = structlog.get_logger(__name__)
 
 
 class Blocks:
-    """The blocks of a directory, in the order in which they were written."""
+    """The blocks of a directory, in the order in which their samples were stored."""
 
     def __init__(self, directory: Path, *, page_cache: int) -> None:
         self.directory = directory
@@ -29,9 +29,12 @@ class Blocks:
         self.damaged = 0
         self._lock = threading.Lock()
         self._blocks: tuple[Block, ...] = ()
+        self._last = 0
+        self.files = threading.Lock()
+        """Held while files of blocks go away, and by whoever needs them all to stay."""
 
     def load(self) -> None:
-        """Find the blocks; what a crash left half written is deleted."""
+        """Find the blocks; what a crash left half written, or had no time to delete after it was replaced, is deleted."""
         found = []
         for path in sorted(self.directory.iterdir()):
             if path.name.startswith(TEMPORARY):
@@ -41,8 +44,13 @@ class Blocks:
                     found.append(Block(path, self.cache))
                 except Corrupt as damage:
                     self.report(damage)
+                    # Its number is taken: another block of that number could be one that a third one says it replaces.
+                    self._last = max(self._last, int(path.name[:8]) if path.name[:8].isdecimal() else 0)
+        self._last = max([self._last, *(b.meta.sequence for b in found)])
+        replaced = {sequence for b in found for sequence in b.meta.replaces}
         with self._lock:
-            self._blocks = tuple(sorted(found, key=lambda b: b.meta.sequence))
+            self._blocks = tuple(sorted(found, key=lambda b: b.meta.order))
+        self.remove([b for b in found if b.meta.sequence in replaced])
 
     def report(self, damage: Corrupt) -> None:
         """Count and log damage; what it stands in is left out of answers."""
@@ -51,14 +59,19 @@ class Blocks:
 
     @property
     def all(self) -> Sequence[Block]:
-        """The blocks, oldest written first; a snapshot."""
+        """The blocks, oldest stored first; a snapshot."""
         return self._blocks
 
     @property
-    def next_sequence(self) -> int:
-        """The sequence number of the next block to be written."""
-        taken = [int(p.name[:8]) for p in self.directory.iterdir() if p.name[:8].isdecimal()]
-        return max(taken, default=0) + 1
+    def last_sequence(self) -> int:
+        """The sequence number of the block that was begun last."""
+        return self._last
+
+    def take_sequence(self) -> int:
+        """The sequence number of a block that is to be written."""
+        with self._lock:
+            self._last += 1
+            return self._last
 
     @property
     def wal_scopes(self) -> set[int]:
@@ -70,20 +83,24 @@ class Blocks:
         with self._lock:
             self._blocks = (*self._blocks, block)
 
+    def replace(self, gone: Sequence[Block], by: Block | None) -> None:
+        """Answer from `by` (from nothing, where it is None) instead of `gone`, all at once, and delete those."""
+        with self._lock:
+            kept = [b for b in self._blocks if b not in gone]
+            self._blocks = tuple(sorted([*kept, by] if by is not None else kept, key=lambda b: b.meta.order))
+        self._delete(gone)
+
     def remove(self, gone: Sequence[Block]) -> None:
         """Answer without these from now on, and delete them; whoever reads one finishes undisturbed."""
-        with self._lock:
-            self._blocks = tuple(b for b in self._blocks if b not in gone)
-        for block in gone:
-            # Renamed first: a crash half way must not leave a block that is half there.
-            doomed = block.path.with_name(TEMPORARY + block.path.name)
-            block.path.rename(doomed)
-            sync_directory(self.directory)
-            shutil.rmtree(doomed)
+        self.replace(gone, None)
 
-    def expire(self, before: int) -> int:
-        """Delete the blocks whose newest sample is older than `before` (ms); answers how many."""
-        old = [b for b in self._blocks if b.meta.max_time < before]
-        if old:
-            self.remove(old)
-        return len(old)
+    def _delete(self, gone: Sequence[Block]) -> None:
+        doomed = [block.path.with_name(TEMPORARY + block.path.name) for block in gone]
+        with self.files:
+            for block, path in zip(gone, doomed, strict=True):
+                # Renamed first: a crash half way must not leave a block that is half there.
+                block.path.rename(path)
+            if gone:
+                sync_directory(self.directory)
+        for path in doomed:
+            shutil.rmtree(path)

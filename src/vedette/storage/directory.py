@@ -1,4 +1,4 @@
-"""The data directory: one process at a time, and writable. Not here: what lies in it."""
+"""The data directory: one process at a time, and writable; files in it replaced whole. Not here: what lies in it."""
 
 from __future__ import annotations
 
@@ -58,3 +58,23 @@ class DirectoryLock:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def sync_directory(path: Path) -> None:
+    """Make the directory's entries durable: without it a crash may forget a file that was made or renamed."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Put a file's new content in place, durably and all at once. Raises `OSError`."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    sync_directory(path.parent)

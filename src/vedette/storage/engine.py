@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vedette.clock import Clock
-from vedette.errors import BadInput, LimitExceeded
+from vedette.errors import BadInput, Corrupt, LimitExceeded
 from vedette.model.labels import Labels
 from vedette.model.samples import Appended, MetricMetadata, SampleBatch
 from vedette.model.series import SeriesSet
 from vedette.storage import wal
 from vedette.storage.block import Block
 from vedette.storage.blocks import Blocks
+from vedette.storage.compaction import Compactor
 from vedette.storage.directory import DirectoryLock
 from vedette.storage.flush import Flusher
 from vedette.storage.head import FAR_FUTURE
@@ -27,10 +29,12 @@ from vedette.storage.index import IndexView
 from vedette.storage.interface import Matchers, StorageStats
 from vedette.storage.memory import Memory
 from vedette.storage.replay import Replay, Replayed
+from vedette.storage.retention import Retention, RetentionRule
 from vedette.storage.select import Part, block_labels, merge
 from vedette.storage.settings import StorageSettings
 from vedette.storage.statistics import IndexFigures, index_figures
-from vedette.storage.writer import Writer
+from vedette.storage.tombstones import Tombstones
+from vedette.storage.writer import RETRY_AFTER, Writer
 
 _FIGURES_EVERY = 15.0
 """Seconds between two counts of what makes the index large."""
@@ -39,13 +43,19 @@ _FIGURES_EVERY = 15.0
 class Engine:
     """Samples in memory and in a log, later in blocks."""
 
-    def __init__(self, settings: StorageSettings, clock: Clock) -> None:
+    def __init__(self, settings: StorageSettings, clock: Clock, *, retention: Sequence[RetentionRule] = ()) -> None:
+        """`retention` is what `settings.retention_by_selector` says, its selectors parsed."""
         self.settings = settings
         self.clock = clock
         self.replayed: Replayed | None = None
         self._memory = Memory()
         self._blocks = Blocks(settings.data / "blocks", page_cache=settings.page_cache)
         self._flusher = Flusher(self._memory, self._blocks, settings, clock)
+        self._tombstones = Tombstones(settings.data / "tombstones")
+        self._retention = Retention(settings.retention, retention)
+        self._compactor = Compactor(
+            self._blocks, self._tombstones, settings, clock, retention=self._retention, covered=lambda: self._flusher.covered
+        )
         self._lock = DirectoryLock(settings.data)
         self._writer: Writer | None = None
         self._wal: wal.Wal | None = None
@@ -69,17 +79,32 @@ class Engine:
             next_number=self.replayed.last_segment + 1,
         )
         self._wal.begin_scope()
-        self._writer = Writer(self._memory, self._wal, self.settings, self.clock, housekeeping=self._flusher.tick)
+        self._writer = Writer(
+            self._memory, self._wal, self.settings, self.clock, keep=self._retention.longest, housekeeping=self._housekeeping
+        )
         self._flusher.begin(self._wal, self.replayed, wake=self._writer.wake)
         self._writer.start()
+
+    def _housekeeping(self) -> None:
+        self._flusher.tick()
+        self._compactor.tick()
 
     def _replay(self) -> Replayed:
         try:
             self._flusher.recover()
+            self._load_tombstones()
             return Replay(self._memory).run(self.settings.data / "wal", between_scopes=self._flusher.between_scopes)
         except OSError as error:
             where = str(error.filename or self.settings.data)
             raise BadInput(f"the stored data cannot be read: {error.strerror}", where=where, hint="see --data") from error
+
+    def _load_tombstones(self) -> None:
+        try:
+            self._tombstones.load()
+        except Corrupt as damage:
+            # What was deleted is seen again; the file is kept, so that somebody may say what it was.
+            self._blocks.report(damage)
+            self._tombstones.path.rename(self._tombstones.path.with_name("tombstones.damaged"))
 
     async def append(self, batch: SampleBatch) -> Appended:
         """See `Storage.append`. `LimitExceeded` too before `start` has replayed the log."""
@@ -96,6 +121,39 @@ class Engine:
             raise LimitExceeded("the storage is not running")
         await asyncio.wrap_future(self._flusher.flush())
 
+    async def compact(self, *, clean: bool = False) -> None:
+        """Merge and delete blocks as is due now; `clean` also writes every block again of which something was deleted.
+
+        Raises `LimitExceeded` where the engine is not running or cannot write, `Corrupt` where a block cannot be read.
+        """
+        if self._writer is None or self._writer.closing:
+            raise LimitExceeded("the storage is not running")
+        self._flusher.release()
+        done = self._compactor.run(clean=clean)
+        self._writer.wake()
+        with _writing():
+            await asyncio.wrap_future(done)
+
+    async def delete(self, tenant: str, sets: Sequence[Matchers], start: int, end: int) -> None:
+        """Delete what is stored now in [start, end] of the series that pass any of `sets`; durable when it returns.
+
+        Raises `LimitExceeded` where the engine is not running or cannot write.
+        """
+        with _writing():
+            if await asyncio.to_thread(self._in_memory, tenant, sets, start, end):
+                # To a block first: a deletion then concerns nothing that is still in the log, or in memory.
+                await self.flush()
+                self._flusher.release()
+            await asyncio.to_thread(self._tombstones.add, tenant, sets, start, end, upto=lambda: self._blocks.last_sequence)
+
+    def _in_memory(self, tenant: str, sets: Sequence[Matchers], start: int, end: int) -> bool:
+        view = self._memory.index(tenant)
+        if view is None or not sets:
+            return False
+        ids = _any_of(view, sets).astype(np.int64)
+        with self._memory.lock:
+            return bool(self._memory.head.present(ids, start, end).any())
+
     def select(self, tenant: str, matchers: Matchers, start: int, end: int) -> SeriesSet:
         """See `Storage.select`."""
         symbols = self._memory.series.names.symbols
@@ -106,6 +164,8 @@ class Engine:
         for block, view, rows in self._block_rows(blocks, tenant, [matchers], start, end):
             self._within_budget(series + len(rows), samples)
             columns = block.read(rows, start, end)
+            if (gone := self._tombstones.of(block)) is not None:
+                columns = gone.erase(rows, columns)
             parts.append(Part.of(block_labels(self._memory, block, view.labels(rows)), columns))
             samples += len(columns[1])
             self._within_budget(series, samples)
@@ -142,6 +202,8 @@ class Engine:
             if block.meta.min_time > end or block.meta.max_time < start or (view := block.index(tenant)) is None:
                 continue
             rows = block.within(_any_of(view, sets), start, end)
+            if (gone := self._tombstones.of(block)) is not None:
+                rows = gone.remaining(rows, block, start, end)
             if len(rows):
                 yield block, view, rows
 
@@ -229,6 +291,9 @@ class Engine:
             "wal_torn_tails": replayed.torn_tails,
             "wal_corrupt_records": replayed.corrupt_records,
             "wal_orphan_samples": replayed.orphan_samples,
+            "compactions": self._compactor.compactions,
+            "compaction_failures": self._compactor.failures,
+            "tombstones": len(self._tombstones),
             "damaged_blocks": self._blocks.damaged,
             "page_cache_hits": cache.hits,
             "page_cache_misses": cache.misses,
@@ -247,7 +312,17 @@ class Engine:
         assert self._wal is not None
         self._writer.stop()
         self._flusher.stop()
+        self._compactor.stop()
         self._wal.close()
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    """Turns what the disk refuses into `LimitExceeded`."""
+    try:
+        yield
+    except OSError as error:
+        raise LimitExceeded(f"the data directory cannot be written: {error.strerror}", retry_after=RETRY_AFTER) from error
 
 
 def _any_of(view: IndexView, sets: Sequence[Matchers]) -> NDArray[np.uint32]:

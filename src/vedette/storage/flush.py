@@ -1,29 +1,29 @@
-"""When memory becomes a block, and when what is old goes.
+"""When memory becomes a block.
 
 A generation of the head ends after `head_span` or `head_samples`, and is written to a block on a thread of its own;
 then its part of the log is deleted. It stays readable in memory for some minutes, so that an instant query rarely
-touches a block. `tick` is called on the writer's thread. Not here: how a block is written (`block_writer.py`).
+touches a block. `tick` is called on the writer's thread. Not here: how a block is written (`block_writer.py`), what becomes
+of blocks (`compaction.py`).
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import orjson
 import structlog
 
-from vedette.clock import Clock, now_ms
+from vedette.clock import Clock
 from vedette.errors import Corrupt, LimitExceeded
 from vedette.model.samples import MetricMetadata
 from vedette.storage import wal
 from vedette.storage.block import Block
-from vedette.storage.block_writer import Abandoned, Snapshot, write_block
+from vedette.storage.block_writer import Abandoned, GenerationSource, Origin, Snapshot, write_block
 from vedette.storage.blocks import Blocks
+from vedette.storage.directory import replace_file, sync_directory
 from vedette.storage.head import Generation
 from vedette.storage.memory import Memory
 from vedette.storage.replay import Replayed
@@ -34,7 +34,6 @@ log = structlog.get_logger(__name__)
 _KEEP_BEFORE = 600.0
 """Seconds for which a generation that is in a block stays in memory: twice what an instant query looks back."""
 
-_EXPIRE_EVERY = 60.0
 _RETRY_EVERY = 10.0
 
 
@@ -68,7 +67,6 @@ class Flusher:
         self._began = clock.monotonic()
         self._rotated = self._began
         self._retry_at = 0.0
-        self._expire_at = 0.0
         self._stopping = False
         self.covered: Block | None = None
         self.failures = 0
@@ -128,11 +126,8 @@ class Flusher:
                     self._submit(self._write, self._job)
             elif self._due(now) or self._asked:
                 self._rotate(now)
-            elif now >= self._expire_at:
-                self._expire_at = now + _EXPIRE_EVERY
-                self._submit(self._expire)
         if self.covered is not None and now - self._rotated >= _KEEP_BEFORE:
-            self._release()
+            self.release()
 
     def _due(self, now: float) -> bool:
         head = self._memory.head.now
@@ -189,21 +184,16 @@ class Flusher:
             self.failures += 1
             self._retry_at = now + _RETRY_EVERY
             trace = None if isinstance(error, OSError) else error
-            log.error("a block could not be written or deleted; it is tried again", problem=str(error), exc_info=trace)
+            log.error("a block could not be written; it is tried again", problem=str(error), exc_info=trace)
 
     def _write(self, job: _Job) -> None:
         settings, memory = self._settings, self._memory
-        path = write_block(
-            settings.data / "blocks",
-            job.generation,
-            job.snapshot,
-            wal_scopes=job.scopes,
-            sequence=self._blocks.next_sequence,
-            stopped=lambda: self._stopping,
-        )
+        origin = Origin(self._blocks.take_sequence(), job.scopes)
+        path = write_block(settings.data / "blocks", GenerationSource(job.generation, job.snapshot), origin, stopped=lambda: self._stopping)
+        assert path is not None, "a generation is never empty"
         with memory.lock:
             known = {t: [[m.metric, m.type, m.help, m.unit] for m in items.values()] for t, items in memory.metadata.known.items()}
-        _replace(settings.data / "metadata.json", orjson.dumps(known))
+        replace_file(settings.data / "metadata.json", orjson.dumps(known))
         block = Block(path, self._blocks.cache)
         with memory.lock:
             self._blocks.add(block)
@@ -213,19 +203,16 @@ class Flusher:
         for segment in wal.segments(directory):
             if segment.number <= job.segment:
                 segment.path.unlink(missing_ok=True)
-        wal.sync_directory(directory)
+        sync_directory(directory)
         log.debug("a block was written", path=str(path), series=block.meta.series, samples=block.meta.samples, bytes=block.nbytes)
 
-    def _expire(self) -> None:
-        if self._settings.retention:
-            count = self._blocks.expire(now_ms(self._clock) - self._settings.retention)
-            if count:
-                log.info("blocks beyond the retention were deleted", blocks=count)
-
-    def _release(self) -> None:
+    def release(self) -> None:
+        """Let go of samples in memory that are in a block; from any thread."""
         with self._memory.lock:
-            self._memory.head.drop_before()
-            self.covered = None
+            # Under the lock, since a generation that has no block yet must stay.
+            if self.covered is not None:
+                self._memory.head.drop_before()
+                self.covered = None
 
     def stop(self) -> None:
         """Abandon what is running (the log still has it) and end the thread; blocks until then."""
@@ -235,14 +222,3 @@ class Flusher:
         for done in waiting:
             if not done.done():
                 done.set_exception(LimitExceeded("the storage is closing"))
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Put a file's new content in place, durably and all at once. Raises `OSError`."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    wal.sync_directory(path.parent)

@@ -83,14 +83,14 @@ class IndexView:
             return (self.all_ids if found is None else found) if empty else self.all_ids[:0]
         if matcher.op == "=" and not empty:
             ids = self._equal(name, matcher.value)
-            return ids if found is None else _sets(found, ids, keep=True)
+            return ids if found is None else intersection(found, ids, keep=True)
         spans = [piece.span(name) for piece in self.pieces]
         if found is not None and len(found) < sum(hi - lo for lo, hi in spans):
             return self._narrow_by_column(found, name, matcher)
         ids = self._union(spans, matcher, passing=not empty)
         if empty:
-            return _sets(self.all_ids if found is None else found, ids, keep=False)
-        return ids if found is None else _sets(found, ids, keep=True)
+            return intersection(self.all_ids if found is None else found, ids, keep=False)
+        return ids if found is None else intersection(found, ids, keep=True)
 
     def _equal(self, name: int, value: str) -> NDArray[np.uint32]:
         symbol = self.symbols.find(value)
@@ -141,7 +141,8 @@ class IndexView:
         return LabelTable(self.symbols, *self.labels(ids))
 
 
-def _sets(a: NDArray[np.uint32], b: NDArray[np.uint32], *, keep: bool) -> NDArray[np.uint32]:
+def intersection(a: NDArray[np.uint32], b: NDArray[np.uint32], *, keep: bool) -> NDArray[np.uint32]:
+    """What of `a` is in `b`, or (not `keep`) is not; both ascending."""
     out = np.empty(len(a), dtype=_U32)
     return out[: int(kernel.intersect(a, b, keep, out))]
 

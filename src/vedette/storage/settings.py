@@ -56,6 +56,12 @@ class StorageSettings:
     """`commit` (0): an append returns after fdatasync; `interval=…` (> 0, ms) and `off` (-1) risk the last writes at power loss."""
     retention: int = option(30 * 86_400_000, convert=parse_duration)
     """Samples older than this are neither taken nor kept; 0 keeps all."""
+    retention_size: int = option(0, convert=parse_size)
+    """Where blocks and log together are larger, the oldest blocks are deleted; 0 for no limit."""
+    retention_by_selector: dict[str, int] = option(factory=dict, convert=parse_duration)
+    """How long the series that a selector selects are kept, instead of `retention`; the first that selects a series counts."""
+    admin_api: bool = False
+    """Whether series may be deleted and snapshots taken over HTTP."""
     out_of_order_window: int = option(3_600_000, convert=parse_duration)
     """How much older than its series' newest sample a sample may be."""
     head_span: int = option(2 * 3_600_000, convert=parse_duration)

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vedette.errors import Corrupt
+from vedette.storage.directory import sync_directory
 
 MAGIC = b"VDTWAL\x00\x01"
 SEGMENT_HEADER = struct.Struct("<8sQQI4x")
@@ -165,15 +166,6 @@ def _next_record(data: memoryview, at: int) -> int:
         if not isinstance(_record_at(data, at + 8 * word), str):
             return at + 8 * word
     return len(data)
-
-
-def sync_directory(path: Path) -> None:
-    """Make the directory's entries durable: without it a crash may forget a file that was made or renamed."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 class Wal:

@@ -51,12 +51,18 @@ class _Waiting:
 
 
 class Writer:
-    """Runs the thread. `housekeeping` is called on it between groups, at least a few times a second."""
+    """Runs the thread. `housekeeping` is called on it between groups, at least a few times a second.
 
-    def __init__(self, memory: Memory, wal: Wal, settings: StorageSettings, clock: Clock, *, housekeeping: Callable[[], None]) -> None:
+    Samples older than `keep` ms (0: none) are refused.
+    """
+
+    def __init__(
+        self, memory: Memory, wal: Wal, settings: StorageSettings, clock: Clock, *, keep: int, housekeeping: Callable[[], None]
+    ) -> None:
         self._memory = memory
         self._wal = wal
         self._settings = settings
+        self._keep = keep
         self._clock = clock
         self._housekeeping = housekeeping
         self._queue: queue.SimpleQueue[_Waiting | Literal["wake", "stop"]] = queue.SimpleQueue()
@@ -142,7 +148,7 @@ class Writer:
 
     def _take(self, batch: SampleBatch) -> Appended | Exception:
         settings = self._settings
-        oldest = now_ms(self._clock) - settings.retention if settings.retention else _EVER
+        oldest = now_ms(self._clock) - self._keep if self._keep else _EVER
         if self._memory.head.now.samples > 3 * settings.head_samples:
             # Blocks cannot be written (a full disk), and memory must stay bounded.
             return LimitExceeded("too many samples wait in memory for a block to be written", retry_after=RETRY_AFTER)
