@@ -12,6 +12,7 @@ import pytest
 
 from vedette.promql import parse as parse_module
 from vedette.promql.actions import Features
+from vedette.promql.durations import resolved
 from vedette.promql.errors import ParseError
 from vedette.promql.nodes import Aggregate, Binary, Call, Node, Number, Range, Selector, Subquery, walk
 from vedette.promql.parse import construct, parse, parse_selector
@@ -94,6 +95,19 @@ def test_the_stored_tables_are_the_grammars() -> None:
         ("a ! b", "1:3", "unexpected character after '!': ' '"),
         ("a =~ b", "1:3", "unexpected character after '=': '~'"),
         ("a; b", "1:2", "unexpected character: ';'"),
+        ("a </ bool 1", "1:3", "bool modifier can only be used on comparison operators"),
+        ("1 </ 2", "1:3", 'operator "</" not allowed for Scalar operations'),
+        ("x[5m + ]", "1:8", 'unexpected "]" in subquery or range selector, expected number, duration, step(), or range()'),
+        ("x[(5m] ", "1:6", 'unexpected "]" in subquery or range selector, expected number, duration, step(), or range()'),
+        ("x[5m+1m 6m]", "1:9", 'unexpected duration "6m" in subquery or range, expected ":" or "]"'),
+        ("x[5m:5m*(]", "1:10", 'unexpected "]" in subquery selector, expected number, duration, step(), range(), or "]"'),
+        ("x[5m:1m 2m]", "1:9", 'unexpected duration "2m" in subquery selector, expected "]"'),
+        ("x[min(1m, 2m)]", "1:3", "unexpected character in duration expression: 'm'"),
+        ("x[5m / 0]", "1:6", "division by zero"),
+        ("x[5m % 0s]", "1:6", "modulo by zero"),
+        ("x[-5m]", "1:3", "duration must be greater than 0"),
+        ("x offset -", "1:11", "unexpected end of input in offset, expected number, duration, step(), or range()"),
+        ("x offset 1e30", "1:10", "duration out of range"),
     ],
 )
 def test_errors_point_and_speak_as_prometheus_does(text: str, where: str, message: str) -> None:
@@ -224,6 +238,75 @@ def test_a_huge_query_is_refused_at_once() -> None:
 def test_a_long_flat_query_is_fine() -> None:
     root = parse(" or ".join(f"m{i}" for i in range(2000)))
     assert sum(isinstance(n, Selector) for n in walk(root)) == 2000
+
+
+@pytest.mark.parametrize("text", ["x[5m * 2]", "x[(5m)]", "x[step()]", "x[min_of(1m, 2m)]", "x offset range()"])
+def test_duration_expressions_can_be_off(text: str) -> None:
+    parse(text)
+    with pytest.raises(ParseError, match="experimental duration expression is not enabled"):
+        parse(text, Features(duration_expr=False))
+
+
+@pytest.mark.parametrize(
+    ("text", "range_", "step", "offset"),
+    [
+        ("x[1h + 2 * 3m]", 3_960_000, 0, 0),
+        ("x[2 ^ 3 ^ 2]", 512_000, 0, 0),
+        ("x[-(2s) ^ 2 + 10]", 6_000, 0, 0),
+        ("x[2m - 1m - 30]", 30_000, 0, 0),
+        ("x[7 % 4 * 1m]", 180_000, 0, 0),
+        ("x[step() + 1ms]", 15_001, 0, 0),
+        ("x[Range() / 2]", 300_000, 0, 0),
+        ("x[max_of(step(), min_of(1m, 2m))] offset (1h / -2)", 60_000, 0, -1_800_000),
+        ("x[1m] offset -step()", 60_000, 0, -15_000),
+        ("x[1m] offset --5", 60_000, 0, 5_000),
+        ("(x + 1)[1h / 2:step() * 2] offset -(step() + 1)", 1_800_000, 30_000, -16_000),
+        ("x[0.0015]", 2, 0, 0),
+    ],
+)
+def test_duration_expressions_are_worked_out(text: str, range_: int, step: int, offset: int) -> None:
+    root = resolved(parse(f"count_over_time({text})"), text, step=15_000, range_=600_000)
+    assert isinstance(root, Call)
+    node = root.args[0]
+    if isinstance(node, Range):
+        assert (node.range, 0, node.selector.offset) == (range_, step, offset)
+    else:
+        assert isinstance(node, Subquery)
+        assert (node.range, node.step, node.offset) == (range_, step, offset)
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "message"),
+    [
+        ("rate(x[step()])", "1:8", "duration must be greater than 0"),
+        ("rate(x[1m - 1m])", "1:8", "duration must be greater than 0"),
+        ("x offset (1m / (2s - 2s))", "1:11", "division by zero"),
+        ("x offset (1m % step())", "1:11", "modulo by zero"),
+        ("x offset (10 ^ 400)", "1:11", "duration is out of range"),
+        ("x offset (0 ^ -1)", "1:11", "duration is out of range"),
+        ("x offset (10y * 1000)", "1:11", "duration is out of range"),
+    ],
+)
+def test_durations_without_a_value(text: str, where: str, message: str) -> None:
+    with pytest.raises(ParseError) as caught:
+        resolved(parse(text), text, step=0, range_=0)
+    assert (caught.value.where, caught.value.problem) == (where, f"parse error: {message}")
+
+
+def test_deep_durations_need_no_stack() -> None:
+    text = "x[" + "(" * 50_000 + "step()" + ")" * 50_000 + "]"
+    node = resolved(parse(text), text, step=1000, range_=0)
+    assert isinstance(node, Range)
+    assert node.range == 1000
+    deep = "x[" + "+".join(["1"] * 50_000) + "]"
+    node = resolved(parse(deep), deep, step=0, range_=0)
+    assert isinstance(node, Range)
+    assert node.range == 50_000_000
+
+
+def test_words_of_durations_name_metrics_too() -> None:
+    for name in ("min_of", "max_of", "step", "range"):
+        assert to_text(parse(f"sum by ({name}) ({name} - {name}{{a='b'}})")) == f'sum by ({name}) ({name} - {name}{{a="b"}})'
 
 
 def test_selectors_alone() -> None:

@@ -37,6 +37,11 @@ ALL = Features(experimental_functions=True, extended_range_selectors=True, fill_
         ('{__name__="a"}', '{__name__="a"}'),
         ("a + fill_left(1) b", "a + fill_left (1) b"),
         ("a[5m] smoothed", "a[5m] smoothed"),
+        ("a </ 2 + b>/ -1", "a </ 2 + b >/ -1"),
+        ("a[1h*2]", "a[1h * 2]"),
+        ("a[ (STEP()-5)*2+60 ] offset -(min_of(step(),1s)+1)", "a[(step() - 5) * 2 + 60] offset -(min_of(step(), 1s) + 1)"),
+        ("a[range():-step()+5m]", "a[range():-step() + 5m]"),
+        ("a[90] offset (5m)", "a[1m30s] offset 5m"),
     ],
 )
 def test_one_line(text: str, wanted: str | None) -> None:

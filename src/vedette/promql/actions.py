@@ -20,6 +20,7 @@ from vedette.promql.nodes import (
     At,
     Binary,
     Call,
+    Duration,
     Matching,
     Node,
     Number,
@@ -38,11 +39,12 @@ _WITH_PARAM = frozenset(("topk", "bottomk", "count_values", "quantile", "limitk"
 
 
 class Features(NamedTuple):
-    """Which experimental parts of the language are on; each is off in Prometheus too unless its feature flag is given."""
+    """Which newer parts of the language are on: those that Prometheus 3 has off unless a feature flag is given are off here too."""
 
     experimental_functions: bool = False
     extended_range_selectors: bool = False
     fill_modifiers: bool = False
+    duration_expr: bool = True
 
 
 class Items(NamedTuple):
@@ -68,6 +70,11 @@ def parse_number(text: str) -> float:
     if len(plain) > 1 and plain[0] == "0" and all(c in "01234567" for c in plain):
         return float(int(plain, 8))
     return float(plain)
+
+
+def _plain_ms(duration: Duration) -> int | None:
+    """Milliseconds of an offset that is a number; None for an expression."""
+    return int(duration.value * 1000) if duration.op == "number" else None
 
 
 class Actions:
@@ -100,14 +107,49 @@ class Actions:
         except BadInput as error:
             raise self.fail(token.start, error.problem.replace("'", '"')) from None
 
-    def duration(self, token: Token) -> tuple[int, Token]:
-        return self._duration(token), token
+    # Durations
 
-    def duration_seconds(self, token: Token) -> tuple[int, Token]:
-        seconds = self._number(token)
-        if not abs(seconds) * 1000 < _MAX_DURATION_MS:
-            raise self.fail(token.start, "duration out of range")
-        return int(seconds * 1000), token
+    def duration(self, token: Token) -> Duration:
+        return self._seconds(self._duration(token) / 1000, token.start, token.end, written=True)
+
+    def duration_seconds(self, token: Token) -> Duration:
+        return self._seconds(self._number(token), token.start, token.end, written=False)
+
+    def _seconds(self, value: float, start: int, end: int, *, written: bool) -> Duration:
+        if not abs(value) * 1000 < _MAX_DURATION_MS:
+            raise self.fail(start, "duration out of range")
+        return Duration(op="number", value=value, written=written, start=start, end=end)
+
+    def _expression(self, node: Duration, at: Node) -> Duration:
+        if not self.features.duration_expr:
+            raise self.fail(at.start, "experimental duration expression is not enabled")
+        return node
+
+    def duration_binary(self, lhs: Duration, op: Token, rhs: Duration) -> Duration:
+        if op.text in "/%" and rhs.op == "number" and rhs.value == 0:
+            raise self.fail(op.start, "division by zero" if op.text == "/" else "modulo by zero")
+        return self._expression(Duration(op=op.text, operands=(lhs, rhs), start=lhs.start, end=rhs.end), lhs)
+
+    def duration_unary(self, sign: Token, operand: Duration) -> Duration:
+        if operand.op == "number":
+            value = -operand.value if sign.text == "-" else operand.value
+            return replace(operand, value=value, start=sign.start)
+        if sign.text == "+":
+            return replace(operand, start=sign.start)
+        return Duration(op="-", operands=(operand,), start=sign.start, end=operand.end)
+
+    def duration_of_query(self, name: Token, left: Token, right: Token) -> Duration:
+        found = Duration(op=name.text.lower(), start=name.start, end=right.end)
+        return self._expression(found, found)
+
+    def duration_extreme(self, name: Token, left: Token, a: Duration, comma: Token, b: Duration, right: Token) -> Duration:
+        found = Duration(op=name.text.lower(), operands=(a, b), start=name.start, end=right.end)
+        return self._expression(found, found)
+
+    def duration_paren(self, left: Token, inner: Duration, right: Token) -> Duration:
+        return self._expression(inner if inner.op == "number" else replace(inner, wrapped=True), inner)
+
+    # Literals of the query
 
     def literal(self, token: Token) -> Number:
         return Number(value=self._number(token), start=token.start, end=token.end)
@@ -190,7 +232,7 @@ class Actions:
 
     # Modifiers
 
-    def _shifted(self, node: Node, offset: int, end: int) -> Node:
+    def offset(self, node: Node, word: Token, duration: Duration) -> Node:
         target = node.selector if isinstance(node, Range) else node
         if not isinstance(target, (Selector, Subquery)):
             raise self.fail(
@@ -198,20 +240,14 @@ class Actions:
             )
         if target.has_offset:
             raise self.fail(node.start, "offset may not be set multiple times")
-        shifted = replace(target, offset=offset, has_offset=True, end=target.end if isinstance(node, Range) else end)
+        shift, end = _plain_ms(duration), duration.end
+        written = None if shift is not None else duration
+        end_of_target = target.end if isinstance(node, Range) else end
+        shifted = replace(target, offset=shift or 0, offset_expr=written, has_offset=True, end=end_of_target)
         if isinstance(node, Range):
             assert isinstance(shifted, Selector)
             return replace(node, selector=shifted, end=end)
         return shifted
-
-    def offset(self, node: Node, word: Token, duration: tuple[int, Token]) -> Node:
-        return self._shifted(node, duration[0], duration[1].end)
-
-    def offset_plus(self, node: Node, word: Token, sign: Token, duration: tuple[int, Token]) -> Node:
-        return self._shifted(node, duration[0], duration[1].end)
-
-    def offset_minus(self, node: Node, word: Token, sign: Token, duration: tuple[int, Token]) -> Node:
-        return self._shifted(node, -duration[0], duration[1].end)
 
     def _pinned(self, node: Node, at: At, end: int) -> Node:
         target = node.selector if isinstance(node, Range) else node
@@ -247,28 +283,34 @@ class Actions:
     def at_end(self, node: Node, word: Token, name: Token, left: Token, right: Token) -> Node:
         return self._pinned(node, "end", right.end)
 
-    def _positive(self, duration: tuple[int, Token]) -> int:
-        if duration[0] <= 0:
-            raise self.fail(duration[1].start, "duration must be greater than 0")
-        return duration[0]
+    def _positive(self, duration: Duration) -> tuple[int, Duration | None]:
+        """Milliseconds of a window or step, or 0 and the expression that they are yet to be worked out from."""
+        if duration.op != "number":
+            return 0, duration
+        if duration.value <= 0:
+            raise self.fail(duration.start, "duration must be greater than 0")
+        return math.floor(duration.value * 1000 + 0.5), None
 
-    def matrix(self, node: Node, left: Token, duration: tuple[int, Token], right: Token) -> Range:
-        range_ = self._positive(duration)
+    def matrix(self, node: Node, left: Token, duration: Duration, right: Token) -> Range:
+        range_, range_expr = self._positive(duration)
         if not isinstance(node, Selector):
             raise self.fail(left.start, "ranges only allowed for vector selectors")
         if node.has_offset:
             raise self.fail(left.start, "no offset modifiers allowed before range")
         if node.at is not None:
             raise self.fail(left.start, "no @ modifiers allowed before range")
-        return Range(selector=node, range=range_, start=node.start, end=right.end)
+        return Range(selector=node, range=range_, range_expr=range_expr, start=node.start, end=right.end)
 
-    def subquery(self, node: Node, left: Token, duration: tuple[int, Token], colon: Token, right: Token) -> Subquery:
-        return Subquery(expr=node, range=self._positive(duration), step=0, start=node.start, end=right.end)
+    def subquery(self, node: Node, left: Token, duration: Duration, colon: Token, right: Token) -> Subquery:
+        range_, range_expr = self._positive(duration)
+        return Subquery(expr=node, range=range_, range_expr=range_expr, step=0, start=node.start, end=right.end)
 
-    def subquery_step(
-        self, node: Node, left: Token, duration: tuple[int, Token], colon: Token, step: tuple[int, Token], right: Token
-    ) -> Subquery:
-        return Subquery(expr=node, range=self._positive(duration), step=self._positive(step), start=node.start, end=right.end)
+    def subquery_step(self, node: Node, left: Token, duration: Duration, colon: Token, step: Duration, right: Token) -> Subquery:
+        range_, range_expr = self._positive(duration)
+        step_ms, step_expr = self._positive(step)
+        return Subquery(
+            expr=node, range=range_, range_expr=range_expr, step=step_ms, step_expr=step_expr, start=node.start, end=right.end
+        )  # fmt: skip
 
     def _extended(self, node: Node, word: Token) -> Node:
         name = word.kind.lower()

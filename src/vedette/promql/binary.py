@@ -17,7 +17,7 @@ from vedette.model.labels import METRIC_NAME, Labels, LabelTable, quote
 from vedette.promql import labelsets
 from vedette.promql.errors import ExecutionError
 from vedette.promql.evaluation import Evaluation
-from vedette.promql.nodes import COMPARISONS, SET_OPERATORS, Binary
+from vedette.promql.nodes import COMPARISONS, SET_OPERATORS, TRIMS, Binary
 from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, Scalar, Value
 
 _CODES = {
@@ -68,6 +68,9 @@ def _combined(
     if rows is None:
         every = np.arange(count, dtype=np.int64)
         rows = (every if len(left) == count else every * 0, every if len(right) == count else every * 0)
+    if node.op in TRIMS:
+        # Only histograms can be trimmed: between floats there is no answer.
+        return np.zeros((count, n)), np.zeros((count, n), dtype=np.bool_)
     values, present = np.empty((count, n)), np.empty((count, n), dtype=np.bool_)
     k.combine(
         _CODES[node.op], np.ascontiguousarray(left.values), np.ascontiguousarray(left.present), np.ascontiguousarray(right.values),

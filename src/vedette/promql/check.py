@@ -8,6 +8,7 @@ from vedette.promql.nodes import (
     COMPARISONS,
     DOCUMENTED_TYPE,
     SET_OPERATORS,
+    TRIMS,
     Aggregate,
     Binary,
     Call,
@@ -74,6 +75,8 @@ def _binary(node: Binary, text: str) -> None:
         raise fail(node.op_start, "bool modifier can only be used on comparison operators")
     if node.op in COMPARISONS and not node.bool_ and left == right == "scalar":
         raise fail(node.op_start, "comparisons between scalars must use BOOL modifier")
+    if node.op in TRIMS and left == right == "scalar":
+        raise fail(node.op_start, f"operator {quoted(node.op)} not allowed for Scalar operations")
     if matching.on and (both := [n for n in matching.labels if n in matching.include]):
         raise fail(node.op_start, f"label {quoted(both[0])} must not occur in ON and GROUP clause at once")
     for side, kind in ((node.lhs, left), (node.rhs, right)):

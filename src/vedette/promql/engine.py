@@ -20,6 +20,7 @@ from vedette.model.durations import parse_duration, parse_seconds
 from vedette.model.labels import Symbols
 from vedette.promql.actions import Features
 from vedette.promql.annotations import Annotations
+from vedette.promql.durations import resolved
 from vedette.promql.errors import ParseError, QueryTimeout
 from vedette.promql.evaluate import evaluate
 from vedette.promql.evaluation import Evaluation
@@ -54,6 +55,7 @@ class PromqlSettings:
     experimental_functions: bool = False
     extended_range_selectors: bool = False
     binop_fill_modifiers: bool = False
+    duration_expr: bool = True
     parse_cache: int = 1000
     kernel_threads: int = 2
 
@@ -69,6 +71,7 @@ class Engine:
             experimental_functions=settings.experimental_functions,
             extended_range_selectors=settings.extended_range_selectors,
             fill_modifiers=settings.binop_fill_modifiers,
+            duration_expr=settings.duration_expr,
         )
         self._pool = ThreadPoolExecutor(max_workers=settings.kernel_threads, thread_name_prefix="promql-kernel")
         self._slots = threading.BoundedSemaphore(settings.max_concurrency)
@@ -155,7 +158,9 @@ class Engine:
             grid.start if end_ms is None else end_ms,
             lookback_ms or self._settings.lookback_ms,
             self._settings.default_subquery_step_ms,
+            grid.step if ranged else 0,
         )
+        root = resolved(root, expr, step=bounds.step, range_=bounds.end - bounds.start)
         if not self._slots.acquire(timeout=max(0.0, limit)):
             raise QueryTimeout("query timed out in query queue")
         try:

@@ -152,7 +152,7 @@ def _time(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Scalar:
 def _bound(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Scalar:
     """`start()`, `end()`, `range()`, `step()`: of the query, not of a subquery around them."""
     start, end = ev.bounds.start, ev.bounds.end
-    value = {"start": start, "end": end, "range": end - start, "step": ev.grid.step if end > start else 0}[node.func.name]
+    value = {"start": start, "end": end, "range": end - start, "step": ev.bounds.step}[node.func.name]
     return Scalar(np.full(grid.n, value / 1000.0))
 
 

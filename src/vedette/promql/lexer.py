@@ -23,7 +23,7 @@ class Token(NamedTuple):
 
 OPERATORS = {
     "+": "ADD", "-": "SUB", "*": "MUL", "/": "DIV", "%": "MOD", "^": "POW", "==": "EQLC", "!=": "NEQ", ">": "GTR",
-    "<": "LSS", ">=": "GTE", "<=": "LTE", "@": "AT", "=~": "EQL_REGEX", "!~": "NEQ_REGEX",
+    "<": "LSS", ">=": "GTE", "<=": "LTE", "</": "TRIM_UPPER", ">/": "TRIM_LOWER", "@": "AT", "=~": "EQL_REGEX", "!~": "NEQ_REGEX",
     "and": "LAND", "or": "LOR", "unless": "LUNLESS", "atan2": "ATAN2",
 }  # fmt: skip
 AGGREGATORS = frozenset(
@@ -62,8 +62,10 @@ KEYWORDS = frozenset(
     )
 )
 _PREPROCESSORS = ("start", "end", "step", "range")
+_BEFORE_PAREN = frozenset(("FILL", "FILL_LEFT", "FILL_RIGHT", "MIN_OF", "MAX_OF"))
+_IN_DURATIONS = frozenset(("step", "range", "min_of", "max_of"))
 _WORDS = {w: OPERATORS[w] for w in ("and", "or", "unless", "atan2")}
-_WORDS |= {w: w.upper() for w in (*AGGREGATORS, *KEYWORDS, *_PREPROCESSORS)}
+_WORDS |= {w: w.upper() for w in (*AGGREGATORS, *KEYWORDS, *_PREPROCESSORS, *_IN_DURATIONS)}
 _WORDS |= {"inf": "NUMBER", "nan": "NUMBER"}
 _PUNCTUATION = {
     "(": "LEFT_PAREN", ")": "RIGHT_PAREN", "[": "LEFT_BRACKET", "]": "RIGHT_BRACKET", "{": "LEFT_BRACE", "}": "RIGHT_BRACE",
@@ -73,7 +75,7 @@ _PUNCTUATION = {
 _SPACE = re.compile(r"(?:[ \t\n\r]+|#[^\r\n]*)+")
 _WORD = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
-_SYMBOL = re.compile(r"==|!=|<=|>=|[-+*/%^=<>@(),\[\]{}]")
+_SYMBOL = re.compile(r"==|!=|<=|>=|</|>/|[-+*/%^=<>@(),\[\]{}]")
 _BRACE_SYMBOL = re.compile(r"=~|!~|!=|[=,{}]")
 _BRACKET_SYMBOL = re.compile(r"[-+*/%^(),:\]]")
 _NUMBER = re.compile(
@@ -196,7 +198,7 @@ class _Lexer:
         found = _BRACKET_SYMBOL.match(self.text, start)
         if found is None:
             word = _WORD.match(self.text, start)
-            if word and word.group().lower() in ("step", "range", "min", "max"):
+            if word and word.group().lower() in _IN_DURATIONS:
                 return Token(_WORDS[word.group().lower()], word.group(), start, word.end())
             raise self.fail(start, f"unexpected character in duration expression: {quoted_char(c)}")
         if c == "]":
@@ -243,7 +245,7 @@ class _Lexer:
 
     def word(self, word: str, end: int) -> Token:
         kind = _WORDS.get(word.lower())
-        if kind is not None and kind.startswith("FILL"):
+        if kind in _BEFORE_PAREN:
             # Only a keyword before `(`, so that metrics of that name go on working.
             rest = _SPACE.match(self.text, end)
             follow = rest.end() if rest else end

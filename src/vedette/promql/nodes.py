@@ -59,17 +59,45 @@ class Text(Node):
         return "string"
 
 
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Duration(Node):
+    """A duration in brackets or behind `offset`, before it is worked out (`durations.py`).
+
+    `op` is `number` (`value` holds seconds, `written` whether it was written as a duration, such as `5m`), `step`, `range`,
+    `min_of`, `max_of`, or an operator with one operand (a sign) or two. `wrapped`: it stood in parentheses.
+    """
+
+    op: str
+    value: float = 0.0
+    written: bool = False
+    operands: tuple[Duration, ...] = ()
+    wrapped: bool = False
+
+    @property
+    def type(self) -> ValueType:
+        return "scalar"
+
+    @property
+    def children(self) -> tuple[Node, ...]:
+        return self.operands
+
+
 At = int | Literal["start", "end"] | None
 """An `@` modifier: milliseconds, the start or end of the query, or none."""
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class Selector(Node):
-    """`name{matchers} offset … @ …`. `matchers` include the one for the name, last, where it was written outside the braces."""
+    """`name{matchers} offset … @ …`. `matchers` include the one for the name, last, where it was written outside the braces.
+
+    Here and in `Range` and `Subquery`: where a duration was written as an expression, `…_expr` holds it, and the number of
+    milliseconds beside it is 0 until `durations.resolved` has worked it out.
+    """
 
     name: str
     matchers: tuple[Matcher, ...]
     offset: int = 0
+    offset_expr: Duration | None = None
     has_offset: bool = False
     at: At = None
     anchored: bool = False
@@ -86,6 +114,7 @@ class Range(Node):
 
     selector: Selector
     range: int
+    range_expr: Duration | None = None
 
     @property
     def type(self) -> ValueType:
@@ -103,7 +132,10 @@ class Subquery(Node):
     expr: Node
     range: int
     step: int
+    range_expr: Duration | None = None
+    step_expr: Duration | None = None
     offset: int = 0
+    offset_expr: Duration | None = None
     has_offset: bool = False
     at: At = None
 
@@ -150,6 +182,8 @@ class Matching:
 
 COMPARISONS = frozenset(("==", "!=", ">", "<", ">=", "<="))
 SET_OPERATORS = frozenset(("and", "or", "unless"))
+TRIMS = frozenset(("</", ">/"))
+"""The operators that cut a histogram off above or below a number."""
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)

@@ -144,7 +144,6 @@ def _drive(text: str, features: Features) -> Node:
 _MATCH_OPS = frozenset(("EQL", "NEQ", "EQL_REGEX", "NEQ_REGEX", "match_op"))
 _IN_BRACES = frozenset(("matcher_list", "matcher", "COMMA", "IDENTIFIER", "STRING", "LEFT_BRACE")) | _MATCH_OPS
 _GROUPERS = frozenset(("BY", "WITHOUT", "ON", "IGNORING", "GROUP_LEFT", "GROUP_RIGHT"))
-_DURATIONS = frozenset(("duration", "DURATION", "NUMBER"))
 _AGGREGATES = frozenset(
     (
         "AVG",
@@ -192,21 +191,45 @@ def _context(symbols: list[str]) -> tuple[str, str]:
         return "grouping opts", "label" if top in ("LEFT_PAREN", "COMMA") else '"," or ")"'
     if top in _GROUPERS and below not in ("", "LEFT_PAREN"):
         return "grouping opts", '"("'
-    if top == "OFFSET" or (below == "OFFSET" and top in ("ADD", "SUB")):
+    if _behind_offset(symbols):
         return "offset", "number, duration, step(), or range()"
     if top == "AT" or (below == "AT" and top in ("ADD", "SUB", "START", "END")):
         return "@", "timestamp"
-    if top == "LEFT_BRACKET":
-        return "subquery or range selector", "number, duration, step(), or range()"
-    if top in _DURATIONS and below == "LEFT_BRACKET":
-        return "subquery or range", '":" or "]"'
-    if top == "COLON":
-        return "subquery selector", 'number, duration, step(), range(), or "]"'
-    if top in _DURATIONS and below == "COLON":
-        return "subquery selector", '"]"'
+    if (inside := _inside_brackets(symbols)) is not None:
+        return inside
     if top in _AGGREGATES or (top == "grouping" and below == "aggregate_op"):
         return "aggregation", ""
     return "", ""
+
+
+def _behind_offset(symbols: list[str]) -> bool:
+    depth = len(symbols) - 1
+    while depth > 0 and symbols[depth] in ("ADD", "SUB"):
+        depth -= 1
+    return symbols[depth] == "OFFSET"
+
+
+_UNFINISHED = frozenset(
+    ("ADD", "SUB", "MUL", "DIV", "MOD", "POW", "COMMA", "LEFT_PAREN", "LEFT_BRACKET", "COLON", "STEP", "RANGE", "MIN_OF", "MAX_OF")
+)
+
+
+def _inside_brackets(symbols: list[str]) -> tuple[str, str] | None:
+    """The context where brackets are open: what could follow depends on whether the duration before could end here."""
+    depth, open_ = len(symbols) - 1, 0
+    while depth > 0 and symbols[depth] not in ("LEFT_BRACKET", "COLON"):
+        if symbols[depth] == "RIGHT_BRACKET":
+            return None
+        open_ += {"LEFT_PAREN": 1, "RIGHT_PAREN": -1}.get(symbols[depth], 0)
+        depth -= 1
+    if depth == 0:
+        return None
+    whole = open_ == 0 and symbols[-1] not in _UNFINISHED
+    if symbols[depth] == "COLON":
+        return "subquery selector", '"]"' if whole else 'number, duration, step(), range(), or "]"'
+    if whole:
+        return "subquery or range", '":" or "]"'
+    return "subquery or range selector", "number, duration, step(), or range()"
 
 
 if __name__ == "__main__":

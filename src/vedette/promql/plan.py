@@ -50,12 +50,13 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What `start()`, `end()` and the defaults mean in this query, in ms."""
+    """What `start()`, `end()`, `step()` (0 for an instant query) and the defaults mean in this query, in ms."""
 
     start: int
     end: int
     lookback: int
     subquery_step: int
+    step: int = 0
 
 
 def resolved(at: At, bounds: Bounds) -> int | None:

@@ -18,6 +18,7 @@ from vedette.promql.nodes import (
     At,
     Binary,
     Call,
+    Duration,
     Node,
     Number,
     Paren,
@@ -91,15 +92,37 @@ def _at(at: At) -> str:
     return f" @ {sign}{abs(at) // 1000}.{abs(at) % 1000:03d}"
 
 
-def _offset(offset: int) -> str:
-    return f" offset {format_duration(offset)}" if offset else ""
+def _offset(node: Selector | Subquery) -> str:
+    if node.offset_expr is not None:
+        return f" offset {_duration(node.offset_expr)}"
+    return f" offset {format_duration(node.offset)}" if node.offset else ""
+
+
+def _span(ms: int, expr: Duration | None) -> str:
+    return format_duration(ms) if expr is None else _duration(expr)
+
+
+def _duration(root: Duration) -> str:
+    """A duration expression, in the parentheses it was written in."""
+    texts: dict[int, str] = {}
+    for node in walk(root):
+        assert isinstance(node, Duration), "durations are made of durations"
+        parts = [texts[id(o)] for o in node.operands]
+        if node.op == "number":
+            text = format_duration(round(node.value * 1000)) if node.written else _number(node.value)
+        elif node.op in ("step", "range", "min_of", "max_of"):
+            text = f"{node.op}({', '.join(parts)})"
+        else:
+            text = f" {node.op} ".join(parts) if len(parts) > 1 else node.op + parts[0]
+        texts[id(node)] = f"({text})" if node.wrapped else text
+    return texts[id(root)]
 
 
 def _modifiers(node: Selector | Subquery) -> str:
     extra = ""
     if isinstance(node, Selector):
         extra = (" anchored" if node.anchored else "") + (" smoothed" if node.smoothed else "")
-    return _at(node.at) + _offset(node.offset) + extra
+    return _at(node.at) + _offset(node) + extra
 
 
 def _selector(node: Selector) -> str:
@@ -126,7 +149,7 @@ def _text(node: Node, texts: dict[int, str]) -> str:
     if isinstance(node, Selector):
         return _selector(node) + _modifiers(node)
     if isinstance(node, Range):
-        return f"{_selector(node.selector)}[{format_duration(node.range)}]{_modifiers(node.selector)}"
+        return f"{_selector(node.selector)}[{_span(node.range, node.range_expr)}]{_modifiers(node.selector)}"
     if isinstance(node, Subquery):
         return texts[id(node.expr)] + _window(node)
     if isinstance(node, Paren):
@@ -142,8 +165,8 @@ def _text(node: Node, texts: dict[int, str]) -> str:
 
 
 def _window(node: Subquery) -> str:
-    step = format_duration(node.step) if node.step else ""
-    return f"[{format_duration(node.range)}:{step}]{_modifiers(node)}"
+    step = _span(node.step, node.step_expr) if node.step or node.step_expr else ""
+    return f"[{_span(node.range, node.range_expr)}:{step}]{_modifiers(node)}"
 
 
 def _aggregation(node: Aggregate) -> str:

@@ -2,7 +2,7 @@
 
 The language is that of Prometheus' own test files. A script runs on an engine over memory; each `eval` has its own
 `Outcome`, and one that fails does not stop the rest. What the engine does not have is not failed but `skipped`, with
-the reason: native histograms, start timestamps, experimental syntax.
+the reason: native histograms, start timestamps.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ _RANGE = re.compile(r"eval(?:_(fail|warn|info))?\s+range\s+from\s+(.+)\s+to\s+(.
 _EXPECT = re.compile(r"expect\s+(ordered|fail|warn|no_warn|info|no_info)(?:\s+(regex|msg):(.+))?$")
 _RANGE_VECTOR = re.compile(r"expect range vector\s+from\s+(.+)\s+to\s+(.+)\s+step\s+(.+)$")
 _STRING = re.compile(r'expect string\s+(["`].*["`])$')
-_EXPERIMENTAL = re.compile(r"unexpected|duration expression|subquery selector|bad number|experimental|not enabled|unknown function")
 _UNSAFE_AT = frozenset((*Call.UNSAFE_AT, "start", "end", "range", "step"))
+_OF_QUERY = re.compile(r"(?i)\b(?:start|end|range|step)\s*\(")
 _EPSILON = 1e-6
 _SMALLEST = 2.2250738585072014e-308
 
@@ -264,8 +264,7 @@ class Script:
         try:
             root = self._engine.parse(command.expr)
         except ParseError as error:
-            reason = "experimental syntax" if _EXPERIMENTAL.search(str(error)) else ""
-            return Outcome(command.line, command.expr, False, f"does not parse: {error}", reason)
+            return Outcome(command.line, command.expr, False, f"does not parse: {error}")
         if reason := self._out_of_reach(root, command):
             return Outcome(command.line, command.expr, False, "", reason)
         for expr, at in self._executions(root, command):
@@ -292,7 +291,7 @@ class Script:
         yield command.expr, command.start
         if not self._variants or not command.instant or command.expect.vector_range or command.expect.string:
             return
-        if any(isinstance(n, Call) and n.func.name in _UNSAFE_AT for n in walk(root)):
+        if any(isinstance(n, Call) and n.func.name in _UNSAFE_AT for n in walk(root)) or _OF_QUERY.search(command.expr):
             return
         variant = pinned(root, command.start)
         t = command.start
@@ -319,7 +318,7 @@ class Script:
 
     def _in_range(self, command: Eval, expr: str, at: int) -> str:
         """An instant query must give the same as the middle of a range query."""
-        if re.search(r"\b(?:start|end|range|step)\s*\(", expr):
+        if _OF_QUERY.search(expr):
             return ""
         result = self._engine.range("test", expr, at - 60_000, at + 60_000, 60_000)
         got = {row: [v for t, v in zip(times, values, strict=True) if t == at] for row, times, values in result.rows()}
