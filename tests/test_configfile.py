@@ -91,8 +91,30 @@ def test_a_bomb_of_aliases_costs_little():
     assert "nodes" in refused("&a [*a]")
 
 
-def test_deep_nesting_is_refused():
-    assert "f.yml" in refused("[" * 20_000)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 200_000,
+        "a: " + "[" * 100_000 + "]" * 100_000,
+        "{a: " * 100_000,
+        "- " * 100_000 + "x",
+        "? " * 100_000 + "x",
+        "\n".join(" " * i + "a:" for i in range(2_000)),
+        "\r".join(" " * i + "-" for i in range(2_000)),
+    ],
+    ids=lambda text: text[:3],
+)
+def test_deep_nesting_is_refused(text):
+    assert "nested more than 100 levels deep" in refused(text)
+
+
+def test_aliases_do_not_nest_deeply_either():
+    links = [f"- &a{i} {'[' * 60}{f'*a{i - 1}' if i else 'x'}{']' * 60}" for i in range(100)]
+    assert "nested more than 100 levels deep" in refused("\n".join(links))
+
+
+def test_many_brackets_on_one_level_are_fine():
+    assert configfile.plain(configfile.compose("[" + "[a, {b: c}]," * 1_000 + "]")) == [["a", {"b": "c"}]] * 1_000
 
 
 def test_a_missing_file_is_bad_input(tmp_path: Path):

@@ -32,6 +32,9 @@ T = TypeVar("T")
 
 _MAX_BYTES = 16 << 20
 _MAX_NODES = 2_000_000
+_MAX_DEPTH = 100
+# A line that can open many blocks at once or lies deep in them: without one, and with few brackets, nothing nests deeply.
+_DEEP_BLOCK = re.compile(r"(?:\A|[\n\r\x85\u2028\u2029])[ ?:-]{50}")
 _NULL, _BOOL, _INT, _FLOAT, _MERGE = (f"tag:yaml.org,2002:{t}" for t in ("null", "bool", "int", "float", "merge"))
 _BINARY = "tag:yaml.org,2002:binary"
 _TRUE, _FALSE = frozenset(("true", "yes", "on")), frozenset(("false", "no", "off"))
@@ -99,16 +102,37 @@ def compose(text: str | bytes, *, name: str = "<text>", on_more: Callable[[str],
     if isinstance(text, bytes):
         text = _decoded(text, name)
     try:
+        _check_depth(text, name)
         root = yaml.compose(text, Loader=_LOADER) if on_more is None else _first(text, name, on_more)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
         raise BadInput(error.problem or "not valid YAML", where=where, hint=error.context or "") from None
-    except (yaml.YAMLError, RecursionError) as error:
-        raise BadInput(f"not valid YAML: {error}" if not isinstance(error, RecursionError) else "nested too deeply", where=name) from None
-    if root is not None and _too_large(root):
-        raise BadInput(f"more than {_MAX_NODES} nodes once aliases are expanded", where=name)
+    except yaml.YAMLError as error:
+        raise BadInput(f"not valid YAML: {error}", where=name) from None
+    if root is not None:
+        nodes, depth = _expanded(root)
+        if nodes > _MAX_NODES:
+            raise BadInput(f"more than {_MAX_NODES} nodes once aliases are expanded", where=name)
+        if depth > _MAX_DEPTH:
+            raise BadInput(f"nested more than {_MAX_DEPTH} levels deep once aliases are expanded", where=name)
     return root
+
+
+def _check_depth(text: str, name: str) -> None:
+    """Refuse what nests too deeply before the tree is made: libyaml's composer recurses in C, and would end the process."""
+    if text.count("[") + text.count("{") <= _MAX_DEPTH and _DEEP_BLOCK.search(text) is None:
+        return
+    depth = 0
+    for event in yaml.parse(text, Loader=_LOADER):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > _MAX_DEPTH:
+                mark = event.start_mark
+                assert mark is not None, "events that are read have positions"
+                raise BadInput(f"nested more than {_MAX_DEPTH} levels deep", where=f"{name}:{mark.line + 1}:{mark.column + 1}")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 def _first(text: str, name: str, on_more: Callable[[str], None]) -> yaml.Node | None:
@@ -136,24 +160,29 @@ def _decoded(data: bytes, name: str) -> str:
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def _too_large(root: yaml.Node) -> bool:
-    """Whether the tree, aliases expanded, has too many nodes (or contains itself): the billion-laughs guard."""
-    sizes: dict[int, int] = {}
+def _expanded(root: yaml.Node) -> tuple[int, int]:
+    """How many nodes the tree has and how deep it is, aliases expanded: the billion-laughs guard.
 
-    def size(node: yaml.Node) -> int:
-        known = sizes.get(id(node))
-        if known is not None:
-            return known
-        sizes[id(node)] = _MAX_NODES + 1  # what a node that contains itself sees
-        total = 1
+    A node that contains itself has more than the most nodes. Every node is visited once, below those that open it in the
+    text, so this recurses no deeper than the text nests.
+    """
+    known: dict[int, tuple[int, int]] = {}
+
+    def measure(node: yaml.Node) -> tuple[int, int]:
+        if id(node) in known:
+            return known[id(node)]
+        known[id(node)] = (_MAX_NODES + 1, 1)  # what a node that contains itself sees
+        below: list[yaml.Node] = []
         if isinstance(node, yaml.SequenceNode):
-            total += sum(size(n) for n in node.value)
+            below = node.value
         elif isinstance(node, yaml.MappingNode):
-            total += sum(size(k) + size(v) for k, v in node.value)
-        sizes[id(node)] = min(total, _MAX_NODES + 1)
-        return sizes[id(node)]
+            below = [part for pair in node.value for part in pair]
+        measured = [measure(part) for part in below]
+        nodes = 1 + sum(n for n, _ in measured)
+        known[id(node)] = min(nodes, _MAX_NODES + 1), 1 + max((d for _, d in measured), default=0)
+        return known[id(node)]
 
-    return size(root) > _MAX_NODES
+    return measure(root)
 
 
 def plain(node: yaml.Node) -> Any:
