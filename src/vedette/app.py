@@ -31,7 +31,9 @@ from vedette.access.guard import Guard, tenant_of
 from vedette.api import exposition, openapi, ops, prometheus, write
 from vedette.api.endpoint import Endpoint
 from vedette.api.endpoint import routes as endpoint_routes
-from vedette.api.services import access_layer
+from vedette.api.services import botserver, dialects
+from vedette.api.services.dialects import DIALECTS as DIALECTS
+from vedette.api.services.shared import Backend
 from vedette.api.status import Reloaded, StatusInfo
 from vedette.api.watch import Sources
 from vedette.clock import Clock, SystemClock
@@ -69,9 +71,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
-
-DIALECTS = frozenset({"access_layer"})
-"""The service APIs that may have a listener of their own."""
 
 _QUERY_THREADS = 4
 _WRITE_THREADS = 2
@@ -122,7 +121,8 @@ class House:
         self.notifier: Notifier | None = None
         self.alertmanagers: Alertmanagers | None = None
         self.registry = selfmetrics.registry(self._readings)
-        self._endpoints = self._operations()
+        self._dialects = self._services(self._operations())
+        self._endpoints = self._dialects.union
         known = {e.path for e in self._endpoints}
         self._http = selfmetrics.HttpMetrics(self.registry, lambda path: path if path in known else "other")
 
@@ -225,7 +225,7 @@ class House:
         return self._http.around(guarded)
 
     def _operations(self) -> list[Endpoint]:
-        """Every operation of the main listener, the hottest first."""
+        """Every operation that belongs to no dialect alone, the hottest first."""
         operations = ops.Operations(
             ready=lambda: self.ready,
             reload=self.reload,
@@ -254,7 +254,6 @@ class House:
                 ready=lambda: self.ready,
                 settings=prometheus.PrometheusApiSettings(cors_origin=cors),
             ),
-            *access_layer.endpoints(self.tracker, tenant_of=tenant_of),
             *ops.endpoints(operations),
             *exposition.endpoints(
                 exposition.Metrics(
@@ -272,8 +271,33 @@ class House:
 
     def _dialect(self, dialect: str) -> list[Endpoint]:
         assert dialect in DIALECTS, dialect
-        mine = {"/metrics/track", "/metrics/track/batch", "/health", "/metrics", "/-/healthy", "/-/ready"}
-        return [e for e in self._endpoints if e.path in mine]
+        return self._dialects.own[dialect]
+
+    def _services(self, others: list[Endpoint]) -> dialects.Dialects:
+        """The service APIs, with the operations of the other rooms."""
+        room = self.plan.settings.vedette
+        backend = Backend(self.storage, self.promql, self.run_query, self.clock, tenant_of=tenant_of, ready=lambda: self.ready)
+        server = botserver.Server(
+            version=version("vedette"),
+            commit=commit_of_checkout(),
+            started=self.started,
+            data=room.storage.data,
+            environment=room.services.environment,
+            log_level=room.server.log_level,
+            targets=self.collector.targets,
+            groups=lambda: self.rules.groups() if self.rules else [],
+        )
+        return dialects.build(
+            backend,
+            self.tracker,
+            self.door.append,
+            others,
+            server=server,
+            registry=self.registry,
+            settings=room.services,
+            max_points=room.track.max_points,
+            cors_origin=room.access.reading_origins,
+        )
 
     def _status(self) -> StatusInfo:
         return StatusInfo(
@@ -313,6 +337,7 @@ class House:
             yield from selfmetrics.of_alertmanagers(self.alertmanagers.peers())
         yield from selfmetrics.of_targets(self.collector.targets(), self.collector.failures)
         yield from selfmetrics.of_rules(self.rules.groups() if self.rules else [])
+        yield Reading("metrics_exported", "counter", "Total metrics exported: answers of /metrics.", {"": self._dialects.exports.total})
 
 
 def _retention(settings: StorageSettings) -> list[RetentionRule]:

@@ -20,6 +20,7 @@ import yaml
 
 from vedette import configfile
 from vedette.access.guard import AccessSettings
+from vedette.api.services.settings import ServicesSettings
 from vedette.collect.config import CollectConfig, GlobalConfig, HostSettings, ScrapeConfig
 from vedette.configfile import option
 from vedette.errors import BadInput
@@ -76,6 +77,7 @@ class VedetteSection:
     host: HostSettings = field(default_factory=HostSettings)
     alerts: Thresholds = field(default_factory=Thresholds)
     track: TrackSettings = field(default_factory=TrackSettings)
+    services: ServicesSettings = field(default_factory=ServicesSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +133,12 @@ ENVIRONMENT: dict[str, tuple[str, str]] = {
     "ALERT_ERROR_RATE_THRESHOLD": ("alerts", "error_rate"),
     "ALERT_RESPONSE_TIME_THRESHOLD": ("alerts", "response_time"),
     "ACCESS_MAX_METRIC_SERIES": ("track", "max_series"),
+    "ACCESS_MAX_POINTS_PER_SERIES": ("track", "max_points"),
+    "ACCESS_AGGREGATION_WINDOW_SECONDS": ("services", "aggregation_window"),
+    "ACCESS_ENV": ("services", "environment"),
 }
 # What a bare number means in a variable whose document gives it a unit.
-_BARE_UNIT = {"RETENTION_DAYS": "d", "METRICS_COLLECTION_INTERVAL": "s"}
+_BARE_UNIT = {"RETENTION_DAYS": "d", "METRICS_COLLECTION_INTERVAL": "s", "ACCESS_AGGREGATION_WINDOW_SECONDS": "s"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,6 +267,7 @@ def resolve(
     variables = {name: (value, f"{dotenv}: {name}") for name, (value, _) in variables.items()}
     variables.update({name: (value, name) for name, value in environment.items()})
     section, origins = _overlay(config, variables, flags or {}, str(path or ""))
+    section, origins = _with_prometheus_port(section, origins, variables)
     window = config.storage.tsdb.out_of_order_time_window
     if window is not None:
         section = dataclasses.replace(section, storage=dataclasses.replace(section.storage, out_of_order_window=window))
@@ -276,6 +282,24 @@ def resolve(
         text=text,
         environment={name: value for name, (value, _) in variables.items()},
     )
+
+
+def _with_prometheus_port(
+    section: VedetteSection, origins: list[Origin], variables: Mapping[str, tuple[str, str]]
+) -> tuple[VedetteSection, list[Origin]]:
+    """`PROMETHEUS_PORT` opens one listener more, beside those of `server.listen`, unless they name it."""
+    text, source = next((variables[n] for n in ("VEDETTE_PROMETHEUS_PORT", "PROMETHEUS_PORT") if n in variables), ("", ""))
+    listen = section.server.listen
+    if not text or "xscore" in listen:
+        return section, origins
+    try:
+        listen = {**listen, "xscore": parse_port(text)}
+    except BadInput as error:
+        raise BadInput(error.problem, where=source, hint=error.hint) from None
+    sources = {o.setting: o.source for o in origins}
+    source = source if sources["server.listen"] == "default" else f"{sources['server.listen']}, {source}"
+    origins = [Origin(o.setting, listen, source, str(listen)) if o.setting == "server.listen" else o for o in origins]
+    return dataclasses.replace(section, server=dataclasses.replace(section.server, listen=listen)), origins
 
 
 def _load(path: Path) -> tuple[ConfigFile, str]:

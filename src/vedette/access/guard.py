@@ -32,7 +32,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-HEALTH_PATHS = frozenset(("/-/healthy", "/-/ready", "/health"))
+HEALTH_PATHS = frozenset(("/-/healthy", "/-/ready", "/health", "/api/v1/monitoring/health"))
 _SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
 _TENANT = re.compile(rb"[A-Za-z0-9!_.*'()-]{1,150}\Z")
 _WATCHED = frozenset((b"authorization", b"x-api-key", b"x-scope-orgid", b"host", b"origin", b"sec-fetch-site"))

@@ -49,7 +49,7 @@ def run(
         ("storage", "data"): data,
         ("server", "host"): host,
         ("server", "port"): parse_port(port) if port is not None else None,
-        ("server", "listen"): dict(map(_dialect, listen)) or None,
+        ("server", "listen"): _doors(listen) or None,
         ("server", "insecure"): insecure or None,
     }
     flags = {name: value for name, value in given.items() if value is not None}
@@ -63,7 +63,10 @@ def run(
     for dialect in server.listen:
         _known(dialect, f"server.listen.{dialect}")
     sockets: list[tuple[str | None, socket.socket]] = [(None, _bind(server.host, server.port))]
-    sockets += [(dialect, _bind(server.host, number)) for dialect, number in server.listen.items()]
+    for dialect, number in server.listen.items():
+        # Of all dialects, the one whose document names the main listener's port is served there already.
+        if not ("all" in listen and number == server.port == DIALECTS[dialect]):
+            sockets.append((dialect, _bind(server.host, number, "--listen")))
     house = House(settings, clock=SystemClock(), read=read)
     house.lock()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -78,11 +81,14 @@ def _loop_factory() -> Any:
     return uvloop.new_event_loop
 
 
-def _dialect(text: str) -> tuple[str, int]:
-    name, equals, port = text.partition("=")
-    if not equals:
-        raise BadInput(f"{text!r} is not DIALECT=PORT", where="--listen", hint="such as access_layer=8012")
-    return _known(name, "--listen"), parse_port(port)
+def _doors(listen: list[str]) -> dict[str, int]:
+    """The further listeners that `--listen` asks for: `DIALECT=PORT`, `DIALECT` on its document's port, or `all` of them."""
+    found = dict(DIALECTS) if "all" in listen else {}
+    for text in listen:
+        name, equals, port = text.partition("=")
+        if text != "all":
+            found[_known(name, "--listen")] = parse_port(port) if equals else DIALECTS[name]
+    return found
 
 
 def _known(name: str, where: str) -> str:
@@ -91,7 +97,7 @@ def _known(name: str, where: str) -> str:
     return name
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def _bind(host: str, port: int, flag: str = "--port") -> socket.socket:
     try:
         family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     except socket.gaierror as error:
@@ -103,7 +109,7 @@ def _bind(host: str, port: int) -> socket.socket:
         bound.listen(2048)
     except OSError as error:
         bound.close()
-        raise BadInput(f"cannot listen on {host}:{port}: {error.strerror}", where="--port", hint="choose another with --port") from None
+        raise BadInput(f"cannot listen on {host}:{port}: {error.strerror}", where=flag, hint=f"choose another with {flag}") from None
     bound.setblocking(False)
     return bound
 

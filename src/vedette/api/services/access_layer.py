@@ -1,7 +1,7 @@
-"""The access layer's metrics service: `POST /metrics/track` and `/metrics/track/batch`.
+"""The access layer's metrics service: `POST /metrics/track`, `/metrics/track/batch`; `GET /metrics/series`, `/metrics/stats`, `/health`.
 
 Single metrics are refused with 422 that points at the field, batches item by item. Not here: what a tracked metric
-becomes (`ingest.track`); export, series, trends and statistics of this dialect.
+becomes (`ingest.track`), trends (`trends.py`), aggregates (`aggregates.py`).
 """
 
 from __future__ import annotations
@@ -12,16 +12,32 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from vedette.api.endpoint import Endpoint, answering
-from vedette.api.params import body_of
-from vedette.api.problems import UNEXPECTED, TooLarge, detail
+from vedette.api.endpoint import Endpoint, Param, answering
+from vedette.api.params import body_of, form_of
+from vedette.api.services.aggregates import Exports
+from vedette.api.services.shared import (
+    SERVICE_LABELS,
+    Backend,
+    Kinds,
+    answer,
+    broken,
+    count_of,
+    finite,
+    matcher_sets,
+    pointing,
+    refused,
+    shown_time,
+)
+from vedette.clock import now_ms
 from vedette.errors import BadInput, LimitExceeded, VedetteError
 from vedette.ingest.accumulate import KINDS
 from vedette.ingest.track import Observation, observation
+from vedette.model.labels import METRIC_NAME, Labels
+from vedette.model.matchers import Matcher
+from vedette.model.samples import is_stale
 
 MAX_BODY_BYTES = 8 << 20
 MAX_ITEMS = 10_000
@@ -53,20 +69,10 @@ def _decoded(decoder: msgspec.json.Decoder[Metric], data: bytes | msgspec.Raw) -
     try:
         metric = decoder.decode(data)
     except msgspec.DecodeError as error:  # of which ValidationError, for JSON of another shape, is one
-        raise _pointing(error) from None
+        raise pointing(error) from None
     except UnicodeDecodeError:
         raise BadInput("not UTF-8 text") from None
     return observation(metric.name, metric.type, metric.value, labels=metric.labels, service=metric.service, tenant_id=metric.tenant_id)
-
-
-def _pointing(error: msgspec.DecodeError) -> BadInput:
-    """msgspec names the place at the end of its message: ``Expected `str`, got `int` - at `$.labels[...]` ``."""
-    problem, _, place = str(error).partition(" - at `$")
-    where = place.rstrip("`").removeprefix(".").replace("[...]", "").replace("[", ".").replace("]", "")
-    if problem.startswith("Object missing required field"):
-        missing = problem.split("`")[1]
-        return BadInput("field required", where=f"{where}.{missing}" if where else missing)
-    return BadInput(problem, where=where)
 
 
 def _checked(body: bytes) -> tuple[int, dict[int, Observation], dict[int, VedetteError]]:
@@ -74,7 +80,7 @@ def _checked(body: bytes) -> tuple[int, dict[int, Observation], dict[int, Vedett
     try:
         items = _items.decode(body)
     except msgspec.DecodeError as error:
-        raise _pointing(error) from None
+        raise pointing(error) from None
     if len(items) > MAX_ITEMS:
         raise BadInput(f"{len(items)} metrics in one batch", hint=f"at most {MAX_ITEMS}")
     good: dict[int, Observation] = {}
@@ -100,7 +106,7 @@ class AccessLayer:
         (reason,) = await self.tracking.track(self.tenant_of(request.scope), [seen])
         if reason is not None:
             raise reason
-        return _json(200, {"success": True, "message": "Metric tracked successfully"})
+        return answer({"success": True, "message": "Metric tracked successfully"})
 
     async def batch(self, request: Request) -> Response:
         """Take each good metric of a list; name what is wrong with the others."""
@@ -110,24 +116,16 @@ class AccessLayer:
         if good:
             outcomes = await self.tracking.track(self.tenant_of(request.scope), list(good.values()))
             reasons |= {index: reason for index, reason in zip(good, outcomes, strict=True) if reason is not None}
-        answer: dict[str, Any] = {
+        outcome: dict[str, Any] = {
             "success": not reasons,
             "total": total,
             "successful": total - len(reasons),
             "failed": len(reasons),
         }
         if reasons:
-            answer["errors"] = [{"index": index, "reason": str(reasons[index])} for index in sorted(reasons)]
+            outcome["errors"] = [{"index": index, "reason": str(reasons[index])} for index in sorted(reasons)]
         all_over_limit = bool(total) and len(reasons) == total and all(isinstance(r, LimitExceeded) for r in reasons.values())
-        return _json(429 if all_over_limit else 200, answer)
-
-
-def _json(status: int, body: object) -> Response:
-    return Response(orjson.dumps(body), status, media_type="application/json")
-
-
-def _refused(error: VedetteError) -> Response:
-    return _json(413, {"detail": str(error)}) if isinstance(error, TooLarge) else detail(error)
+        return answer(outcome, 429 if all_over_limit else 200)
 
 
 _METRIC_SCHEMA = {
@@ -165,7 +163,7 @@ def endpoints(tracking: Tracking, *, tenant_of: Callable[[Mapping[str, Any]], st
     service = AccessLayer(tracking, tenant_of)
 
     def handled(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-        return answering(handler, _refused, lambda: _json(500, {"detail": UNEXPECTED}))
+        return answering(handler, refused, broken)
 
     def body(schema: object) -> dict[str, Any]:
         return {"required": True, "content": {"application/json": {"schema": schema}}}
@@ -177,3 +175,177 @@ def endpoints(tracking: Tracking, *, tenant_of: Callable[[Mapping[str, Any]], st
         ),
         Endpoint("/metrics/track/batch", handled(service.batch), "Track metrics", ("POST",), tag="track", body=body(many), answer=_BATCH),
     ]
+
+
+SERIES_WINDOW_MS = 24 * 3_600_000
+DEFAULT_SERIES, MOST_SERIES = 100, 1000
+DEFAULT_POINTS = 100
+
+
+class Collector(Protocol):
+    """What the statistics are of: `ingest.track.Tracker`."""
+
+    collected: int
+    dropped: dict[str, int]
+
+    @property
+    def series(self) -> int: ...
+
+
+def tracked_service(labels: Labels) -> tuple[str, str]:
+    """(label, value) of what was given as a tracked metric's `service`: the last of `SERVICE_LABELS` that it has."""
+    for name in reversed(SERVICE_LABELS):
+        if value := labels.get(name):
+            return name, value
+    return "", ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The reading operations. `started` in Unix seconds, `max_points` the most points of a series."""
+
+    backend: Backend
+    collector: Collector
+    exports: Exports
+    started: float
+    version: str
+    commit: str
+    max_points: int
+
+    async def series(self, request: Request) -> Response:
+        """Series with samples within a day, and their newest points."""
+        form = await form_of(request)
+        limit = count_of(form, "limit", DEFAULT_SERIES, high=MOST_SERIES)
+        points = count_of(form, "points", min(DEFAULT_POINTS, self.max_points), high=self.max_points)
+        sets = matcher_sets(form.text("name"), form.text("service"))
+        if text := form.text("tenant_id"):
+            sets = [[*matchers, Matcher("tenant_id", "=", text)] for matchers in sets]
+        tenant = self.backend.tenant_of(request.scope)
+        return answer(await self.backend.run(self._series, tenant, sets, (limit, points), form.text("service")))
+
+    def _series(self, tenant: str, sets: Sequence[Sequence[Matcher]], most: tuple[int, int], service: str) -> dict[str, Any]:
+        """Runs on a worker thread."""
+        storage, now = self.backend.storage, now_ms(self.backend.clock)
+        start = now - SERIES_WINDOW_MS
+        found = storage.series(tenant, sets, start, now)
+        kinds = Kinds(storage.metadata(tenant))
+        entries = []
+        for labels in found[: most[0]]:
+            bearer, named = tracked_service(labels)
+            if service and named != service:
+                bearer = next(name for name in SERVICE_LABELS if labels.get(name) == service)
+            entries.append(
+                {
+                    "name": labels.metric,
+                    "type": kinds.of(labels.metric),
+                    "labels": labels.without(METRIC_NAME, "tenant_id", bearer).as_dict(),
+                    "service": service or named or None,
+                    "tenant_id": labels.get("tenant_id") or None,
+                    "points": self._points(tenant, labels, (start, now), most[1]),
+                }
+            )
+        return {"series": entries, "total": len(found), "timestamp": shown_time(now)}
+
+    def _points(self, tenant: str, labels: Labels, span: tuple[int, int], most: int) -> list[dict[str, Any]]:
+        """A series' newest points, the oldest first."""
+        # Matchers on the labels that it has select series with further labels, too.
+        found = self.backend.storage.select(tenant, [Matcher(n, "=", v) for n, v in labels], *span)
+        row = next((i for i in range(len(found)) if found.labels.row(i) == labels), None)
+        if row is None:  # deleted by retention since it was listed
+            return []
+        lo, hi = int(found.offsets[row]), int(found.offsets[row + 1])
+        times, values = found.timestamps[lo:hi], found.values[lo:hi]
+        good = ~is_stale(values)
+        newest = zip(times[good][-most:].tolist(), values[good][-most:].tolist(), strict=True)
+        return [{"value": finite(value), "timestamp": shown_time(when)} for when, value in newest]
+
+    async def stats(self, request: Request) -> Response:
+        """What was collected, aggregated and exported since the start."""
+        exports = self.exports
+        return answer(
+            {
+                "collector": {
+                    "total_points": self.collector.collected,
+                    "total_series": self.collector.series,
+                    "dropped_points": sum(self.collector.dropped.values()),
+                },
+                "aggregator": {"total_windows": exports.windows, "aggregated_series": exports.aggregated_series},
+                "exporter": {
+                    "total_exports": exports.total,
+                    "last_export": shown_time(exports.last_ms) if exports.last_ms else None,
+                },
+                "timestamp": shown_time(now_ms(self.backend.clock)),
+            }
+        )
+
+    async def health(self, request: Request) -> Response:
+        """Health as this dialect's own listener says it; answers while starting, too."""
+        status = "ok" if self.backend.ready() else "starting"
+        return answer(
+            {
+                "service": "metrics",
+                "status": status,
+                "uptime_seconds": int(self.backend.clock.now() - self.started),
+                "dependencies": {"collector": status, "aggregator": status},
+                "version": self.version,
+                "commit": self.commit,
+            }
+        )
+
+
+_SERIES_ANSWER: dict[str, Any] = {
+    "type": "object",
+    "required": ["series", "total", "timestamp"],
+    "properties": {
+        "series": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["name", "type", "labels", "service", "tenant_id", "points"],
+                "properties": {
+                    "name": {"type": "string"},
+                    "type": {"type": "string"},
+                    "labels": {"type": "object", "additionalProperties": {"type": "string"}},
+                    "service": {"type": ["string", "null"]},
+                    "tenant_id": {"type": ["string", "null"]},
+                    "points": {"type": "array", "items": {"type": "object", "required": ["value", "timestamp"]}},
+                },
+            },
+        },
+        "total": {"type": "integer", "description": "How many series there are, beyond the limit too."},
+        "timestamp": {"type": "string", "format": "date-time"},
+    },
+}
+_STATS_ANSWER: dict[str, Any] = {
+    "type": "object",
+    "required": ["collector", "aggregator", "exporter", "timestamp"],
+    "examples": [
+        {
+            "collector": {"total_points": 10000, "total_series": 150, "dropped_points": 0},
+            "aggregator": {"total_windows": 24, "aggregated_series": 145},
+            "exporter": {"total_exports": 100, "last_export": "2024-01-15T10:30:00Z"},
+            "timestamp": "2024-01-15T10:30:00Z",
+        }
+    ],
+}
+
+
+def reading(service: Reading) -> list[Endpoint]:
+    """The reading operations but for health."""
+    params = (
+        Param("service", "text", "Series of this service only."),
+        Param("name", "text", "Series of this name only."),
+        Param("tenant_id", "text", "Series with this label only."),
+        Param("limit", "integer", f"The most series, {DEFAULT_SERIES} if absent, at most {MOST_SERIES:,}."),
+        Param("points", "integer", f"The most points of a series, the newest; {DEFAULT_POINTS} if absent."),
+    )
+    handled = service.backend.handled
+    return [
+        Endpoint("/metrics/series", handled(service.series), "Series with their points", params=params, tag="track", answer=_SERIES_ANSWER),
+        Endpoint("/metrics/stats", handled(service.stats), "Statistics of the metrics service", tag="track", answer=_STATS_ANSWER),
+    ]
+
+
+def health(service: Reading) -> Endpoint:
+    """`/health` of this dialect's own listener."""
+    return Endpoint("/health", service.health, "Health of the metrics service", tag="operations")

@@ -1,0 +1,297 @@
+"""BotServer's monitoring API below `/api/v1/monitoring`.
+
+Every number is measured: what no application reports and what is not configured is null, absent or `not_configured`. On
+the main listener `/metrics` answers Gamiroo's records where a parameter of Gamiroo's is given (`union`). Not here: logs,
+alerts made over HTTP, acknowledgements, WebSocket, resources, errors by kind, rate limits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import gc
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import psutil
+from starlette.requests import Request
+from starlette.responses import Response
+
+from vedette.api.endpoint import Endpoint, Handler, Param
+from vedette.api.params import form_of
+from vedette.api.services import gamiroo, machine
+from vedette.api.services.own import OwnRequests
+from vedette.api.services.performance import MAX_POINTS, PERIODS_MS, RESOLUTIONS_MS, Performance
+from vedette.api.services.shared import OWN_JOB, Backend, answer, choice_of, finite, service_of, shown_time
+from vedette.clock import now_ms
+from vedette.errors import BadInput, VedetteError
+from vedette.model.matchers import Matcher, by_metric
+from vedette.promql.nodes import Binary, Number
+
+if TYPE_CHECKING:
+    from vedette.collect.scrape import TargetState
+    from vedette.rules.state import ActiveAlert, GroupState, RuleState
+
+BASE = "/api/v1/monitoring"
+_TAG = "botserver"
+_ABSENT = {"status": "not_configured"}
+_COMPARISONS = frozenset(("==", "!=", ">", "<", ">=", "<="))
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What the process says of itself. `started` in Unix seconds, `data` the directory of the storage; callables are immediate."""
+
+    version: str
+    commit: str
+    started: float
+    data: Path
+    environment: str
+    log_level: str
+    targets: Callable[[], Sequence[TargetState]]
+    groups: Callable[[], Sequence[GroupState]]
+
+
+@dataclass(frozen=True, slots=True)
+class BotServer:
+    """The operations. `exposed` answers the Prometheus text."""
+
+    backend: Backend
+    server: Server
+    processor: machine.Processor
+    requests: OwnRequests
+    exposed: Handler
+
+    def _now(self) -> str:
+        return shown_time(now_ms(self.backend.clock))
+
+    async def health(self, request: Request) -> Response:
+        """Basic health; answers while starting, too."""
+        status = "healthy" if self.backend.ready() else "starting"
+        return answer({"status": status, "timestamp": self._now(), "version": self.server.version})
+
+    async def detailed(self, request: Request) -> Response:
+        """The components' health."""
+        storage: dict[str, Any] = {"status": "starting"}
+        if self.backend.ready():
+            try:
+                storage = await self.backend.run(self._storage, self.backend.tenant_of(request.scope))
+            except (OSError, VedetteError) as error:
+                # Health must answer exactly when something is broken; the reason is in the answer.
+                storage = {"status": "unhealthy", "error": str(error)}
+        components = {"database": _ABSENT, "cache": _ABSENT, "storage": storage, "llm": _ABSENT}
+        status = "degraded" if storage["status"] == "unhealthy" else storage["status"]
+        return answer({"status": status, "components": components, "timestamp": self._now()})
+
+    def _storage(self, tenant: str) -> dict[str, Any]:
+        """The engine asked for one series, and the room that its directory has. Runs on a worker thread."""
+        backend, now = self.backend, now_ms(self.backend.clock)
+        began = time.perf_counter()
+        backend.storage.select(tenant, [by_metric("up"), Matcher("job", "=", OWN_JOB)], now - 60_000, now)
+        stats = backend.storage.stats()
+        taken = time.perf_counter() - began
+        return {
+            "status": "healthy",
+            "latency_ms": round(1000 * taken, 3),
+            "available_gb": round(machine.disk(self.server.data).free / machine.GIB, 3),
+            "used_gb": round((stats.wal_bytes + stats.block_bytes) / machine.GIB, 6),
+        }
+
+    async def system(self, request: Request) -> Response:
+        """This machine."""
+        return answer({"system": await self.backend.run(self._system), "timestamp": self._now()})
+
+    def _system(self) -> dict[str, Any]:
+        return {
+            "cpu": {"usage_percent": self.processor.percent(), **machine.processors()},
+            "memory": machine.memory().gigabytes(),
+            "disk": machine.disk(Path("/")).gigabytes(),
+            "network": machine.network(),
+        }
+
+    async def application(self, request: Request) -> Response:
+        """Requests, sessions, conversations, errors."""
+        now = now_ms(self.backend.clock)
+        figures = Performance(self.backend, self.requests).application
+        tenant, uptime = self.backend.tenant_of(request.scope), int(now / 1000 - self.server.started)
+        return answer({"application": await self.backend.run(figures, tenant, now, uptime)})
+
+    async def performance(self, request: Request) -> Response:
+        """Response times, throughput and error rates over a period."""
+        form = await form_of(request)
+        period = choice_of(form, "period", "24h", PERIODS_MS)
+        resolution = choice_of(form, "resolution", "hour", RESOLUTIONS_MS)
+        points = PERIODS_MS[period] // RESOLUTIONS_MS[resolution]
+        if points > MAX_POINTS:
+            raise BadInput(f"{points:,} points over {period}", where="query.resolution", hint=f"at most {MAX_POINTS:,}: choose hour or day")
+        figures = Performance(self.backend, self.requests).over
+        tenant = self.backend.tenant_of(request.scope)
+        return answer(await self.backend.run(figures, tenant, period, resolution, now_ms(self.backend.clock)))
+
+    async def status(self, request: Request) -> Response:
+        """This server, what it scrapes, and the document's services that are not configured."""
+        mine = {
+            "name": "web_server",
+            "status": "running",
+            "uptime_seconds": int(self.backend.clock.now() - self.server.started),
+            "port": (request.scope.get("server") or ("", None))[1],
+            "pid": psutil.Process().pid,
+            "version": self.server.version,
+        }
+        names = {"up": "running", "down": "down", "unknown": "unknown"}
+        scraped = [
+            {"name": target.labels.get("job"), "instance": target.labels.get("instance"), "status": names[target.health]}
+            for target in self.server.targets()
+        ]
+        absent = [{"name": name, **_ABSENT} for name in ("database", "cache", "llm_server")]
+        return answer({"services": [mine, *absent, *scraped]})
+
+    async def alerts(self, request: Request) -> Response:
+        """Firing alerts with counts by severity."""
+        found = [
+            self._alert(rule, alert)
+            for group in self.server.groups()
+            for rule in group.rules
+            for alert in rule.alerts
+            if alert.state == "firing"
+        ]
+        counts = {f"{severity}_count": sum(a["severity"] == severity for a in found) for severity in ("critical", "warning")}
+        return answer({"alerts": found, "active_count": len(found), **counts})
+
+    def _alert(self, rule: RuleState, alert: ActiveAlert) -> dict[str, Any]:
+        annotations = dict(alert.annotations)
+        return {
+            "alert_id": f"{alert.labels.fingerprint():016x}",
+            "severity": alert.labels.get("severity"),
+            "type": rule.name,
+            "service": service_of(alert.labels),
+            "message": annotations.get("description") or annotations.get("summary") or rule.name,
+            "triggered_at": shown_time(alert.active_at),
+            "current_value": finite(alert.value),
+            "threshold": self._threshold(rule.expr),
+        }
+
+    def _threshold(self, expr: str) -> float | None:
+        """The number that a rule's expression compares with; None where it is not of that form."""
+        root = self.backend.promql.parse(expr)
+        if isinstance(root, Binary) and root.op in _COMPARISONS and isinstance(root.rhs, Number):
+            return finite(root.rhs.value)
+        return None
+
+    async def dashboard(self, request: Request) -> Response:
+        """A dashboard for Grafana over the document's series."""
+        panels = [
+            {
+                "id": i + 1,
+                "title": title,
+                "type": "graph",
+                "datasource": "prometheus",
+                "query": query,
+                "targets": [{"refId": "A", "expr": query}],
+                "gridPos": {"x": 12 * (i % 2), "y": 8 * (i // 2), "w": 12, "h": 8},
+            }
+            for i, (title, query) in enumerate(PANELS.items())
+        ]
+        return answer({"dashboard": {"title": "BotServer Monitoring", "panels": panels}})
+
+    async def debug(self, request: Request) -> Response:
+        """What the process is made of now."""
+        return answer(
+            {
+                "debug": {
+                    "goroutines": len(asyncio.all_tasks()) + threading.active_count(),
+                    "memory_allocations": sys.getallocatedblocks(),
+                    "gc_runs": sum(generation["collections"] for generation in gc.get_stats()),
+                    "open_files": await self.backend.run(_open_files),
+                    "environment": self.server.environment,
+                    "config": {"debug_mode": self.server.log_level == "debug", "log_level": self.server.log_level},
+                }
+            }
+        )
+
+
+def _open_files() -> int | None:
+    """How many file descriptors the process holds; None where the system has none."""
+    process = psutil.Process()
+    return process.num_fds() if hasattr(process, "num_fds") else None
+
+
+PANELS = {
+    "Request Rate": "rate(botserver_requests_total[5m])",
+    "Response Time (p95)": "histogram_quantile(0.95, sum by (le) (rate(botserver_request_duration_seconds_bucket[5m])))",
+    "Error Rate": 'sum(rate(botserver_requests_total{status=~"5.."}[5m])) / sum(rate(botserver_requests_total[5m]))',
+    "CPU Usage": '100 * (1 - avg(rate(node_cpu_seconds_total{mode="idle"}[5m])))',
+    "Memory Usage": "100 * (1 - node_memory_MemAvailable_bytes / node_memory_MemTotal_bytes)",
+    "Disk Usage": "100 * (1 - node_filesystem_avail_bytes / node_filesystem_size_bytes)",
+}
+
+
+def _schema(required: Mapping[str, Any], example: Any = None) -> dict[str, Any]:
+    shown: dict[str, Any] = {"type": "object", "required": list(required), "properties": dict(required)}
+    return shown if example is None else {**shown, "examples": [example]}
+
+
+_TEXT, _TIME, _COUNT = {"type": "string"}, {"type": "string", "format": "date-time"}, {"type": "integer"}
+_OBJECT, _LIST = {"type": "object"}, {"type": "array", "items": {"type": "object"}}
+
+
+def union(records: Endpoint, own: Sequence[Endpoint]) -> tuple[Endpoint, list[Endpoint]]:
+    """`GET /metrics` of both documents in one, and the others of `own` (this dialect's operations).
+
+    `records` (Gamiroo's) answers where one of its parameters is given, the system object is given otherwise.
+    """
+    system = next(e for e in own if e.path == records.path)
+
+    async def either(request: Request) -> Response:
+        asked = records if any(name in request.query_params for name in gamiroo.PARAMS) else system
+        return await cast(Handler, asked.handler)(request)
+
+    about = "Metric records where a parameter is given, this machine otherwise"
+    schema = {"oneOf": [records.answer, system.answer]}
+    return dataclasses.replace(records, handler=either, about=about, answer=schema), [e for e in own if e is not system]
+
+
+def endpoints(service: BotServer) -> list[Endpoint]:
+    """The operations of this dialect, `GET /metrics` as its document has it."""
+    handled = service.backend.handled
+    choices = (
+        Param("period", "text", "How far back: " + ", ".join(PERIODS_MS) + "; 24h if absent."),
+        Param("resolution", "text", "The distance of `data_points`: " + ", ".join(RESOLUTIONS_MS) + "; hour if absent."),
+    )
+    figures = _schema({"performance": _OBJECT, "period": _TEXT, "resolution": _TEXT, "data_points": _LIST})
+    alert = {
+        "alert_id": "alt_123",
+        "severity": "warning",
+        "type": "high_cpu",
+        "message": "CPU usage above 80% for 5 minutes",
+        "triggered_at": "2024-01-15T09:55:00Z",
+        "current_value": 85,
+        "threshold": 80,
+    }
+    alerts = _schema(
+        {"alerts": _LIST, "active_count": _COUNT, "critical_count": _COUNT, "warning_count": _COUNT},
+        {"alerts": [alert], "active_count": 1, "critical_count": 0, "warning_count": 1},
+    )
+
+    def one(path: str, handler: Callable[[Request], Awaitable[Response]], about: str, **more: Any) -> Endpoint:
+        return Endpoint(BASE + path, handler, about, tag=_TAG, **more)
+
+    basic = _schema({"status": _TEXT, "timestamp": _TIME, "version": _TEXT})
+    detailed = _schema({"status": _TEXT, "components": _OBJECT, "timestamp": _TIME})
+    return [
+        one("/health", service.health, "Basic health", answer=basic),
+        one("/health/detailed", service.detailed, "Health of all components", answer=detailed),
+        one("/metrics", handled(service.system), "This machine", answer=_schema({"system": _OBJECT, "timestamp": _TIME})),
+        one("/metrics/application", handled(service.application), "Application metrics", answer=_schema({"application": _OBJECT})),
+        one("/metrics/performance", handled(service.performance), "Performance", params=choices, answer=figures),
+        one("/metrics/prometheus", service.exposed, "Latest values as Prometheus text", media="text/plain"),
+        one("/metrics/grafana", handled(service.dashboard), "A dashboard for Grafana", answer=_schema({"dashboard": _OBJECT})),
+        one("/status", handled(service.status), "Status of services", answer=_schema({"services": _LIST})),
+        one("/alerts", handled(service.alerts), "Firing alerts", answer=alerts),
+        one("/debug/info", handled(service.debug), "What the process is made of", answer=_schema({"debug": _OBJECT})),
+    ]

@@ -1,0 +1,85 @@
+"""The five service APIs put together: what each serves on a listener of its own, and their union for the main one.
+
+Where two documents claim one path, the own listener follows its document; the main listener's answer is told apart by the
+request or is a superset of both. Not here: sockets (`cli.serve`), the rooms that the operations read from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from prometheus_client import CollectorRegistry
+
+from vedette.api.endpoint import Endpoint, Handler
+from vedette.api.services import access_layer, aggregates, botserver, gamiroo, machine, platform, trends, xscore
+from vedette.api.services.botserver import BotServer, Server
+from vedette.api.services.own import OwnRequests
+from vedette.api.services.settings import ServicesSettings
+from vedette.api.services.shared import Backend
+from vedette.ingest.track import Tracker
+
+DIALECTS = {"gamiroo": 8001, "platform": 8009, "botserver": 8080, "access_layer": 8012, "xscore": 9090}
+"""The dialects and the ports that their documents name."""
+
+_PROBES = ("/-/healthy", "/-/ready")
+
+
+@dataclass(frozen=True, slots=True)
+class Dialects:
+    """`union` is what the main listener serves, `own` what each dialect's listener does; `exports` counts answers of `/metrics`."""
+
+    union: list[Endpoint]
+    own: dict[str, list[Endpoint]]
+    exports: aggregates.Exports
+
+
+def build(
+    backend: Backend,
+    tracker: Tracker,
+    append: gamiroo.Append,
+    others: Sequence[Endpoint],
+    *,
+    server: Server,
+    registry: CollectorRegistry,
+    settings: ServicesSettings,
+    max_points: int,
+    cors_origin: str,
+) -> Dialects:
+    """The operations of all dialects with `others`, those of the other rooms, which dialects share by path.
+
+    `append` returns once a batch is durable; `max_points` is the most points of a series that the access layer shows.
+    """
+    processor, requests = machine.Processor(backend.clock.monotonic), OwnRequests(registry)
+    exports = aggregates.Exports()
+    shared = {e.path: e for e in others}
+    exposed = aggregates.endpoint(backend, shared["/metrics"], exports, window=settings.aggregation_window, cors_origin=cors_origin)
+    shared["/metrics"] = exposed
+    reading = access_layer.Reading(
+        backend, tracker, exports, started=server.started, version=server.version, commit=server.commit, max_points=max_points
+    )
+    access = [
+        *access_layer.endpoints(tracker, tenant_of=backend.tenant_of),
+        *access_layer.reading(reading),
+        *trends.endpoints(backend),
+    ]
+    bots = botserver.endpoints(BotServer(backend, server, processor, requests, cast(Handler, exposed.handler)))
+    records = gamiroo.endpoints(backend, append)
+    scores = xscore.endpoints(xscore.XScore(backend, processor, requests, server.started))
+    services = platform.endpoints(backend)
+    either, bots_alone = botserver.union(records[0], bots)
+    probes = [shared[path] for path in _PROBES]
+    health = shared["/health"]
+    kept = [shared[e.path] if e.path == "/metrics" else e for e in others]
+    return Dialects(
+        union=[*kept, *access, either, records[1], *bots_alone, *services, *scores],
+        own={
+            "gamiroo": [*records, health, *probes],
+            "platform": [*services, shared["/api/v1/alerts"], health, *probes],
+            "botserver": [*bots, health, *probes],
+            "access_layer": [*access, exposed, access_layer.health(reading), *probes],
+            "xscore": [*scores, exposed, health, *probes],
+        },
+        exports=exports,
+    )

@@ -1,0 +1,157 @@
+"""The access layer's `GET /metrics/trends/{name}`: where a metric is going, what was unusual, what is to be expected.
+
+One point an hour: a counter's increase in that hour, a gauge's average, a histogram's or summary's average observation;
+over all series of the name (and service) together. Not here: the mathematics (`analysis`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from starlette.requests import Request
+from starlette.responses import Response
+
+from vedette.analysis.anomaly import anomalies
+from vedette.analysis.forecast import forecast
+from vedette.analysis.trend import trend_of
+from vedette.api.endpoint import Endpoint, Param
+from vedette.api.params import MAX_TIME, MIN_TIME, form_of
+from vedette.api.services.shared import Backend, Kinds, answer, any_of, count_of, flag_of, matcher_sets, shown_time
+from vedette.clock import now_ms
+from vedette.errors import NotFound
+
+HOUR_MS = 3_600_000
+DEFAULT_HOURS, MOST_HOURS = 24, 90 * 24
+MOST_AHEAD = 7 * 24
+DAY = 24
+"""Steps of the season."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    name: str
+    service: str
+    hours: int
+    anomalies: bool
+    ahead: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trends:
+    """The operation over one backend."""
+
+    backend: Backend
+
+    async def trend(self, request: Request) -> Response:
+        """A metric's trend over the last hours."""
+        form = await form_of(request)
+        asked = _Asked(
+            name=request.path_params["name"],
+            service=form.text("service"),
+            hours=count_of(form, "hours", DEFAULT_HOURS, high=MOST_HOURS),
+            anomalies=flag_of(form, "anomalies"),
+            ahead=count_of(form, "forecast_hours", 0, low=0, high=MOST_AHEAD),
+        )
+        return answer(await self.backend.run(self._trend, self.backend.tenant_of(request.scope), asked))
+
+    def _trend(self, tenant: str, asked: _Asked) -> dict[str, Any]:
+        """Runs on a worker thread."""
+        now = now_ms(self.backend.clock)
+        start = now - asked.hours * HOUR_MS
+        hours, values = self._hourly(tenant, asked, start, now)
+
+        def shown(hour: float) -> str:
+            return shown_time(start + int(hour) * HOUR_MS)
+
+        found = trend_of(hours, values)
+        body: dict[str, Any] = {
+            "metric_name": asked.name,
+            "trend": found.direction,
+            "change_percent": None if found.change_percent is None else round(found.change_percent, 2),
+            "data_points": [{"timestamp": shown(h), "value": v} for h, v in zip(hours.tolist(), values.tolist(), strict=True)],
+        }
+        if asked.anomalies:
+            odd = anomalies(hours, values, period=DAY)
+            body["anomalies"] = [
+                {"timestamp": shown(hours[row]), "value": float(values[row]), "expected": expected, "score": round(score, 2)}
+                for row, expected, score in zip(odd.rows.tolist(), odd.expected.tolist(), odd.score.tolist(), strict=True)
+            ]
+        if asked.ahead:
+            ahead = np.arange(asked.hours, asked.hours + asked.ahead, dtype=np.float64)
+            coming = forecast(hours, values, ahead, period=DAY)
+            columns = zip(ahead.tolist(), *(c.tolist() for c in (coming.value, coming.lower, coming.upper)), strict=True) if coming else ()
+            body["forecast"] = [
+                {"timestamp": shown(hour), "value": value, "lower": lower, "upper": upper} for hour, value, lower, upper in columns
+            ]
+        return body
+
+    def _hourly(self, tenant: str, asked: _Asked, start: int, now: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(hours since `start`, values), both float64[n]; hours without a value are absent. Raises `NotFound` for an unknown metric."""
+        storage = self.backend.storage
+        kind = Kinds(storage.metadata(tenant)).of(asked.name)
+        parts = [f"{asked.name}_{part}" for part in ("sum", "count")]
+        known = self._known(tenant, asked.name, asked.service)
+        if (kind in ("histogram", "summary") or not known) and all(self._known(tenant, p, asked.service) for p in parts):
+            expr = " / ".join(f"sum({any_of(p, asked.service, 'increase(%s[1h])')})" for p in parts)
+        elif not known:
+            of = f" of service {asked.service!r}" if asked.service else ""
+            raise NotFound(f"no metric {asked.name!r}{of}")
+        elif kind == "counter":
+            expr = f"sum({any_of(asked.name, asked.service, 'increase(%s[1h])')})"
+        else:
+            expr = f"avg({any_of(asked.name, asked.service, 'avg_over_time(%s[1h])')})"
+        rows = self.backend.promql.range(tenant, expr, start + HOUR_MS, now, HOUR_MS).rows()
+        if not rows:
+            return np.zeros(0), np.zeros(0)
+        _, times, values = rows[0]
+        good = np.isfinite(values)
+        # A point stands at the beginning of the hour that it is about.
+        return ((times[good] - start) // HOUR_MS - 1).astype(np.float64), values[good]
+
+    def _known(self, tenant: str, metric: str, service: str) -> bool:
+        return bool(self.backend.storage.series(tenant, matcher_sets(metric, service), MIN_TIME, MAX_TIME, 1))
+
+
+_POINTS = {"type": "array", "items": {"type": "object", "required": ["timestamp", "value"]}}
+_ANSWER: dict[str, Any] = {
+    "type": "object",
+    "required": ["metric_name", "trend", "change_percent", "data_points"],
+    "properties": {
+        "metric_name": {"type": "string"},
+        "trend": {"type": "string", "enum": ["increasing", "decreasing", "stable"]},
+        "change_percent": {
+            "type": ["number", "null"],
+            "description": "From the first to the last fitted value; null where the first is 0.",
+        },
+        "data_points": _POINTS,
+        "anomalies": _POINTS,
+        "forecast": _POINTS,
+    },
+    "examples": [
+        {
+            "metric_name": "api_requests_total",
+            "trend": "increasing",
+            "change_percent": 15.5,
+            "data_points": [
+                {"timestamp": "2024-01-14T10:30:00Z", "value": 85},
+                {"timestamp": "2024-01-14T11:30:00Z", "value": 92},
+                {"timestamp": "2024-01-14T12:30:00Z", "value": 98},
+            ],
+        }
+    ],
+}
+
+
+def endpoints(backend: Backend) -> list[Endpoint]:
+    """The operation of this module."""
+    params = (
+        Param("hours", "integer", f"How far back, 1 to {MOST_HOURS:,}; {DEFAULT_HOURS} if absent."),
+        Param("service", "text", "Series of this service only."),
+        Param("anomalies", "boolean", "Also which hours were unusual."),
+        Param("forecast_hours", "integer", f"Also what to expect of so many hours to come, at most {MOST_AHEAD}."),
+    )
+    handler = backend.handled(Trends(backend).trend)
+    return [Endpoint("/metrics/trends/{name:path}", handler, "A metric's trend", params=params, tag="track", answer=_ANSWER)]
