@@ -17,7 +17,7 @@ SKIPPED: dict[str, dict[str, int]] = {
     "extended_vectors": {NATIVE: 10},
     "functions": {NATIVE: 49},
     "histograms": {NATIVE: 89},
-    "info": {"info()": 34, NATIVE: 1},
+    "info": {NATIVE: 1},
     "limit": {NATIVE: 36},
     "native_histograms": {NATIVE: 293},
     "operators": {NATIVE: 12},

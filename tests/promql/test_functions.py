@@ -89,9 +89,7 @@ def test_absence(engine: Engine) -> None:
     assert labels_of(engine, "absent(disk)") == []
 
 
-def test_what_is_not_there_says_so(engine: Engine) -> None:
-    with pytest.raises(ExecutionError, match="info"):
-        engine.instant("t", "info(disk)", 0)
+def test_histograms_functions_find_none_among_floats(engine: Engine) -> None:
     assert labels_of(engine, "histogram_count(disk)") == []
 
 

@@ -11,9 +11,9 @@ from vedette.model.labels import METRIC_NAME, Labels
 from vedette.promql import annotations as say
 from vedette.promql import labelsets, relabel
 from vedette.promql.calendar import PARTS
-from vedette.promql.errors import ExecutionError
 from vedette.promql.evaluation import Evaluation, scalar
 from vedette.promql.histograms import histogram_fraction, histogram_quantile, histogram_quantiles
+from vedette.promql.info import info
 from vedette.promql.nodes import Call, Range, Selector, unwrapped
 from vedette.promql.selectors import WINDOW_FUNCTIONS, absent_over_time, refuse_extended, window_function
 from vedette.promql.sorting import sort, sort_by_label
@@ -161,10 +161,6 @@ def _extreme_of(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Scalar:
     return Scalar(pick(scalar(args[0]), scalar(args[1])))
 
 
-def _info(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Value:
-    raise ExecutionError("info() is not supported")
-
-
 def _pi(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Scalar:
     return Scalar(np.full(grid.n, np.pi))
 
@@ -208,7 +204,7 @@ _OTHERS: dict[str, Callable[[Evaluation, Call, Args, Grid], Value]] = {
     "range": _bound,
     "max_of": _extreme_of,
     "min_of": _extreme_of,
-    "info": _info,
+    "info": info,
     "sort": _sort,
     "sort_desc": _sort,
     "sort_by_label": _sort_by_label,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from vedette.model.labels import METRIC_NAME
 from vedette.model.matchers import Matcher
 from vedette.promql.nodes import At, Call, Node, Number, Paren, Range, Selector, Subquery, Text, unwrapped, walk
 from vedette.promql.values import Grid
@@ -83,6 +84,32 @@ def subquery_grid(node: Subquery, grid: Grid, bounds: Bounds) -> Grid:
     return Grid(start, step, max(0, (ends.last - start) // step + 1) if grid.n else 0)
 
 
+def given_matchers(call: Call) -> tuple[Matcher, ...]:
+    """The matchers of the second argument of `info()`; none without one."""
+    if len(call.args) < 2:
+        return ()
+    given = call.args[1]
+    assert isinstance(given, Selector), "the type check lets only selectors pass"
+    return given.matchers
+
+
+def info_names(call: Call) -> tuple[Matcher, ...]:
+    """The matchers of the names of a call's info metrics: `target_info` where it names none, any `…_info` where it only excludes some."""
+    found = tuple(m for m in given_matchers(call) if m.name == METRIC_NAME)
+    if not found:
+        return (Matcher(METRIC_NAME, "=", "target_info"),)
+    return found if any(m.op in ("=", "=~") for m in found) else (*found, Matcher(METRIC_NAME, "=~", ".+_info"))
+
+
+def info_selector(call: Call) -> Selector:
+    """The selector of the info series that a call of `info()` needs, pinned and shifted as the call's first selector is."""
+    matchers = (*info_names(call), *(m for m in given_matchers(call) if m.name != METRIC_NAME))
+    first = min((n for n in walk(call.args[0]) if isinstance(n, Selector)), key=lambda n: n.start, default=None)
+    if first is None:
+        return Selector(name="", matchers=matchers, start=call.start, end=call.end)
+    return Selector(name="", matchers=matchers, offset=first.offset, at=first.at, start=call.start, end=call.end)
+
+
 def _invariant(root: Node) -> set[int]:
     """The nodes (by id) whose value does not depend on the step."""
     found: set[int] = set()
@@ -104,6 +131,9 @@ class _Planner:
         self.invariant = _invariant(root)
         calls = (n for n in walk(root) if isinstance(n, Call) and n.func.name == "timestamp")
         self.timed = {id(unwrapped(c.args[0])) for c in calls}
+        # Of the info series, the times of samples are wanted: the newest one counts.
+        self.info = {id(n): info_selector(n) for n in walk(root) if isinstance(n, Call) and n.func.name == "info"}
+        self.timed.update(map(id, self.info.values()))
         self.operations: list[Operation] = []
         self.fetches: list[Fetch] = []
         self.done: dict[tuple[object, Grid], int] = {}
@@ -143,8 +173,8 @@ class _Planner:
             return []
         if isinstance(node, Subquery):
             return [(node.expr, subquery_grid(node, grid, self.bounds))]
-        if isinstance(node, Call) and node.func.name == "info":
-            return [(node.args[0], grid)]
+        if isinstance(node, Call) and id(node) in self.info:
+            return [(node.args[0], grid), (self.info[id(node)], grid)]
         return [(c, grid) for c in node.children]
 
     def add(self, node: Node, grid: Grid, inputs: tuple[int, ...]) -> None:

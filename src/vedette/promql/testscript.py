@@ -281,8 +281,6 @@ class Script:
         selectors = [n for n in nodes if isinstance(n, Selector)]
         if any(match_labels(s.matchers, labels) for s in selectors for labels in self._histograms):
             return "native histograms"
-        if any(isinstance(n, Call) and n.func.name == "info" for n in nodes):
-            return "info()"
         if self._start_timestamps:
             return "start timestamps"
         return ""
