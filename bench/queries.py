@@ -29,7 +29,7 @@ HOW = (
 
 @dataclass(frozen=True)
 class Query:
-    """One expression. `big` where it reads at least a million samples. Answers are compared from `since_s` seconds after the data's start on."""
+    """One expression. `big`: it reads at least a million samples. Answers are compared from `since_s` seconds after the data's start."""
 
     name: str
     expression: str
