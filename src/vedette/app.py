@@ -28,7 +28,7 @@ from starlette.routing import BaseRoute
 
 from vedette import selfmetrics, warm
 from vedette.access.guard import Guard, tenant_of
-from vedette.api import exposition, openapi, ops, prometheus, write
+from vedette.api import admin, exposition, openapi, ops, prometheus, write
 from vedette.api.endpoint import Endpoint
 from vedette.api.endpoint import routes as endpoint_routes
 from vedette.api.services import botserver, dialects
@@ -261,6 +261,9 @@ class House:
                     own_job="vedette",
                     storage=self.storage,
                     run=self.run_query,
+            *admin.endpoints(
+                admin.Admin(self.storage, lambda: self.plan.settings.vedette.storage.admin_api, prometheus.matchers_of, tenant_of)
+            ),
                     clock=self.clock,
                     parse_selector=prometheus.matchers_of,
                     tenant_of=tenant_of,

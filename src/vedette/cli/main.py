@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -20,6 +20,8 @@ app = typer.Typer(
 )
 check = typer.Typer(help="Check a file without running anything; exit status 2 where it is bad.", no_args_is_help=True)
 app.add_typer(check, name="check")
+storage = typer.Typer(help="Look after a data directory: snapshots, restoring, verifying, figures.", no_args_is_help=True)
+app.add_typer(storage, name="storage")
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", "-c", help="A Prometheus configuration file, with our own settings under the key [b]vedette[/b].")
@@ -35,7 +37,10 @@ def serve(
     host: Annotated[str | None, typer.Option("--host", help="Address to listen on. [dim]default: 127.0.0.1[/dim]")] = None,
     port: Annotated[str | None, typer.Option("--port", help="Port of the main listener. [dim]default: 8009[/dim]")] = None,
     listen: Annotated[
-        list[str] | None, typer.Option("--listen", metavar="DIALECT=PORT", help="A further listener for a service API, or all; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--listen", metavar="DIALECT=PORT", help="A further listener for a service API, or all; repeatable."
+        ),
     ] = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="Listen beyond loopback without authentication.")] = False,
 ) -> None:
@@ -78,6 +83,59 @@ def check_rules(files: Annotated[list[Path], typer.Argument(metavar="FILE...")])
     from vedette.cli.check import rules
 
     rules(files)
+
+
+DataOption = Annotated[Path, typer.Option("--data", envvar="VEDETTE_STORAGE_DATA", help="The data directory.")]
+ServerOption = Annotated[str | None, typer.Option("--url", help="Ask the server there instead, which holds the directory.")]
+KeyOption = Annotated[str | None, typer.Option("--api-key", envvar="API_KEY", help="Sent as a bearer token.")]
+_DATA = Path("data")
+
+
+@storage.command("snapshot")
+def storage_snapshot(data: DataOption = _DATA, url: ServerOption = None, api_key: KeyOption = None) -> None:
+    """Take a snapshot under snapshots/ in the data directory: links, so it costs no room at first."""
+    from vedette.cli.storage import snapshot
+
+    snapshot(data, url=url, api_key=api_key)
+
+
+@storage.command("restore")
+def storage_restore(snapshot: Annotated[Path, typer.Argument(metavar="SNAPSHOT")], data: DataOption = _DATA) -> None:
+    """Copy a snapshot to an empty data directory, and read all of it once."""
+    from vedette.cli.storage import restore
+
+    restore(snapshot, data)
+
+
+@storage.command("verify")
+def storage_verify(data: DataOption = _DATA) -> None:
+    """Read every page and the log; exit status 1 where anything is damaged, each place on a line of its own."""
+    from vedette.cli.storage import verify
+
+    raise typer.Exit(verify(data))
+
+
+@storage.command("stats")
+def storage_stats(data: DataOption = _DATA) -> None:
+    """A table of the blocks, and the size of the log."""
+    from vedette.cli.storage import stats
+
+    stats(data)
+
+
+@storage.command("top")
+def storage_top(
+    data: DataOption = _DATA,
+    by: Annotated[Literal["metric", "label", "pair"], typer.Option("--by", help="What to count by.")] = "metric",
+    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="How many rows.")] = 20,
+    last: Annotated[str, typer.Option("--last", help="How far back from the newest block.")] = "1d",
+    url: ServerOption = None,
+    api_key: KeyOption = None,
+) -> None:
+    """What has the most series."""
+    from vedette.cli.storage import top
+
+    top(data, by=by, limit=limit, last=last, url=url, api_key=api_key)
 
 
 @app.command("config")

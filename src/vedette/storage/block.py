@@ -10,6 +10,7 @@ import os
 import threading
 import zlib
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -248,10 +249,22 @@ class Block:
 
     def verify(self) -> None:
         """Read everything once. Raises `Corrupt`."""
-        table = self._take("pages", np.int64).reshape(-1, 3)
-        for tenant in self.meta.tenants:
-            self.index(tenant)
-        for name in ("places", "min_times", "max_times"):
-            self._take(name, np.int64)
+        for damage in self.damage():
+            raise damage
+
+    def damage(self) -> Iterator[Corrupt]:
+        """Read everything once; what is wrong, one after another."""
+        try:
+            for tenant in self.meta.tenants:
+                self.index(tenant)
+            for name in ("places", "min_times", "max_times"):
+                self._take(name, np.int64)
+            table = self._take("pages", np.int64).reshape(-1, 3)
+        except Corrupt as damage:
+            yield damage
+            return
         for entry in table:
-            self._decode(int(entry[1]), int(entry[2]))
+            try:
+                self._decode(int(entry[1]), int(entry[2]))
+            except Corrupt as damage:
+                yield damage

@@ -7,8 +7,10 @@ any thread. Not here: HTTP, limits of tenants, PromQL.
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +20,7 @@ from vedette.errors import BadInput, Corrupt, LimitExceeded
 from vedette.model.labels import Labels
 from vedette.model.samples import Appended, MetricMetadata, SampleBatch
 from vedette.model.series import SeriesSet
-from vedette.storage import wal
+from vedette.storage import snapshots, wal
 from vedette.storage.block import Block
 from vedette.storage.blocks import Blocks
 from vedette.storage.compaction import Compactor
@@ -145,6 +147,23 @@ class Engine:
                 await self.flush()
                 self._flusher.release()
             await asyncio.to_thread(self._tombstones.add, tenant, sets, start, end, upto=lambda: self._blocks.last_sequence)
+
+    async def snapshot(self, *, skip_head: bool = False) -> str:
+        """Take a snapshot of what is stored now (with `skip_head`, of what is in blocks); answers its name under `snapshots/`.
+
+        Raises `LimitExceeded` where the engine is not running or cannot write.
+        """
+        with _writing():
+            if not skip_head:
+                await self.flush()
+            when = datetime.fromtimestamp(self.clock.now(), UTC).strftime("%Y%m%dT%H%M%SZ")
+            name = f"{when}-{secrets.token_hex(8)}"
+            await asyncio.to_thread(self._snapshot, name)
+        return name
+
+    def _snapshot(self, name: str) -> None:
+        with self._blocks.files:
+            snapshots.take(self.settings.data, name, [b.path for b in self._blocks.all])
 
     def _in_memory(self, tenant: str, sets: Sequence[Matchers], start: int, end: int) -> bool:
         view = self._memory.index(tenant)

@@ -123,3 +123,20 @@ class Replay:
             offsets = np.arange(len(ids) + 1, dtype=np.int64)
             kept = memory.head.append(ids, offsets, times.copy(), bits.copy(), window=_ANY_AGE, oldest=_EVER, scope=0)
         self.found.samples += len(kept.ids)
+
+
+def problem_of(segment: wal.Segment, item: wal.Record) -> Corrupt | None:
+    """What keeps a whole record from being replayed; its series' own records are not asked for."""
+    try:
+        if item.kind == wal.SAMPLES:
+            wal.read_samples(item)
+        elif item.kind == wal.SERIES:
+            wal.read_series(item)
+        elif item.kind == wal.METADATA:
+            tenant, rows = orjson.loads(item.payload)
+            [(tenant, MetricMetadata(*row)) for row in rows]
+        else:
+            raise ValueError(f"a record of unknown kind {item.kind}")
+    except (ValueError, TypeError, struct.error, UnicodeDecodeError) as error:
+        return Corrupt(str(error), path=segment.path, offset=item.offset)
+    return None

@@ -1,0 +1,105 @@
+"""A data directory looked at without an engine: is all of it whole, what is in it, what makes its index large.
+
+Nothing is changed. Not here: printing (`cli/storage.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+
+from vedette.errors import Corrupt
+from vedette.model.samples import MetricMetadata
+from vedette.storage import tombstones, wal
+from vedette.storage.block import Block, Meta, PageCache, read_meta
+from vedette.storage.block_writer import TEMPORARY
+from vedette.storage.memory import Memory
+from vedette.storage.replay import Replay, problem_of
+from vedette.storage.statistics import IndexFigures, index_figures
+
+_ROWS_AT_ONCE = 1 << 16
+
+
+def block_paths(data: Path) -> list[Path]:
+    """The directories of blocks, in order of their numbers."""
+    directory = data / "blocks"
+    return sorted(p for p in directory.iterdir() if p.is_dir() and not p.name.startswith(TEMPORARY)) if directory.is_dir() else []
+
+
+def metas(data: Path) -> Iterator[tuple[Path, Meta | Corrupt, int]]:
+    """(directory, what `meta.json` says or what is wrong with it, bytes) of each block."""
+    for path in block_paths(data):
+        try:
+            meta: Meta | Corrupt = read_meta(path)
+        except Corrupt as damage:
+            meta = damage
+        yield path, meta, sum(f.stat().st_size for f in path.iterdir())
+
+
+def verify(data: Path) -> Iterator[tuple[Path, int, list[Corrupt]]]:
+    """Read everything: (a block, a segment of the log or a file, its bytes, its damage), one after another.
+
+    A cut-off record at the end of a segment is no damage: a crash leaves it, and nobody was told that it was stored.
+    """
+    for path in block_paths(data):
+        yield path, sum(f.stat().st_size for f in path.iterdir()), _block(path)
+    for segment in wal.segments(data / "wal"):
+        yield segment.path, segment.size, _segment(segment)
+    for name, read in (("tombstones", tombstones.read), ("metadata.json", _metadata)):
+        path = data / name
+        if path.exists():
+            try:
+                read(path)
+                found: list[Corrupt] = []
+            except Corrupt as damage:
+                found = [damage]
+            yield path, path.stat().st_size, found
+
+
+def _block(path: Path) -> list[Corrupt]:
+    try:
+        return list(Block(path, PageCache(0)).damage())
+    except Corrupt as damage:
+        return [damage]
+
+
+def _segment(segment: wal.Segment) -> list[Corrupt]:
+    try:
+        _, records = wal.read_segment(segment)
+    except Corrupt as damage:
+        return [damage] if segment.size >= wal.SEGMENT_HEADER.size else []
+    found = []
+    for item in records:
+        problem = item if isinstance(item, Corrupt) else problem_of(segment, item)
+        if problem is not None and "ends inside" not in str(problem):
+            found.append(problem)
+    return found
+
+
+def _metadata(path: Path) -> None:
+    try:
+        for rows in orjson.loads(path.read_bytes()).values():
+            [MetricMetadata(*row) for row in rows]
+    except (ValueError, TypeError, AttributeError) as error:
+        raise Corrupt(f"metadata cannot be read: {error}", path=path, offset=0) from error
+
+
+def figures(data: Path, *, since: int, top: int) -> tuple[int, IndexFigures]:
+    """(how many series, what makes their index large) of the log and of blocks that end at `since` (ms) or later.
+
+    Each ranking has `top` entries. Raises `Corrupt`, `OSError`.
+    """
+    memory = Memory()
+    Replay(memory).run(data / "wal", between_scopes=lambda _: None)
+    for path in block_paths(data):
+        block = Block(path, PageCache(0))
+        if block.meta.max_time < since:
+            continue
+        for tenant in block.meta.tenants:
+            view = block.index(tenant)
+            assert view is not None
+            for lo in range(0, len(view.all_ids), _ROWS_AT_ONCE):
+                memory.series.register(tenant, *block.canonical(view.all_ids[lo : lo + _ROWS_AT_ONCE]))
+    return len(memory.series), index_figures(memory, top=top)

@@ -1,0 +1,98 @@
+"""Snapshots: a data directory of hard links beside the one they are taken of, and the way back.
+
+A block's files never change, nor does a segment of the log once a later one was begun, so a link is a copy that costs
+nothing. A snapshot is a data directory itself: `--data` may point at it, `restore` copies it to a place of its own. Not
+here: which blocks there are (`blocks.py`), the state of alerts, which is in a database of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from vedette.errors import BadInput
+from vedette.storage.block_writer import TEMPORARY
+from vedette.storage.directory import sync_directory
+
+PARTS = ("blocks", "wal", "metadata.json", "tombstones")
+"""What of a data directory holds samples."""
+
+Progress = Callable[[Path, int], None]
+"""Called with each file and its bytes, once it is done."""
+
+
+def directory_of(data: Path) -> Path:
+    """Where the snapshots of a data directory lie."""
+    return data / "snapshots"
+
+
+def take(data: Path, name: str, blocks: Iterable[Path], *, segments: Iterable[Path] = ()) -> Path:
+    """Link `blocks` (directories) and `segments` (of the log) into the snapshot `name`; answers its directory, durable.
+
+    Raises `OSError`; nothing is left behind then. Nobody may delete what is linked meanwhile.
+    """
+    final = directory_of(data) / name
+    temporary = final.with_name(TEMPORARY + name)
+    try:
+        for part in ("blocks", "wal"):
+            (temporary / part).mkdir(parents=True)
+        for block in blocks:
+            target = temporary / "blocks" / block.name
+            target.mkdir()
+            for file in block.iterdir():
+                os.link(file, target / file.name)
+            sync_directory(target)
+        for segment in segments:
+            os.link(segment, temporary / "wal" / segment.name)
+        for part in ("metadata.json", "tombstones"):
+            # These are replaced whole, never changed, and so may be linked, too.
+            if (data / part).exists():
+                os.link(data / part, temporary / part)
+        for directory in (temporary / "blocks", temporary / "wal", temporary):
+            sync_directory(directory)
+        temporary.rename(final)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    sync_directory(final.parent)
+    sync_directory(data)
+    return final
+
+
+def files_of(data: Path) -> list[Path]:
+    """The files of a data directory that hold samples, in a fixed order."""
+    found: list[Path] = []
+    for part in PARTS:
+        path = data / part
+        if path.is_file():
+            found.append(path)
+        elif path.is_dir():
+            found += sorted(f for f in path.rglob("*") if f.is_file() and not f.relative_to(path).parts[0].startswith(TEMPORARY))
+    return found
+
+
+def restore(source: Path, data: Path, *, progress: Progress = lambda path, size: None) -> None:
+    """Copy the snapshot `source` to `data`, durably. Raises `BadInput` where there is no snapshot or `data` holds samples.
+
+    `OSError` as it comes; what was copied until then stays.
+    """
+    if not (source / "blocks").is_dir():
+        raise BadInput("not a snapshot", where=str(source), hint="a directory that holds blocks/")
+    if files_of(data):
+        raise BadInput("holds samples already", where=str(data), hint="restore into an empty directory")
+    for part in ("blocks", "wal"):
+        (data / part).mkdir(parents=True, exist_ok=True)
+    directories = {data, data / "blocks", data / "wal"}
+    for file in files_of(source):
+        target = data / file.relative_to(source)
+        target.parent.mkdir(exist_ok=True)
+        directories.add(target.parent)
+        with file.open("rb") as old, target.open("wb") as new:
+            shutil.copyfileobj(old, new, 1 << 20)
+            new.flush()
+            os.fsync(new.fileno())
+        progress(file, file.stat().st_size)
+    for directory in sorted(directories, reverse=True):
+        sync_directory(directory)
