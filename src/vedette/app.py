@@ -255,15 +255,15 @@ class House:
                 settings=prometheus.PrometheusApiSettings(cors_origin=cors),
             ),
             *ops.endpoints(operations),
+            *admin.endpoints(
+                admin.Admin(self.storage, lambda: self.plan.settings.vedette.storage.admin_api, prometheus.matchers_of, tenant_of)
+            ),
             *exposition.endpoints(
                 exposition.Metrics(
                     own=lambda: read_own(self.registry),
                     own_job="vedette",
                     storage=self.storage,
                     run=self.run_query,
-            *admin.endpoints(
-                admin.Admin(self.storage, lambda: self.plan.settings.vedette.storage.admin_api, prometheus.matchers_of, tenant_of)
-            ),
                     clock=self.clock,
                     parse_selector=prometheus.matchers_of,
                     tenant_of=tenant_of,

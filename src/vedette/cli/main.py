@@ -38,9 +38,7 @@ def serve(
     port: Annotated[str | None, typer.Option("--port", help="Port of the main listener. [dim]default: 8009[/dim]")] = None,
     listen: Annotated[
         list[str] | None,
-        typer.Option(
-            "--listen", metavar="DIALECT=PORT", help="A further listener for a service API, or all; repeatable."
-        ),
+        typer.Option("--listen", metavar="DIALECT=PORT", help="A further listener for a service API, or all; repeatable."),
     ] = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="Listen beyond loopback without authentication.")] = False,
 ) -> None:
