@@ -14,7 +14,7 @@ import logging
 import os
 import platform
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -26,9 +26,10 @@ import structlog
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
-from vedette import selfmetrics, warm
+from vedette import configfile, selfmetrics, warm
 from vedette.access.guard import Guard, tenant_of
 from vedette.api import admin, exposition, openapi, ops, prometheus, write
+from vedette.api import alertmanager as alertmanager_api
 from vedette.api.endpoint import Endpoint
 from vedette.api.endpoint import routes as endpoint_routes
 from vedette.api.services import botserver, dialects
@@ -36,12 +37,12 @@ from vedette.api.services.dialects import DIALECTS as DIALECTS
 from vedette.api.services.shared import Backend
 from vedette.api.status import Reloaded, StatusInfo
 from vedette.api.watch import Sources
-from vedette.clock import Clock, SystemClock
+from vedette.clock import Clock, SystemClock, now_ms
 from vedette.collect.collector import Collector
 from vedette.collect.config import CollectConfig
 from vedette.collect.host import host_target
 from vedette.collect.own import own_target, read_own
-from vedette.errors import BadInput, VedetteError
+from vedette.errors import BadInput, LimitExceeded, NotFound, VedetteError
 from vedette.ingest.door import Door
 from vedette.ingest.track import Tracker
 from vedette.model.alerts import Alert
@@ -49,6 +50,7 @@ from vedette.model.durations import format_duration
 from vedette.model.samples import DEFAULT_TENANT
 from vedette.notify.config import Config as NotifyConfig
 from vedette.notify.config import load as load_notify
+from vedette.notify.config import redacted as redacted_notify
 from vedette.promql.engine import Engine as Promql
 from vedette.promql.result import QueryResult
 from vedette.rules.defaults import default_groups
@@ -84,6 +86,8 @@ class Plan:
     collect: CollectConfig
     groups: tuple[Group, ...]
     notify: NotifyConfig | None
+    notify_text: str = "{}\n"
+    """The `alertmanager.yml` as YAML, secrets redacted."""
 
     @classmethod
     def of(cls, settings: Settings) -> Plan:
@@ -92,8 +96,10 @@ class Plan:
         groups = default_groups(settings.vedette.alerts)
         for path in settings.rule_paths():
             groups += load_rules(path, interval_ms=globals_.evaluation_interval, query_offset_ms=globals_.rule_query_offset)
-        notify = load_notify(settings.alertmanager_path) if settings.alertmanager_path else None
-        return cls(settings, settings.collect(), tuple(groups), notify)
+        file = settings.alertmanager_path
+        if file is None:
+            return cls(settings, settings.collect(), tuple(groups), None)
+        return cls(settings, settings.collect(), tuple(groups), load_notify(file), redacted_notify(configfile.read(file)))
 
 
 class House:
@@ -254,6 +260,7 @@ class House:
                 ready=lambda: self.ready,
                 settings=prometheus.PrometheusApiSettings(cors_origin=cors),
             ),
+            *self._alerting(cors),
             *ops.endpoints(operations),
             *admin.endpoints(
                 admin.Admin(self.storage, lambda: self.plan.settings.vedette.storage.admin_api, prometheus.matchers_of, tenant_of)
@@ -271,6 +278,20 @@ class House:
                 cors_origin=cors,
             ),
         ]
+
+    def _alerting(self, cors: str) -> list[Endpoint]:
+        """Alertmanager's API."""
+        info = alertmanager_api.AlertmanagerInfo(version("vedette"), self.started, lambda: self.plan.notify_text)
+        room = alertmanager_api.Alertmanager(self._notifier_of, lambda: now_ms(self.clock), info)
+        return alertmanager_api.endpoints(room, run=self.run_query, cors_origin=cors)
+
+    def _notifier_of(self, request: Mapping[str, Any]) -> Notifier:
+        """The notifications of whoever asks."""
+        if self.notifier is None:
+            raise LimitExceeded("the server is starting", retry_after=1.0)
+        if tenant_of(request) != DEFAULT_TENANT:
+            raise NotFound("this tenant has no notifications")
+        return self.notifier
 
     def _dialect(self, dialect: str) -> list[Endpoint]:
         assert dialect in DIALECTS, dialect

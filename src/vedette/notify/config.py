@@ -11,12 +11,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
+import yaml
+
 from vedette import configfile
 from vedette.configfile import option
 from vedette.errors import BadInput
 from vedette.model.durations import parse_duration
 from vedette.model.matchers import Matcher, compile_regex
-from vedette.net import HttpConfig, TlsConfig
+from vedette.net import HttpConfig, TlsConfig, redacted_url
 from vedette.notify.intervals import NamedIntervals
 from vedette.notify.matchers import parse_matchers
 
@@ -258,6 +260,22 @@ def load(path: Path) -> Config:
 def parse(text: str | bytes, *, name: str = "alertmanager.yml") -> Config:
     """As `load`, of a text."""
     return configfile.parse(text, Config, name=name)
+
+
+def redacted(text: str | bytes, *, name: str = "alertmanager.yml") -> str:
+    """A configuration that has been accepted, as YAML without its secrets, for showing.
+
+    Of a webhook's URL the host stays: Alertmanager's tools read this, and older ones want a URL there.
+    """
+    node = configfile.compose(text, name=name)
+    content = configfile.shown(node, Config) or {}
+    given = configfile.plain(node) if node is not None else {}
+    for receiver, open_receiver in zip(content.get("receivers") or (), given.get("receivers") or (), strict=True):
+        webhooks = zip(receiver.get("webhook_configs") or (), open_receiver.get("webhook_configs") or (), strict=True)
+        for webhook, open_webhook in webhooks:
+            if webhook.get("url"):
+                webhook["url"] = redacted_url(open_webhook["url"], hide_path=True)
+    return str(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
 def _under(config: Config, base: Path) -> Config:

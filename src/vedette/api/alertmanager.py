@@ -1,0 +1,403 @@
+"""Alertmanager's API v2: alerts, groups, silences, receivers, status; for `amtool`, Prometheus and dashboards written for it.
+
+Shapes and parameters are those of its OpenAPI description; a refusal is a JSON string. Not here: what alerts and silences mean
+(`notify`), the platform document's silences (`silencing.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from vedette.api.answers import JSON, finishing
+from vedette.api.endpoint import Endpoint, Handler, Param, Run, answering
+from vedette.api.params import Form, body_of, boolean_of, form_of, parse_time, rfc3339
+from vedette.api.problems import UNEXPECTED, problem, retry_after
+from vedette.errors import BadInput, LimitExceeded, VedetteError
+from vedette.model.alerts import Alert
+from vedette.model.labels import Labels
+from vedette.model.matchers import Matcher, MatchOp, compile_regex
+from vedette.notify.held import Held
+from vedette.notify.matchers import parse_matchers
+from vedette.notify.notifier import AlertView, Notifier
+from vedette.notify.silences import Silence
+
+MAX_BODY_BYTES = 32 << 20
+_TURN = 256
+"""How many alerts are looked at before others get their turn on the loop."""
+
+
+class PostedAlert(msgspec.Struct, frozen=True, rename="camel"):
+    """An alert as senders post it."""
+
+    labels: dict[str, str]
+    annotations: dict[str, str] | None = None
+    starts_at: str = ""
+    ends_at: str = ""
+    generator_url: str = msgspec.field(default="", name="generatorURL")
+
+
+class PostedMatcher(msgspec.Struct, frozen=True, rename="camel"):
+    """A matcher of a silence."""
+
+    name: str
+    value: str
+    is_regex: bool
+    is_equal: bool = True
+
+
+class PostedSilence(msgspec.Struct, frozen=True, rename="camel"):
+    """A silence to make, or with `id` to change."""
+
+    matchers: list[PostedMatcher]
+    starts_at: str
+    ends_at: str
+    created_by: str
+    comment: str
+    id: str = ""
+    annotations: dict[str, str] | None = None
+
+
+_alerts = msgspec.json.Decoder(list[PostedAlert])
+_silence = msgspec.json.Decoder(PostedSilence)
+
+
+@dataclass(frozen=True, slots=True)
+class AlertmanagerInfo:
+    """What `/api/v2/status` tells: `config` gives the configuration in force as YAML, secrets redacted; `started` in Unix seconds."""
+
+    version: str
+    started: float
+    config: Callable[[], str]
+
+
+def _decoded(decoder: Any, body: bytes) -> Any:
+    try:
+        return decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"bad JSON body: {error}") from None
+
+
+def _time(text: str, name: str) -> int:
+    """Unix ms of an RFC 3339 time; 0 for none, which Go writes as the year 1."""
+    if not text or text.startswith("0001-01-01T"):
+        return 0
+    try:
+        return parse_time(text)
+    except BadInput as error:
+        raise BadInput(error.problem, where=name) from None
+
+
+def _labels(given: Mapping[str, str], what: str) -> Labels:
+    if "" in given:
+        raise BadInput(f"invalid {what} set: a name is empty")
+    return Labels.of(given)
+
+
+def alert_of(posted: PostedAlert) -> Alert:
+    """The alert that was posted; times left open are 0. Raises `BadInput`."""
+    labels = _labels(posted.labels, "label")
+    if not labels:
+        raise BadInput("at least one label pair required")
+    starts, ends = _time(posted.starts_at, "startsAt"), _time(posted.ends_at, "endsAt")
+    if starts and ends and ends < starts:
+        raise BadInput("start time must be before end time")
+    return Alert(labels, starts, ends, _labels(posted.annotations or {}, "annotation"), posted.generator_url)
+
+
+_OPS: dict[tuple[bool, bool], MatchOp] = {(False, True): "=", (False, False): "!=", (True, True): "=~", (True, False): "!~"}
+
+
+def silence_of(posted: PostedSilence) -> Silence:
+    """The silence that was posted, not checked yet. Raises `BadInput` for a time or a regular expression that is none."""
+    return Silence(
+        matchers=tuple(Matcher(m.name, _OPS[m.is_regex, m.is_equal], m.value) for m in posted.matchers),
+        starts_at=_time(posted.starts_at, "startsAt"),
+        ends_at=_time(posted.ends_at, "endsAt"),
+        created_by=posted.created_by,
+        comment=posted.comment,
+        id=posted.id,
+        annotations=Labels.of(posted.annotations or {}),
+    )
+
+
+def shown_silence(silence: Silence, now: int) -> dict[str, Any]:
+    """A silence as the API gives it."""
+    matchers = [
+        {"name": m.name, "value": m.value, "isRegex": m.op in ("=~", "!~"), "isEqual": m.op in ("=", "=~")} for m in silence.matchers
+    ]
+    return {
+        "id": silence.id,
+        "status": {"state": silence.state(now)},
+        "updatedAt": rfc3339(silence.updated_at / 1000),
+        "matchers": matchers,
+        "startsAt": rfc3339(silence.starts_at / 1000),
+        "endsAt": rfc3339(silence.ends_at / 1000),
+        "createdBy": silence.created_by,
+        "comment": silence.comment,
+        "annotations": dict(silence.annotations),
+    }
+
+
+def shown_alert(view: AlertView, receivers: Iterable[str], muted_by: Sequence[str] = ()) -> dict[str, Any]:
+    """An alert as the API gives it."""
+    alert = view.held.alert
+    suppressed = bool(view.silenced_by or view.inhibited_by or muted_by)
+    return {
+        "annotations": dict(alert.annotations),
+        "endsAt": rfc3339(alert.ends_at / 1000),
+        "fingerprint": alert.fingerprint,
+        "receivers": [{"name": name} for name in receivers],
+        "startsAt": rfc3339(alert.starts_at / 1000),
+        "status": {
+            "inhibitedBy": [view.inhibited_by] if view.inhibited_by else [],
+            "silencedBy": list(view.silenced_by),
+            "mutedBy": list(muted_by),
+            "state": "suppressed" if suppressed else "active",
+        },
+        "updatedAt": rfc3339(view.held.updated_at / 1000),
+        "generatorURL": alert.generator_url,
+        "labels": dict(alert.labels),
+    }
+
+
+def _passes(matchers: Sequence[Matcher], present: Mapping[str, str]) -> bool:
+    """Whether a label set passes a filter, in which an empty value asks whether the label is there at all."""
+    for matcher in matchers:
+        there = matcher.name in present
+        if not matcher.value and there == (matcher.op in ("!=", "!~")):
+            continue
+        if not matcher.matches(present.get(matcher.name, "")):
+            return False
+    return True
+
+
+def _wanted(form: Form, name: str) -> bool:
+    """A truth value that is true where it is absent."""
+    return not form.text(name) or boolean_of(form, name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Filter:
+    """Which alerts a request asks for."""
+
+    matchers: tuple[Matcher, ...]
+    receiver: Callable[[str], bool]
+    active: bool
+    silenced: bool
+    inhibited: bool
+
+    @classmethod
+    def of(cls, form: Form) -> _Filter:
+        if form.texts("receiver_matchers"):
+            raise BadInput("receivers have no labels here", where="receiver_matchers")
+        pattern = form.text("receiver")
+        return cls(
+            matchers=tuple(m for text in form.texts("filter") for m in parse_matchers(text)),
+            receiver=compile_regex(pattern, where="receiver") if pattern else lambda _name: True,
+            active=_wanted(form, "active"),
+            silenced=_wanted(form, "silenced"),
+            inhibited=_wanted(form, "inhibited"),
+        )
+
+    def takes(self, view: AlertView) -> bool:
+        if not self.active and not view.silenced_by and not view.inhibited_by:
+            return False
+        return (self.silenced or not view.silenced_by) and (self.inhibited or not view.inhibited_by)
+
+    def names(self, labels: Labels) -> bool:
+        return not self.matchers or _passes(self.matchers, dict(labels))
+
+
+@dataclass(frozen=True, slots=True)
+class Alertmanager:
+    """The operations over the notifications of whoever asks. `now` is in Unix ms."""
+
+    notifier_of: Callable[[Mapping[str, Any]], Notifier]
+    now: Callable[[], int]
+    info: AlertmanagerInfo
+
+    async def alerts(self, request: Request) -> Response:
+        """Alerts that stand, and how each is dealt with."""
+        wanted = _Filter.of(await form_of(request))
+        notifier, now = self.notifier_of(request), self.now()
+        view, found = notifier.views(), []
+        for i, held in enumerate(notifier.alerts()):
+            if i % _TURN == _TURN - 1:
+                await asyncio.sleep(0)
+            if held.resolved(now) or not wanted.names(held.alert.labels):
+                continue
+            seen = view(held)
+            if wanted.takes(seen) and (any(map(wanted.receiver, seen.receivers)) or not seen.receivers):
+                found.append(shown_alert(seen, seen.receivers))
+        return _json(sorted(found, key=lambda a: a["fingerprint"]))
+
+    async def groups(self, request: Request) -> Response:
+        """Alerts in their groups."""
+        form = await form_of(request)
+        wanted, with_muted = _Filter.of(form), _wanted(form, "muted")
+        notifier, now = self.notifier_of(request), self.now()
+        view = notifier.views()
+        seen: dict[Labels, AlertView] = {}
+
+        def once(held: Held) -> AlertView:
+            labels = held.alert.labels
+            if labels not in seen:
+                seen[labels] = view(held)
+            return seen[labels]
+
+        found = []
+        for group in notifier.groups():
+            await asyncio.sleep(0)
+            if not wanted.receiver(group.receiver) or (group.muted_by and not with_muted):
+                continue
+            standing = [h for h in group.alerts if not h.resolved(now) and wanted.names(h.alert.labels)]
+            taken = [v for h in standing if wanted.takes(v := once(h))]
+            if not with_muted and all(v.silenced_by or v.inhibited_by for v in taken):
+                continue
+            if taken:
+                alerts = [shown_alert(v, v.receivers, group.muted_by) for v in taken]
+                found.append({"labels": dict(group.labels), "routeLabels": {}, "receiver": {"name": group.receiver}, "alerts": alerts})
+        return _json(found)
+
+    async def post_alerts(self, request: Request) -> Response:
+        """Take alerts; good ones are taken where others are bad, and the answer says what is wrong with those."""
+        good, bad = [], []
+        for index, posted in enumerate(_decoded(_alerts, await body_of(request, MAX_BODY_BYTES))):
+            try:
+                good.append(alert_of(posted))
+            except BadInput as error:
+                bad.append(f"alert {index}: {error}")
+        await self.notifier_of(request).accept(good)
+        if bad:
+            raise BadInput("; ".join(bad[:20]))
+        return Response(status_code=200)
+
+    async def silences(self, request: Request) -> Response:
+        """Silences: active, pending and expired ones, as asked."""
+        form = await form_of(request)
+        states = {state for state in ("active", "pending", "expired") if _wanted(form, state)}
+        matchers = tuple(m for text in form.texts("filter") for m in parse_matchers(text))
+        now = self.now()
+        found = [s for s in self.notifier_of(request).silences.all() if s.state(now) in states]
+        return _json([shown_silence(s, now) for s in found if _passes(matchers, {m.name: m.value for m in s.matchers})])
+
+    async def post_silence(self, request: Request) -> Response:
+        """Make or change a silence."""
+        posted = _decoded(_silence, await body_of(request, MAX_BODY_BYTES))
+        return _json({"silenceID": await self.notifier_of(request).silences.put(silence_of(posted))})
+
+    async def silence(self, request: Request) -> Response:
+        """One silence."""
+        return _json(shown_silence(self.notifier_of(request).silences.get(request.path_params["id"]), self.now()))
+
+    async def expire_silence(self, request: Request) -> Response:
+        """End a silence now."""
+        await self.notifier_of(request).silences.expire(request.path_params["id"])
+        return Response(status_code=200)
+
+    async def receivers(self, request: Request) -> Response:
+        """Names of receivers."""
+        return _json([{"name": name, "labels": {}} for name in self.notifier_of(request).receivers()])
+
+    async def status(self, request: Request) -> Response:
+        """Version, configuration, uptime; there is no cluster."""
+        version = {"version": self.info.version, "revision": "", "branch": "", "buildUser": "", "buildDate": "", "goVersion": ""}
+        return _json(
+            {
+                "cluster": {"status": "disabled", "peers": []},
+                "versionInfo": version,
+                "config": {"original": self.info.config()},
+                "uptime": rfc3339(int(self.info.started)),
+            }
+        )
+
+
+def _json(body: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(orjson.dumps(body), status, media_type=JSON, headers=dict(headers or {}))
+
+
+def refused(error: VedetteError) -> Response:
+    """An error as a JSON string."""
+    found = problem(error)
+    if isinstance(error, LimitExceeded) and found.status == 422:
+        return _json(str(error), 503, retry_after(error.retry_after or 5.0))
+    return _json(found.message, found.status, found.headers)
+
+
+_SILENCES = tuple(Param(state, "boolean", f"Include {state} silences (true).") for state in ("active", "pending", "expired"))
+_ALERTS = (
+    Param("filter", "texts", "Matchers, all of which must hold."),
+    Param("receiver", "text", "A regular expression of receivers' names."),
+    *(Param(state, "boolean", f"Include {state} alerts (true).") for state in ("active", "silenced", "inhibited")),
+)
+
+
+def _body(schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {"content": {JSON: {"schema": schema}}, "required": True}
+
+
+_TIME = {"type": "string", "format": "date-time"}
+_SET = {"type": "object", "additionalProperties": {"type": "string"}}
+_ALERT_BODY = {
+    "type": "object",
+    "required": ["labels"],
+    "properties": {"labels": _SET, "annotations": _SET, "startsAt": _TIME, "endsAt": _TIME, "generatorURL": {"type": "string"}},
+}
+_MATCHER = {
+    "type": "object",
+    "required": ["name", "value", "isRegex"],
+    "properties": {
+        "name": {"type": "string"},
+        "value": {"type": "string"},
+        "isRegex": {"type": "boolean"},
+        "isEqual": {"type": "boolean", "default": True},
+    },
+}
+_SILENCE_BODY = {
+    "type": "object",
+    "required": ["matchers", "startsAt", "endsAt", "createdBy", "comment"],
+    "properties": {
+        "id": {"type": "string"},
+        "matchers": {"type": "array", "items": _MATCHER, "minItems": 1},
+        "startsAt": _TIME,
+        "endsAt": _TIME,
+        "createdBy": {"type": "string"},
+        "comment": {"type": "string"},
+        "annotations": _SET,
+    },
+}
+
+
+def endpoints(room: Alertmanager, *, run: Run, cors_origin: str = ".*") -> list[Endpoint]:
+    """The operations of this room; those that only read may be asked by pages of other origins."""
+
+    def answered(handler: Handler) -> Handler:
+        return answering(handler, refused, lambda: _json(UNEXPECTED, 500))
+
+    def reading(path: str, handler: Handler, about: str, params: tuple[Param, ...] = ()) -> Endpoint:
+        shared = finishing(answered(handler), run, cors_origin)
+        return Endpoint(path, shared, about, params=params, tag="alertmanager", shared=True)
+
+    def changing(path: str, handler: Handler, about: str, method: str, schema: Mapping[str, Any] | None = None) -> Endpoint:
+        return Endpoint(path, answered(handler), about, (method,), tag="alertmanager", body=_body(schema) if schema else None)
+
+    alerts, silences, silence = "/api/v2/alerts", "/api/v2/silences", "/api/v2/silence/{id}"
+    return [
+        changing(alerts, room.post_alerts, "Take alerts", "POST", {"type": "array", "items": _ALERT_BODY}),
+        reading(alerts, room.alerts, "Alerts that stand", (*_ALERTS, Param("unprocessed", "boolean", "Accepted: there are none here."))),
+        reading(f"{alerts}/groups", room.groups, "Alerts in their groups", (*_ALERTS, Param("muted", "boolean", "Include muted groups."))),
+        changing(silences, room.post_silence, "Make or change a silence", "POST", _SILENCE_BODY),
+        reading(silences, room.silences, "Silences", (Param("filter", "texts", "Matchers, all of which must hold."), *_SILENCES)),
+        changing(silence, room.expire_silence, "End a silence", "DELETE"),
+        reading(silence, room.silence, "One silence"),
+        reading("/api/v2/receivers", room.receivers, "Names of receivers"),
+        reading("/api/v2/status", room.status, "Version and configuration"),
+    ]
