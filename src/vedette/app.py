@@ -30,6 +30,7 @@ from vedette import configfile, selfmetrics, warm
 from vedette.access.guard import Guard, tenant_of
 from vedette.api import admin, exposition, openapi, ops, prometheus, write
 from vedette.api import alertmanager as alertmanager_api
+from vedette.api import silencing as silencing_api
 from vedette.api.endpoint import Endpoint
 from vedette.api.endpoint import routes as endpoint_routes
 from vedette.api.services import botserver, dialects
@@ -280,10 +281,11 @@ class House:
         ]
 
     def _alerting(self, cors: str) -> list[Endpoint]:
-        """Alertmanager's API."""
+        """Alertmanager's API, and the platform document's silences."""
         info = alertmanager_api.AlertmanagerInfo(version("vedette"), self.started, lambda: self.plan.notify_text)
         room = alertmanager_api.Alertmanager(self._notifier_of, lambda: now_ms(self.clock), info)
-        return alertmanager_api.endpoints(room, run=self.run_query, cors_origin=cors)
+        silencing = silencing_api.Silencing(self._notifier_of, lambda: now_ms(self.clock))
+        return [*alertmanager_api.endpoints(room, run=self.run_query, cors_origin=cors), *silencing_api.endpoints(silencing)]
 
     def _notifier_of(self, request: Mapping[str, Any]) -> Notifier:
         """The notifications of whoever asks."""
