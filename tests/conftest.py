@@ -47,13 +47,28 @@ def free_port() -> Callable[[], int]:
     return pick
 
 
+_CONFORMANCE = Path(os.environ.get("VEDETTE_CONFORMANCE") or _ROOT.parent / "shared" / "conformance")
+
+
 @pytest.fixture(scope="session")
 def conformance() -> Path:
     """The conformance data (`VEDETTE_CONFORMANCE`, or ../shared/conformance beside the repository); skips without it."""
-    path = Path(os.environ.get("VEDETTE_CONFORMANCE") or _ROOT.parent / "shared" / "conformance")
-    if not path.is_dir():
-        pytest.skip(f"no conformance data at {path}: set VEDETTE_CONFORMANCE to where it is")
-    return path
+    if not _CONFORMANCE.is_dir():
+        pytest.skip(f"no conformance data at {_CONFORMANCE}: set VEDETTE_CONFORMANCE to where it is")
+    return _CONFORMANCE
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One test for each file that `@pytest.mark.conformance_files(GLOB)` finds, as its argument `conformance_file`.
+
+    The data comes in parts, so which files there are is found out, not listed. Without any the test is left with the
+    pattern, for `conformance` to skip.
+    """
+    marker = metafunc.definition.get_closest_marker("conformance_files")
+    if marker is not None:
+        (pattern,) = marker.args
+        found = sorted(_CONFORMANCE.glob(pattern)) or [_CONFORMANCE / pattern]
+        metafunc.parametrize("conformance_file", found, ids=[path.name for path in found])
 
 
 @pytest.fixture(scope="session")

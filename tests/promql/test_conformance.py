@@ -23,18 +23,11 @@ SKIPPED: dict[str, dict[str, int]] = {
     "operators": {NATIVE: 12},
     "start_timestamps": {"start timestamps": 11, NATIVE: 3},
 }
-FILES = (
-    "aggregators", "at_modifier", "collision", "duration_expression", "extended_vectors", "fill-modifier", "functions", "histograms",
-    "info",    "limit", "literals", "name_label_dropping", "native_histograms", "operators", "range_queries", "selectors", "staleness",
-    "start_timestamps", "subquery", "trig_functions", "type_and_unit",
-)  # fmt: skip
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_script(name: str, conformance: Path) -> None:
-    path = conformance / "prometheus_prometheus" / "promql" / "promqltest" / "testdata" / f"{name}.test"
-    if not path.exists():
-        pytest.skip(f"{path.name} is not in this part of the conformance data")
+@pytest.mark.conformance_files("prometheus_prometheus/promql/promqltest/testdata/*.test")
+def test_script(conformance_file: Path, conformance: Path) -> None:
+    path, name = conformance_file, conformance_file.stem
     outcomes = run_script(path.read_text(), path.name, variants=True)
     failed = [f"{path.name}:{o.line}: {o.expr}: {o.problem}" for o in outcomes if not o.passed and not o.skipped]
     assert not failed, "\n".join(failed)
