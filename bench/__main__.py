@@ -19,6 +19,8 @@ from bench.results import Outcome
 
 CACHE = servers.ROOT / "bench" / ".cache" / "results.json"
 PAGE = servers.ROOT / "docs" / "benchmarks.md"
+ORDER = ("remote_write_10000", "remote_write_100000", "scrape", "queries", "startup", "install")
+"""The cases in the order of the page."""
 
 
 def _cases(quick: bool, kinds: tuple[servers.Kind, ...]) -> dict[str, list[Callable[[], Outcome]]]:
@@ -42,6 +44,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--servers", metavar="NAMES", default="", help="a comma-separated part of vedette,prometheus,victoria-metrics")
     parser.add_argument("--quick", action="store_true", help="small loads, one repetition; writes nothing")
     return parser.parse_args()
+
+
+def _keep(kept: dict[str, Outcome], about: list[tuple[str, str]]) -> None:
+    """Write the page anew after each case, so that a run that is broken off has not measured in vain."""
+    outcomes = sorted(kept.values(), key=lambda outcome: ORDER.index(outcome.case))
+    results.save(CACHE, outcomes)
+    PAGE.write_text(report.markdown(outcomes, about), encoding="utf-8")
 
 
 def main() -> int:
@@ -75,13 +84,8 @@ def main() -> int:
             report.show(outcome, console)
             console.print(f"  ({time.monotonic() - began:.0f} s)\n", style="dim")
             kept[outcome.case] = outcome
-    whole = len(kinds) == len(servers.ALL)
-    if not arguments.quick and whole:
-        order = ["remote_write_10000", "remote_write_100000", "scrape", "queries", "startup", "install"]
-        outcomes = sorted(kept.values(), key=lambda o: order.index(o.case))
-        results.save(CACHE, outcomes)
-        PAGE.write_text(report.markdown(outcomes, about), encoding="utf-8")
-        console.print(f"written: {PAGE.relative_to(servers.ROOT)}")
+            if not arguments.quick and len(kinds) == len(servers.ALL):
+                _keep(kept, about)
     return 1 if failed else 0
 
 
