@@ -17,6 +17,7 @@ import pytest
 from vedette import configfile
 from vedette.errors import BadInput, Undeliverable
 from vedette.net import HttpClient, HttpConfig, TlsConfig, is_public, redacted_url
+from vedette.net.answers import Body
 
 
 class Echo:
@@ -210,6 +211,36 @@ async def test_gzip_is_asked_for_and_unpacked(echo: Echo) -> None:
     answer = await http.get(f"http://127.0.0.1:{echo.port}/z", timeout=5, max_bytes=3003)
     assert answer.body == b"abc" * 1000 + b"def"
     assert echo.seen[0][2]["accept-encoding"] == "gzip"
+    await http.close()
+
+
+@pytest.mark.parametrize("size", [1 << 20, 5 << 20, (5 << 20) + 1])
+def test_a_packet_that_grows_a_thousandfold_is_unpacked_by_and_by(size: int) -> None:
+    packed, calls = gzip.compress(bytes(size)), 1
+    body = Body("gzip", 64 << 20)
+    assert body.feed(packed)
+    while body.pending:
+        assert body.feed()
+        calls += 1
+    assert body.whole(partial=False) == bytes(size)
+    assert calls > size >> 20
+
+
+async def test_an_answer_of_many_pieces_is_whole(echo: Echo) -> None:
+    echo.answer("/z", "200 OK", gzip.compress(bytes(5 << 20)), "Content-Encoding: gzip\r\n")
+    http = client()
+    url = f"http://127.0.0.1:{echo.port}/z"
+    assert (await http.get(url, timeout=5, max_bytes=5 << 20)).body == bytes(5 << 20)
+    assert await reason(http.get(url, timeout=5, max_bytes=(5 << 20) - 1)) == ("too_large", False)
+    await http.close()
+
+
+async def test_says_why_it_cannot_connect() -> None:
+    http = client()
+    with pytest.raises(Undeliverable, match="cannot connect: Connection refused"):
+        await http.get("http://127.0.0.1:1/", timeout=5)
+    with pytest.raises(Undeliverable, match="cannot connect: Connection refused"):
+        await http.get("http://localhost:1/", timeout=5)
     await http.close()
 
 

@@ -48,6 +48,10 @@ def _retry_after(text: str) -> float | None:
     return max(0.0, (when - now).total_seconds())
 
 
+# What one call unpacks at most, within some 2 ms: a bomb grows a thousandfold, and the loop has not the time.
+_PIECE_BYTES = 1 << 20
+
+
 class Body:
     """Chunks collected up to a limit, unpacked on the way; never more than a chunk beyond the limit in memory."""
 
@@ -57,24 +61,27 @@ class Body:
         self._gzip = zlib.decompressobj(wbits=31) if "gzip" in encoding else None
         self._parts: list[bytes] = []
         self._left = limit
+        self._packed = b""
         self.over = False
+        self.pending = False
+        """Whether there is more to unpack of what came: let others run, and feed nothing."""
 
-    def feed(self, chunk: bytes) -> bool:
-        """Take a chunk; False once the limit is passed."""
+    def feed(self, chunk: bytes = b"") -> bool:
+        """Take a chunk, unpacking no more than a piece of it (see `pending`); False once the limit is passed."""
         if self._gzip is None:
             return self._take(chunk)
-        while chunk:
-            try:
-                part = self._gzip.decompress(chunk, self._left + 1)
-            except zlib.error as error:
-                raise Undeliverable(f"answer is not valid gzip: {error}", reason="protocol", retryable=True) from None
-            if not self._take(part):
-                return False
-            if self._gzip.eof and self._gzip.unused_data:
-                chunk, self._gzip = self._gzip.unused_data, zlib.decompressobj(wbits=31)
-            else:
-                chunk = self._gzip.unconsumed_tail
-        return True
+        packed = self._packed + chunk if self._packed else chunk
+        try:
+            part = self._gzip.decompress(packed, _PIECE_BYTES)
+        except zlib.error as error:
+            raise Undeliverable(f"answer is not valid gzip: {error}", reason="protocol", retryable=True) from None
+        if self._gzip.eof and self._gzip.unused_data:
+            self._packed, self._gzip = self._gzip.unused_data, zlib.decompressobj(wbits=31)
+        else:
+            self._packed = self._gzip.unconsumed_tail
+        # A full piece may leave output behind even where all input was taken.
+        self.pending = bool(self._packed) or len(part) == _PIECE_BYTES
+        return self._take(part)
 
     def _take(self, part: bytes) -> bool:
         self.over = len(part) > self._left

@@ -10,9 +10,10 @@ import asyncio
 import base64
 import functools
 import json
+import os
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -217,7 +218,11 @@ class HttpClient:
         body = Body(response.headers.get("content-encoding", "").lower(), limit)
         try:
             async for chunk in response.stream:  # type: ignore[union-attr]  # an async transport's stream is async
-                if not body.feed(chunk):
+                going_on = body.feed(chunk)
+                while going_on and body.pending:
+                    await asyncio.sleep(0)
+                    going_on = body.feed()
+                if not going_on:
                     break
         except httpx.HTTPError as error:
             raise self._undeliverable(error, url) from error
@@ -240,10 +245,19 @@ class HttpClient:
         if any(isinstance(c, socket.gaierror) for c in causes):
             return Undeliverable(f"{shown}: the host name cannot be resolved: {detail}", reason="dns", retryable=True)
         if isinstance(error, httpx.ConnectError):
-            return Undeliverable(f"{shown}: cannot connect: {detail}", reason="refused", retryable=True)
+            return Undeliverable(f"{shown}: cannot connect: {_system_error(causes) or detail}", reason="refused", retryable=True)
         if isinstance(error, httpx.TimeoutException):
             return Undeliverable(f"{shown}: {detail}", reason="timeout", retryable=True)
         return Undeliverable(f"{shown}: {detail}", reason="protocol", retryable=True)
+
+
+def _system_error(causes: Sequence[BaseException]) -> str:
+    """What the operating system said ("Connection refused"), of several attempts the first; "" where it said nothing."""
+    for cause in causes:
+        for one in cause.exceptions if isinstance(cause, BaseExceptionGroup) else (cause,):
+            if isinstance(one, OSError) and one.errno:
+                return os.strerror(one.errno)
+    return ""
 
 
 @functools.lru_cache(maxsize=8192)  # a target's URL is the same at every scrape, and parsing it a tenth of a small scrape's cost
