@@ -73,12 +73,17 @@ def read(path: Path) -> bytes:
         raise BadInput(f"cannot be read: {error.strerror}", where=str(path)) from None
 
 
-def parse(text: str | bytes, shape: type[T], *, name: str = "<text>", on_more: Callable[[str], None] | None = None) -> T:
-    """Read YAML (of which JSON is a part) into `shape`; an empty document is an empty mapping. `on_more` as in `compose`."""
+def parse(
+    text: str | bytes, shape: type[T], *, name: str = "<text>", on_more: Callable[[str], None] | None = None, lenient: bool = False
+) -> T:
+    """Read YAML (of which JSON is a part) into `shape`; an empty document is an empty mapping.
+
+    `on_more` as in `compose`; `lenient` passes over unknown keys.
+    """
     root = compose(text, name=name, on_more=on_more)
     if root is None:
         root = yaml.MappingNode("tag:yaml.org,2002:map", [], yaml.Mark(name, 0, 0, 0, None, 0), None)
-    return typing.cast(T, _Decoder(name).value(root, shape, (), None))
+    return typing.cast(T, _Decoder(name, lenient=lenient).value(root, shape, (), None))
 
 
 def from_text(text: str, shape: Any, *, convert: Callable[[str], Any] | None = None, where: str) -> Any:
@@ -208,8 +213,9 @@ def plain(node: yaml.Node) -> Any:
 
 
 class _Decoder:
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, lenient: bool = False) -> None:
         self.name = name
+        self.lenient = lenient
 
     def where(self, node: yaml.Node, path: Sequence[str | int]) -> str:
         dotted = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in path).lstrip(".")
@@ -285,6 +291,8 @@ class _Decoder:
             at = (*path, key)
             if key in refused:
                 raise self.bad(self.key_node(node, key), at, "not supported", refused[key])
+            if key not in fields and self.lenient:
+                continue
             if key not in fields:
                 near = difflib.get_close_matches(key, fields, n=1)
                 hint = f"did you mean {near[0]}?" if near else "expected one of " + ", ".join(sorted(fields))

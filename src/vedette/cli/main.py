@@ -20,6 +20,8 @@ app = typer.Typer(
 )
 check = typer.Typer(help="Check a file without running anything; exit status 2 where it is bad.", no_args_is_help=True)
 app.add_typer(check, name="check")
+test = typer.Typer(help="Run tests without a server; exit status 1 where one fails.", no_args_is_help=True)
+app.add_typer(test, name="test")
 storage = typer.Typer(help="Look after a data directory: snapshots, restoring, verifying, figures.", no_args_is_help=True)
 app.add_typer(storage, name="storage")
 
@@ -134,6 +136,38 @@ def storage_top(
     from vedette.cli.storage import top
 
     top(data, by=by, limit=limit, last=last, url=url, api_key=api_key)
+
+
+@test.command("promql")
+def test_promql(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files, or folders in which all `.test` files are run.")],
+    variants: Annotated[
+        bool, typer.Option(help="Run each instant query also pinned by `@` at other times and within a range, as Prometheus does.")
+    ] = True,
+) -> None:
+    """Run PromQL test scripts in the language of Prometheus' own."""
+    from vedette.cli.test import promql
+
+    promql(paths, variants=variants)
+
+
+@test.command("rules")
+def test_rules(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...")],
+    run: Annotated[
+        list[str] | None, typer.Option("--run", metavar="REGEX", help="Run only groups of tests whose name matches; repeatable.")
+    ] = None,
+    feature: Annotated[
+        list[str] | None, typer.Option("--enable-feature", metavar="NAME", help="A feature flag of Prometheus for expressions; repeatable.")
+    ] = None,
+    ignore_unknown_fields: Annotated[
+        bool, typer.Option("--ignore-unknown-fields", help="Pass over unknown keys in test and rule files.")
+    ] = False,
+) -> None:
+    """Run unit tests of rules, in the files and with the verdicts of `promtool test rules`."""
+    from vedette.cli.test import rules
+
+    rules(files, run=run or [], features=feature or [], lenient=ignore_unknown_fields)
 
 
 @app.command("config")

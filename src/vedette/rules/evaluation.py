@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import orjson
@@ -27,9 +27,6 @@ from vedette.rules.files import Group, Rule
 from vedette.rules.recording import record
 from vedette.rules.state import ActiveAlert, GroupState, Health, RuleState
 from vedette.rules.template import Expander, graph_link
-
-if TYPE_CHECKING:
-    from vedette.records.database import Records
 
 log = structlog.get_logger(__name__)
 
@@ -49,6 +46,18 @@ class QueryResult(Protocol):
         ...
 
 
+class Ledger(Protocol):
+    """Where the states of alerts are committed; `records.Records` is one."""
+
+    async def load(self, kind: type[RuleAlertRow], **equal: str) -> list[RuleAlertRow]:
+        """The rows whose columns are `equal`."""
+        ...
+
+    async def save(self, put: Sequence[RuleAlertRow] = (), drop: Sequence[RuleAlertRow] = ()) -> None:
+        """Commit rows, and forget others, at once; they outlive a crash when it returns."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
     """What rules are handed: where they ask, write and tell."""
@@ -56,7 +65,7 @@ class Surroundings:
     query: Callable[[str, int], Awaitable[QueryResult]]
     append: Callable[[SampleBatch], Awaitable[Any]]
     emit: Callable[[Sequence[Alert]], Awaitable[None]]
-    records: Records
+    records: Ledger
     tenant: str
     keyspace: KeySpace
     external_labels: Labels

@@ -20,7 +20,9 @@ from vedette.errors import BadInput
 from vedette.gotemplate.parser import Template
 from vedette.model.durations import parse_duration
 from vedette.model.labels import EMPTY, METRIC_NAME, Labels
-from vedette.promql.nodes import Node, Selector, walk
+from vedette.promql.actions import Features
+from vedette.promql.nodes import Call, Node, Selector, walk
+from vedette.promql.parse import NO_FEATURES
 from vedette.promql.parse import parse as parse_expr
 from vedette.promql.printer import to_text
 from vedette.rules.template import prepare
@@ -104,10 +106,18 @@ def load(path: Path, *, interval_ms: int = DEFAULT_INTERVAL_MS, query_offset_ms:
     return parse(configfile.read(path), name=str(path), interval_ms=interval_ms, query_offset_ms=query_offset_ms)
 
 
-def parse(text: str | bytes, *, name: str, interval_ms: int = DEFAULT_INTERVAL_MS, query_offset_ms: int = 0) -> list[Group]:
-    """As `load`, of a text; `name` stands for the file."""
-    entries = configfile.parse(text, _RuleFile, name=name, on_more=_further).groups
-    checker = _Checker()
+def parse(
+    text: str | bytes,
+    *,
+    name: str,
+    interval_ms: int = DEFAULT_INTERVAL_MS,
+    query_offset_ms: int = 0,
+    features: Features = NO_FEATURES,
+    lenient: bool = False,
+) -> list[Group]:
+    """As `load`, of a text; `name` stands for the file. `features` are on in expressions; `lenient` passes over unknown keys."""
+    entries = configfile.parse(text, _RuleFile, name=name, on_more=_further, lenient=lenient).groups
+    checker = _Checker(features)
     groups = [
         Group(
             name=entry.name,
@@ -142,7 +152,8 @@ _Path = tuple[str | int, ...]
 class _Checker:
     """Collects mistakes with the path of what they are about; positions are looked up only if there are any."""
 
-    def __init__(self) -> None:
+    def __init__(self, features: Features) -> None:
+        self.features = features
         self.mistakes: list[tuple[_Path, str, str]] = []
 
     def mistake(self, path: _Path, problem: str, hint: str = "") -> None:
@@ -159,7 +170,7 @@ class _Checker:
             self.mistake((*path, "expr"), "field 'expr' must be set in rule")
         else:
             try:
-                root = parse_expr(entry.expr)
+                root = parse_expr(entry.expr, self.features)
                 shown, reads = to_text(root), _reads(root)
             except BadInput as error:
                 self.mistake((*path, "expr"), f"could not parse expression: {error.where}: {error.problem}", error.hint)
@@ -219,6 +230,8 @@ class _Checker:
 def _reads(root: Node) -> frozenset[str] | None:
     names = set()
     for node in walk(root):
+        if isinstance(node, Call) and node.func.name == "info":
+            return None  # it reads info metrics that it need not name
         if isinstance(node, Selector):
             name = node.name or next((m.value for m in node.matchers if m.name == METRIC_NAME and m.op == "="), "")
             if not name:

@@ -1,0 +1,214 @@
+"""Rule unit tests: rules run over series written by hand, alerts and queries compared with what is expected.
+
+What `promtool test rules` does, with its verdicts. Each group of tests has a storage in memory of its own, its rules are
+evaluated as the server evaluates them, and time is a number. Not here: reading the files (`unittestfile.py`), printing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vedette.clock import SystemClock
+from vedette.errors import BadInput, VedetteError
+from vedette.model.alerts import ALERT_NAME, Alert
+from vedette.model.durations import format_duration
+from vedette.model.labels import EMPTY, Labels
+from vedette.model.samples import DEFAULT_TENANT, SampleBatch, canonical
+from vedette.promql.actions import Features
+from vedette.promql.engine import Engine, PromqlSettings
+from vedette.promql.memory import MemoryStorage
+from vedette.promql.parse import NO_FEATURES
+from vedette.promql.result import QueryResult
+from vedette.promql.seriesnotation import SeriesLine, parse_items, parse_labels
+from vedette.records.rows import RuleAlertRow
+from vedette.rules.evaluation import LiveGroup, LiveRule, Surroundings
+from vedette.rules.files import Group
+from vedette.rules.unittestfile import AlertTest, ExprTest, InputSeries, TestFile, TestGroup
+
+MAX_SAMPLES = 10_000
+"""How many samples a query of a unit test may hold, as in promtool."""
+
+
+class _Forgetful:
+    """A ledger of nothing: a unit test is over before a state would be read back."""
+
+    async def load(self, kind: type[RuleAlertRow], **equal: str) -> list[RuleAlertRow]:
+        return []
+
+    async def save(self, put: Sequence[RuleAlertRow] = (), drop: Sequence[RuleAlertRow] = ()) -> None:
+        pass
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How one group of tests came out: what failed, nothing where it passed."""
+
+    name: str
+    failures: tuple[str, ...]
+
+
+async def run(file: TestFile, rules: Sequence[Group], test: TestGroup, *, features: Features = NO_FEATURES) -> Verdict:
+    """Run one group of tests of a file with the file's rules."""
+    try:
+        world = _World(file, rules, test, features)
+    except BadInput as error:
+        return Verdict(test.name, (str(error),))
+    try:
+        return Verdict(test.name, tuple(await world.failures()))
+    finally:
+        world.close()
+
+
+class _World:
+    """Everything around the rules of one group of tests; times are Unix ms."""
+
+    def __init__(self, file: TestFile, rules: Sequence[Group], test: TestGroup, features: Features) -> None:
+        for case in test.alert_rule_test:
+            if not case.alertname:
+                inside = f" (in TestGroup {test.name})" if test.name else ""
+                at = format_duration(case.eval_time)
+                raise BadInput(f"an item under alert_rule_test misses required attribute alertname at eval_time {at}{inside}")
+        self._file = file
+        self._test = test
+        self._start = test.start_timestamp
+        self._interval = test.interval or file.evaluation_interval
+        self._series = list({line.labels: line for line in map(_line, test.input_series)}.values())
+        self._fed = 0
+        self._storage = MemoryStorage()
+        settings = PromqlSettings(
+            max_samples=MAX_SAMPLES,
+            default_subquery_step_ms=file.evaluation_interval,
+            experimental_functions=features.experimental_functions,
+            extended_range_selectors=features.extended_range_selectors,
+            binop_fill_modifiers=features.fill_modifiers,
+            duration_expr=features.duration_expr,
+            kernel_threads=1,
+        )
+        self._engine = Engine(self._storage, settings, SystemClock())
+        around = Surroundings(
+            query=self._query,
+            append=self._append,
+            emit=self._emit,
+            records=_Forgetful(),
+            tenant=DEFAULT_TENANT,
+            keyspace=canonical(DEFAULT_TENANT),
+            external_labels=Labels.of(test.external_labels),
+            external_url=test.external_url,
+        )
+        order = {name: i for i, name in enumerate(file.group_eval_order)}
+        ordered = sorted(rules, key=lambda g: order.get(g.name, 0))
+        self._groups = [LiveGroup(g, [LiveRule(r, "") for r in g.rules], around) for g in ordered]
+
+    def close(self) -> None:
+        self._engine.close()
+
+    async def _query(self, expr: str, at: int) -> QueryResult:
+        return self._engine.instant(DEFAULT_TENANT, expr, at)
+
+    async def _append(self, batch: SampleBatch) -> None:
+        for i in range(batch.series_count):
+            labels = batch.keyspace.resolve(bytes(batch.buffer[batch.key_start[i] : batch.key_end[i]]))
+            assert labels is not None, "rules write canonical keys"
+            self._storage.add(labels, int(batch.timestamps[i]), float(batch.values[i]))
+
+    async def _emit(self, alerts: Sequence[Alert]) -> None:
+        pass
+
+    def _feed(self, until: int | None) -> None:
+        """Store the samples of the input series up to `until` (inclusive), or all."""
+        longest = max((len(line.items) for line in self._series), default=0)
+        count = longest if until is None else min(longest, max(0, until - self._start) // self._interval + 1)
+        for line in self._series:
+            for i in range(self._fed, min(count, len(line.items))):
+                item = line.items[i]
+                if isinstance(item, float):
+                    self._storage.add(line.labels, self._start + i * self._interval, item)
+        self._fed = max(self._fed, count)
+
+    async def failures(self) -> list[str]:
+        """What did not come out as expected. An error of a rule ends the group's test."""
+        found: list[str] = []
+        waiting = sorted(self._test.alert_rule_test, key=lambda t: t.eval_time)
+        step = self._file.evaluation_interval
+        for since in range(0, self._test.last_ms() + 1, step):
+            self._feed(self._start + since)
+            if errors := await self._evaluate(since):
+                return found + errors
+            while waiting and waiting[0].eval_time < since + step:
+                found += self._alerts(waiting.pop(0))
+        self._feed(None)
+        for case in self._test.promql_expr_test:
+            found += self._samples(case)
+        return found
+
+    async def _evaluate(self, since: int) -> list[str]:
+        errors: list[str] = []
+        at = format_duration(since)
+        for group in self._groups:
+            await group.evaluate(self._start + since)
+            errors += (f"    rule: {r.rule.name}, time: {at}, err: {r.last_error}" for r in group.rules if r.health == "err")
+        return errors
+
+    def _alerts(self, case: AlertTest) -> list[str]:
+        got = sorted(
+            (alert.labels, alert.annotations)
+            for group in self._groups
+            for rule in group.rules
+            if rule.rule.kind == "alerting" and rule.rule.name == case.alertname
+            for alert in rule.states.values()
+            if alert.state == "firing"
+        )
+        wanted = sorted(
+            (Labels.of({**alert.exp_labels, ALERT_NAME: case.alertname}), Labels.of(alert.exp_annotations)) for alert in case.exp_alerts
+        )
+        if got == wanted:
+            return []
+        head = f"{self._named()}    alertname: {case.alertname}, time: {format_duration(case.eval_time)},"
+        return [f"{head}\n        exp: {_alerts_text(wanted)}\n        got: {_alerts_text(got)}"]
+
+    def _samples(self, case: ExprTest) -> list[str]:
+        head = f"{self._named()}    expr: {case.expr!r}, time: {format_duration(case.eval_time)},"
+        try:
+            result = self._engine.instant(DEFAULT_TENANT, case.expr, self._start + case.eval_time)
+            if result.type not in ("vector", "scalar"):
+                raise BadInput("rule result is not a vector or scalar")
+            wanted = sorted(((_expected_labels(s.labels), s.value) for s in case.exp_samples), key=lambda s: s[0])
+        except VedetteError as error:
+            return [f"{head} err: {error}"]
+        got = sorted(((labels, float(values[0])) for labels, _, values in result.rows()), key=lambda s: s[0])
+        same = len(got) == len(wanted) and all(
+            a == b and _same(x, y, fuzzy=self._file.fuzzy_compare) for (a, x), (b, y) in zip(got, wanted, strict=True)
+        )
+        return [] if same else [f"{head}\n        exp: {_samples_text(wanted)}\n        got: {_samples_text(got)}"]
+
+    def _named(self) -> str:
+        return f"    name: {self._test.name},\n" if self._test.name else ""
+
+
+def _line(given: InputSeries) -> SeriesLine:
+    try:
+        return SeriesLine(parse_labels(given.series), parse_items(given.values))
+    except BadInput as error:
+        raise BadInput(error.problem, where=f"input series {given.series!r}", hint=error.hint) from None
+
+
+def _expected_labels(text: str) -> Labels:
+    return parse_labels(text) if text.strip() else EMPTY
+
+
+def _same(a: float, b: float, *, fuzzy: bool) -> bool:
+    """Exactly equal; with `fuzzy` also next to one another. NaN equals nothing."""
+    return a == b or (fuzzy and math.nextafter(a, b) == b)
+
+
+def _samples_text(samples: Sequence[tuple[Labels, float]]) -> str:
+    return ", ".join(f"{labels} {value:g}" if float(f"{value:g}") == value else f"{labels} {value!r}" for labels, value in samples) or "nil"
+
+
+def _alerts_text(alerts: Sequence[tuple[Labels, Labels]]) -> str:
+    if not alerts:
+        return "[]"
+    inner = "".join(f"\n            {i}: labels {labels}\n               annotations {notes}" for i, (labels, notes) in enumerate(alerts))
+    return f"[{inner}\n        ]"
