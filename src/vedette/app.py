@@ -426,18 +426,23 @@ def commit_of_checkout() -> str:
 
 
 def configure_logging(level: str) -> None:
-    """JSON lines on stderr, readable lines on a terminal."""
+    """JSON lines on stderr, readable lines on a terminal; of libraries (the HTTP server, say) their warnings, in the same form."""
     shown: Any = structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
+    common: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            shown,
-        ],
+        processors=[*common, shown],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+    libraries = logging.StreamHandler(sys.stderr)
+    meta = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    libraries.setFormatter(
+        structlog.stdlib.ProcessorFormatter(processors=[meta, shown], foreign_pre_chain=[structlog.stdlib.add_logger_name, *common])
+    )
+    logging.basicConfig(level=logging.WARNING, handlers=[libraries])

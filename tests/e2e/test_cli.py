@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -116,3 +117,17 @@ def test_an_api_key_is_asked_for(launch: Any) -> None:
     assert server.get("/-/healthy").status_code == 200
     answer = server.client.get(f"{server.url}/api/v1/query", params={"query": "up"}, headers={"Authorization": "Bearer open-sesame"})
     assert answer.status_code == 200
+
+
+def test_every_line_of_the_log_is_json(launch: Any, tools: Any) -> None:
+    """Also what the HTTP server underneath has to say."""
+    server = launch.vedette()
+    host, port = server.url.removeprefix("http://").rsplit(":", 1)
+    with socket.create_connection((host, int(port)), timeout=10) as client:
+        client.sendall(b"\x16\x03\x01 this is not HTTP\r\n\r\n")
+        assert client.recv(1000).startswith(b"HTTP/1.1 400")
+    tools.eventually(lambda: "Invalid HTTP request" in server.logged(), "the refusal is logged")
+    lines = [json.loads(line) for line in server.logged().splitlines()]
+    refusal = next(line for line in lines if "Invalid HTTP request" in line["event"])
+    assert (refusal["level"], refusal["logger"]) == ("warning", "uvicorn.error")
+    assert "timestamp" in refusal
