@@ -1,8 +1,9 @@
 """What a series usually does: a robust line, a season laid over it, and how far values stray from both.
 
-The decomposition of STL in its plainest robust form (R. B. Cleveland et al. 1990): Theil and Sen's line, then the median
-of what is left at each place of the period, then the spread of the rest as 1.4826 times its median absolute deviation
-(F. R. Hampel 1974), which estimates a standard deviation of which half the points may be wild. Pure functions on columns.
+The decomposition of STL in its plainest robust form (R. B. Cleveland et al. 1990): Theil and Sen's line (in its seasonal form
+where there is a season), then the median of what is left at each place of the period, then the spread of the rest as 1.4826
+times its median absolute deviation (F. R. Hampel 1974), which estimates a standard deviation although half the points were
+wild. Pure functions on columns.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vedette.analysis.trend import theil_sen
+from vedette.analysis.trend import seasonal_slope, theil_sen
 
 Floats = NDArray[np.float64]
 
@@ -40,10 +41,14 @@ class Baseline:
     @classmethod
     def of(cls, x: Floats, y: Floats, period: int) -> Baseline:
         """Of finite points float64[n], n >= 1; the season is taken where every place of two whole periods could be filled."""
+        seasonal = period > 1 and x[-1] - x[0] >= 2 * period - 1 and len(x) >= 2 * period
         slope, intercept = theil_sen(x, y)
+        if seasonal:
+            slope = seasonal_slope(x, y, period)
+            intercept = float(np.median(y - slope * x))
         rest = y - (intercept + slope * x)
         season = np.zeros(1)
-        if period > 1 and len(x) and x[-1] - x[0] >= 2 * period - 1 and len(x) >= 2 * period:
+        if seasonal:
             places = np.mod(x, period).astype(np.int64)
             season = np.array([np.median(rest[places == p]) if (places == p).any() else 0.0 for p in range(period)])
             season -= np.median(season)

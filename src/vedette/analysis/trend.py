@@ -61,6 +61,22 @@ def theil_sen(x: Floats, y: Floats) -> tuple[float, float]:
     return slope, float(np.median(y - slope * x))
 
 
+def seasonal_slope(x: Floats, y: Floats, period: int) -> float:
+    """The median slope between points at the same place of a period, so that the season does not bend it; 0 where there is no pair.
+
+    R. M. Hirsch, J. R. Slack, R. A. Smith 1982; `x`, `y` float64[n], `x` whole steps.
+    """
+    places = np.mod(x, period)
+    slopes = []
+    for place in np.unique(places):
+        at = places == place
+        first, second = np.triu_indices(int(at.sum()), 1)
+        dx = x[at][second] - x[at][first]
+        slopes.append((y[at][second] - y[at][first])[dx != 0] / dx[dx != 0])
+    every = np.concatenate(slopes)
+    return float(np.median(every)) if len(every) else 0.0
+
+
 def mann_kendall(y: Floats) -> float:
     """The two-sided p-value of values in order having no monotonic trend; 1 where fewer than 3 or all equal.
 

@@ -87,7 +87,8 @@ def _doors(listen: list[str]) -> dict[str, int]:
     for text in listen:
         name, equals, port = text.partition("=")
         if text != "all":
-            found[_known(name, "--listen")] = parse_port(port) if equals else DIALECTS[name]
+            known = _known(name, "--listen")
+            found[known] = parse_port(port) if equals else DIALECTS[known]
     return found
 
 

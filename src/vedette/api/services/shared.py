@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from vedette.api.endpoint import Run, answering
-from vedette.api.params import Form, rfc3339
+from vedette.api.params import Form
 from vedette.api.problems import UNEXPECTED, TooLarge, detail
 from vedette.clock import Clock
 from vedette.errors import BadInput, LimitExceeded, VedetteError
@@ -119,7 +119,7 @@ def parse_when(text: str) -> int:
         seconds = float(text)
         if abs(seconds) < 1e11:
             return round(seconds * 1000)
-    else:
+    elif text.isprintable():  # fromisoformat overlooks a NUL at the end
         try:
             when = datetime.fromisoformat(_LOST_PLUS.sub(r"\1+\2", text))
         except ValueError:
@@ -168,9 +168,9 @@ def choice_of(form: Form, name: str, default: str, choices: Iterable[str]) -> st
 
 def shown_time(ms: int) -> str:
     """A time in ms as the documents write it, with the fraction where it has one: `2025-02-20T12:00:00Z`."""
-    if not ms:
-        return "1970-01-01T00:00:00Z"
-    return rfc3339(ms / 1000)
+    seconds, fraction = divmod(ms, 1000)
+    text = (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{text}.{fraction:03d}".rstrip("0") + "Z" if fraction else text + "Z"
 
 
 def service_of(labels: Labels) -> str:

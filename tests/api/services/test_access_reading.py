@@ -1,0 +1,208 @@
+"""The access layer's series, trends, statistics, aggregates and health, with what was tracked through its own door."""
+
+from __future__ import annotations
+
+import gzip
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from vedette.api.services.shared import shown_time
+
+COUNTER = {
+    "name": "api_requests_total",
+    "value": 1,
+    "type": "counter",
+    "labels": {"service": "gateway", "endpoint": "/api/v1/instruments"},
+    "service": "gateway-service",
+    "tenant_id": "tenant-1",
+}
+SECONDS = {"name": "response_time_seconds", "value": 0.042, "type": "histogram", "labels": COUNTER["labels"], "service": "gateway-service"}
+
+
+async def test_the_documents_series(own: Any, services: Any) -> None:
+    client = own("access_layer")
+    assert (await client.post("/metrics/track", json=COUNTER)).status_code == 200
+    now = shown_time(int(services.clock.now() * 1000))
+    answer = await client.get("/metrics/series?service=gateway-service&limit=10")
+    assert answer.status_code == 200, answer.text
+    assert answer.json() == {
+        "series": [
+            {
+                "name": "api_requests_total",
+                "type": "counter",
+                "labels": {"service": "gateway", "endpoint": "/api/v1/instruments"},
+                "service": "gateway-service",
+                "tenant_id": "tenant-1",
+                "points": [{"value": 1.0, "timestamp": now}],
+            }
+        ],
+        "total": 1,
+        "timestamp": now,
+    }
+    assert (await client.get("/metrics/series")).json()["series"] == answer.json()["series"], "whose it is shows without asking, too"
+
+
+async def test_series_are_limited_and_filtered(client: httpx.AsyncClient, services: Any) -> None:
+    for i in range(5):
+        services.put({"__name__": f"m{i}", "job": "a"}, *((j / 10, float(j)) for j in range(50)))
+    services.put({"__name__": "m0", "job": "b", "tenant_id": "t"}, (1, 1.0))
+    services.put({"__name__": "m0", "job": "a", "more": "labels"}, (1, 9.0))
+    services.put({"__name__": "yesterday", "job": "a"}, (60 * 25, 1.0))
+    body = (await client.get("/metrics/series?service=a&limit=2&points=3")).json()
+    assert body["total"] == 6
+    assert [s["name"] for s in body["series"]] == ["m0", "m0"]
+    assert [p["value"] for p in body["series"][0]["points"]] == [2.0, 1.0, 0.0], "the newest, the oldest of them first"
+    assert body["series"][1]["labels"] == {"more": "labels"}
+    assert (await client.get("/metrics/series?name=m3")).json()["total"] == 1
+    (other,) = (await client.get("/metrics/series?tenant_id=t")).json()["series"]
+    assert (other["service"], other["tenant_id"]) == ("b", "t")
+    assert (await client.get("/metrics/series?service=nobody")).json()["series"] == []
+
+
+async def test_the_documents_trend(own: Any, services: Any) -> None:
+    values = [85.0, 92.0, 98.0]
+    total = 0.0
+    for hour, value in enumerate(values):
+        for minute in range(60):
+            total += value / 60
+            ago = 60 * (3 - hour) - minute - 1
+            services.put({"__name__": "api_requests_total", "service": "gateway"}, (ago, total))
+    services.storage.about("api_requests_total", "counter")
+    services.put({"__name__": "api_requests_total", "service": "gateway"}, (180, 0.0))
+    answer = await own("access_layer").get("/metrics/trends/api_requests_total?hours=24")
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    assert set(body) == {"metric_name", "trend", "change_percent", "data_points"}
+    assert (body["metric_name"], body["trend"]) == ("api_requests_total", "increasing")
+    assert body["change_percent"] == pytest.approx(15.5, abs=0.6)
+    now = int(services.clock.now() * 1000)
+    assert [p["timestamp"] for p in body["data_points"]] == [shown_time(now - h * 3_600_000) for h in (3, 2, 1)]
+    assert [p["value"] for p in body["data_points"]] == pytest.approx(values, rel=0.02)
+
+
+async def test_a_gauges_trend_with_anomalies_and_a_forecast(client: httpx.AsyncClient, services: Any) -> None:
+    rng = np.random.default_rng(2)
+    for hour in range(72):
+        value = 100 - hour + rng.normal(0, 0.5) + (60 if hour == 50 else 0)
+        services.put({"__name__": "free_gb", "service": "disk"}, (60 * (72 - hour) - 30, value))
+    answer = await client.get("/metrics/trends/free_gb?hours=72&anomalies=true&forecast_hours=6&service=disk")
+    body = answer.json()
+    assert (body["trend"], len(body["data_points"])) == ("decreasing", 72)
+    start = int(services.clock.now() * 1000) - 72 * 3_600_000
+    assert shown_time(start + 50 * 3_600_000) in [a["timestamp"] for a in body["anomalies"]]
+    worst = max(body["anomalies"], key=lambda a: a["score"])
+    assert worst["value"] - worst["expected"] == pytest.approx(60, abs=5)
+    assert [f["timestamp"] for f in body["forecast"]] == [shown_time(start + h * 3_600_000) for h in range(72, 78)]
+    assert body["forecast"][-1]["value"] == pytest.approx(100 - 77, abs=3)
+    assert all(f["lower"] <= f["value"] <= f["upper"] for f in body["forecast"])
+
+
+async def test_a_histograms_trend_is_of_its_average(client: httpx.AsyncClient, services: Any) -> None:
+    for minute in range(0, 121, 5):
+        ago = 120 - minute
+        services.put({"__name__": "wait_seconds_count", "service": "a"}, (ago, float(minute)))
+        services.put({"__name__": "wait_seconds_sum", "service": "a"}, (ago, 0.25 * minute))
+    services.storage.about("wait_seconds", "histogram")
+    body = (await client.get("/metrics/trends/wait_seconds?hours=2")).json()
+    assert [p["value"] for p in body["data_points"]] == pytest.approx([0.25, 0.25])
+    assert (body["trend"], body["change_percent"]) == ("stable", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/metrics/trends/x?hours=0", "hours"),
+        ("/metrics/trends/x?hours=2161", "hours"),
+        ("/metrics/trends/x?hours=day", "hours"),
+        ("/metrics/trends/x?forecast_hours=169", "forecast_hours"),
+        ("/metrics/trends/x?anomalies=perhaps", "anomalies"),
+        ("/metrics/series?limit=-1", "limit"),
+        ("/metrics/series?points=1001", "points"),
+        ("/metrics?aggregated=perhaps", "aggregated"),
+        ("/metrics?aggregated=true&format=xml", "format"),
+    ],
+)
+async def test_bad_parameters_are_named(client: httpx.AsyncClient, path: str, name: str) -> None:
+    answer = await client.get(path)
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["detail"][0]["loc"] == ["query", name]
+
+
+async def test_an_unknown_metric_is_404(client: httpx.AsyncClient, services: Any) -> None:
+    services.put({"__name__": "x", "service": "a"}, (60 * 48, 1.0))
+    assert (await client.get("/metrics/trends/nothing")).status_code == 404
+    assert (await client.get("/metrics/trends/x?service=b")).status_code == 404
+    empty = (await client.get("/metrics/trends/x")).json()
+    assert (empty["trend"], empty["data_points"]) == ("stable", [])
+
+
+async def test_statistics_count_what_happened(own: Any, services: Any) -> None:
+    client = own("access_layer")
+    before = (await client.get("/metrics/stats")).json()
+    assert before["exporter"] == {"total_exports": 0, "last_export": None}
+    answer = await client.post("/metrics/track/batch", json=[COUNTER, SECONDS, {**COUNTER, "type": "gauge"}])
+    assert answer.json()["failed"] == 1
+    for path in ("/metrics", "/metrics?format=prometheus", "/metrics?format=json&aggregated=true"):
+        assert (await client.get(path)).status_code == 200
+    now = shown_time(int(services.clock.now() * 1000))
+    assert (await client.get("/metrics/stats")).json() == {
+        "collector": {"total_points": 2, "total_series": 2, "dropped_points": 1},
+        "aggregator": {"total_windows": 1, "aggregated_series": 0},
+        "exporter": {"total_exports": 3, "last_export": now},
+        "timestamp": now,
+    }
+
+
+async def test_the_documents_aggregates(own: Any, services: Any) -> None:
+    client = own("access_layer")
+    for _ in range(6):
+        assert (await client.post("/metrics/track/batch", json=[{**COUNTER, "value": 2.5}, SECONDS])).json()["failed"] == 0
+        await services.clock.advance(60)
+    text = (await client.get("/metrics?format=prometheus&aggregated=true")).text
+    rest = '{endpoint="/api/v1/instruments",job="gateway-service",service="gateway"'
+    lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    assert float(lines[f'api_requests_total_avg{rest},tenant_id="tenant-1"}}']) == 2.0, (
+        "a minute: four times 2.5 within the five that ended now"
+    )
+    assert float(lines[f'api_requests_total_sum{rest},tenant_id="tenant-1"}}']) == 10
+    assert float(lines[f"response_time_seconds_avg{rest}}}"]) == pytest.approx(0.042)
+    assert "# TYPE api_requests_total_avg gauge" in text
+    assert "# HELP response_time_seconds_avg Average observation of response_time_seconds." in text
+    assert "_bucket" not in text
+
+
+async def test_a_gauges_aggregates_and_a_counters_reset(client: httpx.AsyncClient, services: Any) -> None:
+    services.put({"__name__": "g", "job": "a"}, (7, 100.0), (4, 1.0), (3, 2.0), (1, 6.0), kind="gauge")
+    services.put({"__name__": "c_total", "job": "a"}, (6, 10.0), (4, 14.0), (2, 3.0), (1, 5.0), kind="counter")
+    services.put({"__name__": "born_total", "job": "a"}, (1, 5.0), kind="counter")
+    answer = await client.get("/metrics", params={"format": "json", "aggregated": "true", "match[]": '{job="a"}'})
+    found = {m["name"]: m["value"] for m in answer.json()["metrics"]}
+    assert found == {"g_avg": 3.0, "g_sum": 9.0, "g_min": 1.0, "g_max": 6.0, "c_total_sum": 9.0, "c_total_avg": 1.8}
+
+
+async def test_a_large_answer_is_compressed_once(client: httpx.AsyncClient, services: Any) -> None:
+    for i in range(200):
+        services.put({"__name__": f"metric_{i}", "job": "a"}, (1, float(i)))
+    for path in ("/metrics", "/metrics?aggregated=true"):
+        async with client.stream("GET", path, headers={"Accept-Encoding": "gzip"}) as answer:
+            raw = b"".join([part async for part in answer.aiter_raw()])
+        assert answer.headers["content-encoding"] == "gzip"
+        assert b"metric_199" in gzip.decompress(raw)
+
+
+async def test_the_documents_health(own: Any, services: Any) -> None:
+    body = (await own("access_layer").get("/health")).json()
+    assert body == {
+        "service": "metrics",
+        "status": "ok",
+        "uptime_seconds": 5231,
+        "dependencies": {"collector": "ok", "aggregator": "ok"},
+        "version": "1.0.0",
+        "commit": "abc1234",
+    }
+    services.ready = False
+    starting = await own("access_layer").get("/health")
+    assert (starting.status_code, starting.json()["status"]) == (200, "starting")

@@ -1,0 +1,99 @@
+"""Which door answers what: the union's rules, each dialect's own listener, and their description."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+from jsonschema import Draft202012Validator
+
+from vedette.api import openapi
+from vedette.api.services.dialects import DIALECTS
+
+RECORDS = "/api/v1/monitoring/metrics"
+
+
+def test_the_documents_ports() -> None:
+    assert DIALECTS == {"gamiroo": 8001, "platform": 8009, "botserver": 8080, "access_layer": 8012, "xscore": 9090}
+
+
+async def test_the_union_tells_two_documents_apart_by_the_question(client: httpx.AsyncClient, own: Any) -> None:
+    assert "system" in (await client.get(RECORDS)).json()
+    assert "system" in (await client.get(f"{RECORDS}?pretty=1")).json()
+    for name, value in (
+        ("service_name", "a"),
+        ("metric_name", "a"),
+        ("start_date", "2025-01-01"),
+        ("end_date", "2025-01-01"),
+        ("limit", "1"),
+    ):
+        assert (await client.get(RECORDS, params={name: value})).json() == [], name
+    assert (await client.get(f"{RECORDS}?cursor=bad")).status_code == 422
+    assert (await own("gamiroo").get(RECORDS)).json() == []
+    assert "system" in (await own("botserver").get(f"{RECORDS}?limit=1")).json()
+
+
+async def test_health_is_said_as_each_document_says_it(client: httpx.AsyncClient, own: Any) -> None:
+    assert (await own("access_layer").get("/health")).json()["status"] == "ok"
+    for one in (client, own("platform"), own("gamiroo"), own("botserver"), own("xscore")):
+        assert (await one.get("/health")).json()["status"] == "healthy"
+
+
+@pytest.mark.parametrize(
+    ("dialect", "path"),
+    [
+        ("gamiroo", "/api/v1/alerts"),
+        ("platform", "/metrics"),
+        ("botserver", "/metrics/track"),
+        ("access_layer", RECORDS),
+        ("xscore", RECORDS),
+    ],
+)
+async def test_an_own_listener_serves_nothing_else(own: Any, dialect: str, path: str) -> None:
+    assert (await own(dialect).get(path)).status_code in (404, 405)
+
+
+async def test_what_one_door_takes_all_doors_show(client: httpx.AsyncClient, own: Any) -> None:
+    record = {"service_name": "shop", "metric_name": "orders", "value": 3.0}
+    assert (await own("gamiroo").post(RECORDS, json=record)).status_code == 201
+    tracked = {"name": "carts", "value": 4.0, "service": "shop"}
+    assert (await own("access_layer").post("/metrics/track", json=tracked)).status_code == 200
+    records = (await client.get(f"{RECORDS}?service_name=shop")).json()
+    assert {(r["metric_name"], r["value"]) for r in records} == {("carts", 4.0), ("orders", 3.0)}
+    metrics = (await own("platform").get("/api/v1/metrics/shop")).json()["metrics"]
+    assert {(m["metric"], m["value"]) for m in metrics} == {("carts", 4.0), ("orders", 3.0)}
+    series = (await own("access_layer").get("/metrics/series?service=shop")).json()["series"]
+    assert {s["name"] for s in series} == {"carts", "orders"}
+    result = (await client.get("/api/v1/query", params={"query": 'sum({service="shop"})'})).json()["data"]["result"]
+    assert result[0]["value"][1] == "7"
+
+
+async def test_answers_are_as_described(services: Any, client: httpx.AsyncClient) -> None:
+    """Every GET without a required parameter, against the schema that OpenAPI gives of its success."""
+    document = openapi.document(services.dialects.union, version="1.0.0")
+    services.put({"__name__": "m", "service": "s"}, (1, 1.0))
+    checked = 0
+    for path, operations in document["paths"].items():
+        if "get" not in operations or not path.startswith(("/api/v1/monitoring", "/api/v1/metrics/", "/api/metrics", "/metrics/")):
+            continue
+        answer = await client.get(path.replace("{service}", "s").replace("{name}", "m"))
+        assert answer.status_code == 200, path
+        (content,) = operations["get"]["responses"]["200"]["content"].items()
+        if content[0] == "application/json":
+            Draft202012Validator.check_schema(content[1]["schema"])
+            Draft202012Validator(content[1]["schema"]).validate(answer.json())
+            checked += 1
+    assert checked >= 15
+
+
+def test_examples_of_the_description_fit_it(services: Any) -> None:
+    found = 0
+    for endpoint in services.dialects.union:
+        bodies = [c["schema"] for c in (endpoint.body or {}).get("content", {}).values()]
+        for schema in [s for s in (endpoint.answer, *bodies) if s]:
+            for part in (schema, *schema.get("oneOf", ())):
+                for example in part.get("examples", ()):
+                    Draft202012Validator(part).validate(example)
+                    found += 1
+    assert found >= 6
