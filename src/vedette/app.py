@@ -119,7 +119,7 @@ class House:
         self._writes = ThreadPoolExecutor(_WRITE_THREADS, thread_name_prefix="write")
         room = settings.vedette
         self.storage = Storage(room.storage, clock, retention=_retention(room.storage))
-        self.door = Door(self.storage)
+        self.door = Door(self.storage, clock)
         self.promql = Promql(self.storage, room.promql, clock)
         self.collector = Collector(self.door.append, clock)
         self.tracker = Tracker(self.storage, self.door.append, run=self.run_query, clock=clock, settings=room.track)

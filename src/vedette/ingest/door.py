@@ -6,11 +6,18 @@ Not here: parsing (`wire`), who may send (`access`), durability (`storage`).
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import numpy as np
+
+from vedette.clock import Clock, now_ms
 from vedette.errors import BadInput, LimitExceeded
 from vedette.model.samples import Appended, SampleBatch
 from vedette.storage.interface import Storage
+
+# As far ahead as Prometheus takes samples. Beyond it a sender's clock is wrong, and one such sample would make all that
+# its series gets from then on too old.
+_AHEAD_MS = 600_000
 
 
 @dataclass(slots=True)
@@ -29,13 +36,14 @@ class Counts:
 class Door:
     """Takes batches for one storage. `max_samples` is the most samples one batch may hold, 0 for no limit."""
 
-    def __init__(self, storage: Storage, *, max_samples: int = 0) -> None:
+    def __init__(self, storage: Storage, clock: Clock, *, max_samples: int = 0) -> None:
         self._storage = storage
+        self._clock = clock
         self._max_samples = max_samples
         self.counts = Counts()
 
     async def append(self, batch: SampleBatch) -> Appended:
-        """Store a batch; durable when it returns.
+        """Store a batch; durable when it returns. Samples more than ten minutes ahead are dropped as `too_far_ahead`.
 
         Raises `BadInput` where a series in it is not valid and `LimitExceeded` where it is too large or storage cannot
         take it now; nothing of it is stored then.
@@ -44,6 +52,7 @@ class Door:
         if self._max_samples and batch.sample_count > self._max_samples:
             counts.refused["too_large"] += 1
             raise LimitExceeded(f"a batch of {batch.sample_count} samples; at most {self._max_samples} are taken at once")
+        batch, ahead = _without_future(batch, now_ms(self._clock) + _AHEAD_MS)
         try:
             appended = await self._storage.append(batch)
         except BadInput:
@@ -52,8 +61,21 @@ class Door:
         except LimitExceeded:
             counts.refused["limit"] += 1
             raise
+        if ahead:
+            appended.dropped["too_far_ahead"] = ahead
         counts.batches += 1
         counts.samples += appended.samples
         counts.new_series += appended.new_series
         counts.dropped.update(appended.dropped)
         return appended
+
+
+def _without_future(batch: SampleBatch, latest: int) -> tuple[SampleBatch, int]:
+    """The batch without samples later than `latest` (its rows stay), and how many those were."""
+    good = batch.timestamps <= latest
+    kept = int(np.count_nonzero(good))
+    if kept == len(good):
+        return batch, 0
+    before = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(good, dtype=np.int64)])
+    shorter = replace(batch, offsets=before[batch.offsets], timestamps=batch.timestamps[good], values=batch.values[good])
+    return shorter, len(good) - kept
