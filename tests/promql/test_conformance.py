@@ -9,19 +9,9 @@ import pytest
 
 from vedette.promql.testscript import run_script
 
-NATIVE = "native histograms"
-
 # What is out of scope today, by file: reason -> number of evals. Anything that becomes possible must be taken off the list.
 SKIPPED: dict[str, dict[str, int]] = {
-    "aggregators": {NATIVE: 20},
-    "extended_vectors": {NATIVE: 10},
-    "functions": {NATIVE: 49},
-    "histograms": {NATIVE: 89},
-    "info": {NATIVE: 1},
-    "limit": {NATIVE: 36},
-    "native_histograms": {NATIVE: 293},
-    "operators": {NATIVE: 12},
-    "start_timestamps": {"start timestamps": 11, NATIVE: 3},
+    "start_timestamps": {"start timestamps": 14},
 }
 
 

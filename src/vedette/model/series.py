@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vedette.model.histograms import Histograms
 from vedette.model.labels import LabelTable
 
 
@@ -17,12 +18,14 @@ class SeriesSet:
     Series i has labels `labels.row(i)` and samples `offsets[i]:offsets[i+1]` (int64[n+1]) of `timestamps`
     (int64 ms, strictly increasing within a series) and `values` (float64, stale markers included).
     Series come in no particular order; a label set occurs once; a series without samples may occur.
+    `histograms` are those of the samples that are native histograms, None where there are none.
     """
 
     labels: LabelTable
     offsets: NDArray[np.int64]
     timestamps: NDArray[np.int64]
     values: NDArray[np.float64]
+    histograms: Histograms | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from vedette.kernels import groups as k
 from vedette.model.labels import METRIC_NAME, Labels
 from vedette.promql import annotations as say
-from vedette.promql import labelsets
+from vedette.promql import labelsets, native_aggregate
 from vedette.promql.errors import ExecutionError
 from vedette.promql.evaluation import BLOCK_CELLS, Evaluation, scalar
 from vedette.promql.format import go_float
 from vedette.promql.lexer import quoted
+from vedette.promql.native_render import text
 from vedette.promql.nodes import Aggregate
 from vedette.promql.selectors import shown
-from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, Rows, Value
+from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, Objects, Rows, Value, native_mask
 
 _CODES = {
     "sum": k.SUM,
@@ -38,13 +40,48 @@ def aggregate(ev: Evaluation, node: Aggregate, args: Sequence[Value], grid: Grid
         return _count_values(ev, node, args[0], ev.matrix(value))
     if node.op in _CODES:
         assert isinstance(value, (Matrix, Rows))
+        if isinstance(value, Matrix) and value.histograms is not None and node.op not in ("count", "group"):
+            return _of_mixed(ev, node, value, grid)
         return _accumulated(ev, node, value, grid)
     matrix = ev.matrix(value).found()
+    if node.op not in ("limitk", "limit_ratio"):
+        matrix = _without_histograms(ev, node, matrix)
     if node.op == "quantile":
         return _quantile(ev, node, scalar(args[0]), matrix)
     if node.op == "limit_ratio":
         return _limit_ratio(ev, node, scalar(args[0]), matrix)
     return _top(ev, node, scalar(args[0]), matrix)
+
+
+def _without_histograms(ev: Evaluation, node: Aggregate, matrix: Matrix) -> Matrix:
+    """The floats alone; an info says where that leaves something out."""
+    if matrix.native.any():
+        ev.annotations.inform(say.ignored_in_aggregation(node.op), node if node.op in ("topk", "bottomk") else node.expr)
+    return matrix.floats().found()
+
+
+def _of_mixed(ev: Evaluation, node: Aggregate, matrix: Matrix, grid: Grid) -> Matrix:
+    """Sums and averages of histograms beside those of floats; the other operators are of floats alone."""
+    if node.op not in ("sum", "avg"):
+        return _accumulated(ev, node, _without_histograms(ev, node, matrix), grid)
+    matrix = matrix.found()
+    groups, first = _grouping(node, matrix)
+    histograms, failed = native_aggregate.summed(ev, node, matrix, groups, len(first))
+    ev.count(7 * len(first) * grid.n)
+    code = _CODES[node.op]
+    floats = matrix.floats()
+    sums = _running(ev, code, floats, groups, histograms.shape)
+    if code == k.AVG and np.isinf(sums[0]).any():
+        code = k.MEAN
+        sums = _running(ev, code, floats, groups, histograms.shape)
+    present = np.empty(histograms.shape, dtype=np.bool_)
+    k.finish(code, *sums, present)
+    native = native_mask(histograms)
+    mixed = present & (native | failed)
+    if mixed.any():
+        ev.annotations.warn(say.MIXED_IN_AGGREGATION, node.expr)
+    result = _result(node, matrix, groups, first, sums[0], (present | native) & ~mixed & ~failed, histograms)
+    return result.found()
 
 
 def _by(node: Aggregate) -> tuple[str, ...]:
@@ -57,13 +94,15 @@ def _grouping(node: Aggregate, value: Matrix | Rows) -> tuple[Ints, Ints]:
     return labelsets.grouped(value.labels, _by(node), without=node.without)
 
 
-def _result(node: Aggregate, value: Matrix | Rows, groups: Ints, first: Ints, values: Floats, present: Bools) -> Matrix:
+def _result(
+    node: Aggregate, value: Matrix | Rows, groups: Ints, first: Ints, values: Floats, present: Bools, histograms: Objects | None = None
+) -> Matrix:
     labels = labelsets.kept(value.labels.take(first), _by(node), without=node.without)
     drop = None
     if value.drop is not None:
         drop = np.zeros(len(first), dtype=np.bool_)
         np.logical_or.at(drop, groups, value.drop)
-    return Matrix(labels, values, present, drop).found()
+    return Matrix(labels, values, present, drop, histograms).found()
 
 
 def _accumulated(ev: Evaluation, node: Aggregate, value: Matrix | Rows, grid: Grid) -> Matrix:
@@ -174,7 +213,7 @@ def _limitk(matrix: Matrix, groups: Ints, count: int, limits: Ints) -> Matrix:
     for row, group in enumerate(groups.tolist()):
         keep[row] = matrix.present[row] & (taken[group] < limits)
         taken[group] += keep[row]
-    return Matrix(matrix.labels, matrix.values, keep, matrix.drop).found()
+    return replace(matrix, present=keep).found()
 
 
 def _limit_ratio(ev: Evaluation, node: Aggregate, ratio: Floats, matrix: Matrix) -> Matrix:
@@ -192,7 +231,7 @@ def _limit_ratio(ev: Evaluation, node: Aggregate, ratio: Floats, matrix: Matrix)
     offsets = np.array([_ratio_hash(row) for row in matrix.labels]) / float(1 << 64)
     low = (capped >= 0) & (offsets[:, None] < capped)
     high = (capped < 0) & (offsets[:, None] >= 1.0 + capped)
-    return Matrix(matrix.labels, matrix.values, matrix.present & (low | high), matrix.drop).found()
+    return replace(matrix, present=matrix.present & (low | high)).found()
 
 
 def _ratio_hash(labels: Labels) -> float:
@@ -208,10 +247,17 @@ def _count_values(ev: Evaluation, node: Aggregate, label: str, matrix: Matrix) -
     n = matrix.values.shape[1]
     if not len(rows):
         return ev.empty(n)
-    distinct, which = np.unique(matrix.values[rows, steps], return_inverse=True)
+    if matrix.histograms is None:
+        distinct, which = np.unique(matrix.values[rows, steps], return_inverse=True)
+        shown_as = [go_float(float(v)) for v in distinct]
+    else:
+        samples = zip(matrix.histograms[rows, steps].tolist(), matrix.values[rows, steps].tolist(), strict=True)
+        texts_of = np.array([go_float(v) if h is None else text(h) for h, v in samples])
+        distinct_texts, which = np.unique(texts_of, return_inverse=True)
+        shown_as = distinct_texts.tolist()
     pairs, at = np.unique(np.stack([rows, which]), axis=1, return_inverse=True)
     ev.count(pairs.shape[1])
-    texts = np.array([ev.symbols.intern(go_float(float(v))) for v in distinct], dtype=np.int32)
+    texts = np.array([ev.symbols.intern(t) for t in shown_as], dtype=np.int32)
     labels = labelsets.with_label(matrix.labels.take(pairs[0].astype(np.int64)), label, texts[pairs[1]])
     names = _by(node) if node.without else (*node.grouping, label)
     groups, first = labelsets.grouped(labels, names, without=node.without)

@@ -59,4 +59,73 @@ def bad_bucket_label(value: str, name: str) -> str:
     return f'bucket label "le" is missing or has a malformed value of {quoted(value)}{for_metric(name)}'
 
 
+def mixed_for_metric(name: str) -> str:
+    """What a function of windows says of one that holds floats and histograms."""
+    return f"encountered a mix of histograms and floats for metric name {quoted(name)}"
+
+
+MIXED_IN_AGGREGATION = "encountered a mix of histograms and floats for aggregation"
+
+
+def mixed_classic_native(name: str) -> str:
+    """What a histogram function says of buckets and a native histogram with the same name and labels."""
+    return f"vector contains a mix of classic and native histograms{for_metric(name)}"
+
+
+def mixed_schemas(name: str) -> str:
+    """What is said where exponential and custom buckets would have to be combined."""
+    return f"vector contains a mix of histograms with exponential and custom buckets schemas for metric name {quoted(name)}"
+
+
+def not_a_counter_histogram(name: str) -> str:
+    """What `rate` says of a gauge histogram."""
+    return f"this native histogram metric is not a counter: {quoted(name)}"
+
+
+def not_a_gauge_histogram(name: str) -> str:
+    """What `delta` says of a counter histogram."""
+    return f"this native histogram metric is not a gauge: {quoted(name)}"
+
+
+def ignored_in_aggregation(op: str) -> str:
+    """What an aggregation says that leaves histograms out."""
+    return f"ignored histogram in {op} aggregation"
+
+
+def ignored_in_range(name: str) -> str:
+    """What a function of windows says that leaves out the histograms of one that has floats, too."""
+    return f"ignored histograms in a range containing both floats and histograms for metric name {quoted(name)}"
+
+
+def incompatible_types(left: str, op: str, right: str) -> str:
+    """What a binary operator says of samples that it does not apply to."""
+    return f"incompatible sample types encountered for binary operator {quoted(op)}: {left} {op} {right}"
+
+
+def incompatible_layouts(op: str) -> str:
+    """What a binary operator says of exponential and custom buckets."""
+    return f"incompatible bucket layout encountered for binary operator {op}"
+
+
+def colliding_resets(operation: str) -> str:
+    """What is said where a counter reset meets its express absence; `operation` is addition, subtraction or aggregation."""
+    return f"conflicting counter resets during histogram {operation}"
+
+
+def reconciled_bounds(operation: str) -> str:
+    """What is said where custom buckets differed; `operation` as for `colliding_resets`."""
+    return f"mismatched custom buckets were reconciled during {operation}"
+
+
+def nan_quantile(name: str, *, skewed: bool) -> str:
+    """What `histogram_quantile` says of NaN among the observations."""
+    outcome = "skewed higher" if skewed else "NaN"
+    return f"input to histogram_quantile has NaN observations, result is {outcome}{for_metric(name)}"
+
+
+def nan_fraction(name: str) -> str:
+    """What `histogram_fraction` says of NaN among the observations."""
+    return f"input to histogram_fraction has NaN observations, which are excluded from all fractions{for_metric(name)}"
+
+
 SORT_IN_RANGE = "sort is ineffective for range queries since results are always ordered by labels"

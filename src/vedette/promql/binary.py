@@ -8,17 +8,18 @@ refused here when it happens at any step.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from vedette.kernels import groups as gk
 from vedette.kernels import joins as k
 from vedette.model.labels import METRIC_NAME, Labels, LabelTable, quote
-from vedette.promql import labelsets
+from vedette.promql import labelsets, native_binary
 from vedette.promql.errors import ExecutionError
 from vedette.promql.evaluation import Evaluation
 from vedette.promql.nodes import COMPARISONS, SET_OPERATORS, TRIMS, Binary
-from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, Scalar, Value
+from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, Objects, Scalar, Value, joined_histograms
 
 _CODES = {
     "+": k.ADD,
@@ -37,11 +38,15 @@ _CODES = {
 }
 
 
+_KEEP_NAMES = COMPARISONS | TRIMS
+"""Operators after which a sample is still one of its metric."""
+
+
 def binary(ev: Evaluation, node: Binary, args: Sequence[Value], grid: Grid) -> Value:
     """The operator `node` between its evaluated sides."""
     lhs, rhs = args
     if isinstance(lhs, Scalar) and isinstance(rhs, Scalar):
-        values, _ = _combined(node, _row(lhs), _row(rhs), as_bool=True)
+        values, _, _ = _combined(ev, node, _row(lhs), _row(rhs), as_bool=True)
         return Scalar(values[0])
     if isinstance(rhs, Scalar):
         return _with_scalar(ev, node, ev.matrix(lhs), rhs, swapped=False)
@@ -60,23 +65,33 @@ def _row(value: Scalar) -> Matrix:
 
 
 def _combined(
-    node: Binary, left: Matrix, right: Matrix, rows: tuple[Ints, Ints] | None = None, *, as_bool: bool = False, keep_right: bool = False
-) -> tuple[Floats, Bools]:
-    """Values and presence of `left op right` for the pairs of `rows` (row by row without)."""
+    ev: Evaluation,
+    node: Binary,
+    left: Matrix,
+    right: Matrix,
+    rows: tuple[Ints, Ints] | None = None,
+    *,
+    as_bool: bool = False,
+    keep_right: bool = False,
+) -> tuple[Floats, Bools, Objects | None]:
+    """Values, presence and histograms of `left op right` for the pairs of `rows` (row by row without)."""
     n = max(left.values.shape[1], right.values.shape[1])
     count = max(len(left), len(right)) if rows is None else len(rows[0])
     if rows is None:
         every = np.arange(count, dtype=np.int64)
         rows = (every if len(left) == count else every * 0, every if len(right) == count else every * 0)
-    if node.op in TRIMS:
-        # Only histograms can be trimmed: between floats there is no answer.
-        return np.zeros((count, n)), np.zeros((count, n), dtype=np.bool_)
     values, present = np.empty((count, n)), np.empty((count, n), dtype=np.bool_)
+    if node.op in TRIMS:
+        # Only histograms can be trimmed: the kernel has no such operator.
+        present[:] = False
+        return values, present, native_binary.overlaid(ev, node, (left, right), rows, (values, present), as_bool=as_bool)
     k.combine(
         _CODES[node.op], np.ascontiguousarray(left.values), np.ascontiguousarray(left.present), np.ascontiguousarray(right.values),
         np.ascontiguousarray(right.present), rows[0], rows[1], as_bool, keep_right, values, present,
     )  # fmt: skip
-    return values, present
+    if left.histograms is None and right.histograms is None:
+        return values, present, None
+    return values, present, native_binary.overlaid(ev, node, (left, right), rows, (values, present), as_bool=as_bool)
 
 
 def _with_scalar(ev: Evaluation, node: Binary, vector: Matrix, number: Scalar, *, swapped: bool) -> Matrix:
@@ -84,9 +99,9 @@ def _with_scalar(ev: Evaluation, node: Binary, vector: Matrix, number: Scalar, *
         return vector
     ev.count(len(vector) * len(number.values))
     left, right = (_row(number), vector) if swapped else (vector, _row(number))
-    values, present = _combined(node, left, right, as_bool=node.bool_, keep_right=swapped)
-    result = Matrix(vector.labels, values, present, vector.drop)
-    return ev.renamed(result) if node.bool_ or node.op not in COMPARISONS else result
+    values, present, histograms = _combined(ev, node, left, right, as_bool=node.bool_, keep_right=swapped)
+    result = Matrix(vector.labels, values, present, vector.drop, histograms)
+    return ev.renamed(result) if node.bool_ or node.op not in _KEEP_NAMES else result
 
 
 def _matched_on(node: Binary) -> tuple[tuple[str, ...], bool]:
@@ -108,7 +123,7 @@ def _set_operator(ev: Evaluation, node: Binary, left: Matrix, right: Matrix) -> 
     there = np.zeros((count, n), dtype=np.bool_)
     if node.op == "or":
         gk.any_present(np.ascontiguousarray(left.present), left_groups, there)
-        extra = Matrix(right.labels, right.values, right.present & ~there[right_groups], right.drop).found()
+        extra = replace(right, present=right.present & ~there[right_groups]).found()
         drop = None
         if left.drop is not None or extra.drop is not None:
             drop = np.concatenate([np.zeros(len(m), dtype=np.bool_) if m.drop is None else m.drop for m in (left, extra)])
@@ -117,11 +132,12 @@ def _set_operator(ev: Evaluation, node: Binary, left: Matrix, right: Matrix) -> 
             np.concatenate([left.values, extra.values]),
             np.concatenate([left.present, extra.present]),
             drop,
+            joined_histograms(left, extra),
         )
         return ev.merged(both)
     gk.any_present(np.ascontiguousarray(right.present), right_groups, there)
     mask = there[left_groups]
-    return Matrix(left.labels, left.values, left.present & (mask if node.op == "and" else ~mask), left.drop).found()
+    return replace(left, present=left.present & (mask if node.op == "and" else ~mask)).found()
 
 
 def _joined(ev: Evaluation, node: Binary, left: Matrix, right: Matrix) -> Matrix:
@@ -149,10 +165,10 @@ def _joined(ev: Evaluation, node: Binary, left: Matrix, right: Matrix) -> Matrix
         one = _stacked(one, extra)
     rows = (one_rows, many_rows) if swapped else (many_rows, one_rows)
     ev.count(len(many_rows) * left.values.shape[1])
-    values, present = _combined(node, one if swapped else many, many if swapped else one, rows, as_bool=node.bool_)
+    values, present, histograms = _combined(ev, node, one if swapped else many, many if swapped else one, rows, as_bool=node.bool_)
     labels = _result_labels(node, many.labels.take(many_rows), one.labels.take(one_rows))
     drop = np.ones(len(values), dtype=np.bool_) if node.bool_ and ev.delayed_names else None
-    result = Matrix(labels, values, present, drop)
+    result = Matrix(labels, values, present, drop, histograms)
     if len(pair_groups) and np.bincount(pair_groups).max() > 1:
         _refuse_ambiguity(node, result, pair_groups, count, many.present[many_rows] & one.present[one_rows])
     return ev.merged(result).found()
@@ -168,7 +184,13 @@ def _filled(node: Binary, side: Matrix, groups: Ints, other: Matrix, other_group
 
 
 def _stacked(a: Matrix, b: Matrix) -> Matrix:
-    return Matrix(labelsets.stacked(a.labels, b.labels), np.concatenate([a.values, b.values]), np.concatenate([a.present, b.present]))
+    return Matrix(
+        labelsets.stacked(a.labels, b.labels),
+        np.concatenate([a.values, b.values]),
+        np.concatenate([a.present, b.present]),
+        None,
+        joined_histograms(a, b),
+    )
 
 
 def _refuse_duplicates(node: Binary, many: Matrix, one: Matrix, groups: Ints, count: int) -> None:
@@ -216,7 +238,7 @@ def _pairs(ev: Evaluation, many_groups: Ints, one_groups: Ints, count: int) -> t
 def _result_labels(node: Binary, many: LabelTable, one: LabelTable) -> LabelTable:
     matching = node.matching
     labels = many
-    if node.op not in COMPARISONS or node.bool_:
+    if node.op not in _KEEP_NAMES or node.bool_:
         labels = labelsets.kept(labels, labelsets.METADATA, without=True)
     if matching.group is None:
         labels = labelsets.kept(labels, matching.labels, without=not matching.on)

@@ -199,7 +199,10 @@ class Engine:
             return []
         base = answers[0].labels.symbols
         ev.symbols = base.fork()
-        return [Fetched(unify(a.labels, ev.symbols, base), _plain(a.offsets), _plain(a.timestamps), _plain(a.values)) for a in answers]
+        return [
+            Fetched(unify(a.labels, ev.symbols, base), _plain(a.offsets), _plain(a.timestamps), _plain(a.values), a.histograms)
+            for a in answers
+        ]
 
 
 def _plain(array: NDArray[_T]) -> NDArray[_T]:

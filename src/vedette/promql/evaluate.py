@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from vedette.model.histogram_arithmetic import multiplied
 from vedette.promql import aggregate, binary, functions, selectors
 from vedette.promql.evaluation import Evaluation
 from vedette.promql.nodes import Aggregate, Binary, Call, Number, Range, Selector, Subquery, Text, Unary
@@ -52,9 +53,9 @@ def _run(ev: Evaluation, operation: Operation, args: list[Value], data: Sequence
     if operation.spread:
         return _spread(ev, args[0], grid.n)
     if isinstance(node, Selector):
-        return selectors.instants(ev, node, grid, data[operation.fetch], want_time=operation.timed)
+        return selectors.instants(ev, node, grid, data[operation.fetch], want_time=operation.timed, counts_only=operation.counts_only)
     if isinstance(node, Range):
-        return selectors.windows(ev, node, grid, data[operation.fetch])
+        return selectors.windows(ev, node, grid, data[operation.fetch], counts_only=operation.counts_only)
     if isinstance(node, Subquery):
         return selectors.subquery(ev, node, grid, args[0])
     if isinstance(node, Number):
@@ -77,7 +78,8 @@ def _spread(ev: Evaluation, value: Value, n: int) -> Value:
         return Scalar(np.repeat(value.values, n))
     matrix = ev.matrix(value)
     ev.count(len(matrix) * n)
-    return Matrix(matrix.labels, np.repeat(matrix.values, n, axis=1), np.repeat(matrix.present, n, axis=1), matrix.drop)
+    histograms = None if matrix.histograms is None else np.repeat(matrix.histograms, n, axis=1)
+    return Matrix(matrix.labels, np.repeat(matrix.values, n, axis=1), np.repeat(matrix.present, n, axis=1), matrix.drop, histograms)
 
 
 def _unary(ev: Evaluation, node: Unary, value: Value) -> Value:
@@ -86,4 +88,9 @@ def _unary(ev: Evaluation, node: Unary, value: Value) -> Value:
     if isinstance(value, Scalar):
         return Scalar(-value.values)
     matrix = ev.matrix(value)
-    return ev.renamed(Matrix(matrix.labels, -matrix.values, matrix.present, matrix.drop))
+    histograms = None
+    if matrix.histograms is not None:
+        histograms = np.full(matrix.present.shape, None, dtype=object)
+        for at in zip(*np.nonzero(matrix.native), strict=True):
+            histograms[at] = multiplied(matrix.histograms[at], -1.0)
+    return ev.renamed(Matrix(matrix.labels, -matrix.values, matrix.present, matrix.drop, histograms))

@@ -144,7 +144,12 @@ class Evaluation:
         if matrix.drop is not None:
             drop = np.zeros(len(first), dtype=np.bool_)
             np.logical_or.at(drop, groups, matrix.drop)
-        return Matrix(matrix.labels.take(first), values, present, drop)
+        histograms = None
+        if matrix.histograms is not None:
+            histograms = np.full(shape, None, dtype=object)
+            for row, group in enumerate(groups.tolist()):
+                histograms[group][matrix.present[row]] = matrix.histograms[row][matrix.present[row]]
+        return Matrix(matrix.labels.take(first), values, present, drop, histograms)
 
     def settled(self, value: Value) -> Value:
         """The query's result with delayed names dropped."""
@@ -155,7 +160,7 @@ class Evaluation:
         matrix = self.matrix(value)
         if matrix.drop is None or not matrix.drop.any():
             return matrix
-        return self.merged(Matrix(_without_marked_names(matrix.labels, matrix.drop), matrix.values, matrix.present))
+        return self.merged(replace(matrix, labels=_without_marked_names(matrix.labels, matrix.drop), drop=None))
 
     def _settled_windows(self, over: Windows) -> Windows:
         """A raw range vector with its marked names dropped. Raises `ExecutionError` for series that become equal."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from vedette.model.histograms import COUNT, SUM, Histogram
 from vedette.model.labels import METRIC_NAME, Labels
 from vedette.promql import annotations as say
 from vedette.promql import labelsets, relabel
@@ -14,6 +16,7 @@ from vedette.promql.calendar import PARTS
 from vedette.promql.evaluation import Evaluation, scalar
 from vedette.promql.histograms import histogram_fraction, histogram_quantile, histogram_quantiles
 from vedette.promql.info import info
+from vedette.promql.native_quantiles import variance
 from vedette.promql.nodes import Call, Range, Selector, unwrapped
 from vedette.promql.selectors import WINDOW_FUNCTIONS, absent_over_time, refuse_extended, window_function
 from vedette.promql.sorting import sort, sort_by_label
@@ -66,7 +69,7 @@ def call(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Value:
 
 
 def _mapped(ev: Evaluation, value: Value, function: Callable[[Floats], Floats]) -> Matrix:
-    matrix = ev.matrix(value)
+    matrix = ev.matrix(value).floats()
     ev.count(matrix.values.size)
     with np.errstate(all="ignore"):
         return ev.renamed(replace(matrix, values=function(matrix.values)))
@@ -82,7 +85,7 @@ def _clamp(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Matrix:
     name = node.func.name
     low = np.full(grid.n, -np.inf) if name == "clamp_max" else scalar(args[1])
     high = np.full(grid.n, np.inf) if name == "clamp_min" else scalar(args[-1])
-    matrix = ev.matrix(args[0])
+    matrix = ev.matrix(args[0]).floats()
     with np.errstate(all="ignore"):
         values = np.maximum(low, np.minimum(high, matrix.values))
     return ev.renamed(replace(matrix, values=values, present=matrix.present & ~(high < low)))
@@ -97,14 +100,14 @@ def _round(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Matrix:
 def _timestamp(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Matrix:
     # A plain selector was evaluated to its samples' times already (plan.py).
     if isinstance(unwrapped(node.args[0]), Selector):
-        return ev.renamed(ev.matrix(args[0]))
+        return ev.renamed(replace(ev.matrix(args[0]), histograms=None))
     times = grid.times / 1000.0
     matrix = ev.matrix(args[0])
-    return ev.renamed(replace(matrix, values=np.broadcast_to(times, matrix.values.shape)))
+    return ev.renamed(replace(matrix, values=np.broadcast_to(times, matrix.values.shape), histograms=None))
 
 
 def _scalar(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Scalar:
-    matrix = ev.matrix(args[0])
+    matrix = ev.matrix(args[0]).floats()
     if not len(matrix):
         return Scalar(np.full(grid.n, np.nan))
     single = matrix.present.sum(axis=0) == 1
@@ -168,7 +171,7 @@ def _pi(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Scalar:
 def _sort(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Matrix:
     if ev.grid.n > 1:
         ev.annotations.warn(say.SORT_IN_RANGE, node)
-    matrix = ev.matrix(args[0])
+    matrix = ev.matrix(args[0]).floats()
     return sort(matrix, descending=node.func.name.endswith("desc")) if grid.n == 1 else matrix
 
 
@@ -181,10 +184,24 @@ def _sort_by_label(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Matrix
     return sort_by_label(matrix, [a for a in args[1:] if isinstance(a, str)], descending=node.func.name.endswith("desc"))
 
 
-def _no_histograms(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Matrix:
-    # All samples are floats, and these functions look at native histograms only.
-    return ev.empty(grid.n)
+def _of_histogram(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Matrix:
+    """A number of each native histogram; floats are left out."""
+    matrix = ev.matrix(args[0])
+    if matrix.histograms is None:
+        return ev.empty(grid.n)
+    native = matrix.native
+    values = np.zeros(native.shape)
+    values[native] = [_NUMBERS[node.func.name](h) for h in matrix.histograms[native]]
+    return ev.renamed(Matrix(matrix.labels, values, native, matrix.drop).found())
 
+
+_NUMBERS: dict[str, Callable[[Histogram], float]] = {
+    "histogram_count": lambda h: h.count,
+    "histogram_sum": lambda h: h.sum,
+    "histogram_avg": lambda h: float(h.cells[SUM] / h.cells[COUNT]),
+    "histogram_stddev": lambda h: math.sqrt(variance(h)),
+    "histogram_stdvar": variance,
+}
 
 _OTHERS: dict[str, Callable[[Evaluation, Call, Args, Grid], Value]] = {
     "clamp": _clamp,
@@ -214,9 +231,9 @@ _OTHERS: dict[str, Callable[[Evaluation, Call, Args, Grid], Value]] = {
     "histogram_quantile": histogram_quantile,
     "histogram_quantiles": histogram_quantiles,
     "histogram_fraction": histogram_fraction,
-    "histogram_avg": _no_histograms,
-    "histogram_count": _no_histograms,
-    "histogram_sum": _no_histograms,
-    "histogram_stddev": _no_histograms,
-    "histogram_stdvar": _no_histograms,
+    "histogram_avg": _of_histogram,
+    "histogram_count": _of_histogram,
+    "histogram_sum": _of_histogram,
+    "histogram_stddev": _of_histogram,
+    "histogram_stdvar": _of_histogram,
 }

@@ -1,23 +1,23 @@
-"""Quantiles and fractions of classic histograms: series that differ in their bucket's upper bound `le`.
-
-Native histograms are a sample type of their own that the engine does not hold yet; nothing here pretends to.
-"""
+"""Quantiles and fractions of histograms: classic ones, which are series that differ in their bucket's upper bound `le`, and
+native ones, which are samples. Where both stand for the same series at the same step, neither counts."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
 
 from vedette.kernels import buckets as k
-from vedette.model.labels import LabelTable
+from vedette.model.histograms import Histogram
+from vedette.model.labels import METRIC_NAME, LabelTable
 from vedette.promql import annotations as say
 from vedette.promql import labelsets
 from vedette.promql.evaluation import Evaluation, scalar
 from vedette.promql.format import go_float
+from vedette.promql.native_quantiles import fraction, quantile
 from vedette.promql.nodes import Call, Node
 from vedette.promql.selectors import shown
 from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, Value
@@ -71,12 +71,69 @@ def _buckets(ev: Evaluation, matrix: Matrix, node: Node) -> _Buckets:
     return _Buckets(matrix, labels, drop, starts, good[order].astype(np.int64, copy=False), np.ascontiguousarray(bounds))
 
 
+@dataclass(frozen=True, slots=True)
+class _Both:
+    """The classic and the native histograms of a vector; `native` holds these samples alone, None where there are none."""
+
+    classic: _Buckets
+    native: Matrix | None
+
+
+def _split(ev: Evaluation, value: Value, node: Node) -> _Both:
+    matrix = ev.matrix(value)
+    if matrix.histograms is None:
+        return _Both(_buckets(ev, matrix, node), None)
+    native = replace(matrix, present=matrix.native).found()
+    classic = _buckets(ev, replace(matrix.floats(), present=matrix.floats().present.copy()), node)
+    both, count = labelsets.stacked(classic.labels, native.labels), len(classic.labels)
+    groups, _ = labelsets.grouped(both, (), without=True)
+    where = {group: i for i, group in enumerate(groups[:count].tolist())}
+    names = native.labels.column(METRIC_NAME)
+    for row, group in enumerate(groups[count:].tolist()):
+        if group not in where:
+            continue
+        rows = classic.rows[classic.starts[where[group]] : classic.starts[where[group] + 1]]
+        clash = native.present[row] & classic.matrix.present[rows].any(axis=0)
+        if clash.any():
+            name = ev.symbols.text(int(names[row])) if names[row] >= 0 else ""
+            ev.annotations.warn(say.mixed_classic_native(name), node)
+            native.present[row, clash] = False
+            classic.matrix.present[np.ix_(rows, np.flatnonzero(clash))] = False
+    return _Both(classic, native)
+
+
+def _with_native(
+    ev: Evaluation, classic: Matrix, native: Matrix | None, node: Node, number: Callable[[Histogram, int, str], tuple[float, str]]
+) -> Matrix:
+    """The results of both kinds; `number(histogram, step, metric)` gives that of a native one, and an info to be given at `node`."""
+    if native is None or not len(native):
+        return classic
+    assert native.histograms is not None
+    values = np.zeros(native.present.shape)
+    names = native.labels.column(METRIC_NAME)
+    for row, step in np.argwhere(native.present).tolist():
+        name = ev.symbols.text(int(names[row])) if names[row] >= 0 and ev.delayed_names else ""
+        values[row, step], info = number(native.histograms[row, step], step, name)
+        if info:
+            ev.annotations.inform(info, node)
+    return ev.merged(_stacked(classic, Matrix(native.labels, values, native.present, native.drop)))
+
+
+def _stacked(a: Matrix, b: Matrix) -> Matrix:
+    drop = None
+    if a.drop is not None or b.drop is not None:
+        drop = np.concatenate([np.zeros(len(m), dtype=np.bool_) if m.drop is None else m.drop for m in (a, b)])
+    labels = labelsets.stacked(a.labels, b.labels)
+    return Matrix(labels, np.concatenate([a.values, b.values]), np.concatenate([a.present, b.present]), drop)
+
+
 def _arrays(found: _Buckets, n: int) -> tuple[Floats, Bools]:
     shape = (len(found.starts) - 1, n)
     return np.empty(shape), np.empty(shape, dtype=np.bool_)
 
 
-def _quantile_matrix(ev: Evaluation, found: _Buckets, q: Floats, grid: Grid, node: Node) -> Matrix:
+def _quantile_matrix(ev: Evaluation, both: _Both, q: Floats, grid: Grid, node: Node, native_node: Node) -> Matrix:
+    found = both.classic
     values, present = _arrays(found, grid.n)
     forced = np.zeros((*values.shape, 4))
     matrix = found.matrix
@@ -86,7 +143,8 @@ def _quantile_matrix(ev: Evaluation, found: _Buckets, q: Floats, grid: Grid, nod
     )  # fmt: skip
     if forced[:, :, 0].any():
         _say_forced(ev, found, forced, grid, node)
-    return Matrix(found.labels, values, present, found.drop)
+    classic = Matrix(found.labels, values, present, found.drop)
+    return _with_native(ev, classic, both.native, native_node, lambda h, k, name: quantile(float(q[k]), h, name))
 
 
 def _say_forced(ev: Evaluation, found: _Buckets, forced: Floats, grid: Grid, node: Node) -> None:
@@ -118,20 +176,20 @@ def histogram_quantile(ev: Evaluation, node: Call, args: Sequence[Value], grid: 
     """`histogram_quantile(q, v)`."""
     q = scalar(args[0])
     _warn_quantiles(ev, q, node.args[0])
-    found = _buckets(ev, ev.matrix(args[1]), node.args[1])
-    return ev.renamed(_quantile_matrix(ev, found, q, grid, node.args[1]))
+    found = _split(ev, args[1], node.args[1])
+    return ev.renamed(_quantile_matrix(ev, found, q, grid, node.args[1], node.args[0]))
 
 
 def histogram_quantiles(ev: Evaluation, node: Call, args: Sequence[Value], grid: Grid) -> Matrix:
     """`histogram_quantiles(v, label, q…)`: one series a quantile, told apart by `label`."""
     label = args[1]
     assert isinstance(label, str)
-    found = _buckets(ev, ev.matrix(args[0]), node.args[0])
+    found = _split(ev, args[0], node.args[0])
     parts: list[Matrix] = []
     for arg, number in zip(node.args[2:], args[2:], strict=True):
         q = scalar(number)
         _warn_quantiles(ev, q, arg)
-        made = _quantile_matrix(ev, found, q, grid, node.args[0])
+        made = _quantile_matrix(ev, found, q, grid, node.args[0], node.args[0])
         for value in np.unique(q):
             at = (q == value) | (np.isnan(q) & np.isnan(value))
             text = go_float(float(value))
@@ -140,24 +198,21 @@ def histogram_quantiles(ev: Evaluation, node: Call, args: Sequence[Value], grid:
             parts.append(Matrix(labelsets.with_label(made.labels, label, column), made.values, made.present & at, made.drop))
     whole = parts[0]
     for part in parts[1:]:
-        drop = None if whole.drop is None or part.drop is None else np.concatenate([whole.drop, part.drop])
-        whole = Matrix(
-            labelsets.stacked(whole.labels, part.labels),
-            np.concatenate([whole.values, part.values]),
-            np.concatenate([whole.present, part.present]),
-            drop,
-        )
+        whole = _stacked(whole, part)
     return ev.renamed(ev.merged(whole))
 
 
 def histogram_fraction(ev: Evaluation, node: Call, args: Sequence[Value], grid: Grid) -> Matrix:
     """`histogram_fraction(lower, upper, v)`."""
     low, high = scalar(args[0]), scalar(args[1])
-    found = _buckets(ev, ev.matrix(args[2]), node.args[2])
+    both = _split(ev, args[2], node.args[2])
+    found = both.classic
     values, present = _arrays(found, grid.n)
     matrix = found.matrix
     k.fractions(
         np.ascontiguousarray(matrix.values), np.ascontiguousarray(matrix.present), found.starts, found.rows, found.bounds,
         np.ascontiguousarray(low), np.ascontiguousarray(high), values, present,
     )  # fmt: skip
-    return ev.renamed(Matrix(found.labels, values, present, found.drop))
+    classic = Matrix(found.labels, values, present, found.drop)
+    made = _with_native(ev, classic, both.native, node.args[0], lambda h, k, name: fraction(float(low[k]), float(high[k]), h, name))
+    return ev.renamed(made)

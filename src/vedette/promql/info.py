@@ -31,6 +31,9 @@ def info(ev: Evaluation, node: Call, args: Sequence[Value], grid: Grid) -> Value
     """The first argument with labels of the info series in the second, whose values are its samples' times (in seconds)."""
     base = ev.matrix(args[0]).found()
     infos = ev.matrix(args[1]).found()
+    if infos.histograms is not None and infos.native.any():
+        row = int(np.flatnonzero(infos.native.any(axis=1))[0])
+        raise ExecutionError(f"this should be an info metric, with float samples: {infos.labels.row(row)}")
     matchers = given_matchers(node)
     asked = [m for m in matchers if m.name != METRIC_NAME]
     # A call with matchers that name no metric reads target_info, yet enriches target_info itself, as Prometheus does.

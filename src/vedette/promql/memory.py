@@ -5,10 +5,12 @@ Not a backend: nothing is durable, and there are no tenants.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from vedette.model.histogram_arithmetic import is_reset
+from vedette.model.histograms import GAUGE, NOT_RESET, RESET, UNKNOWN, Histogram, Histograms
 from vedette.model.labels import Labels, LabelTable, Symbols
 from vedette.model.matchers import match_labels
 from vedette.model.samples import Appended, MetricMetadata, SampleBatch
@@ -16,35 +18,79 @@ from vedette.model.series import SeriesSet
 from vedette.storage.interface import Matchers, StorageStats
 
 
+class _Columns:
+    """The samples of one series in order of time; `histograms` by the number of the sample, with the hints of stored ones."""
+
+    def __init__(self, points: Mapping[int, float | Histogram]) -> None:
+        order = sorted(points)
+        samples = [points[t] for t in order]
+        self.times = np.array(order, dtype=np.int64)
+        self.values = np.array([s.sum if isinstance(s, Histogram) else s for s in samples], dtype=np.float64)
+        self.histograms: dict[int, Histogram] = {}
+        before: Histogram | None = None
+        for i, sample in enumerate(samples):
+            if not isinstance(sample, Histogram):
+                before = None
+                continue
+            hint = _stored_hint(sample, before)
+            before = self.histograms[i] = sample.hinted(hint)
+
+
+def _stored_hint(h: Histogram, before: Histogram | None) -> int:
+    """What a store of chunks answers: it begins a new one at a reset, after which it does not say what was before."""
+    if h.hint == GAUGE:
+        return GAUGE
+    if h.hint == RESET or before is None or before.hint == GAUGE:
+        return UNKNOWN
+    a, b = h.layout, before.layout
+    if (a.schema, a.threshold, a.bounds) != (b.schema, b.threshold, b.bounds) or is_reset(h.hinted(UNKNOWN), before):
+        return UNKNOWN
+    return NOT_RESET
+
+
 class MemoryStorage:
     """Samples as `{labels: {time: value}}`; series are selected one at a time, in order of their first sample."""
 
     def __init__(self) -> None:
-        self.samples: dict[Labels, dict[int, float]] = {}
+        self.samples: dict[Labels, dict[int, float | Histogram]] = {}
+        self._columns: dict[Labels, _Columns] = {}
         self._symbols = Symbols()
 
-    def add(self, labels: Labels, time: int, value: float) -> None:
-        """Store one sample (ms); a later one at the same time replaces it."""
+    def add(self, labels: Labels, time: int, value: float | Histogram) -> None:
+        """Store one sample (ms); a later one at the same time replaces it. A histogram's hint is answered as a store of chunks would."""
         self.samples.setdefault(labels, {})[time] = value
+        self._columns.pop(labels, None)
 
     def clear(self) -> None:
         """Forget all samples."""
         self.samples.clear()
+        self._columns.clear()
 
     def select(self, tenant: str, matchers: Matchers, start: int, end: int) -> SeriesSet:
         """As `Storage.select`; the tenant is not looked at."""
         rows: list[Labels] = []
         offsets, times, values = [0], [np.zeros(0, dtype=np.int64)], [np.zeros(0)]
+        at: list[int] = []
+        histograms: list[Histogram] = []
         for labels, points in self.samples.items():
             if not match_labels(tuple(matchers), labels):
                 continue
-            inside = np.array(sorted(t for t in points if start <= t <= end), dtype=np.int64)
+            columns = self._columns.get(labels) or self._columns.setdefault(labels, _Columns(points))
+            lo, hi = int(np.searchsorted(columns.times, start, side="left")), int(np.searchsorted(columns.times, end, side="right"))
             rows.append(labels)
-            times.append(inside)
-            values.append(np.array([points[int(t)] for t in inside], dtype=np.float64))
-            offsets.append(offsets[-1] + len(inside))
+            times.append(columns.times[lo:hi])
+            values.append(columns.values[lo:hi])
+            for i, h in columns.histograms.items():
+                if lo <= i < hi:
+                    at.append(offsets[-1] + i - lo)
+                    histograms.append(h)
+            offsets.append(offsets[-1] + hi - lo)
         return SeriesSet(
-            LabelTable.from_labels(rows, self._symbols), np.array(offsets, dtype=np.int64), np.concatenate(times), np.concatenate(values)
+            LabelTable.from_labels(rows, self._symbols),
+            np.array(offsets, dtype=np.int64),
+            np.concatenate(times),
+            np.concatenate(values),
+            Histograms.of(at, histograms) if histograms else None,
         )
 
     def _matching(self, sets: Sequence[Matchers], start: int, end: int) -> Iterable[Labels]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from vedette.model.labels import METRIC_NAME
 from vedette.model.matchers import Matcher
-from vedette.promql.nodes import At, Call, Node, Number, Paren, Range, Selector, Subquery, Text, unwrapped, walk
+from vedette.promql.nodes import TRIMS, At, Binary, Call, Node, Number, Paren, Range, Selector, Subquery, Text, unwrapped, walk
 from vedette.promql.values import Grid
 
 
@@ -29,7 +29,8 @@ class Operation:
     """One step of the plan: a node on a grid, fed by earlier operations; `fetch` is the read of a selector.
 
     `spread` says that this is no node of its own, but the one below, given for one step, spread over the grid; `timed` that
-    a selector is wanted for its samples' times: the argument of `timestamp`.
+    a selector is wanted for its samples' times: the argument of `timestamp`. `counts_only` says that of a selector's native
+    histograms nothing but counts and sums matters.
     """
 
     node: Node
@@ -38,6 +39,7 @@ class Operation:
     fetch: int = -1
     spread: bool = False
     timed: bool = False
+    counts_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,29 @@ def _invariant(root: Node) -> set[int]:
     return found
 
 
+_OF_COUNTS = frozenset(("histogram_count", "histogram_sum", "histogram_avg"))
+_OF_BUCKETS = frozenset(("histogram_quantile", "histogram_quantiles", "histogram_fraction"))
+
+
+def _counts_only(root: Node) -> set[int]:
+    """The selectors (by id) of whose native histograms only counts and sums are looked at. A subquery in between hides that.
+
+    Prometheus then reads no buckets, and tells counter resets between the samples it reads: a difference that shows in warnings.
+    """
+    found: set[int] = set()
+    stack: list[tuple[Node, bool]] = [(root, False)]
+    while stack:
+        node, only = stack.pop()
+        if isinstance(node, Selector) and only:
+            found.add(id(node))
+        elif isinstance(node, Call) and node.func.name in _OF_COUNTS | _OF_BUCKETS:
+            only = node.func.name in _OF_COUNTS
+        elif isinstance(node, Subquery) or (isinstance(node, Binary) and node.op in TRIMS):
+            only = False
+        stack.extend((c, only) for c in node.children)
+    return found
+
+
 class _Planner:
     def __init__(self, root: Node, bounds: Bounds) -> None:
         self.bounds = bounds
@@ -134,6 +159,7 @@ class _Planner:
         # Of the info series, the times of samples are wanted: the newest one counts.
         self.info = {id(n): info_selector(n) for n in walk(root) if isinstance(n, Call) and n.func.name == "info"}
         self.timed.update(map(id, self.info.values()))
+        self.counts_only = _counts_only(root)
         self.operations: list[Operation] = []
         self.fetches: list[Fetch] = []
         self.done: dict[tuple[object, Grid], int] = {}
@@ -143,7 +169,7 @@ class _Planner:
         if isinstance(node, (Selector, Range)):
             s = node.selector if isinstance(node, Range) else node
             range_ = node.range if isinstance(node, Range) else 0
-            return (s.matchers, s.offset, s.at, s.anchored, s.smoothed, range_, id(node) in self.timed)
+            return (s.matchers, s.offset, s.at, s.anchored, s.smoothed, range_, id(node) in self.timed, id(s) in self.counts_only)
         return id(node)
 
     def plan(self, root: Node, grid: Grid) -> Plan:
@@ -185,7 +211,15 @@ class _Planner:
             self.done[key] = inputs[0]
             return
         else:
-            operation = Operation(node, grid, inputs, fetch=self.fetch(node, grid), timed=id(node) in self.timed)
+            selector = node.selector if isinstance(node, Range) else node
+            operation = Operation(
+                node,
+                grid,
+                inputs,
+                fetch=self.fetch(node, grid),
+                timed=id(node) in self.timed,
+                counts_only=id(selector) in self.counts_only,
+            )
         self.done[key] = len(self.operations)
         self.operations.append(operation)
 

@@ -9,8 +9,11 @@ import orjson
 from numpy.typing import NDArray
 
 from vedette.kernels import render
+from vedette.model.histograms import Histogram
 from vedette.model.labels import Labels, LabelTable
-from vedette.promql.values import Floats, Grid, Ints, Matrix, Scalar, Value, Windows
+from vedette.promql.format import json_float
+from vedette.promql.native_render import json_object
+from vedette.promql.values import Floats, Grid, Ints, Matrix, Objects, Scalar, Value, Windows, native_mask
 
 ResultType = Literal["scalar", "string", "vector", "matrix"]
 
@@ -31,6 +34,7 @@ class QueryResult:
         self._offsets: Ints = np.zeros(1, dtype=np.int64)
         self._times: Ints = np.zeros(0, dtype=np.int64)
         self._floats: Floats = np.zeros(0)
+        self._histograms: Objects | None = None
         self.type: ResultType
         if isinstance(value, str):
             self.type, self._text = "string", value
@@ -55,6 +59,8 @@ class QueryResult:
             np.ascontiguousarray(found.values), np.ascontiguousarray(found.present), self._order, self._grid.start, self._grid.step,
             self._offsets, self._times, self._floats,
         )  # fmt: skip
+        if found.histograms is not None and found.native.any():
+            self._histograms = found.histograms[self._order][found.present[self._order]]
 
     def _take_windows(self, over: Windows) -> None:
         end = over.first
@@ -74,6 +80,8 @@ class QueryResult:
         if parts:
             self._times = np.concatenate([over.timestamps[a:b] for a, b in parts])
             self._floats = np.concatenate([over.values[a:b] for a, b in parts])
+            if over.histograms is not None:
+                self._histograms = np.concatenate([over.histograms[a:b] for a, b in parts])
 
     def __len__(self) -> int:
         return len(self._order)
@@ -84,24 +92,52 @@ class QueryResult:
         return len(self._floats)
 
     def vector(self) -> tuple[LabelTable, Floats, int]:
-        """The labels, the values (float64[n]) and the time (ms) of an instant query's vector; a scalar is one row without labels."""
+        """The labels, the values (float64[n]) and the time (ms) of an instant query's vector; a scalar is one row without labels.
+
+        Native histograms are left out: they have no one value (`histogram_rows` has them).
+        """
         if self.type == "scalar":
             nothing = np.zeros(0, dtype=np.int32)
             table = LabelTable.from_labels([]) if self._labels is None else self._labels
             return LabelTable(table.symbols, np.zeros(2, dtype=np.int64), nothing, nothing), self._floats, self._grid.start
         assert self.type == "vector" and self._labels is not None, "only a vector or scalar result has columns"
+        if self._histograms is not None:
+            floats = np.flatnonzero(~native_mask(self._histograms))
+            return self._labels.take(floats), self._floats[floats], self._grid.start
         return self._labels, self._floats, self._grid.start
 
     def rows(self) -> list[tuple[Labels, Ints, Floats]]:
-        """Each series with its times (int64 ms) and values (float64); a scalar has no labels, a string is not a row."""
+        """Each series with its times (int64 ms) and values (float64); a scalar has no labels, a string is not a row.
+
+        Native histograms are left out, and so are series that have nothing else.
+        """
         if self.type == "scalar":
             return [(Labels(), np.array([self._grid.start], dtype=np.int64), self._floats)]
         if self._labels is None:
             return []
         bounds = self._offsets.tolist()
+        if self._histograms is not None:
+            kept = ~native_mask(self._histograms)
+            return [
+                (self._labels.row(row), self._times[lo:hi][kept[lo:hi]], self._floats[lo:hi][kept[lo:hi]])
+                for row, lo, hi in zip(self._order.tolist(), bounds, bounds[1:], strict=False)
+                if kept[lo:hi].any()
+            ]
         return [
             (self._labels.row(row), self._times[lo:hi], self._floats[lo:hi])
             for row, lo, hi in zip(self._order.tolist(), bounds, bounds[1:], strict=False)
+        ]
+
+    def histogram_rows(self) -> list[tuple[Labels, Ints, list[Histogram]]]:
+        """Each series that has native histograms, with their times (int64 ms) and the histograms."""
+        if self._histograms is None or self._labels is None:
+            return []
+        bounds = self._offsets.tolist()
+        native = native_mask(self._histograms)
+        return [
+            (self._labels.row(row), self._times[lo:hi][native[lo:hi]], self._histograms[lo:hi][native[lo:hi]].tolist())
+            for row, lo, hi in zip(self._order.tolist(), bounds, bounds[1:], strict=False)
+            if native[lo:hi].any()
         ]
 
     @property
@@ -117,7 +153,29 @@ class QueryResult:
         if self.type == "scalar":
             return head + _points(np.array([self._grid.start]), self._floats) + b"}"
         count = len(self._order) if limit <= 0 else min(limit, len(self._order))
-        return head + b"[" + b",".join(self._chunks(count)) + b"]}"
+        return head + b"[" + b",".join(self._chunks(count) if self._histograms is None else self._mixed(count)) + b"]}"
+
+    def _mixed(self, count: int) -> list[bytes]:
+        """The first `count` series, of which some have native histograms, one at a time."""
+        assert self._labels is not None and self._histograms is not None
+        out: list[bytes] = []
+        for i, row in enumerate(self._order[:count].tolist()):
+            lo, hi = int(self._offsets[i]), int(self._offsets[i + 1])
+            floats: list[bytes] = []
+            histograms: list[bytes] = []
+            points = zip(self._times[lo:hi].tolist(), self._floats[lo:hi].tolist(), self._histograms[lo:hi].tolist(), strict=True)
+            for time, value, h in points:
+                if h is None:
+                    floats.append(b"[" + _time(time) + f',"{json_float(value)}"]'.encode())
+                else:
+                    histograms.append(b"[" + _time(time) + b"," + json_object(h) + b"]")
+            single = self.type == "vector"
+            text = b'{"metric":' + orjson.dumps(self._labels.row(row).as_dict())
+            for key, given in ((b"value", floats), (b"histogram", histograms)):
+                if given:
+                    text += b',"' + key + (b'":' + given[0] if single else b's":[' + b",".join(given) + b"]")
+            out.append(text + b"}")
+        return out
 
     def _chunks(self, count: int) -> list[bytes]:
         if not count:

@@ -9,21 +9,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vedette.kernels import windows as k
+from vedette.model.histogram_arithmetic import is_reset
+from vedette.model.histograms import GAUGE, NOT_RESET, RESET, UNKNOWN, Histogram, Histograms
 from vedette.model.labels import METRIC_NAME, LabelTable
+from vedette.model.samples import STALE, is_stale
 from vedette.promql import annotations as say
 from vedette.promql.errors import ExecutionError
 from vedette.promql.evaluation import Evaluation, scalar
+from vedette.promql.format import go_g
+from vedette.promql.native_windows import TIMES_ONLY, Speaker, Window, interpolated, replaced
 from vedette.promql.nodes import Call, Range, Selector, Subquery
 from vedette.promql.plan import subquery_grid, window_grid
-from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, Rows, Scalar, Value, Windows
+from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, Objects, Rows, Scalar, Value, Windows, native_mask
 
 
 class Fetched:
-    """The series of one read, with the query's symbols; a copy without stale markers is made when first wanted."""
+    """The series of one read, with the query's symbols; a copy without stale markers is made when first wanted.
 
-    __slots__ = ("_clean", "labels", "offsets", "timestamps", "values")
+    `histograms` are the native histograms among the samples, None where there are none.
+    """
 
-    def __init__(self, labels: LabelTable, offsets: Ints, timestamps: Ints, values: Floats) -> None:
+    __slots__ = ("_clean", "histograms", "labels", "offsets", "timestamps", "values")
+
+    def __init__(self, labels: LabelTable, offsets: Ints, timestamps: Ints, values: Floats, histograms: Histograms | None = None) -> None:
+        self.histograms = histograms
         self.labels = labels
         self.offsets = offsets
         self.timestamps = timestamps
@@ -44,9 +53,33 @@ class Fetched:
                 self._clean = (offsets, timestamps, values)
         return self._clean
 
+    def objects(self, *, counts_only: bool, clean: bool) -> Objects:
+        """The histograms, one for each sample (None for a float); with `clean` for each sample of `clean()`.
 
-def instants(ev: Evaluation, node: Selector, grid: Grid, data: Fetched, *, want_time: bool = False) -> Rows:
+        With `counts_only`, one whose hint says nothing is compared with the one before it, so that it says.
+        """
+        out = np.full(len(self.values), None, dtype=object)
+        if self.histograms is not None:
+            stale = is_stale(self.values)
+            rows = np.searchsorted(self.offsets, self.histograms.at, side="right").tolist()
+            before: Histogram | None = None
+            last = -1
+            for j, (at, row) in enumerate(zip(self.histograms.at.tolist(), rows, strict=True)):
+                h = self.histograms.sample(j)
+                if counts_only and h.hint == UNKNOWN and before is not None and row == last:
+                    h = h.hinted(RESET if is_reset(h, before) else NOT_RESET)
+                before, last = h, row
+                if not stale[at]:
+                    out[at] = h
+        return out[~is_stale(self.values)] if clean else out
+
+
+def instants(
+    ev: Evaluation, node: Selector, grid: Grid, data: Fetched, *, want_time: bool = False, counts_only: bool = False
+) -> Rows | Matrix:
     """An instant vector selector over `grid`: the last sample within the lookback, unless stale."""
+    if data.histograms is not None:
+        return _mixed_instants(ev, node, grid, data, want_time=want_time, counts_only=counts_only)
     ends = window_grid(node, grid, ev.bounds)
     lookback = ev.bounds.lookback
     offsets, timestamps, samples = data.clean() if node.smoothed else (data.offsets, data.timestamps, data.values)
@@ -62,12 +95,70 @@ def instants(ev: Evaluation, node: Selector, grid: Grid, data: Fetched, *, want_
     return Rows(data.labels, grid.n, fill)
 
 
-def windows(ev: Evaluation, node: Range, grid: Grid, data: Fetched) -> Windows:
+def _mixed_instants(ev: Evaluation, node: Selector, grid: Grid, data: Fetched, *, want_time: bool, counts_only: bool) -> Matrix:
+    """The same where some samples are native histograms. With `want_time`, these remain marked as what they are."""
+    ends = window_grid(node, grid, ev.bounds)
+    lookback, rows = ev.bounds.lookback, len(data.labels)
+    ev.count(rows * grid.n)
+    # The kernel looks for numbers of samples instead of their values.
+    numbers = np.where(is_stale(data.values), STALE, np.arange(len(data.values), dtype=np.float64))
+    found, present = np.zeros((rows, grid.n)), np.empty((rows, grid.n), dtype=np.bool_)
+    k.last_sample(data.offsets, data.timestamps, numbers, 0, rows, ends.start, ends.step, ends.n, lookback, False, found, present)
+    at = np.where(present, found, 0.0).astype(np.int64)
+    objects = data.objects(counts_only=counts_only, clean=False)
+    if not len(objects):
+        return Matrix(data.labels, found, present)
+    histograms = objects[at]
+    histograms[~present] = None
+    values = data.timestamps[at] / 1000.0 if want_time else data.values[at]
+    matrix = Matrix(data.labels, values, present, None, histograms)
+    return _smoothed(ev, node, ends, data, matrix) if node.smoothed and not want_time else matrix
+
+
+def _smoothed(ev: Evaluation, node: Selector, ends: Grid, data: Fetched, matrix: Matrix) -> Matrix:
+    """The values between samples: floats as the kernel has them, histograms in between two. A mixture of both gives nothing."""
+    offsets, times, samples = data.clean()
+    objects = data.objects(counts_only=False, clean=True)
+    lookback = ev.bounds.lookback
+    values, present = np.empty(matrix.values.shape), np.empty(matrix.present.shape, dtype=np.bool_)
+    k.interpolated(offsets, times, samples, 0, len(matrix), ends.start, ends.step, ends.n, lookback, values, present)
+    histograms = np.full(present.shape, None, dtype=object)
+    names = data.labels.column(METRIC_NAME)
+    native = np.concatenate([[0], np.cumsum(native_mask(objects), dtype=np.int64)])
+    for row in np.flatnonzero(native[offsets[1:]] > native[offsets[:-1]]).tolist():
+        speaker = Speaker(ev, node, data.labels.symbols.text(int(names[row])) if names[row] >= 0 else "")
+        own = times[offsets[row] : offsets[row + 1]]
+        for step in range(ends.n):
+            t = ends.start + step * ends.step
+            lo, hi = (int(offsets[row] + np.searchsorted(own, edge, side="right")) for edge in (t - lookback, t + lookback))
+            held = int(native[hi] - native[lo])
+            if not held:
+                continue
+            if held < hi - lo:
+                speaker.warn(say.mixed_for_metric(speaker.name))
+                present[row, step] = False
+                continue
+            now = int(offsets[row] + np.searchsorted(own, t, side="right"))
+            if not present[row, step]:
+                continue
+            histograms[row, step] = objects[now - 1]
+            if times[now - 1] < t and now < hi:
+                pair = Window(times[now - 1 : now + 1].tolist(), objects[now - 1 : now + 1].tolist(), t, t)
+                counter = all(h.hint != GAUGE for h in objects[now - 1 : now + 1])
+                histograms[row, step] = interpolated(speaker, pair, 0, t, counter=counter)
+                present[row, step] = histograms[row, step] is not None
+    return Matrix(matrix.labels, values, present, None, histograms)
+
+
+def windows(ev: Evaluation, node: Range, grid: Grid, data: Fetched, *, counts_only: bool = False) -> Windows:
     """A range vector selector over `grid`."""
     ends = window_grid(node.selector, grid, ev.bounds)
     offsets, timestamps, values = data.clean()
     selector = node.selector
-    return Windows(data.labels, offsets, timestamps, values, ends.start, ends.step, node.range, None, selector.anchored, selector.smoothed)
+    histograms = None if data.histograms is None else data.objects(counts_only=counts_only, clean=True)
+    return Windows(
+        data.labels, offsets, timestamps, values, ends.start, ends.step, node.range, None, selector.anchored, selector.smoothed, histograms
+    )
 
 
 def extended(ev: Evaluation, over: Windows) -> Windows:
@@ -112,7 +203,9 @@ def subquery(ev: Evaluation, node: Subquery, grid: Grid, inner: Value) -> Window
     offsets = np.zeros(len(matrix) + 1, dtype=np.int64)
     timestamps, values = np.empty(total, dtype=np.int64), np.empty(total)
     k.to_series(np.ascontiguousarray(matrix.values), np.ascontiguousarray(matrix.present), own.start, own.step, offsets, timestamps, values)
-    return Windows(matrix.labels, offsets, timestamps, values, ends.start, ends.step, node.range, matrix.drop)
+    # Row by row, as the kernel writes them.
+    histograms = None if matrix.histograms is None else matrix.histograms[matrix.present]
+    return Windows(matrix.labels, offsets, timestamps, values, ends.start, ends.step, node.range, matrix.drop, histograms=histograms)
 
 
 _OVER_TIME = {
@@ -167,6 +260,7 @@ def window_function(ev: Evaluation, call: Call, args: Sequence[Value], grid: Gri
     times = grid.times
 
     refuse_extended(name, over)
+    whole, over = over, over if name in TIMES_ONLY else over.floats()
 
     def fill(lo: int, hi: int, values: Floats, present: Bools) -> None:
         if over.anchored or over.smoothed:
@@ -198,6 +292,9 @@ def window_function(ev: Evaluation, call: Call, args: Sequence[Value], grid: Gri
     rows = Rows(over.labels, grid.n, fill, over.drop)
     if name in ("rate", "increase"):
         _doubt_counters(ev, call, rows, over)
+    if whole.histograms is not None and name not in TIMES_ONLY:
+        matrix = replaced(ev, call, whole, grid, ev.matrix(rows))
+        return matrix if name in ("last_over_time", "first_over_time") else ev.renamed(matrix, strict=True)
     if name in ("last_over_time", "first_over_time"):
         return rows
     return ev.renamed_rows(rows)
@@ -226,16 +323,8 @@ def _check_params(ev: Evaluation, call: Call, params: _Params, over: Windows) ->
 
 
 def shown(value: float) -> str:
-    """A number as Go's `%g` prints it, for messages."""
-    if np.isnan(value):
-        return "NaN"
-    if np.isinf(value):
-        return "+Inf" if value > 0 else "-Inf"
-    text = repr(value)
-    mantissa, _, exponent = text.partition("e")
-    if mantissa.endswith(".0"):
-        mantissa = mantissa[:-2]
-    return f"{mantissa}e{exponent[0] if exponent[0] in '+-' else '+'}{exponent.lstrip('+-').zfill(2)}" if exponent else mantissa
+    """A number as messages have it."""
+    return go_g(value)
 
 
 def _doubt_counters(ev: Evaluation, call: Call, rows: Rows, over: Windows) -> None:

@@ -1,7 +1,6 @@
 """The notation of series in test files: `metric{label="value"} 1 2+3x4 _x2 stale`.
 
-Used by PromQL test scripts and by rule unit tests. Histogram literals (`{{…}}`) are recognised, and stand as `HISTOGRAM`:
-the engine holds no native histograms yet.
+Used by PromQL test scripts and by rule unit tests. Native histograms are written `{{schema:0 count:4 sum:5 buckets:[1 2 1]}}`.
 """
 
 from __future__ import annotations
@@ -9,25 +8,40 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+import numpy as np
+
 from vedette.errors import BadInput
 from vedette.model.durations import parse_duration
+from vedette.model.histogram_arithmetic import added, compatible, subtracted
+from vedette.model.histograms import CUSTOM_SCHEMA, GAUGE, NOT_RESET, RESET, UNKNOWN, Histogram, Layout
 from vedette.model.labels import Labels
 from vedette.model.samples import STALE
 from vedette.promql.actions import parse_number
 from vedette.promql.nodes import Selector
 from vedette.promql.parse import parse_unchecked
 
-HISTOGRAM = "histogram"
 
-Item = float | str | None
-"""A float, None for a position left out, or `HISTOGRAM`."""
+@dataclass(frozen=True, slots=True)
+class HistogramLiteral:
+    """A histogram, and whether it was written with a counter reset hint."""
+
+    histogram: Histogram
+    hinted: bool
+
+
+Item = float | HistogramLiteral | None
+"""A float, None for a position left out, or a histogram."""
 
 MAX_ITEMS = 1_000_000
 
 _NUM = r"(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)(?:[eE][+-]?[0-9]+)?|[iI][nN][fF]|[nN][aA][nN]|(?:[0-9]+(?:ms|[smhdwy]))+"
 _BLANK = re.compile(r"_(?:x([0-9]+))?\Z")
 _VALUE = re.compile(rf"([+-]?)({_NUM})(?:([+-])({_NUM}))?(?:x([0-9]+))?\Z")
-_HISTOGRAM = re.compile(r"\{\{.*?\}\}(?:[+-]\{\{.*?\}\})?(?:x([0-9]+))?")
+_HISTOGRAM = re.compile(r"\{\{(.*?)\}\}(?:([+-])\{\{(.*?)\}\})?(?:x([0-9]+))?")
+_PART = re.compile(r"\s*([a-z_]+):(?:\[([^\]]*)\]|(\S+))")
+_HINTS = {"unknown": UNKNOWN, "reset": RESET, "not_reset": NOT_RESET, "gauge": GAUGE}
+_NUMBERS = ("sum", "count", "z_bucket", "z_bucket_w")
+_LISTS = ("buckets", "n_buckets", "custom_values")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +54,7 @@ class SeriesLine:
     @property
     def has_histograms(self) -> bool:
         """Whether any item is a histogram."""
-        return HISTOGRAM in self.items
+        return any(isinstance(item, HistogramLiteral) for item in self.items)
 
 
 def split(line: str) -> tuple[str, str]:
@@ -92,7 +106,7 @@ def parse_items(text: str) -> list[Item]:
             found = _HISTOGRAM.match(text, at)
             if found is None:
                 raise BadInput(f"histogram without its end: {text[at:]!r}", hint="expected {{…}}")
-            items += [HISTOGRAM] * (int(found.group(1)) + 1 if found.group(1) else 1)
+            items += _histograms(found)
             at = found.end()
             continue
         word = text[at:].split(None, 1)[0]
@@ -101,6 +115,58 @@ def parse_items(text: str) -> list[Item]:
         if len(items) > MAX_ITEMS:
             raise BadInput(f"more than {MAX_ITEMS} values in one series")
     return items
+
+
+def _histograms(found: re.Match[str]) -> list[Item]:
+    text, sign, step, times = found.groups()
+    literal = parse_histogram(text)
+    count = min(int(times), MAX_ITEMS) if times else 0
+    if sign is None:
+        return [literal] * (count + 1)
+    if times is None:
+        raise BadInput(f"not a value: {found.group()!r}", hint="expected how often to repeat it: {{…}}+{{…}}xN")
+    change, now = parse_histogram(step), literal.histogram
+    combine = added if sign == "+" else subtracted
+    out: list[Item] = [HistogramLiteral(now, change.hinted)]
+    for _ in range(count):
+        if not compatible(now, change.histogram) or now.layout.schema > change.histogram.layout.schema:
+            raise BadInput(f"cannot merge from schema {change.histogram.layout.schema} to {now.layout.schema}")
+        now = combine(now, change.histogram).histogram
+        out.append(HistogramLiteral(now, change.hinted))
+    return out
+
+
+def parse_histogram(text: str) -> HistogramLiteral:
+    """What stands between `{{` and `}}`. Raises `BadInput` naming the key."""
+    given: dict[str, str] = {}
+    at = 0
+    while text[at:].strip():
+        found = _PART.match(text, at)
+        if found is None or found.group(1) in given:
+            raise BadInput(f"not a part of a histogram: {text[at:].strip()!r}", hint="expected key:value or key:[value …], each key once")
+        given[found.group(1)] = found.group(2) if found.group(3) is None else found.group(3)
+        at = found.end()
+    if unknown := given.keys() - {*_NUMBERS, *_LISTS, "schema", "offset", "n_offset", "counter_reset_hint"}:
+        raise BadInput(f"unknown key of a histogram: {min(unknown)!r}")
+    hint = given.get("counter_reset_hint", "unknown")
+    if hint not in _HINTS:
+        raise BadInput(f"unknown counter reset hint: {hint!r}", hint=f"expected one of {', '.join(_HINTS)}")
+    total, count, zero, width = (parse_value(given.get(key, "0")) for key in ("sum", "count", "z_bucket", "z_bucket_w"))
+    positive, negative, bounds = ([parse_value(v) for v in given.get(key, "").split()] for key in _LISTS)
+    sides = (_whole(given, "offset") + np.arange(len(positive)), _whole(given, "n_offset") + np.arange(len(negative)))
+    layout = Layout(_whole(given, "schema"), width, tuple(bounds), *(side.astype(np.int32) for side in sides))
+    if not (-4 <= layout.schema <= 8 or layout.custom):
+        raise BadInput(f"unknown schema: {layout.schema}", hint=f"expected -4 to 8, or {CUSTOM_SCHEMA} for custom buckets")
+    return HistogramLiteral(
+        Histogram(layout, np.array([count, total, zero, *positive, *negative]), _HINTS[hint]), "counter_reset_hint" in given
+    )
+
+
+def _whole(given: dict[str, str], key: str) -> int:
+    try:
+        return int(given.get(key, "0"))
+    except ValueError:
+        raise BadInput(f"{key} of a histogram is not a whole number: {given[key]!r}") from None
 
 
 def _expanded(word: str) -> list[Item]:

@@ -2,7 +2,7 @@
 
 The language is that of Prometheus' own test files. A script runs on an engine over memory; each `eval` has its own
 `Outcome`, and one that fails does not stop the rest. What the engine does not have is not failed but `skipped`, with
-the reason: native histograms, start timestamps.
+the reason: start timestamps.
 """
 
 from __future__ import annotations
@@ -17,17 +17,20 @@ from typing import Literal
 from vedette.clock import SystemClock
 from vedette.errors import BadInput, VedetteError
 from vedette.model.durations import parse_duration
-from vedette.model.labels import METRIC_NAME, Labels
-from vedette.model.matchers import match_labels
+from vedette.model.histogram_arithmetic import compacted
+from vedette.model.histograms import Histogram
+from vedette.model.labels import Labels
 from vedette.model.samples import STALE_BITS
 from vedette.promql.engine import Engine, PromqlSettings
 from vedette.promql.errors import ParseError
 from vedette.promql.lexer import Token, unquote
 from vedette.promql.memory import MemoryStorage
-from vedette.promql.nodes import Call, Node, Selector, walk
+from vedette.promql.native_render import literal
+from vedette.promql.nhcb import converted
+from vedette.promql.nodes import Call, Node, walk
 from vedette.promql.printer import pinned
 from vedette.promql.result import QueryResult
-from vedette.promql.seriesnotation import HISTOGRAM, SeriesLine, parse_labels, parse_series, parse_value
+from vedette.promql.seriesnotation import HistogramLiteral, Item, SeriesLine, parse_labels, parse_series, parse_value
 
 SCRIPT_SETTINGS = PromqlSettings(
     delayed_name_removal=True, experimental_functions=True, extended_range_selectors=True, binop_fill_modifiers=True
@@ -228,7 +231,6 @@ class Script:
         self._storage = MemoryStorage()
         self._engine = Engine(self._storage, settings, SystemClock())
         self._variants = variants
-        self._histograms: list[Labels] = []
         self._start_timestamps = False
 
     def run(self, commands: Sequence[Command]) -> Iterator[Outcome]:
@@ -236,7 +238,6 @@ class Script:
         for command in commands:
             if command == "clear":
                 self._storage.clear()
-                self._histograms.clear()
                 self._start_timestamps = False
             elif isinstance(command, Load):
                 self._load(command)
@@ -249,23 +250,25 @@ class Script:
 
     def _load(self, command: Load) -> None:
         self._start_timestamps |= command.start_timestamps
+        floats: list[tuple[Labels, int, float]] = []
         for row in command.rows:
-            if row.has_histograms:
-                self._histograms.append(row.labels)
             for i, item in enumerate(row.items):
+                time = i * command.interval
                 if isinstance(item, float):
-                    self._storage.add(row.labels, i * command.interval, item)
-            if command.with_nhcb:
-                base = re.sub(r"_(?:bucket|count|sum)\Z", "", row.labels.metric)
-                if base != row.labels.metric:
-                    self._histograms.append(row.labels.without("le").with_({METRIC_NAME: base}))
+                    floats.append((row.labels, time, item))
+                    self._storage.add(row.labels, time, item)
+                elif item is not None:
+                    self._storage.add(row.labels, time, item.histogram)
+        if command.with_nhcb:
+            for labels, time, histogram in converted(floats):
+                self._storage.add(labels, time, histogram)
 
     def _eval(self, command: Eval) -> Outcome:
         try:
             root = self._engine.parse(command.expr)
         except ParseError as error:
             return Outcome(command.line, command.expr, False, f"does not parse: {error}")
-        if reason := self._out_of_reach(root, command):
+        if reason := self._out_of_reach():
             return Outcome(command.line, command.expr, False, "", reason)
         for expr, at in self._executions(root, command):
             if problem := self._judged(command, expr, at):
@@ -273,14 +276,8 @@ class Script:
                 return Outcome(command.line, command.expr, False, shown + problem)
         return Outcome(command.line, command.expr, True)
 
-    def _out_of_reach(self, root: Node, command: Eval) -> str:
+    def _out_of_reach(self) -> str:
         """Why the engine cannot be asked this, or nothing."""
-        if any(row.has_histograms for row in command.expect.rows):
-            return "native histograms"
-        nodes = list(walk(root))
-        selectors = [n for n in nodes if isinstance(n, Selector)]
-        if any(match_labels(s.matchers, labels) for s in selectors for labels in self._histograms):
-            return "native histograms"
         if self._start_timestamps:
             return "start timestamps"
         return ""
@@ -319,13 +316,12 @@ class Script:
         if _OF_QUERY.search(expr):
             return ""
         result = self._engine.range("test", expr, at - 60_000, at + 60_000, 60_000)
-        got = {row: [v for t, v in zip(times, values, strict=True) if t == at] for row, times, values in result.rows()}
-        got = {row: values for row, values in got.items() if values}
+        got = {row: points[at] for row, points in _points(result).items() if at in points}
         if command.expect.scalar is not None:
-            values = got.get(Labels(), [])
-            same = len(values) == 1 and almost_equal(values[0], command.expect.scalar)
-            return "" if same else f"in a range query: wanted {command.expect.scalar}, got {values}"
-        problem = _same_rows(command.expect, {row: values[0] for row, values in got.items()})
+            value = got.get(Labels())
+            same = isinstance(value, float) and almost_equal(value, command.expect.scalar)
+            return "" if same else f"in a range query: wanted {command.expect.scalar}, got {value}"
+        problem = _same_rows(command.expect, got)
         return f"in a range query: {problem}" if problem else ""
 
     @staticmethod
@@ -373,10 +369,10 @@ def _compared(command: Eval, result: QueryResult) -> str:
         got = float(result.rows()[0][2][0])
         return "" if almost_equal(got, expect.scalar) else f"wanted {expect.scalar}, got {got}"
     if result.type == "vector":
-        rows = [(labels, float(values[0])) for labels, _, values in result.rows()]
-        problem = _same_rows(expect, dict(rows))
-        if not problem and expect.ordered and [r.labels for r in expect.rows] != [labels for labels, _ in rows]:
-            return f"wanted the order {[str(r.labels) for r in expect.rows]}, got {[str(labels) for labels, _ in rows]}"
+        rows = {labels: next(iter(points.values())) for labels, points in _points(result).items()}
+        problem = _same_rows(expect, rows)
+        if not problem and expect.ordered and [r.labels for r in expect.rows] != list(rows):
+            return f"wanted the order {[str(r.labels) for r in expect.rows]}, got {[str(labels) for labels in rows]}"
         return problem
     if result.type == "matrix":
         first, _, step = expect.vector_range or (command.start, command.end, command.step)
@@ -384,28 +380,62 @@ def _compared(command: Eval, result: QueryResult) -> str:
     return f"wanted series, got a {result.type}"
 
 
-def _same_rows(expect: Expectation, got: dict[Labels, float]) -> str:
+Sample = float | Histogram
+
+
+def _points(result: QueryResult) -> dict[Labels, dict[int, Sample]]:
+    """Each series' samples by time, the series in the result's order (those with floats first)."""
+    found: dict[Labels, dict[int, Sample]] = {
+        labels: dict(zip(times.tolist(), values.tolist(), strict=True)) for labels, times, values in result.rows()
+    }
+    for labels, times, histograms in result.histogram_rows():
+        found.setdefault(labels, {}).update(zip(times.tolist(), histograms, strict=True))
+    return found
+
+
+def same_histogram(want: HistogramLiteral, got: Histogram) -> bool:
+    """Equality of all but empty buckets, counts and sum within the tolerance; of the hint only where one was written."""
+    a, b = compacted(want.histogram), compacted(got)
+    alike = a.layout.same(b.layout) and (not want.hinted or a.hint == b.hint)
+    return alike and all(almost_equal(x, y) for x, y in zip(a.cells.tolist(), b.cells.tolist(), strict=True))
+
+
+def _same(want: Item, got: Sample) -> bool:
+    if isinstance(want, HistogramLiteral):
+        return isinstance(got, Histogram) and same_histogram(want, got)
+    return isinstance(want, float) and isinstance(got, float) and almost_equal(want, got)
+
+
+def _written(value: Item | Sample) -> str:
+    """A sample as a script would have it."""
+    if isinstance(value, HistogramLiteral):
+        return literal(value.histogram)
+    return literal(value) if isinstance(value, Histogram) else repr(value)
+
+
+def _same_rows(expect: Expectation, got: dict[Labels, Sample]) -> str:
     wanted = {r.labels: r.items[0] if r.items else None for r in expect.rows}
     for labels in wanted.keys() - got.keys():
-        return f"lacks {labels} {wanted[labels]}; got {_shown(got)}"
+        return f"lacks {labels} {_written(wanted[labels])}; got {_shown(got)}"
     for labels in got.keys() - wanted.keys():
-        return f"did not want {labels} {got[labels]}"
+        return f"did not want {labels} {_written(got[labels])}"
     for labels, value in wanted.items():
-        if not isinstance(value, float) or not almost_equal(value, got[labels]):
-            return f"wanted {labels} {value}, got {got[labels]!r}"
+        if not _same(value, got[labels]):
+            return f"wanted {labels} {_written(value)}, got {_written(got[labels])}"
     return ""
 
 
-def _shown(got: dict[Labels, float]) -> str:
-    return ", ".join(f"{labels} {value}" for labels, value in list(got.items())[:5]) or "nothing"
+def _shown(got: dict[Labels, Sample]) -> str:
+    return ", ".join(f"{labels} {_written(value)}" for labels, value in list(got.items())[:5]) or "nothing"
 
 
 def _same_matrix(expect: Expectation, result: QueryResult, first: int, step: int) -> str:
-    rows = result.rows()
-    if [labels for labels, _, _ in rows] != sorted(labels for labels, _, _ in rows):
-        return "series are not sorted by labels"
-    got = {labels: dict(zip(times.tolist(), values.tolist(), strict=True)) for labels, times, values in rows}
-    wanted = {r.labels: {first + i * step: v for i, v in enumerate(r.items) if v is not None and v != HISTOGRAM} for r in expect.rows}
+    for rows in (result.rows(), result.histogram_rows()):
+        order = [row[0] for row in rows]
+        if order != sorted(order):
+            return "series are not sorted by labels"
+    got = _points(result)
+    wanted = {r.labels: {first + i * step: v for i, v in enumerate(r.items) if v is not None} for r in expect.rows}
     for labels in wanted.keys() ^ got.keys():
         side = "lacks" if labels in wanted else "did not want"
         return f"{side} {labels} {wanted.get(labels) or got.get(labels)}"
@@ -413,8 +443,8 @@ def _same_matrix(expect: Expectation, result: QueryResult, first: int, step: int
         if points.keys() != got[labels].keys():
             return f"{labels}: wanted points at {sorted(points)}, got {sorted(got[labels])}"
         for time, value in points.items():
-            if not isinstance(value, float) or not almost_equal(value, got[labels][time]):
-                return f"{labels} at {time}: wanted {value}, got {got[labels][time]!r}"
+            if not _same(value, got[labels][time]):
+                return f"{labels} at {time}: wanted {_written(value)}, got {_written(got[labels][time])}"
     return ""
 
 

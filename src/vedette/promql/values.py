@@ -6,7 +6,7 @@ A matrix is the whole answer of an instant-vector expression over all steps at o
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +17,14 @@ from vedette.model.labels import LabelTable
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
+Objects = NDArray[np.object_]
+"""Native histograms (`Histogram`) where samples are such, None elsewhere."""
+
+
+def native_mask(objects: Objects) -> Bools:
+    """Where the histograms are."""
+    mask: Bools = np.not_equal(objects, None)  # type: ignore[call-overload]
+    return mask
 
 
 class Grid(NamedTuple):
@@ -54,20 +62,37 @@ class Matrix:
     """Series over steps: `values` float64[rows, n] where `present` bool[rows, n]; elsewhere `values` mean nothing.
 
     No two rows have the same labels. `drop` (bool[rows], None for none) marks rows whose metric name is to be dropped at
-    the end of the query: delayed name removal.
+    the end of the query: delayed name removal. `histograms` (object[rows, n], None for none) holds the samples that are
+    native histograms; `values` mean nothing there.
     """
 
     labels: LabelTable
     values: Floats
     present: Bools
     drop: Bools | None = None
+    histograms: Objects | None = None
 
     def __len__(self) -> int:
         return len(self.present)
 
     def take(self, rows: Ints) -> Matrix:
         """The matrix of `rows`, in their order."""
-        return Matrix(self.labels.take(rows), self.values[rows], self.present[rows], None if self.drop is None else self.drop[rows])
+        drop = None if self.drop is None else self.drop[rows]
+        histograms = None if self.histograms is None else self.histograms[rows]
+        return Matrix(self.labels.take(rows), self.values[rows], self.present[rows], drop, histograms)
+
+    @property
+    def native(self) -> Bools:
+        """Which samples are native histograms: bool[rows, n]."""
+        if self.histograms is None:
+            return np.zeros(self.present.shape, dtype=np.bool_)
+        return self.present & native_mask(self.histograms)
+
+    def floats(self) -> Matrix:
+        """The matrix without its native histograms."""
+        if self.histograms is None:
+            return self
+        return Matrix(self.labels, self.values, self.present & ~self.native, self.drop)
 
     def found(self) -> Matrix:
         """The matrix without rows that are absent at every step."""
@@ -77,6 +102,14 @@ class Matrix:
 
 Block = Callable[[int, int, Floats, Bools], None]
 """`fill(lo, hi, values, present)` writes rows `[lo, hi)` into the first rows of the arrays."""
+
+
+def joined_histograms(a: Matrix, b: Matrix) -> Objects | None:
+    """The histograms of `a`'s rows, then those of `b`'s; None where neither has any."""
+    if a.histograms is None and b.histograms is None:
+        return None
+    both = [np.full(m.present.shape, None, dtype=object) if m.histograms is None else m.histograms for m in (a, b)]
+    return np.concatenate(both)
 
 
 class Rows:
@@ -102,7 +135,8 @@ class Rows:
 class Windows:
     """A range vector: series in CSR form without stale markers, and the window `(t - range, t]` of each step.
 
-    Step k's window ends at `first + k * step`.
+    Step k's window ends at `first + k * step`. `histograms` (one for each sample, None for none) are the native histograms
+    among the samples, whose `values` are then their sums.
     """
 
     labels: LabelTable
@@ -115,6 +149,15 @@ class Windows:
     drop: Bools | None = None
     anchored: bool = False
     smoothed: bool = False
+    histograms: Objects | None = None
+
+    def floats(self) -> Windows:
+        """The windows without their native histograms."""
+        if self.histograms is None:
+            return self
+        keep = ~native_mask(self.histograms)
+        before = np.concatenate([[0], np.cumsum(keep, dtype=np.int64)])
+        return replace(self, offsets=before[self.offsets], timestamps=self.timestamps[keep], values=self.values[keep], histograms=None)
 
 
 Value = Scalar | Matrix | Rows | Windows | str

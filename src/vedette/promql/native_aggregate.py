@@ -1,0 +1,50 @@
+"""`sum` and `avg` of native histograms. The other aggregations count samples, or leave histograms out with an info."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vedette.model.histogram_arithmetic import RunningMean, RunningSum, compacted
+from vedette.model.histograms import Histogram
+from vedette.model.labels import METRIC_NAME
+from vedette.promql import annotations as say
+from vedette.promql.evaluation import Evaluation
+from vedette.promql.nodes import Aggregate
+from vedette.promql.values import Bools, Ints, Matrix, Objects, native_mask
+
+
+def summed(ev: Evaluation, node: Aggregate, matrix: Matrix, groups: Ints, count: int) -> tuple[Objects, Bools]:
+    """The sum or average of each group's histograms at each step, and where there is none though there were histograms.
+
+    object[count, n] and bool[count, n]. Samples are added in order of the rows.
+    """
+    assert matrix.histograms is not None
+    shape = (count, matrix.present.shape[1])
+    totals = np.full(shape, None, dtype=object)
+    failed = np.zeros(shape, dtype=np.bool_)
+    names = matrix.labels.column(METRIC_NAME)
+    kind = RunningSum if node.op == "sum" else RunningMean
+    rows, steps = np.nonzero(matrix.native)
+    for row, k in zip(rows.tolist(), steps.tolist(), strict=True):
+        group = int(groups[row])
+        if failed[group, k]:
+            continue
+        h: Histogram = matrix.histograms[row, k]
+        total: RunningSum | RunningMean | None = totals[group, k]
+        if total is None:
+            totals[group, k] = kind(h)
+        elif not total.add(h):
+            failed[group, k] = True
+            name = matrix.labels.symbols.text(int(names[row])) if names[row] >= 0 else ""
+            ev.annotations.warn(say.mixed_schemas(name), node.expr)
+    out = np.full(shape, None, dtype=object)
+    for group, k in np.argwhere(native_mask(totals) & ~failed).tolist():
+        total = totals[group, k]
+        assert total is not None
+        seen = total if isinstance(total, RunningSum) else total.sum
+        if seen.collided:
+            ev.annotations.warn(say.colliding_resets("aggregation"), node.expr)
+        if seen.reconciled:
+            ev.annotations.inform(say.reconciled_bounds("aggregation"), node.expr)
+        out[group, k] = compacted(total.result())
+    return out, failed
