@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import gzip
+from itertools import pairwise
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from vedette.api.services.aggregates import increases
 from vedette.api.services.shared import shown_time
+from vedette.model.labels import Labels, LabelTable
+from vedette.model.samples import STALE
+from vedette.model.series import SeriesSet
 
 COUNTER = {
     "name": "api_requests_total",
@@ -181,6 +188,35 @@ async def test_a_gauges_aggregates_and_a_counters_reset(client: httpx.AsyncClien
     answer = await client.get("/metrics", params={"format": "json", "aggregated": "true", "match[]": '{job="a"}'})
     found = {m["name"]: m["value"] for m in answer.json()["metrics"]}
     assert found == {"g_avg": 3.0, "g_sum": 9.0, "g_min": 1.0, "g_max": 6.0, "c_total_sum": 9.0, "c_total_avg": 1.8}
+
+
+async def test_values_that_are_no_numbers_make_no_aggregate_and_no_fault(client: httpx.AsyncClient, services: Any) -> None:
+    inf = float("inf")
+    services.put({"__name__": "g", "job": "a"}, (3, inf), (2, -inf), (1, 1.0), kind="gauge")
+    services.put({"__name__": "c_total", "job": "a"}, (3, inf), (2, inf), (1, inf), kind="counter")
+    services.put({"__name__": "h_sum", "job": "a"}, (3, 1.0), (1, STALE))
+    services.put({"__name__": "stale", "job": "a"}, (2, STALE))
+    services.put({"__name__": "small", "job": "a"}, (2, 0.5))
+    answer = await client.get("/metrics", params={"format": "json", "aggregated": "true", "match[]": '{job="a"}'})
+    assert {m["name"] for m in answer.json()["metrics"]} == {
+        *(f"h_sum_{w}" for w in ("avg", "sum", "min", "max")),
+        *(f"small_{w}" for w in ("avg", "sum", "min", "max")),
+    }
+
+
+@given(st.lists(st.lists(st.tuples(st.integers(0, 600), st.integers(0, 20)), max_size=12), max_size=4))
+def test_rises_are_the_naive_ones(series: list[list[tuple[int, int]]]) -> None:
+    """Against a loop over each series' samples; the window begins at 300."""
+    columns = [sorted({when: float(value) for when, value in one}.items()) for one in series]
+    flat = [sample for one in columns for sample in one]
+    table = LabelTable.from_labels([Labels.of(__name__=f"m{i}") for i in range(len(columns))])
+    offsets = np.cumsum([0, *map(len, columns)], dtype=np.int64)
+    found = SeriesSet(table, offsets, np.array([t for t, _ in flat], dtype=np.int64), np.array([v for _, v in flat], dtype=np.float64))
+    for one, rise in zip(columns, increases(found, 300).tolist(), strict=True):
+        before, after = [v for t, v in one if t <= 300], [v for t, v in one if t > 300]
+        chain = [*before[-1:], *after]
+        expected = sum(b - a if b >= a else b for a, b in pairwise(chain)) if len(chain) > 1 else None
+        assert (None if rise != rise else rise) == expected
 
 
 async def test_a_large_answer_is_compressed_once(client: httpx.AsyncClient, services: Any) -> None:

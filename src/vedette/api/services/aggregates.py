@@ -32,7 +32,10 @@ from vedette.model.series import SeriesSet
 from vedette.wire import exposition
 
 FORMATS = ("prometheus", "json")
-_PARTS = ("_bucket", "_sum", "_count")
+Floats = NDArray[np.float64]
+
+_PARTS = ("_sum", "_count")
+_WORDS = {"avg": "Average", "sum": "Sum", "min": "Least", "max": "Greatest"}
 
 
 @dataclass(slots=True)
@@ -54,60 +57,72 @@ class Aggregate:
     about: str
 
 
-def increases(found: SeriesSet, begin: int) -> NDArray[np.float64]:
+def increases(found: SeriesSet, begin: int) -> Floats:
     """How much each series rose from the last sample at or before `begin` (ms), or its first after it: float64[n], NaN for a single sample.
 
     A fall is a reset to 0, as `increase` takes it; nothing is extrapolated.
     """
-    out = np.full(len(found), np.nan)
-    for row in range(len(found)):
-        lo, hi = int(found.offsets[row]), int(found.offsets[row + 1])
-        times, values = found.timestamps[lo:hi], found.values[lo:hi]
-        good = ~is_stale(values)
-        times, values = times[good], values[good]
-        first = max(int(np.searchsorted(times, begin, side="right")) - 1, 0)
-        inside = values[first:]
-        if len(inside) > 1:
-            rises = np.diff(inside)
-            out[row] = float(np.where(rises < 0, inside[1:], rises).sum())
+    rows, times, values = _samples(found)
+    n = len(found)
+    counts, before = np.bincount(rows, minlength=n), np.bincount(rows, times <= begin, minlength=n).astype(np.int64)
+    skipped = np.maximum(before - 1, 0)
+    first = np.cumsum(counts) - counts + skipped
+    with np.errstate(invalid="ignore"):  # of two infinities; the series then has no number for its rise
+        rises = np.diff(values)
+    rises = np.where(rises < 0, values[1:], rises)
+    inside = (rows[1:] == rows[:-1]) & (np.arange(len(rises)) >= first[rows[1:]])
+    total = np.bincount(rows[1:][inside], rises[inside], minlength=n).astype(np.float64)
+    return np.where(counts - skipped > 1, total, np.nan)
+
+
+def extents(found: SeriesSet, begin: int) -> dict[str, Floats]:
+    """`avg`, `sum`, `min` and `max` of each series' samples after `begin` (ms): float64[n] each, NaN where it has none."""
+    rows, times, values = _samples(found)
+    rows, values = rows[times > begin], values[times > begin]
+    n = len(found)
+    counts = np.bincount(rows, minlength=n)
+    filled = np.flatnonzero(counts)
+    out = {name: np.full(n, np.nan) for name in ("avg", "sum", "min", "max")}
+    if len(filled):
+        starts = (np.cumsum(counts) - counts)[filled]
+        with np.errstate(invalid="ignore"):
+            out["sum"][filled] = np.add.reduceat(values, starts)
+        out["avg"][filled] = out["sum"][filled] / counts[filled]
+        out["min"][filled], out["max"][filled] = np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
     return out
+
+
+def _samples(found: SeriesSet) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
+    """(row, time, value) of all samples but stale markers, in order of the rows and of time."""
+    lo, hi = int(found.offsets[0]), int(found.offsets[-1])
+    rows = np.repeat(np.arange(len(found), dtype=np.int64), np.diff(found.offsets))
+    keep = ~is_stale(found.values[lo:hi])
+    return rows[keep], found.timestamps[lo:hi][keep], found.values[lo:hi][keep]
 
 
 def aggregated(found: SeriesSet, kinds: Kinds, begin: int, end: int) -> list[Aggregate]:
     """The aggregates of the window (begin, end] in ms; `found` also holds the window before, for what a rise is measured from."""
-    risen = increases(found, begin)
+    risen, figures = increases(found, begin).tolist(), {name: values.tolist() for name, values in extents(found, begin).items()}
     minutes = (end - begin) / 60_000
     sums: dict[Labels, dict[str, float]] = {}
     out: list[Aggregate] = []
     for row in range(len(found)):
         labels = found.labels.row(row)
-        metric, kind = labels.metric, kinds.of(labels.metric)
+        metric, kind, rise = labels.metric, kinds.of(labels.metric), risen[row]
         if kind in ("histogram", "summary"):
-            if metric.endswith(_PARTS[1:]) and np.isfinite(risen[row]):
+            if metric.endswith(_PARTS) and rise == rise:
                 base, _, part = metric.rpartition("_")
-                sums.setdefault(labels.with_({METRIC_NAME: base}), {})[part] = float(risen[row])
+                sums.setdefault(labels.with_({METRIC_NAME: base}), {})[part] = rise
         elif kind == "counter":
-            if np.isfinite(risen[row]):
-                rise = float(risen[row])
+            if rise == rise:
                 out.append(_named(labels, "avg", rise / minutes, f"Average increase of {metric} per minute."))
                 out.append(_named(labels, "sum", rise, f"Increase of {metric}."))
-        else:
-            out += _of_gauge(labels, found, row, begin)
+        elif figures["sum"][row] == figures["sum"][row]:
+            out += [_named(labels, name, figures[name][row], f"{word} of the samples of {metric}.") for name, word in _WORDS.items()]
     for labels, parts in sums.items():
         if parts.get("count"):
             out.append(_named(labels, "avg", parts.get("sum", 0.0) / parts["count"], f"Average observation of {labels.metric}."))
     return out
-
-
-def _of_gauge(labels: Labels, found: SeriesSet, row: int, begin: int) -> list[Aggregate]:
-    lo, hi = int(found.offsets[row]), int(found.offsets[row + 1])
-    values = found.values[lo:hi]
-    values = values[~is_stale(values) & (found.timestamps[lo:hi] > begin)]
-    if not len(values):
-        return []
-    figures = {"avg": values.mean(), "sum": values.sum(), "min": values.min(), "max": values.max()}
-    words = {"avg": "Average", "sum": "Sum", "min": "Least", "max": "Greatest"}
-    return [_named(labels, name, float(v), f"{words[name]} of the samples of {labels.metric}.") for name, v in figures.items()]
 
 
 def _named(labels: Labels, suffix: str, value: float, about: str) -> Aggregate:

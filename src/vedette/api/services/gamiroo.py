@@ -39,7 +39,7 @@ from vedette.api.services.shared import (
 )
 from vedette.clock import now_ms
 from vedette.errors import BadInput, LimitExceeded
-from vedette.model.labels import METRIC_NAME, Labels
+from vedette.model.labels import METRIC_NAME, Labels, LabelTable
 from vedette.model.matchers import Matcher
 from vedette.model.samples import Appended, KeySpace, SampleBatch, canonical, is_stale
 from vedette.model.series import SeriesSet
@@ -94,20 +94,28 @@ class _Page:
     next: tuple[int, int] | None = None
 
 
-def series_hash(labels: Labels) -> int:
-    """64 bits that name a series, the same in every process."""
-    return int.from_bytes(hashlib.blake2b(labels.encode(), digest_size=8).digest(), "little")
+def series_hashes(table: LabelTable) -> NDArray[np.uint64]:
+    """64 bits for each series of a table, none of them without labels; the same in every process and for every order of labels."""
+    both = np.concatenate([table.names, table.values])
+    distinct, inverse = np.unique(both, return_inverse=True)
+    texts = (table.symbols.text(symbol).encode() for symbol in distinct.tolist())
+    known = np.array([int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") for text in texts], dtype=np.uint64)
+    of = known[inverse.reshape(-1)]
+    pairs = _mixed(of[: len(table.names)] * np.uint64(0x9E3779B97F4A7C15) ^ of[len(table.names) :])
+    return np.add.reduceat(pairs, table.offsets[:-1])
+
+
+def _mixed(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The finaliser of splitmix64 (G. Steele et al. 2014)."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
 
 
 def record_ids(series: NDArray[np.uint64], times: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The 53-bit ids (so that JavaScript's numbers hold them) of samples at `times` of series with those hashes: int64[n].
-
-    The finaliser of splitmix64 (G. Steele et al. 2014) over both.
-    """
-    x: NDArray[np.uint64] = series ^ (times.view(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return ((x ^ (x >> np.uint64(31))) >> np.uint64(11)).view(np.int64)
+    """The 53-bit ids (so that JavaScript's numbers hold them) of samples at `times` of series with those hashes: int64[n]."""
+    mixed = _mixed(series ^ (times.view(np.uint64) * np.uint64(0x9E3779B97F4A7C15)))
+    return (mixed >> np.uint64(11)).view(np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,11 +210,12 @@ class Gamiroo:
             bound = np.partition(times, at)[at]
             near = times <= bound if asked.forward else times >= bound
             times, values, part, row = times[near], values[near], part[near], row[near]
-        both, inverse = np.unique(np.stack([part, row]), axis=1, return_inverse=True)
-        labels = [found[p].labels.row(r) for p, r in both.T.tolist()]
-        hashes = np.array([series_hash(one) for one in labels], dtype=np.uint64)
-        of = inverse.reshape(-1)
-        ids = record_ids(hashes[of], times)
+        ids = np.empty(len(times), dtype=np.int64)
+        for number, selected in enumerate(found):
+            here = part == number
+            rows, of = np.unique(row[here], return_inverse=True)
+            if len(rows):
+                ids[here] = record_ids(series_hashes(selected.labels.take(rows))[of.reshape(-1)], times[here])
         order = np.lexsort((ids, times))
         if edge is not None:
             beyond = (times > edge[0]) | ((times == edge[0]) & (ids > edge[1]))
@@ -215,7 +224,7 @@ class Gamiroo:
         if not asked.forward:
             order = order[::-1]
         for i in order[:room].tolist():
-            one, when = labels[of[i]], int(times[i])
+            one, when = found[part[i]].labels.row(int(row[i])), int(times[i])
             page.records.append((when, _record(int(ids[i]), asked.service or service_of(one), one.metric, float(values[i]), when)))
 
     async def write(self, request: Request) -> Response:
@@ -238,8 +247,7 @@ class Gamiroo:
         appended = await self.append(SampleBatch.of(keyspace, labels, times, values))
         if appended.dropped:
             return await self._not_all(tenant, rows, several, appended)
-        hashes = np.array([series_hash(one) for one in labels], dtype=np.uint64)
-        ids = record_ids(hashes, np.array(times, dtype=np.int64)).tolist()
+        ids = record_ids(series_hashes(LabelTable.from_labels(labels)), np.array(times, dtype=np.int64)).tolist() if rows else []
         records = [_record(i, g.service_name, g.metric_name, v, t) for i, g, v, t in zip(ids, given, values, times, strict=True)]
         return answer(records if several else records[0], 201)
 
