@@ -119,6 +119,14 @@ def test_an_api_key_is_asked_for(launch: Any) -> None:
     assert answer.status_code == 200
 
 
+def test_a_request_that_does_not_end_is_refused(launch: Any) -> None:
+    server = launch.vedette()
+    host, port = server.url.removeprefix("http://").rsplit(":", 1)
+    with socket.create_connection((host, int(port)), timeout=30) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n" + b"X: y\r\n" * 20_000)
+        assert client.recv(1000).startswith(b"HTTP/1.1 431 ")
+
+
 def test_every_line_of_the_log_is_json(launch: Any, tools: Any) -> None:
     """Also what the HTTP server underneath has to say."""
     server = launch.vedette()

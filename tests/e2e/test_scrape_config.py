@@ -139,9 +139,9 @@ def test_bad_targets_are_named_and_harm_nobody(launch: Any, tools: Any, site: An
     assert not server.query("big"), "a failed scrape stores nothing"
     assert not server.query("ok")
     # The good one went on all the while, at its own pace.
-    tools.eventually(lambda: (server.value("count_over_time(good[1m])") or 0) >= 5, "five scrapes of the good target")
-    stamps = [float(t) for t, _ in server.query("good[5s]")[0]["values"]]
-    assert all(0.5 < later - earlier < 1.5 for earlier, later in itertools.pairwise(stamps)), stamps
+    tools.eventually(lambda: (server.value("count_over_time(good[1m])") or 0) >= 4, "four scrapes of the good target")
+    stamps = [float(t) for t, _ in server.query("good[1m]")[0]["values"]]
+    assert all(2 < later - earlier < 6 for earlier, later in itertools.pairwise(stamps)), stamps
 
 
 def test_this_machine_is_collected_by_default(launch: Any, tools: Any) -> None:

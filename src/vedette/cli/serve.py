@@ -19,11 +19,15 @@ import uvicorn
 
 from vedette.access.guard import may_listen
 from vedette.app import DIALECTS, House
+from vedette.cli.connection import Connection
 from vedette.clock import SystemClock
 from vedette.errors import BadInput
 from vedette.settings import Settings, parse_port, resolve
 
 _GRACE_S = 5
+# Longer than those who ask again and again wait in between: scrapes, dashboards, remote write's 5 s, which would meet
+# a closing connection each time were it as short as uvicorn's own 5 s.
+_KEEP_ALIVE_S = 75
 
 
 class _Listener(uvicorn.Server):
@@ -69,6 +73,7 @@ def run(
             sockets.append((dialect, _bind(server.host, number, "--listen")))
     house = House(settings, clock=SystemClock(), read=read)
     house.lock()
+    _raise_file_limit()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(house, sockets))
 
@@ -79,6 +84,16 @@ def _loop_factory() -> Any:
     import uvloop
 
     return uvloop.new_event_loop
+
+
+def _raise_file_limit() -> None:
+    """As many open files as the system allows: its usual default of 1,024 is for programs that know `select` only."""
+    if sys.platform != "win32":
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with contextlib.suppress(OSError, ValueError):  # macOS refuses what it itself names as the most
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _doors(listen: list[str]) -> dict[str, int]:
@@ -134,7 +149,8 @@ async def _serve(house: House, sockets: list[tuple[str | None, socket.socket]]) 
         listener = _Listener(
             uvicorn.Config(
                 house.asgi(dialect),
-                http="httptools",
+                http=Connection,
+                timeout_keep_alive=_KEEP_ALIVE_S,
                 ws="none",
                 lifespan="off",
                 log_config=None,
