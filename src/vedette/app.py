@@ -223,9 +223,9 @@ class House:
     def asgi(self, dialect: str | None = None) -> ASGIApp:
         """The application of one listener: a dialect's own, or (None) the union with the UI."""
         chosen = self._endpoints if dialect is None else self._dialect(dialect)
-        routes: list[BaseRoute] = [*endpoint_routes(chosen)]
+        described = openapi.endpoint(chosen, version=version("vedette"))
+        routes: list[BaseRoute] = [*endpoint_routes([*chosen, described])]
         if dialect is None:
-            routes += endpoint_routes([openapi.endpoint(chosen, version=version("vedette"))])
             routes += web_routes()
         room = self.plan.settings.vedette
         guarded = Guard(Starlette(routes=routes), room.access, insecure=room.server.insecure, reading_posts=prometheus.READING_POSTS)

@@ -73,6 +73,8 @@ def test_gamiroos_walk(server: Any) -> None:
     too_old = httpx.post(url, json={**record, "recorded_at": "2001-01-01T00:00:00Z"})
     assert too_old.status_code == 422
     assert too_old.json()["detail"][0]["loc"] == ["body", "recorded_at"]
+    ahead = httpx.post(url, json={**record, "recorded_at": "2999-01-01T00:00:00Z"})
+    assert (ahead.status_code, ahead.json()["detail"][0]["msg"]) == (422, "too far ahead of this server's clock")
 
 
 def test_ids_and_records_outlive_a_restart(module_launch: Any, tmp_path: Path) -> None:
@@ -88,6 +90,16 @@ def test_the_platforms_walk(server: Any, tools: Any) -> None:
     url = server.doors["platform"]
     assert httpx.get(f"{url}/health").json()["status"] == "healthy"
     assert httpx.get(f"{url}/api/v1/alerts").json()["alerts"] == []
+    asked = {
+        "matcher": {"service": "trading-gateway", "severity": "warning"},
+        "duration_minutes": 60,
+        "created_by": "admin",
+        "comment": "Investigating high CPU usage",
+    }
+    silence = httpx.post(f"{url}/api/v1/alerts/silence", json=asked).json()
+    assert {k: silence[k] for k in asked} == asked
+    assert httpx.get(f"{url}/api/v1/alerts/silence/{silence['id']}").json()["status"] == "active"
+    assert httpx.delete(f"{url}/api/v1/alerts/silence/{silence['id']}").json()["status"] == "expired"
     now = int(time.time())
     name = {"service": "trading-gateway"}
     for part, factor in (("count", 1.0), ("sum", 0.15)):
@@ -115,6 +127,13 @@ def test_botservers_walk(server: Any, tools: Any) -> None:
     application = httpx.get(f"{url}/metrics/application").json()["application"]
     assert application["requests"]["total"] >= 10
     assert application["requests"]["average_latency_ms"] > 0
+
+
+def test_every_door_describes_itself(server: Any) -> None:
+    for dialect, path in (("gamiroo", RECORDS), ("platform", "/api/v1/alerts/silence"), ("xscore", "/api/metrics")):
+        paths = httpx.get(f"{server.doors[dialect]}/openapi.json").json()["paths"]
+        assert path in paths
+        assert "/api/v1/query" not in paths
 
 
 def test_xscores_walk(server: Any) -> None:

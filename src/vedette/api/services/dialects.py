@@ -71,12 +71,13 @@ def build(
     either, bots_alone = botserver.union(records[0], bots)
     probes = [shared[path] for path in _PROBES]
     health = shared["/health"]
+    alerts = [e for e in others if e.path.startswith("/api/v1/alerts")]
     kept = [shared[e.path] if e.path == "/metrics" else e for e in others]
     return Dialects(
         union=[*kept, *access, either, records[1], *bots_alone, *services, *scores],
         own={
             "gamiroo": [*records, health, *probes],
-            "platform": [*services, shared["/api/v1/alerts"], health, *probes],
+            "platform": [*services, *alerts, health, *probes],
             "botserver": [*bots, health, *probes],
             "access_layer": [*access, exposed, access_layer.health(reading), *probes],
             "xscore": [*scores, exposed, health, *probes],

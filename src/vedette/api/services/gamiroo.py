@@ -272,6 +272,8 @@ class Gamiroo:
                 out.append("")
             elif held:
                 out.append(f"another value is stored for this time: {held[0]!r}")
+            elif when > now_ms(self.backend.clock):
+                out.append("too far ahead of this server's clock")
             else:
                 out.append("too old to be stored: beyond the retention, or too far behind the newest record of this metric")
         return out

@@ -1,7 +1,7 @@
 """The platform's monitoring service: `GET /api/v1/metrics/{service}`.
 
-Active alerts (`GET /api/v1/alerts`) are in `api.watch`, in one answer with Prometheus' shape; health is in `api.ops`.
-Not here: silences.
+Active alerts (`GET /api/v1/alerts`) are in `api.watch`, in one answer with Prometheus' shape; silences in `api.silencing`, health
+in `api.ops`.
 """
 
 from __future__ import annotations
