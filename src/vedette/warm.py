@@ -16,6 +16,7 @@ from pathlib import Path
 from vedette.clock import SystemClock, now_ms
 from vedette.errors import VedetteError
 from vedette.model.labels import Labels
+from vedette.model.matchers import Matcher
 from vedette.model.samples import DEFAULT_TENANT, MetricMetadata
 from vedette.promql.engine import Engine as Promql
 from vedette.promql.engine import PromqlSettings
@@ -47,7 +48,7 @@ QUERIES = (
 )
 
 
-STEPS = len(QUERIES) + 5
+STEPS = len(QUERIES) + 8
 
 
 def steps() -> Iterator[tuple[str, Callable[[], None]]]:
@@ -90,6 +91,10 @@ def steps() -> Iterator[tuple[str, Callable[[], None]]]:
             yield query, ask(query)
         yield "blocks", lambda: runner.run(storage.flush())
         yield "series from blocks", ask("warm")
+        only = [Matcher("id", "=", "1")]
+        yield "deletion", lambda: runner.run(storage.delete(DEFAULT_TENANT, [only], now - 60_000, now - 45_000))
+        yield "series from blocks after it", ask("warm")
+        yield "merging", lambda: runner.run(storage.compact(clean=True))
 
 
 def compile_all() -> None:

@@ -234,6 +234,22 @@ async def test_reads_beside_a_merge_see_everything_once(open_engine, tools, keys
     assert engine.stats().blocks == 1
 
 
+async def test_a_block_that_was_deleted_stays_readable_for_whoever_holds_it(open_engine, tools, keyspace, clock):
+    engine = await open_engine()
+    await fill(engine, tools, keyspace, clock, blocks=2)
+    await engine.close()
+    engine = await open_engine()
+    held = engine._blocks.all[0]
+    await clock.advance(2 * DAY / 1000)
+    await engine.compact()
+    assert not held.path.exists()
+    held.rest()
+    held.rest()
+    held.verify()
+    rows = held.index("default").all_ids
+    assert held.read(rows, *EVER)[0][-1] == held.meta.samples
+
+
 def test_numbers_of_damaged_blocks_are_not_given_again(tmp_path):
     (tmp_path / "00000007-1-2").mkdir()
     blocks = Blocks(tmp_path, page_cache=0)

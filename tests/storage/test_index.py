@@ -38,7 +38,7 @@ def test_series_are_found_however_they_came_in(seed):
         ]
         take(memory, space, rows)
         known.update(rows)
-        view = memory.index("default")
+        _, view = memory.index("default")
         assert view is not None
         assert len(view.all_ids) == len(known)
         matchers = []
@@ -56,7 +56,7 @@ def test_series_are_found_however_they_came_in(seed):
 def test_a_view_does_not_change_while_series_come_in():
     memory, space = Memory(), canonical()
     take(memory, space, [Labels.of(__name__="m", i=str(i)) for i in range(10)])
-    view = memory.index("default")
+    _, view = memory.index("default")
     take(memory, space, [Labels.of(__name__="m", i=str(i)) for i in range(10, 5000)])
     assert view is not None
     assert len(found(view, [Matcher("__name__", "=", "m")])) == 10

@@ -95,6 +95,26 @@ def rehash(old: Any, new: Any, forgotten: Any) -> int:
 
 
 @njit(cache=True, nogil=True)
+def renumber(old: Any, new: Any, ids: Any) -> int:
+    """Fill the empty table `new` from `old` with `ids[i]` (int64) in place of i; what is below 0 there is left out. Answers the entries."""
+    count = 0
+    for row in range(len(old)):
+        if old[row, 3] == 0:
+            continue
+        value = np.int64(old[row, 3]) - 2
+        if value >= 0:
+            value = ids[value]
+            if value < 0:
+                continue
+        i = _slot(new, old[row, 0], old[row, 1], old[row, 2])
+        for j in range(3):
+            new[i, j] = old[row, j]
+        new[i, 3] = np.uint64(value + 2)
+        count += 1
+    return count
+
+
+@njit(cache=True, nogil=True)
 def split_canonical(buffer: Any, offsets: Any, rows: Any, out_offsets: Any, starts: Any, ends: Any) -> int:
     """Where the texts of canonical keys lie: name and value of each pair in turn.
 

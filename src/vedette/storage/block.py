@@ -6,6 +6,7 @@ Safe from any number of threads. A block that was deleted stays readable for who
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import zlib
@@ -26,6 +27,7 @@ from vedette.kernels.series_table import join_canonical
 from vedette.storage.block_writer import FORMAT, PAGE_HEADER
 from vedette.storage.index import IndexView, Postings
 from vedette.storage.sections import Sections
+from vedette.storage.series import SymbolTable
 
 _I64 = np.int64
 Columns = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
@@ -140,8 +142,9 @@ class Block:
         self._lock = threading.Lock()
         self._sections: Sections | None = None
         self._symbols: _Texts | None = None
-        self.to_engine: NDArray[np.int64] | None = None
-        """The engine's symbol for each of the block's, -1 where none is known yet; whoever reads fills it under the engine's lock."""
+        self.to_engine: tuple[SymbolTable, NDArray[np.int64]] | None = None
+        """The engine's symbol (of that table) for each of the block's, -1 where none is known yet; filled under the engine's lock."""
+        self._used = self._doomed = False
         try:
             self._fd = os.open(path / "pages", os.O_RDONLY | os.O_CLOEXEC)
             self.nbytes = sum(f.stat().st_size for f in path.iterdir())
@@ -154,19 +157,38 @@ class Block:
 
     def _take(self, name: str, dtype: type[np.generic]) -> NDArray[Any]:
         with self._lock:
-            if self._sections is None:
-                try:
-                    self._sections = Sections(self.path / "index")
-                except OSError as error:
-                    raise Corrupt(f"cannot be opened: {error.strerror}", path=self.path / "index", offset=0) from error
-            return self._sections.take(name, dtype)
+            self._used = True
+            return self._mapped().take(name, dtype)
+
+    def _mapped(self) -> Sections:
+        """The index, mapped where it is not yet; under the lock."""
+        if self._sections is None:
+            try:
+                self._sections = Sections(self.path / "index")
+            except OSError as error:
+                raise Corrupt(f"cannot be opened: {error.strerror}", path=self.path / "index", offset=0) from error
+        return self._sections
 
     @property
     def symbols(self) -> _Texts:
         """The block's texts."""
-        if self._symbols is None:
-            self._symbols = _Texts(self._take("text_offsets", np.int64), self._take("texts", np.uint8))
-        return self._symbols
+        symbols = self._symbols
+        if symbols is None:
+            self._symbols = symbols = _Texts(self._take("text_offsets", np.int64), self._take("texts", np.uint8))
+        return symbols
+
+    def doom(self) -> None:
+        """The files are about to be deleted: keep what whoever holds this block may still read."""
+        with self._lock, contextlib.suppress(Corrupt):
+            self._doomed = True
+            self._mapped()
+
+    def rest(self) -> None:
+        """Let go of the index where nobody has used it since the last call; the next reader maps it again."""
+        with self._lock:
+            used, self._used = self._used, False
+            if not used and not self._doomed:
+                self._sections = self._symbols = self.to_engine = None
 
     def index(self, tenant: str) -> IndexView | None:
         """One tenant's index, ids being rows of the block; None where it has no series here."""

@@ -98,6 +98,7 @@ class Blocks:
         doomed = [block.path.with_name(TEMPORARY + block.path.name) for block in gone]
         with self.files:
             for block, path in zip(gone, doomed, strict=True):
+                block.doom()
                 # Renamed first: a crash half way must not leave a block that is half there.
                 block.path.rename(path)
             if gone:

@@ -113,6 +113,8 @@ class Compactor:
             if self._worth_rewriting(block, now, clean=clean):
                 self._rewrite([block], now)
         self._tombstones.forget(self._blocks.all)
+        for block in self._blocks.all:
+            block.rest()
 
     def _idle(self) -> list[Block]:
         covered = self._covered()

@@ -33,11 +33,13 @@ from vedette.storage.memory import Memory
 from vedette.storage.replay import Replay, Replayed
 from vedette.storage.retention import Retention, RetentionRule
 from vedette.storage.select import Part, block_labels, merge
+from vedette.storage.series import SymbolTable
 from vedette.storage.settings import StorageSettings
 from vedette.storage.statistics import IndexFigures, index_figures
 from vedette.storage.tombstones import Tombstones
 from vedette.storage.writer import RETRY_AFTER, Writer
 
+_NONE = np.zeros(0, dtype=np.uint32)
 _FIGURES_EVERY = 15.0
 """Seconds between two counts of what makes the index large."""
 
@@ -166,17 +168,11 @@ class Engine:
             snapshots.take(self.settings.data, name, [b.path for b in self._blocks.all])
 
     def _in_memory(self, tenant: str, sets: Sequence[Matchers], start: int, end: int) -> bool:
-        view = self._memory.index(tenant)
-        if view is None or not sets:
-            return False
-        ids = _any_of(view, sets).astype(np.int64)
-        with self._memory.lock:
-            return bool(self._memory.head.present(ids, start, end).any())
+        return bool(sets) and len(self._head_present(tenant, sets, start, end)[2]) > 0
 
     def select(self, tenant: str, matchers: Matchers, start: int, end: int) -> SeriesSet:
         """See `Storage.select`."""
-        symbols = self._memory.series.names.symbols
-        head, blocks = self._head_part(tenant, matchers, start, end)
+        names, head, blocks = self._head_part(tenant, matchers, start, end)
         series = len(head.labels) if head else 0
         samples = len(head.times) if head else 0
         parts: list[Part] = []
@@ -185,11 +181,11 @@ class Engine:
             columns = block.read(rows, start, end)
             if (gone := self._tombstones.of(block)) is not None:
                 columns = gone.erase(rows, columns)
-            parts.append(Part.of(block_labels(self._memory, block, view.labels(rows)), columns))
+            parts.append(Part.of(block_labels(self._memory, names, block, view.labels(rows)), columns))
             samples += len(columns[1])
             self._within_budget(series, samples)
         # The head last: of two samples at one time, the one that came first counts.
-        return merge([*parts, head] if head else parts, symbols)
+        return merge([*parts, head] if head else parts, names.symbols)
 
     def _within_budget(self, series: int, samples: int) -> None:
         settings = self.settings
@@ -198,16 +194,19 @@ class Engine:
         if samples > settings.select_samples:
             raise LimitExceeded(f"the query reads {samples} samples, more than {settings.select_samples}; narrow its matchers or its range")
 
-    def _head_part(self, tenant: str, matchers: Matchers, start: int, end: int) -> tuple[Part | None, Sequence[Block]]:
-        """The head's rows, and the blocks that hold what the head does not: both as of one moment."""
-        view = self._memory.index(tenant)
-        ids = np.zeros(0, dtype=np.uint32) if view is None else view.matching(matchers)
-        self._within_budget(len(ids), 0)
-        with self._memory.lock:
-            columns = self._memory.head.gather(ids.astype(np.int64), start, end)
-            blocks = self._uncovered()
-        self._within_budget(len(ids), len(columns[1]))
-        return (Part.of(view.table(ids), columns) if view is not None else None), blocks
+    def _head_part(self, tenant: str, matchers: Matchers, start: int, end: int) -> tuple[SymbolTable, Part | None, Sequence[Block]]:
+        """The symbols, the head's rows, and the blocks that hold what the head does not: all as of one moment."""
+        while True:
+            series, view = self._memory.index(tenant)
+            ids = _NONE if view is None else view.matching(matchers)
+            self._within_budget(len(ids), 0)
+            with self._memory.lock:
+                if self._memory.series is not series:
+                    continue  # the ids went by a table that another has replaced
+                columns = self._memory.head.gather(ids.astype(np.int64), start, end)
+                blocks = self._uncovered()
+            self._within_budget(len(ids), len(columns[1]))
+            return series.names, (Part.of(view.table(ids), columns) if view is not None else None), blocks
 
     def _uncovered(self) -> Sequence[Block]:
         """The blocks whose samples the head does not hold; under the lock."""
@@ -228,37 +227,49 @@ class Engine:
 
     def _present(
         self, tenant: str, sets: Sequence[Matchers], start: int, end: int
-    ) -> Iterator[tuple[IndexView, NDArray[np.uint32], Block | None]]:
-        """(index, ids, block or None for the head) of the series that pass any of `sets` (all, where it is empty) and have samples."""
-        view = self._memory.index(tenant)
-        ids = np.zeros(0, dtype=np.uint32) if view is None else _any_of(view, sets)
-        with self._memory.lock:
-            present = self._memory.head.present(ids.astype(np.int64), start, end)
-            blocks = self._uncovered()
-        if view is not None:
-            yield view, ids[present], None
-        for block, block_view, rows in self._block_rows(blocks, tenant, sets, start, end):
-            yield block_view, rows, block
+    ) -> tuple[SymbolTable, list[tuple[IndexView, NDArray[np.uint32], Block | None]]]:
+        """The symbols, and (index, ids, block or None for the head) of the series that pass any of `sets` and have samples.
+
+        All pass where `sets` is empty.
+        """
+        names, view, ids, blocks = self._head_present(tenant, sets, start, end)
+        found: list[tuple[IndexView, NDArray[np.uint32], Block | None]] = [] if view is None else [(view, ids, None)]
+        found += [(view, rows, block) for block, view, rows in self._block_rows(blocks, tenant, sets, start, end)]
+        return names, found
+
+    def _head_present(
+        self, tenant: str, sets: Sequence[Matchers], start: int, end: int
+    ) -> tuple[SymbolTable, IndexView | None, NDArray[np.uint32], Sequence[Block]]:
+        """As `_present`, of the head alone, with the blocks that hold what it does not."""
+        while True:
+            series, view = self._memory.index(tenant)
+            ids = _NONE if view is None else _any_of(view, sets)
+            with self._memory.lock:
+                if self._memory.series is not series:
+                    continue  # as above
+                present = self._memory.head.present(ids.astype(np.int64), start, end)
+                return series.names, view, ids[present], self._uncovered()
 
     def series(self, tenant: str, sets: Sequence[Matchers], start: int, end: int, limit: int = 0) -> list[Labels]:
         """See `Storage.series`. In blocks, the range of a series' samples counts, whatever gaps it has."""
         found: set[Labels] = set()
-        for view, ids, block in self._present(tenant, sets, start, end) if sets else ():
-            found.update(view.table(ids) if block is None else block_labels(self._memory, block, view.labels(ids)))
+        names, parts = self._present(tenant, sets, start, end)
+        for view, ids, block in parts if sets else ():
+            found.update(view.table(ids) if block is None else block_labels(self._memory, names, block, view.labels(ids)))
         rows = sorted(found)
         return rows[:limit] if limit else rows
 
     def label_names(self, tenant: str, sets: Sequence[Matchers], start: int, end: int) -> list[str]:
         """See `Storage.label_names`; ranges as in `series`."""
         found: set[str] = set()
-        for view, ids, _ in self._present(tenant, sets, start, end):
+        for view, ids, _ in self._present(tenant, sets, start, end)[1]:
             found.update(view.symbols.text(s) for s in np.unique(view.labels(ids)[1]).tolist())
         return sorted(found)
 
     def label_values(self, tenant: str, name: str, sets: Sequence[Matchers], start: int, end: int) -> list[str]:
         """See `Storage.label_values`; ranges as in `series`."""
         found: set[str] = set()
-        for view, ids, _ in self._present(tenant, sets, start, end):
+        for view, ids, _ in self._present(tenant, sets, start, end)[1]:
             if (symbol := view.symbols.find(name)) >= 0:
                 found.update(view.symbols.text(s) for s in np.unique(view.column(ids, symbol)).tolist() if s >= 0)
         return sorted(found)
@@ -310,6 +321,7 @@ class Engine:
             "wal_torn_tails": replayed.torn_tails,
             "wal_corrupt_records": replayed.corrupt_records,
             "wal_orphan_samples": replayed.orphan_samples,
+            "forgotten_series": self._flusher.forgetting.forgotten,
             "compactions": self._compactor.compactions,
             "compaction_failures": self._compactor.failures,
             "tombstones": len(self._tombstones),

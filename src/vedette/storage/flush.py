@@ -24,6 +24,7 @@ from vedette.storage.block import Block
 from vedette.storage.block_writer import Abandoned, GenerationSource, Origin, Snapshot, write_block
 from vedette.storage.blocks import Blocks
 from vedette.storage.directory import replace_file, sync_directory
+from vedette.storage.forgetting import Forgetting
 from vedette.storage.head import Generation
 from vedette.storage.memory import Memory
 from vedette.storage.replay import Replayed
@@ -69,6 +70,7 @@ class Flusher:
         self._retry_at = 0.0
         self._stopping = False
         self.covered: Block | None = None
+        self.forgetting = Forgetting(memory, settings, clock)
         self.failures = 0
         self.flushes = 0
 
@@ -126,6 +128,8 @@ class Flusher:
                     self._submit(self._write, self._job)
             elif self._due(now) or self._asked:
                 self._rotate(now)
+            else:
+                self._forget(now)
         if self.covered is not None and now - self._rotated >= _KEEP_BEFORE:
             self.release()
 
@@ -151,13 +155,8 @@ class Flusher:
             for done in asked:
                 done.set_result(None)
             return
-        try:
-            self._wal.begin_scope()
-        except OSError as error:
-            # The log refuses appends until it can be written; the generation ends after that.
-            log.error("the log cannot begin a new scope", problem=error.strerror)
-            self.failures += 1
-            self._retry_at = now + _RETRY_EVERY
+        error = self._begin_scope(now)
+        if error is not None:
             for done in asked:
                 done.set_exception(error)
             return
@@ -169,6 +168,27 @@ class Flusher:
         self._scopes = [self._wal.scope]
         self._began = self._rotated = now
         self._submit(self._write, self._job)
+
+    def _forget(self, now: float) -> None:
+        if self.forgetting.prepared:
+            if now >= self._retry_at and self._begin_scope(now) is None:
+                assert self._wal is not None
+                self._scopes.append(self._wal.scope)
+                self.forgetting.finish()
+        elif self.forgetting.due():
+            self._submit(self.forgetting.prepare)
+
+    def _begin_scope(self, now: float) -> OSError | None:
+        assert self._wal is not None
+        try:
+            self._wal.begin_scope()
+        except OSError as error:
+            # The log refuses appends until it can be written; the scope ends after that.
+            log.error("the log cannot begin a new scope", problem=error.strerror)
+            self.failures += 1
+            self._retry_at = now + _RETRY_EVERY
+            return error
+        return None
 
     def _finish(self, now: float) -> None:
         assert self._running is not None
@@ -184,7 +204,7 @@ class Flusher:
             self.failures += 1
             self._retry_at = now + _RETRY_EVERY
             trace = None if isinstance(error, OSError) else error
-            log.error("a block could not be written; it is tried again", problem=str(error), exc_info=trace)
+            log.error("the storage's background work failed; it is tried again", problem=str(error), exc_info=trace)
 
     def _write(self, job: _Job) -> None:
         settings, memory = self._settings, self._memory

@@ -7,7 +7,7 @@ runs. Not here: the log (`wal.py`), labels (`series.py`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -131,6 +131,27 @@ class Head:
         self.before = frozen
         self.now = Generation(state, np.empty((_FIRST_CHUNKS, kernel.CHUNK_WORDS), dtype=_I64))
         return frozen
+
+    def idle(self, since: int) -> NDArray[np.bool_]:
+        """Which series have no samples here, and had their last before `since`; as many as there is room for."""
+        state = self.now.state
+        idle: NDArray[np.bool_] = (state[:, kernel.COUNT] == 0) & (state[:, kernel.LAST_TIME] < since)
+        idle[: len(self.before.state)] &= self.before.state[:, kernel.COUNT] == 0
+        return idle
+
+    def renumber(self, old_ids: NDArray[np.int64]) -> None:
+        """Series i is from now on the one that was `old_ids[i]` (int64[n]); the others, which have no samples, are forgotten.
+
+        The generation before becomes another object: whoever still writes the old one to a block is not disturbed.
+        """
+        state = _states(max(1024, len(old_ids)))
+        state[: len(old_ids)] = self.now.state[old_ids]
+        self.now.state = state
+        if len(self.before.state):
+            known = np.flatnonzero(old_ids < len(self.before.state))
+            state = _states(len(old_ids))
+            state[known] = self.before.state[old_ids[known]]
+            self.before = replace(self.before, state=state)
 
     def drop_before(self) -> None:
         """Let go of the generation before."""

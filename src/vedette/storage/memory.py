@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from vedette.kernels.series_table import DROPPED, MISSING
+from vedette.kernels.series_table import MISSING
 from vedette.model.samples import Appended, MetricMetadata, SampleBatch
 from vedette.storage import wal
 from vedette.storage.head import Head, Kept
@@ -77,13 +77,11 @@ class Memory:
                 changed = self.metadata.learn(batch.keyspace.tenant, batch.metadata, source=batch.keyspace.id)
             if changed:
                 records.append(metadata_record(batch.keyspace.tenant, changed))
-        return Appended(ids, len(kept.ids) + kept.same, new, kept.dropped), records
+        return Appended(self.series.handles(ids), len(kept.ids) + kept.same, new, kept.dropped), records
 
     def _ids(self, batch: SampleBatch) -> tuple[NDArray[np.int64], int]:
         if batch.ids is not None:
-            ids = writable(batch.ids, np.int64)
-            assert len(ids) == 0 or (ids.min() >= DROPPED and ids.max() < len(self.series)), "ids that were never given out"
-            return ids, 0
+            return self.series.ids_by(writable(batch.ids, np.int64)), 0
         ids, missing = self.series.find(batch)
         if not missing:
             return ids, 0
@@ -106,16 +104,32 @@ class Memory:
             records.append(wal.samples_record(kept.ids, kept.times, kept.bits))
         return records
 
-    def index(self, tenant: str) -> IndexView | None:
-        """The tenant's index as it is now, None where it has no series."""
+    def index(self, tenant: str) -> tuple[SeriesTable, IndexView | None]:
+        """(the series table as it is now, the tenant's index over it, None where it has no series).
+
+        The ids of the index mean something as long as `series` is that table: look again under the lock.
+        """
         with self.lock:
-            number = self.series.tenant_number(tenant)
+            series = self.series
+            number = series.tenant_number(tenant)
             if number < 0:
-                return None
+                return series, None
             index = self._indexes.setdefault(tenant, TenantIndex())
-            ids = self.series.ids_of[number].view()
-            columns = (self.series.label_offsets.view(), self.series.label_names.view(), self.series.label_values.view())
-        return index.view(self.series.names.symbols, ids, *columns)
+            ids = series.ids_of[number].view()
+            columns = (series.label_offsets.view(), series.label_names.view(), series.label_values.view())
+        return series, index.view(series.names.symbols, ids, *columns)
+
+    def idle(self, since: int) -> NDArray[np.bool_]:
+        """Which series have no sample in memory, and had their last before `since` (ms): bool[n]."""
+        return self.head.idle(since)[: len(self.series)]
+
+    def succeed(self, series: SeriesTable, new_ids: NDArray[np.int64], since: int) -> None:
+        """Put `series` (`SeriesTable.without`), from which series that were idle are left out, in the place of the present table."""
+        with self.lock:
+            old_ids = series.succeed(self.series, new_ids, np.flatnonzero(~self.idle(since)))
+            self.head.renumber(old_ids)
+            self.series = series
+            self._indexes = {}
 
     @property
     def nbytes(self) -> int:

@@ -17,7 +17,7 @@ from vedette.model.labels import LabelTable, Symbols
 from vedette.model.series import SeriesSet
 from vedette.storage.block import Block, Columns
 from vedette.storage.memory import Memory
-from vedette.storage.series import KeyTable
+from vedette.storage.series import KeyTable, SymbolTable
 
 _I64 = np.int64
 
@@ -41,20 +41,23 @@ class Part:
         return cls(labels.take(np.flatnonzero(filled)), np.concatenate([offsets[:1], offsets[1:][filled]]), times, bits)
 
 
-def block_labels(memory: Memory, block: Block, columns: tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]) -> LabelTable:
-    """A block's label columns in the engine's symbols, which learn the texts they lack."""
-    offsets, names, values = columns
-    known = block.to_engine
-    if known is None:
-        known = np.full(len(block.symbols), -1, dtype=_I64)
-    used = np.unique(np.concatenate([names, values]))
+def block_labels(
+    memory: Memory, names: SymbolTable, block: Block, columns: tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]
+) -> LabelTable:
+    """A block's label columns in the symbols of `names`, the engine's, which learn the texts they lack."""
+    offsets, own_names, own_values = columns
+    of, known = block.to_engine or (None, None)
+    texts = block.symbols
+    if of is not names or known is None:
+        known = np.full(len(texts), -1, dtype=_I64)
+    used = np.unique(np.concatenate([own_names, own_values]))
     missing = used[known[used] < 0]
     if len(missing):
-        texts = [block.symbols.raw(s) for s in missing.tolist()]
+        raw = [texts.raw(s) for s in missing.tolist()]
         with memory.lock:
-            known[missing] = memory.series.names.intern_texts(texts)
-    block.to_engine = known
-    return LabelTable(memory.series.names.symbols, offsets, known[names].astype(np.int32), known[values].astype(np.int32))
+            known[missing] = names.intern_texts(raw)
+    block.to_engine = (names, known)
+    return LabelTable(names.symbols, offsets, known[own_names].astype(np.int32), known[own_values].astype(np.int32))
 
 
 def merge(parts: Sequence[Part], symbols: Symbols) -> SeriesSet:

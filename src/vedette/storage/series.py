@@ -1,8 +1,9 @@
 """The series table: from a sender's raw bytes to a series id, and from an id to its labels.
 
 A batch's keys are looked up by hash; only keys never seen before are parsed, made canonical and registered, in
-arrays. Ids are dense, ascending and never given out twice in the life of the process. One writer, under the
-engine's lock wherever readers look. Not here: samples (`head.py`), postings (`index.py`).
+arrays. Ids are dense and ascending; they mean something within one table only, since series that are gone are left out of
+its successor (`forgetting.py`). What callers get are handles, which are never given out twice in the life of the process. One
+writer, under the engine's lock wherever readers look. Not here: samples (`head.py`), postings (`index.py`).
 """
 
 from __future__ import annotations
@@ -73,6 +74,12 @@ class KeyTable:
         """Drop all keys of these groups."""
         self._rebuild(len(self._table), np.array(sorted(groups), dtype=_U64))
 
+    def renumbered(self, ids: NDArray[np.int64]) -> KeyTable:
+        """A table with `ids[i]` in place of the id i, without the keys for which that is below 0."""
+        made = KeyTable(len(self._table))
+        made._used = int(kernel.renumber(self._table, made._table, ids))
+        return made
+
     def _rebuild(self, capacity: int, forgotten: NDArray[np.uint64]) -> None:
         table = np.zeros((capacity, 4), dtype=_U64)
         self._used = int(kernel.rehash(self._table, table, forgotten))
@@ -88,6 +95,8 @@ class SymbolTable:
         self.offsets: Column[np.int64] = Column(np.int64)
         self.offsets.extend(np.zeros(1, dtype=_I64))
         self._table = KeyTable()
+        self.borrowed = 0
+        """How many texts were interned that no series had."""
 
     def intern(self, buffer: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.int64]:
         """The ids of the texts `buffer[starts[i]:ends[i]]`, valid UTF-8: int64[n]."""
@@ -105,10 +114,13 @@ class SymbolTable:
         return ids
 
     def intern_texts(self, texts: Sequence[bytes]) -> NDArray[np.int64]:
-        """The ids of `texts`."""
+        """The ids of `texts`, which some series in a block has."""
+        before = len(self.symbols)
         ends = np.cumsum([len(t) for t in texts], dtype=_I64)
         starts = np.concatenate([np.zeros(1, dtype=_I64), ends[:-1]])
-        return self.intern(np.frombuffer(bytearray(b"".join(texts)), dtype=np.uint8), starts, ends)
+        ids = self.intern(np.frombuffer(bytearray(b"".join(texts)), dtype=np.uint8), starts, ends)
+        self.borrowed += len(self.symbols) - before
+        return ids
 
     @property
     def nbytes(self) -> int:
@@ -128,6 +140,8 @@ class SeriesTable:
         self.tenant_of: Column[np.int32] = Column(np.int32)
         self.tenants: list[str] = []
         self.ids_of: list[Column[np.uint32]] = []
+        self._handles: Column[np.int64] = Column(np.int64)
+        self._by_handle: Column[np.int64] = Column(np.int64)
         self._tenant_numbers: dict[str, int] = {}
         self._keys = KeyTable()
         self._canonical = KeyTable()
@@ -187,8 +201,60 @@ class SeriesTable:
         self.label_values.extend(symbols[1::2])
         self.label_offsets.extend(out_offsets[1:] // 2 + self.label_offsets.view()[-1])
         self.ids_of[number].extend(np.arange(first, first + len(rows), dtype=np.uint32))
+        count = np.arange(len(rows))
+        self._handles.extend(len(self._by_handle) + count)
+        self._by_handle.extend(first + count)
         # Last, since its length is what says that a series is there.
         self.tenant_of.extend(np.full(len(rows), number, dtype=np.int32))
+
+    def handles(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The handles of series `ids`; DROPPED stays."""
+        return np.where(ids >= 0, self._handles.view()[ids], ids) if len(self) else ids
+
+    def ids_by(self, handles: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The series of `handles` int64[n], DROPPED where it is gone."""
+        assert len(handles) == 0 or (handles.min() >= kernel.DROPPED and handles.max() < len(self._by_handle)), "never given out"
+        return np.where(handles >= 0, self._by_handle.view()[handles], kernel.DROPPED) if len(self._by_handle) else handles
+
+    def without(self, gone: NDArray[np.bool_]) -> tuple[SeriesTable, NDArray[np.int64]]:
+        """(a table of the series that are not `gone`, the new id of each of the first len(gone), below 0 for those).
+
+        Texts that no series has any more are not in it, nor are senders' keys: `succeed` completes it. May run beside the writer.
+        """
+        made = SeriesTable()
+        new_ids = np.full(len(gone), kernel.DROPPED, dtype=_I64)
+        made._take_over(self, np.flatnonzero(~gone), new_ids)
+        return made, new_ids
+
+    def _take_over(self, old: SeriesTable, ids: NDArray[np.int64], new_ids: NDArray[np.int64]) -> None:
+        tenants = old.tenant_of.view()[ids]
+        for number, tenant in enumerate(list(old.tenants)):
+            mine = ids[tenants == number]
+            # A tenant without series, too, so that tenants keep their numbers.
+            for lo in range(0, max(1, len(mine)), 1 << 16):
+                part = mine[lo : lo + (1 << 16)]
+                new_ids[part], _ = self.register(tenant, *old.canonical_of(part))
+
+    def succeed(self, old: SeriesTable, new_ids: NDArray[np.int64], needed: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Complete the table that `old.without` made: take over the series `needed`, too, senders' keys and handles.
+
+        `new_ids` is what `without` answered. Answers the id in `old` of each series.
+        """
+        all_ids = np.full(len(old), kernel.DROPPED, dtype=_I64)
+        all_ids[: len(new_ids)] = new_ids
+        self._take_over(old, needed[all_ids[needed] < 0], all_ids)
+        self._keys = old._keys.renumbered(all_ids)
+        self._keyspaces = old._keyspaces
+        kept = np.flatnonzero(all_ids >= 0)
+        old_ids = np.empty(len(self), dtype=_I64)
+        old_ids[all_ids[kept]] = kept
+        handles = old._handles.view()[old_ids]
+        by_handle = np.full(len(old._by_handle), kernel.DROPPED, dtype=_I64)
+        by_handle[handles] = np.arange(len(self))
+        self._handles, self._by_handle = Column(np.int64), Column(np.int64)
+        self._handles.extend(handles)
+        self._by_handle.extend(by_handle)
+        return old_ids
 
     def canonical_of(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """The canonical keys of series `ids`, end to end, with offsets int64[n + 1]."""
@@ -218,5 +284,6 @@ class SeriesTable:
     @property
     def nbytes(self) -> int:
         """Bytes held by the tables and columns."""
+        handles = self._handles.nbytes + self._by_handle.nbytes
         columns = self.label_offsets.nbytes + self.label_names.nbytes + self.label_values.nbytes + self.tenant_of.nbytes
-        return self._keys.nbytes + self._canonical.nbytes + self.names.nbytes + columns + sum(c.nbytes for c in self.ids_of)
+        return self._keys.nbytes + self._canonical.nbytes + self.names.nbytes + columns + sum(c.nbytes for c in self.ids_of) + handles

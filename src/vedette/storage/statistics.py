@@ -34,17 +34,19 @@ class IndexFigures:
 
 def index_figures(memory: Memory, *, top: int = 10) -> IndexFigures:
     """The figures now, `top` of each ranking: some ten milliseconds for a million label pairs."""
-    views = [view for tenant in list(memory.series.tenants) if (view := memory.index(tenant)) is not None]
-    pieces = [piece for view in views for piece in view.pieces]
+    series = memory.series
+    indexes = [memory.index(tenant) for tenant in list(series.tenants)]
+    # Of a table that took this one's place meanwhile, the symbols mean something else: the next call counts its series.
+    pieces = [piece for of, view in indexes if of is series and view is not None for piece in view.pieces]
     if not pieces:
         return IndexFigures()
     keys, place = np.unique(np.concatenate([p.keys for p in pieces]), return_inverse=True)
     counts = np.bincount(place, weights=np.concatenate([np.diff(p.starts) for p in pieces]), minlength=len(keys)).astype(np.int64)
     names, values = (keys >> np.uint64(32)).astype(np.int64), (keys & _LOW).astype(np.int64)
-    text = memory.series.names.symbols.text
-    lengths = np.diff(memory.series.names.offsets.view())[values]
+    text = series.names.symbols.text
+    lengths = np.diff(series.names.offsets.view())[values]
     labels, first = np.unique(names, return_index=True)
-    metric = names == memory.series.names.symbols.find(METRIC_NAME)
+    metric = names == series.names.symbols.find(METRIC_NAME)
     return IndexFigures(
         label_pairs=len(keys),
         series_by_metric=_ranked(counts[metric], lambda i: text(int(values[metric][i])), top),
