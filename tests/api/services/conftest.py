@@ -28,22 +28,19 @@ from vedette.rules.state import GroupState
 MINUTE, HOUR = 60_000, 3_600_000
 
 
-def everyone(scope: object) -> str:
-    return "default"
-
-
 class Services:
-    """The dialects, and what a test may change: `ready`, `groups`, `targets`."""
+    """The dialects, and what a test may change: `ready`, `tenant`, `groups`, `targets`."""
 
     def __init__(self, storage: Any, clock: ManualClock, run: Any, data: Path) -> None:
         self.ready = True
+        self.tenant = "default"
         self.groups: list[GroupState] = []
         self.targets: list[TargetState] = []
         self.storage, self.clock = storage, clock
         self.registry = selfmetrics.registry(lambda: ())
         self.http = selfmetrics.HttpMetrics(self.registry, lambda path: path)
         self.promql = Engine(storage, PromqlSettings(), clock)
-        backend = self.backend = Backend(storage, self.promql, run, clock, tenant_of=everyone, ready=lambda: self.ready)
+        backend = self.backend = Backend(storage, self.promql, run, clock, tenant_of=self.tenant_of, ready=lambda: self.ready)
         self.tracker = Tracker(storage, storage.append, run=run, clock=clock, settings=TrackSettings())
         server = Server(
             version="1.0.0",
@@ -67,6 +64,9 @@ class Services:
             cors_origin="",
         )
 
+    def tenant_of(self, scope: object) -> str:
+        return self.tenant
+
     def _others(self, backend: Backend) -> list[Endpoint]:
         info = StatusInfo(
             version="1.0.0",
@@ -85,7 +85,7 @@ class Services:
             run=backend.run,
             clock=self.clock,
             parse_selector=prometheus.matchers_of,
-            tenant_of=everyone,
+            tenant_of=self.tenant_of,
         )
 
         async def reload() -> None:
@@ -94,7 +94,9 @@ class Services:
         operations = ops.Operations(
             ready=lambda: self.ready, reload=reload, dependencies=dict, clock=self.clock, started=self.clock.now(), version="1.0.0"
         )
-        api = prometheus.endpoints(self.promql, self.storage, sources, run=backend.run, clock=self.clock, info=info, tenant_of=everyone)
+        api = prometheus.endpoints(
+            self.promql, self.storage, sources, run=backend.run, clock=self.clock, info=info, tenant_of=self.tenant_of
+        )
         return [*api, *ops.endpoints(operations), *exposition.endpoints(own)]
 
     def put(self, text: dict[str, str], *samples: tuple[float, float], kind: str = "") -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
+import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -13,6 +14,9 @@ from jsonschema import Draft202012Validator
 
 from vedette.api import openapi
 from vedette.api.services.dialects import DIALECTS
+from vedette.collect.scrape import TargetState
+from vedette.model.labels import Labels
+from vedette.rules.state import ActiveAlert, GroupState, RuleState
 
 RECORDS = "/api/v1/monitoring/metrics"
 
@@ -100,6 +104,60 @@ def test_examples_of_the_description_fit_it(services: Any) -> None:
                     Draft202012Validator(part).validate(example)
                     found += 1
     assert found >= 6
+
+
+async def test_large_answers_are_compressed_and_preflights_answered(client: httpx.AsyncClient, services: Any) -> None:
+    for i in range(100):
+        services.put({"__name__": f"m{i}", "service": "s"}, (1, 1.0))
+    answer = await client.get(f"{RECORDS}?limit=100", headers={"Accept-Encoding": "gzip"})
+    assert answer.headers["content-encoding"] == "gzip"
+    assert len(answer.json()) == 100
+    for path in (RECORDS, "/api/v1/metrics/s", "/metrics/series", "/api/metrics"):
+        assert (await client.options(path, headers={"Origin": "http://elsewhere.example"})).status_code == 204, path
+    assert (await client.post(RECORDS, json=[])).status_code == 201
+
+
+async def test_another_tenant_sees_none_of_the_alerts_targets_and_metrics(services: Any, serve: Any, own: Any) -> None:
+    labels = Labels.of(job="node", instance="a:9100")
+    services.targets = [TargetState("node", labels, labels, "http://a:9100/metrics", health="up")]
+    services.groups = [firing()]
+    services.put({"__name__": "m", "service": "s"}, (1, 1.0))
+    base = "/api/v1/monitoring"
+    for tenant, alerts, scraped, records in (("default", 1, 1, 1), ("charlie", 0, 0, 0)):
+        services.tenant = tenant
+        client = own("botserver")
+        assert (await client.get(f"{base}/alerts")).json()["active_count"] == alerts
+        assert len([s for s in (await client.get(f"{base}/status")).json()["services"] if s["name"] == "node"]) == scraped
+        assert len((await own("gamiroo").get(RECORDS)).json()) == records
+        assert (await own("platform").get("/api/v1/metrics/s")).status_code == (200 if records else 404)
+        assert (await own("access_layer").get("/metrics/series")).json()["total"] == records
+        assert (await own("access_layer").get("/metrics/trends/m")).status_code == (200 if records else 404)
+        assert ("m_avg" in (await own("access_layer").get("/metrics?aggregated=true")).text) == bool(records)
+
+
+def firing() -> GroupState:
+    alert = ActiveAlert(Labels.of(alertname="a"), Labels(), "firing", 1_700_000_000_000, 1.0)
+    rule = RuleState("alerting", "a", "x > 1", 0, 0, Labels(), Labels(), "ok", "", 0.0, 0.0, "firing", [alert])
+    return GroupState("g", "f", 15_000, 0, 0.0, 0.0, [rule])
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
+@given(
+    body=st.one_of(
+        st.binary(max_size=60),
+        st.recursive(
+            st.one_of(st.none(), st.booleans(), st.floats(allow_nan=False), st.text(max_size=9)),
+            lambda inner: st.one_of(
+                st.lists(inner, max_size=3),
+                st.dictionaries(st.sampled_from(["service_name", "metric_name", "value", "recorded_at", "x"]), inner, max_size=5),
+            ),
+            max_leaves=12,
+        ).map(orjson.dumps),
+    )
+)
+async def test_no_body_is_a_fault_of_ours(client: httpx.AsyncClient, body: bytes) -> None:
+    answer = await client.post(RECORDS, content=body)
+    assert answer.status_code in (201, 422), (body, answer.text)
 
 
 WORDS = st.one_of(

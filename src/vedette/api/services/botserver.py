@@ -31,6 +31,7 @@ from vedette.api.services.shared import OWN_JOB, Backend, answer, choice_of, fin
 from vedette.clock import now_ms
 from vedette.errors import BadInput, VedetteError
 from vedette.model.matchers import Matcher, by_metric
+from vedette.model.samples import DEFAULT_TENANT
 from vedette.promql.nodes import Binary, Number
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ class BotServer:
         names = {"up": "running", "down": "down", "unknown": "unknown"}
         scraped = [
             {"name": target.labels.get("job"), "instance": target.labels.get("instance"), "status": names[target.health]}
-            for target in self.server.targets()
+            for target in (self.server.targets() if self._ours(request) else ())
         ]
         absent = [{"name": name, **_ABSENT} for name in ("database", "cache", "llm_server")]
         return answer({"services": [mine, *absent, *scraped]})
@@ -155,13 +156,17 @@ class BotServer:
         """Firing alerts with counts by severity."""
         found = [
             self._alert(rule, alert)
-            for group in self.server.groups()
+            for group in (self.server.groups() if self._ours(request) else ())
             for rule in group.rules
             for alert in rule.alerts
             if alert.state == "firing"
         ]
         counts = {f"{severity}_count": sum(a["severity"] == severity for a in found) for severity in ("critical", "warning")}
         return answer({"alerts": found, "active_count": len(found), **counts})
+
+    def _ours(self, request: Request) -> bool:
+        """Whether the one who asks is of the tenant that scrapes and alerts are made for; others must see nothing of it."""
+        return self.backend.tenant_of(request.scope) == DEFAULT_TENANT
 
     def _alert(self, rule: RuleState, alert: ActiveAlert) -> dict[str, Any]:
         annotations = dict(alert.annotations)

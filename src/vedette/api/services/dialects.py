@@ -6,12 +6,14 @@ request or is a superset of both. Not here: sockets (`cli.serve`), the rooms tha
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
 from prometheus_client import CollectorRegistry
 
+from vedette.api.answers import finishing
 from vedette.api.endpoint import Endpoint, Handler
 from vedette.api.services import access_layer, aggregates, botserver, gamiroo, machine, platform, trends, xscore
 from vedette.api.services.botserver import BotServer, Server
@@ -59,6 +61,16 @@ def build(
     reading = access_layer.Reading(
         backend, tracker, exports, started=server.started, version=server.version, commit=server.commit, max_points=max_points
     )
+
+    def finished(endpoints: Sequence[Endpoint]) -> list[Endpoint]:
+        """Reading operations with large answers compressed and CORS headers; `/metrics` has them already."""
+        return [
+            dataclasses.replace(e, handler=finishing(cast(Handler, e.handler), backend.run, cors_origin), shared=True)
+            if "GET" in e.methods and e.handler is not exposed.handler
+            else e
+            for e in endpoints
+        ]
+
     access = [
         *access_layer.endpoints(tracker, tenant_of=backend.tenant_of),
         *access_layer.reading(reading),
@@ -74,13 +86,13 @@ def build(
     alerts = [e for e in others if e.path.startswith("/api/v1/alerts")]
     kept = [shared[e.path] if e.path == "/metrics" else e for e in others]
     return Dialects(
-        union=[*kept, *access, either, records[1], *bots_alone, *services, *scores],
+        union=[*kept, *finished([*access, either, records[1], *bots_alone, *services, *scores])],
         own={
-            "gamiroo": [*records, health, *probes],
-            "platform": [*services, *alerts, health, *probes],
-            "botserver": [*bots, health, *probes],
-            "access_layer": [*access, exposed, access_layer.health(reading), *probes],
-            "xscore": [*scores, exposed, health, *probes],
+            "gamiroo": [*finished(records), health, *probes],
+            "platform": [*finished(services), *alerts, health, *probes],
+            "botserver": [*finished(bots), health, *probes],
+            "access_layer": [*finished(access), exposed, access_layer.health(reading), *probes],
+            "xscore": [*finished(scores), exposed, health, *probes],
         },
         exports=exports,
     )
