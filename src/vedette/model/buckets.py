@@ -19,12 +19,16 @@ def exponential_bounds(schema: int, indices: NDArray[np.int32]) -> Floats:
     wide = indices.astype(np.int64)
     if schema <= 0:
         exponent = wide << -schema
-        found = np.ldexp(1.0, np.clip(exponent, -5000, 5000).astype(np.int32))
-        return np.where(exponent == 1024, _LARGEST, found)
+        return np.where(exponent == 1024, _LARGEST, _scaled(np.ones(len(wide)), exponent))
     part = wide & ((1 << schema) - 1)
     exponent = (wide >> schema) + 1
-    found = np.ldexp(0.5 * np.exp2(part / (1 << schema)), np.clip(exponent, -5000, 5000).astype(np.int32))
-    return np.where((part == 0) & (exponent == 1025), _LARGEST, found)
+    return np.where((part == 0) & (exponent == 1025), _LARGEST, _scaled(0.5 * np.exp2(part / (1 << schema)), exponent))
+
+
+def _scaled(mantissas: Floats, exponents: NDArray[np.int64]) -> Floats:
+    # Indices come from outside and may lie far beyond any float: infinity and zero are right then.
+    with np.errstate(over="ignore", under="ignore"):
+        return np.ldexp(mantissas, np.clip(exponents, -5000, 5000).astype(np.int32))
 
 
 def bounds(layout: Layout, indices: NDArray[np.int32]) -> tuple[Floats, Floats]:
