@@ -118,8 +118,49 @@ class TestQuery:
 
     async def test_stats_when_asked(self, client: httpx.AsyncClient) -> None:
         assert "stats" not in (await ask(client, "query", query="up"))["data"]
-        timings = (await ask(client, "query", query="up", stats="all"))["data"]["stats"]["timings"]
-        assert set(timings) == {"execQueueTime", "execTotalTime", "evalTotalTime"}
+        stats = (await ask(client, "query", query="up", stats="true"))["data"]["stats"]
+        assert set(stats["timings"]) == {
+            "execQueueTime", "execTotalTime", "evalTotalTime", "resultSortTime", "queryPreparationTime", "innerEvalTime",
+        }  # fmt: skip
+        assert stats["samples"] == {"totalQueryableSamples": 2, "peakSamples": 42, "samplesRead": 40}
+        stats = (await ask(client, "query_range", query="up", start=NOW - 60, end=NOW, step=30, stats="all"))["data"]["stats"]
+        per_step = stats["samples"]["totalQueryableSamplesPerStep"]
+        assert [t for t, _ in per_step] == [NOW - 60, NOW - 30, NOW]
+        assert sum(n for _, n in per_step) == stats["samples"]["totalQueryableSamples"]
+
+    async def test_explained_when_asked(self, client: httpx.AsyncClient) -> None:
+        assert "explain" not in (await ask(client, "query", query="up", explain="false"))["data"]
+        explained = (await ask(client, "query", query="sum(up)", explain="true"))["data"]["explain"]
+        assert [(o["operation"], o["inputs"], o["rows"]) for o in explained["operations"]] == [("up", [], 2), ("sum", [0], 1)]
+        assert explained["result"] == 1
+        assert explained["reads"][0]["samples"] == 40
+        refused = await client.get("/api/v1/query", params={"query": "up", "explain": "perhaps"})
+        assert refused.status_code == 400
+
+    async def test_running_queries_are_listed_and_ended(self, client: httpx.AsyncClient, engine: Engine, storage: Any) -> None:
+        reached, go = threading.Event(), threading.Event()
+        select = storage.select
+
+        def slow(*args: Any) -> Any:
+            reached.set()
+            assert go.wait(60)
+            return select(*args)
+
+        storage.select = slow
+        assert (await ask(client, "status/queries"))["data"] == []
+        asking = asyncio.ensure_future(client.get("/api/v1/query", params={"query": "sum(up)", "time": NOW}))
+        assert await asyncio.to_thread(reached.wait, 60)
+        (running,) = (await ask(client, "status/queries"))["data"]
+        assert {k: running[k] for k in ("query", "start", "end", "step", "samples")} == {
+            "query": "sum(up)", "start": NOW, "end": NOW, "step": 0, "samples": 0,
+        }  # fmt: skip
+        for unknown in ("0", "x", "9" * 30, "%2E"):
+            assert (await client.delete(f"/api/v1/status/queries/{unknown}")).status_code == 404
+        assert (await client.delete(f"/api/v1/status/queries/{running['id']}")).status_code == 200
+        go.set()
+        answer = await asking
+        assert (answer.status_code, answer.json()["errorType"]) == (503, "canceled")
+        assert (await ask(client, "status/queries"))["data"] == []
 
     async def test_a_lookback_of_its_own(self, client: httpx.AsyncClient) -> None:
         late = NOW + 200

@@ -18,10 +18,10 @@ from starlette.responses import Response
 
 from vedette.api.answers import JSON, enveloped, success
 from vedette.api.endpoint import Endpoint, Param, Run
-from vedette.api.params import MAX_TIME, MIN_TIME, Form, form_of, limit_of, parameter, parse_span, parse_time, time_of
+from vedette.api.params import MAX_TIME, MIN_TIME, Form, boolean_of, form_of, limit_of, parameter, parse_span, parse_time, rfc3339, time_of
 from vedette.api.tree import tree_json
 from vedette.clock import Clock, now_ms
-from vedette.errors import BadInput
+from vedette.errors import BadInput, NotFound
 from vedette.promql.errors import ExecutionError, QueryTimeout
 from vedette.promql.nodes import Node
 from vedette.promql.printer import format_query
@@ -34,13 +34,15 @@ MAX_POINTS = 11_000
 TRUNCATED = "results truncated due to limit"
 QUEUED_TOO_LONG = "query timed out in query queue"
 _PATIENCE_S = 0.1
+MAX_ID_DIGITS = 18
 
 _QUERY = Param("query", "text", "The PromQL expression.", required=True)
 _LIMIT = Param("limit", "integer", "The most series to return; 0 is all.")
 _TUNING = (
     Param("timeout", "duration", "Give the evaluation up after this long; capped by the server's own limit."),
     Param("lookback_delta", "duration", "How far back an instant selector looks, for this query."),
-    Param("stats", "text", "`true` or `all`: include query statistics."),
+    Param("stats", "text", "`true`: include times and counts of samples; `all`: also the counts of each step."),
+    Param("explain", "boolean", "Include the operations of the query, each with rows, bytes and seconds."),
 )
 
 
@@ -105,7 +107,8 @@ class _Options:
     limit: int
     timeout_s: float | None
     lookback_ms: int | None
-    stats: bool
+    stats: str
+    explain: bool
 
 
 def _options(form: Form) -> _Options:
@@ -119,7 +122,8 @@ def _options(form: Form) -> _Options:
         limit=limit_of(form),
         timeout_s=parameter("timeout", lambda: parse_span(timeout) / 1000) if timeout else None,
         lookback_ms=lookback_ms,
-        stats=form.text("stats") != "",
+        stats=form.text("stats"),
+        explain=boolean_of(form, "explain"),
     )
 
 
@@ -139,7 +143,8 @@ class Queries:
         options, tenant = _options(form), self.tenant_of(request)
 
         def evaluate(left: float, cancel: threading.Event) -> QueryResult:
-            return self.engine.instant(tenant, options.text, when, timeout_s=left, lookback_ms=options.lookback_ms, cancel=cancel)
+            lookback, stats = options.lookback_ms, bool(options.stats)
+            return self.engine.instant(tenant, options.text, when, timeout_s=left, lookback_ms=lookback, cancel=cancel, queryable=stats)
 
         return await self._answer(request, options, evaluate)
 
@@ -160,8 +165,10 @@ class Queries:
         options, tenant = _options(form), self.tenant_of(request)
 
         def evaluate(left: float, cancel: threading.Event) -> QueryResult:
-            lookback = options.lookback_ms
-            return self.engine.range(tenant, options.text, start, end, step, timeout_s=left, lookback_ms=lookback, cancel=cancel)
+            return self.engine.range(
+                tenant, options.text, start, end, step,
+                timeout_s=left, lookback_ms=options.lookback_ms, cancel=cancel, queryable=bool(options.stats),
+            )  # fmt: skip
 
         return await self._answer(request, options, evaluate)
 
@@ -182,7 +189,10 @@ class Queries:
                 warnings.append(TRUNCATED)
             data = result.json(options.limit)
             if options.stats:
-                data = _with_stats(data, result, queued=began - asked, total=self.clock.monotonic() - began)
+                stats = _stats(result, queued=began - asked, total=self.clock.monotonic() - began, per_step=options.stats == "all")
+                data = _with(data, "stats", stats)
+            if options.explain:
+                data = _with(data, "explain", result.statistics.explained())
             return enveloped(data, warnings=warnings, infos=result.infos)
 
         return Response(await self.gate.evaluate(request, options.timeout_s, evaluated), media_type=JSON)
@@ -203,6 +213,33 @@ class Queries:
         """An expression's syntax tree."""
         return Response(enveloped(tree_json(self._parsed(await form_of(request)))), media_type=JSON)
 
+    async def running(self, request: Request) -> Response:
+        """The tenant's queries that are being evaluated, the longest-running first."""
+        found = self.engine.running.list(self.tenant_of(request))
+        return success(
+            [
+                {
+                    "id": str(q.id),
+                    "query": q.expr,
+                    "start": q.start / 1000,
+                    "end": q.end / 1000,
+                    "step": q.step / 1000,
+                    "startedAt": rfc3339(q.began),
+                    "runningSeconds": round(q.running_s, 3),
+                    "samples": q.samples,
+                }
+                for q in found
+            ]
+        )
+
+    async def cancel(self, request: Request) -> Response:
+        """End one of them: it fails with `canceled` at its next check."""
+        text = str(request.path_params["id"])
+        if not text.isdecimal() or len(text) > MAX_ID_DIGITS:
+            raise NotFound(f"no query {text} runs")
+        self.engine.running.cancel(self.tenant_of(request), int(text))
+        return success({})
+
     def _parsed(self, form: Form) -> Node:
         try:
             return self.engine.parse(form.text("query"))
@@ -217,9 +254,33 @@ def _in_query(error: BadInput) -> BadInput:
     return BadInput(f'invalid parameter "query": {error}')
 
 
-def _with_stats(data: bytes, result: QueryResult, *, queued: float, total: float) -> bytes:
-    timings = {"execQueueTime": queued, "execTotalTime": queued + total, "evalTotalTime": total}
-    return data[:-1] + b',"stats":' + orjson.dumps({"timings": timings}) + b"}"
+def _with(data: bytes, name: str, value: Any) -> bytes:
+    """A JSON object with one more member."""
+    return data[:-1] + b',"' + name.encode() + b'":' + orjson.dumps(value) + b"}"
+
+
+def _stats(result: QueryResult, *, queued: float, total: float, per_step: bool) -> dict[str, Any]:
+    """Statistics in Prometheus' shape; times in seconds. `total` is what passed since the query had its turn."""
+    found = result.statistics
+    assert found.per_step is not None, "statistics were asked for"
+    timings = {
+        "evalTotalTime": total,
+        "resultSortTime": found.sorting_s,
+        "queryPreparationTime": found.preparing_s,
+        "innerEvalTime": found.evaluating_s,
+        "execQueueTime": queued,
+        "execTotalTime": queued + total,
+    }
+    samples: dict[str, Any] = {
+        "totalQueryableSamples": int(found.per_step.sum()),
+        "peakSamples": found.peak,
+        "samplesRead": found.samples_read,
+    }
+    if per_step:
+        samples["totalQueryableSamplesPerStep"] = [
+            [t / 1000, n] for t, n in zip(result.times.tolist(), found.per_step.tolist(), strict=True)
+        ]
+    return {"timings": timings, "samples": samples}
 
 
 def endpoints(queries: Queries) -> list[Endpoint]:
@@ -238,6 +299,8 @@ def endpoints(queries: Queries) -> list[Endpoint]:
         Endpoint(
             "/api/v1/query_range", queries.range, "Evaluate an expression over a range", both, (_QUERY, *span, step, _LIMIT, *_TUNING)
         ),
+        Endpoint("/api/v1/status/queries", queries.running, "The queries that run now", ("GET",)),
+        Endpoint("/api/v1/status/queries/{id}", queries.cancel, "End a query that runs", ("DELETE",)),
         Endpoint("/api/v1/query_exemplars", queries.exemplars, "Exemplars of an expression's series", both, (_QUERY,)),
         Endpoint("/api/v1/format_query", queries.format, "Lay an expression out for reading", both, (_QUERY,)),
         Endpoint("/api/v1/parse_query", queries.parse, "An expression's syntax tree", both, (_QUERY,)),

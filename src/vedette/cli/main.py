@@ -59,11 +59,14 @@ def query(
     url: Annotated[str, typer.Option("--url", envvar="VEDETTE_URL", help="The server to ask.")] = "http://127.0.0.1:8009",
     api_key: Annotated[str | None, typer.Option("--api-key", envvar="API_KEY", help="Sent as a bearer token.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the server's answer as it came.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show what the query cost instead: its operations with rows, bytes and milliseconds.")
+    ] = False,
 ) -> None:
     """Ask a running server: a table, and for ranges a plot."""
     from vedette.cli.query import run
 
-    run(expr, range_=range_, step=step, time=time, url=url, api_key=api_key, as_json=as_json)
+    run(expr, range_=range_, step=step, time=time, url=url, api_key=api_key, as_json=as_json, explain=explain)
 
 
 @check.command("config")

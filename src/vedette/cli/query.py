@@ -30,6 +30,7 @@ def run(
     url: str,
     api_key: str | None,
     as_json: bool,
+    explain: bool = False,
 ) -> None:
     """Send one query and show its answer. Raises `BadInput` for what the server refuses, `Undeliverable` without one."""
     params: dict[str, str] = {"query": expr}
@@ -41,6 +42,8 @@ def run(
         params |= {"start": repr(end - span), "end": repr(end), "step": step or f"{max(1.0, span / 240):.3f}"}
     elif time is not None:
         params["time"] = time
+    if explain:
+        params |= {"explain": "true", "stats": "true"}
     text = _post(url, path, params, api_key)
     if as_json:
         print(text.text)
@@ -49,7 +52,12 @@ def run(
     console = Console(highlight=False)
     for note in [*body.get("warnings", ()), *body.get("infos", ())]:
         console.print(f"[yellow]{note}[/yellow]")
-    _show(console, body["data"])
+    if explain:
+        from vedette.cli.explain import show
+
+        show(console, body["data"])
+    else:
+        _show(console, body["data"])
 
 
 def _when(time: str | None) -> float:

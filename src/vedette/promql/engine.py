@@ -21,22 +21,29 @@ from vedette.model.labels import Symbols
 from vedette.promql.actions import Features
 from vedette.promql.annotations import Annotations
 from vedette.promql.durations import resolved
-from vedette.promql.errors import ParseError, QueryTimeout
+from vedette.promql.errors import ParseError, QueryTimeout, TooManySamples
 from vedette.promql.evaluate import evaluate
-from vedette.promql.evaluation import Evaluation
+from vedette.promql.evaluation import TOO_MANY, Evaluation
 from vedette.promql.labelsets import unify
 from vedette.promql.nodes import DOCUMENTED_TYPE, Node
 from vedette.promql.parse import parse
 from vedette.promql.plan import Bounds, Plan, make_plan
 from vedette.promql.result import QueryResult
+from vedette.promql.running import Running
 from vedette.promql.selectors import Fetched
+from vedette.promql.statistics import ReadCost, Statistics, count_queryable
 from vedette.promql.values import Grid, Scalar
 from vedette.storage.interface import Storage
+from vedette.storage.settings import parse_size
 
 _T = TypeVar("_T", bound=np.generic)
 
 MAX_POINTS = 11_000
 """Most steps of a range query, as in Prometheus."""
+
+
+BYTES_PER_SAMPLE = 16
+"""What a sample that a query holds counts for in the memory of all queries: a timestamp and a value."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,7 @@ class PromqlSettings:
 
     lookback_ms: int = option(300_000, key="lookback", convert=parse_duration)
     max_samples: int = 50_000_000
+    max_memory: int = option(4 << 30, convert=parse_size)
     timeout_s: float = option(120.0, key="timeout", convert=parse_seconds)
     max_concurrency: int = 20
     max_expr_bytes: int = 256 << 10
@@ -60,8 +68,18 @@ class PromqlSettings:
     kernel_threads: int = 2
 
 
+@dataclass(frozen=True, slots=True)
+class _How:
+    """What a caller may say of how one query is run."""
+
+    timeout_s: float | None
+    lookback_ms: int | None
+    cancel: threading.Event | None
+    queryable: bool
+
+
 class Engine:
-    """Parses, plans and evaluates queries over one storage. Thread-safe."""
+    """Parses, plans and evaluates queries over one storage; `running` are those under way. Thread-safe."""
 
     def __init__(self, storage: Storage, settings: PromqlSettings, clock: Clock) -> None:
         self._storage = storage
@@ -77,6 +95,7 @@ class Engine:
         self._slots = threading.BoundedSemaphore(settings.max_concurrency)
         self._parsed: OrderedDict[str, Node] = OrderedDict()
         self._lock = threading.Lock()
+        self.running = Running(clock, max_samples=settings.max_memory // BYTES_PER_SAMPLE)
 
     def parse(self, expr: str) -> Node:
         """The checked syntax tree of `expr`; recent ones are kept. Raises `ParseError`."""
@@ -102,9 +121,15 @@ class Engine:
         timeout_s: float | None = None,
         lookback_ms: int | None = None,
         cancel: threading.Event | None = None,
+        queryable: bool = False,
     ) -> QueryResult:
-        """The value of `expr` at one time. Raises `ParseError`, `ExecutionError`, `TooManySamples`, `QueryTimeout`, `QueryCanceled`."""
-        return self._query(tenant, expr, Grid(time_ms, 1, 1), timeout_s=timeout_s, lookback_ms=lookback_ms, cancel=cancel)
+        """The value of `expr` at one time; `queryable` counts, for its statistics, the samples that each step could see.
+
+        Raises `ParseError`, `ExecutionError`, `TooManySamples`, `QueryTimeout`, `QueryCanceled`, and `LimitExceeded` where all
+        queries together hold too much.
+        """
+        how = _How(timeout_s, lookback_ms, cancel, queryable)
+        return self._query(tenant, expr, Grid(time_ms, 1, 1), how)
 
     def range(
         self,
@@ -117,6 +142,7 @@ class Engine:
         timeout_s: float | None = None,
         lookback_ms: int | None = None,
         cancel: threading.Event | None = None,
+        queryable: bool = False,
     ) -> QueryResult:
         """The values of `expr` from start to end (inclusive), a step apart; always a matrix. Raises as `instant` does."""
         if end_ms < start_ms:
@@ -129,34 +155,24 @@ class Engine:
                 "Try decreasing the query resolution (?step=XX)"
             )
         grid = Grid(start_ms, step_ms, (end_ms - start_ms) // step_ms + 1)
-        return self._query(tenant, expr, grid, timeout_s=timeout_s, lookback_ms=lookback_ms, cancel=cancel, end_ms=end_ms)
+        return self._query(tenant, expr, grid, _How(timeout_s, lookback_ms, cancel, queryable), end_ms=end_ms)
 
     def close(self) -> None:
         """Let go of the kernel threads; queries that run on are not waited for."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _query(
-        self,
-        tenant: str,
-        expr: str,
-        grid: Grid,
-        *,
-        timeout_s: float | None,
-        lookback_ms: int | None,
-        cancel: threading.Event | None,
-        end_ms: int | None = None,
-    ) -> QueryResult:
+    def _query(self, tenant: str, expr: str, grid: Grid, how: _How, *, end_ms: int | None = None) -> QueryResult:
         root = self.parse(expr)
         ranged = end_ms is not None
         if ranged and root.type not in ("vector", "scalar"):
             shown = DOCUMENTED_TYPE[root.type]
             raise ParseError(f'invalid expression type "{shown}" for range query, must be Scalar or instant Vector')
-        limit = self._settings.timeout_s if timeout_s is None else min(timeout_s, self._settings.timeout_s)
+        limit = self._settings.timeout_s if how.timeout_s is None else min(how.timeout_s, self._settings.timeout_s)
         deadline = self._clock.monotonic() + limit
         bounds = Bounds(
             grid.start,
             grid.start if end_ms is None else end_ms,
-            lookback_ms or self._settings.lookback_ms,
+            how.lookback_ms or self._settings.lookback_ms,
             self._settings.default_subquery_step_ms,
             grid.step if ranged else 0,
         )
@@ -164,35 +180,55 @@ class Engine:
         if not self._slots.acquire(timeout=max(0.0, limit)):
             raise QueryTimeout("query timed out in query queue")
         try:
-            ev = Evaluation(
-                annotations=Annotations(expr),
-                symbols=Symbols(),
-                bounds=bounds,
-                grid=grid,
-                clock=self._clock,
-                deadline=deadline,
-                max_samples=self._settings.max_samples,
-                delayed_names=self._settings.delayed_name_removal,
-                type_labels=self._settings.type_and_unit_labels,
-                pool=self._pool,
-                cancel=cancel,
-            )
-            plan = make_plan(root, grid, bounds)
-            data = self._fetch(ev, tenant, plan)
-            with np.errstate(all="ignore"):
-                value = evaluate(ev, plan, data)
-                if ranged and isinstance(value, Scalar):
-                    value = ev.one_row(value.values)
-            return QueryResult(value, grid, range_query=ranged, warnings=ev.annotations.warnings, infos=ev.annotations.infos)
+            with self.running.entered(tenant, expr, (bounds.start, bounds.end, bounds.step), how.cancel) as ticket:
+                ev = Evaluation(
+                    annotations=Annotations(expr),
+                    symbols=Symbols(),
+                    bounds=bounds,
+                    grid=grid,
+                    clock=self._clock,
+                    deadline=deadline,
+                    max_samples=self._settings.max_samples,
+                    delayed_names=self._settings.delayed_name_removal,
+                    type_labels=self._settings.type_and_unit_labels,
+                    pool=self._pool,
+                    ticket=ticket,
+                    statistics=Statistics(),
+                )
+                return self._run(ev, tenant, root, how, ranged=ranged)
         finally:
             self._slots.release()
+
+    def _run(self, ev: Evaluation, tenant: str, root: Node, how: _How, *, ranged: bool) -> QueryResult:
+        statistics, time = ev.statistics, self._clock.monotonic
+        began = time()
+        plan = make_plan(root, ev.grid, ev.bounds)
+        if plan.most_steps > ev.max_samples:
+            # Not even one series would fit: say so before anything is read.
+            raise TooManySamples(TOO_MANY)
+        statistics.plan = plan
+        data = self._fetch(ev, tenant, plan)
+        if how.queryable:
+            statistics.per_step = count_queryable(plan, [(d.offsets, d.timestamps, d.values) for d in data], ev.bounds, ev.grid)
+        prepared = time()
+        with np.errstate(all="ignore"):
+            value = evaluate(ev, plan, data)
+            if ranged and isinstance(value, Scalar):
+                value = ev.one_row(value.values)
+        evaluated = time()
+        result = QueryResult(value, ev.grid, range_query=ranged, warnings=ev.annotations.warnings, infos=ev.annotations.infos)
+        statistics.preparing_s, statistics.evaluating_s, statistics.sorting_s = prepared - began, evaluated - prepared, time() - evaluated
+        result.statistics = statistics
+        return result
 
     def _fetch(self, ev: Evaluation, tenant: str, plan: Plan) -> list[Fetched]:
         """Read what the plan needs, and give all of it one symbol table, private to the query."""
         answers = []
         for fetch in plan.fetches:
             ev.check()
+            began = self._clock.monotonic()
             answer = self._storage.select(tenant, fetch.matchers, fetch.start, fetch.end)
+            ev.statistics.reads.append(ReadCost(self._clock.monotonic() - began, len(answer.labels), answer.sample_count))
             ev.count(answer.sample_count)
             answers.append(answer)
         if not answers:

@@ -24,7 +24,9 @@ def evaluate(ev: Evaluation, plan: Plan, data: Sequence[Fetched]) -> Value:
         args = [values[i] for i in operation.inputs]
         assert all(a is not None for a in args), "an operation's inputs live until its own turn"
         before = ev.samples
+        began = ev.clock.monotonic()
         value = _run(ev, operation, [a for a in args if a is not None], data)
+        ev.statistics.note(ev.clock.monotonic() - began, value)
         # What an operation held in passing is gone; what it gives is held until its last reader is done.
         ev.samples = before + _size(value)
         ev.count(0)

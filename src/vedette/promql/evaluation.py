@@ -6,7 +6,6 @@ default), or marked and done at the end of the query (delayed name removal).
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -20,9 +19,13 @@ from vedette.promql import labelsets
 from vedette.promql.annotations import Annotations
 from vedette.promql.errors import ExecutionError, QueryCanceled, QueryTimeout, TooManySamples
 from vedette.promql.plan import Bounds
+from vedette.promql.running import Ticket
+from vedette.promql.statistics import Statistics
 from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, Rows, Scalar, Value, Windows
 
 SAME_LABELSET = "vector cannot contain metrics with the same labelset"
+
+TOO_MANY = "query processing would load too many samples into memory in query execution"
 
 BLOCK_CELLS = 1 << 17
 """Cells of a block of a matrix: 1 MiB of values, which stays in the second-level cache."""
@@ -42,21 +45,24 @@ class Evaluation:
     delayed_names: bool
     type_labels: bool
     pool: ThreadPoolExecutor
-    cancel: threading.Event | None = None
+    ticket: Ticket
+    statistics: Statistics
     samples: int = 0
 
     def check(self) -> None:
         """Raise `QueryTimeout` or `QueryCanceled` where the query has no business running on."""
-        if self.cancel is not None and self.cancel.is_set():
+        if self.ticket.cancel.is_set():
             raise QueryCanceled("query was canceled in expression evaluation")
         if self.clock.monotonic() > self.deadline:
             raise QueryTimeout("query timed out in expression evaluation")
 
     def count(self, samples: int) -> None:
-        """Note that `samples` more are held. Raises `TooManySamples` beyond the limit."""
+        """Note that `samples` more are held. Raises `TooManySamples` beyond the query's limit, `LimitExceeded` beyond that of all."""
         self.samples += samples
         if self.samples > self.max_samples:
-            raise TooManySamples("query processing would load too many samples into memory in query execution")
+            raise TooManySamples(TOO_MANY)
+        self.statistics.peak = max(self.statistics.peak, self.samples)
+        self.ticket.hold(self.samples)
 
     def release(self, samples: int) -> None:
         """Note that `samples` are held no longer."""

@@ -50,6 +50,11 @@ class Plan:
     fetches: list[Fetch]
     result: int
 
+    @property
+    def most_steps(self) -> int:
+        """Steps of the operation that has most of them: a subquery's may be far more than the query's."""
+        return max((operation.grid.n for operation in self.operations), default=0)
+
 
 @dataclass(frozen=True, slots=True)
 class Bounds:

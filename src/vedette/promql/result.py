@@ -13,6 +13,7 @@ from vedette.model.histograms import Histogram
 from vedette.model.labels import Labels, LabelTable
 from vedette.promql.format import json_float
 from vedette.promql.native_render import json_object
+from vedette.promql.statistics import Statistics
 from vedette.promql.values import Floats, Grid, Ints, Matrix, Objects, Scalar, Value, Windows, native_mask
 
 ResultType = Literal["scalar", "string", "vector", "matrix"]
@@ -22,12 +23,16 @@ _FRAME = (b'{"metric":{', b'},"values":[', b'},"value":', b"]}", b"}")
 
 
 class QueryResult:
-    """What a query gave. `type` is Prometheus' result type; warnings and infos are whole messages with positions."""
+    """What a query gave, and at what cost (`statistics`).
+
+    `type` is Prometheus' result type; warnings and infos are whole messages with positions.
+    """
 
     def __init__(self, value: Value, grid: Grid, *, range_query: bool, warnings: list[str], infos: list[str]) -> None:
         self._grid = grid
         self.warnings = warnings
         self.infos = infos
+        self.statistics = Statistics()
         self._text = ""
         self._labels: LabelTable | None = None
         self._order: Ints = np.zeros(0, dtype=np.int64)
@@ -85,6 +90,11 @@ class QueryResult:
 
     def __len__(self) -> int:
         return len(self._order)
+
+    @property
+    def times(self) -> Ints:
+        """The query's steps: int64[n], ms."""
+        return self._grid.times
 
     @property
     def points(self) -> int:

@@ -1,0 +1,105 @@
+"""The queries that run now: who asks what since when, and a way to end one. Thread-safe.
+
+A query is here from when its evaluation begins until it ends; what still waits for its turn is not. Tenants see only their own.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from vedette.clock import Clock
+from vedette.errors import LimitExceeded, NotFound
+
+
+@dataclass(frozen=True, slots=True)
+class RunningQuery:
+    """A query as it stands. Times of the query in ms, `began` in Unix seconds, `running_s` in seconds; `samples` it holds now."""
+
+    id: int
+    expr: str
+    start: int
+    end: int
+    step: int
+    began: float
+    running_s: float
+    samples: int
+
+
+class Ticket:
+    """One query's entry: what it holds, and the event that ends it."""
+
+    __slots__ = ("_running", "began", "cancel", "end", "expr", "id", "samples", "since", "start", "step", "tenant")
+
+    def __init__(
+        self, running: Running, id_: int, tenant: str, expr: str, span: tuple[int, int, int], *, cancel: threading.Event, clock: Clock
+    ) -> None:
+        self._running = running
+        self.id = id_
+        self.tenant = tenant
+        self.expr = expr
+        self.start, self.end, self.step = span
+        self.cancel = cancel
+        self.began = clock.now()
+        self.since = clock.monotonic()
+        self.samples = 0
+
+    def hold(self, samples: int) -> None:
+        """Note how many samples the query holds now. Raises `LimitExceeded` where all together hold more than they may."""
+        self._running.hold(self, samples)
+
+
+class Running:
+    """All queries under way. Together they may hold `max_samples` samples (0: any number)."""
+
+    def __init__(self, clock: Clock, *, max_samples: int) -> None:
+        self._clock = clock
+        self._max_samples = max_samples
+        self._ids = itertools.count(1)
+        self._lock = threading.Lock()
+        self._tickets: dict[int, Ticket] = {}
+        self._held = 0
+
+    @contextmanager
+    def entered(self, tenant: str, expr: str, span: tuple[int, int, int], cancel: threading.Event | None) -> Iterator[Ticket]:
+        """The entry of a query from `span` (start, end, step in ms) while the context lasts; `cancel` ends the query when set."""
+        ticket = Ticket(self, next(self._ids), tenant, expr, span, cancel=cancel or threading.Event(), clock=self._clock)
+        with self._lock:
+            self._tickets[ticket.id] = ticket
+        try:
+            yield ticket
+        finally:
+            with self._lock:
+                del self._tickets[ticket.id]
+                self._held -= ticket.samples
+
+    def hold(self, ticket: Ticket, samples: int) -> None:
+        """As `Ticket.hold`."""
+        with self._lock:
+            others = self._held - ticket.samples
+            if self._max_samples and samples > ticket.samples and others + samples > self._max_samples:
+                # Alone it may fit, so that asking again later helps.
+                raise LimitExceeded(
+                    "the queries that run now hold all the memory that queries may have (promql.max_memory)",
+                    retry_after=1.0 if samples <= self._max_samples else None,
+                )
+            self._held = others + samples
+            ticket.samples = samples
+
+    def list(self, tenant: str) -> list[RunningQuery]:
+        """The tenant's queries, the longest-running first."""
+        now = self._clock.monotonic()
+        with self._lock:
+            found = [t for t in self._tickets.values() if t.tenant == tenant]
+        return [RunningQuery(t.id, t.expr, t.start, t.end, t.step, t.began, now - t.since, t.samples) for t in found]
+
+    def cancel(self, tenant: str, id_: int) -> None:
+        """End a query of the tenant: it stops at its next check. Raises `NotFound` where none such runs."""
+        with self._lock:
+            ticket = self._tickets.get(id_)
+        if ticket is None or ticket.tenant != tenant:
+            raise NotFound(f"no query {id_} runs")
+        ticket.cancel.set()
