@@ -31,7 +31,7 @@ MINUTE, HOUR = 60_000, 3_600_000
 class Services:
     """The dialects, and what a test may change: `ready`, `tenant`, `groups`, `targets`."""
 
-    def __init__(self, storage: Any, clock: ManualClock, run: Any, data: Path) -> None:
+    def __init__(self, storage: Any, clock: ManualClock, run: Any, data: Path, *, per_minute: int = 0) -> None:
         self.ready = True
         self.tenant = "default"
         self.groups: list[GroupState] = []
@@ -59,7 +59,7 @@ class Services:
             self._others(backend),
             server=server,
             registry=self.registry,
-            settings=ServicesSettings(),
+            settings=ServicesSettings(metrics_per_minute=per_minute, alerts_per_minute=min(per_minute, 10)),
             max_points=1000,
             cors_origin="",
         )
@@ -110,6 +110,14 @@ class Services:
 @pytest.fixture
 def services(storage: Any, clock: ManualClock, run: Any, tmp_path: Path) -> Any:
     made = Services(storage, clock, run, tmp_path)
+    yield made
+    made.promql.close()
+
+
+@pytest.fixture
+def strict(storage: Any, clock: ManualClock, run: Any, tmp_path: Path) -> Any:
+    """The same with the document's rate limits."""
+    made = Services(storage, clock, run, tmp_path, per_minute=60)
     yield made
     made.promql.close()
 

@@ -2,7 +2,7 @@
 
 Every number is measured: what no application reports and what is not configured is null, absent or `not_configured`. On
 the main listener `/metrics` answers Gamiroo's records where a parameter of Gamiroo's is given (`union`). Not here: logs,
-alerts made over HTTP, acknowledgements, WebSocket, resources, errors by kind, rate limits.
+alerts made over HTTP, acknowledgements, WebSocket, resources, errors by kind.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ from starlette.responses import Response
 from vedette.api.endpoint import Endpoint, Handler, Param
 from vedette.api.params import form_of
 from vedette.api.services import gamiroo, machine
+from vedette.api.services.limits import Limit, limited
 from vedette.api.services.own import OwnRequests
 from vedette.api.services.performance import MAX_POINTS, PERIODS_MS, RESOLUTIONS_MS, Performance
+from vedette.api.services.settings import ServicesSettings
 from vedette.api.services.shared import OWN_JOB, Backend, answer, choice_of, finite, service_of, shown_time
 from vedette.clock import now_ms
 from vedette.errors import BadInput, VedetteError
@@ -261,8 +263,10 @@ def union(records: Endpoint, own: Sequence[Endpoint]) -> tuple[Endpoint, list[En
     return dataclasses.replace(records, handler=either, about=about, answer=schema), [e for e in own if e is not system]
 
 
-def endpoints(service: BotServer) -> list[Endpoint]:
+def endpoints(service: BotServer, settings: ServicesSettings) -> list[Endpoint]:
     """The operations of this dialect, `GET /metrics` as its document has it."""
+    monotonic = service.backend.clock.monotonic
+    limits = {"/metrics": Limit(settings.metrics_per_minute, monotonic), "/alerts": Limit(settings.alerts_per_minute, monotonic)}
     handled = service.backend.handled
     choices = (
         Param("period", "text", "How far back: " + ", ".join(PERIODS_MS) + "; 24h if absent."),
@@ -284,7 +288,8 @@ def endpoints(service: BotServer) -> list[Endpoint]:
     )
 
     def one(path: str, handler: Callable[[Request], Awaitable[Response]], about: str, **more: Any) -> Endpoint:
-        return Endpoint(BASE + path, handler, about, tag=_TAG, **more)
+        of = next((limit for start, limit in limits.items() if path.startswith(start)), None)
+        return Endpoint(BASE + path, handler if of is None else limited(handler, of), about, tag=_TAG, **more)
 
     basic = _schema({"status": _TEXT, "timestamp": _TIME, "version": _TEXT})
     detailed = _schema({"status": _TEXT, "components": _OBJECT, "timestamp": _TIME})

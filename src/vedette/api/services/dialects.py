@@ -63,10 +63,10 @@ def build(
     )
 
     def finished(endpoints: Sequence[Endpoint]) -> list[Endpoint]:
-        """Reading operations with large answers compressed and CORS headers; `/metrics` has them already."""
+        """Reading operations with large answers compressed and CORS headers; the text of `/metrics` has them already."""
         return [
             dataclasses.replace(e, handler=finishing(cast(Handler, e.handler), backend.run, cors_origin), shared=True)
-            if "GET" in e.methods and e.handler is not exposed.handler
+            if "GET" in e.methods and e.media == "application/json"
             else e
             for e in endpoints
         ]
@@ -76,7 +76,7 @@ def build(
         *access_layer.reading(reading),
         *trends.endpoints(backend),
     ]
-    bots = botserver.endpoints(BotServer(backend, server, processor, requests, cast(Handler, exposed.handler)))
+    bots = botserver.endpoints(BotServer(backend, server, processor, requests, cast(Handler, exposed.handler)), settings)
     records = gamiroo.endpoints(backend, append)
     scores = xscore.endpoints(xscore.XScore(backend, processor, requests, server.started))
     services = platform.endpoints(backend)

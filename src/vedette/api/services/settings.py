@@ -18,6 +18,14 @@ class ServicesSettings:
     environment: str = "local"
     """What this installation is called in `/debug/info`."""
 
+    metrics_per_minute: int = 60
+    """How often one address may ask for BotServer's metrics; 0: as often as it likes."""
+    alerts_per_minute: int = 10
+    """How often one address may ask for BotServer's alerts; 0: as often as it likes."""
+
     def __post_init__(self) -> None:
+        for name in ("metrics_per_minute", "alerts_per_minute"):
+            if getattr(self, name) < 0:
+                raise BadInput(f"{getattr(self, name)} where at least 0 is expected", where=name)
         if self.aggregation_window < 1000:
             raise BadInput("shorter than a second", where="aggregation_window")
