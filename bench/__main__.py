@@ -7,6 +7,7 @@ A case's figures are kept in `bench/.cache/results.json`, so a run with `--only`
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -72,7 +73,7 @@ def main() -> int:
     failed = False
     for case in chosen:
         for measure in cases[case]:
-            began = time.monotonic()
+            began, load = time.monotonic(), os.getloadavg()[0]
             try:
                 outcome = measure()
             except (RuntimeError, servers.Missing, OSError) as problem:
@@ -81,6 +82,8 @@ def main() -> int:
                 continue
             outcome.date = datetime.now(UTC).strftime("%Y-%m-%d")
             outcome.command = "make bench" if not arguments.only else f"python -m bench --only {case}"
+            if load > 1:
+                outcome.notes.append(f"The machine was not quiet: its load average was {load:.1f} before the case.")
             report.show(outcome, console)
             console.print(f"  ({time.monotonic() - began:.0f} s)\n", style="dim")
             kept[outcome.case] = outcome
