@@ -55,6 +55,21 @@ def test_the_access_layers_walk(server: Any) -> None:
     assert stats["exporter"]["total_exports"] >= 2
 
 
+def test_the_documents_own_metrics_are_exposed(server: Any) -> None:
+    url = server.doors["access_layer"]
+    tracked = {"name": "timed", "value": 1, "service": "test"}
+    assert httpx.post(f"{url}/metrics/track", json=tracked).status_code == 200
+    lines = [line for line in httpx.get(f"{url}/metrics").text.splitlines() if line.startswith("metrics_")]
+    values = {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
+    assert values["metrics_collected_total"] >= 1
+    assert values["metrics_collection_duration_seconds_count"] >= 1
+    assert values["metrics_collection_duration_seconds_sum"] > 0
+    assert values["metrics_series_total"] >= 1
+    assert values["metrics_points_total"] >= 1
+    assert values["metrics_errors_total"] == 0
+    assert "metrics_exported_total" in values
+
+
 def test_gamiroos_walk(server: Any) -> None:
     url = server.doors["gamiroo"] + RECORDS
     now = datetime.now(UTC).replace(microsecond=0)

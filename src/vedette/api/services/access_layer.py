@@ -7,6 +7,7 @@ becomes (`ingest.track`), trends (`trends.py`), aggregates (`aggregates.py`).
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -158,12 +159,22 @@ _BATCH = {
 }
 
 
-def endpoints(tracking: Tracking, *, tenant_of: Callable[[Mapping[str, Any]], str]) -> list[Endpoint]:
-    """The operations of this dialect."""
+def endpoints(
+    tracking: Tracking, *, tenant_of: Callable[[Mapping[str, Any]], str], observe: Callable[[float], None] = lambda seconds: None
+) -> list[Endpoint]:
+    """The tracking operations. `observe` is told how many seconds each request took, until its metrics were durable or refused."""
     service = AccessLayer(tracking, tenant_of)
 
     def handled(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-        return answering(handler, refused, broken)
+        answered = answering(handler, refused, broken)
+
+        async def timed(request: Request) -> Response:
+            began = time.perf_counter()
+            response = await answered(request)
+            observe(time.perf_counter() - began)
+            return response
+
+        return timed
 
     def body(schema: object) -> dict[str, Any]:
         return {"required": True, "content": {"application/json": {"schema": schema}}}

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Histogram
 
 from vedette.api.answers import finishing
 from vedette.api.endpoint import Endpoint, Handler
@@ -24,6 +24,9 @@ from vedette.ingest.track import Tracker
 
 DIALECTS = {"gamiroo": 8001, "platform": 8009, "botserver": 8080, "access_layer": 8012, "xscore": 9090}
 """The dialects and the ports that their documents name."""
+
+BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Of the time that tracking takes."""
 
 _PROBES = ("/-/healthy", "/-/ready")
 
@@ -55,6 +58,7 @@ def build(
     """
     processor, requests = machine.Processor(backend.clock.monotonic), OwnRequests(registry)
     exports = aggregates.Exports()
+    took = Histogram("metrics_collection_duration_seconds", "Collection duration.", buckets=BUCKETS_S, registry=registry)
     shared = {e.path: e for e in others}
     exposed = aggregates.endpoint(backend, shared["/metrics"], exports, window=settings.aggregation_window, cors_origin=cors_origin)
     shared["/metrics"] = exposed
@@ -72,7 +76,7 @@ def build(
         ]
 
     access = [
-        *access_layer.endpoints(tracker, tenant_of=backend.tenant_of),
+        *access_layer.endpoints(tracker, tenant_of=backend.tenant_of, observe=took.observe),
         *access_layer.reading(reading),
         *trends.endpoints(backend),
     ]
