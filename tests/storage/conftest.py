@@ -11,6 +11,7 @@ import pytest
 from vedette.clock import Clock, ManualClock
 from vedette.model.labels import Labels
 from vedette.model.samples import KeySpace, SampleBatch, canonical
+from vedette.storage.disk import Disk
 from vedette.storage.engine import Engine
 from vedette.storage.settings import StorageSettings
 
@@ -73,8 +74,8 @@ async def open_engine(tmp_path: Path, clock: ManualClock) -> AsyncIterator[OpenE
     """Opens (and at the end closes) engines on one directory; keywords are settings."""
     opened: list[Engine] = []
 
-    async def open_(*, clock_: Clock | None = None, **settings: object) -> Engine:
-        engine = Engine(StorageSettings(**({"data": tmp_path / "data"} | settings)), clock_ or clock)  # type: ignore[arg-type]
+    async def open_(*, clock_: Clock | None = None, disk: Disk | None = None, **settings: object) -> Engine:
+        engine = Engine(StorageSettings(**({"data": tmp_path / "data"} | settings)), clock_ or clock, disk=disk)  # type: ignore[arg-type]
         engine.lock()
         await engine.start()
         opened.append(engine)

@@ -14,6 +14,7 @@ from vedette.model.samples import SampleBatch
 from vedette.storage import block_writer, compaction, levels
 from vedette.storage.block import Meta
 from vedette.storage.blocks import Blocks
+from vedette.storage.disk import Disk
 
 EVER = (-(1 << 62), 1 << 62)
 HOUR = 3_600_000
@@ -252,7 +253,7 @@ async def test_a_block_that_was_deleted_stays_readable_for_whoever_holds_it(open
 
 def test_numbers_of_damaged_blocks_are_not_given_again(tmp_path):
     (tmp_path / "00000007-1-2").mkdir()
-    blocks = Blocks(tmp_path, page_cache=0)
+    blocks = Blocks(tmp_path, Disk(), page_cache=0)
     blocks.load()
     assert (blocks.damaged, blocks.take_sequence()) == (1, 8)
 

@@ -9,7 +9,8 @@ import pytest
 from vedette.errors import Corrupt, LimitExceeded
 from vedette.model.matchers import Matcher
 from vedette.model.samples import SampleBatch, canonical
-from vedette.storage import directory, tombstones
+from vedette.storage import tombstones
+from vedette.storage.disk import Disk
 
 EVER = (-(1 << 62), 1 << 62)
 DAY = 86_400_000
@@ -159,14 +160,15 @@ async def test_random_deletions_agree_with_a_dict(open_engine, tools, keyspace, 
 
 
 async def test_a_deletion_that_cannot_be_kept_is_refused(open_engine, tools, keyspace, monkeypatch):
-    engine = await open_engine()
+    disk = Disk()
+    engine = await open_engine(disk=disk)
     await fill(engine, tools, keyspace)
     before = tools.contents(engine)
 
     def full(path, content):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(tombstones, "replace_file", full)
+    monkeypatch.setattr(disk, "replace_file", full)
     with pytest.raises(LimitExceeded, match="No space left") as caught:
         await engine.delete("default", [by("i", "0")], *EVER)
     assert caught.value.retry_after
@@ -194,13 +196,13 @@ async def test_damaged_deletions_are_reported_and_set_aside(open_engine, tools, 
 
 
 def test_a_file_is_replaced_whole(tmp_path, monkeypatch):
-    path = tmp_path / "file"
-    directory.replace_file(path, b"one")
+    path, disk = tmp_path / "file", Disk()
+    disk.replace_file(path, b"one")
 
     def full(fd):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(directory.os, "fsync", full)
+    monkeypatch.setattr(disk, "sync", full)
     with pytest.raises(OSError, match="No space"):
-        directory.replace_file(path, b"two")
+        disk.replace_file(path, b"two")
     assert path.read_bytes() == b"one"

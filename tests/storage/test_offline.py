@@ -11,6 +11,7 @@ from vedette.errors import BadInput, LimitExceeded
 from vedette.model.matchers import Matcher
 from vedette.model.samples import MetricMetadata, SampleBatch
 from vedette.storage import offline, snapshots
+from vedette.storage.disk import Disk
 
 DAY = 86_400_000
 
@@ -60,13 +61,14 @@ async def test_a_snapshot_beside_merging_misses_no_file(open_engine, tools, keys
 
 
 async def test_a_snapshot_that_cannot_be_written_leaves_nothing(open_engine, tools, keyspace, clock, monkeypatch, tmp_path):
-    engine = await open_engine()
+    disk = Disk()
+    engine = await open_engine(disk=disk)
     await fill(engine, tools, keyspace, clock)
 
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(snapshots.os, "link", full)
+    monkeypatch.setattr(disk, "link", full)
     with pytest.raises(LimitExceeded, match="No space left"):
         await engine.snapshot()
     assert list((tmp_path / "data" / "snapshots").iterdir()) == []

@@ -11,42 +11,47 @@ import pytest
 from vedette.clock import SystemClock
 from vedette.errors import BadInput, LimitExceeded
 from vedette.model.samples import SampleBatch
-from vedette.storage import block_writer
 from vedette.storage import wal as wal_module
 from vedette.storage.directory import DirectoryLock
+from vedette.storage.disk import Disk
 from vedette.storage.settings import StorageSettings, parse_size, parse_sync
 
 EVER = (-(1 << 62), 1 << 62)
 
 
-class FullDisk:
-    """Stands in for the operating system's calls, which tests cannot make fail otherwise: `room` bytes are left."""
+class FullDisk(Disk):
+    """A disk of which `room` bytes are left (None: plenty), whose syncs may fail, and that may take no file but the log's."""
 
-    def __init__(self, monkeypatch) -> None:
+    def __init__(self) -> None:
         self.room: int | None = None
         self.sync_fails = False
-        self._write, self._sync = os.write, os.fdatasync
-        monkeypatch.setattr(wal_module.os, "write", self.write)
-        monkeypatch.setattr(wal_module.os, "fdatasync", self.sync)
+        self.blocks_fail = False
+        self.synced = 0
+
+    def create(self, path):
+        if self.blocks_fail and path.suffix != ".wal":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().create(path)
 
     def write(self, fd, data):
         if self.room is None:
-            return self._write(fd, data)
+            return super().write(fd, data)
         if self.room == 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        done = self._write(fd, data[: self.room])
+        done = super().write(fd, data[: self.room])
         self.room -= done
         return done
 
     def sync(self, fd):
         if self.sync_fails:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
-        self._sync(fd)
+        self.synced += 1
+        super().sync(fd)
 
 
 @pytest.fixture
-def disk(monkeypatch):
-    return FullDisk(monkeypatch)
+def disk():
+    return FullDisk()
 
 
 async def append(engine, tools, keyspace, k, name="m"):
@@ -55,7 +60,7 @@ async def append(engine, tools, keyspace, k, name="m"):
 
 @pytest.mark.parametrize("room", [0, 1, 50, 120])
 async def test_a_full_disk_refuses_and_recovers(open_engine, tools, keyspace, disk, room):
-    engine = await open_engine()
+    engine = await open_engine(disk=disk)
     await append(engine, tools, keyspace, 0)
     disk.room = room
     acknowledged = {0}
@@ -78,7 +83,7 @@ async def test_a_full_disk_refuses_and_recovers(open_engine, tools, keyspace, di
 
 
 async def test_a_failed_sync_refuses_and_what_it_covered_is_written_again(open_engine, tools, keyspace, disk):
-    engine = await open_engine()
+    engine = await open_engine(disk=disk)
     await append(engine, tools, keyspace, 0)
     disk.sync_fails = True
     with pytest.raises(LimitExceeded, match="Input/output error"):
@@ -95,20 +100,16 @@ async def test_a_failed_sync_refuses_and_what_it_covered_is_written_again(open_e
     assert set(engine.select("default", [], *EVER).timestamps.tolist()) == {tools.now, tools.now + 1}
 
 
-async def test_a_block_that_cannot_be_written_is_tried_again(open_engine, tools, keyspace, monkeypatch):
-    engine = await open_engine()
+async def test_a_block_that_cannot_be_written_is_tried_again(open_engine, tools, keyspace, disk):
+    engine = await open_engine(disk=disk)
     await append(engine, tools, keyspace, 0)
     blocks = engine.settings.data / "blocks"
-
-    def fails(file):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(block_writer, "_sync", fails)
+    disk.blocks_fail = True
     with pytest.raises(OSError, match="No space left"):
         await engine.flush()
     await append(engine, tools, keyspace, 1)
     assert engine.select("default", [], *EVER).sample_count == 2
-    monkeypatch.undo()
+    disk.blocks_fail = False
     await engine.flush()
     await engine.flush()
     assert engine.stats().blocks == 2
@@ -116,12 +117,9 @@ async def test_a_block_that_cannot_be_written_is_tried_again(open_engine, tools,
     assert len(list(blocks.iterdir())) == 2, "something half written was left behind"
 
 
-async def test_memory_stays_bounded_where_blocks_cannot_be_written(open_engine, tools, keyspace, monkeypatch):
-    def fails(file):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    engine = await open_engine(head_samples=100)
-    monkeypatch.setattr(block_writer, "_sync", fails)
+async def test_memory_stays_bounded_where_blocks_cannot_be_written(open_engine, tools, keyspace, disk):
+    engine = await open_engine(head_samples=100, disk=disk)
+    disk.blocks_fail = True
     refused = 0
     for k in range(600):
         try:
@@ -169,13 +167,12 @@ async def test_blocks_beyond_the_retention_are_deleted(open_engine, tools, keysp
 
 
 async def test_an_interval_syncs_later(open_engine, tools, keyspace, disk, clock):
-    engine = await open_engine(sync=parse_sync("interval=5s"))
-    synced = []
-    disk._sync = synced.append
+    engine = await open_engine(sync=parse_sync("interval=5s"), disk=disk)
+    before = disk.synced
     await append(engine, tools, keyspace, 0)
-    assert synced == []
+    assert disk.synced == before
     await clock.advance(6)
-    await until(lambda: len(synced) == 1)
+    await until(lambda: disk.synced == before + 1)
 
 
 async def test_a_directory_in_use_is_refused_naming_the_process(open_engine, tmp_path):

@@ -58,13 +58,14 @@ def snapshot(data: Path, *, url: str | None, api_key: str | None) -> None:
         return
     from vedette.storage import offline, snapshots, wal
     from vedette.storage.directory import DirectoryLock
+    from vedette.storage.disk import Disk
 
     lock = DirectoryLock(_exists(data))
     lock.take()
     try:
         name = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ") + f"-{time.time_ns() & 0xFFFFFFFF:08x}"
         segments = [s.path for s in wal.segments(data / "wal")]
-        made = snapshots.take(data, name, offline.block_paths(data), segments=segments)
+        made = snapshots.take(data, name, offline.block_paths(data), disk=Disk(), segments=segments)
         _copy_state(data / STATE, made / STATE)
     finally:
         lock.release()

@@ -6,16 +6,15 @@ series, as many as fit 16 k samples. `FORMAT.md` draws the bytes. Not here: read
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-import os
 import secrets
-import shutil
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
+from typing import Protocol
 
 import numpy as np
 import orjson
@@ -27,7 +26,7 @@ from vedette.kernels import head as head_kernel
 from vedette.kernels import postings
 from vedette.model.labels import METRIC_NAME
 from vedette.storage import sections
-from vedette.storage.directory import sync_directory
+from vedette.storage.disk import Disk
 from vedette.storage.head import Generation
 from vedette.storage.series import SeriesTable
 
@@ -189,11 +188,17 @@ def _texts(snapshot: Snapshot, symbols: NDArray[np.int64]) -> tuple[NDArray[np.i
 class _Pages:
     """The pages file while it is written."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self._at = file.write(PAGES_MAGIC)
+    def __init__(self, disk: Disk, fd: int) -> None:
+        self._disk = disk
+        self._fd = fd
+        self._at = 0
         self.samples = 0
         self.table: list[tuple[int, int, int]] = []
+        self._write(PAGES_MAGIC)
+
+    def _write(self, data: bytes) -> None:
+        self._disk.write_all(self._fd, data)
+        self._at += len(data)
 
     def add(self, times: NDArray[np.int64], values: NDArray[np.float64]) -> None:
         for lo in range(0, len(times), _LARGEST_PAGE):
@@ -204,7 +209,7 @@ class _Pages:
             crc = zlib.crc32(numbers, zlib.crc32(stamps, zlib.crc32(sizes)))
             page = struct.pack("<I", crc) + sizes + stamps + numbers
             self.table.append((self.samples, self._at, len(page)))
-            self._at += self._file.write(page)
+            self._write(page)
             self.samples += hi - lo
 
 
@@ -218,35 +223,37 @@ def _groups(counts: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
         lo = hi
 
 
-def write_block(directory: Path, source: Source, origin: Origin, *, stopped: Callable[[], bool]) -> Path | None:
+def write_block(directory: Path, source: Source, origin: Origin, *, disk: Disk, stopped: Callable[[], bool]) -> Path | None:
     """Write what `source` holds; answers the block's directory, durable when it returns, or None where there are no samples.
 
     Raises `OSError`, what `source` raises, and `Abandoned` where `stopped()` turns true; nothing is left behind then.
     """
     temporary = directory / f"{TEMPORARY}{origin.sequence:08d}-{secrets.token_hex(4)}"
-    temporary.mkdir()
+    disk.mkdir(temporary)
     try:
-        name = _write_files(temporary, source, origin, stopped)
+        name = _write_files(temporary, source, origin, disk, stopped)
         if name is None:
-            shutil.rmtree(temporary)
+            disk.remove_tree(temporary)
             return None
         final = directory / f"{origin.sequence:08d}-{name}"
-        temporary.rename(final)
+        disk.rename(temporary, final)
     except BaseException:
         # What is half written would fill the disk further with every attempt.
-        shutil.rmtree(temporary, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            disk.remove_tree(temporary)
         raise
     # Sync the directory too, or a crash here forgets the rename after the log was deleted.
-    sync_directory(directory)
+    disk.sync_directory(directory)
     return final
 
 
-def _write_files(temporary: Path, source: Source, origin: Origin, stopped: Callable[[], bool]) -> str | None:
+def _write_files(temporary: Path, source: Source, origin: Origin, disk: Disk, stopped: Callable[[], bool]) -> str | None:
     """Fill the directory, synced; answers the block's range of time as it stands in its name, None where nothing is left."""
     rows = _rows(source.snapshot, source.ids)
     counts, ranges = np.zeros(len(rows.ids), dtype=_I64), np.zeros((2, len(rows.ids)), dtype=_I64)
-    with (temporary / "pages").open("wb") as file:
-        pages = _Pages(file)
+    fd = disk.create(temporary / "pages")
+    try:
+        pages = _Pages(disk, fd)
         for lo, hi in _groups(source.counts(rows.ids)):
             if stopped():
                 raise Abandoned
@@ -255,7 +262,9 @@ def _write_files(temporary: Path, source: Source, origin: Origin, stopped: Calla
             filled = lo + np.flatnonzero(counts[lo:hi])
             ranges[:, filled] = times[offsets[filled - lo]], times[offsets[filled - lo + 1] - 1]
             pages.add(times, bits.view(np.float64))
-        _sync(file)
+        disk.sync(fd)
+    finally:
+        disk.close(fd)
     left = np.flatnonzero(counts)
     if len(left) == 0:
         return None
@@ -266,16 +275,9 @@ def _write_files(temporary: Path, source: Source, origin: Origin, stopped: Calla
     index = sections.render(_index(rows, places, ranges, pages.table) | _postings(rows))
     meta = _meta(rows, source.snapshot, pages.samples, ranges) | _origin(origin)
     for name, content in (("index", index), ("meta.json", orjson.dumps(meta, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))):
-        with (temporary / name).open("wb") as file:
-            file.write(content)
-            _sync(file)
-    sync_directory(temporary)
+        disk.write_file(temporary / name, content)
+    disk.sync_directory(temporary)
     return f"{meta['min_time']}-{meta['max_time']}"
-
-
-def _sync(file: IO[bytes]) -> None:
-    file.flush()
-    os.fsync(file.fileno())
 
 
 def _index(

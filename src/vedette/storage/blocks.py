@@ -5,7 +5,6 @@ Not here: what is in a block (`block.py`), which are merged and when (`compactio
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ import structlog
 from vedette.errors import Corrupt
 from vedette.storage.block import Block, PageCache
 from vedette.storage.block_writer import TEMPORARY
-from vedette.storage.directory import sync_directory
+from vedette.storage.disk import Disk
 
 log = structlog.get_logger(__name__)
 
@@ -23,8 +22,9 @@ log = structlog.get_logger(__name__)
 class Blocks:
     """The blocks of a directory, in the order in which their samples were stored."""
 
-    def __init__(self, directory: Path, *, page_cache: int) -> None:
+    def __init__(self, directory: Path, disk: Disk, *, page_cache: int) -> None:
         self.directory = directory
+        self.disk = disk
         self.cache = PageCache(page_cache)
         self.damaged = 0
         self._lock = threading.Lock()
@@ -38,7 +38,7 @@ class Blocks:
         found = []
         for path in sorted(self.directory.iterdir()):
             if path.name.startswith(TEMPORARY):
-                shutil.rmtree(path)
+                self.disk.remove_tree(path)
             elif path.is_dir():
                 try:
                     found.append(Block(path, self.cache))
@@ -100,8 +100,8 @@ class Blocks:
             for block, path in zip(gone, doomed, strict=True):
                 block.doom()
                 # Renamed first: a crash half way must not leave a block that is half there.
-                block.path.rename(path)
+                self.disk.rename(block.path, path)
             if gone:
-                sync_directory(self.directory)
+                self.disk.sync_directory(self.directory)
         for path in doomed:
-            shutil.rmtree(path)
+            self.disk.remove_tree(path)

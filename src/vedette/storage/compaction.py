@@ -146,7 +146,7 @@ class Compactor:
         scopes = sorted({scope for b in run for scope in b.meta.wal_scopes})
         origin = Origin(sequence, scopes, level, min(b.meta.order for b in run), [b.meta.sequence for b in run])
         try:
-            path = write_block(self._blocks.directory, Merged(run, gone), origin, stopped=lambda: self._stopping)
+            path = write_block(self._blocks.directory, Merged(run, gone), origin, disk=self._blocks.disk, stopped=lambda: self._stopping)
         except Corrupt as damage:
             self._leave_alone(damage, run)
             raise

@@ -1,4 +1,4 @@
-"""The data directory: one process at a time, and writable; files in it replaced whole. Not here: what lies in it."""
+"""The data directory: one process at a time, and writable. Not here: what lies in it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import os
 from pathlib import Path
 
 from vedette.errors import BadInput
+from vedette.storage.disk import Disk
 
 
 class DirectoryLock:
     """Holds the directory for this process until `release` or its end, however that comes."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, disk: Disk | None = None) -> None:
         self.path = path
+        self._disk = disk or Disk()
         self._fd = -1
 
     def take(self) -> None:
@@ -39,7 +41,11 @@ class DirectoryLock:
             os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
             os.fsync(fd)
             for name in ("wal", "blocks"):
-                (self.path / name).mkdir(exist_ok=True)
+                if not (self.path / name).is_dir():
+                    self._disk.mkdir(self.path / name)
+            # What is synced in a directory is lost all the same where the directory is not known to its own.
+            self._disk.sync_directory(self.path)
+            self._disk.sync_directory(self.path.resolve().parent)
         except OSError as error:
             os.close(fd)
             raise self._unwritable(error) from None
@@ -58,23 +64,3 @@ class DirectoryLock:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-
-
-def sync_directory(path: Path) -> None:
-    """Make the directory's entries durable: without it a crash may forget a file that was made or renamed."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Put a file's new content in place, durably and all at once. Raises `OSError`."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    sync_directory(path.parent)

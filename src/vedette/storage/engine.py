@@ -25,6 +25,7 @@ from vedette.storage.block import Block
 from vedette.storage.blocks import Blocks
 from vedette.storage.compaction import Compactor
 from vedette.storage.directory import DirectoryLock
+from vedette.storage.disk import Disk
 from vedette.storage.flush import Flusher
 from vedette.storage.head import FAR_FUTURE
 from vedette.storage.index import IndexView
@@ -47,20 +48,23 @@ _FIGURES_EVERY = 15.0
 class Engine:
     """Samples in memory and in a log, later in blocks."""
 
-    def __init__(self, settings: StorageSettings, clock: Clock, *, retention: Sequence[RetentionRule] = ()) -> None:
-        """`retention` is what `settings.retention_by_selector` says, its selectors parsed."""
+    def __init__(
+        self, settings: StorageSettings, clock: Clock, *, retention: Sequence[RetentionRule] = (), disk: Disk | None = None
+    ) -> None:
+        """`retention` is what `settings.retention_by_selector` says, its selectors parsed; `disk` takes every change of files."""
         self.settings = settings
         self.clock = clock
         self.replayed: Replayed | None = None
         self._memory = Memory()
-        self._blocks = Blocks(settings.data / "blocks", page_cache=settings.page_cache)
+        self._disk = disk or Disk()
+        self._blocks = Blocks(settings.data / "blocks", self._disk, page_cache=settings.page_cache)
         self._flusher = Flusher(self._memory, self._blocks, settings, clock)
-        self._tombstones = Tombstones(settings.data / "tombstones")
+        self._tombstones = Tombstones(settings.data / "tombstones", self._disk)
         self._retention = Retention(settings.retention, retention)
         self._compactor = Compactor(
             self._blocks, self._tombstones, settings, clock, retention=self._retention, covered=lambda: self._flusher.covered
         )
-        self._lock = DirectoryLock(settings.data)
+        self._lock = DirectoryLock(settings.data, self._disk)
         self._writer: Writer | None = None
         self._wal: wal.Wal | None = None
         self._figures = IndexFigures()
@@ -78,6 +82,7 @@ class Engine:
         self.replayed = await asyncio.to_thread(self._replay)
         self._wal = wal.Wal(
             self.settings.data / "wal",
+            self._disk,
             segment_size=self.settings.segment_size,
             keep_unsynced=self.settings.sync == 0,
             next_number=self.replayed.last_segment + 1,
@@ -108,7 +113,7 @@ class Engine:
         except Corrupt as damage:
             # What was deleted is seen again; the file is kept, so that somebody may say what it was.
             self._blocks.report(damage)
-            self._tombstones.path.rename(self._tombstones.path.with_name("tombstones.damaged"))
+            self._disk.rename(self._tombstones.path, self._tombstones.path.with_name("tombstones.damaged"))
 
     async def append(self, batch: SampleBatch) -> Appended:
         """See `Storage.append`. `LimitExceeded` too before `start` has replayed the log."""
@@ -165,7 +170,7 @@ class Engine:
 
     def _snapshot(self, name: str) -> None:
         with self._blocks.files:
-            snapshots.take(self.settings.data, name, [b.path for b in self._blocks.all])
+            snapshots.take(self.settings.data, name, [b.path for b in self._blocks.all], disk=self._disk)
 
     def _in_memory(self, tenant: str, sets: Sequence[Matchers], start: int, end: int) -> bool:
         return bool(sets) and len(self._head_present(tenant, sets, start, end)[2]) > 0

@@ -23,7 +23,6 @@ from vedette.storage import wal
 from vedette.storage.block import Block
 from vedette.storage.block_writer import Abandoned, GenerationSource, Origin, Snapshot, write_block
 from vedette.storage.blocks import Blocks
-from vedette.storage.directory import replace_file, sync_directory
 from vedette.storage.forgetting import Forgetting
 from vedette.storage.head import Generation
 from vedette.storage.memory import Memory
@@ -80,7 +79,7 @@ class Flusher:
         done = self._blocks.wal_scopes
         for segment in wal.segments(self._settings.data / "wal"):
             if wal.scope_of(segment) in done:
-                segment.path.unlink()
+                self._blocks.disk.unlink(segment.path)
         path = self._settings.data / "metadata.json"
         if path.exists():
             try:
@@ -209,11 +208,17 @@ class Flusher:
     def _write(self, job: _Job) -> None:
         settings, memory = self._settings, self._memory
         origin = Origin(self._blocks.take_sequence(), job.scopes)
-        path = write_block(settings.data / "blocks", GenerationSource(job.generation, job.snapshot), origin, stopped=lambda: self._stopping)
+        path = write_block(
+            settings.data / "blocks",
+            GenerationSource(job.generation, job.snapshot),
+            origin,
+            disk=self._blocks.disk,
+            stopped=lambda: self._stopping,
+        )
         assert path is not None, "a generation is never empty"
         with memory.lock:
             known = {t: [[m.metric, m.type, m.help, m.unit] for m in items.values()] for t, items in memory.metadata.known.items()}
-        replace_file(settings.data / "metadata.json", orjson.dumps(known))
+        self._blocks.disk.replace_file(settings.data / "metadata.json", orjson.dumps(known))
         block = Block(path, self._blocks.cache)
         with memory.lock:
             self._blocks.add(block)
@@ -222,8 +227,8 @@ class Flusher:
         directory = settings.data / "wal"
         for segment in wal.segments(directory):
             if segment.number <= job.segment:
-                segment.path.unlink(missing_ok=True)
-        sync_directory(directory)
+                self._blocks.disk.unlink(segment.path)
+        self._blocks.disk.sync_directory(directory)
         log.debug("a block was written", path=str(path), series=block.meta.series, samples=block.meta.samples, bytes=block.nbytes)
 
     def release(self) -> None:

@@ -7,6 +7,7 @@ here: which blocks there are (`blocks.py`), the state of alerts, which is in a d
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterable
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from vedette.errors import BadInput
 from vedette.storage.block_writer import TEMPORARY
-from vedette.storage.directory import sync_directory
+from vedette.storage.disk import Disk
 
 PARTS = ("blocks", "wal", "metadata.json", "tombstones")
 """What of a data directory holds samples."""
@@ -28,36 +29,40 @@ def directory_of(data: Path) -> Path:
     return data / "snapshots"
 
 
-def take(data: Path, name: str, blocks: Iterable[Path], *, segments: Iterable[Path] = ()) -> Path:
+def take(data: Path, name: str, blocks: Iterable[Path], *, disk: Disk, segments: Iterable[Path] = ()) -> Path:
     """Link `blocks` (directories) and `segments` (of the log) into the snapshot `name`; answers its directory, durable.
 
     Raises `OSError`; nothing is left behind then. Nobody may delete what is linked meanwhile.
     """
     final = directory_of(data) / name
     temporary = final.with_name(TEMPORARY + name)
+    if not final.parent.is_dir():
+        disk.mkdir(final.parent)
+    disk.mkdir(temporary)
     try:
         for part in ("blocks", "wal"):
-            (temporary / part).mkdir(parents=True)
+            disk.mkdir(temporary / part)
         for block in blocks:
             target = temporary / "blocks" / block.name
-            target.mkdir()
+            disk.mkdir(target)
             for file in block.iterdir():
-                os.link(file, target / file.name)
-            sync_directory(target)
+                disk.link(file, target / file.name)
+            disk.sync_directory(target)
         for segment in segments:
-            os.link(segment, temporary / "wal" / segment.name)
+            disk.link(segment, temporary / "wal" / segment.name)
         for part in ("metadata.json", "tombstones"):
             # These are replaced whole, never changed, and so may be linked, too.
             if (data / part).exists():
-                os.link(data / part, temporary / part)
+                disk.link(data / part, temporary / part)
         for directory in (temporary / "blocks", temporary / "wal", temporary):
-            sync_directory(directory)
-        temporary.rename(final)
+            disk.sync_directory(directory)
+        disk.rename(temporary, final)
     except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            disk.remove_tree(temporary)
         raise
-    sync_directory(final.parent)
-    sync_directory(data)
+    disk.sync_directory(final.parent)
+    disk.sync_directory(data)
     return final
 
 
@@ -95,4 +100,4 @@ def restore(source: Path, data: Path, *, progress: Progress = lambda path, size:
             os.fsync(new.fileno())
         progress(file, file.stat().st_size)
     for directory in sorted(directories, reverse=True):
-        sync_directory(directory)
+        Disk().sync_directory(directory)

@@ -21,7 +21,7 @@ from vedette.errors import BadInput, Corrupt
 from vedette.kernels import block as kernel
 from vedette.model.matchers import Matcher
 from vedette.storage.block import Block, Columns
-from vedette.storage.directory import replace_file
+from vedette.storage.disk import Disk
 
 FOREVER = 1 << 62
 """Ranges end at plus or minus this at most, so that one may be added to an end."""
@@ -86,8 +86,9 @@ class Gone:
 class Tombstones:
     """The deletions in force, in a file that is replaced whole."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, disk: Disk) -> None:
         self.path = path
+        self._disk = disk
         self.lock = threading.Lock()
         """Held while the deletions change, and by whoever must know all of them up to a sequence number."""
         self._all: tuple[Tombstone, ...] = ()
@@ -126,7 +127,7 @@ class Tombstones:
 
     def _keep(self, items: tuple[Tombstone, ...]) -> None:
         body = orjson.dumps([[t.tenant, [[m.name, m.op, m.value] for m in t.matchers], t.start, t.end, t.upto] for t in items])
-        replace_file(self.path, b"%08x\n" % zlib.crc32(body) + body)
+        self._disk.replace_file(self.path, b"%08x\n" % zlib.crc32(body) + body)
         self._all = items
         self._gone = {}
         self._concerned = {}

@@ -9,7 +9,6 @@ before what comes later. One thread writes. Not here: what records mean to the h
 
 from __future__ import annotations
 
-import os
 import secrets
 import struct
 import zlib
@@ -21,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vedette.errors import Corrupt
-from vedette.storage.directory import sync_directory
+from vedette.storage.disk import Disk
 
 MAGIC = b"VDTWAL\x00\x01"
 SEGMENT_HEADER = struct.Struct("<8sQQI4x")
@@ -171,9 +170,10 @@ def _next_record(data: memoryview, at: int) -> int:
 class Wal:
     """The writing end of the log."""
 
-    def __init__(self, directory: Path, *, segment_size: int, keep_unsynced: bool, next_number: int = 1) -> None:
+    def __init__(self, directory: Path, disk: Disk, *, segment_size: int, keep_unsynced: bool, next_number: int = 1) -> None:
         """`keep_unsynced` keeps what is written until it is synced, so that a failed sync can be made good elsewhere."""
         self.directory = directory
+        self._disk = disk
         self.scope = 0
         self.number = next_number - 1
         self.bytes_written = 0
@@ -216,7 +216,7 @@ class Wal:
         if self._fd < 0:
             return
         try:
-            os.fdatasync(self._fd)
+            self._disk.sync(self._fd)
         except OSError:
             # After a failed sync the kernel may have thrown the pages away and a second one would succeed: write them again.
             self._abandon()
@@ -224,11 +224,8 @@ class Wal:
         self._unsynced.clear()
 
     def _write(self, data: bytes) -> None:
-        view = memoryview(data)
-        done = 0
         try:
-            while done < len(view):
-                done += os.write(self._fd, view[done:])
+            self._disk.write_all(self._fd, data)
         except OSError:
             self._cut_back()
             raise
@@ -238,8 +235,7 @@ class Wal:
     def _cut_back(self) -> None:
         """Take a half-written record away again."""
         try:
-            os.ftruncate(self._fd, self._size)
-            os.lseek(self._fd, self._size, os.SEEK_SET)
+            self._disk.truncate(self._fd, self._size)
         except OSError:
             # The half record stays and replay skips it; what is not synced goes to a new segment with what is owed.
             self._abandon()
@@ -250,21 +246,19 @@ class Wal:
         self._owed[:0] = self._unsynced
         self._unsynced.clear()
         fd, self._fd = self._fd, -1
-        os.close(fd)
+        self._disk.close(fd)
 
     def _begin_segment(self) -> None:
         self._end_segment()
         number = self.number + 1
         path = self.directory / f"{number:08d}.wal"
         header = SEGMENT_HEADER.pack(MAGIC, number, self.scope, 0)[:24]
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        fd = self._disk.create(path)
         try:
-            whole = header + struct.pack("<I4x", zlib.crc32(header))
-            if os.write(fd, whole) != len(whole):
-                raise OSError(28, os.strerror(28), str(path))
-            sync_directory(self.directory)
+            self._disk.write_all(fd, header + struct.pack("<I4x", zlib.crc32(header)))
+            self._disk.sync_directory(self.directory)
         except OSError:
-            os.close(fd)
+            self._disk.close(fd)
             raise
         self._fd, self._size, self.number = fd, SEGMENT_HEADER.size, number
 
@@ -272,7 +266,7 @@ class Wal:
         if self._fd < 0:
             return
         self.sync()
-        os.close(self._fd)
+        self._disk.close(self._fd)
         self._fd = -1
 
     def close(self) -> None:
