@@ -42,10 +42,11 @@ class Baseline:
     def of(cls, x: Floats, y: Floats, period: int) -> Baseline:
         """Of finite points float64[n], n >= 1; the season is taken where every place of two whole periods could be filled."""
         seasonal = period > 1 and x[-1] - x[0] >= 2 * period - 1 and len(x) >= 2 * period
-        slope, intercept = theil_sen(x, y)
         if seasonal:
             slope = seasonal_slope(x, y, period)
             intercept = float(np.median(y - slope * x))
+        else:
+            slope, intercept = theil_sen(x, y)
         rest = y - (intercept + slope * x)
         season = np.zeros(1)
         if seasonal:

@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vedette.api.services.aggregates import increases
-from vedette.api.services.shared import shown_time
+from vedette.api.services.aggregates import aggregated, increases
+from vedette.api.services.settings import ServicesSettings
+from vedette.api.services.shared import Kinds, shown_time
+from vedette.errors import BadInput
 from vedette.model.labels import Labels, LabelTable
 from vedette.model.samples import STALE
 from vedette.model.series import SeriesSet
@@ -242,3 +244,16 @@ async def test_the_documents_health(own: Any, services: Any) -> None:
     services.ready = False
     starting = await own("access_layer").get("/health")
     assert (starting.status_code, starting.json()["status"]) == (200, "starting")
+
+
+def test_only_the_chosen_aggregates_are_answered() -> None:
+    table = LabelTable.from_labels([Labels.of(__name__="g"), Labels.of(__name__="c_total")])
+    found = SeriesSet(table, np.array([0, 2, 4]), np.array([1000, 2000, 1000, 2000]), np.array([1.0, 3.0, 1.0, 5.0]))
+    kinds = Kinds([])
+    window = (0, 60_000)
+    assert [(a.labels.metric, a.value) for a in aggregated(found, kinds, window, ("min", "avg"))] == [
+        *(("g_avg", 2.0), ("g_min", 1.0), ("c_total_avg", 4.0))
+    ]
+    assert len(aggregated(found, kinds, window, ServicesSettings().aggregation_types)) == 6
+    with pytest.raises(BadInput, match="not an aggregate: 'median'"):
+        ServicesSettings(aggregation_types=("avg", "median"))

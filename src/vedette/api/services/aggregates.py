@@ -8,7 +8,7 @@ exposed without `aggregated` changes its meaning. Not here: the latest values (`
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -23,6 +23,7 @@ from vedette.api.endpoint import Endpoint, Handler, Param
 from vedette.api.params import form_of
 from vedette.api.params import matcher_sets as selector_sets
 from vedette.api.prometheus import matchers_of
+from vedette.api.services.settings import ServicesSettings
 from vedette.api.services.shared import Backend, Kinds, choice_of, flag_of
 from vedette.clock import now_ms
 from vedette.model.labels import METRIC_NAME, Labels
@@ -100,8 +101,9 @@ def _samples(found: SeriesSet) -> tuple[NDArray[np.int64], NDArray[np.int64], Fl
     return rows[keep], found.timestamps[lo:hi][keep], found.values[lo:hi][keep]
 
 
-def aggregated(found: SeriesSet, kinds: Kinds, begin: int, end: int) -> list[Aggregate]:
-    """The aggregates of the window (begin, end] in ms; `found` also holds the window before, for what a rise is measured from."""
+def aggregated(found: SeriesSet, kinds: Kinds, window: tuple[int, int], types: Collection[str]) -> list[Aggregate]:
+    """The aggregates of these types over a window (begin, end] in ms; `found` also holds the time before it, where rises begin."""
+    begin, end = window
     risen, figures = increases(found, begin).tolist(), {name: values.tolist() for name, values in extents(found, begin).items()}
     minutes = (end - begin) / 60_000
     sums: dict[Labels, dict[str, float]] = {}
@@ -122,7 +124,7 @@ def aggregated(found: SeriesSet, kinds: Kinds, begin: int, end: int) -> list[Agg
     for labels, parts in sums.items():
         if parts.get("count"):
             out.append(_named(labels, "avg", parts.get("sum", 0.0) / parts["count"], f"Average observation of {labels.metric}."))
-    return out
+    return [one for one in out if one.labels.metric.endswith(tuple(f"_{kind}" for kind in types))]
 
 
 def _named(labels: Labels, suffix: str, value: float, about: str) -> Aggregate:
@@ -131,12 +133,13 @@ def _named(labels: Labels, suffix: str, value: float, about: str) -> Aggregate:
 
 @dataclass(frozen=True, slots=True)
 class Exporter:
-    """`/metrics` with and without `aggregated`, counted; `latest` answers without. `window` in ms."""
+    """`/metrics` with and without `aggregated`, counted; `latest` answers without. `window` in ms, `types` of `AGGREGATION_TYPES`."""
 
     backend: Backend
     latest: Handler
     exports: Exports
     window: int
+    types: Collection[str]
 
     async def latest_values(self, request: Request) -> Response:
         """The latest values."""
@@ -169,7 +172,7 @@ class Exporter:
         found: dict[Labels, Aggregate] = {}
         for matchers in sets:
             selected = self.backend.storage.select(tenant, matchers, end - 2 * self.window, end)
-            found |= {one.labels: one for one in aggregated(selected, kinds, end - self.window, end)}
+            found |= {one.labels: one for one in aggregated(selected, kinds, (end - self.window, end), self.types)}
         return list(found.values())
 
 
@@ -189,9 +192,9 @@ def _json(found: Sequence[Aggregate]) -> bytes:
     )
 
 
-def endpoint(backend: Backend, latest: Endpoint, exports: Exports, *, window: int, cors_origin: str) -> Endpoint:
+def endpoint(backend: Backend, latest: Endpoint, exports: Exports, *, settings: ServicesSettings, cors_origin: str) -> Endpoint:
     """`latest` (`/metrics`) with `aggregated`, every answer of it counted."""
-    exporter = Exporter(backend, cast(Handler, latest.handler), exports, window)
+    exporter = Exporter(backend, cast(Handler, latest.handler), exports, settings.aggregation_window, settings.aggregation_types)
     # The latest values are finished (compressed, with CORS headers) already.
     aggregates = finishing(backend.handled(exporter.aggregates), backend.run, cors_origin)
 
@@ -199,5 +202,7 @@ def endpoint(backend: Backend, latest: Endpoint, exports: Exports, *, window: in
         wanted = request.query_params.get("aggregated", "").lower() not in ("", "0", "false")
         return await (aggregates if wanted else exporter.latest_values)(request)
 
-    param = Param("aggregated", "boolean", f"Aggregates of the last {window // 1000} seconds instead of the latest values.")
+    param = Param(
+        "aggregated", "boolean", f"Aggregates of the last {settings.aggregation_window // 1000} seconds instead of the latest values."
+    )
     return dataclasses.replace(latest, handler=exposed, params=(*latest.params, param))

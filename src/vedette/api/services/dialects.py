@@ -60,7 +60,7 @@ def build(
     exports = aggregates.Exports()
     took = Histogram("metrics_collection_duration_seconds", "Collection duration.", buckets=BUCKETS_S, registry=registry)
     shared = {e.path: e for e in others}
-    exposed = aggregates.endpoint(backend, shared["/metrics"], exports, window=settings.aggregation_window, cors_origin=cors_origin)
+    exposed = aggregates.endpoint(backend, shared["/metrics"], exports, settings=settings, cors_origin=cors_origin)
     shared["/metrics"] = exposed
     reading = access_layer.Reading(
         backend, tracker, exports, started=server.started, version=server.version, commit=server.commit, max_points=max_points

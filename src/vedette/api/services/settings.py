@@ -8,6 +8,8 @@ from vedette.configfile import option
 from vedette.errors import BadInput
 from vedette.model.durations import parse_duration
 
+AGGREGATION_TYPES = ("avg", "sum", "min", "max")
+
 
 @dataclass(frozen=True, slots=True)
 class ServicesSettings:
@@ -15,6 +17,8 @@ class ServicesSettings:
 
     aggregation_window: int = option(300_000, convert=parse_duration)
     """Over how much of the past `/metrics?aggregated=true` aggregates."""
+    aggregation_types: tuple[str, ...] = AGGREGATION_TYPES
+    """Which aggregates these are."""
     environment: str = "local"
     """What this installation is called in `/debug/info`."""
 
@@ -27,5 +31,9 @@ class ServicesSettings:
         for name in ("metrics_per_minute", "alerts_per_minute"):
             if getattr(self, name) < 0:
                 raise BadInput(f"{getattr(self, name)} where at least 0 is expected", where=name)
+        if unknown := [kind for kind in self.aggregation_types if kind not in AGGREGATION_TYPES]:
+            raise BadInput(
+                f"not an aggregate: {unknown[0]!r}", where="aggregation_types", hint="expected some of " + ", ".join(AGGREGATION_TYPES)
+            )
         if self.aggregation_window < 1000:
             raise BadInput("shorter than a second", where="aggregation_window")
