@@ -214,3 +214,33 @@ def test_whose_pages_may_read() -> None:
     assert AccessSettings(api_key=KEY).reading_origins == ".*"
     assert AccessSettings(api_key=KEY, cors_origin="https://grafana").reading_origins == "https://grafana"
     assert AccessSettings(cors_origin=".*").reading_origins == ".*"
+
+
+@pytest.mark.parametrize(
+    ("server", "settings", "status"),
+    [
+        (("127.0.0.1", 8009), {}, 200),
+        (("::1", 8009), {}, 200),
+        (("::ffff:127.0.0.1", 8009), {}, 200),
+        (("/run/vedette.sock", None), {}, 200),
+        (None, {}, 200),
+        (("192.168.1.5", 8009), {}, 403),
+        (("2001:db8::1", 8009), {}, 403),
+        (("192.168.1.5", 8009), {"insecure": True}, 200),
+        (("192.168.1.5", 8009), {"api_key": KEY}, 401),
+    ],
+)
+async def test_without_authentication_only_loopback_is_served_whoever_listens(server: Any, settings: dict[str, Any], status: int) -> None:
+    """Uvicorn, say, may have been told to listen on every address."""
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"host", b"192.168.1.5:8009")]
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": headers, "query_string": b"", "server": server}
+    await guarded(**settings)(scope, receive, send)
+    assert sent[0]["status"] == status

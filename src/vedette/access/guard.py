@@ -3,7 +3,8 @@
 With an API key configured, every request but those for health must carry it. Without one Vedette serves loopback
 only, and the threat left is a browser on the same machine acting for a page from elsewhere: such a page may change
 nothing (its `Sec-Fetch-Site` or `Origin` gives it away), nor reach this server under a name of its own (DNS
-rebinding: the `Host` gives it away). Not here: tokens with roles, rate limits, audit.
+rebinding: the `Host` gives it away). Where another server than `vedette serve` listens on more than loopback, only
+what comes to loopback is served. Not here: tokens with roles, rate limits, audit.
 """
 
 from __future__ import annotations
@@ -137,6 +138,9 @@ class Guard:
                 if not _TENANT.match(tenant) or tenant in (b".", b".."):
                     return 400, "bad_data", "X-Scope-OrgID: not a tenant name: 1 to 150 letters, digits or !-_.*'()"
                 scope["vedette.tenant"] = tenant.decode("ascii")
+        elif self._check_host and _reached_from_outside(scope):
+            # `vedette serve` does not listen there; another ASGI server may be told to.
+            return 403, "forbidden", "without authentication only this machine is served: set API_KEY"
         elif self._check_host and b"host" in headers and not self._known_host(headers[b"host"]):
             return 403, "forbidden", "unknown host name in the Host header: add it to access.hosts if this server is known by it"
         changes = scope["type"] == "websocket" or (method not in _SAFE and scope["path"] not in self._reading_posts)
@@ -160,6 +164,22 @@ def _credential(headers: dict[bytes, bytes]) -> tuple[bytes, bool]:
         except binascii.Error:
             return b"", True
     return b"", True
+
+
+def _reached_from_outside(scope: Scope) -> bool:
+    """Whether the connection came to an address other than loopback; a Unix socket, or a name, did not."""
+    server = scope.get("server")
+    return server is not None and not _is_inside(server[0])
+
+
+@functools.lru_cache(maxsize=256)
+def _is_inside(address: str) -> bool:
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return True
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return (mapped or found).is_loopback
 
 
 def _from_elsewhere(headers: dict[bytes, bytes]) -> bool:
