@@ -48,7 +48,7 @@ class Undeliverable(VedetteError):
     """Something outside did not take what we sent, or did not answer.
 
     `reason` comes from a closed set, since it becomes a metric label: `timeout`, `refused`, `dns`,
-    `tls`, `status`, `too_large`, `redirects`, `address`, `protocol`.
+    `tls`, `status`, `too_large`, `redirects`, `address`, `protocol`, `template`, `credentials`.
     """
 
     def __init__(self, problem: str, *, reason: str, retryable: bool, retry_after: float | None = None) -> None:

@@ -18,6 +18,16 @@ from vedette.clock import ManualClock
 from vedette.collect.config import FileDiscoveryConfig, GlobalConfig, HttpDiscoveryConfig, ScrapeConfig
 from vedette.model.relabel import Action, RelabelConfig
 from vedette.notify.config import Config, InhibitRule, Receiver, RouteConfig, WebhookConfig
+from vedette.notify.receivers import (
+    DiscordConfig,
+    EmailConfig,
+    OpsgenieConfig,
+    PagerdutyConfig,
+    SlackConfig,
+    SmsConfig,
+    TeamsConfig,
+    TelegramConfig,
+)
 from vedette.rules.defaults import default_groups
 from vedette.settings import ENVIRONMENT, ConfigFile, Settings, flag_names, resolve
 from vedette.web.routes import FORMER_PAGES, PAGES
@@ -65,7 +75,10 @@ def test_key_of_the_file(shape: type) -> None:
     assert not missing
 
 
-@pytest.mark.parametrize("shape", [Config, RouteConfig, Receiver, WebhookConfig, InhibitRule])
+CHANNELS = [WebhookConfig, DiscordConfig, EmailConfig, OpsgenieConfig, PagerdutyConfig, SlackConfig, SmsConfig, TeamsConfig, TelegramConfig]
+
+
+@pytest.mark.parametrize("shape", [Config, RouteConfig, Receiver, InhibitRule, *CHANNELS])
 def test_key_of_alertmanager_yml(shape: type) -> None:
     page = _page("alerting")
     keys = [f.metadata.get("key", f.name) for f in dataclasses.fields(shape) if f.init]

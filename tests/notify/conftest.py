@@ -16,7 +16,7 @@ from vedette.records.database import Records
 
 @dataclass
 class Received:
-    """One request: its JSON body and headers (lower case)."""
+    """One request: its body (JSON decoded, else text) and headers (lower case)."""
 
     body: Any
     headers: dict[str, str]
@@ -25,11 +25,11 @@ class Received:
 
 @dataclass
 class Receiver:
-    """Keeps what is POSTed. `answers` are used up one by one, then 200; an answer is (status, headers), or None to never answer."""
+    """Keeps what is POSTed. `answers` are used up one by one, then 200; one is (status, headers[, body]), or None to never answer."""
 
     port: int = 0
     requests: list[Received] = field(default_factory=list)
-    answers: list[tuple[int, dict[str, str]] | None] = field(default_factory=list)
+    answers: list[Any] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -42,14 +42,16 @@ class Receiver:
                 first, *lines = head.decode().split("\r\n")
                 headers = {n.strip().lower(): v.strip() for n, _, v in (line.partition(":") for line in lines if line)}
                 body = await reader.readexactly(int(headers.get("content-length", "0")))
-                self.requests.append(Received(json.loads(body), headers, first.split()[1]))
+                given = json.loads(body) if "json" in headers.get("content-type", "") else body.decode()
+                self.requests.append(Received(given, headers, first.split()[1]))
                 answer = self.answers.pop(0) if self.answers else (200, {})
                 if answer is None:
                     await reader.read()
                     return
-                status, extra = answer
+                status, extra, *text = answer
+                said = "".join(text).encode()
                 more = "".join(f"{n}: {v}\r\n" for n, v in extra.items())
-                writer.write(f"HTTP/1.1 {status} X\r\nContent-Length: 0\r\n{more}\r\n".encode())
+                writer.write(f"HTTP/1.1 {status} X\r\nContent-Length: {len(said)}\r\n{more}\r\n".encode() + said)
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
             pass

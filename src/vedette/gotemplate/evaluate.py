@@ -7,7 +7,7 @@ passes through unchanged; the caller gets the answer and renders again.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,12 +36,14 @@ def render(
     variables: Mapping[str, Any] | None = None,
     functions: Mapping[str, Function] | None = None,
     limits: Limits | None = None,
+    escape: Callable[[str, str], str] | None = None,
 ) -> str:
     """The template's text over `data`, with the values of the variables and functions that `parse` was told of.
 
+    `escape` turns what an action writes into what stands in the output, given the text just before it (`html.escaped`).
     Raises `BadInput` with the position for a run-time error, an exceeded limit included.
     """
-    run = _Run(template, {**BUILTINS, **(functions or {})}, limits or Limits())
+    run = _Run(template, {**BUILTINS, **(functions or {})}, limits or Limits(), escape)
     frame = {"$": data, **(variables or {})}
     try:
         run.block(template.main.body, data, list(frame.items()), template.main)
@@ -58,13 +60,17 @@ class _Jump(Exception):
         self.kind = kind
 
 
+_CONTEXT_PARTS, _CONTEXT_CHARS = 16, 4096
+
 _Scope = list[tuple[str, Any]]
 _NOTHING = object()
 
 
 class _Run:
-    def __init__(self, template: Template, functions: Mapping[str, Function], limits: Limits) -> None:
-        self.template, self.functions, self.limits = template, functions, limits
+    def __init__(
+        self, template: Template, functions: Mapping[str, Function], limits: Limits, escape: Callable[[str, str], str] | None
+    ) -> None:
+        self.template, self.functions, self.limits, self.escape = template, functions, limits, escape
         self.out: list[str] = []
         self.written = self.steps = self.depth = 0
         self.arities: dict[str, tuple[int, float]] = {}
@@ -83,6 +89,10 @@ class _Run:
             raise self.bad(node, within, f"wrote more than {self.limits.output} characters")
         self.out.append(text)
 
+    def before(self) -> str:
+        """The end of what was written so far: enough to see the HTML tag that is open."""
+        return "".join(self.out[-_CONTEXT_PARTS:])[-_CONTEXT_CHARS:]
+
     # Nodes
 
     def block(self, block: n.Block, dot: Any, scope: _Scope, within: Definition) -> None:
@@ -93,7 +103,8 @@ class _Run:
             elif isinstance(node, n.Action):
                 value = self.pipeline(node.pipeline, dot, scope, within)
                 if not node.pipeline.variables:
-                    self.write(show(value), node, within)
+                    text = show(value)
+                    self.write(text if self.escape is None else self.escape(text, self.before()), node, within)
             elif isinstance(node, n.Branch):
                 self.branch(node, dot, scope, within)
             elif isinstance(node, n.Jump):

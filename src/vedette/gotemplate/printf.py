@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from vedette.gotemplate.values import NO_VALUE, NoValue, Struct, bounded, format_float, type_name
+from vedette.gotemplate.values import NO_VALUE, NoValue, Slice, Struct, bounded, format_float, type_name
 
 MAX_WIDTH = 10_000
 """The widest field and the longest precision; Go's own limit of a million would be a way to ask for memory."""
@@ -28,9 +28,13 @@ def show(value: Any, *, nested: bool = False) -> str:
         return format_float(value)
     if isinstance(value, dict):
         return "map[" + bounded((f"{show(k, nested=True)}:{show(v, nested=True)}" for k, v in sorted(value.items())), " ") + "]"
+    if isinstance(value, Slice) and "String" in value.methods:  # what Go calls a Stringer
+        return str(value.methods["String"]())
     if isinstance(value, list | tuple):
         return "[" + bounded((show(v, nested=True) for v in value), " ") + "]"
     if isinstance(value, Struct):
+        if "String" in value.methods:
+            return str(value.methods["String"]())
         return "{" + bounded((show(v, nested=True) for v in value.fields.values()), " ") + "}"
     return "<func>"
 
@@ -148,6 +152,8 @@ def _by_type(verb: str, value: Any, flags: str, precision: int | None) -> str | 
         return _text(verb, value, flags, precision)
     if verb == "v":
         return show(value)
+    if isinstance(value, Slice) and "String" in value.methods:  # what Go calls a Stringer
+        return str(value.methods["String"]())
     if isinstance(value, list | tuple):
         return "[" + bounded((_verb(verb, v, flags, precision) for v in value), " ") + "]"
     if isinstance(value, dict):

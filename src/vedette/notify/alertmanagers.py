@@ -23,7 +23,8 @@ from vedette.model.durations import parse_duration
 from vedette.model.labels import EMPTY, Labels
 from vedette.model.relabel import RelabelConfig, relabel
 from vedette.net import HttpClient, HttpConfig, redacted_url
-from vedette.notify.channels.webhook import Http, rfc3339
+from vedette.notify.channels.posting import Http
+from vedette.notify.channels.webhook import rfc3339
 
 log = structlog.get_logger(__name__)
 

@@ -7,9 +7,9 @@ intervals are refused by name: a file that is accepted is obeyed. Not here: rout
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, TypeVar, cast
 
 import yaml
 
@@ -21,8 +21,21 @@ from vedette.model.matchers import Matcher, compile_regex
 from vedette.net import HttpConfig, TlsConfig, redacted_url
 from vedette.notify.intervals import NamedIntervals
 from vedette.notify.matchers import parse_matchers
+from vedette.notify.receivers import (
+    SLACK_POST_MESSAGE,
+    DiscordConfig,
+    EmailConfig,
+    OpsgenieConfig,
+    PagerdutyConfig,
+    SlackConfig,
+    SmsConfig,
+    TeamsConfig,
+    TelegramConfig,
+    at_most_one,
+)
+from vedette.notify.template import Templates
 
-_LATER = "this kind of receiver is not supported yet: use webhook_configs"
+_LATER = "this kind of receiver is not supported yet: use webhook_configs, or one of the others"
 GROUP_ALL = "..."
 
 
@@ -88,6 +101,15 @@ class GlobalConfig:
     mattermost_webhook_url: str = option("", secret=True)
     mattermost_webhook_url_file: str = ""
 
+    def __post_init__(self) -> None:
+        at_most_one(self, "smtp_auth_username", "smtp_auth_password", "smtp_auth_secret", "slack_api_url", "slack_app_token")
+        at_most_one(self, "opsgenie_api_key", "victorops_api_key", "wechat_api_secret", "telegram_bot_token")
+        at_most_one(self, "rocketchat_token", "rocketchat_token_id", "mattermost_webhook_url")
+        token, url = self.slack_app_token or self.slack_app_token_file, self.slack_api_url or self.slack_api_url_file
+        # The URL that apps post to may stand there: it was how tokens were configured before they had a key.
+        if token and url and url != (self.slack_app_url or SLACK_POST_MESSAGE):
+            raise BadInput("at most one of slack_app_token/slack_app_token_file & slack_api_url/slack_api_url_file must be configured")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookConfig:
@@ -117,18 +139,41 @@ class Receiver:
 
     UNSUPPORTED: ClassVar[dict[str, str]] = {
         f"{kind}_configs": _LATER
-        for kind in (
-            *("discord", "email", "incidentio", "jira", "mattermost", "msteams", "msteamsv2", "opsgenie", "pagerduty", "pushover"),
-            *("rocketchat", "slack", "sns", "telegram", "victorops", "webex", "wechat"),
-        )
+        for kind in (*("incidentio", "jira", "mattermost", "msteams", "pushover", "rocketchat", "sns", "victorops", "webex", "wechat"),)
     }
 
     name: str = ""
+    discord_configs: tuple[DiscordConfig, ...] = ()
+    email_configs: tuple[EmailConfig, ...] = ()
+    msteamsv2_configs: tuple[TeamsConfig, ...] = ()
+    opsgenie_configs: tuple[OpsgenieConfig, ...] = ()
+    pagerduty_configs: tuple[PagerdutyConfig, ...] = ()
+    slack_configs: tuple[SlackConfig, ...] = ()
+    sms_configs: tuple[SmsConfig, ...] = ()
+    telegram_configs: tuple[TelegramConfig, ...] = ()
     webhook_configs: tuple[WebhookConfig, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.name:
             raise BadInput("missing name in receiver", where="name")
+
+    def check(self, fallback: GlobalConfig) -> None:
+        """Raises `BadInput` where a channel lacks what `global` does not give either."""
+        outer = (fallback.slack_api_url, fallback.slack_api_url_file, fallback.slack_app_token, fallback.slack_app_token_file)
+        for slack in self.slack_configs:
+            if not any((slack.api_url, slack.api_url_file, slack.app_token, slack.app_token_file, *outer)):
+                raise BadInput("no Slack API URL nor App token set either inline or in a file")
+        for email in self.email_configs:
+            if not email.smarthost and not fallback.smtp_smarthost:
+                raise BadInput("no global SMTP smarthost set")
+            if not email.from_ and not fallback.smtp_from:
+                raise BadInput("no global SMTP from set")
+        for opsgenie in self.opsgenie_configs:
+            if not (opsgenie.api_key or opsgenie.api_key_file or fallback.opsgenie_api_key or fallback.opsgenie_api_key_file):
+                raise BadInput("no global OpsGenie API Key set either inline or in a file")
+        for telegram in self.telegram_configs:
+            if not (telegram.bot_token or telegram.bot_token_file or fallback.telegram_bot_token or fallback.telegram_bot_token_file):
+                raise BadInput("missing bot_token or bot_token_file on telegram_config")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,7 +251,6 @@ class Config:
     mute_time_intervals: tuple[NamedIntervals, ...] = ()
     """The former name of `time_intervals`."""
     templates: tuple[str, ...] = ()
-    """Accepted: webhooks, the only channel yet, use no templates."""
 
     def __post_init__(self) -> None:
         names = [r.name for r in self.receivers]
@@ -225,6 +269,11 @@ class Config:
             if route.receiver and route.receiver not in names:
                 raise BadInput(f'undefined receiver "{route.receiver}" used in route', where="route")
         self._check_intervals(self.route)
+        for receiver in self.receivers:
+            try:
+                receiver.check(self.global_)
+            except BadInput as error:
+                raise BadInput(f"receiver {receiver.name}: {error.problem}", where="receivers") from None
 
     def _check_intervals(self, root: RouteConfig) -> None:
         if root.mute_time_intervals:
@@ -253,8 +302,13 @@ def _routes(route: RouteConfig) -> Iterator[RouteConfig]:
 
 
 def load(path: Path) -> Config:
-    """The configuration of a file, relative file names taken from its directory. Raises `BadInput` with the position."""
-    return _under(configfile.load(path, Config), path.parent)
+    """The configuration of a file, relative file names taken from its directory. Raises `BadInput` with the position.
+
+    The templates it names are read too, to say now what is wrong with them.
+    """
+    config = _under(configfile.load(path, Config), path.parent)
+    Templates.load(config.templates)
+    return config
 
 
 def parse(text: str | bytes, *, name: str = "alertmanager.yml") -> Config:
@@ -279,12 +333,26 @@ def redacted(text: str | bytes, *, name: str = "alertmanager.yml") -> str:
 
 
 def _under(config: Config, base: Path) -> Config:
-    def hook(given: WebhookConfig) -> WebhookConfig:
-        return replace(
-            given,
-            url_file=str(base / given.url_file) if given.url_file else "",
-            http_config=given.http_config and given.http_config.under(base),
-        )
+    receivers = tuple(_rebased(r, base) for r in config.receivers)
+    templates = tuple(str(base / pattern) for pattern in config.templates)
+    return replace(config, receivers=receivers, global_=_rebased(config.global_, base), templates=templates)
 
-    receivers = tuple(replace(r, webhook_configs=tuple(map(hook, r.webhook_configs))) for r in config.receivers)
-    return replace(config, receivers=receivers, global_=replace(config.global_, http_config=config.global_.http_config.under(base)))
+
+T = TypeVar("T")
+
+
+def _rebased(value: T, base: Path) -> T:
+    """The same with every file name in it (`*_file`, those of HTTP and TLS settings) taken from `base`."""
+    if isinstance(value, HttpConfig | TlsConfig):
+        return cast(T, value.under(base))
+    if isinstance(value, tuple):
+        return cast(T, tuple(_rebased(v, base) for v in value))
+    if not is_dataclass(value) or isinstance(value, type):
+        return value
+    changes: dict[str, Any] = {}
+    for item in fields(value):
+        given = getattr(value, item.name)
+        changed = str(base / given) if item.name.endswith("_file") and given else _rebased(given, base)
+        if changed is not given:
+            changes[item.name] = changed
+    return replace(value, **changes) if changes else value

@@ -21,7 +21,8 @@ from vedette.model.samples import DEFAULT_TENANT
 from vedette.net import HttpClient, HttpConfig
 from vedette.notify import held as held_alerts
 from vedette.notify import told as notification_log
-from vedette.notify.channels.webhook import Http, Webhook
+from vedette.notify.channels.posting import Http
+from vedette.notify.channels.table import channels_of
 from vedette.notify.config import Config
 from vedette.notify.groups import AlertGroup, GroupKey, Timing
 from vedette.notify.held import Held
@@ -30,6 +31,7 @@ from vedette.notify.notice import Channel
 from vedette.notify.pipeline import Counts, Pipeline, why_outside_active_times
 from vedette.notify.route import Route, build, match
 from vedette.notify.silences import Silences
+from vedette.notify.template import Templates
 from vedette.notify.told import Place
 from vedette.records.rows import HeldAlertRow, NotificationRow
 
@@ -46,8 +48,8 @@ FORGET_MS = 5 * 86_400_000
 _CLOSE_S = 5.0
 
 
-def webhook_client(config: HttpConfig) -> Http:
-    """The HTTP client of a webhook: its path is a secret, so it stays out of errors."""
+def channel_client(config: HttpConfig) -> Http:
+    """The HTTP client of a channel: the path of most webhooks is a secret, so it stays out of errors."""
     return HttpClient(config, hide_path=True)
 
 
@@ -81,7 +83,7 @@ class Notifier:
         config: Config | None,
         records: Records,
         clock: Clock,
-        http: Callable[[HttpConfig], Http] = webhook_client,
+        http: Callable[[HttpConfig], Http] = channel_client,
         *,
         external_url: str = "",
         tenant: str = DEFAULT_TENANT,
@@ -106,9 +108,9 @@ class Notifier:
         self._route: Route | None = build(config.route) if config and config.route else None
         self._channels: dict[str, list[Channel]] = {}
         if config:
-            fallback = config.global_.http_config
+            templates = Templates.load(config.templates)
             for receiver in config.receivers:
-                self._channels[receiver.name] = [Webhook(c, self._http(c.http_config or fallback)) for c in receiver.webhook_configs]
+                self._channels[receiver.name] = channels_of(receiver, config.global_, self._http, templates)
         self._resolve_timeout = config.global_.resolve_timeout if config else RESOLVE_TIMEOUT_MS
         self._inhibitions = [Inhibition.of(r) for r in config.inhibit_rules if r is not None] if config else []
         self._intervals = config.intervals if config else {}

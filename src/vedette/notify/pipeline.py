@@ -106,11 +106,15 @@ class Pipeline:
         for stage in GROUP_STAGES:
             if await stage(self, flush) is not None:
                 return True
-        results = await asyncio.gather(*(self._to(replace(flush), i, channel) for i, channel in enumerate(channels)))
-        return all(results)
+        # Counted within its kind, so that a channel of another kind beside it does not make it a stranger to the log.
+        seen: Counter[str] = Counter()
+        ways = []
+        for channel in channels:
+            ways.append(replace(flush, channel=channel, channel_name=f"{channel.kind}/{seen[channel.kind]}"))
+            seen[channel.kind] += 1
+        return all(await asyncio.gather(*map(self._to, ways)))
 
-    async def _to(self, flush: Flush, index: int, channel: Channel) -> bool:
-        flush.channel, flush.channel_name = channel, f"{channel.kind}/{index}"
+    async def _to(self, flush: Flush) -> bool:
         for stage in CHANNEL_STAGES:
             reason = await stage(self, flush)
             if reason is not None:

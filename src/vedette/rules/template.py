@@ -16,6 +16,7 @@ from vedette.gotemplate.evaluate import render
 from vedette.gotemplate.functions import Function
 from vedette.gotemplate.parser import Template, parse
 from vedette.gotemplate.shared import PROMETHEUS, to_float
+from vedette.gotemplate.times import format_duration
 from vedette.gotemplate.values import Map, Struct, type_name
 from vedette.model.durations import parse_duration
 from vedette.model.labels import Labels
@@ -38,19 +39,6 @@ def _text(value: Any) -> str:
 def graph_link(expr: str, *, table: bool) -> str:
     """The path of the page that shows an expression, as Prometheus links to it."""
     return f"/graph?g0.expr={quote_plus(expr, safe='-_.~')}&g0.tab={1 if table else 0}"
-
-
-def _duration(seconds: Any) -> str:
-    """A duration as Go prints it: `1h2m3.5s`."""
-    value = to_float(seconds)
-    sign, rest = ("-", -value) if value < 0 else ("", value)
-    if rest < 1:
-        unit, size = next(((u, s) for u, s in (("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9)) if rest >= s), ("s", 1.0))
-        return f"{sign}{rest / size:.9g}{unit}"
-    hours, rest = divmod(rest, 3600)
-    minutes, rest = divmod(rest, 60)
-    whole = f"{hours:.0f}h" if hours else ""
-    return f"{sign}{whole}{f'{minutes:.0f}m' if hours or minutes else ''}{rest:.9g}s"
 
 
 def _sample(labels: Labels, value: float) -> Struct:
@@ -89,7 +77,7 @@ _PURE: dict[str, Function] = {
     "graphLink": lambda expr: graph_link(_text(expr), table=False),
     "tableLink": lambda expr: graph_link(_text(expr), table=True),
     "parseDuration": lambda text: parse_duration(_text(text)) / 1000,
-    "toDuration": _duration,
+    "toDuration": lambda seconds: format_duration(to_float(seconds)),
 }
 
 # `tmpl` belongs to the evaluator, which knows the templates; the entry makes its name known.

@@ -2,40 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from vedette.model.alerts import Alert
-from vedette.net import Answer, read_secret
-from vedette.notify.config import WebhookConfig
-from vedette.notify.notice import Notice, Receipt
-
-TIMEOUT_S = 30.0
-"""How long one try may take where the configuration does not say."""
+from vedette.notify.channels.posting import Http, HttpChannel, Letter, secret
+from vedette.notify.config import GlobalConfig, WebhookConfig
+from vedette.notify.notice import Notice
+from vedette.notify.template import Templates, Words
 
 _ZERO_TIME = "0001-01-01T00:00:00Z"
-
-
-class Http(Protocol):
-    """What channels need of an HTTP client (`net.HttpClient`)."""
-
-    async def post_json(
-        self,
-        url: str,
-        payload: Any,
-        *,
-        timeout: float,  # noqa: ASYNC109 - as `net.HttpClient` has it
-        headers: Mapping[str, str] | None = None,
-        leaving: Callable[[], Awaitable[None]] | None = None,
-    ) -> Answer:
-        """POST a value as JSON, `leaving` awaited just before. Raises `Undeliverable` where no answer comes."""
-        ...
-
-    async def close(self) -> None:
-        """Close its connections."""
-        ...
 
 
 def rfc3339(ms: int) -> str:
@@ -76,31 +52,18 @@ def _alert(alert: Alert, now: int) -> dict[str, Any]:
     }
 
 
-class Webhook:
+class Webhook(HttpChannel):
     """One webhook of one receiver."""
 
     kind = "webhook"
 
-    def __init__(self, config: WebhookConfig, http: Http) -> None:
-        self.send_resolved = config.send_resolved
+    def __init__(self, config: WebhookConfig, _fallback: GlobalConfig, http: Http, templates: Templates) -> None:
+        super().__init__(http, templates, send_resolved=config.send_resolved)
         self._config = config
-        self._http = http
+        self.timeout_ms = config.timeout
 
-    async def deliver(self, notice: Notice, *, seconds: float, leaving: Callable[[], Awaitable[None]]) -> Receipt:
-        """POST the notice. The header `Idempotency-Key` is the same for all tries of one notification."""
+    def letter(self, notice: Notice, words: Words) -> Letter:
+        """The notice. The header `Idempotency-Key` is the same for all tries of one notification."""
         config = self._config
-        # Read for each notification, so that a rotated URL needs no reload.
-        url = await asyncio.to_thread(read_secret, config.url_file) if config.url_file else config.url
-        answer = await self._http.post_json(
-            url,
-            payload(notice, max_alerts=config.max_alerts),
-            timeout=min(seconds, config.timeout / 1000 or TIMEOUT_S),
-            headers={"Idempotency-Key": notice.attempt},
-            leaving=leaving,
-        )
-        answer.check()
-        return Receipt(f"{answer.status}")
-
-    async def close(self) -> None:
-        """Close its connections."""
-        await self._http.close()
+        url = secret(config.url, config.url_file)
+        return Letter(url, payload(notice, max_alerts=config.max_alerts), {"Idempotency-Key": notice.attempt})

@@ -1,0 +1,117 @@
+"""What the channels that POST over HTTP share: one try within a time, secrets read when they are needed, texts cut to size."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from urllib.parse import urlencode
+
+from vedette.net import Answer, read_secret
+from vedette.notify.notice import Notice, Receipt
+from vedette.notify.template import Templates, Words
+
+TIMEOUT_S = 30.0
+"""How long one try may take where the configuration does not say."""
+
+_FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+
+
+class Http(Protocol):
+    """What channels need of an HTTP client (`net.HttpClient`)."""
+
+    async def post(
+        self,
+        url: str,
+        body: bytes,
+        *,
+        timeout: float,  # noqa: ASYNC109 - as `net.HttpClient` has it
+        headers: Mapping[str, str] | None = None,
+        leaving: Callable[[], Awaitable[None]] | None = None,
+    ) -> Answer:
+        """POST bytes, `leaving` awaited just before. Raises `Undeliverable` where no answer comes."""
+        ...
+
+    async def post_json(
+        self,
+        url: str,
+        payload: Any,
+        *,
+        timeout: float,  # noqa: ASYNC109 - as `net.HttpClient` has it
+        headers: Mapping[str, str] | None = None,
+        leaving: Callable[[], Awaitable[None]] | None = None,
+    ) -> Answer:
+        """POST a value as JSON; as `post`."""
+        ...
+
+    async def close(self) -> None:
+        """Close its connections."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """What is to be POSTed: a value as JSON, or with `form` as a form."""
+
+    url: str
+    payload: Any
+    headers: Mapping[str, str] = field(default_factory=dict)
+    form: bool = False
+
+
+class HttpChannel:
+    """A channel that delivers by one POST. A subclass says what is posted (`letter`) and whether the answer is a yes (`judge`)."""
+
+    kind = ""
+    timeout_ms = 0
+
+    def __init__(self, http: Http, templates: Templates, *, send_resolved: bool) -> None:
+        self.send_resolved = send_resolved
+        self._http, self._templates = http, templates
+
+    def letter(self, notice: Notice, words: Words) -> Letter:
+        """What tells of a notice. Called on a thread."""
+        raise NotImplementedError
+
+    def judge(self, answer: Answer) -> Receipt:
+        """The receipt of a good answer; raises `Undeliverable` for another."""
+        return Receipt(f"{answer.check().status}")
+
+    async def deliver(self, notice: Notice, *, seconds: float, leaving: Callable[[], Awaitable[None]]) -> Receipt:
+        """As `notice.Channel` promises."""
+        # On a thread: files are read, and the texts of a group of thousands take longer than the loop can wait.
+        letter = await asyncio.to_thread(lambda: self.letter(notice, self._templates.over(notice)))
+        limit = min(seconds, self.timeout_ms / 1000 or TIMEOUT_S)
+        if letter.form:
+            headers = {**_FORM, **letter.headers}
+            body = urlencode(letter.payload).encode()
+            answer = await self._http.post(letter.url, body, timeout=limit, headers=headers, leaving=leaving)
+        else:
+            answer = await self._http.post_json(letter.url, letter.payload, timeout=limit, headers=letter.headers, leaving=leaving)
+        return self.judge(answer)
+
+    async def close(self) -> None:
+        """Close its connections."""
+        await self._http.close()
+
+
+def secret(value: str, file: str) -> str:
+    """A secret given inline or in a file, which is read for each notification, so that a rotated one needs no reload."""
+    return value or (read_secret(file) if file else "")
+
+
+def cut(text: str, limit: int) -> str:
+    """A text of at most `limit` characters, its end marked where some are missing."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def group_id(notice: Notice) -> str:
+    """What names the group to services that hold one incident for it: the SHA-256 of its key, as Alertmanager gives it."""
+    return hashlib.sha256(notice.group_key.encode()).hexdigest()
+
+
+def filled(**values: Any) -> dict[str, Any]:
+    """The values that are there."""
+    return {name: value for name, value in values.items() if value not in ("", None, [], {}, False)}

@@ -1,0 +1,41 @@
+"""The kinds of channels there are. A new one is its file, its configuration in `receivers.py`, and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from vedette.net import HttpConfig
+from vedette.notify.channels.discord import Discord
+from vedette.notify.channels.email import Email
+from vedette.notify.channels.opsgenie import Opsgenie
+from vedette.notify.channels.pagerduty import Pagerduty
+from vedette.notify.channels.posting import Http
+from vedette.notify.channels.slack import Slack
+from vedette.notify.channels.sms import Sms
+from vedette.notify.channels.teams import Teams
+from vedette.notify.channels.telegram import Telegram
+from vedette.notify.channels.webhook import Webhook
+from vedette.notify.config import GlobalConfig, Receiver
+from vedette.notify.notice import Channel
+from vedette.notify.template import Templates
+
+POSTING: dict[str, Callable[[Any, GlobalConfig, Http, Templates], Channel]] = {
+    "discord_configs": Discord,
+    "msteamsv2_configs": Teams,
+    "opsgenie_configs": Opsgenie,
+    "pagerduty_configs": Pagerduty,
+    "slack_configs": Slack,
+    "sms_configs": Sms,
+    "telegram_configs": Telegram,
+    "webhook_configs": Webhook,
+}
+"""The channels that POST over HTTP, by their key in a receiver."""
+
+
+def channels_of(receiver: Receiver, fallback: GlobalConfig, http: Callable[[HttpConfig], Http], templates: Templates) -> list[Channel]:
+    """A receiver's channels, in a fixed order of kinds; those of one kind in the order of the file."""
+    found: list[Channel] = [Email(config, fallback, templates) for config in receiver.email_configs]
+    for key, make in POSTING.items():
+        found += [make(c, fallback, http(c.http_config or fallback.http_config), templates) for c in getattr(receiver, key)]
+    return found

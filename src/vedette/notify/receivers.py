@@ -1,0 +1,337 @@
+"""The channels of `receivers` as `alertmanager.yml` writes them, and `sms_configs`, which is ours.
+
+Texts are templates with Alertmanager's defaults. What a channel lacks it takes from `global`; `check` says where neither has it,
+in Alertmanager's words. Not here: webhooks (`config.py`, with the rest of the file), delivering (`channels/`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from vedette.configfile import option
+from vedette.errors import BadInput
+from vedette.model.durations import parse_duration
+from vedette.net import HttpConfig, TlsConfig
+
+SLACK_POST_MESSAGE = "https://slack.com/api/chat.postMessage"
+
+
+def parse_url(text: str) -> str:
+    """An http or https URL. What Alertmanager prints for a secret passes, so that its output can be read again."""
+    if text and text != "<secret>" and not text.startswith(("http://", "https://")):
+        raise BadInput("unsupported scheme for URL", hint="expected http:// or https://")
+    return text
+
+
+def _secret_url() -> Any:
+    return option("", convert=parse_url, secret=True)
+
+
+def at_most_one(config: object, *names: str, prefix: str = "") -> None:
+    """Raises `BadInput` where a value is given both inline and as a file."""
+    for name in names:
+        if getattr(config, name) and getattr(config, f"{name}_file"):
+            raise BadInput(f"at most one of {prefix}{name} & {prefix}{name}_file must be configured")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlackField:
+    """One of `fields`."""
+
+    title: str = ""
+    value: str = ""
+    short: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlackConfirm:
+    """`confirm` of an action."""
+
+    text: str = ""
+    title: str = ""
+    ok_text: str = ""
+    dismiss_text: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlackAction:
+    """One of `actions`."""
+
+    type: str = ""
+    text: str = ""
+    url: str = ""
+    style: str = ""
+    name: str = ""
+    value: str = ""
+    confirm: SlackConfirm | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlackConfig:
+    """One of `slack_configs`: an incoming webhook (`api_url`) or an app (`app_token`)."""
+
+    api_url: str = _secret_url()
+    api_url_file: str = ""
+    app_token: str = option("", secret=True)
+    app_token_file: str = ""
+    app_url: str = option("", convert=parse_url)
+    send_resolved: bool = False
+    channel: str = ""
+    username: str = '{{ template "slack.default.username" . }}'
+    color: str = '{{ if eq .Status "firing" }}danger{{ else }}good{{ end }}'
+    title: str = '{{ template "slack.default.title" . }}'
+    title_link: str = '{{ template "slack.default.titlelink" . }}'
+    pretext: str = '{{ template "slack.default.pretext" . }}'
+    text: str = '{{ template "slack.default.text" . }}'
+    message_text: str = ""
+    fallback: str = '{{ template "slack.default.fallback" . }}'
+    callback_id: str = '{{ template "slack.default.callbackid" . }}'
+    icon_emoji: str = '{{ template "slack.default.iconemoji" . }}'
+    icon_url: str = '{{ template "slack.default.iconurl" . }}'
+    footer: str = '{{ template "slack.default.footer" . }}'
+    image_url: str = ""
+    thumb_url: str = ""
+    short_fields: bool = False
+    fields: tuple[SlackField, ...] = ()
+    actions: tuple[SlackAction, ...] = ()
+    link_names: bool = False
+    mrkdwn_in: tuple[str, ...] = ("fallback", "pretext", "text")
+    update_message: bool = False
+    timeout: int = option(0, convert=parse_duration)
+    http_config: HttpConfig | None = None
+
+    def __post_init__(self) -> None:
+        at_most_one(self, "api_url", "app_token")
+        if self.update_message and self.api_url != SLACK_POST_MESSAGE and not (self.app_token or self.app_token_file):
+            raise BadInput(f"update_message can only be used with bot tokens. api_url must be set to {SLACK_POST_MESSAGE}")
+        if self.update_message:
+            raise BadInput("messages are not updated in place yet", where="update_message", hint="remove the key")
+        if any(not (f.title and f.value) for f in self.fields):
+            raise BadInput("missing title or value in Slack field configuration", where="fields")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmailConfig:
+    """One of `email_configs`."""
+
+    UNSUPPORTED: ClassVar[dict[str, str]] = {"threading": "mails are not threaded yet; remove the key"}
+
+    to: str = ""
+    from_: str = option("", key="from")
+    smarthost: str = ""
+    hello: str = ""
+    auth_username: str = ""
+    auth_username_file: str = ""
+    auth_password: str = option("", secret=True)
+    auth_password_file: str = ""
+    auth_secret: str = option("", secret=True)
+    auth_secret_file: str = ""
+    auth_identity: str = ""
+    send_resolved: bool = False
+    headers: dict[str, str] = option(factory=dict)
+    html: str = '{{ template "email.default.html" . }}'
+    text: str = '{{ template "email.default.text" . }}'
+    require_tls: bool | None = None
+    force_implicit_tls: bool | None = None
+    tls_config: TlsConfig | None = None
+
+    def __post_init__(self) -> None:
+        if not self.to:
+            raise BadInput("missing to address in email config", where="to")
+        at_most_one(self, "auth_username", "auth_password", "auth_secret")
+        seen = [name.lower() for name in self.headers]
+        for name in self.headers:
+            if seen.count(name.lower()) > 1:
+                raise BadInput(f"duplicate header {name.title()!r} in email config", where="headers")
+            if not name.isascii() or any(c in name for c in " :\r\n"):
+                raise BadInput(f"{name!r} is no name of a header", where="headers")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PagerdutyImage:
+    """One of `images`."""
+
+    src: str = ""
+    alt: str = ""
+    href: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PagerdutyLink:
+    """One of `links`."""
+
+    href: str = ""
+    text: str = ""
+
+
+_PAGERDUTY_DETAILS = {
+    "firing": '{{ template "pagerduty.default.instances" .Alerts.Firing }}',
+    "resolved": '{{ template "pagerduty.default.instances" .Alerts.Resolved }}',
+    "num_firing": "{{ .Alerts.Firing | len }}",
+    "num_resolved": "{{ .Alerts.Resolved | len }}",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PagerdutyConfig:
+    """One of `pagerduty_configs`, by the Events API v2."""
+
+    UNSUPPORTED: ClassVar[dict[str, str]] = {
+        "service_key": "the Events API v1 is not spoken: give the service an Events API v2 integration and use routing_key",
+        "service_key_file": "the Events API v1 is not spoken: use routing_key_file",
+    }
+
+    routing_key: str = option("", secret=True)
+    routing_key_file: str = ""
+    url: str = option("", convert=parse_url)
+    send_resolved: bool = True
+    client: str = '{{ template "pagerduty.default.client" . }}'
+    client_url: str = '{{ template "pagerduty.default.clientURL" . }}'
+    description: str = '{{ template "pagerduty.default.description" . }}'
+    severity: str = "error"
+    source: str = ""
+    class_: str = option("", key="class")
+    component: str = ""
+    group: str = ""
+    details: dict[str, str] = option(factory=dict)
+    images: tuple[PagerdutyImage, ...] = ()
+    links: tuple[PagerdutyLink, ...] = ()
+    timeout: int = option(0, convert=parse_duration)
+    http_config: HttpConfig | None = None
+
+    def __post_init__(self) -> None:
+        if not self.routing_key and not self.routing_key_file:
+            raise BadInput("missing service or routing key in PagerDuty config")
+        at_most_one(self, "routing_key")
+
+    def all_details(self) -> dict[str, str]:
+        """The details, over those that every event has."""
+        return {**_PAGERDUTY_DETAILS, **self.details}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeamsConfig:
+    """One of `msteamsv2_configs`: a workflow that takes adaptive cards."""
+
+    webhook_url: str = _secret_url()
+    webhook_url_file: str = ""
+    send_resolved: bool = True
+    title: str = '{{ template "msteamsv2.default.title" . }}'
+    text: str = '{{ template "msteamsv2.default.text" . }}'
+    http_config: HttpConfig | None = None
+
+    def __post_init__(self) -> None:
+        if not self.webhook_url and not self.webhook_url_file:
+            raise BadInput("one of webhook_url or webhook_url_file must be configured")
+        at_most_one(self, "webhook_url")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpsgenieResponder:
+    """One of `responders`; `type` is a template that gives team, user, escalation or schedule."""
+
+    id: str = ""
+    name: str = ""
+    username: str = ""
+    type: str = ""
+
+    def __post_init__(self) -> None:
+        if not (self.id or self.name or self.username):
+            raise BadInput("opsGenieConfig responder has to have at least one of id, username or name specified")
+        known = ("team", "teams", "user", "escalation", "schedule")
+        if "{{" not in self.type and self.type.lower() not in known:
+            raise BadInput(f"opsGenieConfig responder type does not match valid options {', '.join(known)}", where="type")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpsgenieConfig:
+    """One of `opsgenie_configs`."""
+
+    api_key: str = option("", secret=True)
+    api_key_file: str = ""
+    api_url: str = option("", convert=parse_url)
+    send_resolved: bool = True
+    message: str = '{{ template "opsgenie.default.message" . }}'
+    description: str = '{{ template "opsgenie.default.description" . }}'
+    source: str = '{{ template "opsgenie.default.source" . }}'
+    details: dict[str, str] = option(factory=dict)
+    entity: str = ""
+    responders: tuple[OpsgenieResponder, ...] = ()
+    actions: str = ""
+    tags: str = ""
+    note: str = ""
+    priority: str = ""
+    http_config: HttpConfig | None = None
+
+    UNSUPPORTED: ClassVar[dict[str, str]] = {"update_alerts": "alerts are not updated in place yet; remove the key"}
+
+    def __post_init__(self) -> None:
+        at_most_one(self, "api_key")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TelegramConfig:
+    """One of `telegram_configs`."""
+
+    api_url: str = option("", convert=parse_url)
+    bot_token: str = option("", secret=True)
+    bot_token_file: str = ""
+    chat_id: int = 0
+    chat_id_file: str = ""
+    message_thread_id: int = 0
+    send_resolved: bool = True
+    message: str = '{{ template "telegram.default.message" . }}'
+    parse_mode: Literal["", "Markdown", "MarkdownV2", "HTML"] = "HTML"
+    disable_notifications: bool = False
+    http_config: HttpConfig | None = None
+
+    def __post_init__(self) -> None:
+        at_most_one(self, "bot_token", "chat_id")
+        if not self.chat_id and not self.chat_id_file:
+            raise BadInput("missing chat_id or chat_id_file on telegram_config")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiscordConfig:
+    """One of `discord_configs`."""
+
+    webhook_url: str = _secret_url()
+    webhook_url_file: str = ""
+    send_resolved: bool = True
+    title: str = '{{ template "discord.default.title" . }}'
+    message: str = '{{ template "discord.default.message" . }}'
+    content: str = '{{ template "discord.default.content" . }}'
+    username: str = ""
+    avatar_url: str = ""
+    http_config: HttpConfig | None = None
+
+    def __post_init__(self) -> None:
+        if not self.webhook_url and not self.webhook_url_file:
+            raise BadInput("one of webhook_url or webhook_url_file must be configured")
+        at_most_one(self, "webhook_url")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmsConfig:
+    """One of `sms_configs`, which Alertmanager does not have: a text message to one number, by Twilio."""
+
+    account_sid: str = ""
+    auth_token: str = option("", secret=True)
+    auth_token_file: str = ""
+    from_: str = option("", key="from")
+    to: str = ""
+    text: str = '{{ template "sms.default.text" . }}'
+    send_resolved: bool = False
+    api_url: str = option("https://api.twilio.com", convert=parse_url)
+    http_config: HttpConfig | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("account_sid", self.account_sid), ("from", self.from_), ("to", self.to)):
+            if not value:
+                raise BadInput(f"missing {name} in SMS config", where=name)
+        if not self.auth_token and not self.auth_token_file:
+            raise BadInput("one of auth_token or auth_token_file must be configured")
+        at_most_one(self, "auth_token")
+        if not self.account_sid.isalnum():
+            raise BadInput("an account_sid has letters and digits only", where="account_sid")

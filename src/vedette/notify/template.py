@@ -1,0 +1,223 @@
+"""Alertmanager's notification templates: its data, functions and default templates, and those that `templates:` names.
+
+Every text of a receiver is a Go template over one notice. HTML texts are escaped. Not here: the language (`gotemplate`).
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import urllib.parse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from vedette.errors import BadInput, Undeliverable
+from vedette.gotemplate.evaluate import Limits, render
+from vedette.gotemplate.functions import Function
+from vedette.gotemplate.html import escaped
+from vedette.gotemplate.parser import MAX_SOURCE, Definition, Template, parse
+from vedette.gotemplate.shared import TEXT, humanize_duration
+from vedette.gotemplate.times import Moment, Span, moment_of, zone_of
+from vedette.gotemplate.values import Map, SafeText, Slice, Struct, bounded, type_name
+from vedette.model.alerts import ALERT_NAME, Alert
+from vedette.model.labels import Labels
+from vedette.notify.notice import Notice
+
+LIMITS = Limits(steps=2_000_000, output=4 << 20)
+"""More than rules have: a group of ten thousand alerts must still be told of."""
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"wrong type for value; expected string; got {type_name(value)}")
+    return value
+
+
+def _join(separator: Any, items: Any) -> str:
+    if not isinstance(items, list | tuple):
+        raise ValueError(f"wrong type for value; expected []string; got {type_name(items)}")
+    return bounded((_text(i) for i in items), _text(separator))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Moment):
+        return "0001-01-01T00:00:00Z" if value.at is None else value.methods["Format"]("2006-01-02T15:04:05.999999999Z07:00")
+    if isinstance(value, Struct):
+        return {name: _plain(v) for name, v in value.fields.items()}
+    if isinstance(value, dict):
+        return {name: _plain(v) for name, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def _json(value: Any) -> str:
+    return json.dumps(_plain(value), ensure_ascii=False, separators=(",", ":"))
+
+
+def _human(value: Any) -> str:
+    return humanize_duration(value.seconds if isinstance(value, Span) else value)
+
+
+def _dict(*pairs: Any) -> dict[str, Any]:
+    if len(pairs) % 2:
+        raise ValueError("dict wants names and values in turn")
+    return {_text(name): value for name, value in zip(pairs[::2], pairs[1::2], strict=True)}
+
+
+_FUNCTIONS: dict[str, Function] = {
+    **TEXT,
+    "trimSpace": lambda text: _text(text).strip(),
+    "join": _join,
+    "safeUrl": lambda text: SafeText(_text(text)),
+    "urlUnescape": lambda text: urllib.parse.unquote_plus(_text(text)),
+    "stringSlice": lambda *texts: [_text(t) for t in texts],
+    "list": lambda *items: list(items),
+    "append": lambda items, *more: [*items, *more] if isinstance(items, list | tuple) else _join("", items),
+    "dict": _dict,
+    "date": lambda layout, moment: moment_of(moment).methods["Format"](layout),
+    "tz": lambda name, moment: moment_of(moment).within(zone_of(name)),
+    "humanizeDuration": _human,
+    "toJson": _json,
+}
+_NAMES = frozenset((*_FUNCTIONS, "since"))
+
+
+def _pairs(labels: Mapping[str, str]) -> Slice:
+    ordered = sorted(labels.items(), key=lambda p: (p[0] != ALERT_NAME, p[0]))
+    return Slice.of(
+        [Struct("template.Pair", {"Name": n, "Value": v}) for n, v in ordered],
+        Names=lambda: [n for n, _ in ordered],
+        Values=lambda: [v for _, v in ordered],
+        String=lambda: ", ".join(f"{n}={v}" for n, v in ordered),
+    )
+
+
+def kv(labels: Mapping[str, str]) -> Map:
+    """A label set as templates see it, with Alertmanager's methods."""
+
+    def remove(names: Any) -> Map:
+        if not isinstance(names, list | tuple):
+            raise ValueError(f"wrong type for value; expected []string; got {type_name(names)}")
+        return kv({n: v for n, v in labels.items() if n not in names})
+
+    return Map(
+        labels,
+        methods={
+            "SortedPairs": lambda: _pairs(labels),
+            "Names": lambda: _pairs(labels).methods["Names"](),
+            "Values": lambda: _pairs(labels).methods["Values"](),
+            "Remove": remove,
+        },
+    )
+
+
+def _alert(alert: Alert, now: int) -> Struct:
+    status = alert.status(now)
+    return Struct(
+        "template.Alert",
+        {
+            "Status": status,
+            "Labels": kv(dict(alert.labels)),
+            "Annotations": kv(dict(alert.annotations)),
+            "StartsAt": Moment(alert.starts_at),
+            "EndsAt": Moment(alert.ends_at if status == "resolved" else None),
+            "GeneratorURL": alert.generator_url,
+            "Fingerprint": alert.fingerprint,
+        },
+    )
+
+
+def data_of(notice: Notice) -> Struct:
+    """What templates see of a notice: Alertmanager's `Data`."""
+    alerts = [_alert(a, notice.now) for a in notice.alerts]
+
+    def of(labels: Labels) -> Map:
+        return kv(dict(labels))
+
+    def with_status(status: str) -> list[Struct]:
+        return [a for a in alerts if a.fields["Status"] == status]
+
+    return Struct(
+        "*template.Data",
+        {
+            "Receiver": notice.receiver,
+            "Status": notice.status,
+            "Alerts": Slice.of(alerts, Firing=lambda: with_status("firing"), Resolved=lambda: with_status("resolved")),
+            "GroupLabels": of(notice.group_labels),
+            "CommonLabels": of(notice.common_labels()),
+            "CommonAnnotations": of(notice.common_annotations()),
+            "ExternalURL": notice.external_url,
+            "GroupKey": notice.group_key,
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Templates:
+    """The templates that receivers' texts may call."""
+
+    definitions: Mapping[str, Definition]
+    _parsed: dict[str, Template] = field(default_factory=dict, compare=False, repr=False)
+
+    @classmethod
+    def load(cls, patterns: Sequence[str] = ()) -> Templates:
+        """The default templates and, over them, those of all files that the patterns match. Raises `BadInput` with the position."""
+        source = files("vedette.notify").joinpath("default.tmpl").read_text("utf-8")
+        found: Mapping[str, Definition] = parse(source, name="default.tmpl", functions=_NAMES).definitions
+        for pattern in patterns:
+            for path in sorted(glob.glob(pattern)):  # noqa: PTH207 - a pattern may be absolute, which Path.glob refuses
+                found = _read(Path(path), found)
+        return cls(found)
+
+    def prepared(self, text: str) -> Template:
+        """A receiver's text, parsed. Raises `BadInput`."""
+        if text not in self._parsed:
+            self._parsed[text] = parse(text, name="text", functions=_NAMES, definitions=self.definitions)
+        return self._parsed[text]
+
+    def over(self, notice: Notice) -> Words:
+        """What renders texts over one notice."""
+        return Words(self, data_of(notice), notice.now)
+
+
+def _read(path: Path, known: Mapping[str, Definition]) -> Mapping[str, Definition]:
+    try:
+        with path.open("rb") as file:
+            source = file.read(4 * MAX_SOURCE + 1).decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"template cannot be read: {error}", where=str(path)) from None
+    whole = parse(source, name=path.name, functions=_NAMES, definitions=known)
+    # As in Go, a file is a template too, by its base name.
+    return {**whole.definitions, path.name: whole.main}
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Renders texts over one notice. Raises `Undeliverable` (reason `template`) where a template fails: the notice cannot be told so."""
+
+    templates: Templates
+    data: Struct
+    now: int
+
+    def text(self, source: str) -> str:
+        """A plain text."""
+        return self._render(source, html=False)
+
+    def html(self, source: str) -> str:
+        """A text that is HTML, values escaped."""
+        return self._render(source, html=True)
+
+    def all(self, sources: Mapping[str, str]) -> dict[str, str]:
+        """A text for each name."""
+        return {name: self.text(source) for name, source in sources.items()}
+
+    def _render(self, source: str, *, html: bool) -> str:
+        if "{{" not in source:
+            return source
+        functions: dict[str, Function] = {**_FUNCTIONS, "since": lambda moment: Span((self.now - moment_of(moment).ms) / 1000)}
+        try:
+            return render(self.templates.prepared(source), self.data, functions=functions, limits=LIMITS, escape=escaped if html else None)
+        except BadInput as error:
+            raise Undeliverable(f"template: {error}", reason="template", retryable=False) from None

@@ -1,0 +1,309 @@
+"""Each channel against a receiver on a real socket: what arrives, held against what the service publishes of its format."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import jsonschema
+import pytest
+import yaml
+
+from vedette.errors import Undeliverable
+from vedette.model.alerts import Alert
+from vedette.model.labels import Labels
+from vedette.net import HttpClient, HttpConfig
+from vedette.notify.channels.table import POSTING, channels_of
+from vedette.notify.config import Config, parse
+from vedette.notify.notice import Channel, Notice, Receipt
+from vedette.notify.template import Templates
+
+NOW = 1_700_000_000_000
+KEY = '{}:{alertname="Down"}'
+DEDUP = hashlib.sha256(KEY.encode()).hexdigest()
+
+
+def notice(*, firing: bool = True, summary: str = "a is down", count: int = 1) -> Notice:
+    ends = NOW + 1000 if firing else NOW - 1
+    labels = [Labels.of(alertname="Down", instance=f"a{i}", severity="page") for i in range(count)]
+    alerts = [Alert(own, NOW - 5000, ends, Labels.of(summary=summary), "http://g/") for own in labels]
+    return Notice("team", KEY, Labels.of(alertname="Down"), alerts, NOW, "http://vedette:8009", "attempt")
+
+
+def config(kind: str, settings: dict[str, Any], fallback: dict[str, Any] | None = None) -> Config:
+    return parse(
+        yaml.safe_dump(
+            {"global": fallback or {}, "route": {"receiver": "team"}, "receivers": [{"name": "team", f"{kind}_configs": [settings]}]}
+        )
+    )
+
+
+def channel(kind: str, settings: dict[str, Any], fallback: dict[str, Any] | None = None) -> Channel:
+    given = config(kind, settings, fallback)
+    (made,) = channels_of(given.receivers[0], given.global_, lambda c: HttpClient(c, hide_path=True), Templates.load())
+    assert made.kind == kind
+    return made
+
+
+async def tell(made: Channel, told: Notice) -> Receipt:
+    left: list[bool] = []
+
+    async def leaving() -> None:
+        left.append(True)
+
+    try:
+        receipt = await made.deliver(told, seconds=5, leaving=leaving)
+    finally:
+        await made.close()
+    assert left == [True]
+    return receipt
+
+
+PAGERDUTY_SCHEMA = {
+    "type": "object",
+    "required": ["routing_key", "event_action", "payload"],
+    "additionalProperties": False,
+    "properties": {
+        "routing_key": {"type": "string", "minLength": 1},
+        "event_action": {"enum": ["trigger", "acknowledge", "resolve"]},
+        "dedup_key": {"type": "string", "maxLength": 255},
+        "client": {"type": "string"},
+        "client_url": {"type": "string"},
+        "images": {"type": "array", "items": {"type": "object", "required": ["src"]}},
+        "links": {"type": "array", "items": {"type": "object", "required": ["href"]}},
+        "payload": {
+            "type": "object",
+            "required": ["summary", "source", "severity"],
+            "additionalProperties": False,
+            "properties": {
+                "summary": {"type": "string", "minLength": 1, "maxLength": 1024},
+                "source": {"type": "string", "minLength": 1},
+                "severity": {"enum": ["critical", "error", "warning", "info"]},
+                **{name: {"type": "string"} for name in ("component", "group", "class", "timestamp")},
+                "custom_details": {"type": "object"},
+            },
+        },
+    },
+}
+
+
+async def test_pagerduty_triggers_and_resolves_one_incident(receiver: Any) -> None:
+    settings = {"routing_key": "secret", "url": receiver.url, "severity": "{{ if eq .CommonLabels.severity `page` }}critical{{ end }}"}
+    more = {"class": "net", "details": {"runbook": "{{ .CommonLabels.instance }}.md"}, "links": [{"href": "http://l", "text": "l"}]}
+    await tell(channel("pagerduty", {**settings, **more}), notice())
+    await tell(channel("pagerduty", settings), notice(firing=False))
+    fired, resolved = (r.body for r in receiver.requests)
+    for event in (fired, resolved):
+        jsonschema.validate(event, PAGERDUTY_SCHEMA)
+    assert (fired["event_action"], resolved["event_action"]) == ("trigger", "resolve")
+    assert fired["dedup_key"] == resolved["dedup_key"] == DEDUP
+    assert fired["routing_key"] == "secret"
+    assert fired["payload"]["summary"] == "[FIRING:1] Down (a0 page)"
+    assert (fired["payload"]["severity"], fired["payload"]["class"]) == ("critical", "net")
+    details = fired["payload"]["custom_details"]
+    assert (details["num_firing"], details["num_resolved"], details["runbook"]) == ("1", "0", "a0.md")
+    assert "summary = a is down" in details["firing"]
+
+
+async def test_slack_webhook(receiver: Any) -> None:
+    settings = {
+        "api_url": receiver.url,
+        "channel": "#alerts",
+        "text": "{{ range .Alerts }}{{ .Annotations.summary }}{{ end }}",
+        "fields": [{"title": "Severity", "value": "{{ .CommonLabels.severity }}", "short": True}],
+        "actions": [{"type": "button", "text": "Runbook", "url": "http://r", "confirm": {"text": "sure?"}}],
+    }
+    await tell(channel("slack", settings), notice())
+    (request,) = receiver.requests
+    assert request.path == "/secret-path"
+    assert "authorization" not in request.headers
+    message = request.body
+    assert (message["channel"], message["username"]) == ("#alerts", "Vedette")
+    (attachment,) = message["attachments"]
+    assert attachment["title"] == "[FIRING:1] Down (a0 page)"
+    assert attachment["title_link"] == "http://vedette:8009/alerts?receiver=team"
+    assert (attachment["text"], attachment["color"]) == ("a is down", "danger")
+    assert attachment["fields"] == [{"title": "Severity", "value": "page", "short": True}]
+    assert attachment["actions"] == [{"type": "button", "text": "Runbook", "url": "http://r", "confirm": {"text": "sure?"}}]
+    assert attachment["mrkdwn_in"] == ["fallback", "pretext", "text"]
+
+
+async def test_slack_app_with_a_global_token_file(receiver: Any, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("xoxb-1\n")
+    receiver.answers = [(200, {"Content-Type": "application/json; charset=utf-8"}, '{"ok": true}')]
+    made = channel("slack", {"channel": "c"}, {"slack_app_token_file": str(tmp_path / "token"), "slack_app_url": receiver.url})
+    await tell(made, notice(firing=False))
+    assert receiver.requests[0].headers["authorization"] == "Bearer xoxb-1"
+    assert receiver.requests[0].body["attachments"][0]["color"] == "good"
+
+
+@pytest.mark.parametrize(("problem", "retryable"), [("channel_not_found", False), ("rate_limited", True)])
+async def test_slack_says_no_with_status_200(receiver: Any, problem: str, retryable: bool) -> None:
+    receiver.answers = [(200, {"Content-Type": "application/json"}, f'{{"ok": false, "error": "{problem}"}}')]
+    with pytest.raises(Undeliverable, match=f"Slack refused: {problem}") as refused:
+        await tell(channel("slack", {"app_token": "t", "app_url": receiver.url}), notice())
+    assert refused.value.retryable is retryable
+
+
+async def test_teams_card(receiver: Any) -> None:
+    await tell(channel("msteamsv2", {"webhook_url": receiver.url}), notice())
+    message = receiver.requests[0].body
+    assert message["type"] == "message"
+    (attachment,) = message["attachments"]
+    assert attachment["contentType"] == "application/vnd.microsoft.card.adaptive"
+    card = attachment["content"]
+    assert (card["type"], card["$schema"]) == ("AdaptiveCard", "http://adaptivecards.io/schemas/adaptive-card.json")
+    title, body = card["body"]
+    assert (title["type"], title["text"], title["color"]) == ("TextBlock", "[FIRING:1] Down (a0 page)", "Attention")
+    assert "  - summary = a is down" in body["text"]
+    assert body["wrap"] is True
+
+
+async def test_opsgenie_creates_and_closes(receiver: Any) -> None:
+    base = f"http://127.0.0.1:{receiver.port}/"
+    settings = {
+        "responders": [{"name": "ops", "type": "team"}, {"username": "{{ .CommonLabels.instance }}", "type": "user"}],
+        "tags": "a, {{ .CommonLabels.severity }} ,",
+        "priority": "P1",
+        "details": {"extra": "x"},
+    }
+    fallback = {"opsgenie_api_key": "key", "opsgenie_api_url": base}
+    await tell(channel("opsgenie", settings, fallback), notice())
+    await tell(channel("opsgenie", settings, fallback), notice(firing=False))
+    created, closed = receiver.requests
+    assert created.path == "/v2/alerts"
+    assert created.headers["authorization"] == "GenieKey key"
+    assert created.body["alias"] == DEDUP
+    assert created.body["message"] == "[FIRING:1] Down (a0 page)"
+    assert created.body["responders"] == [{"name": "ops", "type": "team"}, {"username": "a0", "type": "user"}]
+    assert (created.body["tags"], created.body["priority"]) == (["a", "page"], "P1")
+    assert created.body["details"] == {"alertname": "Down", "instance": "a0", "severity": "page", "extra": "x"}
+    assert closed.path == f"/v2/alerts/{DEDUP}/close?identifierType=alias"
+
+
+async def test_telegram_message(receiver: Any) -> None:
+    base = f"http://127.0.0.1:{receiver.port}"
+    await tell(channel("telegram", {"chat_id": -100123, "bot_token": "12:ab", "api_url": base}), notice(summary="<a> & b"))
+    (request,) = receiver.requests
+    assert request.path == "/bot12:ab/sendMessage"
+    assert (request.body["chat_id"], request.body["parse_mode"]) == (-100123, "HTML")
+    assert request.body["text"] == "<b>[FIRING:1] Down (a0 page)</b>\n&lt;a&gt; &amp; b\n"
+
+
+async def test_telegram_loses_its_mark_up_rather_than_its_end(receiver: Any) -> None:
+    base = f"http://127.0.0.1:{receiver.port}"
+    await tell(channel("telegram", {"chat_id": 1, "bot_token": "t", "api_url": base}), notice(summary="<&>" * 100, count=50))
+    body = receiver.requests[0].body
+    assert "parse_mode" not in body
+    assert len(body["text"]) == 4096
+    assert body["text"].startswith("[FIRING:50] Down (page)\n<&><&>")
+
+
+async def test_telegram_says_how_long_to_wait(receiver: Any) -> None:
+    receiver.answers = [(429, {"Content-Type": "application/json"}, '{"ok": false, "parameters": {"retry_after": 7}}')]
+    made = channel("telegram", {"chat_id": 1, "bot_token": "t", "api_url": f"http://127.0.0.1:{receiver.port}"})
+    with pytest.raises(Undeliverable) as refused:
+        await tell(made, notice())
+    assert (refused.value.retryable, refused.value.retry_after) == (True, 7.0)
+
+
+async def test_discord_message(receiver: Any) -> None:
+    receiver.answers = [(204, {})]
+    await tell(channel("discord", {"webhook_url": receiver.url, "username": "watch"}), notice(summary="@everyone " * 1000))
+    body = receiver.requests[0].body
+    (embed,) = body["embeds"]
+    assert (embed["title"], embed["color"], body["username"]) == ("[FIRING:1] Down (a0 page)", 0x992D22, "watch")
+    assert len(embed["description"]) == 4096
+    assert embed["description"].endswith("…")
+    assert body["allowed_mentions"] == {"parse": []}
+
+
+async def test_discord_calls_whom_the_operator_names(receiver: Any) -> None:
+    await tell(channel("discord", {"webhook_url": receiver.url, "content": "<@&42> look"}), notice())
+    body = receiver.requests[0].body
+    assert (body["content"], body["allowed_mentions"]) == ("<@&42> look", {"parse": ["roles", "users"]})
+
+
+async def test_sms_by_twilio(receiver: Any) -> None:
+    receiver.answers = [(201, {"Content-Type": "application/json"}, '{"sid": "SM1"}')]
+    settings = {"account_sid": "AC1", "auth_token": "secret", "from": "+15550001", "to": "+49170", "text": "{{ .Status }}: ä " + "x" * 2000}
+    await tell(channel("sms", {**settings, "api_url": f"http://127.0.0.1:{receiver.port}"}), notice())
+    (request,) = receiver.requests
+    assert request.path == "/2010-04-01/Accounts/AC1/Messages.json"
+    assert request.headers["content-type"] == "application/x-www-form-urlencoded"
+    assert base64.b64decode(request.headers["authorization"].removeprefix("Basic ")) == b"AC1:secret"
+    form = {name: value for name, (value,) in parse_qs(request.body).items()}
+    assert (form["From"], form["To"], len(form["Body"])) == ("+15550001", "+49170", 1600)
+    assert form["Body"].startswith("firing: ä x")
+
+
+MINIMAL: dict[str, dict[str, Any]] = {
+    "discord": {"webhook_url": "{url}"},
+    "msteamsv2": {"webhook_url": "{url}"},
+    "opsgenie": {"api_key": "k", "api_url": "{url}"},
+    "pagerduty": {"routing_key": "k", "url": "{url}"},
+    "slack": {"api_url": "{url}"},
+    "sms": {"account_sid": "A", "auth_token": "t", "from": "1", "to": "2", "api_url": "{url}"},
+    "telegram": {"bot_token": "t", "chat_id": 1, "api_url": "{url}"},
+    "webhook": {"url": "{url}"},
+}
+
+
+@pytest.mark.parametrize("kind", [key.removesuffix("_configs") for key in POSTING])
+@pytest.mark.parametrize(("answer", "retryable", "wait"), [((503, {"Retry-After": "3"}), True, 3.0), ((400, {}), False, None)])
+async def test_every_channel_says_whether_to_try_again(
+    kind: str, answer: tuple[int, dict[str, str]], retryable: bool, wait: float | None, receiver: Any
+) -> None:
+    receiver.answers = [answer]
+    settings = {n: v.format(url=receiver.url) if isinstance(v, str) else v for n, v in MINIMAL[kind].items()}
+    with pytest.raises(Undeliverable) as refused:
+        await tell(channel(kind, settings), notice())
+    assert (refused.value.reason, refused.value.retryable, refused.value.retry_after) == ("status", retryable, wait)
+    assert "secret-path" not in str(refused.value)
+
+
+async def test_nothing_leaves_where_a_template_fails(receiver: Any) -> None:
+    made = channel("slack", {"api_url": receiver.url, "text": "{{ .Nope }}"})
+    left: list[bool] = []
+
+    async def leaving() -> None:
+        left.append(True)
+
+    with pytest.raises(Undeliverable, match="can't evaluate field Nope"):
+        await made.deliver(notice(), seconds=5, leaving=leaving)
+    await made.close()
+    assert (left, receiver.requests) == ([], [])
+
+
+async def test_one_that_hangs_is_given_up_in_time(receiver: Any) -> None:
+    receiver.answers = [None]
+    made = channel("discord", {"webhook_url": receiver.url})
+
+    async def leaving() -> None:
+        await asyncio.sleep(0)
+
+    with pytest.raises(Undeliverable) as failed:
+        await made.deliver(notice(), seconds=0.05, leaving=leaving)
+    await made.close()
+    assert failed.value.reason == "timeout"
+
+
+def test_relative_files_of_all_channels_are_taken_from_the_files_directory(tmp_path: Path) -> None:
+    from vedette.notify.config import load
+
+    text = "global: {slack_api_url_file: s, smtp_tls_config: {ca_file: ca}}\nroute: {receiver: a}\ntemplates: ['*.tmpl']\nreceivers:\n"
+    text += "- {name: a, telegram_configs: [{chat_id: 1, bot_token_file: t}], slack_configs: [{http_config: {bearer_token_file: b}}]}\n"
+    (tmp_path / "am.yml").write_text(text)
+    found = load(tmp_path / "am.yml")
+    assert found.global_.slack_api_url_file == str(tmp_path / "s")
+    assert found.global_.smtp_tls_config is not None
+    assert found.global_.smtp_tls_config.ca_file == str(tmp_path / "ca")
+    assert found.receivers[0].telegram_configs[0].bot_token_file == str(tmp_path / "t")
+    slack = found.receivers[0].slack_configs[0].http_config
+    assert isinstance(slack, HttpConfig)
+    assert slack.bearer_token_file == str(tmp_path / "b")
+    assert found.templates == (str(tmp_path / "*.tmpl"),)
