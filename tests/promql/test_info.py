@@ -114,4 +114,4 @@ eval instant at 0 info(requests{instance="a"})
 def test_info(evaluation: str) -> None:
     outcomes = run_script(LOAD + evaluation, variants=True)
     assert outcomes
-    assert [(o.expr, o.problem, o.skipped) for o in outcomes if not o.passed] == []
+    assert [(o.expr, o.problem) for o in outcomes if not o.passed] == []

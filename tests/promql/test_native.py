@@ -26,7 +26,7 @@ from vedette.promql.native_quantiles import fraction, quantile, variance
 from vedette.promql.native_render import json_object, text
 from vedette.promql.native_trim import trimmed
 from vedette.promql.nhcb import converted
-from vedette.promql.seriesnotation import HistogramLiteral, parse_histogram, parse_items, parse_series
+from vedette.promql.seriesnotation import HistogramLiteral, parse_histogram, parse_items, parse_series, parse_starts
 from vedette.promql.testscript import same_histogram
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "model"))
@@ -306,6 +306,30 @@ def test_literals() -> None:
 def test_broken_literals_are_refused(line: str) -> None:
     with pytest.raises(BadInput):
         parse_items(line)
+
+
+def test_start_timestamps_tell_resets_only_where_they_are_asked() -> None:
+    storage = MemoryStorage()
+    name = Labels.of({"__name__": "m_total"})
+    for i in range(5):
+        # Deltas: each sample counts from the one before it.
+        storage.add(name, i * 60_000, 10.0, start=(i - 1) * 60_000 + 1)
+        storage.add(Labels.of({"__name__": "plain_total"}), i * 60_000, 10.0 * i)
+    answers = []
+    for used in (False, True):
+        engine = Engine(storage, PromqlSettings(use_start_timestamps=used), SystemClock())
+        answers.append([floats(engine, f"{expr}(m_total[3m])", 240_000) for expr in ("increase", "resets", "irate", "delta")])
+        assert floats(engine, "increase(plain_total[3m])", 240_000) == {"{}": [pytest.approx(30.0)]}
+        engine.close()
+    assert answers[0] == [{"{}": [0]}, {"{}": [0]}, {"{}": [0]}, {"{}": [0]}]
+    assert answers[1] == [{"{}": [pytest.approx(30.0, rel=1e-3)]}, {"{}": [2]}, {"{}": [pytest.approx(1 / 6)]}, {"{}": [0]}]
+
+
+def test_start_timestamps_of_scripts() -> None:
+    assert parse_starts("_ -1m 0x1 _x2 -30s-1mx2 +1ms 0s") == [None, -60_000, 0, 0, None, None, -30_000, -90_000, -150_000, 1, 0]
+    for broken in ("5", "-1m+", "x3", "1m30s"):
+        with pytest.raises(BadInput, match="start timestamp"):
+            parse_starts(broken)
 
 
 def test_classic_histograms_become_native_ones() -> None:

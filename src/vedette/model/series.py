@@ -18,7 +18,8 @@ class SeriesSet:
     Series i has labels `labels.row(i)` and samples `offsets[i]:offsets[i+1]` (int64[n+1]) of `timestamps`
     (int64 ms, strictly increasing within a series) and `values` (float64, stale markers included).
     Series come in no particular order; a label set occurs once; a series without samples may occur.
-    `histograms` are those of the samples that are native histograms, None where there are none.
+    `histograms` are those of the samples that are native histograms, None where there are none. `start_timestamps` (int64
+    ms for each sample, None where none is known) say since when a counter has been counting, 0 where that is not known.
     """
 
     labels: LabelTable
@@ -26,6 +27,7 @@ class SeriesSet:
     timestamps: NDArray[np.int64]
     values: NDArray[np.float64]
     histograms: Histograms | None = None
+    start_timestamps: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

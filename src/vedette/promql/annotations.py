@@ -128,4 +128,9 @@ def nan_fraction(name: str) -> str:
     return f"input to histogram_fraction has NaN observations, which are excluded from all fractions{for_metric(name)}"
 
 
+def overlapping_start(name: str) -> str:
+    """What `rate` says of samples that claim to count from before the sample ahead of them."""
+    return f"sample has start time that overlaps with previous sample timestamp for metric {quoted(name)}"
+
+
 SORT_IN_RANGE = "sort is ineffective for range queries since results are always ordered by labels"

@@ -63,6 +63,7 @@ class PromqlSettings:
     experimental_functions: bool = False
     extended_range_selectors: bool = False
     binop_fill_modifiers: bool = False
+    use_start_timestamps: bool = False
     duration_expr: bool = True
     parse_cache: int = 1000
     kernel_threads: int = 2
@@ -236,7 +237,14 @@ class Engine:
         base = answers[0].labels.symbols
         ev.symbols = base.fork()
         return [
-            Fetched(unify(a.labels, ev.symbols, base), _plain(a.offsets), _plain(a.timestamps), _plain(a.values), a.histograms)
+            Fetched(
+                unify(a.labels, ev.symbols, base),
+                _plain(a.offsets),
+                _plain(a.timestamps),
+                _plain(a.values),
+                histograms=a.histograms,
+                starts=a.start_timestamps if self._settings.use_start_timestamps else None,
+            )
             for a in answers
         ]
 

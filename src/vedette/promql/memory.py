@@ -53,23 +53,31 @@ class MemoryStorage:
 
     def __init__(self) -> None:
         self.samples: dict[Labels, dict[int, float | Histogram]] = {}
+        self.starts: dict[Labels, dict[int, int]] = {}
         self._columns: dict[Labels, _Columns] = {}
         self._symbols = Symbols()
 
-    def add(self, labels: Labels, time: int, value: float | Histogram) -> None:
-        """Store one sample (ms); a later one at the same time replaces it. A histogram's hint is answered as a store of chunks would."""
+    def add(self, labels: Labels, time: int, value: float | Histogram, *, start: int = 0) -> None:
+        """Store one sample (ms); a later one at the same time replaces it. A histogram's hint is answered as a store of chunks would.
+
+        `start` is the start timestamp (ms), 0 where it is unknown.
+        """
         self.samples.setdefault(labels, {})[time] = value
+        if start or labels in self.starts:
+            self.starts.setdefault(labels, {})[time] = start
         self._columns.pop(labels, None)
 
     def clear(self) -> None:
         """Forget all samples."""
         self.samples.clear()
+        self.starts.clear()
         self._columns.clear()
 
     def select(self, tenant: str, matchers: Matchers, start: int, end: int) -> SeriesSet:
         """As `Storage.select`; the tenant is not looked at."""
         rows: list[Labels] = []
         offsets, times, values = [0], [np.zeros(0, dtype=np.int64)], [np.zeros(0)]
+        starts = [np.zeros(0, dtype=np.int64)]
         at: list[int] = []
         histograms: list[Histogram] = []
         for labels, points in self.samples.items():
@@ -80,6 +88,8 @@ class MemoryStorage:
             rows.append(labels)
             times.append(columns.times[lo:hi])
             values.append(columns.values[lo:hi])
+            known = self.starts.get(labels, {})
+            starts.append(np.array([known.get(t, 0) for t in columns.times[lo:hi].tolist()] if known else [0] * (hi - lo), dtype=np.int64))
             for i, h in columns.histograms.items():
                 if lo <= i < hi:
                     at.append(offsets[-1] + i - lo)
@@ -91,6 +101,7 @@ class MemoryStorage:
             np.concatenate(times),
             np.concatenate(values),
             Histograms.of(at, histograms) if histograms else None,
+            np.concatenate(starts) if self.starts else None,
         )
 
     def _matching(self, sets: Sequence[Matchers], start: int, end: int) -> Iterable[Labels]:

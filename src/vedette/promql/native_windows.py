@@ -1,12 +1,13 @@
-"""Functions of windows that hold native histograms, one window at a time.
+"""Functions of windows that hold native histograms or start timestamps, one window at a time.
 
 Windows of floats alone are the kernels' work; what is here replaces their result where a window holds a histogram. What
 becomes of a histogram beside floats differs: some functions leave histograms out (and say so), some refuse the mixture.
+A start timestamp tells a counter's reset, also where its value does not; functions of counters heed it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -37,12 +38,38 @@ Result = Sample | None
 
 class Window(NamedTuple):
     """The samples of one series in one window: `times` int64 ms, and a sample for each. `(start, end]` is the window itself,
-    beyond which anchored and smoothed ones see a little further."""
+    beyond which anchored and smoothed ones see a little further. `starts` are the samples' start timestamps, empty where none is known."""
 
     times: list[int]
     samples: list[Sample]
     start: int
     end: int
+    starts: Sequence[int] = ()
+
+    def restarted(self, i: int) -> bool:
+        """Whether the counter was reset between sample i - 1 and sample i: by the start timestamps, or else by the samples."""
+        before, now = self.samples[i - 1], self.samples[i]
+        if self.starts and _begins_anew(self.starts[i - 1], self.times[i - 1], self.starts[i], self.times[i]):
+            return True
+        if isinstance(now, Histogram) and isinstance(before, Histogram):
+            return is_reset(now, before)
+        return not isinstance(now, Histogram) and not isinstance(before, Histogram) and now < before
+
+
+def _begins_anew(start_before: int, before: int, start: int, now: int) -> bool:
+    """Whether a sample's start timestamp says that it counts from after the sample before it.
+
+    One at that sample's time does where that sample's own start is known (deltas), else it means an unknown start.
+    """
+    if start == 0 or start >= now or start < before:
+        return False
+    return start > before or (start_before not in (0, before) and start_before <= before)
+
+
+def _overlaps(window: Window) -> bool:
+    """Whether a sample claims to count from before the sample ahead of it, and that one from another time."""
+    starts, times = window.starts, window.times
+    return any(starts[i] != 0 and starts[i] < times[i - 1] and starts[i] != starts[i - 1] for i in range(1, len(starts)))
 
 
 class Speaker(NamedTuple):
@@ -67,30 +94,34 @@ class Speaker(NamedTuple):
 
 def replaced(ev: Evaluation, call: Call, over: Windows, grid: Grid, base: Matrix) -> Matrix:
     """`base`, which is the function's result for the floats alone, with the windows that hold histograms put right."""
-    assert over.histograms is not None
     name = call.func.name
+    objects = np.full(len(over.values), None, dtype=object) if over.histograms is None else over.histograms
+    starts = over.starts if name in STARTED and not (over.anchored or over.smoothed) else None
     node = call.args[0]
     names = over.labels.column(METRIC_NAME)
     histograms = np.full(base.present.shape, None, dtype=object)
     values, present = base.values, base.present
-    native = np.concatenate([[0], np.cumsum(native_mask(over.histograms), dtype=np.int64)])
-    for row in np.flatnonzero(native[over.offsets[1:]] > native[over.offsets[:-1]]).tolist():
+    native = np.concatenate([[0], np.cumsum(native_mask(objects), dtype=np.int64)])
+    known = native if starts is None else native + np.concatenate([[0], np.cumsum(starts != 0, dtype=np.int64)])
+    for row in np.flatnonzero(known[over.offsets[1:]] > known[over.offsets[:-1]]).tolist():
         ev.check()
         metric = over.labels.symbols.text(int(names[row])) if names[row] >= 0 else ""
         speaker = Speaker(ev, node, metric)
         for k, lo, hi in _bounds(ev, over, row, grid):
             held = int(native[hi] - native[lo])
-            if not held:
+            if known[hi] == known[lo]:
                 continue
             if name in _FLOATS_ONLY:
                 if held < hi - lo:
                     speaker.inform(say.ignored_in_range(metric))
                 continue
             end = over.first + k * over.step
-            pairs = zip(over.histograms[lo:hi].tolist(), over.values[lo:hi].tolist(), strict=True)
-            window = Window(over.timestamps[lo:hi].tolist(), [v if h is None else h for h, v in pairs], end - over.range, end)
+            pairs = zip(objects[lo:hi].tolist(), over.values[lo:hi].tolist(), strict=True)
+            samples = [v if h is None else h for h, v in pairs]
+            begun = [] if starts is None else starts[lo:hi].tolist()
+            window = Window(over.timestamps[lo:hi].tolist(), samples, end - over.range, end, begun)
             _set(values, present, histograms, (row, k), _result(speaker, name, window, over))
-    return Matrix(base.labels, values, present, base.drop, histograms)
+    return Matrix(base.labels, values, present, base.drop, histograms if native[-1] else None)
 
 
 def _set(values: Floats, present: Bools, histograms: Objects, at: tuple[int, int], result: Result) -> None:
@@ -122,6 +153,10 @@ _FLOATS_ONLY = frozenset(
 
 TIMES_ONLY = frozenset(("count_over_time", "present_over_time", "ts_of_first_over_time", "ts_of_last_over_time"))
 """Functions that do not look at what a sample is."""
+
+
+STARTED = frozenset(("rate", "increase", "irate", "resets"))
+"""Functions that heed start timestamps."""
 
 
 def _result(speaker: Speaker, name: str, window: Window, over: Windows) -> Result:
@@ -164,13 +199,14 @@ def _accumulated(speaker: Speaker, name: str, window: Window) -> Result:
 def _events(speaker: Speaker, name: str, window: Window) -> Result:
     """`changes`, `resets`: a histogram after a float, or the other way round, is either."""
     count = 0
-    for before, now in zip(window.samples, window.samples[1:], strict=False):
+    for i in range(1, len(window.samples)):
+        before, now = window.samples[i - 1 : i + 1]
         if isinstance(before, Histogram) != isinstance(now, Histogram):
             count += 1
-        elif isinstance(before, Histogram) and isinstance(now, Histogram):
-            count += is_reset(now, before) if name == "resets" else not equal(now, before)
         elif name == "resets":
-            count += now < before  # type: ignore[operator]
+            count += window.restarted(i)
+        elif isinstance(before, Histogram) and isinstance(now, Histogram):
+            count += not equal(now, before)
         else:
             count += now != before and not (now != now and before != before)
     return float(count)
@@ -206,7 +242,7 @@ def _instant(speaker: Speaker, name: str, window: Window) -> Result:
         if isinstance(before, Histogram) or isinstance(now, Histogram):
             speaker.warn(say.mixed_for_metric(speaker.name))
             return None
-        change = now if rate and now < before else now - before
+        change = now if rate and window.restarted(len(window.samples) - 1) else now - before
         return change / ((window.times[-1] - window.times[-2]) / 1000.0) if rate else change
     gauges = [h.hint == GAUGE for h in (before, now)]
     if rate and any(gauges):
@@ -214,7 +250,7 @@ def _instant(speaker: Speaker, name: str, window: Window) -> Result:
     if not rate and not all(gauges):
         speaker.warn(say.not_a_gauge_histogram(speaker.name))
     result: Histogram | None = now
-    if not rate or not is_reset(now, before):
+    if not rate or not window.restarted(len(window.samples) - 1):
         result = _sub(speaker, now, before)
     if result is None:
         return None
@@ -223,37 +259,73 @@ def _instant(speaker: Speaker, name: str, window: Window) -> Result:
 
 
 def _extrapolated(speaker: Speaker, name: str, window: Window) -> Result:
-    """`rate`, `increase`, `delta`, with the extrapolation of floats: the count is what must not fall below zero."""
-    samples = _histograms(speaker, window)
-    if samples is None or len(samples) < 2:
+    """`rate`, `increase`, `delta`, with the extrapolation of floats: the count of a histogram is what must not fall below zero.
+
+    Where the counter is known to have begun within the window, it was zero then, and nothing is extrapolated on that side.
+    """
+    samples, times, counter = window.samples, window.times, name != "delta"
+    if len({isinstance(s, Histogram) for s in samples}) > 1:
+        speaker.warn(say.mixed_for_metric(speaker.name))
         return None
-    counter = name != "delta"
-    change = _change(speaker, samples, counter=counter)
-    if change is None:
+    begun = counter and bool(window.starts) and window.start < window.starts[0] < times[0] and window.starts[0] != 0
+    if len(samples) < 2 and not begun:
         return None
-    to_start, to_end = (window.times[0] - window.start) / 1000.0, (window.end - window.times[-1]) / 1000.0
-    sampled = (window.times[-1] - window.times[0]) / 1000.0
-    spacing = sampled / (len(samples) - 1)
-    if to_start >= spacing * 1.1:
-        to_start = spacing / 2
-    if counter and change.count > 0 and samples[0].count >= 0:
-        to_start = min(to_start, sampled * (samples[0].count / change.count))
+    if counter and _overlaps(window):
+        speaker.warn(say.overlapping_start(speaker.name))
+    change = _change(speaker, window, counter=counter) if len(samples) > 1 else None
+    if change is None and len(samples) > 1:
+        return None
+    sampled = (times[-1] - times[0]) / 1000.0
+    spacing = sampled / max(1, len(samples) - 1)
+    to_start, to_end = (times[0] - window.start) / 1000.0, (window.end - times[-1]) / 1000.0
+    if begun:
+        to_start, sampled = 0.0, (times[-1] - window.starts[0]) / 1000.0
+        change = samples[0] if change is None else _plus(speaker, change, samples[0])
+    else:
+        if to_start >= spacing * 1.1:
+            to_start = spacing / 2
+        if counter and change is not None and _size(change) > 0 and _size(samples[0]) >= 0:
+            to_start = min(to_start, sampled * (_size(samples[0]) / _size(change)))
     if to_end >= spacing * 1.1:
         to_end = spacing / 2
     factor = (sampled + to_start + to_end) / sampled
-    return multiplied(change, factor / ((window.end - window.start) / 1000.0) if name == "rate" else factor)
+    if name == "rate":
+        factor /= (window.end - window.start) / 1000.0
+    if change is None:
+        return None
+    return multiplied(change, factor) if isinstance(change, Histogram) else change * factor
 
 
-def _change(speaker: Speaker, samples: list[Histogram], *, counter: bool) -> Histogram | None:
+def _size(sample: Sample) -> float:
+    """A float, or the count of a histogram."""
+    return sample.count if isinstance(sample, Histogram) else sample
+
+
+def _plus(speaker: Speaker, a: Sample, b: Sample) -> Sample | None:
+    if isinstance(a, Histogram) and isinstance(b, Histogram):
+        return _add(speaker, a, b)
+    assert not isinstance(a, Histogram) and not isinstance(b, Histogram), "mixtures are refused before"
+    return a + b
+
+
+def _change(speaker: Speaker, window: Window, *, counter: bool) -> Sample | None:
     """Last minus first, plus what was there before each reset of a counter."""
-    first, last = samples[0], samples[-1]
+    first, last = window.samples[0], window.samples[-1]
+    resets = [i for i in range(1, len(window.samples)) if window.restarted(i)] if counter else []
+    if not isinstance(first, Histogram) or not isinstance(last, Histogram):
+        floats = [s for s in window.samples if not isinstance(s, Histogram)]
+        change = floats[-1] - floats[0]
+        for i in resets:
+            change += floats[i - 1]
+        return change
+    samples = [s for s in window.samples if isinstance(s, Histogram)]
     if counter:
         if any(h.hint == GAUGE for h in samples):
             speaker.warn(say.not_a_counter_histogram(speaker.name))
-        if is_reset(samples[1], first):
+        if resets and resets[0] == 1:
             # What was before the reset does not count, so its buckets need not fit.
             empty = bare(samples[1].layout.schema, 0.0, samples[1].layout.bounds)
-            first = Histogram(empty, np.zeros(empty.width))
+            first = samples[0] = Histogram(empty, np.zeros(empty.width))
     elif first.hint != GAUGE or last.hint != GAUGE:
         speaker.warn(say.not_a_gauge_histogram(speaker.name))
     inner = samples[1:-1] if counter else []
@@ -262,13 +334,10 @@ def _change(speaker: Speaker, samples: list[Histogram], *, counter: bool) -> His
         return None
     if not last.layout.custom:
         last = coarsened(last, min(h.layout.schema for h in (first, last, *inner)))
-    change = _sub(speaker, last, first)
-    before = first
-    for now in samples[1:] if counter else ():
-        if change is not None and is_reset(now, before):
-            change = _add(speaker, change, before)
-        before = now
-    return None if change is None else compacted(change).hinted(GAUGE)
+    difference = _sub(speaker, last, first)
+    for i in resets:
+        difference = None if difference is None else _add(speaker, difference, samples[i - 1])
+    return None if difference is None else compacted(difference).hinted(GAUGE)
 
 
 def interpolated(speaker: Speaker, window: Window, i: int, t: int, *, counter: bool) -> Histogram | None:

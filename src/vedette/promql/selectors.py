@@ -17,7 +17,7 @@ from vedette.promql import annotations as say
 from vedette.promql.errors import ExecutionError
 from vedette.promql.evaluation import Evaluation, scalar
 from vedette.promql.format import go_g
-from vedette.promql.native_windows import TIMES_ONLY, Speaker, Window, interpolated, replaced
+from vedette.promql.native_windows import STARTED, TIMES_ONLY, Speaker, Window, interpolated, replaced
 from vedette.promql.nodes import Call, Range, Selector, Subquery
 from vedette.promql.plan import subquery_grid, window_grid
 from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, Objects, Rows, Scalar, Value, Windows, native_mask
@@ -26,13 +26,24 @@ from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, Objects, Ro
 class Fetched:
     """The series of one read, with the query's symbols; a copy without stale markers is made when first wanted.
 
-    `histograms` are the native histograms among the samples, None where there are none.
+    `histograms` are the native histograms among the samples, `starts` the samples' start timestamps (ms, 0 where unknown);
+    None where there are none.
     """
 
-    __slots__ = ("_clean", "histograms", "labels", "offsets", "timestamps", "values")
+    __slots__ = ("_clean", "histograms", "labels", "offsets", "starts", "timestamps", "values")
 
-    def __init__(self, labels: LabelTable, offsets: Ints, timestamps: Ints, values: Floats, histograms: Histograms | None = None) -> None:
+    def __init__(
+        self,
+        labels: LabelTable,
+        offsets: Ints,
+        timestamps: Ints,
+        values: Floats,
+        *,
+        histograms: Histograms | None = None,
+        starts: Ints | None = None,
+    ) -> None:
         self.histograms = histograms
+        self.starts = starts
         self.labels = labels
         self.offsets = offsets
         self.timestamps = timestamps
@@ -156,8 +167,20 @@ def windows(ev: Evaluation, node: Range, grid: Grid, data: Fetched, *, counts_on
     offsets, timestamps, values = data.clean()
     selector = node.selector
     histograms = None if data.histograms is None else data.objects(counts_only=counts_only, clean=True)
+    starts = None if data.starts is None else data.starts[~is_stale(data.values)]
     return Windows(
-        data.labels, offsets, timestamps, values, ends.start, ends.step, node.range, None, selector.anchored, selector.smoothed, histograms
+        data.labels,
+        offsets,
+        timestamps,
+        values,
+        ends.start,
+        ends.step,
+        node.range,
+        None,
+        selector.anchored,
+        selector.smoothed,
+        histograms,
+        starts,
     )
 
 
@@ -292,7 +315,7 @@ def window_function(ev: Evaluation, call: Call, args: Sequence[Value], grid: Gri
     rows = Rows(over.labels, grid.n, fill, over.drop)
     if name in ("rate", "increase"):
         _doubt_counters(ev, call, rows, over)
-    if whole.histograms is not None and name not in TIMES_ONLY:
+    if (whole.histograms is not None and name not in TIMES_ONLY) or (whole.starts is not None and name in STARTED):
         matrix = replaced(ev, call, whole, grid, ev.matrix(rows))
         return matrix if name in ("last_over_time", "first_over_time") else ev.renamed(matrix, strict=True)
     if name in ("last_over_time", "first_over_time"):

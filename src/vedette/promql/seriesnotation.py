@@ -197,3 +197,23 @@ def parse_series(line: str) -> SeriesLine:
     """A whole line. Raises `BadInput`."""
     series, values = split(line)
     return SeriesLine(parse_labels(series), parse_items(values))
+
+
+_START = re.compile(r"([+-]?)([0-9]+)(ms|[smhdwy]|)(?:([+-])([0-9]+(?:ms|[smhdwy])))?(?:x([0-9]+))?\Z")
+
+
+def parse_starts(text: str) -> list[int | None]:
+    """Start timestamps as offsets from the samples' times (ms), None for an unknown one: `_ -1m 0x2 -30s-1mx4`. Raises `BadInput`."""
+    out: list[int | None] = []
+    for word in text.split():
+        if blank := _BLANK.match(word):
+            out += [None] * (min(int(blank.group(1)), MAX_ITEMS) if blank.group(1) else 1)
+            continue
+        found = _START.match(word)
+        if found is None or (not found.group(3) and int(found.group(2))):
+            raise BadInput(f"not a start timestamp: {word!r}", hint="expected _ or a duration such as -1m, -1mx3 or -30s-1mx4")
+        sign, size, unit, step_sign, step, times = found.groups()
+        offset = (-1 if sign == "-" else 1) * (parse_duration(size + unit) if unit else 0)
+        change = 0 if step is None else (-1 if step_sign == "-" else 1) * parse_duration(step)
+        out += [offset + i * change for i in range((min(int(times), MAX_ITEMS) if times else 0) + 1)]
+    return out

@@ -1,8 +1,7 @@
 """PromQL test scripts (`.test` files): load series, evaluate, compare with what is expected.
 
 The language is that of Prometheus' own test files. A script runs on an engine over memory; each `eval` has its own
-`Outcome`, and one that fails does not stop the rest. What the engine does not have is not failed but `skipped`, with
-the reason: start timestamps.
+`Outcome`, and one that fails does not stop the rest.
 """
 
 from __future__ import annotations
@@ -30,10 +29,14 @@ from vedette.promql.nhcb import converted
 from vedette.promql.nodes import Call, Node, walk
 from vedette.promql.printer import pinned
 from vedette.promql.result import QueryResult
-from vedette.promql.seriesnotation import HistogramLiteral, Item, SeriesLine, parse_labels, parse_series, parse_value
+from vedette.promql.seriesnotation import HistogramLiteral, Item, SeriesLine, parse_labels, parse_series, parse_starts, parse_value
 
 SCRIPT_SETTINGS = PromqlSettings(
-    delayed_name_removal=True, experimental_functions=True, extended_range_selectors=True, binop_fill_modifiers=True
+    delayed_name_removal=True,
+    use_start_timestamps=True,
+    experimental_functions=True,
+    extended_range_selectors=True,
+    binop_fill_modifiers=True,
 )
 """What Prometheus' own scripts assume."""
 
@@ -41,6 +44,7 @@ _LOAD = re.compile(r"load(?:_(with_nhcb))?\s+(.+?)$")
 _INSTANT = re.compile(r"eval(?:_(fail|warn|ordered|info))?\s+instant\s+(?:at\s+(.+?))?\s+(.+)$")
 _RANGE = re.compile(r"eval(?:_(fail|warn|info))?\s+range\s+from\s+(.+)\s+to\s+(.+)\s+step\s+(.+?)\s+(.+)$")
 _EXPECT = re.compile(r"expect\s+(ordered|fail|warn|no_warn|info|no_info)(?:\s+(regex|msg):(.+))?$")
+_STARTS = re.compile(r"[^\s{]*(?:\{[^}]*\})?@st\s+(.*)")
 _RANGE_VECTOR = re.compile(r"expect range vector\s+from\s+(.+)\s+to\s+(.+)\s+step\s+(.+)$")
 _STRING = re.compile(r'expect string\s+(["`].*["`])$')
 _UNSAFE_AT = frozenset((*Call.UNSAFE_AT, "start", "end", "range", "step"))
@@ -83,7 +87,7 @@ class Load:
     interval: int
     with_nhcb: bool
     rows: list[SeriesLine]
-    start_timestamps: bool
+    starts: dict[Labels, list[int | None]]
 
 
 Command = Load | Eval | Literal["clear"]
@@ -91,13 +95,12 @@ Command = Load | Eval | Literal["clear"]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one `eval` came out. `problem` says what was got and wanted; `skipped` why it was not judged."""
+    """How one `eval` came out. `problem` says what was got and wanted."""
 
     line: int
     expr: str
     passed: bool
     problem: str = ""
-    skipped: str = ""
 
 
 def parse_script(text: str, name: str = "<script>") -> list[Command]:
@@ -143,14 +146,19 @@ def _load(lines: Sequence[str], at: int, end: int) -> Load:
     if found is None:
         raise BadInput("not a load command", hint="expected load <interval>")
     rows: dict[Labels, SeriesLine] = {}
-    timestamps = False
+    starts: dict[Labels, list[int | None]] = {}
+    pending: list[int | None] | None = None
     for line in lines[at + 1 : end]:
-        if re.match(r"[^\s{]*(?:\{[^}]*\})?@st\s", line):
-            timestamps = True
+        if begun := _STARTS.match(line):
+            pending = parse_starts(begun.group(1))
             continue
         row = parse_series(line)
         rows[row.labels] = row
-    return Load(at + 1, parse_duration(found.group(2)), found.group(1) is not None, list(rows.values()), timestamps)
+        if pending is not None:
+            if len(pending) != len(row.items):
+                raise BadInput(f"{len(pending)} start timestamps for {len(row.items)} values of {row.labels}")
+            starts[row.labels], pending = pending, None
+    return Load(at + 1, parse_duration(found.group(2)), found.group(1) is not None, list(rows.values()), starts)
 
 
 def _eval(lines: Sequence[str], at: int, end: int) -> tuple[Eval, int]:
@@ -231,14 +239,12 @@ class Script:
         self._storage = MemoryStorage()
         self._engine = Engine(self._storage, settings, SystemClock())
         self._variants = variants
-        self._start_timestamps = False
 
     def run(self, commands: Sequence[Command]) -> Iterator[Outcome]:
         """The outcome of each `eval`, in order."""
         for command in commands:
             if command == "clear":
                 self._storage.clear()
-                self._start_timestamps = False
             elif isinstance(command, Load):
                 self._load(command)
             elif isinstance(command, Eval):
@@ -249,16 +255,17 @@ class Script:
         self._engine.close()
 
     def _load(self, command: Load) -> None:
-        self._start_timestamps |= command.start_timestamps
         floats: list[tuple[Labels, int, float]] = []
         for row in command.rows:
-            for i, item in enumerate(row.items):
+            starts = command.starts.get(row.labels, [None] * len(row.items))
+            for i, (item, offset) in enumerate(zip(row.items, starts, strict=True)):
                 time = i * command.interval
+                start = 0 if offset is None else time + offset
                 if isinstance(item, float):
                     floats.append((row.labels, time, item))
-                    self._storage.add(row.labels, time, item)
+                    self._storage.add(row.labels, time, item, start=start)
                 elif item is not None:
-                    self._storage.add(row.labels, time, item.histogram)
+                    self._storage.add(row.labels, time, item.histogram, start=start)
         if command.with_nhcb:
             for labels, time, histogram in converted(floats):
                 self._storage.add(labels, time, histogram)
@@ -268,19 +275,11 @@ class Script:
             root = self._engine.parse(command.expr)
         except ParseError as error:
             return Outcome(command.line, command.expr, False, f"does not parse: {error}")
-        if reason := self._out_of_reach():
-            return Outcome(command.line, command.expr, False, "", reason)
         for expr, at in self._executions(root, command):
             if problem := self._judged(command, expr, at):
                 shown = "" if expr == command.expr and at == command.start else f"as {expr} at {at} ms: "
                 return Outcome(command.line, command.expr, False, shown + problem)
         return Outcome(command.line, command.expr, True)
-
-    def _out_of_reach(self) -> str:
-        """Why the engine cannot be asked this, or nothing."""
-        if self._start_timestamps:
-            return "start timestamps"
-        return ""
 
     def _executions(self, root: Node, command: Eval) -> Iterator[tuple[str, int]]:
         yield command.expr, command.start

@@ -136,7 +136,8 @@ class Windows:
     """A range vector: series in CSR form without stale markers, and the window `(t - range, t]` of each step.
 
     Step k's window ends at `first + k * step`. `histograms` (one for each sample, None for none) are the native histograms
-    among the samples, whose `values` are then their sums.
+    among the samples, whose `values` are then their sums. `starts` int64 (None for none) are the samples' start timestamps in
+    ms, 0 where unknown.
     """
 
     labels: LabelTable
@@ -150,6 +151,7 @@ class Windows:
     anchored: bool = False
     smoothed: bool = False
     histograms: Objects | None = None
+    starts: Ints | None = None
 
     def floats(self) -> Windows:
         """The windows without their native histograms."""
@@ -157,7 +159,9 @@ class Windows:
             return self
         keep = ~native_mask(self.histograms)
         before = np.concatenate([[0], np.cumsum(keep, dtype=np.int64)])
-        return replace(self, offsets=before[self.offsets], timestamps=self.timestamps[keep], values=self.values[keep], histograms=None)
+        return replace(
+            self, offsets=before[self.offsets], timestamps=self.timestamps[keep], values=self.values[keep], histograms=None, starts=None
+        )
 
 
 Value = Scalar | Matrix | Rows | Windows | str
