@@ -51,6 +51,7 @@ from vedette.model.durations import format_duration
 from vedette.model.samples import DEFAULT_TENANT
 from vedette.notify.config import Config as NotifyConfig
 from vedette.notify.config import load as load_notify
+from vedette.notify.config import parse as parse_notify
 from vedette.notify.config import redacted as redacted_notify
 from vedette.promql.engine import Engine as Promql
 from vedette.promql.result import QueryResult
@@ -97,10 +98,12 @@ class Plan:
         groups = default_groups(settings.vedette.alerts)
         for path in settings.rule_paths():
             groups += load_rules(path, interval_ms=globals_.evaluation_interval, query_offset_ms=globals_.rule_query_offset)
-        file = settings.alertmanager_path
-        if file is None:
-            return cls(settings, settings.collect(), tuple(groups), None)
-        return cls(settings, settings.collect(), tuple(groups), load_notify(file), redacted_notify(configfile.read(file)))
+        file, route = settings.alertmanager_file, settings.vedette.notify.default_route()
+        if file is not None:
+            return cls(settings, settings.collect(), tuple(groups), load_notify(file), redacted_notify(configfile.read(file)))
+        if route is not None:
+            return cls(settings, settings.collect(), tuple(groups), parse_notify(route, name="notify"), redacted_notify(route))
+        return cls(settings, settings.collect(), tuple(groups), None)
 
 
 class House:
@@ -161,10 +164,21 @@ class House:
             external_url=settings.external_url,
             tenant=DEFAULT_TENANT,
         )
+        # One kernel compiles at a time in a process: without this, rules and scrapes that start together keep the first
+        # write of a cold start waiting for kernels that it does not need.
+        ingest, rest = warm.in_two()
+        await self._compile(ingest)
         await self._apply(self.plan)
         self.tracker.start()
         self.ready = True
-        self._warm = asyncio.get_running_loop().run_in_executor(self._writes, warm.compile_all)
+        self._warming = asyncio.create_task(self._compile(rest), name="warming")
+
+    async def _compile(self, kernels: Callable[[], None]) -> None:
+        """Compile kernels ahead of use, on a thread; where the disk does not allow it, their first users will."""
+        try:
+            await self.run_query(kernels)
+        except (OSError, VedetteError) as error:
+            log.warning("kernels are not compiled ahead", reason=str(error))
 
     async def _apply(self, plan: Plan) -> None:
         assert self.rules is not None and self.notifier is not None and self.alertmanagers is not None, "start comes first"
@@ -210,6 +224,8 @@ class House:
 
     def announce(self, addresses: Sequence[tuple[str, int]]) -> None:
         """Say where the server can be reached."""
+        if kernels.PASSING is not None:
+            log.warning("compiled kernels are lost at the end", hint="name a directory to keep them in with NUMBA_CACHE_DIR")
         log.info("serving", urls=[f"http://{host}:{port}/" for host, port in addresses], data=str(self.plan.settings.vedette.storage.data))
 
     def run_query(self, function: Callable[..., T], /, *args: Any) -> Awaitable[T]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -49,6 +50,7 @@ QUERIES = (
 
 
 STEPS = len(QUERIES) + 8
+INGEST_STEPS = 2
 
 
 def steps() -> Iterator[tuple[str, Callable[[], None]]]:
@@ -97,7 +99,16 @@ def steps() -> Iterator[tuple[str, Callable[[], None]]]:
         yield "merging", lambda: runner.run(storage.compact(clean=True))
 
 
-def compile_all() -> None:
-    """Run every step; for a thread beside the server's loop."""
-    for _, step in steps():
-        step()
+def in_two() -> tuple[Callable[[], None], Callable[[], None]]:
+    """Two calls for a thread, one after the other: what writes need, then all the rest."""
+    remaining = steps()
+
+    def ingest() -> None:
+        for _, step in itertools.islice(remaining, INGEST_STEPS):
+            step()
+
+    def rest() -> None:
+        for _, step in remaining:
+            step()
+
+    return ingest, rest
