@@ -28,6 +28,7 @@ from vedette.ingest.track import TrackSettings
 from vedette.model.durations import format_duration, format_seconds, parse_duration, parse_seconds
 from vedette.model.labels import Labels
 from vedette.notify.alertmanagers import AlertingConfig
+from vedette.notify.settings import NotifySettings
 from vedette.promql.engine import PromqlSettings
 from vedette.rules.defaults import Thresholds
 from vedette.storage.settings import StorageSettings, format_size, format_sync, parse_size, parse_sync
@@ -76,6 +77,7 @@ class VedetteSection:
     promql: PromqlSettings = field(default_factory=PromqlSettings)
     host: HostSettings = field(default_factory=HostSettings)
     alerts: Thresholds = field(default_factory=Thresholds)
+    notify: NotifySettings = field(default_factory=NotifySettings)
     track: TrackSettings = field(default_factory=TrackSettings)
     services: ServicesSettings = field(default_factory=ServicesSettings)
 
@@ -132,6 +134,10 @@ ENVIRONMENT: dict[str, tuple[str, str]] = {
     "ALERT_DISK_THRESHOLD": ("alerts", "disk"),
     "ALERT_ERROR_RATE_THRESHOLD": ("alerts", "error_rate"),
     "ALERT_RESPONSE_TIME_THRESHOLD": ("alerts", "response_time"),
+    "SLACK_WEBHOOK_URL": ("notify", "slack_webhook_url"),
+    "EMAIL_SERVER": ("notify", "email_server"),
+    "EMAIL_FROM": ("notify", "email_from"),
+    "EMAIL_TO": ("notify", "email_to"),
     "ACCESS_MAX_METRIC_SERIES": ("track", "max_series"),
     "ACCESS_MAX_POINTS_PER_SERIES": ("track", "max_points"),
     "ACCESS_AGGREGATION_WINDOW_SECONDS": ("services", "aggregation_window"),
@@ -206,6 +212,11 @@ class Settings:
         """Where alerts are passed on to: `alerting` of the file, and `ALERTMANAGER_URL`."""
         given = self.config.alerting
         return given.with_url(self.alertmanager_url) if self.alertmanager_url else given
+
+    @property
+    def alertmanager_file(self) -> Path | None:
+        """The `alertmanager.yml`: the one of the command line, or else of `notify.config_file`."""
+        return self.alertmanager_path or self.vedette.notify.file(self.path.parent if self.path else Path())
 
     def collect(self) -> CollectConfig:
         """What is to be scraped, globals filled in. Raises `BadInput` naming the file and the job."""

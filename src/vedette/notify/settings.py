@@ -1,0 +1,45 @@
+"""Where the notifications' configuration comes from: a file, or, where there is none, an address or two from the environment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vedette.configfile import option
+from vedette.notify.channels.email import split_smarthost
+from vedette.notify.receivers import parse_url
+
+
+@dataclass(frozen=True, slots=True)
+class NotifySettings:
+    """Whom to tell. With a file the other settings mean nothing."""
+
+    config_file: str = ""
+    """An `alertmanager.yml`, relative to the configuration file."""
+    slack_webhook_url: str = option("", convert=parse_url, secret=True)
+    email_server: str = ""
+    """`host` or `host:port`. TLS is required, except on port 25, where relays of one's own house listen."""
+    email_from: str = "alerts@example.com"
+    email_to: str = ""
+    """Who gets the mails; empty: the address they come from."""
+
+    def file(self, base: Path) -> Path | None:
+        """The `alertmanager.yml`, its name taken from `base`."""
+        return base / self.config_file if self.config_file else None
+
+    def default_route(self) -> str | None:
+        """An `alertmanager.yml` that tells every alert to the addresses given; None where there are none. Raises `BadInput`."""
+        receiver: dict[str, Any] = {"name": "default"}
+        if self.slack_webhook_url:
+            receiver["slack_configs"] = [{"api_url": self.slack_webhook_url, "send_resolved": True}]
+        if self.email_server:
+            host, port = split_smarthost(self.email_server)
+            mail = {"to": self.email_to or self.email_from, "from": self.email_from, "smarthost": f"{host}:{port}"}
+            receiver["email_configs"] = [{**mail, "require_tls": port != 25, "send_resolved": True}]
+        if len(receiver) == 1:
+            return None
+        route = {"receiver": "default", "group_by": ["alertname"]}
+        return str(yaml.safe_dump({"route": route, "receivers": [receiver]}, sort_keys=False))
