@@ -24,6 +24,7 @@ from vedette.promql.format import go_g, json_float
 from vedette.promql.memory import MemoryStorage
 from vedette.promql.native_quantiles import fraction, quantile, variance
 from vedette.promql.native_render import json_object, text
+from vedette.promql.native_render import literal as written
 from vedette.promql.native_trim import trimmed
 from vedette.promql.nhcb import converted
 from vedette.promql.seriesnotation import HistogramLiteral, parse_histogram, parse_items, parse_series, parse_starts
@@ -360,3 +361,20 @@ def test_layouts_are_shared_where_they_are_equal() -> None:
     labels = Labels.of({"__name__": "x_bucket", "le": "1"})
     first, second = (h for _, _, h in converted([(labels, t, 1.0) for t in (0, 1)]))
     assert first.layout is second.layout and np.array_equal(first.cells, second.cells)
+
+
+@given(st.one_of(OBSERVED, CUSTOM), st.sampled_from([UNKNOWN, NOT_RESET, GAUGE]))
+def test_a_histogram_is_written_as_it_is_read(h: Histogram, hint: int) -> None:
+    rounded = literal(written(h.hinted(hint)).removeprefix("{{").removesuffix("}}"))
+    assert rounded.hinted == (hint != UNKNOWN) and rounded.histogram.hint == hint
+    assert same_histogram(rounded, h.hinted(hint)) and written(rounded.histogram) == written(h.hinted(hint))
+
+
+def test_written_form() -> None:
+    assert written(literal("buckets:[0 2 0 1 0] offset:3 count:3 counter_reset_hint:gauge").histogram) == (
+        "{{count:3 counter_reset_hint:gauge offset:4 buckets:[2 0 1]}}"
+    )
+    assert written(literal("schema:-53 sum:1e6 custom_values:[1 2.5] buckets:[0 4]").histogram) == (
+        "{{schema:-53 sum:1e+06 custom_values:[1 2.5] offset:1 buckets:[4]}}"
+    )
+    assert written(literal("").histogram) == "{{}}"

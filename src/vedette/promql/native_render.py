@@ -7,8 +7,9 @@ import math
 import numpy as np
 
 from vedette.model.buckets import all_buckets
+from vedette.model.histogram_arithmetic import compacted
 from vedette.model.histograms import Histogram
-from vedette.promql.format import go_float, go_g, json_float
+from vedette.promql.format import go_g, json_float
 
 
 def _ends(h: Histogram, low: float, high: float) -> tuple[bool, bool]:
@@ -46,19 +47,21 @@ def json_object(h: Histogram) -> bytes:
 
 
 def literal(h: Histogram) -> str:
-    """`{{schema:0 count:4 …}}`, as test files write histograms; buckets beyond gaps are shown with the gaps as zeros."""
+    """`{{count:4 sum:5 buckets:[1 2 1]}}`, as test files write histograms and promtool compares them; gaps are shown as zeros."""
+    h = compacted(h)
     layout = h.layout
-    parts = [f"schema:{layout.schema}", f"count:{go_float(h.count)}", f"sum:{go_float(h.sum)}"]
-    if layout.threshold or h.zero_count:
-        parts.append(f"z_bucket:{go_float(h.zero_count)} z_bucket_w:{go_float(layout.threshold)}")
-    if layout.bounds:
-        parts.append(f"custom_values:[{' '.join(map(go_float, layout.bounds))}]")
-    hint = ("", "reset", "not_reset", "gauge")[h.hint]
-    if hint:
-        parts.append(f"counter_reset_hint:{hint}")
+    numbers = {"count": h.count, "sum": h.sum, "z_bucket": h.zero_count, "z_bucket_w": layout.threshold}
+    parts = [f"schema:{layout.schema}"] if layout.schema else []
+    parts += [f"{key}:{go_g(value)}" for key, value in numbers.items() if value != 0]
+    if layout.custom:
+        parts.append(f"custom_values:[{' '.join(map(go_g, layout.bounds))}]")
+    if h.hint:
+        parts.append(f"counter_reset_hint:{('', 'reset', 'not_reset', 'gauge')[h.hint]}")
     for prefix, indices, counts in (("", layout.positive, h.positive), ("n_", layout.negative, h.negative)):
         if len(indices):
             dense = np.zeros(int(indices[-1] - indices[0]) + 1)
             dense[indices - indices[0]] = counts
-            parts.append(f"{prefix}offset:{indices[0]} {prefix}buckets:[{' '.join(map(go_float, dense.tolist()))}]")
+            if indices[0]:
+                parts.append(f"{prefix}offset:{indices[0]}")
+            parts.append(f"{prefix}buckets:[{' '.join(map(go_g, dense.tolist()))}]")
     return "{{" + " ".join(parts) + "}}"

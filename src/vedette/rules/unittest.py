@@ -19,13 +19,14 @@ from vedette.model.samples import DEFAULT_TENANT, SampleBatch, canonical
 from vedette.promql.actions import Features
 from vedette.promql.engine import Engine, PromqlSettings
 from vedette.promql.memory import MemoryStorage
+from vedette.promql.native_render import literal
 from vedette.promql.parse import NO_FEATURES
 from vedette.promql.result import QueryResult
-from vedette.promql.seriesnotation import SeriesLine, parse_items, parse_labels
+from vedette.promql.seriesnotation import HistogramLiteral, SeriesLine, parse_items, parse_labels
 from vedette.records.rows import RuleAlertRow
 from vedette.rules.evaluation import LiveGroup, LiveRule, Surroundings
 from vedette.rules.files import Group
-from vedette.rules.unittestfile import AlertTest, ExprTest, InputSeries, TestFile, TestGroup
+from vedette.rules.unittestfile import AlertTest, ExpectedSample, ExprTest, InputSeries, TestFile, TestGroup
 
 MAX_SAMPLES = 10_000
 """How many samples a query of a unit test may hold, as in promtool."""
@@ -123,8 +124,9 @@ class _World:
         for line in self._series:
             for i in range(self._fed, min(count, len(line.items))):
                 item = line.items[i]
-                if isinstance(item, float):
-                    self._storage.add(line.labels, self._start + i * self._interval, item)
+                if item is not None:
+                    value = item if isinstance(item, float) else item.histogram
+                    self._storage.add(line.labels, self._start + i * self._interval, value)
         self._fed = max(self._fed, count)
 
     async def failures(self) -> list[str]:
@@ -174,10 +176,12 @@ class _World:
             result = self._engine.instant(DEFAULT_TENANT, case.expr, self._start + case.eval_time)
             if result.type not in ("vector", "scalar"):
                 raise BadInput("rule result is not a vector or scalar")
-            wanted = sorted(((_expected_labels(s.labels), s.value) for s in case.exp_samples), key=lambda s: s[0])
+            wanted = sorted(map(_expected, case.exp_samples), key=lambda s: s[0])
         except VedetteError as error:
             return [f"{head} err: {error}"]
-        got = sorted(((labels, float(values[0])) for labels, _, values in result.rows()), key=lambda s: s[0])
+        samples: list[tuple[Labels, float | str]] = [(labels, float(values[0])) for labels, _, values in result.rows()]
+        samples += [(labels, literal(histograms[0])) for labels, _, histograms in result.histogram_rows()]
+        got = sorted(samples, key=lambda s: s[0])
         same = len(got) == len(wanted) and all(
             a == b and _same(x, y, fuzzy=self._file.fuzzy_compare) for (a, x), (b, y) in zip(got, wanted, strict=True)
         )
@@ -198,13 +202,31 @@ def _expected_labels(text: str) -> Labels:
     return parse_labels(text) if text.strip() else EMPTY
 
 
-def _same(a: float, b: float, *, fuzzy: bool) -> bool:
-    """Exactly equal; with `fuzzy` also next to one another. NaN equals nothing."""
+def _expected(given: ExpectedSample) -> tuple[Labels, float | str]:
+    """The labels and the value that a query must give; of a histogram as it is written."""
+    labels = _expected_labels(given.labels)
+    if not given.histogram:
+        return labels, given.value
+    items = parse_items(given.histogram)
+    if len(items) != 1 or not isinstance(items[0], HistogramLiteral):
+        raise BadInput(f"not a histogram: {given.histogram!r}", hint="expected one {{…}}")
+    return labels, literal(items[0].histogram)
+
+
+def _same(a: float | str, b: float | str, *, fuzzy: bool) -> bool:
+    """Exactly equal; floats, with `fuzzy`, also next to one another. NaN equals nothing."""
+    if isinstance(a, str) or isinstance(b, str):
+        return a == b
     return a == b or (fuzzy and math.nextafter(a, b) == b)
 
 
-def _samples_text(samples: Sequence[tuple[Labels, float]]) -> str:
-    return ", ".join(f"{labels} {value:g}" if float(f"{value:g}") == value else f"{labels} {value!r}" for labels, value in samples) or "nil"
+def _samples_text(samples: Sequence[tuple[Labels, float | str]]) -> str:
+    def shown(value: float | str) -> str:
+        if isinstance(value, str):
+            return value
+        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+
+    return ", ".join(f"{labels} {shown(value)}" for labels, value in samples) or "nil"
 
 
 def _alerts_text(alerts: Sequence[tuple[Labels, Labels]]) -> str:
