@@ -15,14 +15,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import structlog
 import uvicorn
 
+from vedette import kernels
 from vedette.access.guard import may_listen
 from vedette.app import DIALECTS, House
 from vedette.cli.connection import Connection
 from vedette.clock import SystemClock
 from vedette.errors import BadInput
 from vedette.settings import Settings, parse_port, resolve
+
+_log = structlog.get_logger(__name__)
 
 _GRACE_S = 5
 # Longer than those who ask again and again wait in between: scrapes, dashboards, remote write's 5 s, which would meet
@@ -166,6 +170,8 @@ async def _serve(house: House, sockets: list[tuple[str | None, socket.socket]]) 
         await asyncio.wait({started, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if started.done():
             started.result()
+            if kernels.PASSING is not None:
+                _log.warning("compiled kernels are lost at the end", hint="name a directory to keep them in with NUMBA_CACHE_DIR")
             house.announce([bound.getsockname()[:2] for _, bound in sockets])
             await stopping
         started.cancel()
