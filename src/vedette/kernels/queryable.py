@@ -7,9 +7,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from vedette.model.samples import STALE_BITS
-
-_STALE = np.int64(STALE_BITS)
+_STALE = np.int64(0x7FF0000000000002)  # `model.samples.STALE_BITS`, which a kernel may not import
 
 
 @njit(cache=True, nogil=True)
