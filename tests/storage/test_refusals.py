@@ -117,6 +117,19 @@ async def test_a_block_that_cannot_be_written_is_tried_again(open_engine, tools,
     assert len(list(blocks.iterdir())) == 2, "something half written was left behind"
 
 
+async def test_a_flush_after_one_that_failed_holds_what_came_since(open_engine, tools, keyspace, disk):
+    engine = await open_engine(disk=disk)
+    await append(engine, tools, keyspace, 0)
+    disk.blocks_fail = True
+    with pytest.raises(OSError, match="No space left"):
+        await engine.flush()
+    await append(engine, tools, keyspace, 1)
+    disk.blocks_fail = False
+    await engine.flush()
+    assert engine._memory.head.now.samples == 0
+    assert [b.meta.samples for b in engine._blocks.all] == [1, 1]
+
+
 async def test_memory_stays_bounded_where_blocks_cannot_be_written(open_engine, tools, keyspace, disk):
     engine = await open_engine(head_samples=100, disk=disk)
     disk.blocks_fail = True

@@ -242,8 +242,15 @@ def write_block(directory: Path, source: Source, origin: Origin, *, disk: Disk, 
         with contextlib.suppress(OSError):
             disk.remove_tree(temporary)
         raise
-    # Sync the directory too, or a crash here forgets the rename after the log was deleted.
-    disk.sync_directory(directory)
+    try:
+        # Sync the directory too, or a crash here forgets the rename after the log was deleted.
+        disk.sync_directory(directory)
+    except OSError:
+        # It will be written again under another number: a start must not find both, and what is deleted until then in one.
+        with contextlib.suppress(OSError):
+            disk.rename(final, temporary)
+            disk.remove_tree(temporary)
+        raise
     return final
 
 

@@ -78,6 +78,14 @@ class Blocks:
         """The scopes of the log that are in blocks whole."""
         return {scope for b in self._blocks for scope in b.meta.wal_scopes}
 
+    def open(self, path: Path) -> Block:
+        """A block that was just written, which is deleted again where it cannot be opened (too many files). Raises `Corrupt`."""
+        try:
+            return Block(path, self.cache)
+        except Corrupt:
+            self.disk.remove_tree(path)
+            raise
+
     def add(self, block: Block) -> None:
         """Answer from `block` too."""
         with self._lock:

@@ -150,7 +150,7 @@ class Compactor:
         except Corrupt as damage:
             self._leave_alone(damage, run)
             raise
-        made = Block(path, self._blocks.cache) if path is not None else None
+        made = self._blocks.open(path) if path is not None else None
         self._blocks.replace(run, made)
         self.compactions += 1
         log.debug("blocks were written again", blocks=len(run), path=str(path), bytes=made.nbytes if made else 0)

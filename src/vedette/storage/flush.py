@@ -47,6 +47,8 @@ class _Job:
     segment: int
     waiting: list[Future[None]]
     """Who asked for it."""
+    written: bool = False
+    """Whether the block is there, and only the log behind it is still to be deleted."""
 
 
 class Flusher:
@@ -121,9 +123,8 @@ class Flusher:
             self._finish(now)
         if self._running is None:
             if self._job is not None:
+                # Who asks now waits for more than this job holds: they are answered by the next one, or told that this one failed.
                 if now >= self._retry_at or self._asked:
-                    asked, self._asked = self._asked, []
-                    self._job.waiting += asked
                     self._submit(self._write, self._job)
             elif self._due(now) or self._asked:
                 self._rotate(now)
@@ -200,35 +201,42 @@ class Flusher:
         if error is None:
             self._job = None
         elif not isinstance(error, Abandoned):
+            for done in self._asked:
+                done.set_exception(error)
+            self._asked.clear()
             self.failures += 1
             self._retry_at = now + _RETRY_EVERY
             trace = None if isinstance(error, OSError) else error
             log.error("the storage's background work failed; it is tried again", problem=str(error), exc_info=trace)
 
     def _write(self, job: _Job) -> None:
-        settings, memory = self._settings, self._memory
-        origin = Origin(self._blocks.take_sequence(), job.scopes)
-        path = write_block(
-            settings.data / "blocks",
-            GenerationSource(job.generation, job.snapshot),
-            origin,
-            disk=self._blocks.disk,
-            stopped=lambda: self._stopping,
-        )
-        assert path is not None, "a generation is never empty"
-        with memory.lock:
-            known = {t: [[m.metric, m.type, m.help, m.unit] for m in items.values()] for t, items in memory.metadata.known.items()}
-        self._blocks.disk.replace_file(settings.data / "metadata.json", orjson.dumps(known))
-        block = Block(path, self._blocks.cache)
-        with memory.lock:
-            self._blocks.add(block)
-            self.covered = block
-        self.flushes += 1
-        directory = settings.data / "wal"
+        if not job.written:
+            self._write_block(job)
+            job.written = True
+        directory = self._settings.data / "wal"
         for segment in wal.segments(directory):
             if segment.number <= job.segment:
                 self._blocks.disk.unlink(segment.path)
         self._blocks.disk.sync_directory(directory)
+
+    def _write_block(self, job: _Job) -> None:
+        memory, disk = self._memory, self._blocks.disk
+        with memory.lock:
+            known = {t: [[m.metric, m.type, m.help, m.unit] for m in items.values()] for t, items in memory.metadata.known.items()}
+        disk.replace_file(self._settings.data / "metadata.json", orjson.dumps(known))
+        path = write_block(
+            self._blocks.directory,
+            GenerationSource(job.generation, job.snapshot),
+            Origin(self._blocks.take_sequence(), job.scopes),
+            disk=disk,
+            stopped=lambda: self._stopping,
+        )
+        assert path is not None, "a generation is never empty"
+        block = self._blocks.open(path)
+        with memory.lock:
+            self._blocks.add(block)
+            self.covered = block
+        self.flushes += 1
         log.debug("a block was written", path=str(path), series=block.meta.series, samples=block.meta.samples, bytes=block.nbytes)
 
     def release(self) -> None:

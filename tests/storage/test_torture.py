@@ -1,0 +1,212 @@
+"""Loss of power at any moment, a full disk at any write: what was acknowledged is there, once, and the engine goes on.
+
+`VEDETTE_TORTURE=300` (as `make torture` sets it) is the long form; alone the file takes a few seconds.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from vedette.clock import ManualClock
+from vedette.errors import LimitExceeded
+from vedette.model.labels import Labels
+from vedette.model.matchers import Matcher
+from vedette.model.samples import SampleBatch, canonical
+from vedette.storage import offline
+from vedette.storage.disk import Disk
+from vedette.storage.engine import Engine
+from vedette.storage.settings import StorageSettings
+
+sys.path.insert(0, str(Path(__file__).parent))
+from lossy import LossyDisk
+
+ROUNDS = int(os.environ.get("VEDETTE_TORTURE", "24"))
+NOW = 1_700_000_000_000
+EVER = (-(1 << 62), 1 << 62)
+NEVER = 1 << 60
+SERIES = [Labels.of(__name__="m", i=str(i)) for i in range(6)]
+
+
+class Told:
+    """What the engine acknowledged, each with the moment at which it did."""
+
+    def __init__(self) -> None:
+        self.samples: list[tuple[int, Labels, int]] = []
+        self.begun: list[tuple[int, str, int]] = []
+        self.deletions: list[tuple[int, str, int]] = []
+
+    def check(self, engine: Engine, moment: int = NEVER - 1) -> None:
+        """That all that was acknowledged by `moment` holds; what was not may hold, too."""
+        found = engine.select("default", [], *EVER)
+        there: dict[Labels, list[int]] = {
+            labels: found.timestamps[found.offsets[i] : found.offsets[i + 1]].tolist() for i, labels in enumerate(found.labels)
+        }
+        assert (found.values == (found.timestamps - NOW).astype(float)).all(), "a value is another than was stored"
+        sent = {(labels, t) for _, labels, t in self.samples}
+        for labels, times in there.items():
+            assert len(times) == len(set(times)), "a sample is there twice"
+            assert all((labels, t) in sent for t in times), "a sample is there that nobody sent"
+        for when, labels, t in self.samples:
+            if when > moment:
+                continue
+            # Deletions that were begun may have come to hold without anybody being told.
+            if any(labels.get("i") == i and t <= end for at, i, end in self.begun if at <= moment):
+                continue
+            assert t in there.get(labels, ()), f"{labels} at {t - NOW} was acknowledged and is lost"
+        for when, i, end in self.deletions:
+            if when <= moment:
+                gone = there.get(Labels.of(__name__="m", i=i), [])
+                assert not [t for t in gone if t <= end], "what was deleted is there again"
+
+
+async def history(engine: Engine, clock: ManualClock, told: Told, now, *, steps: int = 60, seed: int = 1) -> None:
+    """Appends, with flushes, merges, deletions and snapshots among them; `now()` is the moment. What is refused is sent again."""
+    rng, space = random.Random(seed), canonical()
+    for step in range(1, steps + 1):
+        time = NOW + step * 30_000
+        rows = rng.sample(SERIES, rng.randint(1, 6))
+        told_of = [len(told.samples) + k for k in range(len(rows))]
+        told.samples += [(NEVER, labels, time) for labels in rows]
+        batch = SampleBatch.of(space, rows, [time] * len(rows), [float(time - NOW)] * len(rows))
+        for _ in range(20):
+            try:
+                await engine.append(batch)
+            except LimitExceeded:
+                continue
+            for k, labels in zip(told_of, rows, strict=True):
+                told.samples[k] = (now(), labels, time)
+            break
+        action = rng.random()
+        try:
+            if action < 0.2:
+                await engine.flush()
+            elif action < 0.35:
+                await clock.advance(900)
+                await engine.compact(clean=rng.random() < 0.5)
+            elif action < 0.45:
+                i, end = str(rng.randrange(6)), time - rng.randrange(300_000)
+                told.begun.append((now(), i, end))
+                await engine.delete("default", [[Matcher("i", "=", i)]], EVER[0], end)
+                told.deletions.append((now(), i, end))
+            elif action < 0.5:
+                await engine.snapshot()
+        except (LimitExceeded, OSError):
+            pass  # refused, and nothing was promised
+
+
+@pytest.mark.timeout(120 + ROUNDS)
+@pytest.mark.parametrize("seed", range(max(2, ROUNDS // 100)))
+async def test_loss_of_power_at_any_moment(tmp_path, seed):
+    root = tmp_path / "data"
+    root.mkdir()
+    disk, clock, told = LossyDisk(root), ManualClock(NOW / 1000), Told()
+    engine = Engine(StorageSettings(data=root, segment_size=2000, retention=0, out_of_order_window=1 << 40), clock, disk=disk)
+    await engine.start()
+    ready = len(disk.journal)
+    await history(engine, clock, told, lambda: len(disk.journal), seed=seed)
+    await engine.close()
+    rng = random.Random(seed)
+    kinds = {kind for kind, *_ in disk.journal}
+    assert kinds == {"create", "write", "sync", "mkdir", "rename", "unlink", "link", "sync_directory"}
+    for number in range(ROUNDS // 2 if ROUNDS < 100 else 100):
+        moment = rng.randint(ready, len(disk.journal))
+        image = tmp_path / f"image{number}"
+        disk.left(moment, rng, image)
+        again = Engine(StorageSettings(data=image, retention=0), ManualClock(NOW / 1000))
+        await again.start()
+        told.check(again, moment)
+        counters = again.counters()
+        assert counters["damaged_blocks"] == 0, "a block or the deletions were half written under their own name"
+        # It works on: what is written now is there after the next start.
+        await again.append(SampleBatch.of(canonical(), [Labels.of(__name__="after")], [NOW], [0.0]))
+        await again.flush()
+        await again.compact(clean=True)
+        await again.close()
+        for path, _, damage in offline.verify(image):
+            # A torn sector at the end of the log was never acknowledged.
+            assert not damage or path.suffix == ".wal"
+        shutil.rmtree(image)
+
+
+class FailingDisk(Disk):
+    """Takes nothing from its `first` change on, for `count` changes; a write may be taken in part."""
+
+    def __init__(self, first: int, count: int) -> None:
+        self.first, self.count, self.done, self.armed = first, count, 0, False
+
+    def _may(self) -> bool:
+        if not self.armed:
+            return True
+        self.done += 1
+        return not self.first <= self.done < self.first + self.count
+
+    def _check(self) -> None:
+        if not self._may():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def create(self, path):
+        self._check()
+        return super().create(path)
+
+    def write(self, fd, data):
+        if not self._may():
+            if self.done % 2 and len(data) > 1:
+                return super().write(fd, data[: len(data) // 2])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().write(fd, data)
+
+    def sync(self, fd):
+        self._check()
+
+    def mkdir(self, path):
+        self._check()
+        super().mkdir(path)
+
+    def rename(self, old, new):
+        self._check()
+        super().rename(old, new)
+
+    def link(self, old, new):
+        self._check()
+        super().link(old, new)
+
+    def sync_directory(self, path):
+        self._check()
+
+
+@pytest.mark.timeout(120 + 2 * ROUNDS)
+async def test_a_disk_that_is_full_at_any_write(tmp_path):
+    rng = random.Random(4)
+    total, failures = 400, 0
+    for number in range(ROUNDS // 2):
+        # Every place in turn in the long form, some of them in the short one.
+        first = number % total if total < ROUNDS else rng.randrange(total)
+        disk, clock, told = FailingDisk(first, rng.choice([1, 3, 40])), ManualClock(NOW / 1000), Told()
+        data = tmp_path / f"data{number}"
+        settings = StorageSettings(data=data, segment_size=2000, retention=0, out_of_order_window=1 << 40)
+        engine = Engine(settings, clock, disk=disk)
+        await engine.start()
+        disk.armed = True
+        await history(engine, clock, told, lambda: 0, steps=30, seed=number)
+        failures += engine.counters()["write_failures"] + engine.counters()["flush_failures"]
+        told.check(engine)
+        disk.armed = False
+        await clock.advance(20)
+        await engine.flush()
+        told.check(engine)
+        await engine.close()
+        again = Engine(settings, clock)
+        await again.start()
+        told.check(again)
+        assert again.counters()["damaged_blocks"] == again.counters()["wal_orphan_samples"] == 0
+        assert not list((data / "blocks").glob("tmp-*"))
+        await again.close()
+        shutil.rmtree(data)
+    assert failures > 0
