@@ -224,8 +224,6 @@ class House:
 
     def announce(self, addresses: Sequence[tuple[str, int]]) -> None:
         """Say where the server can be reached."""
-        if kernels.PASSING is not None:
-            log.warning("compiled kernels are lost at the end", hint="name a directory to keep them in with NUMBA_CACHE_DIR")
         log.info("serving", urls=[f"http://{host}:{port}/" for host, port in addresses], data=str(self.plan.settings.vedette.storage.data))
 
     def run_query(self, function: Callable[..., T], /, *args: Any) -> Awaitable[T]:
