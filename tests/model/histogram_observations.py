@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vedette.model.buckets import bounds
 from vedette.model.histograms import CUSTOM_SCHEMA, NO_BUCKETS, Histogram, Layout
 
 
@@ -50,7 +49,7 @@ def observed_custom(values: Sequence[float], limits: Sequence[float], hint: int 
 def expected_cells(layout: Layout, values: Sequence[float]) -> list[float]:
     """Zero bucket and buckets that a histogram of this layout has of `values`."""
     inside = [0.0 if layout.custom else float(sum(abs(v) <= layout.threshold for v in values))]
-    for sign, indices in ((1, layout.positive), (-1, layout.negative)):
-        for low, high in zip(*(b.tolist() for b in bounds(layout, indices)), strict=True):
+    for sign, bounds in ((1, layout.positive_bounds), (-1, layout.negative_bounds)):
+        for low, high in zip(*(b.tolist() for b in bounds), strict=True):
             inside.append(float(sum(low < sign * v <= high and (layout.custom or abs(v) > layout.threshold) for v in values)))
     return inside

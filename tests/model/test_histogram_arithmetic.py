@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vedette.model import histogram_arithmetic as arithmetic
-from vedette.model.buckets import all_buckets, exponential_bounds
-from vedette.model.histograms import GAUGE, HEAD, NOT_RESET, RESET, UNKNOWN, ZERO, Histogram, Histograms, Layout
+from vedette.model.buckets import all_buckets
+from vedette.model.histograms import GAUGE, HEAD, NOT_RESET, RESET, UNKNOWN, ZERO, Histogram, Histograms, Layout, exponential_bounds
 
 sys.path.insert(0, str(Path(__file__).parent))
 from histogram_observations import expected_cells, observed, observed_custom

@@ -23,7 +23,7 @@ from vedette.promql.engine import Engine, PromqlSettings
 from vedette.promql.format import go_g, json_float
 from vedette.promql.memory import MemoryStorage
 from vedette.promql.native_quantiles import fraction, quantile, variance
-from vedette.promql.native_render import json_object, text
+from vedette.promql.native_render import JsonHistograms, text
 from vedette.promql.native_render import literal as written
 from vedette.promql.native_trim import trimmed
 from vedette.promql.nhcb import converted
@@ -100,11 +100,11 @@ def test_json_of_a_matrix_has_floats_and_histograms_apart(engine: Engine) -> Non
 
 def test_json_says_which_bounds_belong_to_a_bucket() -> None:
     h = added(observed([3, -3, 0], 0, 0.5), observed([5e-7], 0)).histogram
-    found = json.loads(json_object(h))
+    found = json.loads(JsonHistograms().write(h))
     assert found["buckets"] == [[1, "-4", "-2", "1"], [3, "-0.5", "0.5", "2"], [0, "2", "4", "1"]]
-    custom = json.loads(json_object(observed_custom([1, 7, 99], [5, 10])))
+    custom = json.loads(JsonHistograms().write(observed_custom([1, 7, 99], [5, 10])))
     assert custom["buckets"] == [[3, "-Inf", "5", "1"], [0, "5", "10", "1"], [0, "10", "+Inf", "1"]]
-    assert "buckets" not in json.loads(json_object(observed([], 0)))
+    assert "buckets" not in json.loads(JsonHistograms().write(observed([], 0)))
 
 
 def test_columns_of_rules_have_no_histograms(engine: Engine) -> None:

@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vedette.model import buckets
 from vedette.model.histograms import COUNT, GAUGE, HEAD, NO_BUCKETS, NOT_RESET, RESET, UNKNOWN, ZERO, Histogram, Layout, bare
 
 Floats = NDArray[np.float64]
@@ -80,10 +79,9 @@ def _wider(laid: _Laid, threshold: float) -> _Laid:
     counts = laid.counts
     sides = []
     at = HEAD
-    for indices in (layout.positive, layout.negative):
-        low, high = buckets.bounds(layout, indices)
-        sides.append((low, high, counts[at : at + len(indices)] != 0))
-        at += len(indices)
+    for low, high in (layout.positive_bounds, layout.negative_bounds):
+        sides.append((low, high, counts[at : at + len(low)] != 0))
+        at += len(low)
     while True:
         inside = [high[(low < threshold) & (high > threshold) & full] for low, high, full in sides]
         further = [float(highs[0]) for highs in inside if len(highs)]

@@ -3,13 +3,14 @@
 A histogram is a layout (which buckets there are) and cells: one float64 for each of count, sum, zero bucket, positive and
 negative buckets, in this order. Samples of one series mostly share their layout, so columns hold each layout once and
 the cells end to end. All counts are absolute floats, as in Prometheus' float histograms; spans and deltas are what the
-wire makes of them. Bounds of buckets are in `buckets.py`, arithmetic in `histogram_arithmetic.py`.
+wire makes of them. Arithmetic is in `histogram_arithmetic.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,27 @@ HEAD = 3
 """How many those are: buckets begin here."""
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+_LARGEST = 1.7976931348623157e308
+
+
+def exponential_bounds(schema: int, indices: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Upper bounds of exponential buckets: 2**(index * 2**-schema). The last bucket below infinity ends at the largest float."""
+    wide = indices.astype(np.int64)
+    if schema <= 0:
+        exponent = wide << -schema
+        return np.where(exponent == 1024, _LARGEST, _scaled(np.ones(len(wide)), exponent))
+    part = wide & ((1 << schema) - 1)
+    exponent = (wide >> schema) + 1
+    return np.where((part == 0) & (exponent == 1025), _LARGEST, _scaled(0.5 * np.exp2(part / (1 << schema)), exponent))
+
+
+def _scaled(mantissas: NDArray[np.float64], exponents: NDArray[np.int64]) -> NDArray[np.float64]:
+    # Indices come from outside and may lie far beyond any float: infinity and zero are right then.
+    with np.errstate(over="ignore", under="ignore"):
+        return np.ldexp(mantissas, np.clip(exponents, -5000, 5000).astype(np.int32))
+
+
+@dataclass(frozen=True, eq=False)
 class Layout:
     """The buckets of a histogram. `positive`, `negative` int32: their indices, ascending; those of custom buckets are `positive`.
 
@@ -50,6 +71,20 @@ class Layout:
     def width(self) -> int:
         """How many cells a histogram of this layout has."""
         return HEAD + len(self.positive) + len(self.negative)
+
+    @cached_property
+    def positive_bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Lower and upper bounds of the positive buckets (of all custom ones)."""
+        if not self.custom:
+            return exponential_bounds(self.schema, self.positive - 1), exponential_bounds(self.schema, self.positive)
+        edges = np.concatenate([[-np.inf], self.bounds, [np.inf]])
+        at = np.clip(self.positive, 0, len(self.bounds))
+        return edges[at], edges[at + 1]
+
+    @cached_property
+    def negative_bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Those of the negative buckets, without their sign: the nearer one first."""
+        return exponential_bounds(self.schema, self.negative - 1), exponential_bounds(self.schema, self.negative)
 
     def same(self, other: Layout) -> bool:
         """Whether both have the same buckets, empty ones included."""

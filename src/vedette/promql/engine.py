@@ -230,7 +230,7 @@ class Engine:
             began = self._clock.monotonic()
             answer = self._storage.select(tenant, fetch.matchers, fetch.start, fetch.end)
             ev.statistics.reads.append(ReadCost(self._clock.monotonic() - began, len(answer.labels), answer.sample_count))
-            ev.count(answer.sample_count)
+            ev.count(answer.sample_count + (0 if answer.histograms is None else len(answer.histograms.cells)))
             answers.append(answer)
         if not answers:
             return []

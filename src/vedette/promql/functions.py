@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -199,7 +198,7 @@ _NUMBERS: dict[str, Callable[[Histogram], float]] = {
     "histogram_count": lambda h: h.count,
     "histogram_sum": lambda h: h.sum,
     "histogram_avg": lambda h: float(h.cells[SUM] / h.cells[COUNT]),
-    "histogram_stddev": lambda h: math.sqrt(variance(h)),
+    "histogram_stddev": lambda h: float(np.sqrt(variance(h))),
     "histogram_stdvar": variance,
 }
 

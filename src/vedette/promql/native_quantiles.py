@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from vedette.model.buckets import Buckets, all_buckets
+from vedette.model.buckets import Buckets, all_buckets, log2
 from vedette.model.histograms import Histogram
 from vedette.promql import annotations as say
 
@@ -68,7 +68,7 @@ def quantile(q: float, h: Histogram, name: str) -> tuple[float, str]:
 def _interpolated(h: Histogram, low: float, high: float, fraction: float) -> float:
     if h.layout.custom or low <= 0 <= high:
         return low + (high - low) * fraction
-    near, far = math.log2(abs(low)), math.log2(abs(high))
+    near, far = log2(low), log2(high)
     if low > 0:
         return float(np.exp2(near + (far - near) * fraction))
     return -float(np.exp2(far + (near - far) * (1 - fraction)))
@@ -105,7 +105,7 @@ def _rank(h: Histogram, every: Buckets, value: float) -> float:
             if h.layout.custom or around_zero:
                 # Nothing is known of where observations lie in a bucket without an end.
                 return count if low == -math.inf else rank + count * (value - low) / (high - low)
-            near, far, at = (math.log2(abs(v)) for v in (low, high, value))
+            near, far, at = (log2(v) for v in (low, high, value))
             part = (at - near) / (far - near) if value > 0 else 1 - (at - far) / (near - far)
             return rank + count * part
         rank += count

@@ -8,7 +8,7 @@ import numpy as np
 
 from vedette.model.buckets import all_buckets
 from vedette.model.histogram_arithmetic import compacted
-from vedette.model.histograms import Histogram
+from vedette.model.histograms import Histogram, Layout
 from vedette.promql.format import go_g, json_float
 
 
@@ -33,17 +33,28 @@ _RULES = {(False, True): 0, (True, False): 1, (False, False): 2, (True, True): 3
 """How JSON numbers which bounds a bucket includes."""
 
 
-def json_object(h: Histogram) -> bytes:
-    """The object of Prometheus' JSON: count, sum, and the buckets that hold anything."""
-    parts = [f'"count":"{json_float(h.count)}","sum":"{json_float(h.sum)}"']
-    buckets = [
-        f'[{_RULES[_ends(h, low, high)]},"{json_float(low)}","{json_float(high)}","{json_float(count)}"]'
-        for low, high, count in zip(*(c.tolist() for c in all_buckets(h)), strict=True)
-        if count != 0
-    ]
-    if buckets:
-        parts.append(f'"buckets":[{",".join(buckets)}]')
-    return ("{" + ",".join(parts) + "}").encode()
+class JsonHistograms:
+    """Writes histograms as the objects of Prometheus' JSON: count, sum, and the buckets that hold anything.
+
+    Bounds are written once for each layout, which the samples of a series mostly share.
+    """
+
+    def __init__(self) -> None:
+        # Layouts are kept, so that no other can come to have the same id.
+        self._known: dict[tuple[int, bool], tuple[Layout, list[str]]] = {}
+
+    def write(self, h: Histogram) -> bytes:
+        """One histogram."""
+        key = (id(h.layout), h.zero_count > 0)
+        every = all_buckets(h)
+        if key not in self._known:
+            ends = zip(every.lower.tolist(), every.upper.tolist(), strict=True)
+            heads = [f'[{_RULES[_ends(h, low, high)]},"{json_float(low)}","{json_float(high)}","' for low, high in ends]
+            self._known[key] = (h.layout, heads)
+        counts = every.counts.tolist()
+        buckets = [f'{head}{json_float(count)}"]' for head, count in zip(self._known[key][1], counts, strict=True) if count != 0]
+        text = f'{{"count":"{json_float(h.count)}","sum":"{json_float(h.sum)}"'
+        return (f'{text},"buckets":[{",".join(buckets)}]}}' if buckets else text + "}").encode()
 
 
 def literal(h: Histogram) -> str:

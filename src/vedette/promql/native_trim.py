@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from vedette.model import buckets
+from vedette.model.buckets import log2
 from vedette.model.histogram_arithmetic import compacted
 from vedette.model.histograms import COUNT, HEAD, SUM, ZERO, Histogram
 
@@ -26,17 +26,17 @@ def trimmed(h: Histogram, value: float, *, upper: bool) -> Histogram:
     count = total = 0.0
     at = HEAD
     full = []
-    for sign, indices in ((1, layout.positive), (-1, layout.negative)):
-        near, far = buckets.bounds(layout, indices)
+    for sign in (1, -1):
+        near, far = layout.positive_bounds if sign > 0 else layout.negative_bounds
         low, high = (near, far) if sign > 0 else (-far, -near)
-        held = h.cells[at : at + len(indices)]
+        held = h.cells[at : at + len(near)]
         full.append(bool((held != 0).any()))
         for i in np.flatnonzero(held):
             kept, middle = _piece(float(low[i]), float(high[i]), float(held[i]), value, (sign > 0, layout.custom, upper))
             cells[at + i] = kept
             count += kept
             total += middle * kept
-        at += len(indices)
+        at += len(near)
     if h.zero_count > 0:
         kept, middle = _zero_piece(h, value, full, upper=upper)
         cells[ZERO] = kept
@@ -65,7 +65,7 @@ def _piece(low: float, high: float, count: float, value: float, how: tuple[bool,
 def _share(low: float, high: float, value: float, positive: bool, linear: bool) -> float:
     if linear:
         return (value - low) / (high - low)
-    near, far, at = (math.log2(abs(v)) for v in (low, high, value))
+    near, far, at = (log2(v) for v in (low, high, value))
     return (at - near) / (far - near) if positive else 1 - (at - far) / (near - far)
 
 

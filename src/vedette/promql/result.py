@@ -12,7 +12,7 @@ from vedette.kernels import render
 from vedette.model.histograms import Histogram
 from vedette.model.labels import Labels, LabelTable
 from vedette.promql.format import json_float
-from vedette.promql.native_render import json_object
+from vedette.promql.native_render import JsonHistograms
 from vedette.promql.statistics import Statistics
 from vedette.promql.values import Floats, Grid, Ints, Matrix, Objects, Scalar, Value, Windows, native_mask
 
@@ -169,6 +169,7 @@ class QueryResult:
         """The first `count` series, of which some have native histograms, one at a time."""
         assert self._labels is not None and self._histograms is not None
         out: list[bytes] = []
+        json_of = JsonHistograms()
         for i, row in enumerate(self._order[:count].tolist()):
             lo, hi = int(self._offsets[i]), int(self._offsets[i + 1])
             floats: list[bytes] = []
@@ -178,7 +179,7 @@ class QueryResult:
                 if h is None:
                     floats.append(b"[" + _time(time) + f',"{json_float(value)}"]'.encode())
                 else:
-                    histograms.append(b"[" + _time(time) + b"," + json_object(h) + b"]")
+                    histograms.append(b"[" + _time(time) + b"," + json_of.write(h) + b"]")
             single = self.type == "vector"
             text = b'{"metric":' + orjson.dumps(self._labels.row(row).as_dict())
             for key, given in ((b"value", floats), (b"histogram", histograms)):
