@@ -14,6 +14,7 @@ import logging
 import os
 import platform
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -118,6 +119,7 @@ class House:
         self._read = read
         self._reloaded = Reloaded(True, self.started)
         self._turn = asyncio.Lock()
+        self._closing = threading.Event()
         self._queries = ThreadPoolExecutor(_QUERY_THREADS, thread_name_prefix="query")
         self._writes = ThreadPoolExecutor(_WRITE_THREADS, thread_name_prefix="write")
         room = settings.vedette
@@ -166,7 +168,7 @@ class House:
         )
         # One kernel compiles at a time in a process: without this, rules and scrapes that start together keep the first
         # write of a cold start waiting for kernels that it does not need.
-        ingest, rest = warm.in_two()
+        ingest, rest = warm.in_two(self._closing.is_set)
         await self._compile(ingest)
         await self._apply(self.plan)
         self.tracker.start()
@@ -216,6 +218,7 @@ class House:
     async def close(self) -> None:
         """Stop in the order in which data flows, so that nothing is produced that nobody takes; flush; let go."""
         self.ready = False
+        self._closing.set()
         for room in (self.collector, self.tracker, self.rules, self.notifier, self.alertmanagers, self.records, self.storage):
             if room is not None:
                 await room.close()

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import itertools
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 from vedette.clock import SystemClock, now_ms
@@ -53,7 +53,7 @@ STEPS = len(QUERIES) + 8
 INGEST_STEPS = 2
 
 
-def steps() -> Iterator[tuple[str, Callable[[], None]]]:
+def steps() -> Generator[tuple[str, Callable[[], None]], None, None]:
     """(what it is, a call that compiles it), in an order in which each can build on those before it."""
     clock = SystemClock()
     now = now_ms(clock)
@@ -99,16 +99,18 @@ def steps() -> Iterator[tuple[str, Callable[[], None]]]:
         yield "merging", lambda: runner.run(storage.compact(clean=True))
 
 
-def in_two() -> tuple[Callable[[], None], Callable[[], None]]:
-    """Two calls for a thread, one after the other: what writes need, then all the rest."""
+def in_two(stopped: Callable[[], bool]) -> tuple[Callable[[], None], Callable[[], None]]:
+    """Two calls for a thread, one after the other: what writes need, then all the rest.
+
+    Each asks before every step whether it is `stopped`: compiling all takes longer than a server has for its end.
+    """
     remaining = steps()
 
-    def ingest() -> None:
-        for _, step in itertools.islice(remaining, INGEST_STEPS):
+    def take(most: int | None) -> None:
+        for _, step in itertools.islice(remaining, most):
+            if stopped():
+                remaining.close()
+                return
             step()
 
-    def rest() -> None:
-        for _, step in remaining:
-            step()
-
-    return ingest, rest
+    return lambda: take(INGEST_STEPS), lambda: take(None)
