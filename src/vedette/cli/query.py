@@ -109,8 +109,22 @@ def _show(console: Console, data: dict[str, Any]) -> None:
         labels = Text(str(Labels.of(row["metric"])))
         if kind == "matrix":
             labels = Text.assemble(("● ", _COLOURS[i][1]) if i < _MAX_PLOTTED else "  ", labels)
-        table.add_row(labels, *([row["value"][1]] if kind == "vector" else _summary(row["values"])))
+        table.add_row(labels, *([_value(row)] if kind == "vector" else _summary(_points(row))))
     console.print(table)
+
+
+def _value(row: dict[str, Any]) -> str:
+    """A vector's number, or the count and sum of its native histogram."""
+    if "histogram" not in row:
+        return str(row["value"][1])
+    histogram = row["histogram"][1]
+    return f"count {histogram['count']}, sum {histogram['sum']}"
+
+
+def _points(row: dict[str, Any]) -> list[list[Any]]:
+    """A series' times and numbers; of native histograms their counts."""
+    counted = [[time, histogram["count"]] for time, histogram in row.get("histograms", ())]
+    return sorted([*row.get("values", ()), *counted], key=lambda point: float(point[0]))
 
 
 def _summary(points: list[list[Any]]) -> list[str]:
@@ -128,9 +142,9 @@ def _plot(console: Console, result: list[dict[str, Any]]) -> None:
 
     figure.theme("simple" if console.is_terminal else "colorless")
     for row, (code, _) in zip(result, _COLOURS, strict=False):
-        times, values = zip(*((float(t), float(v)) for t, v in row["values"]), strict=True)
+        times, values = zip(*((float(t), float(v)) for t, v in _points(row)), strict=True)
         figure.draw(figure.signal(times, values, marker=plotext.marker("braille", plotext.pixel(code))).lines())
-    every = [float(t) for row in result[:_MAX_PLOTTED] for t, _ in row["values"]]
+    every = [float(t) for row in result[:_MAX_PLOTTED] for t, _ in _points(row)]
     low, high = min(every), max(every)
     ticks = [low + (high - low) * i / 4 for i in range(5)]
     figure.ruler("x").ticks(ticks, [datetime.fromtimestamp(t, UTC).astimezone().strftime("%H:%M:%S") for t in ticks])
