@@ -21,12 +21,18 @@ from vedette.notify.config import Config, InhibitRule, Receiver, RouteConfig, We
 from vedette.notify.receivers import (
     DiscordConfig,
     EmailConfig,
+    MattermostConfig,
     OpsgenieConfig,
     PagerdutyConfig,
+    PushoverConfig,
+    RocketchatConfig,
     SlackConfig,
     SmsConfig,
+    SnsConfig,
     TeamsConfig,
     TelegramConfig,
+    VictoropsConfig,
+    WechatConfig,
 )
 from vedette.rules.defaults import default_groups
 from vedette.settings import ENVIRONMENT, ConfigFile, Settings, flag_names, resolve
@@ -75,7 +81,10 @@ def test_key_of_the_file(shape: type) -> None:
     assert not missing
 
 
-CHANNELS = [WebhookConfig, DiscordConfig, EmailConfig, OpsgenieConfig, PagerdutyConfig, SlackConfig, SmsConfig, TeamsConfig, TelegramConfig]
+CHANNELS = [
+    *(DiscordConfig, EmailConfig, MattermostConfig, OpsgenieConfig, PagerdutyConfig, PushoverConfig, RocketchatConfig, SlackConfig),
+    *(SmsConfig, SnsConfig, TeamsConfig, TelegramConfig, VictoropsConfig, WebhookConfig, WechatConfig),
+]
 
 
 @pytest.mark.parametrize("shape", [Config, RouteConfig, Receiver, InhibitRule, *CHANNELS])

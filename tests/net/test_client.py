@@ -302,7 +302,7 @@ async def test_paths_stay_out_of_errors_where_they_are_the_secret() -> None:
         ("{authorization: {credentials: a, credentials_file: b}}", "at most one of authorization credentials"),
         ("{basic_auth: {password: a, password_file: b}}", "at most one of basic_auth password"),
         ("{oauth2: {}}", "not supported"),
-        ("{proxy_url: 'http://x'}", "proxies are not supported yet"),
+        ("{proxy_from_environment: true}", "give proxy_url"),
         ("{http_headers: {Authorization: {values: [a]}}}", "setting header 'Authorization' is not allowed"),
         ("{tls_config: {cert_file: a}}", "cert_file without key_file"),
         ("{tls_config: {min_version: TLS9}}", "unknown TLS version 'TLS9'"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -17,6 +18,7 @@ from vedette.errors import Undeliverable
 from vedette.model.alerts import Alert
 from vedette.model.labels import Labels
 from vedette.net import HttpClient, HttpConfig
+from vedette.notify.channels.sns import signed
 from vedette.notify.channels.table import POSTING, channels_of
 from vedette.notify.config import Config, parse
 from vedette.notify.notice import Channel, Notice, Receipt
@@ -241,7 +243,98 @@ async def test_sms_by_twilio(receiver: Any) -> None:
     assert form["Body"].startswith("firing: ä x")
 
 
+async def test_mattermost_by_a_global_webhook(receiver: Any) -> None:
+    settings = {"channel": "ops", "attachments": [{"title": "{{ .Status }}", "color": "#ff0000"}]}
+    await tell(channel("mattermost", settings, {"mattermost_webhook_url": receiver.url}), notice())
+    body = receiver.requests[0].body
+    assert (body["channel"], body["text"]) == ("ops", "[FIRING:1] Down (a0 page)\na is down\n")
+    assert body["attachments"] == [{"title": "firing", "color": "#ff0000"}]
+
+
+async def test_rocketchat_message(receiver: Any) -> None:
+    receiver.answers = [(200, {"Content-Type": "application/json"}, '{"success": false, "error": "no such room"}')]
+    settings = {"api_url": f"http://127.0.0.1:{receiver.port}/", "token": "t", "token_id": "me", "channel": "#ops"}
+    with pytest.raises(Undeliverable, match="no such room"):
+        await tell(channel("rocketchat", settings), notice())
+    receiver.answers = [(200, {"Content-Type": "application/json"}, '{"success": true}')]
+    await tell(channel("rocketchat", settings), notice())
+    request = receiver.requests[1]
+    assert request.path == "/api/v1/chat.postMessage"
+    assert (request.headers["x-auth-token"], request.headers["x-user-id"]) == ("t", "me")
+    assert (request.body["channel"], request.body["attachments"][0]["color"]) == ("#ops", "red")
+
+
+async def test_victorops_incident(receiver: Any) -> None:
+    settings = {"api_key": "k/1", "api_url": f"http://127.0.0.1:{receiver.port}/alert/", "routing_key": "{{ .CommonLabels.severity }}"}
+    await tell(channel("victorops", {**settings, "custom_fields": {"host": "{{ .CommonLabels.instance }}"}}), notice())
+    await tell(channel("victorops", settings), notice(firing=False))
+    fired, resolved = receiver.requests
+    assert fired.path == "/alert/k%2F1/page"
+    assert (fired.body["message_type"], resolved.body["message_type"]) == ("CRITICAL", "RECOVERY")
+    assert fired.body["entity_id"] == resolved.body["entity_id"] == DEDUP
+    assert fired.body["host"] == "a0"
+
+
+async def test_pushover_message(receiver: Any) -> None:
+    settings = {"token": "t", "user_key": "u", "api_url": receiver.url, "retry": "30s", "html": True, "message": "<b>{{ .Status }}</b>"}
+    await tell(channel("pushover", settings), notice())
+    form = {name: value for name, (value,) in parse_qs(receiver.requests[0].body).items()}
+    assert (form["token"], form["user"], form["priority"], form["retry"], form["expire"]) == ("t", "u", "2", "30", "3600")
+    assert (form["message"], form["html"]) == ("<b>firing</b>", "1")
+
+
+def test_signature_version_4_of_the_published_example() -> None:
+    # post-x-www-form-urlencoded of AWS's own test suite.
+    keys = ("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
+    at = int(datetime(2015, 8, 30, 12, 36, tzinfo=UTC).timestamp() * 1000)
+    headers = signed("http://example.amazonaws.com/", {"Param1": "value1"}, region="us-east-1", keys=keys, now=at, service="service")
+    assert headers["X-Amz-Date"] == "20150830T123600Z"
+    assert headers["Authorization"].endswith("Signature=ff11897932ad3f4e8b18135d722051e5ac45fc38421b1da7b9d196a0fe09473a")
+
+
+async def test_sns_publishes(receiver: Any) -> None:
+    settings = {
+        **MINIMAL["sns"],
+        "api_url": f"http://127.0.0.1:{receiver.port}/",
+        "attributes": {"severity": "{{ .CommonLabels.severity }}"},
+    }
+    await tell(channel("sns", settings), notice())
+    (request,) = receiver.requests
+    form = {name: value for name, (value,) in parse_qs(request.body).items()}
+    assert (form["Action"], form["TopicArn"], form["Subject"]) == ("Publish", "arn:aws:sns:eu-west-1:1:t", "[FIRING:1] Down (a0 page)")
+    assert form["MessageAttributes.entry.1.Value.StringValue"] == "page"
+    assert "Credential=AK/" in request.headers["authorization"]
+    assert "/eu-west-1/sns/aws4_request" in request.headers["authorization"]
+
+
+async def test_wechat_takes_a_token_and_a_new_one_when_it_is_refused(receiver: Any) -> None:
+    def said(text: str) -> Any:
+        return 200, {"Content-Type": "application/json"}, text
+
+    receiver.answers = [said('{"errcode": 0, "access_token": "one"}'), said('{"errcode": 42001, "errmsg": "expired"}')]
+    receiver.answers += [said('{"errcode": 0, "access_token": "two"}'), said('{"errcode": 0}')]
+    settings = {"api_secret": "s", "corp_id": "c", "to_user": "me", "agent_id": "7"}
+    made = channel("wechat", {**settings, "api_url": f"http://127.0.0.1:{receiver.port}"})
+    with pytest.raises(Undeliverable, match="42001 expired") as refused:
+        await tell(made, notice())
+    assert refused.value.retryable
+    await tell(made, notice())
+    assert [r.path for r in receiver.requests] == [
+        "/gettoken?corpid=c&corpsecret=s",
+        "/message/send?access_token=one",
+        "/gettoken?corpid=c&corpsecret=s",
+        "/message/send?access_token=two",
+    ]
+    assert receiver.requests[3].body["text"]["content"].startswith("[FIRING:1] Down")
+
+
 MINIMAL: dict[str, dict[str, Any]] = {
+    "mattermost": {"webhook_url": "{url}"},
+    "pushover": {"token": "t", "user_key": "u", "api_url": "{url}"},
+    "rocketchat": {"token": "t", "token_id": "i", "api_url": "{url}"},
+    "sns": {"topic_arn": "arn:aws:sns:eu-west-1:1:t", "sigv4": {"access_key": "AK", "secret_key": "SK"}, "api_url": "{url}"},
+    "victorops": {"api_key": "k", "routing_key": "r", "api_url": "{url}"},
+    "wechat": {"api_secret": "s", "corp_id": "c", "to_user": "u", "api_url": "{url}"},
     "discord": {"webhook_url": "{url}"},
     "msteamsv2": {"webhook_url": "{url}"},
     "opsgenie": {"api_key": "k", "api_url": "{url}"},

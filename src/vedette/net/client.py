@@ -1,7 +1,7 @@
 """The client: bounded in time, size and redirects; credentials that stay where they belong; errors with a closed reason.
 
 Answers are read whole, up to a limit that also holds for what a compressed body expands to. Not here: retries over time
-(whoever sends decides), proxies, OAuth2, HTTP/2.
+(whoever sends decides), proxies that only serve some hosts, OAuth2, HTTP/2.
 """
 
 from __future__ import annotations
@@ -200,6 +200,7 @@ class HttpClient:
             transport = httpx.AsyncHTTPTransport(
                 verify=self._context(at_home) if url.scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
                 trust_env=False,
+                proxy=httpx.Proxy(self._config.proxy_url) if self._config.proxy_url else None,
                 limits=httpx.Limits(max_connections=None, max_keepalive_connections=2, keepalive_expiry=_IDLE_SECONDS),
             )
             door = self._doors[key] = _Door(transport, now)

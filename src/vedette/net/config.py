@@ -173,6 +173,12 @@ class HeaderValues:
     files: tuple[str, ...] = ()
 
 
+def _proxy(text: str) -> str:
+    if text and not text.startswith(("http://", "https://")):
+        raise BadInput(f"not a proxy that can be used: {text.partition('://')[0]}", hint="expected http:// or https://")
+    return text
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpConfig:
     """The HTTP client settings that stand in `scrape_configs`, `http_sd_configs`, `alertmanagers` and `http_config`."""
@@ -185,13 +191,13 @@ class HttpConfig:
     follow_redirects: bool = True
     enable_http2: bool = True
     http_headers: Mapping[str, HeaderValues] = option(factory=dict)
+    proxy_url: str = option("", convert=_proxy)
 
     UNSUPPORTED: ClassVar[dict[str, str]] = {
         "oauth2": "OAuth 2.0 is not supported yet; use authorization with credentials_file",
-        "proxy_url": "proxies are not supported yet",
-        "proxy_connect_header": "proxies are not supported yet",
-        "proxy_from_environment": "proxies are not supported yet",
-        "no_proxy": "proxies are not supported yet",
+        "proxy_connect_header": "headers for proxies are not supported yet",
+        "proxy_from_environment": "the environment's proxies are not used; give proxy_url",
+        "no_proxy": "a proxy serves every host or none yet",
     }
 
     def __post_init__(self) -> None:

@@ -25,12 +25,18 @@ from vedette.notify.receivers import (
     SLACK_POST_MESSAGE,
     DiscordConfig,
     EmailConfig,
+    MattermostConfig,
     OpsgenieConfig,
     PagerdutyConfig,
+    PushoverConfig,
+    RocketchatConfig,
     SlackConfig,
     SmsConfig,
+    SnsConfig,
     TeamsConfig,
     TelegramConfig,
+    VictoropsConfig,
+    WechatConfig,
     at_most_one,
 )
 from vedette.notify.template import Templates
@@ -137,21 +143,24 @@ class WebhookConfig:
 class Receiver:
     """One of `receivers`: a name, and the channels by which it is told."""
 
-    UNSUPPORTED: ClassVar[dict[str, str]] = {
-        f"{kind}_configs": _LATER
-        for kind in (*("incidentio", "jira", "mattermost", "msteams", "pushover", "rocketchat", "sns", "victorops", "webex", "wechat"),)
-    }
+    UNSUPPORTED: ClassVar[dict[str, str]] = {f"{kind}_configs": _LATER for kind in ("incidentio", "jira", "msteams", "webex")}
 
     name: str = ""
     discord_configs: tuple[DiscordConfig, ...] = ()
     email_configs: tuple[EmailConfig, ...] = ()
+    mattermost_configs: tuple[MattermostConfig, ...] = ()
     msteamsv2_configs: tuple[TeamsConfig, ...] = ()
     opsgenie_configs: tuple[OpsgenieConfig, ...] = ()
     pagerduty_configs: tuple[PagerdutyConfig, ...] = ()
+    pushover_configs: tuple[PushoverConfig, ...] = ()
+    rocketchat_configs: tuple[RocketchatConfig, ...] = ()
     slack_configs: tuple[SlackConfig, ...] = ()
     sms_configs: tuple[SmsConfig, ...] = ()
+    sns_configs: tuple[SnsConfig, ...] = ()
     telegram_configs: tuple[TelegramConfig, ...] = ()
+    victorops_configs: tuple[VictoropsConfig, ...] = ()
     webhook_configs: tuple[WebhookConfig, ...] = ()
+    wechat_configs: tuple[WechatConfig, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -159,21 +168,33 @@ class Receiver:
 
     def check(self, fallback: GlobalConfig) -> None:
         """Raises `BadInput` where a channel lacks what `global` does not give either."""
-        outer = (fallback.slack_api_url, fallback.slack_api_url_file, fallback.slack_app_token, fallback.slack_app_token_file)
         for slack in self.slack_configs:
-            if not any((slack.api_url, slack.api_url_file, slack.app_token, slack.app_token_file, *outer)):
+            if not _given(slack, "api_url", "app_token") and not _given(fallback, "slack_api_url", "slack_app_token"):
                 raise BadInput("no Slack API URL nor App token set either inline or in a file")
         for email in self.email_configs:
             if not email.smarthost and not fallback.smtp_smarthost:
                 raise BadInput("no global SMTP smarthost set")
             if not email.from_ and not fallback.smtp_from:
                 raise BadInput("no global SMTP from set")
-        for opsgenie in self.opsgenie_configs:
-            if not (opsgenie.api_key or opsgenie.api_key_file or fallback.opsgenie_api_key or fallback.opsgenie_api_key_file):
-                raise BadInput("no global OpsGenie API Key set either inline or in a file")
-        for telegram in self.telegram_configs:
-            if not (telegram.bot_token or telegram.bot_token_file or fallback.telegram_bot_token or fallback.telegram_bot_token_file):
-                raise BadInput("missing bot_token or bot_token_file on telegram_config")
+        for kind, own, outer, problem in _NEEDED:
+            for channel in getattr(self, kind):
+                if not _given(channel, own) and not _given(fallback, outer):
+                    raise BadInput(problem)
+
+
+_NEEDED = (
+    ("mattermost_configs", "webhook_url", "mattermost_webhook_url", "missing webhook_url or webhook_url_file on mattermost_config"),
+    ("opsgenie_configs", "api_key", "opsgenie_api_key", "no global OpsGenie API Key set either inline or in a file"),
+    ("rocketchat_configs", "token", "rocketchat_token", "no global Rocketchat Token set either inline or in a file"),
+    ("rocketchat_configs", "token_id", "rocketchat_token_id", "no global Rocketchat TokenID set either inline or in a file"),
+    ("telegram_configs", "bot_token", "telegram_bot_token", "missing bot_token or bot_token_file on telegram_config"),
+    ("victorops_configs", "api_key", "victorops_api_key", "no global VictorOps API Key set"),
+    ("wechat_configs", "api_secret", "wechat_api_secret", "no global Wechat Api Secret set either inline or in a file"),
+)
+
+
+def _given(config: object, *names: str) -> bool:
+    return any(getattr(config, name) or getattr(config, f"{name}_file") for name in names)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

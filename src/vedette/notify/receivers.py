@@ -335,3 +335,189 @@ class SmsConfig:
         at_most_one(self, "auth_token")
         if not self.account_sid.isalnum():
             raise BadInput("an account_sid has letters and digits only", where="account_sid")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MattermostAttachment:
+    """One of `attachments`."""
+
+    fallback: str = ""
+    color: str = ""
+    pretext: str = ""
+    title: str = ""
+    title_link: str = ""
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MattermostConfig:
+    """One of `mattermost_configs`: an incoming webhook."""
+
+    webhook_url: str = _secret_url()
+    webhook_url_file: str = ""
+    send_resolved: bool = True
+    channel: str = ""
+    username: str = ""
+    text: str = '{{ template "mattermost.default.text" . }}'
+    icon_url: str = ""
+    icon_emoji: str = ""
+    attachments: tuple[MattermostAttachment, ...] = ()
+    http_config: HttpConfig | None = None
+
+    def __post_init__(self) -> None:
+        at_most_one(self, "webhook_url", prefix="mattermost_")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RocketchatConfig:
+    """One of `rocketchat_configs`, by `chat.postMessage`."""
+
+    api_url: str = option("https://open.rocket.chat/", convert=parse_url)
+    token: str = option("", secret=True)
+    token_file: str = ""
+    token_id: str = option("", secret=True)
+    token_id_file: str = ""
+    send_resolved: bool = False
+    channel: str = ""
+    color: str = '{{ if eq .Status "firing" }}red{{ else }}green{{ end }}'
+    title: str = '{{ template "rocketchat.default.title" . }}'
+    title_link: str = '{{ template "rocketchat.default.titlelink" . }}'
+    text: str = '{{ template "rocketchat.default.text" . }}'
+    fields: tuple[SlackField, ...] = ()
+    short_fields: bool = False
+    emoji: str = ""
+    icon_url: str = ""
+    image_url: str = ""
+    thumb_url: str = ""
+    http_config: HttpConfig | None = None
+
+    UNSUPPORTED: ClassVar[dict[str, str]] = {"actions": "buttons are not supported here yet", "link_names": "remove the key"}
+
+    def __post_init__(self) -> None:
+        at_most_one(self, "token", "token_id", prefix="rocketchat_")
+
+
+_VICTOROPS_FIELDS = frozenset(("routing_key", "message_type", "state_message", "entity_display_name", "monitoring_tool", "entity_id"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VictoropsConfig:
+    """One of `victorops_configs` (Splunk On-Call)."""
+
+    api_key: str = option("", secret=True)
+    api_key_file: str = ""
+    api_url: str = option("", convert=parse_url)
+    routing_key: str = ""
+    send_resolved: bool = True
+    message_type: str = "CRITICAL"
+    state_message: str = '{{ template "victorops.default.state_message" . }}'
+    entity_display_name: str = '{{ template "victorops.default.entity_display_name" . }}'
+    monitoring_tool: str = '{{ template "victorops.default.monitoring_tool" . }}'
+    custom_fields: dict[str, str] = option(factory=dict)
+    http_config: HttpConfig | None = None
+
+    def __post_init__(self) -> None:
+        if not self.routing_key:
+            raise BadInput("missing Routing key in VictorOps config", where="routing_key")
+        at_most_one(self, "api_key")
+        for name in self.custom_fields:
+            if name in _VICTOROPS_FIELDS:
+                raise BadInput(
+                    f"victorOps config contains custom field {name} which cannot be used as it conflicts with the fixed/static fields"
+                )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushoverConfig:
+    """One of `pushover_configs`; `retry`, `expire` and `ttl` in ms. `api_url` is ours, Alertmanager has it not."""
+
+    user_key: str = option("", secret=True)
+    user_key_file: str = ""
+    token: str = option("", secret=True)
+    token_file: str = ""
+    api_url: str = option("https://api.pushover.net/1/messages.json", convert=parse_url)
+    send_resolved: bool = True
+    title: str = '{{ template "pushover.default.title" . }}'
+    message: str = '{{ template "pushover.default.message" . }}'
+    url: str = '{{ template "pushover.default.url" . }}'
+    url_title: str = ""
+    device: str = ""
+    sound: str = ""
+    priority: str = '{{ if eq .Status "firing" }}2{{ else }}0{{ end }}'
+    retry: int = option(60_000, convert=parse_duration)
+    expire: int = option(3_600_000, convert=parse_duration)
+    ttl: int = option(0, convert=parse_duration)
+    html: bool = False
+    monospace: bool = False
+    http_config: HttpConfig | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("user_key", "token"):
+            if not getattr(self, name) and not getattr(self, f"{name}_file"):
+                raise BadInput(f"one of {name} or {name}_file must be configured")
+        at_most_one(self, "user_key", "token")
+        if self.html and self.monospace:
+            raise BadInput("html and monospace are mutually exclusive")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WechatConfig:
+    """One of `wechat_configs` (WeCom)."""
+
+    api_secret: str = option("", secret=True)
+    api_secret_file: str = ""
+    api_url: str = option("", convert=parse_url)
+    corp_id: str = ""
+    send_resolved: bool = False
+    message: str = '{{ template "wechat.default.message" . }}'
+    message_type: Literal["text", "markdown"] = "text"
+    to_user: str = ""
+    to_party: str = ""
+    to_tag: str = ""
+    agent_id: str = ""
+    http_config: HttpConfig | None = None
+
+    def __post_init__(self) -> None:
+        at_most_one(self, "api_secret", prefix="wechat_")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sigv4Config:
+    """`sigv4`: whose key signs."""
+
+    UNSUPPORTED: ClassVar[dict[str, str]] = {
+        "profile": "AWS profiles are not read; give access_key and secret_key",
+        "role_arn": "roles are not assumed yet; give access_key and secret_key",
+    }
+
+    region: str = ""
+    access_key: str = ""
+    secret_key: str = option("", secret=True)
+
+    def __post_init__(self) -> None:
+        if not self.access_key or not self.secret_key:
+            raise BadInput("must provide a AWS SigV4 Access key and Secret Key if credentials are specified in the SNS config")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnsConfig:
+    """One of `sns_configs`: AWS SNS, to a topic, an endpoint or a telephone."""
+
+    api_url: str = option("", convert=parse_url)
+    sigv4: Sigv4Config | None = None
+    topic_arn: str = ""
+    phone_number: str = ""
+    target_arn: str = ""
+    send_resolved: bool = True
+    subject: str = '{{ template "sns.default.subject" . }}'
+    message: str = '{{ template "sns.default.message" . }}'
+    attributes: dict[str, str] = option(factory=dict)
+    http_config: HttpConfig | None = None
+
+    def __post_init__(self) -> None:
+        if [bool(self.target_arn), bool(self.topic_arn), bool(self.phone_number)].count(True) != 1:
+            raise BadInput("must provide either a Target ARN, Topic ARN, or Phone Number for SNS config")
+        if self.sigv4 is None:
+            raise BadInput("lacks sigv4", hint="give access_key and secret_key: the machine's own AWS credentials are not read")
+        if not self.sigv4.region and not (self.topic_arn or self.target_arn):
+            raise BadInput("lacks the region", where="sigv4")

@@ -22,6 +22,10 @@ _FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 class Http(Protocol):
     """What channels need of an HTTP client (`net.HttpClient`)."""
 
+    async def get(self, url: str, *, timeout: float) -> Answer:  # noqa: ASYNC109 - as `net.HttpClient` has it
+        """GET a URL. Raises `Undeliverable` where no answer comes."""
+        ...
+
     async def post(
         self,
         url: str,

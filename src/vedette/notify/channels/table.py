@@ -8,27 +8,39 @@ from typing import Any
 from vedette.net import HttpConfig
 from vedette.notify.channels.discord import Discord
 from vedette.notify.channels.email import Email
+from vedette.notify.channels.mattermost import Mattermost
 from vedette.notify.channels.opsgenie import Opsgenie
 from vedette.notify.channels.pagerduty import Pagerduty
 from vedette.notify.channels.posting import Http
+from vedette.notify.channels.pushover import Pushover
+from vedette.notify.channels.rocketchat import Rocketchat
 from vedette.notify.channels.slack import Slack
 from vedette.notify.channels.sms import Sms
+from vedette.notify.channels.sns import Sns
 from vedette.notify.channels.teams import Teams
 from vedette.notify.channels.telegram import Telegram
+from vedette.notify.channels.victorops import Victorops
 from vedette.notify.channels.webhook import Webhook
+from vedette.notify.channels.wechat import Wechat
 from vedette.notify.config import GlobalConfig, Receiver
 from vedette.notify.notice import Channel
 from vedette.notify.template import Templates
 
 POSTING: dict[str, Callable[[Any, GlobalConfig, Http, Templates], Channel]] = {
     "discord_configs": Discord,
+    "mattermost_configs": Mattermost,
     "msteamsv2_configs": Teams,
     "opsgenie_configs": Opsgenie,
     "pagerduty_configs": Pagerduty,
+    "pushover_configs": Pushover,
+    "rocketchat_configs": Rocketchat,
     "slack_configs": Slack,
     "sms_configs": Sms,
+    "sns_configs": Sns,
     "telegram_configs": Telegram,
+    "victorops_configs": Victorops,
     "webhook_configs": Webhook,
+    "wechat_configs": Wechat,
 }
 """The channels that POST over HTTP, by their key in a receiver."""
 
