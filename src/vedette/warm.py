@@ -109,8 +109,9 @@ def in_two(stopped: Callable[[], bool]) -> tuple[Callable[[], None], Callable[[]
     def take(most: int | None) -> None:
         for _, step in itertools.islice(remaining, most):
             if stopped():
-                remaining.close()
-                return
+                break
             step()
+        if stopped():
+            remaining.close()
 
     return lambda: take(INGEST_STEPS), lambda: take(None)
