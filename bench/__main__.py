@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from bench import install, queries, remote_write, report, results, scrape, servers, startup
+from bench import density, install, queries, remote_write, report, results, scrape, servers, startup
 from bench.results import Outcome
 
 CACHE = servers.ROOT / "bench" / ".cache" / "results.json"
@@ -32,6 +32,10 @@ def _cases(quick: bool, kinds: tuple[servers.Kind, ...]) -> dict[str, list[Calla
         "remote_write": [lambda: remote_write.run(small, repeats, kinds), lambda: remote_write.run(large, repeats, kinds)],
         "scrape": [lambda: scrape.run(5 if quick else 10, repeats, kinds)],
         "queries": [lambda: queries.run(1000, 7 if quick else 15, kinds)],
+        "density": [
+            lambda: density.hosts(20 if quick else 100, 180 if quick else 720, kinds),
+            lambda: density.node(60 if quick else 480, 0.2, kinds),
+        ],
         "startup": [lambda: startup.run(2 if quick else 5, 1 if quick else 3, kinds)],
         "install": [] if quick else [install.run],
     }
@@ -40,7 +44,7 @@ def _cases(quick: bool, kinds: tuple[servers.Kind, ...]) -> dict[str, list[Calla
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure Vedette beside Prometheus and VictoriaMetrics.")
     parser.add_argument(
-        "--only", metavar="CASE", action="append", help="remote_write, scrape, queries, startup or install; may be repeated"
+        "--only", metavar="CASE", action="append", help="remote_write, scrape, queries, density, startup or install; may be repeated"
     )
     parser.add_argument("--servers", metavar="NAMES", default="", help="a comma-separated part of vedette,prometheus,victoria-metrics")
     parser.add_argument("--quick", action="store_true", help="small loads, one repetition; writes nothing")

@@ -96,7 +96,8 @@ def _field(tag: int, payload: bytes) -> bytes:
     return bytes([tag]) + _varint(len(payload)) + payload
 
 
-def _label(name: str, value: str) -> bytes:
+def label_field(name: str, value: str) -> bytes:
+    """One label of a series, as it stands in a request."""
     return _field(0x0A, _field(0x0A, name.encode()) + _field(0x12, value.encode()))
 
 
@@ -129,8 +130,8 @@ def write_templates(host_list: list[Host], per_request: int) -> list[WriteTempla
     names = metric_names()
     regions: list[bytes] = []
     for host in host_list:
-        tags = b"".join(_label(name, value) for name, value in host.tags)
-        regions.extend(_label("__name__", metric) + tags for metric in names)
+        tags = b"".join(label_field(name, value) for name, value in host.tags)
+        regions.extend(label_field("__name__", metric) + tags for metric in names)
     return [WriteTemplate(regions[i : i + per_request]) for i in range(0, len(regions), per_request)]
 
 

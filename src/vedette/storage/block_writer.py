@@ -223,10 +223,13 @@ def _groups(counts: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
         lo = hi
 
 
-def write_block(directory: Path, source: Source, origin: Origin, *, disk: Disk, stopped: Callable[[], bool]) -> Path | None:
+def write_block(
+    directory: Path, source: Source, origin: Origin, *, disk: Disk, stopped: Callable[[], bool], discard: Callable[[Path], None]
+) -> Path | None:
     """Write what `source` holds; answers the block's directory, durable when it returns, or None where there are no samples.
 
-    Raises `OSError`, what `source` raises, and `Abandoned` where `stopped()` turns true; nothing is left behind then.
+    Raises `OSError`, what `source` raises, and `Abandoned` where `stopped()` turns true; nothing is left behind then, or it is
+    handed to `discard`: it will be written again under another number, and a start must not find both.
     """
     temporary = directory / f"{TEMPORARY}{origin.sequence:08d}-{secrets.token_hex(4)}"
     disk.mkdir(temporary)
@@ -246,10 +249,7 @@ def write_block(directory: Path, source: Source, origin: Origin, *, disk: Disk, 
         # Sync the directory too, or a crash here forgets the rename after the log was deleted.
         disk.sync_directory(directory)
     except OSError:
-        # It will be written again under another number: a start must not find both, and what is deleted until then in one.
-        with contextlib.suppress(OSError):
-            disk.rename(final, temporary)
-            disk.remove_tree(temporary)
+        discard(final)
         raise
     return final
 

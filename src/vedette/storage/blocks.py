@@ -30,6 +30,8 @@ class Blocks:
         self._lock = threading.Lock()
         self._blocks: tuple[Block, ...] = ()
         self._last = 0
+        self._strays: list[Path] = []
+        self._rubbish: list[Path] = []
         self.files = threading.Lock()
         """Held while files of blocks go away, and by whoever needs them all to stay."""
 
@@ -68,7 +70,8 @@ class Blocks:
         return self._last
 
     def take_sequence(self) -> int:
-        """The sequence number of a block that is to be written."""
+        """The sequence number of a block that is to be written. Raises `OSError` where what should be gone cannot be deleted."""
+        self.sweep()
         with self._lock:
             self._last += 1
             return self._last
@@ -79,12 +82,16 @@ class Blocks:
         return {scope for b in self._blocks for scope in b.meta.wal_scopes}
 
     def open(self, path: Path) -> Block:
-        """A block that was just written, which is deleted again where it cannot be opened (too many files). Raises `Corrupt`."""
+        """A block that was just written, which is discarded where it cannot be opened (too many files). Raises `Corrupt`."""
         try:
             return Block(path, self.cache)
         except Corrupt:
-            self.disk.remove_tree(path)
+            self.discard(path)
             raise
+
+    def discard(self, path: Path) -> None:
+        """Have a block's directory, of which nobody answers, deleted before anything else is written."""
+        self._strays.append(path)
 
     def add(self, block: Block) -> None:
         """Answer from `block` too."""
@@ -103,13 +110,30 @@ class Blocks:
         self.replace(gone, None)
 
     def _delete(self, gone: Sequence[Block]) -> None:
-        doomed = [block.path.with_name(TEMPORARY + block.path.name) for block in gone]
+        for block in gone:
+            block.doom()
+        self._strays += [block.path for block in gone]
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Delete what should be gone. Raises `OSError`; what is left then is tried again before the next block is written.
+
+        A start would answer from it again, perhaps after the deletions that hold for it were forgotten.
+        """
         with self.files:
-            for block, path in zip(gone, doomed, strict=True):
-                block.doom()
-                # Renamed first: a crash half way must not leave a block that is half there.
-                self.disk.rename(block.path, path)
-            if gone:
+            for path in self._strays:
+                if path.exists():
+                    # Renamed first: a crash half way must not leave a block that is half there.
+                    self.disk.rename(path, _doomed(path))
+            if self._strays:
                 self.disk.sync_directory(self.directory)
-        for path in doomed:
-            self.disk.remove_tree(path)
+            self._rubbish += map(_doomed, self._strays)
+            self._strays.clear()
+            while self._rubbish:
+                if self._rubbish[-1].exists():
+                    self.disk.remove_tree(self._rubbish[-1])
+                self._rubbish.pop()
+
+
+def _doomed(path: Path) -> Path:
+    return path.with_name(TEMPORARY + path.name)

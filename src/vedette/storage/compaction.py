@@ -105,6 +105,7 @@ class Compactor:
     def _work(self, *, clean: bool) -> None:
         if self._stopping:
             raise Abandoned
+        self._blocks.sweep()
         now = now_ms(self._clock)
         self._expire(now)
         while (run := self._due(now)) is not None:
@@ -146,7 +147,14 @@ class Compactor:
         scopes = sorted({scope for b in run for scope in b.meta.wal_scopes})
         origin = Origin(sequence, scopes, level, min(b.meta.order for b in run), [b.meta.sequence for b in run])
         try:
-            path = write_block(self._blocks.directory, Merged(run, gone), origin, disk=self._blocks.disk, stopped=lambda: self._stopping)
+            path = write_block(
+                self._blocks.directory,
+                Merged(run, gone),
+                origin,
+                disk=self._blocks.disk,
+                stopped=lambda: self._stopping,
+                discard=self._blocks.discard,
+            )
         except Corrupt as damage:
             self._leave_alone(damage, run)
             raise

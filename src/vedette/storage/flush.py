@@ -230,6 +230,7 @@ class Flusher:
             Origin(self._blocks.take_sequence(), job.scopes),
             disk=disk,
             stopped=lambda: self._stopping,
+            discard=self._blocks.discard,
         )
         assert path is not None, "a generation is never empty"
         block = self._blocks.open(path)
