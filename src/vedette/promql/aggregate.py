@@ -249,16 +249,19 @@ def _count_values(ev: Evaluation, node: Aggregate, label: str, matrix: Matrix) -
         return ev.empty(n)
     if matrix.histograms is None:
         distinct, which = np.unique(matrix.values[rows, steps], return_inverse=True)
+        # Each value makes at least one series: refuse too many before they are written out as labels.
+        ev.count(len(distinct) * n)
+        ev.release(len(distinct) * n)
         shown_as = [go_float(float(v)) for v in distinct]
     else:
         samples = zip(matrix.histograms[rows, steps].tolist(), matrix.values[rows, steps].tolist(), strict=True)
         texts_of = np.array([go_float(v) if h is None else text(h) for h, v in samples])
         distinct_texts, which = np.unique(texts_of, return_inverse=True)
         shown_as = distinct_texts.tolist()
-    pairs, at = np.unique(np.stack([rows, which]), axis=1, return_inverse=True)
-    ev.count(pairs.shape[1])
+    pairs, at = np.unique(rows * len(shown_as) + which.reshape(-1), return_inverse=True)
+    ev.count(len(pairs))
     texts = np.array([ev.symbols.intern(t) for t in shown_as], dtype=np.int32)
-    labels = labelsets.with_label(matrix.labels.take(pairs[0].astype(np.int64)), label, texts[pairs[1]])
+    labels = labelsets.with_label(matrix.labels.take(pairs // len(shown_as)), label, texts[pairs % len(shown_as)])
     names = _by(node) if node.without else (*node.grouping, label)
     groups, first = labelsets.grouped(labels, names, without=node.without)
     ev.count(len(first) * n)

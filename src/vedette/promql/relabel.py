@@ -35,6 +35,26 @@ def expand(template: str, groups: dict[str, str]) -> str:
     return _REFERENCE.sub(one, template)
 
 
+MAX_TEXT = 1 << 20
+"""Longest label value that a query may make, in characters: nested calls would double one until memory ends."""
+
+
+def _expanded_size(template: str, groups: dict[str, str]) -> int:
+    """How long `expand` would make the text, at most."""
+    return len(template) + sum(len(groups.get(found.group(1) or found.group(2) or "", "")) for found in _REFERENCE.finditer(template))
+
+
+def _symbol(ev: Evaluation, text: str) -> int:
+    """The symbol of a text that was made; -1 for none. It counts among what the query holds."""
+    ev.count(1 + len(text) // 16)
+    return ev.symbols.intern(text) if text else -1
+
+
+def _refuse_long(size: int, function: str) -> None:
+    if size > MAX_TEXT:
+        raise ExecutionError(f"{function}() makes a label value of more than {MAX_TEXT} characters")
+
+
 def label_replace(ev: Evaluation, node: Call, args: Sequence[Value], grid: Grid) -> Matrix:
     """`label_replace(v, dst, replacement, src, regex)`."""
     dst, template, src, regex = (str(a) for a in args[1:5])
@@ -56,9 +76,9 @@ def label_replace(ev: Evaluation, node: Call, args: Sequence[Value], grid: Grid)
             continue
         groups = {str(j): found.group(j) or "" for j in range(pattern.groups + 1)}
         groups |= {name: groups[str(j)] for j, name in names.items()}
-        text = expand(template, groups)
+        _refuse_long(_expanded_size(template, groups), "label_replace")
         matched[i] = True
-        new[i] = ev.symbols.intern(text) if text else -1
+        new[i] = _symbol(ev, expand(template, groups))
     return _relabelled(ev, matrix, dst, np.where(matched[inverse], new[inverse], matrix.labels.column(dst)), matched[inverse])
 
 
@@ -75,8 +95,11 @@ def label_join(ev: Evaluation, node: Call, args: Sequence[Value], grid: Grid) ->
         inverse = inverse.reshape(-1)
     else:
         distinct, inverse = np.zeros((0, 1), dtype=np.int32), np.zeros(len(matrix), dtype=np.int64)
-    texts = (separator.join(ev.symbols.text(s) if s >= 0 else "" for s in pair) for pair in distinct.T.tolist())
-    new = np.array([ev.symbols.intern(t) if t else -1 for t in texts], dtype=np.int32)
+    new = np.empty(distinct.shape[1], dtype=np.int32)
+    for i, pair in enumerate(distinct.T.tolist()):
+        parts = [ev.symbols.text(s) if s >= 0 else "" for s in pair]
+        _refuse_long(sum(map(len, parts)) + len(separator) * (len(parts) - 1), "label_join")
+        new[i] = _symbol(ev, separator.join(parts))
     return _relabelled(ev, matrix, dst, new[inverse], np.ones(len(matrix), dtype=np.bool_))
 
 

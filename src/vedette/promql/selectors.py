@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -270,6 +271,46 @@ class _Params:
     p1: Floats
 
 
+class _Piece(NamedTuple):
+    """Rows `[lo, hi)` at steps `[first, last)`."""
+
+    lo: int
+    hi: int
+    first: int
+    last: int
+
+
+MAX_VISITS = 4 << 20
+"""Samples that a window function may visit before it looks whether the query is to end: at most a third of a second."""
+
+
+def _pieces(over: Windows, lo: int, hi: int, n: int) -> Iterator[_Piece]:
+    """Rows `[lo, hi)` at all `n` steps, in pieces of some `MAX_VISITS` each, however many samples a window has."""
+    bounds = over.offsets[lo : hi + 1]
+    counts = np.diff(bounds)
+    if int(counts.sum()) * n <= MAX_VISITS:
+        yield _Piece(lo, hi, 0, n)
+        return
+    filled = np.flatnonzero(counts)
+    spans = np.zeros(len(counts))
+    spans[filled] = over.timestamps[bounds[1:][filled] - 1] - over.timestamps[bounds[:-1][filled]]
+    in_window = np.minimum(counts, counts * (over.range / np.maximum(spans, 1)) + 1).tolist()
+    begin, visits = lo, 0.0
+    for row, samples in zip(range(lo, hi), in_window, strict=True):
+        if begin < row and visits + samples * n > MAX_VISITS:
+            yield _Piece(begin, row, 0, n)
+            begin, visits = row, 0.0
+        visits += samples * n
+        if visits > MAX_VISITS:
+            # One row alone is too much: step after step.
+            part = max(1, int(MAX_VISITS / samples))
+            for first in range(0, n, part):
+                yield _Piece(row, row + 1, first, min(first + part, n))
+            begin, visits = row + 1, 0.0
+    if begin < hi:
+        yield _Piece(begin, hi, 0, n)
+
+
 def window_function(ev: Evaluation, call: Call, args: Sequence[Value], grid: Grid) -> Value:
     """A function of windows, computed when its rows are asked for. Names are dropped, save by first and last."""
     name = call.func.name
@@ -307,10 +348,23 @@ def window_function(ev: Evaluation, call: Call, args: Sequence[Value], grid: Gri
                 present,
             )
         else:
-            k.over_time(
-                _OVER_TIME[name], over.offsets, over.timestamps, over.values, lo, hi, over.first, over.step, grid.n, over.range,
-                params.p0, params.p1, times, values, present,
-            )  # fmt: skip
+            for piece in _pieces(over, lo, hi, grid.n):
+                ev.check()
+                over_time(piece, values[piece.lo - lo : piece.hi - lo], present[piece.lo - lo : piece.hi - lo])
+
+    def over_time(piece: _Piece, values: Floats, present: Bools) -> None:
+        first, last = piece.first, piece.last
+        whole = last - first == grid.n
+        # Kernels write contiguous rows: a part of the steps goes through arrays of its own.
+        into = (
+            (values, present) if whole else (np.empty((len(values), last - first)), np.empty((len(values), last - first), dtype=np.bool_))
+        )
+        k.over_time(
+            _OVER_TIME[name], over.offsets, over.timestamps, over.values, piece.lo, piece.hi, over.first + first * over.step, over.step,
+            last - first, over.range, params.p0[first:last], params.p1[first:last], times[first:last], *into,
+        )  # fmt: skip
+        if not whole:
+            values[:, first:last], present[:, first:last] = into
 
     rows = Rows(over.labels, grid.n, fill, over.drop)
     if name in ("rate", "increase"):
