@@ -31,6 +31,7 @@ from vedette import configfile, selfmetrics, warm
 from vedette.access.guard import Guard, tenant_of
 from vedette.api import admin, exposition, openapi, ops, prometheus, write
 from vedette.api import alertmanager as alertmanager_api
+from vedette.api import explaining as explaining_api
 from vedette.api import silencing as silencing_api
 from vedette.api.endpoint import Endpoint
 from vedette.api.endpoint import routes as endpoint_routes
@@ -298,11 +299,16 @@ class House:
         ]
 
     def _alerting(self, cors: str) -> list[Endpoint]:
-        """Alertmanager's API, and the platform document's silences."""
+        """Alertmanager's API, the platform document's silences, and why somebody was told or not."""
         info = alertmanager_api.AlertmanagerInfo(version("vedette"), self.started, lambda: self.plan.notify_text)
         room = alertmanager_api.Alertmanager(self._notifier_of, lambda: now_ms(self.clock), info)
         silencing = silencing_api.Silencing(self._notifier_of, lambda: now_ms(self.clock))
-        return [*alertmanager_api.endpoints(room, run=self.run_query, cors_origin=cors), *silencing_api.endpoints(silencing)]
+        explaining = explaining_api.Explaining(self._notifier_of, lambda: now_ms(self.clock))
+        return [
+            *alertmanager_api.endpoints(room, run=self.run_query, cors_origin=cors),
+            *silencing_api.endpoints(silencing),
+            *explaining_api.endpoints(explaining),
+        ]
 
     def _notifier_of(self, request: Mapping[str, Any]) -> Notifier:
         """The notifications of whoever asks."""

@@ -24,11 +24,11 @@ from vedette.notify import told as notification_log
 from vedette.notify.channels.posting import Http
 from vedette.notify.channels.table import channels_of
 from vedette.notify.config import Config
-from vedette.notify.groups import AlertGroup, GroupKey, Timing
+from vedette.notify.groups import AlertGroup, GroupKey, Timing, group_key
 from vedette.notify.held import Held
 from vedette.notify.inhibition import Inhibition, Inhibitor
 from vedette.notify.notice import Channel
-from vedette.notify.pipeline import Counts, Pipeline, why_outside_active_times
+from vedette.notify.pipeline import Counts, Pipeline, Reason, named, why_in_mute_times, why_outside_active_times
 from vedette.notify.route import Route, build, match
 from vedette.notify.silences import Silences
 from vedette.notify.template import Templates
@@ -73,6 +73,30 @@ class GroupView:
     alerts: tuple[Held, ...]
     next_flush: int
     muted_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelView:
+    """What a channel knows of a group: when it was last told (Unix ms, 0: never), and whether the next flush has news for it, and why."""
+
+    name: str
+    told_at: int
+    phase: str
+    has_news: bool
+    news: str
+
+
+@dataclass(frozen=True, slots=True)
+class RouteView:
+    """An alert on its way to one receiver. `reasons` keep this alert quiet now; `next_flush` is Unix ms, 0 for none planned."""
+
+    receiver: str
+    route: str
+    group_key: str
+    group_labels: Labels
+    next_flush: int
+    reasons: tuple[Reason, ...]
+    channels: tuple[ChannelView, ...]
 
 
 class Notifier:
@@ -231,6 +255,35 @@ class Notifier:
         if why_outside_active_times(route, self._intervals, now) is not None:
             return route.active_time_intervals
         return tuple(name for name in route.mute_time_intervals if self._intervals[name].holds(now))
+
+    def explain(self, held: Held) -> list[RouteView]:
+        """Why each receiver of an alert is told of it or is not, by the stages that notifications go through."""
+        if self._route is None:
+            return []
+        now, view = now_ms(self._clock), self.views()(held)
+        found = []
+        for route in match(self._route, held.alert.labels):
+            labels = route.group_labels(held.alert.labels)
+            group = self._groups.get((route.path, labels))
+            reasons = [Reason("inhibited", f"inhibited by the alert {view.inhibited_by}")] if view.inhibited_by else []
+            times = (why_outside_active_times(route, self._intervals, now), why_in_mute_times(route, self._intervals, now))
+            reasons += [r for r in times if r is not None]
+            reasons += [Reason("silenced", f"silenced by {', '.join(view.silenced_by)}")] if view.silenced_by else []
+            key = group_key(route, labels)
+            channels = tuple(self._channel_view(name, c, route, key, group) for name, c in named(self._channels.get(route.receiver, [])))
+            next_flush = group.timing.next_flush if group else 0
+            found.append(RouteView(route.receiver, route.key, key, labels, next_flush, tuple(reasons), channels))
+        return found
+
+    def _channel_view(self, name: str, channel: Channel, route: Route, key: str, group: AlertGroup | None) -> ChannelView:
+        now = now_ms(self._clock)
+        entry = self._told.get(Place(self._tenant, key, route.receiver, name))
+        alerts = group.snapshot() if group else []
+        firing = frozenset(h.alert.fingerprint for h in alerts if not h.resolved(now))
+        resolved = frozenset(h.alert.fingerprint for h in alerts if h.resolved(now))
+        repeat, sends = route.repeat_interval, channel.send_resolved
+        news = notification_log.news(entry, firing, resolved, now, repeat_ms=repeat, send_resolved=sends)
+        return ChannelView(name, entry.sent_at if entry else 0, entry.phase if entry else "", news.told, news.value)
 
     def receivers(self) -> list[str]:
         """The names of all receivers."""

@@ -77,6 +77,17 @@ class Counts:
     muted: Counter[str] = field(default_factory=Counter)
 
 
+def named(channels: Sequence[Channel]) -> list[tuple[str, Channel]]:
+    """A receiver's channels by the names under which the log knows them."""
+    # Counted within its kind, so that a channel of another kind beside it does not make it a stranger to the log.
+    seen: Counter[str] = Counter()
+    found = []
+    for channel in channels:
+        found.append((f"{channel.kind}/{seen[channel.kind]}", channel))
+        seen[channel.kind] += 1
+    return found
+
+
 class Pipeline:
     """The stages with what they need. `standing` gives the labels of all alerts that fire now."""
 
@@ -106,12 +117,7 @@ class Pipeline:
         for stage in GROUP_STAGES:
             if await stage(self, flush) is not None:
                 return True
-        # Counted within its kind, so that a channel of another kind beside it does not make it a stranger to the log.
-        seen: Counter[str] = Counter()
-        ways = []
-        for channel in channels:
-            ways.append(replace(flush, channel=channel, channel_name=f"{channel.kind}/{seen[channel.kind]}"))
-            seen[channel.kind] += 1
+        ways = [replace(flush, channel=channel, channel_name=name) for name, channel in named(channels)]
         return all(await asyncio.gather(*map(self._to, ways)))
 
     async def _to(self, flush: Flush) -> bool:
