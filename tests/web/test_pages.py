@@ -27,6 +27,15 @@ def test_a_page_stands_in_every_look_and_never_scrolls_sideways(viewer: Any, pat
     expect(page.locator(".notice-error")).to_have_count(0)
 
 
+def test_a_page_opened_with_its_credentials_in_the_url_works(viewer: Any) -> None:
+    """http://any:KEY@host/ is how a link carries an API key; a browser refuses to ask for URLs relative to it."""
+    viewer.url = viewer.url.replace("://", "://any:key@")
+    page = viewer.open("/targets")
+    settled(page)
+    expect(page.locator(".notice-error")).to_have_count(0)
+    expect(page.get_by_text("vedette").first).to_be_visible()
+
+
 def test_the_theme_follows_the_system_until_one_is_chosen(viewer: Any) -> None:
     page = viewer.open("/status")
     ground = "getComputedStyle(document.documentElement).backgroundColor"

@@ -41,7 +41,8 @@ export async function fetchApi(path, params = {}, { signal } = {}) {
   }
   const text = query.toString();
   const long = text.length > LONGEST_QUERY_STRING;
-  const url = `${base}/api/v1/${path}${text && !long ? `?${text}` : ""}`;
+  // Not relative: a page opened as http://name:key@host/ may not ask for a URL that holds its credentials.
+  const url = `${location.origin}${base}/api/v1/${path}${text && !long ? `?${text}` : ""}`;
   let response;
   try {
     response = await fetch(url, long ? { method: "POST", body: query, signal } : { signal });
