@@ -147,6 +147,13 @@ def test_trimming_keeps_the_fraction_that_there_is(h: Histogram, value: float) -
     assert trimmed(h, -math.inf, upper=True).count == 0 == trimmed(h, math.inf, upper=False).count
 
 
+def test_trimming_at_what_is_no_number() -> None:
+    for width in (0.0, 0.5):
+        for upper in (True, False):
+            cut = trimmed(observed([0, 0, 3, -3], 0, width), math.nan, upper=upper)
+            assert math.isnan(cut.zero_count) and math.isnan(cut.count) and not len(cut.positive)
+
+
 @given(OBSERVED, st.floats(0.01, 0.99))
 def test_a_quantile_is_where_the_fraction_says(h: Histogram, q: float) -> None:
     value, info = quantile(q, h, "")

@@ -93,9 +93,9 @@ def _zero_piece(h: Histogram, value: float, full: list[bool], *, upper: bool) ->
         return h.zero_count, (low + high) / 2
     if (value <= low) if upper else (value >= high):
         return 0.0, 0.0
-    if upper:
-        return h.zero_count * ((value - low) / (high - low)), (low + value) / 2
-    return h.zero_count * ((high - value) / (high - low)), (value + high) / 2
+    # Only a value that is no number falls into a zero bucket without width.
+    part = ((value - low) if upper else (high - value)) / (high - low) if high > low else math.nan
+    return h.zero_count * part, ((low + value) if upper else (value + high)) / 2
 
 
 def _middle(low: float, high: float, positive: bool, linear: bool) -> float:
