@@ -61,7 +61,9 @@ HOSTILE: dict[str, tuple[str, type[VedetteError], str]] = {
     "10,000 calls": ("abs(" * 10_000 + "m" + ")" * 10_000, ParseError, "nested more than"),
     "10,000 subqueries": ("max_over_time(" * 5_000 + "m" + "[1h:1m])" * 5_000, ParseError, "nested more than"),
     "a label that doubles 60 times": (
-        'label_replace(' * 60 + 'label_replace(vector(1), "i", "ab", "", "")' + ', "i", "$1$1", "i", "(.+)")' * 60, ExecutionError, f"more than {MAX_TEXT} characters",
+        "label_replace(" * 60 + 'label_replace(vector(1), "i", "ab", "", "")' + ', "i", "$1$1", "i", "(.+)")' * 60,
+        ExecutionError,
+        f"more than {MAX_TEXT} characters",
     ),
     "a label out of 50,000": ('label_replace(m, "x", "' + "$1" * 50_000 + '", "__name__", "(m)|(.*)")', TooManySamples, ""),
     "a long separator": ('label_join(m, "x", "' + "a" * 200_000 + '", "i", "g")', TooManySamples, "too many samples"),
