@@ -36,6 +36,9 @@ PAGE_HEADER = struct.Struct("<IIII")
 """CRC-32 of what follows it, samples, bytes of the timestamps' chunk, bytes of the values' chunk."""
 
 PAGE_SAMPLES = 16_384
+_WHOLE_METRICS = 1024
+"""So many samples of a metric are worth a page of their own: values of one metric are alike, those of the next are not."""
+
 _LARGEST_PAGE = 1 << 20
 _LEVEL = 8
 TEMPORARY = "tmp-"
@@ -137,10 +140,11 @@ class GenerationSource:
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """The block's series in its order: `ids` in the head, and their labels in the block's own symbols."""
+    """The block's series in its order: `ids` of the source, labels in the block's own symbols; `metric` changes where a metric ends."""
 
     ids: NDArray[np.int64]
     tenant: NDArray[np.int64]
+    metric: NDArray[np.int64]
     offsets: NDArray[np.int64]
     names: NDArray[np.int32]
     values: NDArray[np.int32]
@@ -164,7 +168,7 @@ def _rows(snapshot: Snapshot, ids: NDArray[np.int64]) -> _Rows:
     order = kernel.sort_series(first, offsets, rank[names], rank[values])
     offsets, names, values = _take(order.astype(np.uint32), offsets, rank[names], rank[values])
     text_offsets, texts = _texts(snapshot, ordered)
-    return _Rows(ids[order], tenant[order], offsets, names, values, text_offsets, texts)
+    return _Rows(ids[order], tenant[order], first[order], offsets, names, values, text_offsets, texts)
 
 
 def _take(
@@ -213,12 +217,17 @@ class _Pages:
             self.samples += hi - lo
 
 
-def _groups(counts: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Runs of rows that share a page."""
+def _groups(counts: NDArray[np.int64], metric: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Runs of rows that share a page: `PAGE_SAMPLES` at most, or up to the end of a metric where that are enough."""
+    ends = np.flatnonzero(np.diff(metric)) + 1
     lo = 0
     while lo < len(counts):
         sums = np.cumsum(counts[lo : lo + PAGE_SAMPLES])
         hi = lo + max(1, int(np.searchsorted(sums, PAGE_SAMPLES, side="right")))
+        enough = lo + int(np.searchsorted(sums, _WHOLE_METRICS)) + 1
+        at = int(np.searchsorted(ends, enough))
+        if at < len(ends) and ends[at] < hi:
+            hi = int(ends[at])
         yield lo, hi
         lo = hi
 
@@ -261,7 +270,7 @@ def _write_files(temporary: Path, source: Source, origin: Origin, disk: Disk, st
     fd = disk.create(temporary / "pages")
     try:
         pages = _Pages(disk, fd)
-        for lo, hi in _groups(source.counts(rows.ids)):
+        for lo, hi in _groups(source.counts(rows.ids), rows.metric):
             if stopped():
                 raise Abandoned
             offsets, times, bits = source.read(rows.ids[lo:hi])
