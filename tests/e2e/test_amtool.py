@@ -121,3 +121,13 @@ def test_a_prometheus_tells_its_alerts(launch: Any, server: Any, tools: Any) -> 
     assert found["receivers"] == [{"name": "nobody"}]
     active = prometheus.data("/api/v1/alertmanagers")["activeAlertmanagers"]
     assert [a["url"] for a in active] == [f"{server.url}/api/v2/alerts"]
+
+
+def test_a_slack_webhook_and_a_mail_server_alone_make_a_route(launch: Any, tools: Any, debian_binary: Callable[[str], str]) -> None:
+    addresses = {"SLACK_WEBHOOK_URL": "http://127.0.0.1:9/hunter2", "EMAIL_SERVER": "127.0.0.1:9", "EMAIL_FROM": "alerts@example.org"}
+    made = launch.vedette(env=tools.environment(**addresses))
+    config = made.get("/api/v2/status").json()["config"]["original"]
+    assert "hunter2" not in config
+    assert "alerts@example.org" in config
+    command = [debian_binary("amtool"), f"--alertmanager.url={made.url}", "--no-version-check", "config", "routes", "test", "a=b"]
+    assert subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.strip() == "default"

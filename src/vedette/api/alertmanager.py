@@ -7,7 +7,7 @@ Shapes and parameters are those of its OpenAPI description; a refusal is a JSON 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -168,6 +168,14 @@ def shown_alert(view: AlertView, receivers: Iterable[str], muted_by: Sequence[st
     }
 
 
+async def _shown(views: Sequence[AlertView], muted_by: Sequence[str]) -> AsyncIterator[dict[str, Any]]:
+    """The alerts as the API gives them, others getting their turn on the loop now and then."""
+    for i, view in enumerate(views):
+        if i % _TURN == _TURN - 1:
+            await asyncio.sleep(0)
+        yield shown_alert(view, view.receivers, muted_by)
+
+
 def _passes(matchers: Sequence[Matcher], present: Mapping[str, str]) -> bool:
     """Whether a label set passes a filter, in which an empty value asks whether the label is there at all."""
     for matcher in matchers:
@@ -258,12 +266,16 @@ class Alertmanager:
             await asyncio.sleep(0)
             if not wanted.receiver(group.receiver) or (group.muted_by and not with_muted):
                 continue
-            standing = [h for h in group.alerts if not h.resolved(now) and wanted.names(h.alert.labels)]
-            taken = [v for h in standing if wanted.takes(v := once(h))]
+            taken = []
+            for i, held in enumerate(group.alerts):
+                if i % _TURN == _TURN - 1:
+                    await asyncio.sleep(0)
+                if not held.resolved(now) and wanted.names(held.alert.labels) and wanted.takes(seen_now := once(held)):
+                    taken.append(seen_now)
             if not with_muted and all(v.silenced_by or v.inhibited_by for v in taken):
                 continue
             if taken:
-                alerts = [shown_alert(v, v.receivers, group.muted_by) for v in taken]
+                alerts = [shown async for shown in _shown(taken, group.muted_by)]
                 found.append({"labels": dict(group.labels), "routeLabels": {}, "receiver": {"name": group.receiver}, "alerts": alerts})
         return _json(found)
 
