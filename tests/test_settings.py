@@ -72,6 +72,8 @@ def test_a_secret_may_come_from_a_file_and_is_never_shown(tmp_path, monkeypatch)
         ({"LOG_LEVEL": "loud"}, "LOG_LEVEL: not a log level: 'loud' (expected debug, info, warning or error)"),
         ({"LOG_LEVEL": "info", "ACCESS_LOG_LEVEL": "debug"}, "LOG_LEVEL and ACCESS_LOG_LEVEL contradict each other"),
         ({"API_KEY_FILE": "/nowhere/key"}, "API_KEY_FILE: /nowhere/key cannot be read"),
+        ({"API_KEY_FILE": "/dev/null"}, "API_KEY_FILE: /dev/null is empty"),
+        ({"API_KEY": "a", "API_KEY_FILE": "/dev/null"}, "API_KEY and API_KEY_FILE contradict each other"),
     ],
 )
 def test_bad_variables_are_named(environment, said, tmp_path, monkeypatch):
@@ -103,6 +105,12 @@ def test_bad_files_are_pointed_at(text, said, tmp_path):
 def test_bad_dotenv_lines_are_pointed_at(tmp_path):
     with pytest.raises(BadInput, match=r"\.env:2: not a NAME=value line"):
         resolve(environment={}, dotenv=write(tmp_path / ".env", "A=1\njust words\n"))
+
+
+def test_a_dotenv_that_is_no_text_is_named(tmp_path):
+    (tmp_path / ".env").write_bytes(b"A=\xff\n")
+    with pytest.raises(BadInput, match=r"\.env: cannot be read"):
+        resolve(environment={}, dotenv=tmp_path / ".env")
 
 
 def test_external_labels_expand_as_in_prometheus(tmp_path):

@@ -245,7 +245,11 @@ def read_dotenv(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     found: dict[str, str] = {}
-    for number, raw in enumerate(path.read_text("utf-8").splitlines(), 1):
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"cannot be read: {error}", where=str(path)) from None
+    for number, raw in enumerate(text.splitlines(), 1):
         line = raw.strip().removeprefix("export ").strip()
         if not line or line.startswith("#"):
             continue
@@ -377,6 +381,8 @@ def _from_environment(
 
 
 def _read_variable(name: str, item: dataclasses.Field[Any], variables: Mapping[str, tuple[str, str]]) -> tuple[str, str] | None:
+    if name in variables and item.metadata.get("secret") and f"{name}_FILE" in variables:
+        raise BadInput(f"{name} and {name}_FILE contradict each other", where=name, hint="set only one of them")
     if name in variables:
         text, source = variables[name]
         unit = _BARE_UNIT.get(name.removeprefix("VEDETTE_"))
@@ -384,9 +390,12 @@ def _read_variable(name: str, item: dataclasses.Field[Any], variables: Mapping[s
     if item.metadata.get("secret") and f"{name}_FILE" in variables:
         path, source = variables[f"{name}_FILE"]
         try:
-            return Path(path).read_text("utf-8").strip(), source
+            secret = Path(path).read_text("utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise BadInput(f"{path} cannot be read: {error}", where=source) from None
+        if not secret:  # taken as it is, an empty key would switch authentication off
+            raise BadInput(f"{path} is empty", where=source, hint="expected a secret in it")
+        return secret, source
     return None
 
 

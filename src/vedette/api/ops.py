@@ -47,14 +47,16 @@ class Operations:
     async def health(self, request: Request) -> Response:
         """Health with its details; 200 while starting too, for a probe that restarts what is not healthy."""
         now = self.clock.now()
+        dependencies = dict(self.dependencies())
+        well = all(state == "ok" for state in dependencies.values())
         body = {
-            "status": "healthy" if self.ready() else "starting",
+            "status": ("healthy" if well else "degraded") if self.ready() else "starting",
             "service": self.service,
             "version": self.version,
             "commit": self.commit,
             "uptime_seconds": int(now - self.started),
             "timestamp": rfc3339(int(now)),
-            "dependencies": dict(self.dependencies()),
+            "dependencies": dependencies,
         }
         return Response(orjson.dumps(body), media_type="application/json")
 

@@ -80,6 +80,10 @@ def run(
     _raise_file_limit()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(house, sockets))
+    # All is written and closed. The interpreter would now wait for threads that compile kernels, for ten seconds and more.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _loop_factory() -> Any:

@@ -314,6 +314,11 @@ class Engine:
             series_by_pair=self._figures.series_by_pair,
         )
 
+    @property
+    def problem(self) -> str:
+        """Why nothing can be written now, empty where it can: what health tells."""
+        return self._writer.problem if self._writer is not None else ""
+
     def counters(self) -> dict[str, int]:
         """Counts since the start, by name, for the server's own metrics."""
         replayed, writer, cache = self.replayed or Replayed(), self._writer, self._blocks.cache

@@ -72,6 +72,8 @@ class Writer:
         self._queued_samples = 0
         self._taken_samples = 0
         self.write_failures = 0
+        self.problem = ""
+        """Why nothing can be written now, empty where it can."""
         self.housekeeping_failures = 0
         self.groups = 0
         self.closing = False
@@ -138,6 +140,8 @@ class Writer:
                 for item in group:
                     if not isinstance(item.outcome, Exception):
                         item.outcome = refusal
+        if any(isinstance(item.outcome, Appended) for item in group):
+            self.problem = ""
         # Almost always one loop: one wake-up for the whole group.
         for loop in {item.loop for item in group}:
             mine = [item for item in group if item.loop is loop]
@@ -168,6 +172,7 @@ class Writer:
 
     def _refusal(self, error: OSError) -> LimitExceeded:
         self.write_failures += 1
+        self.problem = f"the log cannot be written: {error.strerror}"
         log.error("the log cannot be written", problem=error.strerror, path=str(self._wal.directory))
         return LimitExceeded(f"the log cannot be written: {error.strerror}", retry_after=RETRY_AFTER)
 
