@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vedette.kernels.floats import BAD, OK, POWERS, SLOW, parse_float
@@ -60,6 +60,8 @@ def test_every_float_comes_back(value: float) -> None:
 
 
 @given(st.text(alphabet="0123456789.eE+-infatyNx_ ", max_size=12))
+@example(".iNf")
+@example("-.nan")
 def test_accepts_exactly_what_go_does(text: str) -> None:
     found = parsed(text)
     try:

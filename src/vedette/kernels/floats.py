@@ -165,7 +165,7 @@ def parse_float(buf: Any, start: int, end: int, powers: Any, scratch: Any) -> tu
             exp10 -= 1
             i += 1
     if not seen:
-        if end - i >= 3 and i - start <= 1:
+        if end - i >= 3 and i == start + int(signed):  # nothing but a sign before it: `.inf` is no number
             bits = _special(buf, i, end, signed)
             if bits != np.uint64(0):
                 return bits | sign, 0
