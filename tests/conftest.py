@@ -12,7 +12,8 @@ import hypothesis
 import pytest
 
 # A kernel's first call compiles it, so an example has no deadline; what it costs is bench/'s business.
-hypothesis.settings.register_profile("vedette", deadline=None, max_examples=100)
+# CI tries the same examples each time, so that it tells of the change and not of luck; everybody else tries new ones.
+hypothesis.settings.register_profile("vedette", deadline=None, max_examples=100, derandomize=bool(os.environ.get("CI")))
 hypothesis.settings.load_profile("vedette")
 
 _ROOT = Path(__file__).resolve().parent.parent
