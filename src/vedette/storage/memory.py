@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import orjson
@@ -49,6 +50,16 @@ def metadata_record(tenant: str, items: Sequence[MetricMetadata]) -> bytes:
     return wal.record(wal.METADATA, 0, orjson.dumps([tenant, [[m.metric, m.type, m.help, m.unit] for m in items]]))
 
 
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """The series `ids` int64[n] and their canonical keys, end to end, with offsets int64[n + 1]."""
+
+    tenant: str
+    ids: NDArray[np.int64]
+    keys: NDArray[np.uint8]
+    offsets: NDArray[np.int64]
+
+
 class Memory:
     """Series, head and metadata. `lock` is held by whoever changes them, and by readers while a kernel runs."""
 
@@ -65,13 +76,13 @@ class Memory:
 
         Raises `BadInput` where a new key names no valid series; nothing is changed then.
         """
-        ids, new = self._ids(batch)
+        ids, new, named = self._ids(batch)
         offsets, times, bits = _columns(batch)
         with self.lock:
             self.head.reserve(len(self.series), len(times) // 15 + min(len(ids), len(times)) + 1)
             kept = self.head.append(ids, offsets, times, bits, window=window, oldest=oldest, scope=scope)
             self.samples_appended += len(kept.ids)
-        records = self._records(kept)
+        records = self._records(kept, named)
         if batch.metadata:
             with self.lock:
                 changed = self.metadata.learn(batch.keyspace.tenant, batch.metadata, source=batch.keyspace.id)
@@ -79,22 +90,26 @@ class Memory:
                 records.append(metadata_record(batch.keyspace.tenant, changed))
         return Appended(self.series.handles(ids), len(kept.ids) + kept.same, new, kept.dropped), records
 
-    def _ids(self, batch: SampleBatch) -> tuple[NDArray[np.int64], int]:
+    def _ids(self, batch: SampleBatch) -> tuple[NDArray[np.int64], int, _Named | None]:
+        """(the series of each row, how many are new, what is known of the names of rows that were met for the first time)."""
         if batch.ids is not None:
-            return self.series.ids_by(writable(batch.ids, np.int64)), 0
+            return self.series.ids_by(writable(batch.ids, np.int64)), 0, None
         ids, missing = self.series.find(batch)
         if not missing:
-            return ids, 0
+            return ids, 0, None
         rows = np.flatnonzero(ids == MISSING)
         # Parsed before the lock is taken and before anything changes: one bad series refuses the batch.
         keys, offsets = self.series.canonical(batch, rows)
         with self.lock:
             ids[rows], new = self.series.learn(batch, rows, keys, offsets)
-        return ids, new
+        return ids, new, _Named(batch.keyspace.tenant, ids[rows], keys, offsets)
 
-    def _records(self, kept: Kept) -> list[bytes]:
+    def _records(self, kept: Kept, named: _Named | None) -> list[bytes]:
         records: list[bytes] = []
-        if len(kept.defined):
+        if named is not None and np.array_equal(kept.defined, named.ids):
+            # A batch of new series alone, as they come in bulk: their keys were just made.
+            records.append(wal.series_record(named.tenant, kept.defined, named.keys, named.offsets))
+        elif len(kept.defined):
             tenants = self.series.tenant_of.view()[kept.defined]
             for number in np.unique(tenants).tolist():
                 ids = kept.defined[tenants == number]
