@@ -179,7 +179,7 @@ class Templates:
 
     def over(self, notice: Notice) -> Words:
         """What renders texts over one notice."""
-        return Words(self, data_of(notice), notice.now)
+        return Words(self, notice)
 
 
 def _read(path: Path, known: Mapping[str, Definition]) -> Mapping[str, Definition]:
@@ -193,13 +193,12 @@ def _read(path: Path, known: Mapping[str, Definition]) -> Mapping[str, Definitio
     return {**whole.definitions, path.name: whole.main}
 
 
-@dataclass(frozen=True, slots=True)
 class Words:
     """Renders texts over one notice. Raises `Undeliverable` (reason `template`) where a template fails: the notice cannot be told so."""
 
-    templates: Templates
-    data: Struct
-    now: int
+    def __init__(self, templates: Templates, notice: Notice) -> None:
+        self._templates, self._notice = templates, notice
+        self._data: Struct | None = None
 
     def text(self, source: str) -> str:
         """A plain text."""
@@ -216,8 +215,12 @@ class Words:
     def _render(self, source: str, *, html: bool) -> str:
         if "{{" not in source:
             return source
-        functions: dict[str, Function] = {**_FUNCTIONS, "since": lambda moment: Span((self.now - moment_of(moment).ms) / 1000)}
+        now = self._notice.now
+        functions: dict[str, Function] = {**_FUNCTIONS, "since": lambda moment: Span((now - moment_of(moment).ms) / 1000)}
+        if self._data is None:
+            self._data = data_of(self._notice)
         try:
-            return render(self.templates.prepared(source), self.data, functions=functions, limits=LIMITS, escape=escaped if html else None)
+            template = self._templates.prepared(source)
+            return render(template, self._data, functions=functions, limits=LIMITS, escape=escaped if html else None)
         except BadInput as error:
             raise Undeliverable(f"template: {error}", reason="template", retryable=False) from None

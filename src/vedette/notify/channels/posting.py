@@ -70,6 +70,8 @@ class HttpChannel:
 
     kind = ""
     timeout_ms = 0
+    at_once = False
+    """Whether `letter` neither reads files nor renders texts."""
 
     def __init__(self, http: Http, templates: Templates, *, send_resolved: bool) -> None:
         self.send_resolved = send_resolved
@@ -85,8 +87,11 @@ class HttpChannel:
 
     async def deliver(self, notice: Notice, *, seconds: float, leaving: Callable[[], Awaitable[None]]) -> Receipt:
         """As `notice.Channel` promises."""
-        # On a thread: files are read, and the texts of a group of thousands take longer than the loop can wait.
-        letter = await asyncio.to_thread(lambda: self.letter(notice, self._templates.over(notice)))
+        if self.at_once:
+            letter = self.letter(notice, self._templates.over(notice))
+        else:
+            # On a thread: files are read, and the texts of a group of thousands take longer than the loop can wait.
+            letter = await asyncio.to_thread(lambda: self.letter(notice, self._templates.over(notice)))
         limit = min(seconds, self.timeout_ms / 1000 or TIMEOUT_S)
         if letter.form:
             headers = {**_FORM, **letter.headers}

@@ -61,6 +61,7 @@ class Webhook(HttpChannel):
         super().__init__(http, templates, send_resolved=config.send_resolved)
         self._config = config
         self.timeout_ms = config.timeout
+        self.at_once = not config.url_file
 
     def letter(self, notice: Notice, words: Words) -> Letter:
         """The notice. The header `Idempotency-Key` is the same for all tries of one notification."""
