@@ -317,6 +317,48 @@ def _total(vals: Any, a: int, b: int) -> Any:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _extremes(
+    code: int, offsets: Any, ts: Any, vals: Any, lo: int, hi: int, first: int, step: int, n: int, range_ms: int, out: Any, present: Any
+) -> None:
+    """Least or greatest value of each window, at a cost of the samples and not of the windows' lengths.
+
+    `best` holds the places of those samples that no later one in the window outdoes, so the first of them is the answer; of
+    equal ones (0 and -0) the earliest. NaN is the answer only where there is nothing else.
+    """
+    longest = 0
+    for r in range(lo, hi):
+        longest = max(longest, offsets[r + 1] - offsets[r])
+    best = np.empty(longest, dtype=np.int64)
+    for r in range(lo, hi):
+        a = offsets[r]
+        b = offsets[r]
+        end = offsets[r + 1]
+        head, tail = 0, 0
+        t = first
+        for k in range(n):
+            while b < end and ts[b] <= t:
+                v = vals[b]
+                if not np.isnan(v):
+                    if code == MAX:
+                        while tail > head and vals[best[tail - 1]] < v:
+                            tail -= 1
+                    else:
+                        while tail > head and vals[best[tail - 1]] > v:
+                            tail -= 1
+                    best[tail] = b
+                    tail += 1
+                b += 1
+            while a < end and ts[a] <= t - range_ms:
+                a += 1
+            while head < tail and best[head] < a:
+                head += 1
+            present[r - lo, k] = b > a
+            if b > a:
+                out[r - lo, k] = vals[best[head]] if head < tail else vals[b - 1]
+            t += step
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def over_time(
     code: int,
     offsets: Any,
@@ -335,6 +377,10 @@ def over_time(
     present: Any,
 ) -> None:
     """One of the functions above of each window. `p0`, `p1` float64[n] are its parameters, `times` int64[n] the evaluation times."""
+    # Windows that overlap much are cheaper gone through once; short ones apart from each other are faster scanned.
+    if code in (MIN, MAX) and range_ms * n > 10 * (step * (n - 1) + range_ms):
+        _extremes(code, offsets, ts, vals, lo, hi, first, step, n, range_ms, out, present)
+        return
     longest = 0
     if code in (QUANTILE, MAD):
         for r in range(lo, hi):

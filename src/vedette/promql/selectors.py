@@ -271,6 +271,11 @@ class _Params:
     p1: Floats
 
 
+_IN_PASSING = frozenset((k.COUNT, k.LAST, k.FIRST, k.PRESENT, k.TS_FIRST, k.TS_LAST, k.IRATE, k.IDELTA, k.MIN, k.MAX))
+_SCANNING = frozenset(name for name, code in _OVER_TIME.items() if code not in _IN_PASSING)
+"""The functions that visit each sample of each window; the others cost no more than the samples and the steps."""
+
+
 class _Piece(NamedTuple):
     """Rows `[lo, hi)` at steps `[first, last)`."""
 
@@ -348,7 +353,8 @@ def window_function(ev: Evaluation, call: Call, args: Sequence[Value], grid: Gri
                 present,
             )
         else:
-            for piece in _pieces(over, lo, hi, grid.n):
+            pieces = _pieces(over, lo, hi, grid.n) if name in _SCANNING else (_Piece(lo, hi, 0, grid.n),)
+            for piece in pieces:
                 ev.check()
                 over_time(piece, values[piece.lo - lo : piece.hi - lo], present[piece.lo - lo : piece.hi - lo])
 
