@@ -23,7 +23,8 @@ HEADERS = {"Content-Type": "application/x-protobuf", "Content-Encoding": "snappy
 SENDERS = 4
 HOW = (
     f"{SENDERS} parallel senders, keep-alive, requests of up to 2,500 samples (one step of 2,500 series, 11 labels each), prebuilt. "
-    "After three small requests to warm up, the first step registers the series; the others are the steady state. CPU is that "
+    "After three small requests to warm up, and once the server is at rest, the first step registers the series; the others are "
+    "the steady state. CPU is that "
     "of the server process from the first request to the last acknowledgement. Every sample was counted back by a query, or the "
     "run fails. What an acknowledgement means differs: Vedette answers after `fdatasync` of its log; Prometheus 2.42 after a "
     "`write` to its log, which it syncs when a 128 MiB segment closes; VictoriaMetrics 1.79 after taking the samples into memory, "
@@ -117,10 +118,23 @@ def _warming(before_ms: int) -> list[bytes]:
     return [requests[0] for requests in rounds]
 
 
+def _at_rest(server: servers.Running, seconds: float = 30.0) -> None:
+    """Wait until the server does nothing more of its own after its start (loading, compiling), or `seconds` are over."""
+    deadline = time.monotonic() + seconds
+    before = server.cpu()
+    while time.monotonic() < deadline:
+        time.sleep(0.5)
+        now = server.cpu()
+        if now - before < 0.03:
+            return
+        before = now
+
+
 def _one_run(kind: servers.Kind, rounds: list[list[bytes]], load: Load, start_ms: int) -> dict[str, float]:
     series = load.hosts * data.FIELDS_PER_HOST
     with servers.running(kind) as server:
         send(server, [_warming(start_ms)])
+        _at_rest(server)
         cpu = server.cpu()
         send(server, shards_of(rounds[:1], SENDERS))
         new_cpu = server.cpu() - cpu
