@@ -99,7 +99,12 @@ class Plan:
         globals_ = settings.config.global_
         groups = default_groups(settings.vedette.alerts)
         for path in settings.rule_paths():
-            groups += load_rules(path, interval_ms=globals_.evaluation_interval, query_offset_ms=globals_.rule_query_offset)
+            groups += load_rules(
+                path,
+                interval_ms=globals_.evaluation_interval,
+                query_offset_ms=globals_.rule_query_offset,
+                features=settings.vedette.promql.features,
+            )
         file, route = settings.alertmanager_file, settings.vedette.notify.default_route()
         if file is not None:
             return cls(settings, settings.collect(), tuple(groups), load_notify(file), redacted_notify(configfile.read(file)))
@@ -264,7 +269,7 @@ class House:
             version=version("vedette"),
             commit=commit_of_checkout(),
         )
-        cors = self.plan.settings.vedette.access.reading_origins
+        cors, limits = self.plan.settings.vedette.access.reading_origins, self.plan.settings.vedette.promql
         return [
             *write.endpoints(self.door.append, run=self.run_write, tenant_of=tenant_of),
             *prometheus.endpoints(
@@ -281,7 +286,9 @@ class House:
                 info=self._status(),
                 tenant_of=tenant_of,
                 ready=lambda: self.ready,
-                settings=prometheus.PrometheusApiSettings(cors_origin=cors),
+                settings=prometheus.PrometheusApiSettings(
+                    cors_origin=cors, max_concurrency=limits.max_concurrency, timeout_s=limits.timeout_s
+                ),
             ),
             *self._alerting(cors),
             *ops.endpoints(operations),

@@ -114,8 +114,12 @@ async def acknowledged_are_there(data: Path, told: list[int]) -> None:
 def test_every_acknowledged_sample_survives_a_kill(tmp_path):
     rng = random.Random(7)
     told: list[int] = []
-    for _ in range(ROUNDS):
-        told += run_and_kill(tmp_path / "data", max(told, default=0) + 1000, rng.randint(1, 160))
+    for played in range(ROUNDS + 8):
+        # How far a child comes by a given count of answers depends on the machine: play on, longer, until one has deleted.
+        if played >= ROUNDS and min(told) < 0:
+            break
+        blow = rng.randint(1, 160) if played < ROUNDS else 300 * (played - ROUNDS + 1)
+        told += run_and_kill(tmp_path / "data", max(told, default=0) + 1000, blow)
         asyncio.run(acknowledged_are_there(tmp_path / "data", told))
     assert len(told) > 50
     assert min(told) < 0, "nothing was deleted"

@@ -7,12 +7,16 @@ import platform
 import sys
 from importlib.metadata import version as installed
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from vedette.errors import BadInput
+
+if TYPE_CHECKING:
+    from vedette.promql.actions import Features
 
 
 def config(file: Path, *, alertmanager: bool) -> None:
@@ -29,17 +33,18 @@ def config(file: Path, *, alertmanager: bool) -> None:
     settings = resolve(path=file, environment={}, dotenv=None)
     jobs = settings.collect().jobs
     console.print(f"[green]ok[/green] {file}: {len(jobs)} scrape configs, {len(settings.config.rule_files)} rule file patterns")
-    rules(settings.rule_paths())
+    rules(settings.rule_paths(), features=settings.vedette.promql.features)
 
 
-def rules(files: list[Path]) -> None:
+def rules(files: list[Path], *, features: Features | None = None) -> None:
     """Check rule files; every bad one is reported before the exit status is set."""
+    from vedette.promql.parse import NO_FEATURES
     from vedette.rules.files import load
 
     console, failed = Console(highlight=False), False
     for file in files:
         try:
-            groups = load(file)
+            groups = load(file, features=features or NO_FEATURES)
         except BadInput as error:
             print(f"vedette: {error}", file=sys.stderr)
             failed = True

@@ -68,6 +68,16 @@ class PromqlSettings:
     parse_cache: int = 1000
     kernel_threads: int = 2
 
+    @property
+    def features(self) -> Features:
+        """What the parser takes, by these settings."""
+        return Features(
+            experimental_functions=self.experimental_functions,
+            extended_range_selectors=self.extended_range_selectors,
+            fill_modifiers=self.binop_fill_modifiers,
+            duration_expr=self.duration_expr,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class _How:
@@ -86,12 +96,7 @@ class Engine:
         self._storage = storage
         self._settings = settings
         self._clock = clock
-        self._features = Features(
-            experimental_functions=settings.experimental_functions,
-            extended_range_selectors=settings.extended_range_selectors,
-            fill_modifiers=settings.binop_fill_modifiers,
-            duration_expr=settings.duration_expr,
-        )
+        self._features = settings.features
         self._pool = ThreadPoolExecutor(max_workers=settings.kernel_threads, thread_name_prefix="promql-kernel")
         self._slots = threading.BoundedSemaphore(settings.max_concurrency)
         self._parsed: OrderedDict[str, Node] = OrderedDict()

@@ -98,12 +98,12 @@ class _RuleFile:
     groups: list[_GroupEntry] = option(factory=list)
 
 
-def load(path: Path, *, interval_ms: int = DEFAULT_INTERVAL_MS, query_offset_ms: int = 0) -> list[Group]:
-    """The groups of a file; `interval_ms` and `query_offset_ms` are for groups that do not say.
+def load(path: Path, *, interval_ms: int = DEFAULT_INTERVAL_MS, query_offset_ms: int = 0, features: Features = NO_FEATURES) -> list[Group]:
+    """The groups of a file; `interval_ms` and `query_offset_ms` are for groups that do not say, `features` as in `parse`.
 
     Raises `BadInput`, a `RuleErrors` where there are several mistakes.
     """
-    return parse(configfile.read(path), name=str(path), interval_ms=interval_ms, query_offset_ms=query_offset_ms)
+    return parse(configfile.read(path), name=str(path), interval_ms=interval_ms, query_offset_ms=query_offset_ms, features=features)
 
 
 def parse(
