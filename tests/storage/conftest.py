@@ -11,6 +11,7 @@ import pytest
 from vedette.clock import Clock, ManualClock
 from vedette.model.labels import Labels
 from vedette.model.samples import KeySpace, SampleBatch, canonical
+from vedette.storage import compaction
 from vedette.storage.disk import Disk
 from vedette.storage.engine import Engine
 from vedette.storage.settings import StorageSettings
@@ -84,3 +85,9 @@ async def open_engine(tmp_path: Path, clock: ManualClock) -> AsyncIterator[OpenE
     yield open_
     for engine in opened:
         await engine.close()
+
+
+@pytest.fixture
+def only_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine merges by itself when its clock has moved on; tests that take this say when."""
+    monkeypatch.setattr(compaction, "_EVERY", 1e12)

@@ -16,6 +16,8 @@ from vedette.storage.block import Meta
 from vedette.storage.blocks import Blocks
 from vedette.storage.disk import Disk
 
+pytestmark = pytest.mark.usefixtures("only_when_asked")
+
 EVER = (-(1 << 62), 1 << 62)
 HOUR = 3_600_000
 DAY = 24 * HOUR
@@ -209,8 +211,8 @@ async def test_a_damaged_block_is_reported_and_left_as_it_is(open_engine, tools,
 async def test_without_room_nothing_is_merged(open_engine, tools, keyspace, clock, monkeypatch):
     engine = await open_engine()
     await fill(engine, tools, keyspace, clock, blocks=3)
-    await clock.advance(2 * DAY / 1000)
     monkeypatch.setattr(compaction.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - 1000, 1000))
+    await clock.advance(2 * DAY / 1000)
     await engine.compact()
     assert engine.stats().blocks == 3
     monkeypatch.undo()

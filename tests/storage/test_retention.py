@@ -11,6 +11,8 @@ from vedette.storage.engine import Engine
 from vedette.storage.retention import Retention, RetentionRule
 from vedette.storage.settings import StorageSettings
 
+pytestmark = pytest.mark.usefixtures("only_when_asked")
+
 EVER = (-(1 << 62), 1 << 62)
 DAY = 86_400_000
 DEBUG = RetentionRule((Matcher("__name__", "=~", "debug_.*"),), 2 * DAY)
