@@ -20,9 +20,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def wanted() -> tuple[list[Requirement], list[Requirement]]:
-    """What pyproject.toml asks for: (to run, to develop)."""
+    """What pyproject.toml asks for: (to run, with every extra; to develop)."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    run = [Requirement(line) for line in project["project"]["dependencies"]]
+    extras = [line for name, lines in project["project"]["optional-dependencies"].items() if name != "all" for line in lines]
+    run = [Requirement(line) for line in [*project["project"]["dependencies"], *extras]]
     dev = [Requirement(line) for line in project["dependency-groups"]["dev"]]
     return run, dev
 

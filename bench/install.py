@@ -12,7 +12,7 @@ from bench.results import Outcome
 from bench.servers import ROOT
 
 HOW = (
-    "A fresh virtual environment; `pip install -r requirements.lock`, then Vedette itself without its dependencies. "
+    "A fresh virtual environment; `pip install vedette` without extras, at the versions of `requirements.lock`. "
     "Bytes allocated on disk under `site-packages`, compiled bytecode included, without pip and setuptools."
 )
 
@@ -35,13 +35,14 @@ def run() -> Outcome:
         before = _allocated(site)
         pip = [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-input"]
         started = time.monotonic()
-        subprocess.run([*pip, "-r", str(ROOT / "requirements.lock")], check=True)
-        subprocess.run([*pip, "--no-deps", str(ROOT)], check=True)
+        subprocess.run([*pip, "-c", str(ROOT / "requirements.lock"), str(ROOT)], check=True)
         outcome.add("time to install", "vedette", "s", [time.monotonic() - started])
         outcome.add("size", "vedette", "MB", [(_allocated(site) - before) / 1e6])
         sizes = sorted(
             ((_allocated(p), p.name) for p in site.iterdir() if p.is_dir() and p.name not in ("pip", "setuptools")), reverse=True
         )[:6]
+        subprocess.run([*pip, "-r", str(ROOT / "requirements.lock")], check=True)
+        outcome.add("size with all extras, as `make run` installs it", "vedette", "MB", [(_allocated(site) - before) / 1e6])
         outcome.notes.append("Largest: " + ", ".join(f"{name} {size / 1e6:.0f} MB" for size, name in sizes) + ".")
     outcome.promise_at_most("size", 450, "MB", "first release")
     return outcome

@@ -23,7 +23,9 @@ def _locked(name: str) -> dict[str, Requirement]:
 @pytest.mark.parametrize("development", [False, True])
 def test_every_dependency_is_locked_at_a_version_that_satisfies_it(development: bool) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    wanted = [Requirement(line) for line in (project["dependency-groups"]["dev"] if development else project["project"]["dependencies"])]
+    extras = [line for name, lines in project["project"]["optional-dependencies"].items() if name != "all" for line in lines]
+    to_run = [*project["project"]["dependencies"], *extras]
+    wanted = [Requirement(line) for line in (project["dependency-groups"]["dev"] if development else to_run)]
     locked = _locked("requirements.lock") | (_locked("requirements-dev.lock") if development else {})
     for requirement in wanted:
         found = locked.get(canonicalize_name(requirement.name))
