@@ -8,6 +8,7 @@ wire makes of them. Arithmetic is in `histogram_arithmetic.py`.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -71,6 +72,12 @@ class Layout:
     def width(self) -> int:
         """How many cells a histogram of this layout has."""
         return HEAD + len(self.positive) + len(self.negative)
+
+    @cached_property
+    def key(self) -> bytes:
+        """What tells this layout from others: equal for layouts that are the `same`, to the bit of their numbers."""
+        head = struct.pack("<idII", self.schema, self.threshold, len(self.bounds), len(self.positive))
+        return head + struct.pack(f"<{len(self.bounds)}d", *self.bounds) + self.positive.tobytes() + self.negative.tobytes()
 
     @cached_property
     def positive_bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -183,6 +190,56 @@ class Histograms:
             np.array([h.hint for h in samples], dtype=np.uint8),
         )
 
+    @property
+    def sums(self) -> NDArray[np.float64]:
+        """The sums: float64[m]."""
+        return self.cells[self.offsets[:-1] + SUM]
+
+    def take(self, which: NDArray[np.int64], at: NDArray[np.int64]) -> Histograms:
+        """The histograms `which` (int64[k]), in this order, as the samples at `at`."""
+        lengths = self.offsets[which + 1] - self.offsets[which]
+        offsets = np.zeros(len(which) + 1, dtype=np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        cells = self.cells[np.arange(offsets[-1]) + np.repeat(self.offsets[which] - offsets[:-1], lengths)]
+        return Histograms(at, self.layouts, self.layout[which], offsets, cells, self.hints[which])
+
+    @classmethod
+    def joined(cls, parts: Sequence[Histograms]) -> Histograms:
+        """The histograms of `parts`, one after the other, `at` as it is in each; equal layouts are told once."""
+        if len(parts) == 1:
+            return parts[0]
+        table = LayoutTable()
+        layout = [table.numbers(p.layouts)[p.layout] for p in parts]
+        ends = np.cumsum([0, *(int(p.offsets[-1]) for p in parts)])
+        offsets = [p.offsets[:-1] + end for p, end in zip(parts, ends[:-1].tolist(), strict=True)]
+        return cls(
+            np.concatenate([p.at for p in parts]),
+            tuple(table.layouts),
+            np.concatenate(layout),
+            np.concatenate([*offsets, ends[-1:]]),
+            np.concatenate([p.cells for p in parts]),
+            np.concatenate([p.hints for p in parts]),
+        )
+
     def sample(self, j: int) -> Histogram:
         """Histogram `j`; its cells are a view."""
         return Histogram(self.layouts[self.layout[j]], self.cells[self.offsets[j] : self.offsets[j + 1]], int(self.hints[j]))
+
+
+class LayoutTable:
+    """Layouts by number, each once."""
+
+    def __init__(self) -> None:
+        self.layouts: list[Layout] = []
+        self._numbers: dict[bytes, int] = {}
+
+    def number(self, layout: Layout) -> int:
+        """The number of `layout`, which is added where it is not known."""
+        found = self._numbers.setdefault(layout.key, len(self.layouts))
+        if found == len(self.layouts):
+            self.layouts.append(layout)
+        return found
+
+    def numbers(self, layouts: Sequence[Layout]) -> NDArray[np.int32]:
+        """The number of each of `layouts`."""
+        return np.array([self.number(layout) for layout in layouts], dtype=np.int32)

@@ -10,12 +10,13 @@ from __future__ import annotations
 import itertools
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vedette.kernels.hashing import hash_regions
+from vedette.model.histograms import Histogram, Histograms
 from vedette.model.labels import Labels
 
 STALE_BITS = 0x7FF0000000000002
@@ -95,8 +96,8 @@ class SampleBatch:
     `buffer` uint8[...]; series i is named by `buffer[key_start[i]:key_end[i]]` (int64[n] each) in `keyspace`, with
     `hashes` uint64[n, 2] of those bytes seeded by the keyspace's id; its samples are
     `timestamps[offsets[i]:offsets[i+1]]` (int64 ms) and `values[...]` (float64), `offsets` int64[n+1].
-    The same series may occur more than once in a batch. Room is left for native histograms and exemplars
-    as further columns beside `values`.
+    The same series may occur more than once in a batch. `histograms` are those of the samples that are native histograms,
+    None where there are none; `values` hold their sums.
 
     `ids`, where given (int64[n], as `Appended.ids` answered), stands in for keys and hashes, which are then empty.
     """
@@ -111,6 +112,7 @@ class SampleBatch:
     values: NDArray[np.float64]
     metadata: Sequence[MetricMetadata] = ()
     ids: NDArray[np.int64] | None = None
+    histograms: Histograms | None = None
 
     @property
     def series_count(self) -> int:
@@ -128,11 +130,12 @@ class SampleBatch:
         keyspace: KeySpace,
         series: Sequence[Labels],
         timestamps: Sequence[int] | NDArray[np.int64],
-        values: Sequence[float] | NDArray[np.float64],
+        values: Sequence[float | Histogram] | NDArray[np.float64],
         *,
         metadata: Sequence[MetricMetadata] = (),
     ) -> SampleBatch:
         """One sample a series, for producers that hold labels (rules, tracked metrics); `keyspace` from `canonical`."""
+        found = () if isinstance(values, np.ndarray) else [(i, v) for i, v in enumerate(values) if isinstance(v, Histogram)]
         keys = [s.encode() for s in series]
         ends = np.cumsum([len(k) for k in keys], dtype=np.int64) if keys else np.zeros(0, dtype=np.int64)
         starts = np.concatenate([np.zeros(1, dtype=np.int64), ends[:-1]]) if keys else ends
@@ -146,8 +149,20 @@ class SampleBatch:
             hashes=hash_regions(buffer, starts, ends, np.uint64(keyspace.id)),
             offsets=np.arange(len(keys) + 1, dtype=np.int64),
             timestamps=np.asarray(timestamps, dtype=np.int64),
-            values=np.asarray(values, dtype=np.float64),
+            values=np.array([v.sum if isinstance(v, Histogram) else v for v in values]) if found else np.asarray(values, dtype=np.float64),
             metadata=metadata,
+            histograms=Histograms.of([i for i, _ in found], [h for _, h in found]) if found else None,
+        )
+
+    def only(self, good: NDArray[np.bool_]) -> SampleBatch:
+        """The batch with those of its samples that are `good` (bool, one for each); its rows stay."""
+        before = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(good, dtype=np.int64)])
+        histograms = self.histograms
+        if histograms is not None:
+            which = np.flatnonzero(good[histograms.at])
+            histograms = histograms.take(which, before[histograms.at[which]]) if len(which) else None
+        return replace(
+            self, offsets=before[self.offsets], timestamps=self.timestamps[good], values=self.values[good], histograms=histograms
         )
 
     @classmethod
@@ -186,4 +201,5 @@ class Appended:
     samples: int = 0
     new_series: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
-    """Samples not stored, by reason: `duplicate`, `too_old`, `too_far_ahead`, `relabelled`, `series_limit`."""
+    """Samples not stored, by reason: `duplicate`, `too_old`, `too_far_ahead`, `relabelled`, `series_limit`,
+    `too_many_labels`, `label_name_too_long`, `label_value_too_long`."""
