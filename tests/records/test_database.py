@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -17,7 +18,7 @@ import sqlalchemy as sa
 from vedette.errors import Corrupt, LimitExceeded
 from vedette.records.database import Records
 from vedette.records.migrations import MIGRATIONS
-from vedette.records.rows import HeldAlertRow, NotificationRow, RuleAlertRow, SilenceRow
+from vedette.records.rows import AlertEventRow, HeldAlertRow, NotificationRow, RuleAlertRow, SilenceRow
 
 
 def rule_alert(rule: str = "g/r", labels: str = "{}", state: str = "pending", value: float = 1.0) -> RuleAlertRow:
@@ -160,3 +161,47 @@ async def test_kill_9_right_after_save_keeps_the_row(tmp_path: Path) -> None:
 def test_rows_cost_no_sqlalchemy_import() -> None:
     code = "import sys, vedette.records.rows; sys.exit('sqlalchemy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+
+
+def event(seq: int, **more: object) -> AlertEventRow:
+    row = AlertEventRow("default", seq, seq * 10, "firing", f"{seq % 2:016x}", "A", '{"alertname":"A"}', 5, math.nan, "")
+    return dataclasses.replace(row, **more)  # type: ignore[arg-type]
+
+
+async def test_a_log_is_read_by_pages_the_newest_first_and_forgotten_by_age_and_number(tmp_path: Path) -> None:
+    records = await Records.open(tmp_path / "v.db")
+    assert await records.newest(AlertEventRow, "default") == 0
+    await records.save([event(i) for i in range(1, 10)])
+    assert await records.newest(AlertEventRow, "default") == 9
+
+    async def page(**more: Any) -> list[int]:
+        given = {"before": 100, "since": 0, "until": 1000, "limit": 3, **more}
+        return [r.seq for r in await records.page(AlertEventRow, "default", **given)]
+
+    assert await page() == [9, 8, 7]
+    assert await page(before=7) == [6, 5, 4]
+    assert await page(since=80) == [9, 8]
+    assert await page(until=20) == [2, 1]
+    assert await page(equal={"fingerprint": f"{1:016x}"}) == [9, 7, 5]
+    assert math.isnan((await records.page(AlertEventRow, "default", before=2, since=0, until=99, limit=1))[0].value)
+    await records.trim(AlertEventRow, "default", older_than=30, up_to=5)
+    assert await page(limit=100) == [9, 8, 7, 6]
+    await records.close()
+
+
+async def test_reading_beside_writers_takes_nothing_back(tmp_path: Path) -> None:
+    records = await Records.open(tmp_path / "v.db")
+
+    async def read() -> None:
+        for _ in range(30):
+            await records.page(AlertEventRow, "default", before=1000, since=0, until=10**6, limit=5)
+
+    async def write() -> None:
+        for i in range(1, 31):
+            await records.save([event(i)])
+
+    await asyncio.gather(read(), write(), read())
+    await records.close()
+    again = await Records.open(tmp_path / "v.db")
+    assert len(await again.load(AlertEventRow)) == 30
+    await again.close()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar, cast
 
@@ -24,9 +24,21 @@ from sqlalchemy.pool import StaticPool
 
 from vedette.errors import Corrupt, LimitExceeded
 from vedette.records.migrations import MIGRATIONS, VERSIONS
-from vedette.records.rows import KEYS, HeldAlertRow, NotificationRow, Row, RuleAlertRow, SilenceRow
+from vedette.records.rows import (
+    KEYS,
+    AcknowledgementRow,
+    AlertEventRow,
+    DeliveryRow,
+    HeldAlertRow,
+    LogRow,
+    NotificationRow,
+    Row,
+    RuleAlertRow,
+    SilenceRow,
+)
 
 R = TypeVar("R", bound=Row)
+L = TypeVar("L", bound=LogRow)
 
 _BUSY_MS = 5000
 _NAMES: dict[type[Row], str] = {
@@ -34,6 +46,10 @@ _NAMES: dict[type[Row], str] = {
     HeldAlertRow: "held_alerts",
     NotificationRow: "notifications",
     SilenceRow: "silences",
+    RuleGroupRow: "rule_groups",
+    AcknowledgementRow: "acknowledgements",
+    AlertEventRow: "alert_events",
+    DeliveryRow: "deliveries",
 }
 _TYPES: dict[str, Any] = {"str": sa.String, "int": sa.BigInteger, "float": sa.Float, "bool": sa.Boolean}
 
@@ -53,6 +69,8 @@ class Records:
         self._tables = {kind: _table(kind, metadata) for kind in _NAMES}
         self._waiting: list[tuple[Sequence[Row], Sequence[Row], asyncio.Future[None]]] = []
         self._committer: asyncio.Task[None] | None = None
+        # SQLite's one connection is everybody's: whoever gave it back amid another's transaction would roll that back.
+        self._turn = asyncio.Lock()
 
     @classmethod
     async def open(cls, where: Path | str) -> Self:
@@ -101,11 +119,72 @@ class Records:
         for column, value in equal.items():
             query = query.where(table.c[column] == value)
         try:
-            async with self._engine.connect() as connection:
+            async with self._turn, self._engine.connect() as connection:
                 rows = (await connection.execute(query)).all()
         except DBAPIError as error:
             raise self._translated(error) from error
         return [kind(**_out(dict(row._mapping))) for row in rows]
+
+    async def page(
+        self, kind: type[L], tenant: str, *, before: int, since: int, until: int, limit: int, equal: Mapping[str, str] | None = None
+    ) -> list[L]:
+        """The last `limit` rows of a log whose `seq` is less than `before`, the newest first.
+
+        `since` and `until` (inclusive) bound their time, `equal` says what columns must hold.
+        """
+        table = self._tables[cast(type[Row], kind)]
+        query = sa.select(table).where(table.c.tenant == tenant, table.c.seq < before, table.c.at >= since, table.c.at <= until)
+        for column, value in (equal or {}).items():
+            query = query.where(table.c[column] == value)
+        try:
+            async with self._turn, self._engine.connect() as connection:
+                rows = (await connection.execute(query.order_by(table.c.seq.desc()).limit(limit))).all()
+        except DBAPIError as error:
+            raise self._translated(error) from error
+        return [kind(**_out(dict(row._mapping))) for row in rows]
+
+    async def newest(self, kind: type[LogRow], tenant: str) -> int:
+        """The highest `seq` of a log, 0 for an empty one."""
+        table = self._tables[kind]
+        try:
+            async with self._turn, self._engine.connect() as connection:
+                return int((await connection.execute(sa.select(sa.func.max(table.c.seq)).where(table.c.tenant == tenant))).scalar() or 0)
+        except DBAPIError as error:
+            raise self._translated(error) from error
+
+    async def trim(self, kind: type[LogRow], tenant: str, *, older_than: int, up_to: int) -> None:
+        """Forget the rows of a log from before a time, and those whose `seq` is at most `up_to`."""
+        table = self._tables[kind]
+        gone = sa.delete(table).where(table.c.tenant == tenant, sa.or_(table.c.at < older_than, table.c.seq <= up_to))
+        try:
+            async with self._turn, self._engine.begin() as connection:
+                await connection.execute(gone)
+        except DBAPIError as error:
+            raise self._translated(error) from error
+
+    async def latest(self, kind: type[R], *, before: int, after: int = 0, limit: int, **equal: str) -> list[R]:
+        """The rows with `after` <= `at` < `before` whose columns equal what is given, the newest first."""
+        table = self._tables[cast(type[Row], kind)]
+        query = (
+            sa.select(table).where(table.c.at < before, table.c.at >= after).order_by(table.c.at.desc(), *table.primary_key).limit(limit)
+        )
+        for column, value in equal.items():
+            query = query.where(table.c[column] == value)
+        try:
+            async with self._turn, self._engine.connect() as connection:
+                rows = (await connection.execute(query)).all()
+        except DBAPIError as error:
+            raise self._translated(error) from error
+        return [kind(**_out(dict(row._mapping))) for row in rows]
+
+    async def forget(self, kind: type[Row], *, before: int) -> None:
+        """Delete the rows whose `at` is before a time: of logs of what happened."""
+        table = self._tables[kind]
+        try:
+            async with self._turn, self._engine.begin() as connection:
+                await connection.execute(sa.delete(table).where(table.c.at < before))
+        except DBAPIError as error:
+            raise self._translated(error) from error
 
     async def save(self, put: Sequence[Row] = (), drop: Sequence[Row] = ()) -> None:
         """Write rows (new or in place of those with their key) and delete others, all or none; durable when it returns.
@@ -125,7 +204,7 @@ class Records:
         while self._waiting:
             batch, self._waiting = self._waiting, []
             try:
-                async with self._engine.begin() as connection:
+                async with self._turn, self._engine.begin() as connection:
                     for put, drop, _ in batch:
                         await self._apply(connection, put, drop)
             except DBAPIError as error:

@@ -29,6 +29,48 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             ends_at BIGINT NOT NULL, updated_at BIGINT NOT NULL, created_by VARCHAR NOT NULL, comment VARCHAR NOT NULL,
             annotations VARCHAR NOT NULL, PRIMARY KEY (tenant, id))""",
     ),
+    (
+        """CREATE TABLE users (
+            name VARCHAR NOT NULL PRIMARY KEY, tenant VARCHAR NOT NULL, role VARCHAR NOT NULL, password VARCHAR NOT NULL,
+            disabled BOOLEAN NOT NULL, created_at BIGINT NOT NULL, updated_at BIGINT NOT NULL)""",
+        """CREATE TABLE api_keys (
+            id VARCHAR NOT NULL PRIMARY KEY, tenant VARCHAR NOT NULL, name VARCHAR NOT NULL, role VARCHAR NOT NULL,
+            scopes VARCHAR NOT NULL, digest VARCHAR NOT NULL, created_by VARCHAR NOT NULL, created_at BIGINT NOT NULL,
+            expires_at BIGINT NOT NULL, revoked_at BIGINT NOT NULL)""",
+        "CREATE TABLE tenants (name VARCHAR NOT NULL PRIMARY KEY, title VARCHAR NOT NULL, created_at BIGINT NOT NULL)",
+        """CREATE TABLE sessions (
+            digest VARCHAR NOT NULL PRIMARY KEY, user_name VARCHAR NOT NULL, csrf VARCHAR NOT NULL,
+            created_at BIGINT NOT NULL, expires_at BIGINT NOT NULL)""",
+        """CREATE TABLE audit (
+            id VARCHAR NOT NULL PRIMARY KEY, tenant VARCHAR NOT NULL, at BIGINT NOT NULL, actor VARCHAR NOT NULL,
+            kind VARCHAR NOT NULL, method VARCHAR NOT NULL, path VARCHAR NOT NULL, status INTEGER NOT NULL, address VARCHAR NOT NULL)""",
+        "CREATE INDEX audit_at ON audit (tenant, at)",
+    ),
+    (
+        """CREATE TABLE acknowledgements (
+            tenant VARCHAR NOT NULL, fingerprint VARCHAR NOT NULL, labels VARCHAR NOT NULL, author VARCHAR NOT NULL,
+            note VARCHAR NOT NULL, made_at BIGINT NOT NULL, expires_at BIGINT NOT NULL, PRIMARY KEY (tenant, fingerprint))""",
+        """CREATE TABLE alert_events (
+            tenant VARCHAR NOT NULL, seq BIGINT NOT NULL, at BIGINT NOT NULL, kind VARCHAR NOT NULL, fingerprint VARCHAR NOT NULL,
+            alertname VARCHAR NOT NULL, labels VARCHAR NOT NULL, starts_at BIGINT NOT NULL, value DOUBLE PRECISION,
+            note VARCHAR NOT NULL, PRIMARY KEY (tenant, seq))""",
+        "CREATE INDEX alert_events_fingerprint ON alert_events (tenant, fingerprint, seq)",
+        "CREATE INDEX alert_events_alertname ON alert_events (tenant, alertname, seq)",
+        """CREATE TABLE deliveries (
+            tenant VARCHAR NOT NULL, seq BIGINT NOT NULL, at BIGINT NOT NULL, outcome VARCHAR NOT NULL, reason VARCHAR NOT NULL,
+            detail VARCHAR NOT NULL, receiver VARCHAR NOT NULL, channel VARCHAR NOT NULL, group_key VARCHAR NOT NULL,
+            alerts VARCHAR NOT NULL, firing BIGINT NOT NULL, resolved BIGINT NOT NULL, attempt VARCHAR NOT NULL,
+            PRIMARY KEY (tenant, seq))""",
+        "CREATE INDEX deliveries_receiver ON deliveries (tenant, receiver, seq)",
+        "ALTER TABLE silences ADD COLUMN recurs VARCHAR NOT NULL DEFAULT ''",
+        "ALTER TABLE silences ADD COLUMN until_resolved BOOLEAN NOT NULL DEFAULT FALSE",
+    ),
+    (
+        """CREATE TABLE rule_groups (
+            tenant VARCHAR NOT NULL, namespace VARCHAR NOT NULL, name VARCHAR NOT NULL, version BIGINT NOT NULL,
+            document VARCHAR NOT NULL, author VARCHAR NOT NULL, changed_at BIGINT NOT NULL,
+            PRIMARY KEY (tenant, namespace, name, version))""",
+    ),
 )
 
 VERSIONS = "CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL PRIMARY KEY)"

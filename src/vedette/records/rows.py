@@ -65,7 +65,10 @@ class NotificationRow:
 
 @dataclass(frozen=True, slots=True)
 class SilenceRow:
-    """One silence; key: tenant, id. `matchers` is a JSON list of `[name, operator, value]`, `annotations` a JSON object."""
+    """One silence; key: tenant, id. `matchers` is a JSON list of `[name, operator, value]`, `annotations` a JSON object.
+
+    `recurs` is the JSON of the time intervals in which alone it holds, "" for all the time.
+    """
 
     tenant: str
     id: str
@@ -76,14 +79,91 @@ class SilenceRow:
     created_by: str
     comment: str
     annotations: str
+    recurs: str = ""
+    until_resolved: bool = False
 
 
-Row = RuleAlertRow | HeldAlertRow | NotificationRow | SilenceRow
+@dataclass(frozen=True, slots=True)
+class AcknowledgementRow:
+    """Somebody's word that they know of an alert; key: tenant, fingerprint. `expires_at` 0: it lasts as long as the alert."""
+
+    tenant: str
+    fingerprint: str
+    labels: str
+    author: str
+    note: str
+    made_at: int
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class AlertEventRow:
+    """One step in an alert's life; key: tenant, seq, which grows. `kind` is `pending`, `firing`, `resolved`, `acknowledged`, …"""
+
+    tenant: str
+    seq: int
+    at: int
+    kind: str
+    fingerprint: str
+    alertname: str
+    labels: str
+    starts_at: int
+    value: float
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRow:
+    """One notification that was sent, failed or was muted; key: tenant, seq, which grows.
+
+    `alerts` is a JSON list of the alerts' label sets, of large groups the first ones; `firing` and `resolved` count all.
+    """
+
+    tenant: str
+    seq: int
+    at: int
+    outcome: str
+    reason: str
+    detail: str
+    receiver: str
+    channel: str
+    group_key: str
+    alerts: str
+    firing: int
+    resolved: int
+    attempt: str
+
+
+LogRow = AlertEventRow | DeliveryRow
+"""Rows of a log: written once, read by pages, forgotten by age."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuleGroupRow:
+    """One version of a rule group made over the API; key: tenant, namespace, name, version. The greatest version counts.
+
+    `document` is the group as YAML, as it was given, "" for a version that deleted it.
+    """
+
+    tenant: str
+    namespace: str
+    name: str
+    version: int
+    document: str
+    author: str
+    changed_at: int
+
+
+Row = RuleAlertRow | HeldAlertRow | NotificationRow | SilenceRow | AcknowledgementRow | LogRow
 
 KEYS: dict[type[Row], tuple[str, ...]] = {
     RuleAlertRow: ("tenant", "rule", "labels"),
     HeldAlertRow: ("tenant", "labels"),
     NotificationRow: ("tenant", "group_key", "receiver", "channel"),
     SilenceRow: ("tenant", "id"),
+    RuleGroupRow: ("tenant", "namespace", "name", "version"),
+    AcknowledgementRow: ("tenant", "fingerprint"),
+    AlertEventRow: ("tenant", "seq"),
+    DeliveryRow: ("tenant", "seq"),
 }
 """The primary key of each table."""
