@@ -63,6 +63,7 @@ from vedette.rules.files import load as load_rules
 from vedette.selfmetrics import Reading
 from vedette.settings import Settings, resolve
 from vedette.storage.engine import Engine as Storage
+from vedette.storage.limits import Limits
 from vedette.storage.retention import RetentionRule
 from vedette.storage.settings import StorageSettings
 from vedette.web.routes import routes as web_routes
@@ -129,8 +130,9 @@ class House:
         self._queries = ThreadPoolExecutor(_QUERY_THREADS, thread_name_prefix="query")
         self._writes = ThreadPoolExecutor(_WRITE_THREADS, thread_name_prefix="write")
         room = settings.vedette
-        self.storage = Storage(room.storage, clock, retention=_retention(room.storage))
-        self.door = Door(self.storage, clock)
+        self.limits = Limits(room.limits, window=room.storage.out_of_order_window)
+        self.storage = Storage(room.storage, clock, retention=_retention(room.storage), limits=self.limits)
+        self.door = Door(self.storage, clock, limits=self.limits)
         self.promql = Promql(self.storage, room.promql, clock)
         self.collector = Collector(self.door.append, clock)
         self.tracker = Tracker(self.storage, self.door.append, run=self.run_query, clock=clock, settings=room.track)
@@ -198,6 +200,7 @@ class House:
             taken = any(job.job_name == target.job for job in plan.collect.jobs)
             internal.append(dataclasses.replace(target, job="vedette_host") if taken else target)
         if plan is not self.plan:
+            self.limits.replace(plan.settings.vedette.limits)
             await self.notifier.apply(plan.notify)
             await self.alertmanagers.apply(plan.settings.alerting, external_labels=plan.settings.external_labels)
         await self.collector.apply(dataclasses.replace(plan.collect, internal=tuple(internal)))
@@ -390,6 +393,7 @@ class House:
     def _readings(self) -> Iterator[Reading]:
         yield from selfmetrics.of_storage(self.storage.stats(), self.storage.counters())
         yield from selfmetrics.of_door(self.door.counts)
+        yield from selfmetrics.of_limits(self.storage.tenant_series(), self.limits.in_series)
         yield from selfmetrics.of_tracker(self.tracker)
         if self.notifier is not None:
             yield from selfmetrics.of_notifier(self.notifier.counts)

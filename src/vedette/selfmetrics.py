@@ -72,7 +72,14 @@ def of_door(counts: Counts) -> Iterator[Reading]:
     yield _one("vedette_ingested_samples", "counter", "Samples taken in.", counts.samples)
     yield Reading("vedette_dropped_samples", "counter", "Samples not stored, by reason.", dict(counts.dropped), "reason")
     yield Reading("vedette_refused_batches", "counter", "Batches refused whole, by reason.", dict(counts.refused), "reason")
+    yield Reading("vedette_limited_samples", "counter", "Samples that a limit kept out, by tenant.", dict(counts.limited), "tenant")
     yield _one("vedette_new_series", "counter", "Series met for the first time.", counts.new_series)
+
+
+def of_limits(series: Mapping[str, int], most: Mapping[str, int]) -> Iterator[Reading]:
+    """How near tenants are to how many series they may have; `most` of those that are named in the settings."""
+    yield Reading("vedette_tenant_series", "gauge", "Series in memory, by tenant.", dict(series), "tenant")
+    yield Reading("vedette_tenant_series_limit", "gauge", "How many series the tenant may have.", dict(most), "tenant")
 
 
 def of_tracker(tracker: Tracker) -> Iterator[Reading]:

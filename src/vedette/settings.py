@@ -31,6 +31,7 @@ from vedette.notify.alertmanagers import AlertingConfig
 from vedette.notify.settings import NotifySettings
 from vedette.promql.engine import PromqlSettings
 from vedette.rules.defaults import Thresholds
+from vedette.storage.limits import LimitsSettings
 from vedette.storage.settings import StorageSettings, format_size, format_sync, parse_size, parse_sync
 
 DEFAULT_PORT = 8009
@@ -74,6 +75,7 @@ class VedetteSection:
     server: ServerSettings = field(default_factory=ServerSettings)
     access: AccessSettings = field(default_factory=AccessSettings)
     storage: StorageSettings = field(default_factory=StorageSettings)
+    limits: LimitsSettings = field(default_factory=LimitsSettings)
     promql: PromqlSettings = field(default_factory=PromqlSettings)
     host: HostSettings = field(default_factory=HostSettings)
     alerts: Thresholds = field(default_factory=Thresholds)

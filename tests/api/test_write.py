@@ -14,6 +14,7 @@ from vedette.api.write import WriteSettings, endpoints
 from vedette.errors import LimitExceeded
 from vedette.model.labels import Labels
 from vedette.model.samples import Appended, SampleBatch
+from vedette.storage.limits import TenantLimit
 from vedette.wire.remote_write import render
 
 HEADERS = {"Content-Type": "application/x-protobuf", "Content-Encoding": "snappy", "X-Prometheus-Remote-Write-Version": "0.1.0"}
@@ -176,8 +177,17 @@ async def test_the_sender_hears_of_what_it_did_wrong_only(dropping: Dropping) ->
     assert (late.status_code, late.text) == (400, "samples not stored: 1 too old; the others of this request are stored\n")
     assert (await dropping({"duplicate": 1})).status_code == 400
     beyond = await dropping({"series_limit": 2})
-    assert beyond.status_code == 429
+    assert (beyond.status_code, beyond.headers["retry-after"]) == (429, "60")
     assert "2 samples" in beyond.text
+    large = await dropping({"too_many_labels": 1, "label_name_too_long": 1})
+    assert (large.status_code, "1 too many labels, 1 label name too long" in large.text) == (400, True)
+
+
+async def test_a_tenant_that_sends_too_much_is_told_when_to_come_back(client: httpx.AsyncClient, storage: Any) -> None:
+    storage.failing = TenantLimit("tenant 'default' sends more than its 5 samples a second", retry_after=2.5)
+    answer = await client.post("/api/v1/write", content=BODY, headers=HEADERS)
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "3")
+    assert "5 samples a second" in answer.text
 
 
 async def test_all_requests_together_are_bounded(storage: Any, run: Any, serve: Any) -> None:

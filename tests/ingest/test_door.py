@@ -14,6 +14,7 @@ from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher
 from vedette.model.samples import KeySpace, SampleBatch, canonical
 from vedette.storage.engine import Engine
+from vedette.storage.limits import Limits, LimitsSettings, TenantLimit, TenantLimits
 from vedette.storage.settings import StorageSettings
 
 NOW = 1_700_000_000_000
@@ -50,6 +51,25 @@ async def test_refusals_are_counted_by_reason(engine):
         await door.append(SampleBatch.of(canonical(), [M], [NOW], [1.0]))
     assert dict(door.counts.refused) == {"bad_input": 1, "too_large": 1, "limit": 1}
     assert (door.counts.batches, door.counts.samples) == (0, 0)
+
+
+async def test_a_tenant_that_sends_too_much_waits_while_others_go_on(tmp_path):
+    clock = ManualClock(NOW / 1000)
+    limits = Limits(LimitsSettings(TenantLimits(samples_per_second=1), {"big": TenantLimits(samples_per_second=0, max_labels=1)}))
+    engine = Engine(StorageSettings(data=tmp_path / "limited"), clock, limits=limits)
+    await engine.start()
+    door = Door(engine, clock, limits=limits)
+    small, big = canonical("small"), canonical("big")
+    assert (await door.append(SampleBatch.of(small, [M] * 12, range(NOW, NOW + 12), [1.0] * 12))).samples == 12
+    with pytest.raises(TenantLimit) as refusal:
+        await door.append(SampleBatch.of(small, [M], [NOW + 12], [1.0]))
+    assert refusal.value.retry_after == 2.0
+    assert (await door.append(SampleBatch.of(big, [M, Labels.of(__name__="n", a="b")], [NOW, NOW], [1.0, 1.0]))).samples == 1
+    await clock.advance(2.5)
+    assert (await door.append(SampleBatch.of(small, [M], [NOW + 12], [1.0]))).samples == 1
+    assert dict(door.counts.refused) == {"rate_limit": 1}
+    assert dict(door.counts.limited) == {"small": 1, "big": 1}
+    await engine.close()
 
 
 async def test_samples_too_far_ahead_are_dropped_and_spoil_nothing(engine):

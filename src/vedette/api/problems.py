@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from vedette.errors import BadInput, Corrupt, LimitExceeded, NotFound, Undeliverable, VedetteError
 from vedette.promql.errors import ExecutionError, QueryCanceled, QueryTimeout
+from vedette.storage.limits import TenantLimit
 
 UNEXPECTED = "internal error: see the server's log"
 """What a client is told of a fault that is ours: the log has the rest."""
@@ -53,6 +54,8 @@ def problem(error: VedetteError) -> Problem:
             return Problem(503, "canceled", str(error))
         case TooLarge():
             return Problem(413, "bad_data", str(error))
+        case TenantLimit(retry_after=seconds):
+            return Problem(429, "unavailable", str(error), retry_after(seconds))
         case LimitExceeded(retry_after=None):
             # Waiting does not help: what the query asks for is itself too much.
             return Problem(422, "execution", str(error))
@@ -89,7 +92,7 @@ def write(error: VedetteError) -> Response:
     A sender repeats after 5xx, and after 429 where it is told to; it never repeats after another 4xx, so a full
     disk must be a 5xx and a bad body must not.
     """
-    if isinstance(error, LimitExceeded) and not isinstance(error, TooLarge):
+    if isinstance(error, LimitExceeded) and not isinstance(error, TooLarge | TenantLimit):
         # No sender gets through now, whatever it sends: 503 rather than 429, which many senders take for final.
         return Response(f"{error}\n", 503, media_type="text/plain", headers=retry_after(error.retry_after or 5.0))
     found = problem(error)

@@ -15,9 +15,10 @@ import structlog
 from starlette.responses import Response
 
 from vedette.api.endpoint import Endpoint, Run
-from vedette.api.problems import UNEXPECTED, TooLarge, write
+from vedette.api.problems import UNEXPECTED, TooLarge, retry_after, write
 from vedette.errors import LimitExceeded, VedetteError
 from vedette.model.samples import Appended, KeySpace, SampleBatch
+from vedette.storage.limits import REASONS, SERIES_LIMIT
 from vedette.wire import remote_write
 
 Scope = MutableMapping[str, Any]
@@ -30,7 +31,9 @@ _log = structlog.get_logger(__name__)
 # and back costs 0.1 ms of CPU, a quarter of what a small request costs in all.
 _AT_ONCE = 64 << 10
 # Drops that the sender must hear of, since they are a mistake on its side; a relabelling rule is on ours.
-_SENDERS_FAULT = ("duplicate", "too_old", "too_far_ahead")
+_SENDERS_FAULT = ("duplicate", "too_old", "too_far_ahead", *(reason for reason in REASONS if reason != SERIES_LIMIT))
+# A tenant gets room for new series when old ones are gone, which is looked for once a minute.
+_SERIES_RETRY_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +157,10 @@ def _acknowledged(appended: Appended) -> Response:
     }
     if not appended.dropped:
         return Response(status_code=204, headers=written)
-    beyond = appended.dropped.get("series_limit", 0)
+    beyond = appended.dropped.get(SERIES_LIMIT, 0)
     if beyond:
-        text = f"{beyond} samples not stored: their series are beyond the limit of series\n"
-        return Response(text, 429, media_type="text/plain", headers=written)
+        text = f"{beyond} samples not stored: their tenant has as many series as it may (limits: max_series); the others are stored\n"
+        return Response(text, 429, media_type="text/plain", headers=written | retry_after(_SERIES_RETRY_S))
     faults = {reason: n for reason in _SENDERS_FAULT if (n := appended.dropped.get(reason, 0))}
     if not faults:
         return Response(status_code=204, headers=written)

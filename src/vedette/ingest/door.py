@@ -6,7 +6,7 @@ Not here: parsing (`wire`), who may send (`access`), durability (`storage`).
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from vedette.clock import Clock, now_ms
 from vedette.errors import BadInput, LimitExceeded
 from vedette.model.samples import Appended, SampleBatch
 from vedette.storage.interface import Storage
+from vedette.storage.limits import REASONS, Limits
 
 # As far ahead as Prometheus takes samples. Beyond it a sender's clock is wrong, and one such sample would make all that
 # its series gets from then on too old.
@@ -30,28 +31,41 @@ class Counts:
     dropped: Counter[str] = field(default_factory=Counter)
     """Samples not stored, by reason (`Appended.dropped`)."""
     refused: Counter[str] = field(default_factory=Counter)
-    """Batches refused whole: `bad_input`, `limit`, `too_large`."""
+    """Batches refused whole: `bad_input`, `limit`, `too_large`, `rate_limit`."""
+    limited: Counter[str] = field(default_factory=Counter)
+    """Samples that a limit of their tenant kept out, by tenant."""
 
 
 class Door:
-    """Takes batches for one storage. `max_samples` is the most samples one batch may hold, 0 for no limit."""
+    """Takes batches for one storage. `max_samples` is the most samples one batch may hold, 0 for no limit.
 
-    def __init__(self, storage: Storage, clock: Clock, *, max_samples: int = 0) -> None:
+    `limits` are the tenants': here only how many samples a second; storage looks after the others.
+    """
+
+    def __init__(self, storage: Storage, clock: Clock, *, max_samples: int = 0, limits: Limits | None = None) -> None:
         self._storage = storage
         self._clock = clock
         self._max_samples = max_samples
+        self._limits = limits or Limits()
         self.counts = Counts()
 
     async def append(self, batch: SampleBatch) -> Appended:
         """Store a batch; durable when it returns. Samples more than ten minutes ahead are dropped as `too_far_ahead`.
 
         Raises `BadInput` where a series in it is not valid and `LimitExceeded` where it is too large or storage cannot
-        take it now; nothing of it is stored then.
+        take it now or (`TenantLimit`) its tenant sends too much; nothing of it is stored then.
         """
         counts = self.counts
         if self._max_samples and batch.sample_count > self._max_samples:
             counts.refused["too_large"] += 1
             raise LimitExceeded(f"a batch of {batch.sample_count} samples; at most {self._max_samples} are taken at once")
+        tenant = batch.keyspace.tenant
+        try:
+            self._limits.count(tenant, batch.sample_count, self._clock.monotonic())
+        except LimitExceeded:
+            counts.refused["rate_limit"] += 1
+            counts.limited[tenant] += batch.sample_count
+            raise
         batch, ahead = _without_future(batch, now_ms(self._clock) + _AHEAD_MS)
         try:
             appended = await self._storage.append(batch)
@@ -67,6 +81,8 @@ class Door:
         counts.samples += appended.samples
         counts.new_series += appended.new_series
         counts.dropped.update(appended.dropped)
+        if limited := sum(appended.dropped.get(reason, 0) for reason in REASONS):
+            counts.limited[tenant] += limited
         return appended
 
 
@@ -76,6 +92,4 @@ def _without_future(batch: SampleBatch, latest: int) -> tuple[SampleBatch, int]:
     kept = int(np.count_nonzero(good))
     if kept == len(good):
         return batch, 0
-    before = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(good, dtype=np.int64)])
-    shorter = replace(batch, offsets=before[batch.offsets], timestamps=batch.timestamps[good], values=batch.values[good])
-    return shorter, len(good) - kept
+    return batch.only(good), len(good) - kept

@@ -30,6 +30,7 @@ from vedette.storage.flush import Flusher
 from vedette.storage.head import FAR_FUTURE
 from vedette.storage.index import IndexView
 from vedette.storage.interface import Matchers, StorageStats
+from vedette.storage.limits import Limits
 from vedette.storage.memory import Memory
 from vedette.storage.replay import Replay, Replayed
 from vedette.storage.retention import Retention, RetentionRule
@@ -49,16 +50,26 @@ class Engine:
     """Samples in memory and in a log, later in blocks."""
 
     def __init__(
-        self, settings: StorageSettings, clock: Clock, *, retention: Sequence[RetentionRule] = (), disk: Disk | None = None
+        self,
+        settings: StorageSettings,
+        clock: Clock,
+        *,
+        retention: Sequence[RetentionRule] = (),
+        limits: Limits | None = None,
+        disk: Disk | None = None,
     ) -> None:
-        """`retention` is what `settings.retention_by_selector` says, its selectors parsed; `disk` takes every change of files."""
+        """`retention` is what `settings.retention_by_selector` says, its selectors parsed; `limits` are the tenants'.
+
+        `disk` takes every change of files.
+        """
         self.settings = settings
         self.clock = clock
         self.replayed: Replayed | None = None
+        self.limits = limits or Limits(window=settings.out_of_order_window)
         self._memory = Memory()
         self._disk = disk or Disk()
         self._blocks = Blocks(settings.data / "blocks", self._disk, page_cache=settings.page_cache)
-        self._flusher = Flusher(self._memory, self._blocks, settings, clock)
+        self._flusher = Flusher(self._memory, self._blocks, settings, clock, limits=self.limits)
         self._tombstones = Tombstones(settings.data / "tombstones", self._disk)
         self._retention = Retention(settings.retention, retention)
         self._compactor = Compactor(
@@ -89,7 +100,13 @@ class Engine:
         )
         self._wal.begin_scope()
         self._writer = Writer(
-            self._memory, self._wal, self.settings, self.clock, keep=self._retention.longest, housekeeping=self._housekeeping
+            self._memory,
+            self._wal,
+            self.settings,
+            self.clock,
+            keep=self._retention.longest,
+            limits=self.limits,
+            housekeeping=self._housekeeping,
         )
         self._flusher.begin(self._wal, self.replayed, wake=self._writer.wake)
         self._writer.start()
@@ -318,6 +335,12 @@ class Engine:
     def problem(self) -> str:
         """Why nothing can be written now, empty where it can: what health tells."""
         return self._writer.problem if self._writer is not None else ""
+
+    def tenant_series(self) -> dict[str, int]:
+        """How many series each tenant has in memory."""
+        with self._memory.lock:
+            series = self._memory.series
+            return {tenant: len(ids) for tenant, ids in zip(series.tenants, series.ids_of, strict=True)}
 
     def counters(self) -> dict[str, int]:
         """Counts since the start, by name, for the server's own metrics."""

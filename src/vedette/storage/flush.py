@@ -25,6 +25,7 @@ from vedette.storage.block_writer import Abandoned, GenerationSource, Origin, Sn
 from vedette.storage.blocks import Blocks
 from vedette.storage.forgetting import Forgetting
 from vedette.storage.head import Generation
+from vedette.storage.limits import Limits
 from vedette.storage.memory import Memory
 from vedette.storage.replay import Replayed
 from vedette.storage.settings import StorageSettings
@@ -54,7 +55,7 @@ class _Job:
 class Flusher:
     """Moves samples from memory to blocks. `covered` is the block whose samples the head still holds."""
 
-    def __init__(self, memory: Memory, blocks: Blocks, settings: StorageSettings, clock: Clock) -> None:
+    def __init__(self, memory: Memory, blocks: Blocks, settings: StorageSettings, clock: Clock, *, limits: Limits) -> None:
         self._memory = memory
         self._blocks = blocks
         self._settings = settings
@@ -71,7 +72,7 @@ class Flusher:
         self._retry_at = 0.0
         self._stopping = False
         self.covered: Block | None = None
-        self.forgetting = Forgetting(memory, settings, clock)
+        self.forgetting = Forgetting(memory, settings, clock, limits=limits)
         self.failures = 0
         self.flushes = 0
 

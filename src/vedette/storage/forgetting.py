@@ -12,6 +12,7 @@ import structlog
 from numpy.typing import NDArray
 
 from vedette.clock import Clock, now_ms
+from vedette.storage.limits import Limits
 from vedette.storage.memory import Memory
 from vedette.storage.series import KeyTable, SeriesTable
 from vedette.storage.settings import StorageSettings
@@ -28,12 +29,13 @@ _EVERY = 60.0
 class Forgetting:
     """Steps of one renewal of the series table: `due`, `prepare` (on any thread), `finish`; the others on the writer's thread."""
 
-    def __init__(self, memory: Memory, settings: StorageSettings, clock: Clock) -> None:
+    def __init__(self, memory: Memory, settings: StorageSettings, clock: Clock, *, limits: Limits) -> None:
         self._memory = memory
         self._clock = clock
-        # As long as late samples of a series are told from new ones, its newest sample must be known.
-        self._after = max(settings.out_of_order_window, settings.head_span)
+        self._limits = limits
+        self._head_span = settings.head_span
         self._again = 0.0
+        self._refused = 0
         self._made: tuple[SeriesTable, NDArray[np.int64]] | None = None
         self._gone = np.zeros(0, dtype=np.bool_)
         self.forgotten = 0
@@ -48,7 +50,10 @@ class Forgetting:
         self._gone = self._memory.idle(self._since())
         borrowed, texts = series.names.borrowed, len(series.names.symbols)
         gone = int(np.count_nonzero(self._gone))
-        return gone > max(_LEAST, _SHARE * len(series)) or borrowed > max(_LEAST, _SHARE * texts)
+        # A tenant that has as many series as it may gets room as soon as any are gone.
+        refused, self._refused = self._memory.refused_series - self._refused, self._memory.refused_series
+        wanted = refused > 0 and gone > 0
+        return wanted or gone > max(_LEAST, _SHARE * len(series)) or borrowed > max(_LEAST, _SHARE * texts)
 
     def prepare(self) -> None:
         """Make the table of those that stay, beside the writer."""
@@ -71,4 +76,5 @@ class Forgetting:
         log.debug("series that are gone were forgotten", before=before, now=len(self._memory.series))
 
     def _since(self) -> int:
-        return now_ms(self._clock) - self._after
+        # As long as late samples of a series are told from new ones, its newest sample must be known.
+        return now_ms(self._clock) - max(self._limits.longest_window, self._head_span)

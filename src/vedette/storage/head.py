@@ -7,12 +7,14 @@ runs. Not here: the log (`wal.py`), labels (`series.py`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vedette.kernels import head as kernel
+from vedette.storage.histogram_columns import Found
+from vedette.storage.histogram_head import HeadHistograms
 
 _I64 = np.int64
 _FIRST_CHUNKS = 1 << 12
@@ -38,6 +40,7 @@ class Generation:
     samples: int = 0
     min_time: int = FAR_FUTURE
     max_time: int = -FAR_FUTURE
+    histograms: HeadHistograms = field(default_factory=HeadHistograms)
 
     @classmethod
     def empty(cls) -> Generation:
@@ -117,6 +120,11 @@ class Head:
         kernel.gather(ids, now.state, now.chunks, before.state, before.chunks, start, end, offsets, times, bits)
         return offsets, times[: offsets[-1]], bits[: offsets[-1]]
 
+    def histograms(self, ids: NDArray[np.int64], start: int, end: int) -> list[Found]:
+        """The native histograms of series `ids` in [start, end], those that count first."""
+        found = (g.histograms.gather(ids, start, end) for g in (self.before, self.now))
+        return [f for f in found if f is not None]
+
     def present(self, ids: NDArray[np.int64], start: int, end: int) -> NDArray[np.bool_]:
         """Which of the series `ids` have samples in [start, end]."""
         out = np.empty(len(ids), dtype=np.bool_)
@@ -147,11 +155,12 @@ class Head:
         state = _states(max(1024, len(old_ids)))
         state[: len(old_ids)] = self.now.state[old_ids]
         self.now.state = state
+        self.now.histograms = self.now.histograms.renumbered(old_ids)
         if len(self.before.state):
             known = np.flatnonzero(old_ids < len(self.before.state))
             state = _states(len(old_ids))
             state[known] = self.before.state[old_ids[known]]
-            self.before = replace(self.before, state=state)
+            self.before = replace(self.before, state=state, histograms=self.before.histograms.renumbered(old_ids))
 
     def drop_before(self) -> None:
         """Let go of the generation before."""
@@ -170,4 +179,4 @@ class Head:
     @property
     def nbytes(self) -> int:
         """Bytes allocated."""
-        return sum(g.state.nbytes + g.chunks.nbytes for g in (self.now, self.before))
+        return sum(g.state.nbytes + g.chunks.nbytes + g.histograms.nbytes for g in (self.now, self.before))

@@ -14,12 +14,16 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from vedette.kernels.series_table import MISSING
+from vedette.kernels.series_table import DROPPED, MISSING
 from vedette.model.samples import Appended, MetricMetadata, SampleBatch
 from vedette.storage import wal
 from vedette.storage.head import Head, Kept
 from vedette.storage.index import IndexView, TenantIndex
+from vedette.storage.limits import BUILT_IN, SERIES_LIMIT, TenantLimits, too_large
 from vedette.storage.series import SeriesTable, writable
+
+Refused = dict[str, NDArray[np.int64]]
+"""Rows of a batch that limits keep out, by reason."""
 
 
 class Metadata:
@@ -69,14 +73,18 @@ class Memory:
         self.head = Head()
         self.metadata = Metadata()
         self.samples_appended = 0
+        self.refused_series = 0
+        """How often a series was kept out because its tenant had as many as it may."""
         self._indexes: dict[str, TenantIndex] = {}
 
-    def take(self, batch: SampleBatch, *, window: int, oldest: int, scope: int) -> tuple[Appended, list[bytes]]:
+    def take(
+        self, batch: SampleBatch, *, window: int, oldest: int, scope: int, limits: TenantLimits = BUILT_IN
+    ) -> tuple[Appended, list[bytes]]:
         """Take a batch; answers what became of it and the records that must be logged before it is acknowledged.
 
-        Raises `BadInput` where a new key names no valid series; nothing is changed then.
+        What `limits` keep out is among what was dropped. Raises `BadInput` where a new key names no valid series; nothing is changed then.
         """
-        ids, new, named = self._ids(batch)
+        ids, new, named, refused = self._ids(batch, limits)
         offsets, times, bits = _columns(batch)
         with self.lock:
             self.head.reserve(len(self.series), len(times) // 15 + min(len(ids), len(times)) + 1)
@@ -88,21 +96,33 @@ class Memory:
                 changed = self.metadata.learn(batch.keyspace.tenant, batch.metadata, source=batch.keyspace.id)
             if changed:
                 records.append(metadata_record(batch.keyspace.tenant, changed))
-        return Appended(self.series.handles(ids), len(kept.ids) + kept.same, new, kept.dropped), records
+        dropped = _by_reason(kept.dropped, batch, refused) if refused else kept.dropped
+        return Appended(self.series.handles(ids), len(kept.ids) + kept.same, new, dropped), records
 
-    def _ids(self, batch: SampleBatch) -> tuple[NDArray[np.int64], int, _Named | None]:
-        """(the series of each row, how many are new, what is known of the names of rows that were met for the first time)."""
+    def _ids(self, batch: SampleBatch, limits: TenantLimits) -> tuple[NDArray[np.int64], int, _Named | None, Refused]:
+        """(the series of each row, how many are new, what is known of the names of rows that were met first, rows refused by reason)."""
         if batch.ids is not None:
-            return self.series.ids_by(writable(batch.ids, np.int64)), 0, None
+            return self.series.ids_by(writable(batch.ids, np.int64)), 0, None, {}
         ids, missing = self.series.find(batch)
         if not missing:
-            return ids, 0, None
+            return ids, 0, None, {}
         rows = np.flatnonzero(ids == MISSING)
         # Parsed before the lock is taken and before anything changes: one bad series refuses the batch.
         keys, offsets = self.series.canonical(batch, rows)
+        refused = {why: rows[beyond] for why, beyond in too_large(limits, keys, offsets).items()}
+        if limits.max_series and len(beyond := self.series.beyond(batch.keyspace.tenant, keys, offsets, limits.max_series)):
+            self.refused_series += len(beyond)
+            large = np.concatenate([np.zeros(0, np.int64), *refused.values()])
+            refused[SERIES_LIMIT] = np.setdiff1d(rows[beyond], large)
+        if refused:
+            # They are not learned, so that they are looked at again the next time, and their sender hears of it again.
+            out = np.concatenate(list(refused.values()))
+            ids[out] = DROPPED
+            kept = ~np.isin(rows, out)
+            rows, keys, offsets = rows[kept], *_some(keys, offsets, kept)
         with self.lock:
             ids[rows], new = self.series.learn(batch, rows, keys, offsets)
-        return ids, new, _Named(batch.keyspace.tenant, ids[rows], keys, offsets)
+        return ids, new, _Named(batch.keyspace.tenant, ids[rows], keys, offsets), refused
 
     def _records(self, kept: Kept, named: _Named | None) -> list[bytes]:
         records: list[bytes] = []
@@ -155,3 +175,20 @@ class Memory:
 def _columns(batch: SampleBatch) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     values = writable(batch.values, np.float64)
     return writable(batch.offsets, np.int64), writable(batch.timestamps, np.int64), values.view(np.int64)
+
+
+def _some(keys: NDArray[np.uint8], offsets: NDArray[np.int64], kept: NDArray[np.bool_]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Of keys end to end those that are `kept`."""
+    lengths = np.diff(offsets)
+    some = np.zeros(int(kept.sum()) + 1, dtype=np.int64)
+    np.cumsum(lengths[kept], out=some[1:])
+    return keys[np.repeat(kept, lengths)], some
+
+
+def _by_reason(dropped: dict[str, int], batch: SampleBatch, refused: Refused) -> dict[str, int]:
+    """`dropped`, where what was refused counts as if relabelling had dropped it, with what was refused under its own reason."""
+    lengths = np.diff(batch.offsets)
+    reasons = {why: samples for why, rows in refused.items() if (samples := int(lengths[rows].sum()))}
+    relabelled = dropped.get("relabelled", 0) - sum(reasons.values())
+    others = {why: count for why, count in dropped.items() if why != "relabelled"}
+    return others | ({"relabelled": relabelled} if relabelled > 0 else {}) | reasons

@@ -191,6 +191,22 @@ class SeriesTable:
             self._add(number, keys, offsets, named[new])
         return ids, len(new)
 
+    def beyond(self, tenant: str, keys: NDArray[np.uint8], offsets: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+        """Of the series with these canonical keys the rows for which there is no room, where the tenant may have `most`."""
+        number = self.tenant_number(tenant)
+        room = max(0, most - (len(self.ids_of[number]) if number >= 0 else 0))
+        if len(offsets) - 1 <= room:
+            return np.zeros(0, dtype=_I64)
+        hashes = hash_regions(keys, offsets[:-1], offsets[1:], _U64(max(number, 0)))
+        missing = np.diff(offsets) > 0
+        if number >= 0:
+            missing &= self._canonical.find(hashes, number)[0] == kernel.MISSING
+        rows = np.flatnonzero(missing)
+        _, first, which = np.unique(hashes[rows], axis=0, return_index=True, return_inverse=True)
+        # Those that come first in the batch get in.
+        rank = np.argsort(np.argsort(first))
+        return rows[rank[which.reshape(-1)] >= room]
+
     def _add(self, number: int, keys: NDArray[np.uint8], offsets: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
         size = int((offsets[rows + 1] - offsets[rows]).sum())
         out_offsets, starts, ends = np.empty(len(rows) + 1, _I64), np.empty(size, _I64), np.empty(size, _I64)

@@ -30,7 +30,7 @@ RECORD_MAGIC = 0x4C415756
 RECORD_HEADER = struct.Struct("<IIIBBH")
 """Magic, payload bytes, CRC-32 of what follows it, kind, form, padding bytes at the payload's end."""
 
-SERIES, SAMPLES, METADATA = 1, 2, 3
+SERIES, SAMPLES, METADATA, HISTOGRAMS = 1, 2, 3, 4
 """Kinds of records."""
 
 ONE_TIME = 1

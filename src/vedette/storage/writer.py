@@ -19,6 +19,7 @@ import structlog
 from vedette.clock import Clock, now_ms
 from vedette.errors import BadInput, LimitExceeded
 from vedette.model.samples import Appended, SampleBatch
+from vedette.storage.limits import Limits
 from vedette.storage.memory import Memory
 from vedette.storage.settings import StorageSettings
 from vedette.storage.wal import Wal
@@ -57,12 +58,21 @@ class Writer:
     """
 
     def __init__(
-        self, memory: Memory, wal: Wal, settings: StorageSettings, clock: Clock, *, keep: int, housekeeping: Callable[[], None]
+        self,
+        memory: Memory,
+        wal: Wal,
+        settings: StorageSettings,
+        clock: Clock,
+        *,
+        keep: int,
+        limits: Limits,
+        housekeeping: Callable[[], None],
     ) -> None:
         self._memory = memory
         self._wal = wal
         self._settings = settings
         self._keep = keep
+        self._limits = limits
         self._clock = clock
         self._housekeeping = housekeeping
         self._queue: queue.SimpleQueue[_Waiting | Literal["wake", "stop"]] = queue.SimpleQueue()
@@ -158,7 +168,8 @@ class Writer:
             return LimitExceeded("too many samples wait in memory for a block to be written", retry_after=RETRY_AFTER)
         try:
             self._wal.settle()
-            outcome, records = self._memory.take(batch, window=settings.out_of_order_window, oldest=oldest, scope=self._wal.scope)
+            limits, window = self._limits.of(batch.keyspace.tenant), self._limits.window(batch.keyspace.tenant)
+            outcome, records = self._memory.take(batch, window=window, oldest=oldest, scope=self._wal.scope, limits=limits)
             self._wal.append(records)
         except OSError as error:
             return self._refusal(error)

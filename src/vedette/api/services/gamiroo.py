@@ -43,6 +43,7 @@ from vedette.model.labels import METRIC_NAME, Labels, LabelTable
 from vedette.model.matchers import Matcher
 from vedette.model.samples import Appended, KeySpace, SampleBatch, canonical, is_stale
 from vedette.model.series import SeriesSet
+from vedette.storage.limits import REASONS
 
 PATH = "/api/v1/monitoring/metrics"
 PARAMS = ("service_name", "metric_name", "start_date", "end_date", "limit", "cursor")
@@ -255,6 +256,8 @@ class Gamiroo:
         """Which records were not stored, and why: asked of storage, since an append only counts them."""
         if set(appended.dropped) == {"series_limit"}:
             return refused(LimitExceeded("the limit of series is reached"))
+        if sizes := sorted(set(appended.dropped).intersection(REASONS)):
+            return refused(BadInput(f"some records are beyond the tenant's limits: {', '.join(sizes)}", where="metric_name"))
         reasons = await self.backend.run(self._reasons, tenant, rows)
         faults = [
             {"loc": ["body", *([i] if several else []), "recorded_at"], "msg": reason, "type": "value_error"}

@@ -1,0 +1,63 @@
+"""Native histograms beside the samples they belong to.
+
+Storage keeps a histogram as a sample whose value is its sum, as it keeps any float, and its cells in columns of their own.
+A histogram belongs to the sample of its series at its time whose value is its sum, bit by bit: so whatever takes samples
+away (deletion, a duplicate, retention) takes their histograms with them, and the ways of floats know nothing of histograms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vedette.kernels import histograms as kernel
+from vedette.model.histograms import Histograms
+from vedette.storage.series import writable
+
+_I64 = np.int64
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Histograms of the rows of some read: `rows`, `times` int64[m] of each, by row; `columns.at` says nothing yet."""
+
+    rows: NDArray[np.int64]
+    times: NDArray[np.int64]
+    columns: Histograms
+
+    def of_rows(self, numbers: NDArray[np.int64]) -> Found:
+        """The same where row i has become row `numbers[i]`; those of rows that are below 0 are left out."""
+        rows = numbers[self.rows]
+        if len(rows) == 0 or rows.min() >= 0:
+            return replace(self, rows=rows)
+        which = np.flatnonzero(rows >= 0)
+        return Found(rows[which], self.times[which], self.columns.take(which, self.columns.at[which]))
+
+
+def attached(
+    found: Sequence[Found], offsets: NDArray[np.int64], times: NDArray[np.int64], bits: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], Histograms] | None:
+    """(rows, histograms) that belong to samples in CSR form, `at` being their place, ascending; None where there are none.
+
+    Of two for one sample that in the earlier of `found` counts.
+    """
+    filled = [f for f in found if len(f.rows)]
+    if not filled:
+        return None
+    all_rows = np.concatenate([f.rows for f in filled])
+    columns = Histograms.joined([f.columns for f in filled])
+    at = np.empty(len(all_rows), dtype=_I64)
+    stamps = np.concatenate([f.times for f in filled])
+    sums = writable(columns.sums, np.float64).view(_I64)
+    kernel.locate(all_rows, stamps, sums, writable(offsets, _I64), writable(times, _I64), writable(bits, _I64), at)
+    places, which = np.unique(at, return_index=True)
+    if len(places) and places[0] < 0:
+        places, which = places[1:], which[1:]
+    if not len(places):
+        return None
+    if len(which) == len(at) and (len(at) < 2 or bool(np.all(which[1:] > which[:-1]))):
+        return all_rows, replace(columns, at=places)
+    return all_rows[which], columns.take(which, places)

@@ -1,0 +1,96 @@
+"""The native histograms of one generation of the head: records in columns, those of a series chained from its last.
+
+One writer; whoever reads holds the engine's lock. Not here: the samples they belong to (`head.py`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vedette.kernels import histograms as kernel
+from vedette.model.histograms import Histograms, LayoutTable
+from vedette.storage.columns import Column
+from vedette.storage.histogram_columns import Found
+
+_I64 = np.int64
+
+
+class HeadHistograms:
+    """Histograms as they came. Layouts are kept once."""
+
+    def __init__(self) -> None:
+        self._tails = np.zeros(0, dtype=_I64)
+        self._previous: Column[np.int64] = Column(np.int64, 0)
+        self._times: Column[np.int64] = Column(np.int64, 0)
+        self._layout: Column[np.int32] = Column(np.int32, 0)
+        self._hints: Column[np.uint8] = Column(np.uint8, 0)
+        self._ends: Column[np.int64] = Column(np.int64, 0)
+        self._cells: Column[np.float64] = Column(np.float64, 0)
+        self._table = LayoutTable()
+
+    def __len__(self) -> int:
+        return len(self._times)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes allocated."""
+        columns = (self._previous, self._times, self._layout, self._hints, self._ends, self._cells)
+        return self._tails.nbytes + sum(c.nbytes for c in columns)
+
+    def append(self, ids: NDArray[np.int64], times: NDArray[np.int64], columns: Histograms) -> None:
+        """Take the histograms `columns` of series `ids` int64[m] at `times` (ms)."""
+        if not len(ids):
+            return
+        highest = int(ids.max())
+        if highest >= len(self._tails):
+            grown = np.full(max(highest + 1, len(self._tails) * 3 // 2), -1, dtype=_I64)
+            grown[: len(self._tails)] = self._tails
+            self._tails = grown
+        previous = np.empty(len(ids), dtype=_I64)
+        kernel.link(ids, len(self), self._tails, previous)
+        base = len(self._cells)
+        self._previous.extend(previous)
+        self._layout.extend(self._table.numbers(columns.layouts)[columns.layout])
+        self._hints.extend(columns.hints)
+        self._cells.extend(columns.cells[columns.offsets[0] : columns.offsets[-1]])
+        self._ends.extend(columns.offsets[1:] - columns.offsets[0] + base)
+        self._times.extend(times)
+
+    def gather(self, ids: NDArray[np.int64], start: int, end: int) -> Found | None:
+        """Those of series `ids` (rows are their places) in [start, end]; None where there are none."""
+        if not len(self):
+            return None
+        times, previous = self._times.view(), self._previous.view()
+        room = min(len(self), 4096)
+        while True:
+            rows, which = np.empty(room, dtype=_I64), np.empty(room, dtype=_I64)
+            total = int(kernel.walk(ids, self._tails, previous, times, start, end, rows, which))
+            if total <= room:
+                break
+            room = total
+        if not total:
+            return None
+        rows, which = rows[:total], which[:total]
+        stamps = times[which]
+        if np.any((stamps[1:] <= stamps[:-1]) & (rows[1:] == rows[:-1])):
+            order = np.lexsort((stamps, rows))
+            rows, which, stamps = rows[order], which[order], stamps[order]
+        ends = self._ends.view()
+        starts = np.where(which > 0, ends[which - 1], 0)
+        lengths = ends[which] - starts
+        offsets = np.zeros(total + 1, dtype=_I64)
+        np.cumsum(lengths, out=offsets[1:])
+        cells = self._cells.view()[np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)]
+        layouts = tuple(self._table.layouts)
+        columns = Histograms(which, layouts, self._layout.view()[which], offsets, cells, self._hints.view()[which])
+        return Found(rows, stamps, columns)
+
+    def renumbered(self, old_ids: NDArray[np.int64]) -> HeadHistograms:
+        """The same histograms where series i is the one that was `old_ids[i]`; those of the others are out of reach."""
+        made = HeadHistograms()
+        made.__dict__.update(self.__dict__)
+        made._tails = np.full(len(old_ids), -1, dtype=_I64)
+        known = np.flatnonzero(old_ids < len(self._tails))
+        made._tails[known] = self._tails[old_ids[known]]
+        return made
