@@ -28,13 +28,19 @@ from vedette.records.rows import (
     KEYS,
     AcknowledgementRow,
     AlertEventRow,
+    ApiKeyRow,
+    AuditRow,
     DeliveryRow,
     HeldAlertRow,
     LogRow,
     NotificationRow,
     Row,
     RuleAlertRow,
+    RuleGroupRow,
+    SessionRow,
     SilenceRow,
+    TenantRow,
+    UserRow,
 )
 
 R = TypeVar("R", bound=Row)
@@ -50,6 +56,11 @@ _NAMES: dict[type[Row], str] = {
     AcknowledgementRow: "acknowledgements",
     AlertEventRow: "alert_events",
     DeliveryRow: "deliveries",
+    UserRow: "users",
+    ApiKeyRow: "api_keys",
+    TenantRow: "tenants",
+    SessionRow: "sessions",
+    AuditRow: "audit",
 }
 _TYPES: dict[str, Any] = {"str": sa.String, "int": sa.BigInteger, "float": sa.Float, "bool": sa.Boolean}
 
@@ -159,30 +170,6 @@ class Records:
         try:
             async with self._turn, self._engine.begin() as connection:
                 await connection.execute(gone)
-        except DBAPIError as error:
-            raise self._translated(error) from error
-
-    async def latest(self, kind: type[R], *, before: int, after: int = 0, limit: int, **equal: str) -> list[R]:
-        """The rows with `after` <= `at` < `before` whose columns equal what is given, the newest first."""
-        table = self._tables[cast(type[Row], kind)]
-        query = (
-            sa.select(table).where(table.c.at < before, table.c.at >= after).order_by(table.c.at.desc(), *table.primary_key).limit(limit)
-        )
-        for column, value in equal.items():
-            query = query.where(table.c[column] == value)
-        try:
-            async with self._turn, self._engine.connect() as connection:
-                rows = (await connection.execute(query)).all()
-        except DBAPIError as error:
-            raise self._translated(error) from error
-        return [kind(**_out(dict(row._mapping))) for row in rows]
-
-    async def forget(self, kind: type[Row], *, before: int) -> None:
-        """Delete the rows whose `at` is before a time: of logs of what happened."""
-        table = self._tables[kind]
-        try:
-            async with self._turn, self._engine.begin() as connection:
-                await connection.execute(sa.delete(table).where(table.c.at < before))
         except DBAPIError as error:
             raise self._translated(error) from error
 

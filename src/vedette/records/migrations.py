@@ -42,9 +42,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             digest VARCHAR NOT NULL PRIMARY KEY, user_name VARCHAR NOT NULL, csrf VARCHAR NOT NULL,
             created_at BIGINT NOT NULL, expires_at BIGINT NOT NULL)""",
         """CREATE TABLE audit (
-            id VARCHAR NOT NULL PRIMARY KEY, tenant VARCHAR NOT NULL, at BIGINT NOT NULL, actor VARCHAR NOT NULL,
-            kind VARCHAR NOT NULL, method VARCHAR NOT NULL, path VARCHAR NOT NULL, status INTEGER NOT NULL, address VARCHAR NOT NULL)""",
-        "CREATE INDEX audit_at ON audit (tenant, at)",
+            tenant VARCHAR NOT NULL, seq BIGINT NOT NULL, at BIGINT NOT NULL, actor VARCHAR NOT NULL, kind VARCHAR NOT NULL,
+            method VARCHAR NOT NULL, path VARCHAR NOT NULL, status BIGINT NOT NULL, address VARCHAR NOT NULL,
+            PRIMARY KEY (tenant, seq))""",
     ),
     (
         """CREATE TABLE acknowledgements (

@@ -134,7 +134,71 @@ class DeliveryRow:
     attempt: str
 
 
-LogRow = AlertEventRow | DeliveryRow
+@dataclass(frozen=True, slots=True)
+class UserRow:
+    """One who may log in; key: name. `password` is a scrypt hash with its parameters."""
+
+    name: str
+    tenant: str
+    role: str
+    password: str
+    disabled: bool
+    created_at: int
+    updated_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKeyRow:
+    """One managed API key; key: id. `digest` is SHA-256 of the secret, `scopes` are space separated, `expires_at` 0 is never."""
+
+    id: str
+    tenant: str
+    name: str
+    role: str
+    scopes: str
+    digest: str
+    created_by: str
+    created_at: int
+    expires_at: int
+    revoked_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class TenantRow:
+    """One tenant that was made by name; key: name."""
+
+    name: str
+    title: str
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    """One login of a browser; key: digest, SHA-256 of its cookie. `csrf` is what its forms send back."""
+
+    digest: str
+    user_name: str
+    csrf: str
+    created_at: int
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRow:
+    """One change that somebody made, or was refused; key: tenant, seq, which grows."""
+
+    tenant: str
+    seq: int
+    at: int
+    actor: str
+    kind: str
+    method: str
+    path: str
+    status: int
+    address: str
+
+
+LogRow = AlertEventRow | DeliveryRow | AuditRow
 """Rows of a log: written once, read by pages, forgotten by age."""
 
 
@@ -154,7 +218,19 @@ class RuleGroupRow:
     changed_at: int
 
 
-Row = RuleAlertRow | HeldAlertRow | NotificationRow | SilenceRow | AcknowledgementRow | LogRow
+Row = (
+    RuleAlertRow
+    | RuleGroupRow
+    | HeldAlertRow
+    | NotificationRow
+    | SilenceRow
+    | AcknowledgementRow
+    | UserRow
+    | ApiKeyRow
+    | TenantRow
+    | SessionRow
+    | LogRow
+)
 
 KEYS: dict[type[Row], tuple[str, ...]] = {
     RuleAlertRow: ("tenant", "rule", "labels"),
@@ -165,5 +241,10 @@ KEYS: dict[type[Row], tuple[str, ...]] = {
     AcknowledgementRow: ("tenant", "fingerprint"),
     AlertEventRow: ("tenant", "seq"),
     DeliveryRow: ("tenant", "seq"),
+    UserRow: ("name",),
+    ApiKeyRow: ("id",),
+    TenantRow: ("name",),
+    SessionRow: ("digest",),
+    AuditRow: ("tenant", "seq"),
 }
 """The primary key of each table."""
