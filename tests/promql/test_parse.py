@@ -262,6 +262,9 @@ def test_duration_expressions_can_be_off(text: str) -> None:
         ("x[1m] offset --5", 60_000, 0, 5_000),
         ("(x + 1)[1h / 2:step() * 2] offset -(step() + 1)", 1_800_000, 30_000, -16_000),
         ("x[0.0015]", 2, 0, 0),
+        # Behind `offset`, what begins with a parenthesis goes on as long as operators of durations follow.
+        ("x[1m] offset (5m) * 2", 60_000, 0, 600_000),
+        ("x[1m] offset (5m) ^ 1 + 1m / 2 - 30", 60_000, 0, 300_000),
     ],
 )
 def test_duration_expressions_are_worked_out(text: str, range_: int, step: int, offset: int) -> None:

@@ -42,6 +42,9 @@ ALL = Features(experimental_functions=True, extended_range_selectors=True, fill_
         ("a[ (STEP()-5)*2+60 ] offset -(min_of(step(),1s)+1)", "a[(step() - 5) * 2 + 60] offset -(min_of(step(), 1s) + 1)"),
         ("a[range():-step()+5m]", "a[range():-step() + 5m]"),
         ("a[90] offset (5m)", "a[1m30s] offset 5m"),
+        ("a offset (5m) * 2", "a offset (5m * 2)"),
+        ("a offset 5m * 2", "a offset 5m * 2"),
+        ("a offset -(5m * step())", "a offset -(5m * step())"),
     ],
 )
 def test_one_line(text: str, wanted: str | None) -> None:

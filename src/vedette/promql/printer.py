@@ -94,7 +94,10 @@ def _at(at: At) -> str:
 
 def _offset(node: Selector | Subquery) -> str:
     if node.offset_expr is not None:
-        return f" offset {_duration(node.offset_expr)}"
+        text = _duration(node.offset_expr)
+        # `offset (1m) * 2` reads as one duration; its parentheses around the first part alone would be lost.
+        bare = node.offset_expr.wrapped or len(node.offset_expr.operands) < 2 or node.offset_expr.op in ("min_of", "max_of")
+        return f" offset {text}" if bare else f" offset ({text})"
     return f" offset {format_duration(node.offset)}" if node.offset else ""
 
 
