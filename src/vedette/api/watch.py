@@ -193,6 +193,8 @@ def _group(group: GroupState, rules: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _rule(rule: RuleState, with_alerts: bool) -> dict[str, Any]:
     common: dict[str, Any] = {"name": rule.name, "query": rule.expr, "labels": dict(rule.labels), "health": rule.health}
+    if rule.analysis:
+        common["analysis"] = rule.analysis
     if rule.last_error:
         common["lastError"] = rule.last_error
     common |= {"evaluationTime": rule.evaluation_time, "lastEvaluation": rfc3339(rule.last_evaluation)}

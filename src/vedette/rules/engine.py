@@ -23,10 +23,11 @@ from vedette.model.labels import Labels
 from vedette.model.samples import DEFAULT_TENANT, STALE, SampleBatch, canonical
 from vedette.records.rows import RuleAlertRow
 from vedette.rules import alerting
-from vedette.rules.evaluation import LiveGroup, LiveRule, QueryResult, Surroundings, alert_of, row_of
+from vedette.rules.evaluation import LiveGroup, LiveRule, QueryResult, Samples, Surroundings, alert_of, row_of
 from vedette.rules.files import Group, Rule
 from vedette.rules.scheduler import Ticker
 from vedette.rules.state import GroupState
+from vedette.rules.typed import Analysis
 
 if TYPE_CHECKING:
     from vedette.records.database import Records
@@ -49,6 +50,7 @@ class Rules:
         external_url: str,
         tenant: str = DEFAULT_TENANT,
         resend_ms: int = alerting.RESEND_DELAY_MS,
+        analyse: Callable[[str, Analysis, int], Awaitable[Samples]] | None = None,
     ) -> None:
         self._around = Surroundings(
             query=query,
@@ -60,14 +62,24 @@ class Rules:
             external_labels=external_labels,
             external_url=external_url.rstrip("/"),
             resend_ms=resend_ms,
+            analyse=analyse,
         )
         self._clock = clock
         self._tickers: list[Ticker] = []
         self._restored = False
         self._applying = asyncio.Lock()
 
-    async def apply(self, groups: Sequence[Group], *, external_labels: Labels | None = None, external_url: str | None = None) -> None:
+    async def apply(
+        self,
+        groups: Sequence[Group],
+        *,
+        external_labels: Labels | None = None,
+        external_url: str | None = None,
+        at_once: Callable[[Group], bool] = lambda _group: False,
+    ) -> None:
         """Put `groups` in place of those in force, and what templates see of the outside where it is given.
+
+        New and changed groups are first evaluated at their place in the interval, or now where `at_once` says so.
 
         A group that has not changed goes on undisturbed. A rule of a changed group keeps its alerts if the group's name and
         its own kind, name and labels are the same; alerts of rules that are gone are forgotten, their series marked stale.
@@ -78,7 +90,8 @@ class Rules:
                 external_labels=self._around.external_labels if external_labels is None else external_labels,
                 external_url=self._around.external_url if external_url is None else external_url.rstrip("/"),
             )
-            unchanged = {t.live.group: t for t in self._tickers if t.live.group in groups}
+            wanted = set(groups)
+            unchanged = {t.live.group: t for t in self._tickers if t.live.group in wanted}
             ended = [t for t in self._tickers if t.live.group not in unchanged]
             await asyncio.gather(*(t.stop() for t in ended))
             memory = {r.key: r for t in ended for r in t.live.rules}
@@ -93,7 +106,7 @@ class Rules:
             await self._forget(memory.values())
             for ticker in tickers:
                 if ticker.live.group not in unchanged:
-                    ticker.start()
+                    ticker.start(at_once=at_once(ticker.live.group))
 
     async def _remembered(self) -> dict[str, LiveRule]:
         """What the records remember, as rules that only have their states."""

@@ -27,6 +27,7 @@ from vedette.rules.files import Group, Rule
 from vedette.rules.recording import record
 from vedette.rules.state import ActiveAlert, GroupState, Health, RuleState
 from vedette.rules.template import Expander, graph_link
+from vedette.rules.typed import Analysis
 
 log = structlog.get_logger(__name__)
 
@@ -60,7 +61,7 @@ class Ledger(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What rules are handed: where they ask, write and tell."""
+    """What rules are handed: where they ask, write and tell. `analyse` is for typed rules that PromQL cannot say."""
 
     query: Callable[[str, int], Awaitable[QueryResult]]
     append: Callable[[SampleBatch], Awaitable[Any]]
@@ -71,6 +72,15 @@ class Surroundings:
     external_labels: Labels
     external_url: str
     resend_ms: int = alerting.RESEND_DELAY_MS
+    analyse: Callable[[str, Analysis, int], Awaitable[Samples]] | None = None
+
+    async def found(self, rule: Rule, at: int) -> Samples:
+        """What a rule's expression, or the analysis of it, finds at a time (ms). Raises as `samples` does."""
+        if rule.analysis is None:
+            return await self.samples(rule.expr, at)
+        if self.analyse is None:
+            raise BadInput(f"a rule of type {rule.analysis.kind} needs a server's history", hint="backtest it against one")
+        return await self.analyse(rule.expr, rule.analysis, at)
 
     async def samples(self, expr: str, at: int) -> Samples:
         """An expression's result at a time (ms). Raises what the query raises, `BadInput` for a range vector or a string."""
@@ -127,7 +137,7 @@ class LiveRule:
 
     async def evaluate(self, at: int, group: Group, around: Surroundings) -> Samples:
         """The samples to write for an evaluation at `at` (ms)."""
-        result = await around.samples(self.rule.expr, at - group.query_offset_ms)
+        result = await around.found(self.rule, at - group.query_offset_ms)
         if self.rule.kind == "recording":
             return record(self.rule.name, self.rule.labels, result, limit=group.limit)
         observed = await self._observe(result, at, group, around)
@@ -199,6 +209,7 @@ class LiveRule:
             evaluation_time=self.evaluation_time,
             state=alerting.summary(self.states),
             alerts=active,
+            analysis="" if rule.analysis is None else str(rule.analysis),
         )
 
 

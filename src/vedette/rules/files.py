@@ -1,7 +1,8 @@
 """Rule files: Prometheus' format, checked as Prometheus checks it, every mistake with its file, line and column.
 
 Structure (unknown keys, wrong types) is refused by `configfile` at the first mistake; names, expressions and templates are
-all checked, and all their mistakes told together. Not here: evaluating rules.
+all checked, and all their mistakes told together. One thing is ours: an alert may say `type` and `metric` in place of `expr`
+(`typed.py`). Not here: evaluating rules.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import structlog
 import yaml
@@ -26,6 +27,7 @@ from vedette.promql.parse import NO_FEATURES
 from vedette.promql.parse import parse as parse_expr
 from vedette.promql.printer import to_text
 from vedette.rules.template import prepare
+from vedette.rules.typed import Analysis, Kind, Typed, compiled
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +39,8 @@ class Rule:
     """A checked rule.
 
     `templates` are those of labels and annotations of an alerting rule, by `labels.x`, `annotations.x`; `reads` are the metrics
-    its expression selects, None where it may select any; `shown` is the expression in Prometheus' normal form.
+    its expression selects, None where it may select any; `shown` is the expression in Prometheus' normal form. With an
+    `analysis` what counts is not the expression's value but what the analysis makes of its values.
     """
 
     kind: Literal["alerting", "recording"]
@@ -50,6 +53,7 @@ class Rule:
     annotations: Labels = EMPTY
     templates: dict[str, Template | str] = field(default_factory=dict, compare=False, repr=False)
     reads: frozenset[str] | None = field(default=None, compare=False, repr=False)
+    analysis: Analysis | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,21 @@ class _RuleEntry:
     keep_firing_for: int = option(0, convert=parse_duration)
     labels: dict[str, str] = option(factory=dict)
     annotations: dict[str, str] = option(factory=dict)
+    type: Kind | None = None
+    metric: str = ""
+    condition: str = ""
+    threshold: float | None = None
+    window: int = option(0, convert=parse_duration)
+    ahead: int = option(0, convert=parse_duration)
+    season: int = option(0, convert=parse_duration)
+    step: int = option(0, convert=parse_duration)
+    each: bool = False
+
+    @property
+    def typed(self) -> dict[str, Any]:
+        """The keys that belong to a type, those that are given."""
+        values = {name: getattr(self, name) for name in ("metric", "condition", "threshold", "window", "ahead", "season", "step", "each")}
+        return {name: value for name, value in values.items() if value or (name == "threshold" and value is not None)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,17 +137,7 @@ def parse(
     """As `load`, of a text; `name` stands for the file. `features` are on in expressions; `lenient` passes over unknown keys."""
     entries = configfile.parse(text, _RuleFile, name=name, on_more=_further, lenient=lenient).groups
     checker = _Checker(features)
-    groups = [
-        Group(
-            name=entry.name,
-            file=name,
-            interval_ms=entry.interval or interval_ms,
-            limit=entry.limit,
-            query_offset_ms=query_offset_ms if entry.query_offset is None else entry.query_offset,
-            rules=tuple(checker.rule(rule, entry, ("groups", i, "rules", j)) for j, rule in enumerate(entry.rules)),
-        )
-        for i, entry in enumerate(entries)
-    ]
+    groups = [checker.group(e, ("groups", i), name, (interval_ms, query_offset_ms)) for i, e in enumerate(entries)]
     seen: set[str] = set()
     for i, entry in enumerate(entries):
         if not entry.name:
@@ -136,10 +145,29 @@ def parse(
         elif entry.name in seen:
             checker.mistake(("groups", i, "name"), f'groupname: "{entry.name}" is repeated in the same file')
         seen.add(entry.name)
-        checker.label_names(entry.labels, ("groups", i, "labels"))
     if checker.mistakes:
         raise checker.located(text, name)
     return groups
+
+
+def parse_group(
+    text: str | bytes,
+    *,
+    name: str,
+    file: str,
+    interval_ms: int = DEFAULT_INTERVAL_MS,
+    query_offset_ms: int = 0,
+    features: Features = NO_FEATURES,
+) -> Group:
+    """One group alone, as YAML or JSON, as it stands in `groups`; it is to stand in `file`. `name` is the text's, for errors."""
+    entry = configfile.parse(text, _GroupEntry, name=name)
+    checker = _Checker(features)
+    group = checker.group(entry, (), file, (interval_ms, query_offset_ms))
+    if not entry.name:
+        checker.mistake(("name",), "groupname must not be empty")
+    if checker.mistakes:
+        raise checker.located(text, name)
+    return group
 
 
 def _further(where: str) -> None:
@@ -159,18 +187,31 @@ class _Checker:
     def mistake(self, path: _Path, problem: str, hint: str = "") -> None:
         self.mistakes.append((path, problem, hint))
 
+    def group(self, entry: _GroupEntry, path: _Path, file: str, defaults: tuple[int, int]) -> Group:
+        """A group at `path`; `defaults` are the interval and the query offset (ms) of one that does not say."""
+        interval, offset = defaults
+        rules = tuple(self.rule(rule, entry, (*path, "rules", j)) for j, rule in enumerate(entry.rules))
+        self.label_names(entry.labels, (*path, "labels"))
+        return Group(
+            name=entry.name,
+            file=file,
+            interval_ms=entry.interval or interval,
+            limit=entry.limit,
+            query_offset_ms=offset if entry.query_offset is None else entry.query_offset,
+            rules=rules,
+        )
+
     def rule(self, entry: _RuleEntry, group: _GroupEntry, path: _Path) -> Rule:
         alerting = bool(entry.alert)
         if entry.record and entry.alert:
             self.mistake((*path, "alert"), "only one of 'record' and 'alert' must be set")
         elif not entry.record and not entry.alert:
             self.mistake(path, "one of 'record' or 'alert' must be set")
-        expr, shown, reads = entry.expr.strip(), "", None
-        if not expr:
-            self.mistake((*path, "expr"), "field 'expr' must be set in rule")
-        else:
+        expr, analysis = self.typed(entry, path)
+        shown, reads = "", None
+        if expr.strip():
             try:
-                root = parse_expr(entry.expr, self.features)
+                root = parse_expr(expr, self.features)
                 shown, reads = to_text(root), _reads(root)
             except BadInput as error:
                 self.mistake((*path, "expr"), f"could not parse expression: {error.where}: {error.problem}", error.hint)
@@ -184,8 +225,9 @@ class _Checker:
         return Rule(
             kind="alerting" if alerting else "recording",
             name=entry.alert or entry.record,
-            expr=expr,
+            expr=expr.strip(),
             shown=shown,
+            analysis=analysis,
             hold_ms=entry.for_,
             keep_firing_ms=entry.keep_firing_for,
             labels=Labels.of({**group.labels, **entry.labels}),
@@ -194,6 +236,25 @@ class _Checker:
             # A template may query anything.
             reads=None if any("query" in t for t in (*entry.labels.values(), *entry.annotations.values())) else reads,
         )
+
+    def typed(self, entry: _RuleEntry, path: _Path) -> tuple[str, Analysis | None]:
+        """The expression of a rule, written or made from its type; empty where there is none."""
+        given = entry.typed
+        if entry.type is None:
+            if given:
+                self.mistake((*path, next(iter(given))), "means nothing without 'type'", "expected expr, or type and metric")
+            elif not entry.expr.strip():
+                self.mistake((*path, "expr"), "field 'expr' must be set in rule")
+            return entry.expr, None
+        if entry.record:
+            self.mistake((*path, "type"), "invalid field 'type' in recording rule")
+        if entry.expr:
+            self.mistake((*path, "expr"), "only one of 'expr' and 'type' must be set")
+        try:
+            return compiled(Typed(kind=entry.type, **{"metric": "", **given}), features=self.features)
+        except BadInput as error:
+            self.mistake((*path, error.where), error.problem, error.hint)
+            return "", None
 
     def recording(self, entry: _RuleEntry, path: _Path) -> None:
         for key, given in (("annotations", entry.annotations), ("for", entry.for_), ("keep_firing_for", entry.keep_firing_for)):

@@ -43,27 +43,32 @@ class Ticker:
         self._evaluating = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
-        """Begin; the first evaluation is at the group's next place in its interval."""
-        self._task = asyncio.create_task(self._run(), name=f"rules {self.live.group.name}")
+    def start(self, *, at_once: bool = False) -> None:
+        """Begin; the first evaluation is at the group's next place in its interval, with one more now where it is to be `at_once`."""
+        self._task = asyncio.create_task(self._run(at_once=at_once), name=f"rules {self.live.group.name}")
 
     async def evaluate(self, at: int) -> None:
         """Evaluate now, as of `at` (ms), never beside the loop's own evaluation."""
         async with self._evaluating:
             await self.live.evaluate(at)
 
-    async def _run(self) -> None:
+    async def _safely(self, at: int) -> None:
+        try:
+            await self.evaluate(at)
+        except Exception:
+            # The loop's edge: one evaluation that breaks must not end all later ones.
+            self.live.failures += 1
+            log.exception("group evaluation failed", group=self.live.group.name)
+
+    async def _run(self, *, at_once: bool) -> None:
         group = self.live.group
         place = offset(group.file, group.name, group.interval_ms)
         at = next_tick(now_ms(self._clock), group.interval_ms, place)
+        if at_once:
+            await self._safely(now_ms(self._clock))
         while True:
             await self._clock.sleep((at - now_ms(self._clock)) / 1000)
-            try:
-                await self.evaluate(at)
-            except Exception:
-                # The loop's edge: one evaluation that breaks must not end all later ones.
-                self.live.failures += 1
-                log.exception("group evaluation failed", group=group.name)
+            await self._safely(at)
             now = now_ms(self._clock)
             at, missed = following(at, now, group.interval_ms)
             self.live.missed += missed

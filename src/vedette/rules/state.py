@@ -42,6 +42,8 @@ class RuleState:
     evaluation_time: float
     state: str
     alerts: list[ActiveAlert]
+    analysis: str = ""
+    """What is asked of the expression's values, in words, where that is more than the expression."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from vedette.promql.seriesnotation import HistogramLiteral, SeriesLine, parse_it
 from vedette.records.rows import RuleAlertRow
 from vedette.rules.evaluation import LiveGroup, LiveRule, Surroundings
 from vedette.rules.files import Group
+from vedette.rules.typed import Analysis, analysed
 from vedette.rules.unittestfile import AlertTest, ExpectedSample, ExprTest, InputSeries, TestFile, TestGroup
 
 MAX_SAMPLES = 10_000
@@ -97,6 +98,7 @@ class _World:
             keyspace=canonical(DEFAULT_TENANT),
             external_labels=Labels.of(test.external_labels),
             external_url=test.external_url,
+            analyse=self._analyse,
         )
         order = {name: i for i, name in enumerate(file.group_eval_order)}
         ordered = sorted(rules, key=lambda g: order.get(g.name, 0))
@@ -107,6 +109,12 @@ class _World:
 
     async def _query(self, expr: str, at: int) -> QueryResult:
         return self._engine.instant(DEFAULT_TENANT, expr, at)
+
+    async def _analyse(self, expr: str, analysis: Analysis, at: int) -> list[tuple[Labels, float]]:
+        def query_range(text: str, start: int, end: int, step: int) -> QueryResult:
+            return self._engine.range(DEFAULT_TENANT, text, start, end, step)
+
+        return analysed(query_range, expr, analysis, at)
 
     async def _append(self, batch: SampleBatch) -> None:
         for i in range(batch.series_count):
