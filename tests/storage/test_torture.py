@@ -12,13 +12,17 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from vedette.clock import ManualClock
 from vedette.errors import LimitExceeded
+from vedette.model.histogram_arithmetic import equal
+from vedette.model.histograms import CUSTOM_SCHEMA, GAUGE, NO_BUCKETS, Histogram, Layout
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher
 from vedette.model.samples import SampleBatch, canonical
+from vedette.model.series import SeriesSet
 from vedette.storage import offline
 from vedette.storage.disk import Disk
 from vedette.storage.engine import Engine
@@ -31,7 +35,20 @@ ROUNDS = int(os.environ.get("VEDETTE_TORTURE", "24"))
 NOW = 1_700_000_000_000
 EVER = (-(1 << 62), 1 << 62)
 NEVER = 1 << 60
+LAYOUTS = [
+    Layout(0, 0.001, (), np.arange(4, dtype=np.int32), np.arange(2, dtype=np.int32)),
+    Layout(CUSTOM_SCHEMA, 0.0, (0.5, 1.0), np.arange(3, dtype=np.int32), NO_BUCKETS),
+]
 SERIES = [Labels.of(__name__="m", i=str(i)) for i in range(6)]
+
+
+def sample_of(labels: Labels, time: int) -> float | Histogram:
+    """What is sent of a series at a time: floats, and native histograms of those with odd numbers."""
+    value = float(time - NOW)
+    if int(labels.get("i", "0")) % 2 == 0:
+        return value
+    layout = LAYOUTS[time // 30_000 % 2]
+    return Histogram(layout, np.array([value + 1, value, *(value + 2 + np.arange(layout.width - 2))]), GAUGE)
 
 
 class Told:
@@ -49,6 +66,7 @@ class Told:
             labels: found.timestamps[found.offsets[i] : found.offsets[i + 1]].tolist() for i, labels in enumerate(found.labels)
         }
         assert (found.values == (found.timestamps - NOW).astype(float)).all(), "a value is another than was stored"
+        self.check_histograms(found)
         sent = {(labels, t) for _, labels, t in self.samples}
         for labels, times in there.items():
             assert len(times) == len(set(times)), "a sample is there twice"
@@ -65,6 +83,21 @@ class Told:
                 gone = there.get(Labels.of(__name__="m", i=i), [])
                 assert not [t for t in gone if t <= end], "what was deleted is there again"
 
+    def check_histograms(self, found: SeriesSet) -> None:
+        """That what was sent as a histogram is one, whole, and nothing else is."""
+        owner = np.repeat(np.arange(len(found)), np.diff(found.offsets))
+        numbers = np.array([int(labels.get("i", "0")) for labels in found.labels])
+        at = np.flatnonzero(numbers[owner] % 2 == 1) if len(numbers) else np.zeros(0, dtype=np.int64)
+        if not len(at):
+            assert found.histograms is None
+            return
+        assert found.histograms is not None, "histograms have become floats"
+        assert found.histograms.at.tolist() == at.tolist(), "a histogram has become a float, or a float a histogram"
+        for j, place in enumerate(at.tolist()):
+            sent = sample_of(Labels.of(i="1"), int(found.timestamps[place]))
+            assert isinstance(sent, Histogram)
+            assert equal(found.histograms.sample(j), sent)
+
 
 async def history(engine: Engine, clock: ManualClock, told: Told, now, *, steps: int = 60, seed: int = 1) -> None:
     """Appends, with flushes, merges, deletions and snapshots among them; `now()` is the moment. What is refused is sent again."""
@@ -74,7 +107,7 @@ async def history(engine: Engine, clock: ManualClock, told: Told, now, *, steps:
         rows = rng.sample(SERIES, rng.randint(1, 6))
         told_of = [len(told.samples) + k for k in range(len(rows))]
         told.samples += [(NEVER, labels, time) for labels in rows]
-        batch = SampleBatch.of(space, rows, [time] * len(rows), [float(time - NOW)] * len(rows))
+        batch = SampleBatch.of(space, rows, [time] * len(rows), [sample_of(labels, time) for labels in rows])
         for _ in range(20):
             try:
                 await engine.append(batch)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numba import njit
 
 
@@ -95,12 +94,3 @@ def turn(layout: Any, widths: Any, cells: Any, out: Any, back: bool) -> None:
                     out[at + c * run + a] = cells[at + a * width + c]
         at += run * width
         i = j
-
-
-@njit(cache=True, nogil=True)
-def ascending(rows: Any, times: Any) -> bool:
-    """Whether times rise within each row."""
-    for j in range(1, len(rows)):
-        if rows[j] == rows[j - 1] and times[j] <= times[j - 1]:
-            return False
-    return True

@@ -24,7 +24,9 @@ from pcodec import standalone
 from vedette.errors import Corrupt
 from vedette.kernels import block as kernel
 from vedette.kernels.series_table import join_canonical
-from vedette.storage.block_writer import FORMAT, PAGE_HEADER
+from vedette.storage.block_writer import FORMAT, FORMAT_HISTOGRAMS, PAGE_HEADER
+from vedette.storage.histogram_columns import Found
+from vedette.storage.histogram_pages import HistogramReader
 from vedette.storage.index import IndexView, Postings
 from vedette.storage.sections import Sections
 from vedette.storage.series import SymbolTable
@@ -48,6 +50,7 @@ class Meta:
     level: int
     order: int
     replaces: tuple[int, ...] = ()
+    histograms: int = 0
 
 
 def read_meta(path: Path) -> Meta:
@@ -55,8 +58,8 @@ def read_meta(path: Path) -> Meta:
     file = path / "meta.json"
     try:
         found = orjson.loads(file.read_bytes())
-        if found.pop("format") != FORMAT:
-            raise Corrupt(f"a block format other than {FORMAT}", path=file, offset=0)
+        if (version := found.pop("format")) not in (FORMAT, FORMAT_HISTOGRAMS):
+            raise Corrupt(f"block format {version!r}, which this version does not know", path=file, offset=0)
         lists = {name: tuple(found.get(name, ())) for name in ("tenants", "wal_scopes", "replaces")}
         return Meta(**({"order": found["sequence"]} | found | lists))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -141,6 +144,7 @@ class Block:
         self._cache = cache
         self._lock = threading.Lock()
         self._sections: Sections | None = None
+        self._histograms: HistogramReader | None = None
         self._symbols: _Texts | None = None
         self.to_engine: tuple[SymbolTable, NDArray[np.int64]] | None = None
         """The engine's symbol (of that table) for each of the block's, -1 where none is known yet; filled under the engine's lock."""
@@ -182,13 +186,15 @@ class Block:
         with self._lock, contextlib.suppress(Corrupt):
             self._doomed = True
             self._mapped()
+            if self.meta.histograms:
+                self._reader()
 
     def rest(self) -> None:
         """Let go of the index where nobody has used it since the last call; the next reader maps it again."""
         with self._lock:
             used, self._used = self._used, False
             if not used and not self._doomed:
-                self._sections = self._symbols = self.to_engine = None
+                self._sections = self._symbols = self.to_engine = self._histograms = None
 
     def index(self, tenant: str) -> IndexView | None:
         """One tenant's index, ids being rows of the block; None where it has no series here."""
@@ -247,6 +253,21 @@ class Block:
             )
         return offsets, times[:at], bits[:at]
 
+    def histograms(self, rows: NDArray[np.uint32], start: int, end: int) -> Found | None:
+        """The native histograms of `rows` (ascending) in [start, end]; None where there are none."""
+        if not self.meta.histograms:
+            return None
+        with self._lock:
+            self._used = True
+            reader = self._reader()
+        return reader.read(rows, start, end)
+
+    def _reader(self) -> HistogramReader:
+        """What reads the histograms; under the lock."""
+        if self._histograms is None:
+            self._histograms = HistogramReader(self.path)
+        return self._histograms
+
     def _page(self, number: int, entry: NDArray[np.int64], cache: PageCache) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         key = (self.meta.sequence, number)
         page = cache.get(key)
@@ -288,5 +309,10 @@ class Block:
         for entry in table:
             try:
                 self._decode(int(entry[1]), int(entry[2]))
+            except Corrupt as damage:
+                yield damage
+        if self.meta.histograms:
+            try:
+                yield from HistogramReader(self.path).damage()
             except Corrupt as damage:
                 yield damage

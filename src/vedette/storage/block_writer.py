@@ -28,9 +28,14 @@ from vedette.model.labels import METRIC_NAME
 from vedette.storage import sections
 from vedette.storage.disk import Disk
 from vedette.storage.head import Generation
+from vedette.storage.histogram_columns import Found
+from vedette.storage.histogram_pages import HistogramWriter
 from vedette.storage.series import SeriesTable
 
 FORMAT = 1
+FORMAT_HISTOGRAMS = 2
+"""That of a block with native histograms: whoever knows the other alone would take their sums for floats."""
+
 PAGES_MAGIC = b"VDTPAG\x00\x01"
 PAGE_HEADER = struct.Struct("<IIII")
 """CRC-32 of what follows it, samples, bytes of the timestamps' chunk, bytes of the values' chunk."""
@@ -113,6 +118,10 @@ class Source(Protocol):
         """(offsets, times, value bits) of `ids`; times strictly increasing within each. Called in the block's order."""
         ...
 
+    def histograms(self, ids: NDArray[np.int64]) -> Sequence[Found]:
+        """The native histograms of `ids` (rows are their places), those that count first; of samples that are not there, too."""
+        ...
+
 
 class GenerationSource:
     """A generation of the head that takes no more samples."""
@@ -136,6 +145,11 @@ class GenerationSource:
         everything = (-(1 << 63), (1 << 63) - 1)
         head_kernel.gather(ids, generation.state, generation.chunks, none.state, none.chunks, *everything, offsets, times, bits)
         return offsets, times[: offsets[-1]], bits[: offsets[-1]]
+
+    def histograms(self, ids: NDArray[np.int64]) -> Sequence[Found]:
+        """See `Source`."""
+        found = self._generation.histograms.gather(ids, -(1 << 63), (1 << 63) - 1)
+        return [] if found is None else [found]
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +282,7 @@ def _write_files(temporary: Path, source: Source, origin: Origin, disk: Disk, st
     rows = _rows(source.snapshot, source.ids)
     counts, ranges = np.zeros(len(rows.ids), dtype=_I64), np.zeros((2, len(rows.ids)), dtype=_I64)
     fd = disk.create(temporary / "pages")
+    histograms = HistogramWriter(temporary, disk)
     try:
         pages = _Pages(disk, fd)
         for lo, hi in _groups(source.counts(rows.ids), rows.metric):
@@ -278,8 +293,11 @@ def _write_files(temporary: Path, source: Source, origin: Origin, disk: Disk, st
             filled = lo + np.flatnonzero(counts[lo:hi])
             ranges[:, filled] = times[offsets[filled - lo]], times[offsets[filled - lo + 1] - 1]
             pages.add(times, bits.view(np.float64))
+            histograms.add(source.histograms(rows.ids[lo:hi]), (offsets, times, bits), first_row=lo)
+        histograms.finish(np.flatnonzero(counts))
         disk.sync(fd)
     finally:
+        histograms.close()
         disk.close(fd)
     left = np.flatnonzero(counts)
     if len(left) == 0:
@@ -290,6 +308,8 @@ def _write_files(temporary: Path, source: Source, origin: Origin, disk: Disk, st
     places = np.concatenate([np.zeros(1, dtype=_I64), np.cumsum(counts)])
     index = sections.render(_index(rows, places, ranges, pages.table) | _postings(rows))
     meta = _meta(rows, source.snapshot, pages.samples, ranges) | _origin(origin)
+    if histograms.count:
+        meta |= {"format": FORMAT_HISTOGRAMS, "histograms": histograms.count}
     for name, content in (("index", index), ("meta.json", orjson.dumps(meta, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))):
         disk.write_file(temporary / name, content)
     disk.sync_directory(temporary)

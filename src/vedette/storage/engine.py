@@ -203,7 +203,8 @@ class Engine:
             columns = block.read(rows, start, end)
             if (gone := self._tombstones.of(block)) is not None:
                 columns = gone.erase(rows, columns)
-            parts.append(Part.of(block_labels(self._memory, names, block, view.labels(rows)), columns))
+            native = block.histograms(rows, start, end)
+            parts.append(Part.of(block_labels(self._memory, names, block, view.labels(rows)), columns, [native] if native else ()))
             samples += len(columns[1])
             self._within_budget(series, samples)
         # The head last: of two samples at one time, the one that came first counts.
@@ -226,9 +227,10 @@ class Engine:
                 if self._memory.series is not series:
                     continue  # the ids went by a table that another has replaced
                 columns = self._memory.head.gather(ids.astype(np.int64), start, end)
+                native = self._memory.head.histograms(ids.astype(np.int64), start, end)
                 blocks = self._uncovered()
             self._within_budget(len(ids), len(columns[1]))
-            return series.names, (Part.of(view.table(ids), columns) if view is not None else None), blocks
+            return series.names, (Part.of(view.table(ids), columns, native) if view is not None else None), blocks
 
     def _uncovered(self) -> Sequence[Block]:
         """The blocks whose samples the head does not hold; under the lock."""

@@ -139,7 +139,7 @@ class Flusher:
         if head.samples == 0:
             self._began = now
             return False
-        crowded = head.used * 16 >= self._settings.head_samples * 2
+        crowded = head.used * 16 >= self._settings.head_samples * 2 or head.histograms.nbytes >= self._settings.head_samples * 16
         if now < self._retry_at:
             return False
         return head.samples >= self._settings.head_samples or crowded or (now - self._began) * 1000 >= self._settings.head_span

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vedette.kernels import head as kernel
+from vedette.model.histograms import Histograms
 from vedette.storage.histogram_columns import Found
-from vedette.storage.histogram_head import HeadHistograms
+from vedette.storage.histogram_head import Batch, HeadHistograms, kept_of
 
 _I64 = np.int64
 _FIRST_CHUNKS = 1 << 12
@@ -111,6 +112,13 @@ class Head:
         return Kept(
             log_ids[:kept], log_times[:kept], log_bits[:kept], defined[:new], same, {why: count for why, count in reasons.items() if count}
         )
+
+    def keep_histograms(self, histograms: Histograms, batch: Batch, kept: Kept) -> Histograms | None:
+        """Take those of a batch's `histograms` whose samples were `kept` by `append`; answers them, `at` in the log's order."""
+        native = kept_of(histograms, batch, (kept.ids, kept.times, kept.bits))
+        if native is not None:
+            self.now.histograms.append(kept.ids[native.at].astype(_I64), kept.times[native.at], native)
+        return native
 
     def gather(self, ids: NDArray[np.int64], start: int, end: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """(offsets int64[n + 1], timestamps, value bits) of the samples of series `ids` in [start, end]."""

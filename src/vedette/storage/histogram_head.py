@@ -5,15 +5,35 @@ One writer; whoever reads holds the engine's lock. Not here: the samples they be
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from vedette.kernels import histograms as kernel
-from vedette.model.histograms import Histograms, LayoutTable
+from vedette.model.histograms import NOT_RESET, UNKNOWN, Histograms, LayoutTable
 from vedette.storage.columns import Column
 from vedette.storage.histogram_columns import Found
 
 _I64 = np.int64
+Batch = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+"""Series of each row, offsets, times and value bits of a batch."""
+
+Logged = tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.int64]]
+"""Series, times and value bits of the samples that were kept of it, in its order."""
+
+
+def kept_of(histograms: Histograms, batch: Batch, logged: Logged) -> Histograms | None:
+    """Those of a batch's `histograms` whose samples were kept, `at` being their places in `logged`; None where there are none."""
+    places = np.empty(len(batch[2]), dtype=_I64)
+    kernel.kept(*batch, *logged, places)
+    at = places[histograms.at]
+    which = np.flatnonzero(at >= 0)
+    if not len(which):
+        return None
+    told = histograms.take(which, at[which])
+    # That there was no reset says something beside the sample before it alone, and that may not be there: the counts tell.
+    return replace(told, hints=np.where(told.hints == NOT_RESET, np.uint8(UNKNOWN), told.hints))
 
 
 class HeadHistograms:

@@ -15,9 +15,11 @@ import orjson
 from numpy.typing import NDArray
 
 from vedette.kernels.series_table import DROPPED, MISSING
+from vedette.model.histograms import Histograms
 from vedette.model.samples import Appended, MetricMetadata, SampleBatch
 from vedette.storage import wal
 from vedette.storage.head import Head, Kept
+from vedette.storage.histogram_wal import histograms_record
 from vedette.storage.index import IndexView, TenantIndex
 from vedette.storage.limits import BUILT_IN, SERIES_LIMIT, TenantLimits, too_large
 from vedette.storage.series import SeriesTable, writable
@@ -90,7 +92,8 @@ class Memory:
             self.head.reserve(len(self.series), len(times) // 15 + min(len(ids), len(times)) + 1)
             kept = self.head.append(ids, offsets, times, bits, window=window, oldest=oldest, scope=scope)
             self.samples_appended += len(kept.ids)
-        records = self._records(kept, named)
+            native = self.head.keep_histograms(batch.histograms, (ids, offsets, times, bits), kept) if batch.histograms else None
+        records = self._records(kept, named, native)
         if batch.metadata:
             with self.lock:
                 changed = self.metadata.learn(batch.keyspace.tenant, batch.metadata, source=batch.keyspace.id)
@@ -124,7 +127,7 @@ class Memory:
             ids[rows], new = self.series.learn(batch, rows, keys, offsets)
         return ids, new, _Named(batch.keyspace.tenant, ids[rows], keys, offsets), refused
 
-    def _records(self, kept: Kept, named: _Named | None) -> list[bytes]:
+    def _records(self, kept: Kept, named: _Named | None, native: Histograms | None) -> list[bytes]:
         records: list[bytes] = []
         if named is not None and np.array_equal(kept.defined, named.ids):
             # A batch of new series alone, as they come in bulk: their keys were just made.
@@ -135,8 +138,14 @@ class Memory:
                 ids = kept.defined[tenants == number]
                 keys, offsets = self.series.canonical_of(ids.astype(np.int64))
                 records.append(wal.series_record(self.series.tenants[number], ids, keys, offsets))
-        if len(kept.ids):
-            records.append(wal.samples_record(kept.ids, kept.times, kept.bits))
+        ids, times, bits = kept.ids, kept.times, kept.bits
+        if native is not None:
+            records.append(histograms_record(ids[native.at], times[native.at], native))
+            plain = np.ones(len(ids), dtype=np.bool_)
+            plain[native.at] = False
+            ids, times, bits = ids[plain], times[plain], bits[plain]
+        if len(ids):
+            records.append(wal.samples_record(ids, times, bits))
         return records
 
     def index(self, tenant: str) -> tuple[SeriesTable, IndexView | None]:

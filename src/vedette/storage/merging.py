@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from vedette.kernels import block as kernel
 from vedette.storage.block import Block, PageCache
 from vedette.storage.block_writer import Snapshot
+from vedette.storage.histogram_columns import Found
 from vedette.storage.series import SeriesTable
 from vedette.storage.tombstones import Gone
 
@@ -68,6 +69,16 @@ class Merged:
         out_offsets, out_times, out_bits = np.empty(len(ids) + 1, _I64), np.empty_like(all_times), np.empty_like(all_bits)
         kernel.merge(np.concatenate(targets), offsets, all_times, all_bits, out_offsets, out_times, out_bits)
         return out_offsets, out_times[: out_offsets[-1]], out_bits[: out_offsets[-1]]
+
+    def histograms(self, ids: NDArray[np.int64]) -> Sequence[Found]:
+        """See `Source`."""
+        parts = []
+        for block, row_of, _ in self._parts:
+            at = np.flatnonzero(row_of[ids] >= 0)
+            found = block.histograms(row_of[ids][at].astype(np.uint32), *_EVER)
+            if found is not None:
+                parts.append(found.of_rows(at))
+        return parts
 
 
 def _registered(table: SeriesTable, block: Block) -> NDArray[np.int64]:

@@ -13,11 +13,14 @@ from pathlib import Path
 import numpy as np
 import orjson
 import structlog
+from numpy.typing import NDArray
 
 from vedette.errors import Corrupt
 from vedette.kernels.series_table import DROPPED
+from vedette.model.histograms import Histograms
 from vedette.model.samples import MetricMetadata
 from vedette.storage import wal
+from vedette.storage.histogram_wal import read_histograms
 from vedette.storage.memory import Memory
 
 log = structlog.get_logger(__name__)
@@ -88,7 +91,10 @@ class Replay:
 
     def _apply(self, item: wal.Record) -> None:
         if item.kind == wal.SAMPLES:
-            self._samples(item)
+            self._samples(*wal.read_samples(item))
+        elif item.kind == wal.HISTOGRAMS:
+            numbers, times, histograms = read_histograms(item)
+            self._samples(numbers, times, histograms.sums.view(np.int64), histograms)
         elif item.kind == wal.SERIES:
             self._series(item)
         elif item.kind == wal.METADATA:
@@ -108,8 +114,9 @@ class Replay:
         with self.memory.lock:
             self._ids[numbers], _ = self.memory.series.register(tenant, keys.copy(), offsets.copy())
 
-    def _samples(self, item: wal.Record) -> None:
-        numbers, times, bits = wal.read_samples(item)
+    def _samples(
+        self, numbers: NDArray[np.uint32], times: NDArray[np.int64], bits: NDArray[np.int64], histograms: Histograms | None = None
+    ) -> None:
         known = numbers < len(self._ids)
         ids = np.full(len(numbers), DROPPED, dtype=np.int64)
         ids[known] = self._ids[numbers[known]]
@@ -121,7 +128,10 @@ class Replay:
         with memory.lock:
             memory.head.reserve(len(memory.series), len(ids))
             offsets = np.arange(len(ids) + 1, dtype=np.int64)
-            kept = memory.head.append(ids, offsets, times.copy(), bits.copy(), window=_ANY_AGE, oldest=_EVER, scope=0)
+            columns = (ids, offsets, times.copy(), bits.copy())
+            kept = memory.head.append(*columns, window=_ANY_AGE, oldest=_EVER, scope=0)
+            if histograms is not None:
+                memory.head.keep_histograms(histograms, columns, kept)
         self.found.samples += len(kept.ids)
 
 
@@ -130,6 +140,8 @@ def problem_of(segment: wal.Segment, item: wal.Record) -> Corrupt | None:
     try:
         if item.kind == wal.SAMPLES:
             wal.read_samples(item)
+        elif item.kind == wal.HISTOGRAMS:
+            read_histograms(item)
         elif item.kind == wal.SERIES:
             wal.read_series(item)
         elif item.kind == wal.METADATA:

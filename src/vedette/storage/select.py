@@ -16,6 +16,7 @@ from vedette.kernels.hashing import hash_regions
 from vedette.model.labels import LabelTable, Symbols
 from vedette.model.series import SeriesSet
 from vedette.storage.block import Block, Columns
+from vedette.storage.histogram_columns import Found, attached
 from vedette.storage.memory import Memory
 from vedette.storage.series import KeyTable, SymbolTable
 
@@ -30,15 +31,18 @@ class Part:
     offsets: NDArray[np.int64]
     times: NDArray[np.int64]
     bits: NDArray[np.int64]
+    histograms: Sequence[Found] = ()
 
     @classmethod
-    def of(cls, labels: LabelTable, columns: Columns) -> Part:
+    def of(cls, labels: LabelTable, columns: Columns, histograms: Sequence[Found] = ()) -> Part:
         """Without the rows that have no samples."""
         offsets, times, bits = columns
         filled = offsets[1:] > offsets[:-1]
         if filled.all():
-            return cls(labels, offsets, times, bits)
-        return cls(labels.take(np.flatnonzero(filled)), np.concatenate([offsets[:1], offsets[1:][filled]]), times, bits)
+            return cls(labels, offsets, times, bits, histograms)
+        numbers = np.where(filled, np.cumsum(filled) - 1, -1)
+        some = np.concatenate([offsets[:1], offsets[1:][filled]])
+        return cls(labels.take(np.flatnonzero(filled)), some, times, bits, [h.of_rows(numbers) for h in histograms])
 
 
 def block_labels(
@@ -68,7 +72,8 @@ def merge(parts: Sequence[Part], symbols: Symbols) -> SeriesSet:
         return SeriesSet(LabelTable(symbols, np.zeros(1, _I64), none, none), np.zeros(1, _I64), np.zeros(0, _I64), np.zeros(0, np.float64))
     if len(filled) == 1:
         only = filled[0]
-        return SeriesSet(only.labels, only.offsets, only.times, only.bits.view(np.float64))
+        native = attached(only.histograms, only.offsets, only.times, only.bits)
+        return SeriesSet(only.labels, only.offsets, only.times, only.bits.view(np.float64), native[1] if native else None)
     labels = _stacked(filled, symbols)
     targets, first = _identities(labels)
     offsets = np.concatenate([filled[0].offsets[:1], np.cumsum(np.concatenate([np.diff(p.offsets) for p in filled]))])
@@ -76,7 +81,11 @@ def merge(parts: Sequence[Part], symbols: Symbols) -> SeriesSet:
     out_offsets, out_times, out_bits = np.empty(len(first) + 1, _I64), np.empty_like(times), np.empty_like(bits)
     kernel.merge(targets, offsets, times, bits, out_offsets, out_times, out_bits)
     total = int(out_offsets[-1])
-    return SeriesSet(labels.take(first), out_offsets, out_times[:total], out_bits[:total].view(np.float64))
+    out_times, out_bits = out_times[:total], out_bits[:total]
+    rows = np.cumsum([0, *(len(p.labels) for p in filled)]).tolist()
+    found = [h.of_rows(targets[row : row + len(p.labels)]) for p, row in zip(filled, rows, strict=False) for h in p.histograms]
+    native = attached(found, out_offsets, out_times, out_bits)
+    return SeriesSet(labels.take(first), out_offsets, out_times, out_bits.view(np.float64), native[1] if native else None)
 
 
 def _stacked(parts: Sequence[Part], symbols: Symbols) -> LabelTable:

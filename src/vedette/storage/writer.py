@@ -163,7 +163,8 @@ class Writer:
     def _take(self, batch: SampleBatch) -> Appended | Exception:
         settings = self._settings
         oldest = now_ms(self._clock) - self._keep if self._keep else _EVER
-        if self._memory.head.now.samples > 3 * settings.head_samples:
+        now = self._memory.head.now
+        if now.samples > 3 * settings.head_samples or now.histograms.nbytes > 48 * settings.head_samples:
             # Blocks cannot be written (a full disk), and memory must stay bounded.
             return LimitExceeded("too many samples wait in memory for a block to be written", retry_after=RETRY_AFTER)
         try:
