@@ -22,8 +22,10 @@ from vedette.storage.settings import StorageSettings
 CHILD = """
 import asyncio, logging, sys
 from pathlib import Path
+import numpy as np
 import structlog
 from vedette.clock import SystemClock
+from vedette.model.histograms import NO_BUCKETS, Histogram, Layout
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher
 from vedette.model.samples import SampleBatch, canonical
@@ -38,6 +40,7 @@ async def main(data, first):
     engine.lock()
     await engine.start()
     space, number = canonical(), first
+    layout = Layout(2, 0.0, (), np.arange(7, dtype=np.int32), NO_BUCKETS)
     print("ready", flush=True)
     async def send():
         nonlocal number
@@ -45,7 +48,10 @@ async def main(data, first):
             number += 1
             mine = number
             rows = [Labels.of({"__name__": "kill", "i": str(i), "batch": str(mine // 50)}) for i in range(20)]
-            await engine.append(SampleBatch.of(space, rows, [mine] * 20, [float(mine)] * 20))
+            # The last ones are native histograms.
+            cells = np.array([mine, mine, *range(mine, mine + 8)], dtype=float)
+            values = [float(mine)] * 15 + [Histogram(layout, cells)] * 5
+            await engine.append(SampleBatch.of(space, rows, [mine] * 20, values))
             print(mine, flush=True)
     async def flush():
         while True:
@@ -97,6 +103,11 @@ async def acknowledged_are_there(data: Path, told: list[int]) -> None:
             times = found.timestamps.tolist()
             assert len(times) == len(set(times)), "a sample is there twice"
             assert found.values.tolist() == [float(t) for t in times]
+            assert (found.histograms is None) == (i == 0), "a histogram has become a float, or a float a histogram"
+            if found.histograms is not None:
+                assert found.histograms.at.tolist() == list(range(len(times)))
+                wanted = [[t, t, *range(t, t + 8)] for t in times]
+                assert found.histograms.cells.reshape(len(times), 10).tolist() == wanted
             assert not acknowledged - set(times), "acknowledged samples are lost"
         left = engine.select("default", [Matcher("i", "=", "7")], -(1 << 62), 1 << 62).timestamps.tolist()
         assert len(left) == len(set(left))
