@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 from urllib.parse import parse_qsl
 
+import msgspec
 from starlette.requests import Request
 
 from vedette.api.problems import TooLarge
@@ -84,6 +85,18 @@ async def body_of(request: Request, limit: int) -> bytes:
             raise TooLarge(limit)
         parts.append(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def decoded(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    """A JSON body in the decoder's shape. Raises `BadInput` naming the field that is missing or wrong."""
+    try:
+        return decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        # msgspec names the place at the end of its message: "Expected `str`, got `int` - at `$.matcher[...]`".
+        problem, _, place = str(error).partition(" - at `$")
+        if problem.startswith("Object missing required field"):
+            raise BadInput("field required", where=problem.split("`")[1]) from None
+        raise BadInput(problem, where=place.strip("`.").replace("[...]", "")) from None
 
 
 def _decoded(data: bytes) -> list[tuple[str, str]]:

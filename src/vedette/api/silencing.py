@@ -17,7 +17,7 @@ from starlette.responses import Response
 from vedette.api.alertmanager import shown_silence
 from vedette.api.answers import JSON
 from vedette.api.endpoint import Endpoint, Handler, answering
-from vedette.api.params import body_of
+from vedette.api.params import body_of, decoded
 from vedette.api.problems import UNEXPECTED, detail
 from vedette.errors import BadInput
 from vedette.model.matchers import Matcher
@@ -38,14 +38,6 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 _asked = msgspec.json.Decoder(Asked)
-
-
-def _pointing(message: str) -> BadInput:
-    """msgspec names the place at the end of its message: ``Expected `str`, got `int` - at `$.matcher[...]` ``."""
-    problem, _, place = message.partition(" - at `$")
-    if problem.startswith("Object missing required field"):
-        return BadInput("field required", where=problem.split("`")[1])
-    return BadInput(problem, where=place.strip("`.").replace("[...]", ""))
 
 
 def silence_of(asked: Asked, now: int) -> Silence:
@@ -83,10 +75,7 @@ class Silencing:
 
     async def make(self, request: Request) -> Response:
         """Silence the alerts that carry all the labels."""
-        try:
-            asked = _asked.decode(await body_of(request, MAX_BODY_BYTES))
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise _pointing(str(error)) from None
+        asked = decoded(_asked, await body_of(request, MAX_BODY_BYTES))
         silences = self.notifier_of(request).silences
         identity = await silences.put(silence_of(asked, self.now()))
         return _json(shown(silences.get(identity), self.now()))
