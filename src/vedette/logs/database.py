@@ -1,0 +1,268 @@
+"""DuckDB over segments and the lines in memory: writes segments, merges them, answers queries.
+
+The database itself holds nothing. It may touch no file outside the store's directory, load no extension and change no
+setting; memory and time of a query are bounded. All methods block and may be called from several threads. Not here:
+which files and lines there are (`store.py`).
+"""
+
+# ruff: noqa: S608 - all SQL here is put together from the constants of this module and of `query.py`; values are bound
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from vedette.errors import LimitExceeded, NotFound
+from vedette.logs.arrow import Lines
+from vedette.logs.memory import Chunk
+from vedette.logs.query import LogQuery, Place, where_of
+from vedette.logs.segments import Segment
+from vedette.model.logs import LEVELS
+
+ROW_GROUP = 122_880
+"""Lines of a row group: what DuckDB reads at once, or leaves out by its least and greatest time."""
+
+_COLUMNS = "time, seq, level, service, message, fields"
+# What kind of error a line tells of: what its sender says, or else a name in it that looks like an exception's.
+_KIND = (
+    "coalesce("
+    + ", ".join(
+        f"json_extract_string(fields, '{path}')"
+        for path in ("/exception.type", "/error.type", "/error/type", "/exception/type", "/error_type", "/exception_type", "/exc_type")
+    )
+    + r", nullif(regexp_extract(message, '\b([A-Za-z_][\w.]*(?:Error|Exception|Timeout))\b', 1), ''), '')"
+)
+# What makes two messages of one error differ: quoted parts, and words with a digit in them (numbers, ids, addresses, hex).
+_PATTERN = (
+    r"""regexp_replace(regexp_replace(left(message, 500), '(^|\W)("[^"]*"|''[^'']*''|`[^`]*`)', '\1<…>', 'g'),"""
+    r""" '[\w-]*\d[\w.-]*|\b[0-9a-fA-F]{8,}\b', '#', 'g')"""
+)
+_GRAVE = "level in ('error', 'fatal')"
+_TRACKED = f"case when {_GRAVE} then {_PATTERN} end as pattern, case when {_GRAVE} then {_KIND} end as kind"
+_RECENT = f"(select {_COLUMNS}, {_TRACKED} from recent)"
+_STORED = "read_parquet(?)"
+_WRITTEN = f"(format parquet, compression zstd, parquet_version v2, row_group_size {ROW_GROUP})"
+_SORTED = "order by time desc, seq desc"
+_MOST_GROUPS = 200_000
+
+
+class Unreadable(Exception):
+    """A segment could not be read: it is gone, or damaged."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogRow:
+    """A line as it is answered; `fields` is a JSON object."""
+
+    time: int
+    seq: int
+    level: str
+    service: str
+    message: str
+    fields: str
+
+    @property
+    def place(self) -> Place:
+        """Where a page ends that ends with this line."""
+        return Place(self.time, self.seq)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Lines in the query's order, how many there are in all (from `after` on), and whether more follow."""
+
+    rows: tuple[LogRow, ...]
+    total: int
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What one query reads: the segments, and the chunks in memory."""
+
+    segments: Sequence[Segment]
+    chunks: Sequence[Chunk]
+
+    def within(self, query: LogQuery) -> Source:
+        """Without the segments and chunks in which nothing can be that the query asks for."""
+        start, end = query.start, query.end
+        if query.after is not None and query.newest_first:
+            end = min(end, query.after.time + 1)
+        elif query.after is not None:
+            start = max(start, query.after.time)
+        segments = [s for s in self.segments if s.newest >= start and s.oldest < end and s.last >= query.since_seq]
+        return Source(segments, [c for c in self.chunks if int(c.seqs[-1]) >= query.since_seq])
+
+
+class Database:
+    """One DuckDB for one store. `memory` in bytes, `timeout_s` for each query."""
+
+    def __init__(self, root: Path, *, memory: int, timeout_s: float, threads: int) -> None:
+        try:
+            import duckdb
+        except ImportError:
+            raise NotFound("logs need DuckDB: pip install 'vedette[logs]'") from None
+        self._duckdb = duckdb
+        self._timeout_s = timeout_s
+        root = root.resolve()
+        self._base: Any = duckdb.connect(
+            config={
+                "threads": threads,
+                "memory_limit": f"{memory}B",
+                "temp_directory": str(root / "tmp"),
+                "autoload_known_extensions": False,
+                "autoinstall_known_extensions": False,
+                "python_enable_replacements": False,
+                "preserve_insertion_order": True,
+            }
+        )
+        # A SET takes no bound value. The path is the operator's own.
+        self._base.execute("set allowed_directories = ['" + f"{root}/".replace("'", "''") + "']")
+        self._base.execute("set enable_external_access = false")
+        self._base.execute("set parquet_metadata_cache = true")
+        self._base.execute("set lock_configuration = true")
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self._base.close()
+
+    def write(self, path: Path, chunks: Sequence[Chunk]) -> None:
+        """A segment's file of these lines, not yet synced. Raises `OSError`."""
+        with self._cursor(chunks) as cursor:
+            self._wrote(cursor, f"copy (select * from {_RECENT} {_SORTED}) to ? {_WRITTEN}", [str(path)])
+
+    def merge(self, path: Path, segments: Sequence[Segment]) -> None:
+        """A segment's file of all lines of `segments`. Raises `OSError`, or `Unreadable`."""
+        with self._cursor(()) as cursor:
+            files = [str(s.path) for s in segments]
+            self._wrote(cursor, f"copy (select {_COLUMNS}, pattern, kind from {_STORED} {_SORTED}) to ? {_WRITTEN}", [files, str(path)])
+
+    def _wrote(self, cursor: Any, sql: str, values: list[Any]) -> None:
+        try:
+            cursor.execute(sql, values)
+        except self._duckdb.Error as error:
+            raise OSError(0, f"a segment cannot be written: {error}") from None
+
+    def search(self, source: Source, query: LogQuery) -> Page:
+        """The lines that a query asks for. Raises `LimitExceeded` where that takes too long, `Unreadable`."""
+        source = source.within(query)
+        rows, total = self._stored_rows(source.segments, query)
+        where = where_of(query)
+        direction = "desc" if query.newest_first else "asc"
+        if source.chunks:
+            sql = f"select {_COLUMNS} from recent where {where.sql} order by time {direction}, seq {direction} limit ?"
+            counting = f"select count(*) from recent where {where.sql}"
+            with self._cursor(source.chunks) as cursor:
+                rows += [LogRow(*r) for r in self._all(cursor, sql, [*where.values, query.limit + 1])]
+                total += self._all(cursor, counting, where.values)[0][0] if query.total else 0
+        rows.sort(key=lambda r: (r.time, r.seq), reverse=query.newest_first)
+        return Page(tuple(rows[: query.limit]), total if query.total else len(rows), len(rows) > query.limit)
+
+    def _stored_rows(self, segments: Sequence[Segment], query: LogQuery) -> tuple[list[LogRow], int]:
+        """(the first `limit + 1` lines of segments, how many there are in all).
+
+        The first pass reads only what the conditions name, and counts by row group. Its answer says from which time on
+        there are enough lines, so that the second reads a few row groups whole, and no others.
+        """
+        if not segments:
+            return [], 0
+        where = where_of(query)
+        counting = (
+            f"select filename, file_row_number // {ROW_GROUP} as part, count(*), min(time), max(time)"
+            f" from read_parquet(?, filename = true, file_row_number = true) where {where.sql} group by all"
+        )
+        with self._cursor(()) as cursor:
+            groups = self._all(cursor, counting, [[str(s.path) for s in segments], *where.values])
+            total = sum(g[2] for g in groups)
+            if not total:
+                return [], 0
+            bounds = _enough(groups, query.limit + 1, newest_first=query.newest_first)
+            narrow = where_of(replace(query, start=max(query.start, bounds[0]), end=min(query.end, bounds[1])))
+            files = sorted({g[0] for g in groups if g[4] >= bounds[0] and g[3] < bounds[1]})
+            direction = "desc" if query.newest_first else "asc"
+            sql = f"select {_COLUMNS} from {_STORED} where {narrow.sql} order by time {direction}, seq {direction} limit ?"
+            found = self._all(cursor, sql, [files, *narrow.values, query.limit + 1])
+        return [LogRow(*r) for r in found], total
+
+    def counts(self, source: Source, query: LogQuery, step: int) -> dict[tuple[int, str], int]:
+        """How many lines there are by (start of a span of `step` ns, level)."""
+        key = "(time // ?) * ? as span, level"
+        return {(r[0], r[1]): r[2] for r in self._grouped(source, query, f"{key}, count(*)", [step, step])}
+
+    def services(self, source: Source, query: LogQuery) -> dict[str, int]:
+        """How many lines each service has, `` included."""
+        found: dict[str, int] = {}
+        for service, n in self._grouped(source, query, "service, count(*)", []):
+            found[service] = found.get(service, 0) + n
+        return found
+
+    def errors(self, source: Source, query: LogQuery, step: int) -> list[tuple[Any, ...]]:
+        """Lines of level error and above: (pattern, kind, service, span, count, first ns, last ns, its last message)."""
+        grave = replace(query, levels=tuple(v for v in LEVELS[-2:] if not query.levels or v in query.levels))
+        chosen = "pattern, kind, service, (time // ?) * ? as span, count(*), min(time), max(time), left(arg_max(message, time), 2000)"
+        return self._grouped(source, grave, chosen, [step, step])
+
+    def _grouped(self, source: Source, query: LogQuery, chosen: str, first: list[Any]) -> list[tuple[Any, ...]]:
+        """`chosen` grouped by what of it is no aggregate, from segments and from memory one after another."""
+        source = source.within(query)
+        where = where_of(query)
+        found: list[tuple[Any, ...]] = []
+        with self._cursor(source.chunks) as cursor:
+            if source.segments:
+                files = [str(s.path) for s in source.segments]
+                sql = f"select {chosen} from {_STORED} where {where.sql} group by all limit {_MOST_GROUPS + 1}"
+                found += self._all(cursor, sql, [*first, files, *where.values])
+            if source.chunks:
+                sql = f"select {chosen} from {_RECENT} where {where.sql} group by all limit {_MOST_GROUPS + 1}"
+                found += self._all(cursor, sql, [*first, *where.values])
+        if len(found) > _MOST_GROUPS:
+            raise LimitExceeded(f"more than {_MOST_GROUPS:,} groups: ask for a shorter time, or for one service")
+        return found
+
+    def _all(self, cursor: Any, sql: str, values: Sequence[Any]) -> list[Any]:
+        errors = self._duckdb
+        timer = threading.Timer(self._timeout_s, cursor.interrupt)
+        timer.daemon = True
+        timer.start()
+        try:
+            found: list[Any] = cursor.execute(sql, values).fetchall()
+        except errors.InterruptException:
+            raise LimitExceeded(f"the query took longer than {self._timeout_s:g} s: ask for a shorter time, or for one service") from None
+        except errors.OutOfMemoryException:
+            raise LimitExceeded("the query needs more memory than logs.query_memory allows") from None
+        except errors.Error as error:
+            raise Unreadable(str(error)) from None
+        finally:
+            timer.cancel()
+        return found
+
+    @contextmanager
+    def _cursor(self, chunks: Sequence[Chunk]) -> Iterator[Any]:
+        """A connection of its own, on which `recent` is the table of these chunks."""
+        cursor = self._base.cursor()
+        try:
+            cursor.register("recent", Lines([(c.batch, c.seqs) for c in chunks]))
+            yield cursor
+        finally:
+            cursor.unregister("recent")
+            cursor.close()
+
+
+def _enough(groups: Sequence[tuple[Any, ...]], wanted: int, *, newest_first: bool) -> tuple[int, int]:
+    """The shortest span of time, [from, to), at the query's end of which there are `wanted` lines in (…, count, oldest, newest)."""
+    have = 0
+    if newest_first:
+        for group in sorted(groups, key=lambda g: -g[3]):
+            have += group[2]
+            if have >= wanted:
+                return group[3], max(g[4] for g in groups) + 1
+    else:
+        for group in sorted(groups, key=lambda g: g[4]):
+            have += group[2]
+            if have >= wanted:
+                return min(g[3] for g in groups), group[4] + 1
+    return min(g[3] for g in groups), max(g[4] for g in groups) + 1
