@@ -14,6 +14,7 @@ from vedette.model.samples import KeySpace, SampleBatch, canonical
 from vedette.storage import compaction
 from vedette.storage.disk import Disk
 from vedette.storage.engine import Engine
+from vedette.storage.postgres.engine import Postgres
 from vedette.storage.settings import StorageSettings
 
 NOW = 1_700_000_000_000
@@ -91,3 +92,21 @@ async def open_engine(tmp_path: Path, clock: ManualClock) -> AsyncIterator[OpenE
 def only_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine merges by itself when its clock has moved on; tests that take this say when."""
     monkeypatch.setattr(compaction, "_EVERY", 1e12)
+
+
+@pytest.fixture
+async def open_postgres(tmp_path: Path, clock: ManualClock, postgres_url: str) -> AsyncIterator[Callable[..., Awaitable[Postgres]]]:
+    """Opens (and at the end closes) PostgreSQL backends on one empty database; keywords are settings."""
+    opened: list[Postgres] = []
+
+    async def open_(*, clock_: Clock | None = None, **settings: object) -> Postgres:
+        given = {"data": tmp_path / "data", "backend": "postgres", "url": postgres_url} | settings
+        backend = Postgres(StorageSettings(**given), clock_ or clock)  # type: ignore[arg-type]
+        backend.lock()
+        await backend.start()
+        opened.append(backend)
+        return backend
+
+    yield open_
+    for backend in opened:
+        await backend.close()

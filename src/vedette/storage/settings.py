@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from vedette.configfile import option
 from vedette.errors import BadInput
@@ -48,8 +49,12 @@ def parse_sync(text: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class StorageSettings:
-    """The embedded engine's settings."""
+    """Where samples are kept, and the embedded engine's settings."""
 
+    backend: Literal["embedded", "postgres", "remote"] = "embedded"
+    """`embedded`: in the data directory. `postgres`: in the database of `url`. `remote`: in the server of `url`."""
+    url: str = option("", secret=True)
+    """`postgresql://user:password@host/database`, or `http://host:9090` of a server that speaks Prometheus' API."""
     data: Path = option(Path("data"))
     """The directory that holds the log and the blocks; made where it is missing."""
     sync: int = option(0, convert=parse_sync)

@@ -6,18 +6,25 @@ query finds the database sends ids alone. Not here: the database.
 
 from __future__ import annotations
 
+import itertools
 import threading
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vedette.errors import BadInput
 from vedette.kernels import postings as kernel
-from vedette.model.labels import LabelTable
+from vedette.kernels.series_table import DROPPED, MISSING
+from vedette.model.labels import Labels, LabelTable
 from vedette.model.samples import SampleBatch
 from vedette.storage.columns import Column
-from vedette.storage.series import DROPPED, MISSING, SeriesTable
+from vedette.storage.limits import SERIES_LIMIT, TenantLimits, too_large
+from vedette.storage.series import SeriesTable
 
 _I64 = np.int64
+
+Refused = dict[str, NDArray[np.int64]]
+"""Rows of a batch by the reason why they are not stored."""
 
 
 class Known:
@@ -38,22 +45,47 @@ class Known:
         """Bytes held."""
         return self._series.nbytes + self._ids.nbytes + self._order.nbytes + self._sorted.nbytes
 
-    def rows_of(self, batch: SampleBatch) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(the local number of each of a batch's rows, DROPPED where it is to be dropped; the numbers that lack an id).
+    def by_tenant(self) -> dict[str, int]:
+        """How many series of each tenant there are."""
+        with self._lock:
+            return {tenant: len(ids) for tenant, ids in zip(self._series.tenants, self._series.ids_of, strict=True)}
+
+    def rows_of(self, batch: SampleBatch, limits: TenantLimits) -> tuple[NDArray[np.int64], Refused]:
+        """(the local number of each of a batch's rows, DROPPED where it is to be dropped; the rows that `limits` refuse, by reason).
 
         Raises `BadInput` for a key that names no valid series; nothing is learned then.
         """
         with self._lock:
             rows, missing = self._series.find(batch)
-        if missing:
-            new = np.flatnonzero(rows == MISSING)
-            keys, offsets = self._series.canonical(batch, new)
-            with self._lock:
-                rows[new], _ = self._series.learn(batch, new, keys, offsets)
-                self._grow()
+        if not missing:
+            return rows, {}
+        new = np.flatnonzero(rows == MISSING)
+        keys, offsets = self._series.canonical(batch, new)
+        if (nul := np.flatnonzero(keys == 0)).size:
+            row = int(np.searchsorted(offsets, nul[0], side="right")) - 1
+            key = keys[offsets[row] : offsets[row + 1]].tobytes()
+            problem = "a label has the character NUL, which PostgreSQL's texts cannot have"
+            raise BadInput(problem, where=f"series {str(Labels.decode(key))[:200]!r}")
+        refused = {why: new[beyond] for why, beyond in too_large(limits, keys, offsets).items()}
+        with self._lock:
+            if limits.max_series and len(beyond := self._series.beyond(batch.keyspace.tenant, keys, offsets, limits.max_series)):
+                refused[SERIES_LIMIT] = np.setdiff1d(new[beyond], np.concatenate([new[:0], *refused.values()]))
+            if refused:
+                # Not learned, so that they are looked at again the next time, and their sender hears of it again.
+                out = np.isin(new, np.concatenate(list(refused.values())))
+                rows[new[out]] = DROPPED
+                keys = keys[np.repeat(~out, np.diff(offsets))]
+                offsets = np.concatenate([offsets[:1], np.cumsum(np.diff(offsets)[~out])])
+                new = new[~out]
+            rows[new], _ = self._series.learn(batch, new, keys, offsets)
+            self._grow()
+        return rows, refused
+
+    def without_id(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The local numbers among `rows` that have no id yet, each once."""
         with self._lock:
             numbers = rows[rows >= 0]
-            return rows, np.unique(numbers[self._ids.view()[numbers] == 0])
+            return np.unique(numbers[self._ids.view()[numbers] == 0])
 
     def _grow(self) -> None:
         self._ids.extend(np.zeros(len(self._series) - len(self._ids), dtype=np.int32))
@@ -63,7 +95,7 @@ class Known:
         with self._lock:
             keys, offsets = self._series.canonical_of(numbers)
         raw, bounds = keys.tobytes(), offsets.tolist()
-        return [raw[lo:hi] for lo, hi in zip(bounds, bounds[1:], strict=False)]
+        return [raw[lo:hi] for lo, hi in itertools.pairwise(bounds)]
 
     def assign(self, numbers: NDArray[np.int64], ids: NDArray[np.int32]) -> None:
         """The ids of series in the database."""

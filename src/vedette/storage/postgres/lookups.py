@@ -31,21 +31,23 @@ async def conditions(matchers: Sequence[Matcher], arguments: list[object], value
             if not matcher.matches_empty:
                 found.append("false")
             continue
-        name = argument(matcher.name)
-        present, value = f"jsonb_exists(labels, {name}::text)", f"(labels ->> {name}::text)"
         if matcher.op in ("=", "!=") and "\0" in matcher.value:
             found.append("false" if matcher.op == "=" else "true")
-        elif matcher.op == "=" and matcher.value == "":
-            found.append(f"NOT {present}")
-        elif matcher.op == "=":
+            continue
+        if matcher.op == "=" and matcher.value:
             found.append(f"labels @> {argument(orjson.dumps({matcher.name: matcher.value}).decode())}::jsonb")
+            continue
+        regex = matcher.op in ("=~", "!~")
+        passing = [v for v in await values(matcher.name, found, arguments[:]) if matcher.matches(v)] if regex else []
+        name = argument(matcher.name)
+        present, value = f"jsonb_exists(labels, {name}::text)", f"(labels ->> {name}::text)"
+        if matcher.op == "=":
+            found.append(f"NOT {present}")
         elif matcher.op == "!=" and matcher.value == "":
             found.append(present)
         elif matcher.op == "!=":
             found.append(f"{value} IS DISTINCT FROM {argument(matcher.value)}::text")
         else:
-            passing = [v for v in await values(matcher.name, found, arguments[:]) if matcher.matches(v)]
             one_of = f"{value} = ANY({argument(passing)}::text[])"
             found.append(f"(NOT {present} OR {one_of})" if matcher.matches_empty else one_of)
-    # An argument that nothing refers to would have no type.
-    return found or ["true"]
+    return found

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from vedette.errors import BadInput
 
@@ -31,7 +33,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX vedette_series_labels ON vedette_series USING gin (labels jsonb_path_ops)",
         """CREATE TABLE vedette_samples (
             ts bigint NOT NULL, value double precision NOT NULL, id bigint NOT NULL, series_id integer NOT NULL,
-            PRIMARY KEY (series_id, ts)) PARTITION BY RANGE (ts)""",
+            histogram bytea, PRIMARY KEY (series_id, ts)) PARTITION BY RANGE (ts)""",
+        "CREATE INDEX vedette_samples_histograms ON vedette_samples (series_id, ts) WHERE histogram IS NOT NULL",
         f"CREATE SEQUENCE vedette_sample_ids MINVALUE 0 START 0 INCREMENT {IDS_AT_ONCE}",
         """CREATE TABLE vedette_metadata (
             tenant text NOT NULL, digest bytea NOT NULL, metric text NOT NULL, type text NOT NULL, help text NOT NULL,
@@ -41,8 +44,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 """Each entry is applied once, in order; an entry that was released is never changed."""
 
 TEMPORARY = """CREATE TEMPORARY TABLE IF NOT EXISTS vedette_incoming (
-    n integer NOT NULL, ts bigint NOT NULL, value double precision NOT NULL, id bigint NOT NULL, series_id integer NOT NULL
-    ) ON COMMIT DELETE ROWS"""
+    n integer NOT NULL, ts bigint NOT NULL, value double precision NOT NULL, id bigint NOT NULL, series_id integer NOT NULL,
+    histogram bytea) ON COMMIT DELETE ROWS"""
 """Where samples wait that may be there already."""
 
 LOCK = 0x56444D4554524943
@@ -106,3 +109,14 @@ async def drop_days(connection: Any, before: int) -> list[int]:
             await connection.execute(f"DROP TABLE {table_of(day)}")
         log.info("a day of samples is beyond the retention and was dropped", table=table_of(day))
     return gone
+
+
+async def drop_empty_series(connection: Any) -> NDArray[np.int32]:
+    """Delete the series that have no samples; answers their ids. Nobody may be about to write samples of new ones."""
+    rows = await connection.fetch(
+        """DELETE FROM vedette_series WHERE id IN (
+               SELECT v.id FROM vedette_series v LEFT JOIN LATERAL
+               (SELECT 1 AS one FROM vedette_samples s WHERE s.series_id = v.id LIMIT 1) AS any_ ON true WHERE any_.one IS NULL)
+           RETURNING id"""
+    )
+    return np.array([row["id"] for row in rows], dtype=np.int32)
