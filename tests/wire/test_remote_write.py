@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from vedette.errors import BadInput
 from vedette.kernels.hashing import hash_regions
+from vedette.model.exemplars import Exemplar
 from vedette.model.labels import Labels
 from vedette.model.samples import STALE, MetricMetadata, SampleBatch
-from vedette.wire.remote_write import parse, parse_counted, parse_labels, remote_write_keyspace, render, render_labels
+from vedette.wire.remote_write import parse, parse_labels, remote_write_keyspace, render, render_labels
 
 SPACE = remote_write_keyspace("t")
 
@@ -102,10 +103,16 @@ def test_absent_fields_are_zero_and_unknown_ones_are_skipped():
     assert rows(parse(packed(message), SPACE)) == [(Labels.of(__name__="up"), [(0, 0.0), (7, 0.0)])]
 
 
-def test_histograms_and_exemplars_are_counted():
-    message = field(1, UP + sample(1, 2) + field(3, b"xx") + field(3, b"") + field(4, b"yyy"))
-    batch, skipped = parse_counted(packed(message), SPACE)
-    assert (batch.sample_count, skipped.exemplars, skipped.histograms) == (1, 2, 1)
+def test_exemplars_come_with_their_series():
+    trace = label(b"trace_id", b"abc") + b"\x11" + struct.pack("<d", 0.5) + b"\x18" + varint(1234)
+    batch = parse(packed(field(1, UP + sample(1, 2)) + field(1, UP + sample(1, 3) + field(3, trace) + field(3, b""))), SPACE)
+    assert batch.sample_count == 2
+    assert batch.exemplars == [Exemplar(1, Labels.of(trace_id="abc"), 0.5, 1234), Exemplar(1, Labels(), 0.0, 0)]
+
+
+def test_a_broken_exemplar_is_refused_with_its_byte():
+    with pytest.raises(BadInput, match="exemplar at byte 20"):
+        parse(packed(field(1, UP + field(3, b"\x0a\x7f"))), SPACE)
 
 
 def test_empty_label_values_are_no_labels():

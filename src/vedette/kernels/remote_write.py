@@ -1,8 +1,8 @@
 """Remote write 1.0 as columns: one pass over the protobuf of a `WriteRequest`, untrusted to the last byte.
 
 Only structure is read: a series' labels stay bytes (`wire/remote_write.py` parses them, once). Wire format after
-https://protobuf.dev/programming-guides/encoding and `prompb/remote.proto`. Histograms and exemplars are counted,
-not kept. Not here: snappy, UTF-8 and what makes a label set valid.
+https://protobuf.dev/programming-guides/encoding and `prompb/remote.proto`. Where histograms and exemplars lie is
+told, not what they hold (`native_wire.py`). Not here: snappy, UTF-8 and what makes a label set valid.
 """
 
 from __future__ import annotations
@@ -22,8 +22,11 @@ METRIC_NAME_BYTES = np.uint64(int.from_bytes(b"__name__", "little"))
 MIN_KEY = 15
 """The shortest label region that names a series: a Label of `__name__` and one character."""
 
-SERIES, SAMPLES, METADATA, HISTOGRAMS, EXEMPLARS, SHORT_KEY, WHERE = range(7)
-"""Slots of `counts`: rows, samples, metadata spans, skipped fields, 1 + the first row whose key is short, offset of a fault."""
+SERIES, SAMPLES, METADATA, EXTRAS, SHORT_KEY, WHERE = range(6)
+"""Slots of `counts`: rows, samples, metadata spans, extras, 1 + the first row whose key is short, offset of a fault."""
+
+HISTOGRAM, EXEMPLAR = 0x22, 0x1A
+"""What an extra is: the tag of its field."""
 
 
 @njit(cache=True, nogil=True)
@@ -100,7 +103,7 @@ def _decode_sample(data: Any, at: int, end: int) -> tuple[int, np.uint64, int, i
 
 @njit(cache=True, nogil=True)
 def _decode_series(
-    data: Any, at: int, end: int, row: int, sample: int, key_start: Any, key_end: Any, timestamps: Any, bits: Any, counts: Any
+    data: Any, at: int, end: int, row: int, sample: int, key_start: Any, key_end: Any, timestamps: Any, bits: Any, extras: Any, counts: Any
 ) -> tuple[int, int]:
     """(next sample, fault) after one TimeSeries message."""
     first_label, last_label, split = -1, -1, False
@@ -128,10 +131,12 @@ def _decode_series(
             timestamps[sample] = timestamp
             bits[sample] = value
             sample += 1
-        elif tag == 0x1A:
-            counts[EXEMPLARS] += 1
-        elif tag == 0x22:
-            counts[HISTOGRAMS] += 1
+        elif tag in (HISTOGRAM, EXEMPLAR):
+            if counts[EXTRAS] >= len(extras):
+                return sample, FULL
+            extra = counts[EXTRAS]
+            extras[extra, 0], extras[extra, 1], extras[extra, 2], extras[extra, 3] = tag, row, first, stop
+            counts[EXTRAS] += 1
         at = stop
     if first_label < 0:
         first_label = last_label = at
@@ -300,12 +305,14 @@ def decode(
     timestamps: Any,
     bits: Any,
     meta_spans: Any,
+    extras: Any,
     counts: Any,
 ) -> int:
     """Fill the columns of a `SampleBatch` from `data` (uint8[...]); answers a code from `OK` on.
 
     `key_start`, `key_end` int64[r], `hashes` uint64[r, 2], `offsets` int64[r + 1], `timestamps` int64[s], `bits`
-    uint64[s], `meta_spans` int64[m, 2] bound what is taken: `FULL` says that one of them was too small. `counts` int64[7].
+    uint64[s], `meta_spans` int64[m, 2], `extras` int64[x, 4] (what it is, its row, where it lies) bound what is taken: `FULL`
+    says that one of them was too small. `counts` int64[6].
     """
     counts[:] = 0
     row, sample, meta = 0, 0, 0
@@ -336,7 +343,7 @@ def decode(
                 key_start[row], key_end[row] = first, labels_end
                 sample = taken
             else:
-                sample, fault = _decode_series(data, first, stop, row, sample, key_start, key_end, timestamps, bits, counts)
+                sample, fault = _decode_series(data, first, stop, row, sample, key_start, key_end, timestamps, bits, extras, counts)
                 if fault != OK:
                     return fault
             if key_end[row] - key_start[row] < MIN_KEY:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vedette.kernels.hashing import hash_regions
+from vedette.model.exemplars import Exemplar
 from vedette.model.histograms import Histogram, Histograms
 from vedette.model.labels import Labels
 
@@ -113,6 +114,10 @@ class SampleBatch:
     metadata: Sequence[MetricMetadata] = ()
     ids: NDArray[np.int64] | None = None
     histograms: Histograms | None = None
+    exemplars: Sequence[Exemplar] = ()
+    bad_histograms: int = 0
+    """How many native histograms were left out because they cannot be, and `problem`, what is wrong with the first."""
+    problem: str = ""
 
     @property
     def series_count(self) -> int:
@@ -200,6 +205,9 @@ class Appended:
     ids: NDArray[np.int64]
     samples: int = 0
     new_series: int = 0
+    histograms: int = 0
+    """How many of the samples are native histograms."""
+    exemplars: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
     """Samples not stored, by reason: `duplicate`, `too_old`, `too_far_ahead`, `relabelled`, `series_limit`,
     `too_many_labels`, `label_name_too_long`, `label_value_too_long`."""

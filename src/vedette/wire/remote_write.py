@@ -1,8 +1,8 @@
 """Prometheus remote write 1.0: snappy-compressed protobuf, to a columnar batch and back.
 
 Everything here takes untrusted bytes and refuses with `BadInput` in memory bounded by the stated limit. Label sets
-are parsed and checked only when storage first meets their bytes (`remote_write_keyspace`). Exemplars and native
-histograms are counted and skipped. Not here: HTTP, tenants' tokens, storage.
+are parsed and checked only when storage first meets their bytes (`remote_write_keyspace`). Native histograms are read in
+`native.py`, version 2.0 of the protocol in `remote_write2.py`. Not here: HTTP, tenants' tokens, storage.
 """
 
 from __future__ import annotations
@@ -19,8 +19,11 @@ from numpy.typing import NDArray
 from vedette.errors import BadInput
 from vedette.kernels import remote_write as kernel
 from vedette.kernels.hashing import PROCESS_KEY
+from vedette.model.exemplars import Exemplar
+from vedette.model.histograms import Histogram
 from vedette.model.labels import METRIC_NAME, Labels
 from vedette.model.samples import DEFAULT_TENANT, KeySpace, MetricMetadata, SampleBatch
+from vedette.wire import native
 
 MAX_BYTES = 64 << 20
 """The default limit on a request's decoded size."""
@@ -35,14 +38,6 @@ _FAULTS = {
 }
 # No snappy element makes more than 64 bytes of three, so what claims more than this lies.
 _MAX_RATIO = 22
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """What a request held that is not kept."""
-
-    histograms: int = 0
-    exemplars: int = 0
 
 
 def remote_write_keyspace(tenant: str = DEFAULT_TENANT) -> KeySpace:
@@ -73,28 +68,54 @@ def _explain(data: NDArray[np.uint8], lo: int, hi: int) -> NoReturn:
 
 def parse(body: bytes, keyspace: KeySpace, *, max_bytes: int = MAX_BYTES) -> SampleBatch:
     """The batch in a request's body. Raises `BadInput` naming the byte (of the decoded message) that is wrong."""
-    batch, _ = parse_counted(body, keyspace, max_bytes=max_bytes)
-    return batch
-
-
-def parse_counted(body: bytes, keyspace: KeySpace, *, max_bytes: int = MAX_BYTES) -> tuple[SampleBatch, Skipped]:
-    """As `parse`, and what the request held besides plain samples."""
     data = decompress(body, max_bytes=max_bytes)
     # Typical requests fit at once (a series of several labels, a sample of 16 bytes); others are read again with more room.
-    rows, samples, metas = len(data) // 64 + 64, len(data) // 14 + 64, len(data) // 512 + 64
+    rows, samples, metas, extras = len(data) // 64 + 64, len(data) // 14 + 64, len(data) // 512 + 64, 64
     while True:
-        columns = _Columns.empty(rows, samples, metas)
+        columns = _Columns.empty(rows, samples, metas, extras)
         fault = columns.decode(data, keyspace)
         if fault != kernel.FULL:
             break
-        rows, samples, metas = rows * 4, samples * 4, metas * 8
+        rows, samples, metas, extras = rows * 4, samples * 4, metas * 8, extras * 64
     counts = columns.counts
     if fault != kernel.OK:
         raise BadInput(f"remote write: {_FAULTS[fault]}", where=f"byte {counts[kernel.WHERE]} of the decoded message")
     if counts[kernel.SHORT_KEY]:
         row = int(counts[kernel.SHORT_KEY]) - 1
         _explain(data, int(columns.key_start[row]), int(columns.key_end[row]))
-    return columns.batch(data, keyspace), Skipped(int(counts[kernel.HISTOGRAMS]), int(counts[kernel.EXEMPLARS]))
+    batch = columns.batch(data, keyspace)
+    return batch if not counts[kernel.EXTRAS] else _extended(batch, columns.extras[: int(counts[kernel.EXTRAS])])
+
+
+def _extended(batch: SampleBatch, extras: NDArray[np.int64]) -> SampleBatch:
+    """The batch with its native histograms and exemplars."""
+    places = extras[extras[:, 0] == kernel.HISTOGRAM]
+    decoded = native.decode(batch.buffer, np.ascontiguousarray(places[:, 2:]), native.REMOTE_WRITE)
+
+    def named(i: int) -> str:
+        row = int(places[i, 1])
+        return str(parse_labels(batch.buffer[batch.key_start[row] : batch.key_end[row]].tobytes()))
+
+    longer, rows = native.with_histograms(batch, places[:, 1], decoded, named)
+    found = extras[extras[:, 0] == kernel.EXEMPLAR].tolist()
+    longer.exemplars = [_exemplar(batch.buffer[lo:hi].tobytes(), int(rows[row]), lo) for _, row, lo, hi in found]
+    return longer
+
+
+def _exemplar(message: bytes, row: int, offset: int) -> Exemplar:
+    pairs: list[tuple[str, str]] = []
+    value, time = 0.0, 0
+    try:
+        for tag, content in _fields(message):
+            if tag == 0x0A and isinstance(content, bytes):
+                pairs.append(_parse_label(content, len(pairs)))
+            elif tag == 0x11 and isinstance(content, bytes):
+                (value,) = struct.unpack("<d", content)
+            elif tag == 0x18 and isinstance(content, int):
+                time = content - (1 << 64) if content >= 1 << 63 else content
+    except BadInput as error:
+        raise BadInput(error.problem, where=f"exemplar at byte {offset} of the decoded message, {error.where}") from None
+    return Exemplar(row, Labels.from_pairs(pairs), value, time)
 
 
 def decompress(body: bytes, *, max_bytes: int = MAX_BYTES) -> NDArray[np.uint8]:
@@ -139,10 +160,11 @@ class _Columns:
     timestamps: NDArray[np.int64]
     bits: NDArray[np.uint64]
     meta_spans: NDArray[np.int64]
+    extras: NDArray[np.int64]
     counts: NDArray[np.int64]
 
     @classmethod
-    def empty(cls, rows: int, samples: int, metas: int) -> _Columns:
+    def empty(cls, rows: int, samples: int, metas: int, extras: int) -> _Columns:
         i64, u64 = np.int64, np.uint64
         return cls(
             key_start=np.empty(rows, i64),
@@ -152,12 +174,13 @@ class _Columns:
             timestamps=np.empty(samples, i64),
             bits=np.empty(samples, u64),
             meta_spans=np.empty((metas, 2), i64),
-            counts=np.empty(7, i64),
+            extras=np.empty((extras, 4), i64),
+            counts=np.empty(6, i64),
         )
 
     def decode(self, data: NDArray[np.uint8], keyspace: KeySpace) -> int:
-        outs = (self.key_start, self.key_end, self.hashes, self.offsets, self.timestamps, self.bits, self.meta_spans, self.counts)
-        return int(kernel.decode(data, np.uint64(keyspace.id), PROCESS_KEY, *outs))
+        outs = (self.key_start, self.key_end, self.hashes, self.offsets, self.timestamps, self.bits, self.meta_spans, self.extras)
+        return int(kernel.decode(data, np.uint64(keyspace.id), PROCESS_KEY, *outs, self.counts))
 
     def batch(self, data: NDArray[np.uint8], keyspace: KeySpace) -> SampleBatch:
         rows, samples = int(self.counts[kernel.SERIES]), int(self.counts[kernel.SAMPLES])
@@ -282,18 +305,8 @@ def _parse_metadata(message: bytes, offset: int) -> MetricMetadata:
     return MetricMetadata(metric, _TYPES[kind] if 0 <= kind < len(_TYPES) else "unknown", help_text, unit)
 
 
-def _varint(value: int) -> bytes:
-    value &= (1 << 64) - 1
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
 def _field(tag: int, content: bytes) -> bytes:
-    return bytes((tag,)) + _varint(len(content)) + content
+    return bytes((tag,)) + native.varint(len(content)) + content
 
 
 def render_labels(labels: Labels) -> bytes:
@@ -301,24 +314,28 @@ def render_labels(labels: Labels) -> bytes:
     return b"".join(_field(0x0A, _field(0x0A, n.encode()) + _field(0x12, v.encode())) for n, v in labels)
 
 
+def _sample(value: float | Histogram, time: int) -> bytes:
+    if isinstance(value, Histogram):
+        return _field(kernel.HISTOGRAM, native.render(value, time))
+    return _field(0x12, b"\x09" + struct.pack("<d", value) + b"\x10" + native.varint(time))
+
+
 def render(
     series: Sequence[Labels],
     offsets: Sequence[int] | NDArray[np.int64],
     timestamps: Sequence[int] | NDArray[np.int64],
-    values: Sequence[float] | NDArray[np.float64],
+    values: Sequence[float | Histogram] | NDArray[np.float64],
     *,
     metadata: Sequence[MetricMetadata] = (),
 ) -> bytes:
     """The body of a request that holds these samples; series i owns `offsets[i]:offsets[i + 1]`. One Python step a sample."""
     parts: list[bytes] = []
     for i, labels in enumerate(series):
-        samples = (
-            b"\x09" + struct.pack("<d", values[j]) + b"\x10" + _varint(int(timestamps[j]))
-            for j in range(int(offsets[i]), int(offsets[i + 1]))
-        )
-        parts.append(_field(0x0A, render_labels(labels) + b"".join(_field(0x12, s) for s in samples)))
+        samples = (_sample(values[j], int(timestamps[j])) for j in range(int(offsets[i]), int(offsets[i + 1])))
+        parts.append(_field(0x0A, render_labels(labels) + b"".join(samples)))
     for m in metadata:
         kind = _TYPES.index(m.type)
-        content = b"\x08" + _varint(kind) + _field(0x12, m.metric.encode()) + _field(0x22, m.help.encode()) + _field(0x2A, m.unit.encode())
+        texts = ((0x12, m.metric), (0x22, m.help), (0x2A, m.unit))
+        content = b"\x08" + native.varint(kind) + b"".join(_field(tag, text.encode()) for tag, text in texts)
         parts.append(_field(0x1A, content))
     return bytes(cramjam.snappy.compress_raw(b"".join(parts)))
