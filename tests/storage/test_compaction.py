@@ -11,7 +11,7 @@ import pytest
 from vedette.errors import Corrupt
 from vedette.model.matchers import Matcher
 from vedette.model.samples import SampleBatch
-from vedette.storage import block_writer, compaction, levels
+from vedette.storage import block_writer, compaction, levels, pages
 from vedette.storage.block import Meta
 from vedette.storage.blocks import Blocks
 from vedette.storage.disk import Disk
@@ -144,7 +144,7 @@ async def test_of_two_samples_at_one_time_the_one_stored_first_stays(open_engine
 
 
 async def test_long_series_and_tenants_are_merged(open_engine, tools, clock, monkeypatch):
-    monkeypatch.setattr(block_writer, "_LARGEST_PAGE", 100)
+    monkeypatch.setattr(pages, "LARGEST", 100)
     monkeypatch.setattr(block_writer, "PAGE_SAMPLES", 150)
     from vedette.model.samples import canonical
 

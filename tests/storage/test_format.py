@@ -6,9 +6,11 @@ import itertools
 import json
 import shutil
 import struct
+import sys
 import zlib
 from pathlib import Path
 
+import cramjam
 import numpy as np
 import pytest
 from pcodec import standalone
@@ -18,9 +20,13 @@ from vedette.model.samples import STALE, MetricMetadata, SampleBatch, canonical
 from vedette.storage import wal
 from vedette.storage.sections import Sections
 
+sys.path.insert(0, str(Path(__file__).parent))
+import page_twin
+
 GOLDEN = Path(__file__).parent / "golden"
 NOW = 1_700_000_000_000
 A, B = Labels.of(__name__="up", job="é"), Labels.of(__name__="up", job="z")
+COUNTERS = [Labels.of(__name__="counted", job="z", n=str(n)) for n in range(3)]
 
 
 def expected() -> dict:
@@ -34,6 +40,20 @@ async def fill(engine) -> None:
     await engine.append(SampleBatch.of(space, [A, B], [NOW, NOW], [1.0, 2.5], metadata=metadata))
     await engine.append(SampleBatch.of(space, [A], [NOW + 15_000], [STALE]))
     await engine.append(SampleBatch.of(other, [B], [NOW], [7.0]))
+
+
+def counted(n: int) -> list[tuple[int, float]]:
+    """A counter that drifts, with a reset, and stale in between."""
+    at = [NOW + 15_000 * i for i in range(100)]
+    return [(t, STALE if i == 50 else float((i * (40 + i % 3)) % 3000 + n)) for i, t in enumerate(at)]
+
+
+async def fill_third(engine) -> None:
+    """What the golden block of format 3 holds; written by this function when the format was fixed."""
+    await fill(engine)
+    space = canonical()
+    for samples in zip(*(counted(n) for n in range(3)), strict=True):
+        await engine.append(SampleBatch.of(space, COUNTERS, [t for t, _ in samples], [v for _, v in samples]))
 
 
 def bits(samples) -> list:
@@ -51,15 +71,39 @@ async def test_golden_files_are_read(open_engine, tools, tmp_path, kind):
     assert engine.counters()["wal_corrupt_records"] == engine.counters()["damaged_blocks"] == 0
 
 
+async def test_a_golden_block_of_the_third_format_is_read(open_engine, tools, tmp_path):
+    shutil.copytree(GOLDEN / "blocks_3", tmp_path / "data")
+    engine = await open_engine(retention=0)
+    got = {labels: [(t, struct.pack("<q", b)) for t, b in rows] for labels, rows in tools.contents(engine).items()}
+    wanted = expected() | {labels: counted(n) for n, labels in enumerate(COUNTERS)}
+    assert got == {labels: bits(samples) for labels, samples in wanted.items()}
+    assert engine.select("other", [], 0, NOW).values.tolist() == [7.0]
+    assert engine.counters()["damaged_blocks"] == 0
+
+
 async def test_what_is_written_now_is_what_was_written_then(open_engine, tmp_path):
     engine = await open_engine(retention=0)
-    await fill(engine)
+    await fill_third(engine)
     await engine.flush()
     (block,) = (tmp_path / "data" / "blocks").iterdir()
-    (golden,) = (GOLDEN / "blocks" / "blocks").iterdir()
+    (golden,) = (GOLDEN / "blocks_3" / "blocks").iterdir()
     assert block.name == golden.name
     for name in ("pages", "index"):
         assert (block / name).read_bytes() == (golden / name).read_bytes(), name
+
+
+async def test_an_earlier_format_becomes_the_present_one_when_it_is_merged(open_engine, tools, clock, tmp_path):
+    shutil.copytree(GOLDEN / "blocks", tmp_path / "data")
+    engine = await open_engine(retention=0)
+    assert [b.meta.format for b in engine._blocks.all] == [1]
+    before = tools.contents(engine)
+    later = [(NOW + 30_000 + i, float(i)) for i in range(5)]
+    await engine.append(tools.batch([(A, later)], canonical()))
+    await engine.flush()
+    await clock.advance(3 * 86_400)
+    await engine.compact()
+    assert [b.meta.format for b in engine._blocks.all] == [3]
+    assert tools.contents(engine) == {**before, A: [*before[A], *((t, page_twin.bits_of(v)) for t, v in later)]}
 
 
 def test_a_log_is_read_as_it_is_drawn():
@@ -86,6 +130,45 @@ def test_a_log_is_read_as_it_is_drawn():
 
 
 def test_a_block_is_read_as_it_is_drawn():
+    (block,) = (GOLDEN / "blocks_3" / "blocks").iterdir()
+    meta = json.loads((block / "meta.json").read_bytes())
+    assert (meta["format"], meta["series"], meta["samples"], meta["tenants"]) == (3, 6, 304, ["default", "other"])
+    index, data = Sections(block / "index"), (block / "pages").read_bytes()
+    assert index.take("places", np.int64).tolist() == [0, 100, 200, 300, 301, 303, 304]
+    assert data.startswith(b"VDTPAG\x00\x02")
+    first, offset, size = index.take("pages", np.int64).tolist()
+    rows = page_twin.read(data[offset : offset + size])
+    # The counters share their times, and so do the two series that have one sample at the same moment.
+    assert (first, [vector for vector, _ in rows]) == (0, [0, 0, 0, 1, 2, 1])
+    wanted = [counted(0), counted(1), counted(2), expected()[B], expected()[A], [(NOW, 7.0)]]
+    assert [found for _, found in rows] == [[page_twin.bits_of(v) for _, v in samples] for samples in wanted]
+    assert index.take("vectors", np.int64).tolist() == [0, 100, 101, 103]
+    first, offset, size = index.take("time_pages", np.int64).tolist()
+    crc, count = struct.unpack_from("<II", data, offset)
+    assert (first, count, crc) == (0, 103, zlib.crc32(data[offset + 4 : offset + size]))
+    times = standalone.simple_decompress(data[offset + 8 : offset + size]).tolist()
+    assert times == [t for t, _ in [*counted(0), *expected()[B], *expected()[A]]]
+
+
+def test_a_packed_array_is_read_as_it_is_drawn():
+    (block,) = (GOLDEN / "blocks_3" / "blocks").iterdir()
+    data = (block / "index").read_bytes()
+    magic, count, crc = struct.unpack_from("<8sII", data)
+    assert (magic, crc) == (b"VDTIDX\x00\x02", zlib.crc32(data[16 : 16 + 40 * count]))
+    index, kinds = Sections(block / "index"), set()
+    for i in range(count):
+        name, offset, size, crc, kind = struct.unpack_from("<16sQQI4s", data, 16 + 40 * i)
+        body, kind = data[offset : offset + size], kind.rstrip(b"\0").decode()
+        assert (offset % 8, crc) == (0, zlib.crc32(body))
+        raw = {"z": lambda b: bytes(cramjam.zstd.decompress(b)), "p": lambda b: standalone.simple_decompress(b).tobytes(), "": bytes}[
+            kind[2:]
+        ](body)
+        assert index.take(name.rstrip(b"\0").decode(), np.dtype(kind[:2]).type).tobytes() == raw
+        kinds.add(kind[2:])
+    assert kinds == {"z", "p", ""}
+
+
+def test_a_block_of_the_first_format_is_read_as_it_is_drawn():
     (block,) = (GOLDEN / "blocks" / "blocks").iterdir()
     meta = json.loads((block / "meta.json").read_bytes())
     assert (meta["format"], meta["series"], meta["samples"], meta["tenants"]) == (1, 3, 4, ["default", "other"])

@@ -11,7 +11,7 @@ from vedette.clock import ManualClock
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher, match_labels
 from vedette.model.samples import SampleBatch, canonical
-from vedette.storage import block_writer
+from vedette.storage import block_writer, pages
 from vedette.storage.index import IndexView
 from vedette.storage.memory import Memory
 
@@ -77,7 +77,7 @@ def test_closed_key_spaces_are_forgotten_and_their_series_stay():
 
 
 async def test_long_series_span_pages(open_engine, tools, keyspace, monkeypatch, clock: ManualClock):
-    monkeypatch.setattr(block_writer, "_LARGEST_PAGE", 100)
+    monkeypatch.setattr(pages, "LARGEST", 100)
     monkeypatch.setattr(block_writer, "PAGE_SAMPLES", 150)
     engine = await open_engine()
     lengths = [1, 99, 100, 101, 350, 2, 1000, 5]

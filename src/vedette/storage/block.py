@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-import zlib
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,12 +18,13 @@ from typing import Any
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from pcodec import standalone
 
 from vedette.errors import Corrupt
 from vedette.kernels import block as kernel
+from vedette.kernels import pages as kernel_pages
 from vedette.kernels.series_table import join_canonical
-from vedette.storage.block_writer import FORMAT, FORMAT_HISTOGRAMS, PAGE_HEADER
+from vedette.storage import pages
+from vedette.storage.block_writer import FORMATS
 from vedette.storage.histogram_columns import Found
 from vedette.storage.histogram_pages import HistogramReader
 from vedette.storage.index import IndexView, Postings
@@ -32,6 +32,10 @@ from vedette.storage.sections import Sections
 from vedette.storage.series import SymbolTable
 
 _I64 = np.int64
+FIRST_WITH_VECTORS = 3
+"""The format from which on times stand in pages of their own."""
+
+_TIMES_HELD = 16 << 20
 Columns = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 """Offsets, timestamps and value bits of rows, as CSR."""
 
@@ -51,6 +55,7 @@ class Meta:
     order: int
     replaces: tuple[int, ...] = ()
     histograms: int = 0
+    format: int = 1
 
 
 def read_meta(path: Path) -> Meta:
@@ -58,7 +63,7 @@ def read_meta(path: Path) -> Meta:
     file = path / "meta.json"
     try:
         found = orjson.loads(file.read_bytes())
-        if (version := found.pop("format")) not in (FORMAT, FORMAT_HISTOGRAMS):
+        if (version := found["format"]) not in FORMATS:
             raise Corrupt(f"block format {version!r}, which this version does not know", path=file, offset=0)
         lists = {name: tuple(found.get(name, ())) for name in ("tenants", "wal_scopes", "replaces")}
         return Meta(**({"order": found["sequence"]} | found | lists))
@@ -272,23 +277,59 @@ class Block:
         key = (self.meta.sequence, number)
         page = cache.get(key)
         if page is None:
-            page = self._decode(int(entry[1]), int(entry[2]))
+            page = self._decode(entry, cache)
             cache.put(key, page)
         return page
 
-    def _decode(self, offset: int, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _decode(self, entry: NDArray[np.int64], cache: PageCache) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        offset, size = int(entry[1]), int(entry[2])
+        with self._damaged_at(offset, "page"):
+            if self.meta.format < FIRST_WITH_VECTORS:
+                return pages.read_first(self._raw(offset, size))
+            vectors, counts, bits = pages.read_values(self._raw(offset, size))
+        return self._times_of(vectors, counts, offset, cache), bits
+
+    def _times_of(self, vectors: NDArray[np.int64], counts: NDArray[np.int64], offset: int, cache: PageCache) -> NDArray[np.int64]:
+        """The times of the rows of the page at `offset`, end to end."""
+        places = self._take("vectors", np.int64)
+        table = self._take("time_pages", np.int64).reshape(-1, 3)
+        times = np.empty(int(counts.sum()), dtype=_I64)
+        with self._damaged_at(offset, "page"):
+            if len(vectors) and not 0 <= int(vectors.min()) <= int(vectors.max()) < len(places) - 1:
+                raise ValueError("it names times that the block does not have")
+            laid = 0
+            for number in np.unique(np.searchsorted(table[:, 0], places[vectors], side="right") - 1).tolist():
+                held = self._time_page(number, table[number], cache)
+                laid += max(0, int(kernel_pages.lay_times(vectors, counts, places, int(table[number, 0]), held, times)))
+            if laid != len(times):
+                raise ValueError("its times do not match its values")
+        return times
+
+    def _time_page(self, number: int, entry: NDArray[np.int64], cache: PageCache) -> NDArray[np.int64]:
+        # Beside the pages of values, which count up from 0.
+        key = (self.meta.sequence, -1 - number)
+        page = cache.get(key)
+        if page is None:
+            offset = int(entry[1])
+            with self._damaged_at(offset, "page of times"):
+                times = pages.read_times(self._raw(offset, int(entry[2])))
+            page = times, times[:0]
+            cache.put(key, page)
+        return page[0]
+
+    def _raw(self, offset: int, size: int) -> bytes:
         data = os.pread(self._fd, size, offset)
-        if len(data) != size or size < PAGE_HEADER.size:
-            raise Corrupt("the file ends inside a page", path=self.path / "pages", offset=offset)
-        crc, count, stamps, numbers = PAGE_HEADER.unpack_from(data)
-        if zlib.crc32(memoryview(data)[4:]) != crc or PAGE_HEADER.size + stamps + numbers != size:
-            raise Corrupt("a page does not match its checksum", path=self.path / "pages", offset=offset)
-        at = PAGE_HEADER.size
-        times = standalone.simple_decompress(data[at : at + stamps])
-        values = standalone.simple_decompress(data[at + stamps :])
-        if times is None or values is None or len(times) != count or len(values) != count:
-            raise Corrupt("a page does not hold the samples it says", path=self.path / "pages", offset=offset)
-        return times, values.view(np.int64)
+        if len(data) != size:
+            raise ValueError("the file ends inside it")
+        return data
+
+    @contextlib.contextmanager
+    def _damaged_at(self, offset: int, what: str) -> Iterator[None]:
+        """Says where it is, of what is found to be damaged."""
+        try:
+            yield
+        except ValueError as error:
+            raise Corrupt(f"a {what} cannot be read: {error}", path=self.path / "pages", offset=offset) from error
 
     def verify(self) -> None:
         """Read everything once. Raises `Corrupt`."""
@@ -300,17 +341,22 @@ class Block:
         try:
             for tenant in self.meta.tenants:
                 self.index(tenant)
-            for name in ("places", "min_times", "max_times"):
+            later = ("vectors", "time_pages") if self.meta.format >= FIRST_WITH_VECTORS else ()
+            for name in ("places", "min_times", "max_times", *later):
                 self._take(name, np.int64)
             table = self._take("pages", np.int64).reshape(-1, 3)
         except Corrupt as damage:
             yield damage
             return
+        times, told = PageCache(_TIMES_HELD), set()
         for entry in table:
             try:
-                self._decode(int(entry[1]), int(entry[2]))
+                self._decode(entry, times)
             except Corrupt as damage:
-                yield damage
+                # A page of times that is damaged is met by all pages that need it.
+                if damage.offset not in told:
+                    told.add(damage.offset)
+                    yield damage
         if self.meta.histograms:
             try:
                 yield from HistogramReader(self.path).damage()

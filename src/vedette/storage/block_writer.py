@@ -9,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import secrets
-import struct
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +17,6 @@ from typing import Protocol
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from pcodec import ChunkConfig, standalone
 
 from vedette.kernels import block as kernel
 from vedette.kernels import head as head_kernel
@@ -30,22 +27,17 @@ from vedette.storage.disk import Disk
 from vedette.storage.head import Generation
 from vedette.storage.histogram_columns import Found
 from vedette.storage.histogram_pages import HistogramWriter
+from vedette.storage.pages import PagesWriter
 from vedette.storage.series import SeriesTable
 
-FORMAT = 1
-FORMAT_HISTOGRAMS = 2
-"""That of a block with native histograms: whoever knows the other alone would take their sums for floats."""
-
-PAGES_MAGIC = b"VDTPAG\x00\x01"
-PAGE_HEADER = struct.Struct("<IIII")
-"""CRC-32 of what follows it, samples, bytes of the timestamps' chunk, bytes of the values' chunk."""
+FORMAT = 3
+FORMATS = (1, 2, FORMAT)
+"""What can be read: the first knows neither vectors of times nor rows of whole numbers, nor native histograms; the second has those."""
 
 PAGE_SAMPLES = 16_384
-_WHOLE_METRICS = 1024
-"""So many samples of a metric are worth a page of their own: values of one metric are alike, those of the next are not."""
+_WHOLE_METRICS = 8192
+"""So many samples of a metric are worth a page of their own, so that whoever asks for one metric decodes no other."""
 
-_LARGEST_PAGE = 1 << 20
-_LEVEL = 8
 TEMPORARY = "tmp-"
 _I64 = np.int64
 
@@ -203,34 +195,6 @@ def _texts(snapshot: Snapshot, symbols: NDArray[np.int64]) -> tuple[NDArray[np.i
     return offsets, snapshot.texts[at]
 
 
-class _Pages:
-    """The pages file while it is written."""
-
-    def __init__(self, disk: Disk, fd: int) -> None:
-        self._disk = disk
-        self._fd = fd
-        self._at = 0
-        self.samples = 0
-        self.table: list[tuple[int, int, int]] = []
-        self._write(PAGES_MAGIC)
-
-    def _write(self, data: bytes) -> None:
-        self._disk.write_all(self._fd, data)
-        self._at += len(data)
-
-    def add(self, times: NDArray[np.int64], values: NDArray[np.float64]) -> None:
-        for lo in range(0, len(times), _LARGEST_PAGE):
-            hi = min(lo + _LARGEST_PAGE, len(times))
-            config = ChunkConfig(compression_level=_LEVEL)
-            stamps, numbers = standalone.simple_compress(times[lo:hi], config), standalone.simple_compress(values[lo:hi], config)
-            sizes = struct.pack("<III", hi - lo, len(stamps), len(numbers))
-            crc = zlib.crc32(numbers, zlib.crc32(stamps, zlib.crc32(sizes)))
-            page = struct.pack("<I", crc) + sizes + stamps + numbers
-            self.table.append((self.samples, self._at, len(page)))
-            self._write(page)
-            self.samples += hi - lo
-
-
 def _groups(counts: NDArray[np.int64], metric: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
     """Runs of rows that share a page: `PAGE_SAMPLES` at most, or up to the end of a metric where that are enough."""
     ends = np.flatnonzero(np.diff(metric)) + 1
@@ -284,7 +248,7 @@ def _write_files(temporary: Path, source: Source, origin: Origin, disk: Disk, st
     fd = disk.create(temporary / "pages")
     histograms = HistogramWriter(temporary, disk)
     try:
-        pages = _Pages(disk, fd)
+        pages = PagesWriter(lambda data: disk.write_all(fd, data))
         for lo, hi in _groups(source.counts(rows.ids), rows.metric):
             if stopped():
                 raise Abandoned
@@ -292,9 +256,10 @@ def _write_files(temporary: Path, source: Source, origin: Origin, disk: Disk, st
             counts[lo:hi] = np.diff(offsets)
             filled = lo + np.flatnonzero(counts[lo:hi])
             ranges[:, filled] = times[offsets[filled - lo]], times[offsets[filled - lo + 1] - 1]
-            pages.add(times, bits.view(np.float64))
+            pages.add(offsets, times, bits)
             histograms.add(source.histograms(rows.ids[lo:hi]), (offsets, times, bits), first_row=lo)
         histograms.finish(np.flatnonzero(counts))
+        pages.finish()
         disk.sync(fd)
     finally:
         histograms.close()
@@ -306,10 +271,10 @@ def _write_files(temporary: Path, source: Source, origin: Origin, disk: Disk, st
         # What deletion leaves no sample of is no series of the block; the order of the others stays.
         rows, counts, ranges = _rows(source.snapshot, np.sort(rows.ids[left])), counts[left], ranges[:, left]
     places = np.concatenate([np.zeros(1, dtype=_I64), np.cumsum(counts)])
-    index = sections.render(_index(rows, places, ranges, pages.table) | _postings(rows))
+    index = sections.render(_index(rows, places, ranges, pages) | _postings(rows))
     meta = _meta(rows, source.snapshot, pages.samples, ranges) | _origin(origin)
     if histograms.count:
-        meta |= {"format": FORMAT_HISTOGRAMS, "histograms": histograms.count}
+        meta["histograms"] = histograms.count
     for name, content in (("index", index), ("meta.json", orjson.dumps(meta, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))):
         disk.write_file(temporary / name, content)
     disk.sync_directory(temporary)
@@ -317,7 +282,7 @@ def _write_files(temporary: Path, source: Source, origin: Origin, disk: Disk, st
 
 
 def _index(
-    rows: _Rows, places: NDArray[np.int64], ranges: NDArray[np.int64], table: list[tuple[int, int, int]]
+    rows: _Rows, places: NDArray[np.int64], ranges: NDArray[np.int64], pages: PagesWriter
 ) -> dict[str, NDArray[np.int64] | NDArray[np.int32] | NDArray[np.uint8]]:
     return {
         "text_offsets": rows.text_offsets,
@@ -328,7 +293,9 @@ def _index(
         "places": places,
         "min_times": ranges[0],
         "max_times": ranges[1],
-        "pages": np.array(table, dtype=_I64).reshape(-1),
+        "pages": np.array(pages.table, dtype=_I64).reshape(-1),
+        "time_pages": np.array(pages.time_table, dtype=_I64).reshape(-1),
+        "vectors": pages.vectors,
     }
 
 
