@@ -57,12 +57,13 @@ from vedette.notify.config import parse as parse_notify
 from vedette.notify.config import redacted as redacted_notify
 from vedette.promql.engine import Engine as Promql
 from vedette.promql.result import QueryResult
+from vedette.records.settings import is_postgres
 from vedette.rules.defaults import default_groups
 from vedette.rules.files import Group
 from vedette.rules.files import load as load_rules
 from vedette.selfmetrics import Reading
-from vedette.settings import Settings, resolve
-from vedette.storage.engine import Engine as Storage
+from vedette.settings import Settings, VedetteSection, resolve
+from vedette.storage.backends import open_backend
 from vedette.storage.limits import Limits
 from vedette.storage.retention import RetentionRule
 from vedette.storage.settings import StorageSettings
@@ -131,7 +132,7 @@ class House:
         self._writes = ThreadPoolExecutor(_WRITE_THREADS, thread_name_prefix="write")
         room = settings.vedette
         self.limits = Limits(room.limits, window=room.storage.out_of_order_window)
-        self.storage = Storage(room.storage, clock, retention=_retention(room.storage), limits=self.limits)
+        self.storage = open_backend(_storage_of(room), clock, retention=_retention(room.storage), limits=self.limits)
         self.door = Door(self.storage, clock, limits=self.limits)
         self.promql = Promql(self.storage, room.promql, clock)
         self.collector = Collector(self.door.append, clock)
@@ -159,7 +160,7 @@ class House:
         from vedette.rules.engine import Rules
 
         settings = self.plan.settings
-        self.records = await Records.open(settings.vedette.storage.data / "vedette.db")
+        self.records = await Records.open(settings.records_place)
         self.notifier = Notifier(self.plan.notify, self.records, self.clock, external_url=settings.external_url)
         await self.notifier.start()
         self.alertmanagers = Alertmanagers(settings.alerting, self.clock, external_labels=settings.external_labels)
@@ -370,7 +371,7 @@ class House:
             flags=lambda: {o.setting: o.text for o in self.plan.settings.origins},
             reloaded=lambda: self._reloaded,
             retention=lambda: format_duration(self.plan.settings.vedette.storage.retention),
-            corruptions=lambda: self.storage.replayed.corrupt_records if self.storage.replayed else 0,
+            corruptions=lambda: self.storage.counters().get("wal_corrupt_records", 0),
             external_url=self.plan.settings.external_url,
             revision=commit_of_checkout(),
         )
@@ -402,6 +403,14 @@ class House:
         yield from selfmetrics.of_targets(self.collector.targets(), self.collector.failures)
         yield from selfmetrics.of_rules(self.rules.groups() if self.rules else [])
         yield Reading("metrics_exported", "counter", "Total metrics exported: answers of /metrics.", {"": self._dialects.exports.total})
+
+
+def _storage_of(room: VedetteSection) -> StorageSettings:
+    """Storage's settings; PostgreSQL that is not named there is the database of the records."""
+    settings = room.storage
+    if settings.backend == "postgres" and not settings.url and is_postgres(room.records.url):
+        return dataclasses.replace(settings, url=room.records.url)
+    return settings
 
 
 def _retention(settings: StorageSettings) -> list[RetentionRule]:

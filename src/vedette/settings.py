@@ -30,6 +30,7 @@ from vedette.model.labels import Labels
 from vedette.notify.alertmanagers import AlertingConfig
 from vedette.notify.settings import NotifySettings
 from vedette.promql.engine import PromqlSettings
+from vedette.records.settings import RecordsSettings
 from vedette.rules.defaults import Thresholds
 from vedette.storage.limits import LimitsSettings
 from vedette.storage.settings import StorageSettings, format_size, format_sync, parse_size, parse_sync
@@ -75,6 +76,7 @@ class VedetteSection:
     server: ServerSettings = field(default_factory=ServerSettings)
     access: AccessSettings = field(default_factory=AccessSettings)
     storage: StorageSettings = field(default_factory=StorageSettings)
+    records: RecordsSettings = field(default_factory=RecordsSettings)
     limits: LimitsSettings = field(default_factory=LimitsSettings)
     promql: PromqlSettings = field(default_factory=PromqlSettings)
     host: HostSettings = field(default_factory=HostSettings)
@@ -130,6 +132,7 @@ ENVIRONMENT: dict[str, tuple[str, str]] = {
     "EXTERNAL_URL": ("server", "external_url"),
     "API_KEY": ("access", "api_key"),
     "RETENTION_DAYS": ("storage", "retention"),
+    "DATABASE_URL": ("records", "url"),
     "METRICS_COLLECTION_INTERVAL": ("host", "interval"),
     "ALERT_CPU_THRESHOLD": ("alerts", "cpu"),
     "ALERT_MEMORY_THRESHOLD": ("alerts", "memory"),
@@ -202,6 +205,11 @@ class Settings:
         """How people reach this server."""
         server = self.vedette.server
         return server.external_url.rstrip("/") or f"http://{server.host}:{server.port}"
+
+    @property
+    def records_place(self) -> Path | str:
+        """Where the records are: a SQLite file, or a database's URL."""
+        return self.vedette.records.url or self.vedette.storage.data / "vedette.db"
 
     @property
     def external_labels(self) -> Labels:

@@ -51,10 +51,10 @@ def parse_sync(text: str) -> int:
 class StorageSettings:
     """Where samples are kept, and the embedded engine's settings."""
 
-    backend: Literal["embedded", "postgres", "remote"] = "embedded"
-    """`embedded`: in the data directory. `postgres`: in the database of `url`. `remote`: in the server of `url`."""
+    backend: Literal["embedded", "postgres"] = "embedded"
+    """`embedded`: in the data directory. `postgres`: in the database of `url`."""
     url: str = option("", secret=True)
-    """`postgresql://user:password@host/database`, or `http://host:9090` of a server that speaks Prometheus' API."""
+    """`postgresql://user:password@host:5432/database`; empty is that of the records."""
     data: Path = option(Path("data"))
     """The directory that holds the log and the blocks; made where it is missing."""
     sync: int = option(0, convert=parse_sync)

@@ -19,6 +19,7 @@ from vedette.errors import BadInput, LimitExceeded, VedetteError
 from vedette.model.labels import Labels
 from vedette.model.samples import Appended, MetricMetadata, SampleBatch
 from vedette.model.series import SeriesSet
+from vedette.records.settings import is_postgres, parse_database_url, postgres_dsn
 from vedette.storage.bridge import LoopThread
 from vedette.storage.directory import DirectoryLock
 from vedette.storage.interface import Matchers, StorageStats
@@ -49,9 +50,14 @@ class Postgres:
         for name in ("retention_by_selector", "retention_size"):
             if getattr(settings, name):
                 raise BadInput("the PostgreSQL backend cannot do this", where=f"storage.{name}", hint="only the embedded engine can")
-        if not settings.url:
-            raise BadInput("lacks the database", where="storage.url", hint="postgresql://user:password@host:5432/database")
+        try:
+            url = parse_database_url(settings.url)
+        except BadInput as error:
+            raise BadInput(error.problem, where="storage.url", hint=error.hint) from None
+        if not is_postgres(url):
+            raise BadInput("lacks the database", where="storage.url", hint="postgresql://user:password@host:5432/name")
         driver()
+        self._dsn = postgres_dsn(url)
         self.settings = settings
         self.clock = clock
         self.limits = limits or Limits(window=settings.out_of_order_window)
@@ -112,10 +118,6 @@ class Postgres:
             await asyncio.sleep(_AGAIN_S)
         self._starting = ""
         self._housekeeping = asyncio.create_task(self._keep_house())
-
-    @property
-    def _dsn(self) -> str:
-        return self.settings.url.replace("+asyncpg", "", 1)
 
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[Any]:
