@@ -32,6 +32,8 @@ from vedette.access.guard import Guard, tenant_of
 from vedette.api import admin, exposition, openapi, ops, prometheus, write
 from vedette.api import alertmanager as alertmanager_api
 from vedette.api import explaining as explaining_api
+from vedette.api import ruler as ruler_api
+from vedette.api import rules as rules_api
 from vedette.api import silencing as silencing_api
 from vedette.api.endpoint import Endpoint
 from vedette.api.endpoint import routes as endpoint_routes
@@ -50,6 +52,7 @@ from vedette.ingest.door import Door
 from vedette.ingest.track import Tracker
 from vedette.model.alerts import Alert
 from vedette.model.durations import format_duration
+from vedette.model.labels import Labels
 from vedette.model.samples import DEFAULT_TENANT
 from vedette.notify.config import Config as NotifyConfig
 from vedette.notify.config import load as load_notify
@@ -61,6 +64,9 @@ from vedette.records.settings import is_postgres
 from vedette.rules.defaults import default_groups
 from vedette.rules.files import Group
 from vedette.rules.files import load as load_rules
+from vedette.rules.managed import FILE as MADE
+from vedette.rules.managed import Defaults, ManagedRules
+from vedette.rules.typed import Analysis, analysed
 from vedette.selfmetrics import Reading
 from vedette.settings import Settings, VedetteSection, resolve
 from vedette.storage.backends import open_backend
@@ -139,6 +145,7 @@ class House:
         self.tracker = Tracker(self.storage, self.door.append, run=self.run_query, clock=clock, settings=room.track)
         self.records: Records | None = None
         self.rules: Rules | None = None
+        self.managed: ManagedRules | None = None
         self.notifier: Notifier | None = None
         self.alertmanagers: Alertmanagers | None = None
         self.registry = selfmetrics.registry(self._readings)
@@ -174,7 +181,10 @@ class House:
             external_labels=settings.external_labels,
             external_url=settings.external_url,
             tenant=DEFAULT_TENANT,
+            analyse=self._analyse,
         )
+        self.managed = ManagedRules(self.records, self.clock, self._put_rules, defaults=self._rule_defaults)
+        await self.managed.start()
         # One kernel compiles at a time in a process: without this, rules and scrapes that start together keep the first
         # write of a cold start waiting for kernels that it does not need.
         ingest, rest = warm.in_two(self._closing.is_set)
@@ -192,7 +202,7 @@ class House:
             log.warning("kernels are not compiled ahead", reason=str(error))
 
     async def _apply(self, plan: Plan) -> None:
-        assert self.rules is not None and self.notifier is not None and self.alertmanagers is not None, "start comes first"
+        assert self.managed is not None and self.notifier is not None and self.alertmanagers is not None, "start comes first"
         host = plan.settings.vedette.host
         internal = [own_target(self.registry, platform.node(), host.interval)]
         if host.enabled:
@@ -205,8 +215,28 @@ class House:
             await self.notifier.apply(plan.notify)
             await self.alertmanagers.apply(plan.settings.alerting, external_labels=plan.settings.external_labels)
         await self.collector.apply(dataclasses.replace(plan.collect, internal=tuple(internal)))
-        await self.rules.apply(plan.groups, external_labels=plan.settings.external_labels, external_url=plan.settings.external_url)
+        again = plan is not self.plan
         self.plan = plan
+        if again:
+            self.managed.refresh()
+        await self._put_rules(at_once=False)
+
+    async def _put_rules(self, *, at_once: bool = True) -> None:
+        """Put the rules of files and those made over the API in force; of the latter, what changed is evaluated `at_once`."""
+        assert self.rules is not None and self.managed is not None, "start comes first"
+        settings = self.plan.settings
+        await self.rules.apply(
+            [*self.plan.groups, *self.managed.groups()],
+            external_labels=settings.external_labels,
+            external_url=settings.external_url,
+            at_once=lambda group: at_once and group.file.startswith(MADE),
+        )
+
+    def _rule_defaults(self) -> Defaults:
+        """What rules made over the API take from the configuration."""
+        settings = self.plan.settings
+        globals_ = settings.config.global_
+        return Defaults(globals_.evaluation_interval, globals_.rule_query_offset, settings.vedette.promql.features)
 
     async def reload(self) -> None:
         """Read all files again and put them in force; where one is bad, raise `BadInput` and keep what was."""
@@ -295,6 +325,8 @@ class House:
                 ),
             ),
             *self._alerting(cors),
+            *rules_api.endpoints(rules_api.RuleEditing(self._managed_of, self._rule_defaults)),
+            *ruler_api.endpoints(ruler_api.Ruler(self._managed_of)),
             *ops.endpoints(operations),
             *admin.endpoints(
                 admin.Admin(self.storage, lambda: self.plan.settings.vedette.storage.admin_api, prometheus.matchers_of, tenant_of)
@@ -324,6 +356,14 @@ class House:
             *silencing_api.endpoints(silencing),
             *explaining_api.endpoints(explaining),
         ]
+
+    def _managed_of(self, request: Mapping[str, Any]) -> ManagedRules:
+        """The rules that whoever asks may change."""
+        if self.managed is None or not self.ready:
+            raise LimitExceeded("the server is starting", retry_after=1.0)
+        if tenant_of(request) != DEFAULT_TENANT:
+            raise NotFound("this tenant has no rules")
+        return self.managed
 
     def _notifier_of(self, request: Mapping[str, Any]) -> Notifier:
         """The notifications of whoever asks."""
@@ -378,6 +418,12 @@ class House:
 
     async def _evaluate(self, expr: str, time_ms: int) -> QueryResult:
         return await self.run_query(self.promql.instant, DEFAULT_TENANT, expr, time_ms)
+
+    async def _analyse(self, expr: str, analysis: Analysis, time_ms: int) -> list[tuple[Labels, float]]:
+        def query_range(text: str, start: int, end: int, step: int) -> QueryResult:
+            return self.promql.range(DEFAULT_TENANT, text, start, end, step)
+
+        return await self.run_query(analysed, query_range, expr, analysis, time_ms)
 
     async def _emit(self, alerts: Sequence[Alert]) -> None:
         assert self.notifier is not None and self.alertmanagers is not None, "rules start after those they tell"
