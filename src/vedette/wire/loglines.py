@@ -24,12 +24,11 @@ MESSAGE_NAMES = ("message", "msg", "event", "log", "text", "body", "line", "shor
 MAX_FUTURE_NS = 86_400 * 10**9
 """How far ahead a line's time may be: what is further would stand above all that is new until then."""
 
-_ISO = re.compile(
-    r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d)?)(?:[.,](\d{1,18}))?)?\s*(Z|z|[+-]\d\d(?::?\d\d)?|UTC)?\Z", re.ASCII
-)
+_ISO = re.compile(r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d)?)(?:[.,](\d{1,18}))?)?\s*(Z|z|[+-]\d\d(?::?\d\d)?|UTC)?\Z", re.ASCII)
 _NUMBER = re.compile(r"[+-]?\d{1,19}(?:\.\d{1,18})?\Z", re.ASCII)
 # Only the start of a line is looked at: a level stands there, and a long line must not cost more for it.
 _LOOKED_AT = 160
+_MOST_SECONDS = 4096
 _LEVEL_WORD = re.compile(
     r"""(?:^|[\s\["'(<|:=,-])(trace|debug|info|notice|warn(?:ing)?|err(?:or)?|crit(?:ical)?|fatal|panic|emerg|severe)(?=$|[\s\]"':)>|,-])""",
     re.IGNORECASE | re.ASCII,
@@ -81,14 +80,14 @@ def not_ahead(ns: int, now_ns: int) -> int:
 
 
 class Times:
-    """Reads the times of one request: most share the second with the line before."""
+    """Reads the times of one request: most share their second with others."""
 
-    __slots__ = ("_base", "_now", "_prefix")
+    __slots__ = ("_latest", "_now", "_seconds")
 
     def __init__(self, now_ns: int) -> None:
         self._now = now_ns
-        self._prefix = ""
-        self._base = 0
+        self._latest = now_ns + MAX_FUTURE_NS
+        self._seconds: dict[str, int] = {}
 
     def read(self, value: Any) -> int:
         """Unix ns of a time as text or number; now where there is none. Raises `BadInput`."""
@@ -97,16 +96,20 @@ class Times:
         if isinstance(value, str):
             # 2024-01-15T10:00:00.123456Z: the whole second is looked up, the fraction read.
             if len(value) > 20 and value[19] == "." and value[-1] == "Z" and value[20:-1].isdigit() and len(value) < 31:
-                if value[:19] != self._prefix:
-                    self._base, self._prefix = parse_time(value[:19] + "Z"), value[:19]
-                ns = self._base + int(value[20:-1]) * 10 ** (30 - len(value))
+                second = value[:19]
+                base = self._seconds.get(second)
+                if base is None:
+                    if len(self._seconds) > _MOST_SECONDS:
+                        self._seconds.clear()
+                    base = self._seconds[second] = parse_time(second + "Z")
+                ns = base + int(value[20:-1]) * 10 ** (30 - len(value))
             else:
                 ns = parse_time(value)
         elif isinstance(value, (int, float)) and not isinstance(value, bool):
             ns = unix_time(value)
         else:
             raise BadInput(f"not a time: {type(value).__name__}", hint="expected ISO 8601 or a Unix time")
-        return not_ahead(ns, self._now)
+        return ns if ns <= self._latest else not_ahead(ns, self._now)
 
 
 def level_in(line: str) -> int:
