@@ -15,23 +15,24 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from bench import density, install, queries, remote_write, report, results, scrape, servers, startup
+from bench import density, fleet, install, queries, remote_write, report, results, scrape, servers, startup
 from bench.results import Outcome
 
 CACHE = servers.ROOT / "bench" / ".cache" / "results.json"
 PAGE = servers.ROOT / "docs" / "benchmarks.md"
-ORDER = ("remote_write_10000", "remote_write_100000", "scrape", "queries", "startup", "install")
+ORDER = ("remote_write_10000", "remote_write_100000", "scrape", "queries", "month", "startup", "install")
 """The cases in the order of the page."""
 
 
-def _cases(quick: bool, kinds: tuple[servers.Kind, ...]) -> dict[str, list[Callable[[], Outcome]]]:
+def _cases(quick: bool, kinds: tuple[servers.Kind, ...], containing: str) -> dict[str, list[Callable[[], Outcome]]]:
     repeats = 1 if quick else 3
     small = remote_write.Load(hosts=100, steps=101 if quick else 401)
     large = remote_write.Load(hosts=1000, steps=11 if quick else 41)
     return {
         "remote_write": [lambda: remote_write.run(small, repeats, kinds), lambda: remote_write.run(large, repeats, kinds)],
         "scrape": [lambda: scrape.run(5 if quick else 10, repeats, kinds)],
-        "queries": [lambda: queries.run(1000, 7 if quick else 15, kinds)],
+        "queries": [lambda: queries.run(fleet.FULL, 3 if quick else 7, kinds, containing)],
+        "month": [lambda: queries.run_month(queries.DAYS, 3 if quick else 7, kinds)],
         "density": [
             lambda: density.hosts(20 if quick else 100, 180 if quick else 720, kinds),
             lambda: density.node(60 if quick else 480, 0.2, kinds),
@@ -44,9 +45,12 @@ def _cases(quick: bool, kinds: tuple[servers.Kind, ...]) -> dict[str, list[Calla
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure Vedette beside Prometheus and VictoriaMetrics.")
     parser.add_argument(
-        "--only", metavar="CASE", action="append", help="remote_write, scrape, queries, density, startup or install; may be repeated"
+        "--only", metavar="CASE", action="append", help="remote_write, scrape, queries, month, density, startup or install; may be repeated"
     )
     parser.add_argument("--servers", metavar="NAMES", default="", help="a comma-separated part of vedette,prometheus,victoria-metrics")
+    parser.add_argument(
+        "--query", metavar="TEXT", default="", help="of the queries case, only those with this in their names; writes nothing"
+    )
     parser.add_argument("--quick", action="store_true", help="small loads, one repetition; writes nothing")
     return parser.parse_args()
 
@@ -64,7 +68,7 @@ def main() -> int:
     console = Console()
     names = [n for n in arguments.servers.split(",") if n] or [kind.name for kind in servers.ALL]
     kinds = tuple(kind for kind in servers.ALL if kind.name in names)
-    cases = _cases(arguments.quick, kinds)
+    cases = _cases(arguments.quick, kinds, arguments.query)
     chosen = arguments.only or list(cases)
     unknown = [c for c in chosen if c not in cases] + [n for n in names if n not in {kind.name for kind in servers.ALL}]
     if unknown:
@@ -91,7 +95,7 @@ def main() -> int:
             report.show(outcome, console)
             console.print(f"  ({time.monotonic() - began:.0f} s)\n", style="dim")
             kept[outcome.case] = outcome
-            if not arguments.quick and len(kinds) == len(servers.ALL):
+            if not (arguments.quick or arguments.query) and len(kinds) == len(servers.ALL):
                 _keep(kept, about)
     return 1 if failed else 0
 

@@ -124,6 +124,14 @@ class WriteTemplate:
         self._body[self._times_at] = np.frombuffer(_varint(timestamp_ms), dtype=np.uint8)
         return bytes(cramjam.snappy.compress_raw(self._body.tobytes()))
 
+    def render_at(self, values: NDArray[np.float64], timestamps_ms: NDArray[np.int64]) -> bytes:
+        """The same with a time (int64[series]) for each."""
+        self._body[self._values_at] = values.view(np.uint8).reshape(-1, 8)
+        groups = timestamps_ms[:, None] >> (7 * np.arange(6)) & 127
+        groups[:, :5] |= 128
+        self._body[self._times_at] = groups.astype(np.uint8)
+        return bytes(cramjam.snappy.compress_raw(self._body.tobytes()))
+
 
 def write_templates(host_list: list[Host], per_request: int) -> list[WriteTemplate]:
     """Templates that together cover all series of these hosts, host by host, at most `per_request` series each."""

@@ -1,8 +1,8 @@
-"""Queries over HTTP: milliseconds from request to the last byte, and whether the servers answer alike.
+"""Queries over HTTP: milliseconds from request to the last byte, memory at the peak, and whether the servers answer alike.
 
 Every repetition asks for another range (one second later), so no server answers from a cache of results. Answers are
-compared between servers: equal means the same series and points, values within 1e-9 of one another. Vedette and Prometheus must
-be equal, or the case fails; where VictoriaMetrics differs (its rate does not extrapolate, say), the page tells.
+compared between servers. Vedette's and Prometheus' must be equal: how many are is a promise of its own. Where VictoriaMetrics
+differs (its rate does not extrapolate, say), the page tells.
 """
 
 from __future__ import annotations
@@ -10,47 +10,46 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from bench import data, servers
-from bench.remote_write import count_back, loaded
-from bench.results import Outcome
+from bench import data, fleet, servers
+from bench.remote_write import send, shards_of
+from bench.results import Outcome, Target
+from bench.shapes import FLEET, MONTH, Query
 
 STEPS = 54
 POINTS = 60
+DAYS = 30
+SENDERS = 4
 HOW = (
-    f"Range queries of {STEPS} steps, 10 s apart, over {POINTS} samples of each series, just written. One client, keep-alive; "
-    "the time from sending the request to the last byte of the answer. One unmeasured query first; each repetition starts "
-    "one second later than the one before (VictoriaMetrics also with `nocache=1`)."
+    "One client, keep-alive; the time from sending the request to the last byte of the answer. One unmeasured query first; each "
+    "repetition starts a second later than the one before (VictoriaMetrics also with `nocache=1`). Peak memory is the most that was "
+    "resident during the repetitions of a query that reads a million samples (`VmHWM`, reset before them)."
+)
+FLEET_HOW = f"Range queries of {STEPS} steps, 10 s apart, over {POINTS} samples of each series, just written. {HOW}"
+MONTH_HOW = (
+    f"Ten series of a counter, a sample each 15 s for {DAYS} days, written in order of time; range queries over all of it, a step an hour. "
+    f"{HOW}"
 )
 
 
 @dataclass(frozen=True)
-class Query:
-    """One expression. `big`: it reads at least a million samples. Answers are compared from `since_s` seconds after the data's start."""
+class Span:
+    """What the queries of a case ask for: the first start (Unix seconds), steps and their distance, when the data begins."""
 
-    name: str
-    expression: str
-    big: bool = False
-    one_series: bool = False
-    since_s: float = 0.0
-
-
-QUERIES = (
-    Query("sum by (region), all series", 'sum by (region) ({__name__=~"devops_.*"})', big=True),
-    # Prometheus 3 extrapolates less than Prometheus 2 to the zero of a counter where a range begins before the data, so those
-    # ranges are not compared.
-    Query("sum by (region) of rate, one metric", "sum by (region) (rate(devops_net_0[5m]))", since_s=300),
-    Query("join of two metrics", "devops_cpu_0 - on (hostname) devops_cpu_1"),
-    Query("one series", 'devops_cpu_0{hostname="host_1"}', one_series=True),
-)
+    first: float
+    steps: int
+    step_s: int
+    begin: float
 
 
-def _ask(connection: Any, server: servers.Running, query: Query, start: float) -> tuple[float, bytes]:
-    end = start + (STEPS - 1) * data.STEP_MS / 1000
-    path = f"/api/v1/query_range?query={quote(query.expression)}&start={start}&end={end}&step={data.STEP_MS // 1000}{server.query_extra}"
+def _ask(connection: Any, server: servers.Running, query: Query, span: Span, later: float) -> tuple[float, bytes]:
+    start = span.first + later
+    end = start + (span.steps - 1) * span.step_s
+    path = f"/api/v1/query_range?query={quote(query.expression)}&start={start}&end={end}&step={span.step_s}{server.query_extra}"
     began = time.perf_counter()
     connection.request("GET", path)
     answer = connection.getresponse()
@@ -65,11 +64,13 @@ def _series(body: bytes, since: float) -> dict[str, list[tuple[float, float]]]:
     found = {}
     for one in json.loads(body)["data"]["result"]:
         labels = json.dumps(one["metric"], sort_keys=True)
-        found[labels] = [(float(t), float(v)) for t, v in one["values"] if float(t) >= since]
+        points = [(float(t), float(v)) for t, v in one["values"] if float(t) >= since]
+        if points:
+            found[labels] = points
     return found
 
 
-def difference(ours: bytes, theirs: bytes, *, since: float = 0.0) -> str:
+def difference(ours: bytes, theirs: bytes, *, since: float = 0.0, tolerance: float = 1e-9) -> str:
     """Nothing where two answers are equal from Unix time `since` on, else what differs first."""
     left, right = _series(ours, since), _series(theirs, since)
     if left.keys() != right.keys():
@@ -80,58 +81,116 @@ def difference(ours: bytes, theirs: bytes, *, since: float = 0.0) -> str:
         if [t for t, _ in points] != [t for t, _ in others]:
             return f"{labels}: {len(points)} points against {len(others)}"
         for (at, value), (_, other) in zip(points, others, strict=True):
-            if not (math.isclose(value, other, rel_tol=1e-9, abs_tol=1e-12) or (math.isnan(value) and math.isnan(other))):
+            if not (math.isclose(value, other, rel_tol=tolerance, abs_tol=1e-12) or (math.isnan(value) and math.isnan(other))):
                 return f"{labels} at {at}: {value!r} against {other!r}"
     return ""
 
 
-def run(host_count: int, repeats: int, kinds: tuple[servers.Kind, ...]) -> Outcome:
-    """Load the data into each server, ask each query `repeats` times."""
-    series = host_count * data.FIELDS_PER_HOST
-    outcome = Outcome("queries", f"Queries over {series:,} series, {series * POINTS:,} samples", how=HOW)
+def _await(server: servers.Running, expression: str, at: float, wanted: int, *, seconds: float = 60.0) -> None:
+    """Wait until an instant query gives the count that was written."""
+    deadline = time.monotonic() + seconds
+    while True:
+        status, body = server.get(f"/api/v1/query?query={quote(expression)}&time={at}{server.query_extra}")
+        if status != 200:
+            raise RuntimeError(f"{server.name} cannot count what was written: {status} {body[:300]!r}")
+        result = json.loads(body)["data"]["result"]
+        found = sum(int(float(one["value"][1])) for one in result)
+        if found == wanted:
+            return
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{server.name} acknowledged {wanted} and finds {found}: {expression}")
+        time.sleep(0.2)
+
+
+def _measure(outcome: Outcome, server: servers.Running, queries: Sequence[Query], span: Span, repeats: int) -> dict[tuple[str, str], bytes]:
+    answers = {}
+    connection = server.connect()
+    for query in queries:
+        # Half a second after a sample: exactly at one, Prometheus 2 counts one more into a range than Prometheus 3.
+        _, answers[server.name, query.name] = _ask(connection, server, query, span, 0)
+        server.forget_peak()
+        times = [_ask(connection, server, query, span, 1 + number)[0] for number in range(repeats)]
+        outcome.add(query.name, server.name, "ms", times)
+        if query.big:
+            outcome.add(f"{query.name}: peak memory", server.name, "MiB", [server.peak() / 2**20])
+    connection.close()
+    outcome.add("resident memory at the end", server.name, "MiB", [server.rss() / 2**20])
+    return answers
+
+
+def run(size: fleet.Fleet, repeats: int, kinds: tuple[servers.Kind, ...], only: str = "") -> Outcome:
+    """Load the fleet into each server, ask each query whose name has `only` in it `repeats` times."""
+    series = size.series
+    outcome = Outcome("queries", f"Queries over {series:,} series, {series * POINTS:,} samples", how=FLEET_HOW)
+    queries = [q for q in FLEET if only in q.name]
     start_ms = int(time.time() * 1000) // data.STEP_MS * data.STEP_MS - (POINTS + 1) * data.STEP_MS
-    rounds = data.write_bodies(data.hosts(host_count), POINTS, start_ms=start_ms, per_request=2500)
+    rounds = fleet.bodies(size, POINTS, start_ms=start_ms, per_request=2500)
+    span = Span((start_ms + 5 * data.STEP_MS) / 1000 + 0.5, STEPS, data.STEP_MS // 1000, start_ms / 1000)
     answers: dict[tuple[str, str], bytes] = {}
     for kind in kinds:
-        with loaded(kind, rounds) as server:
-            last_ms = start_ms + (POINTS - 1) * data.STEP_MS
-            count_back(server, last_ms, POINTS * data.STEP_MS // 1000, series * POINTS)
+        with servers.running(kind) as server:
+            send(server, shards_of(rounds, SENDERS))
+            last = start_ms / 1000 + (POINTS - 1) * data.STEP_MS / 1000
+            _await(server, 'count({__name__=~".+"})', last, series)
+            _await(server, f"sum(count_over_time(vm_memory_bytes[{POINTS * 10}s]))", last, size.servers * 20 * POINTS)
             time.sleep(2)  # let what the load left in the background end: this measures queries
-            connection = server.connect()
-            for query in QUERIES:
-                # Half a second after a sample: exactly at one, Prometheus 2 counts one more into a range than Prometheus 3.
-                first = (start_ms + 5 * data.STEP_MS) / 1000 + 0.5
-                _, answers[kind.name, query.name] = _ask(connection, server, query, first)
-                cpu = server.cpu()
-                times = [_ask(connection, server, query, first + 1 + number)[0] for number in range(repeats)]
-                outcome.add(query.name, kind.name, "ms", times)
-                if not query.one_series:  # far below the 10 ms in which the kernel accounts CPU time
-                    outcome.add(f"{query.name}: CPU", kind.name, "ms", [(server.cpu() - cpu) / repeats * 1000])
-            connection.close()
-            outcome.add("resident memory at the end", kind.name, "MiB", [server.rss() / 2**20])
-    _compare(outcome, answers, start_ms / 1000)
-    for query in QUERIES:
-        if query.big:
-            outcome.promise_faster(query.name, "victoria-metrics", 1, "first release")
-            outcome.promise_faster(query.name, "victoria-metrics", 3, "budget")
-        if query.one_series:
-            outcome.promise_faster(query.name, "prometheus", 0.5, "budget")
-    outcome.notes.append(f"{repeats} repetitions of each query, medians.")
+            answers |= _measure(outcome, server, queries, span, repeats)
+    _judge(outcome, answers, queries, span, repeats)
     return outcome
 
 
-def _compare(outcome: Outcome, answers: dict[tuple[str, str], bytes], begin: float) -> None:
-    for query in QUERIES:
+def run_month(days: int, repeats: int, kinds: tuple[servers.Kind, ...]) -> Outcome:
+    """Load a month of ten series into each server and ask."""
+    series, step = 10, 3600
+    count = days * fleet.DAY_MS // fleet.MONTH_STEP_MS
+    outcome = Outcome("month", f"One metric of {series} series over {days} days, {series * count:,} samples", how=MONTH_HOW)
+    start_ms = int(time.time() * 1000) // 60_000 * 60_000 - days * fleet.DAY_MS
+    requests = fleet.month(series, days, start_ms=start_ms)
+    # Two hours in, so that most windows are full; a second late, to lie beside the samples.
+    span = Span(start_ms / 1000 + 7201.5, days * 24 - 2, step, start_ms / 1000)
+    answers: dict[tuple[str, str], bytes] = {}
+    for kind in kinds:
+        with servers.running(kind, env=servers.environment(VEDETTE_STORAGE_RETENTION="400d")) as server:
+            send(server, [requests])
+            _await(server, f"sum(count_over_time(events_total[{days + 1}d]))", start_ms / 1000 + days * 86_400, series * count)
+            time.sleep(5)
+            answers |= _measure(outcome, server, MONTH, span, repeats)
+    _judge(outcome, answers, MONTH, span, repeats)
+    return outcome
+
+
+def _judge(outcome: Outcome, answers: dict[tuple[str, str], bytes], queries: Sequence[Query], span: Span, repeats: int) -> None:
+    _compare(outcome, answers, queries, span.begin)
+    for query in queries:
+        if query.big:
+            outcome.promise_faster(query.name, "victoria-metrics", 3, "budget")
+            outcome.promise_faster(query.name, "prometheus", 8, "budget")
+            memory = f"{query.name}: peak memory"
+            if (theirs := outcome.median(memory, "victoria-metrics")) is not None:
+                outcome.promise_at_most(memory, theirs, "MiB", "budget")
+        else:
+            for peer in ("victoria-metrics", "prometheus"):
+                outcome.promise_faster(query.name, peer, 0.5, "budget")
+    outcome.notes.append(f"{repeats} repetitions of each query, medians.")
+
+
+def _compare(outcome: Outcome, answers: dict[tuple[str, str], bytes], queries: Sequence[Query], begin: float) -> None:
+    equal: dict[str, list[str]] = {"prometheus": [], "victoria-metrics": []}
+    for query in queries:
         outcome.notes.append(f"`{query.name}` is `{query.expression}`.")
         ours = answers.get(("vedette", query.name))
-        for peer in ("prometheus", "victoria-metrics"):
+        for peer, names in equal.items():
             theirs = answers.get((peer, query.name))
             if ours is None or theirs is None:
                 continue
-            told = difference(ours, theirs, since=begin + query.since_s)
-            if told and peer == "victoria-metrics":
-                outcome.notes.append(f"`{query.name}`: VictoriaMetrics' answer differs by its own definitions ({told}).")
-            elif told:
-                raise RuntimeError(f"{query.expression}: Vedette and {peer} differ: {told}")
+            told = difference(ours, theirs, since=begin + query.since_s, tolerance=query.tolerance)
+            if not told:
+                names.append(query.name)
             else:
-                outcome.notes.append(f"`{query.name}`: Vedette and {peer} gave equal answers.")
+                why = " by its own definitions" if peer == "victoria-metrics" else ""
+                outcome.notes.append(f"`{query.name}`: the answer of {peer} differs{why} ({told}).")
+    for peer, names in equal.items():
+        if any(server == peer for server, _ in answers) and any(server == "vedette" for server, _ in answers):
+            outcome.notes.append(f"Vedette and {peer} gave equal answers to {len(names)} of {len(queries)} queries.")
+            if peer == "prometheus":
+                outcome.targets.append(Target("answers equal to those of prometheus", len(names), len(queries), "queries", "budget"))

@@ -61,6 +61,17 @@ class Running:
         """Resident bytes now."""
         return int(psutil.Process(self.process.pid).memory_info().rss)
 
+    def forget_peak(self) -> None:
+        """Let `peak` count from now on."""
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5", encoding="ascii")
+
+    def peak(self) -> int:
+        """The most bytes that were resident at once, since the start or since `forget_peak`."""
+        for line in Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+        raise RuntimeError("the kernel does not tell VmHWM")
+
     def disk(self) -> int:
         """Bytes allocated on disk in the data directory."""
         total = 0
@@ -134,8 +145,15 @@ class Kind:
                 f"--web.listen-address=127.0.0.1:{port}",
                 "--web.enable-remote-write-receiver",
                 "--query.max-samples=200000000",
+                "--storage.tsdb.retention.time=1y",
             ]
-        command = [self.path(), f"-storageDataPath={data}", f"-httpListenAddr=127.0.0.1:{port}", "-search.latencyOffset=0s"]
+        command = [
+            self.path(),
+            f"-storageDataPath={data}",
+            f"-httpListenAddr=127.0.0.1:{port}",
+            "-search.latencyOffset=0s",
+            "-retentionPeriod=12",
+        ]
         return [*command, f"-promscrape.config={config}"] if config else command
 
 

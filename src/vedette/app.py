@@ -134,7 +134,9 @@ class House:
         self._reloaded = Reloaded(True, self.started)
         self._turn = asyncio.Lock()
         self._closing = threading.Event()
-        self._queries = ThreadPoolExecutor(_QUERY_THREADS, thread_name_prefix="query")
+        # One for each query that may run, and some for what else reads: rules, and lists of series.
+        threads = self.plan.settings.vedette.promql.max_concurrency + _QUERY_THREADS
+        self._queries = ThreadPoolExecutor(threads, thread_name_prefix="query")
         self._writes = ThreadPoolExecutor(_WRITE_THREADS, thread_name_prefix="write")
         room = settings.vedette
         self.limits = Limits(room.limits, window=room.storage.out_of_order_window)
@@ -321,7 +323,11 @@ class House:
                 tenant_of=tenant_of,
                 ready=lambda: self.ready,
                 settings=prometheus.PrometheusApiSettings(
-                    cors_origin=cors, max_concurrency=limits.max_concurrency, timeout_s=limits.timeout_s
+                    cors_origin=cors,
+                    max_concurrency=limits.max_concurrency,
+                    max_concurrency_per_tenant=limits.max_concurrency_per_tenant,
+                    max_queued_per_tenant=limits.max_queued_per_tenant,
+                    timeout_s=limits.timeout_s,
                 ),
             ),
             *self._alerting(cors),

@@ -363,7 +363,8 @@ def _overlay(
             if (found := _from_environment(room.name, item, hints[item.name], variables)) is not None:
                 value, source = found
             if (room.name, item.name) in flags:
-                value, source = flags[room.name, item.name], f"--{item.name.replace('_', '-')}"
+                flag = "enable-feature" if room.name == "promql" else item.name.replace("_", "-")
+                value, source = flags[room.name, item.name], f"--{flag}"
             if value != getattr(given, item.name):
                 changes[item.name] = value
             key = item.metadata.get("key", item.name)

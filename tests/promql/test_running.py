@@ -16,7 +16,7 @@ from vedette.kernels.queryable import queryable
 from vedette.model.labels import Labels
 from vedette.model.samples import STALE, is_stale
 from vedette.model.series import SeriesSet
-from vedette.promql.engine import BYTES_PER_SAMPLE, Engine, PromqlSettings
+from vedette.promql.engine import Engine, PromqlSettings
 from vedette.promql.errors import QueryCanceled
 from vedette.promql.memory import MemoryStorage
 from vedette.promql.running import Running
@@ -79,26 +79,27 @@ def test_a_running_query_is_listed_and_cancelled(slow: tuple[Slow, Engine]) -> N
 
 
 def test_queries_share_their_memory() -> None:
-    running = Running(ManualClock(), max_samples=100)
+    running = Running(ManualClock(), max_bytes=100)
     with running.entered("t", "a", (0, 0, 0), None) as one, running.entered("t", "b", (0, 0, 0), None) as other:
-        one.hold(60)
-        other.hold(40)
+        one.hold(6, 60)
+        other.hold(4, 40)
         with pytest.raises(LimitExceeded, match=r"promql\.max_memory") as caught:
-            other.hold(41)
+            other.hold(4, 41)
         assert caught.value.retry_after == 1.0
-        other.hold(0)
-        one.hold(100)
+        other.hold(0, 0)
+        one.hold(10, 100)
+        assert [(q.samples, q.bytes) for q in running.list("t")] == [(10, 100), (0, 0)]
         with pytest.raises(LimitExceeded) as caught:
-            other.hold(101)
+            other.hold(10, 101)
         assert caught.value.retry_after is None
     with running.entered("t", "c", (0, 0, 0), None) as again:
-        again.hold(100)
+        again.hold(10, 100)
 
 
 def test_memory_is_given_back_by_queries_that_fail() -> None:
     storage = MemoryStorage()
     fill(storage)
-    engine = Engine(storage, PromqlSettings(max_memory=50 * BYTES_PER_SAMPLE), SystemClock())
+    engine = Engine(storage, PromqlSettings(max_memory=700), SystemClock())
     try:
         for _ in range(3):
             with pytest.raises(LimitExceeded, match=r"promql\.max_memory"):

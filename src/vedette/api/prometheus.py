@@ -21,6 +21,7 @@ from vedette.api.endpoint import Endpoint, Handler, Run, answering
 from vedette.api.endpoint import routes as routes
 from vedette.api.problems import UNEXPECTED, prometheus, prometheus_body
 from vedette.api.status import StatusInfo
+from vedette.api.turns import Turns
 from vedette.api.watch import Sources as Sources
 from vedette.clock import Clock
 from vedette.errors import LimitExceeded
@@ -38,6 +39,8 @@ class PrometheusApiSettings:
 
     cors_origin: str = ".*"
     max_concurrency: int = 20
+    max_concurrency_per_tenant: int = 15
+    max_queued_per_tenant: int = 500
     timeout_s: float = 120.0
 
 
@@ -58,7 +61,10 @@ def endpoints(
     Until `ready`, all answer 503: what storage holds while its log is replayed is not yet the truth.
     """
     settings = settings or PrometheusApiSettings()
-    gate = queries.Gate(run, clock, concurrency=settings.max_concurrency, timeout_s=settings.timeout_s)
+    turns = Turns(
+        concurrency=settings.max_concurrency, per_tenant=settings.max_concurrency_per_tenant, queued=settings.max_queued_per_tenant
+    )
+    gate = queries.Gate(run, clock, turns, timeout_s=settings.timeout_s)
     found = [
         *queries.endpoints(queries.Queries(engine, gate, clock, tenant_of)),
         *catalog.endpoints(catalog.Catalog(storage, run, matchers_of, tenant_of)),

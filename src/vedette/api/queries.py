@@ -1,7 +1,7 @@
 """`/api/v1/query`, `/query_range` and their kin: PromQL over HTTP, in Prometheus' shapes.
 
-Evaluation runs on worker threads, at most `concurrency` at once; what waits is answered in order, and is given up
-when its time is over or its client has gone. Not here: evaluation (`promql`), encoding (`answers.py`).
+Evaluation runs on worker threads, in turns (`turns.py`); what waits is given up when its time is over, what runs when its
+client has gone. Not here: evaluation (`promql`), encoding (`answers.py`).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from vedette.api.answers import JSON, enveloped, success
 from vedette.api.endpoint import Endpoint, Param, Run
 from vedette.api.params import MAX_TIME, MIN_TIME, Form, boolean_of, form_of, limit_of, parameter, parse_span, parse_time, rfc3339, time_of
 from vedette.api.tree import tree_json
+from vedette.api.turns import Turns
 from vedette.clock import Clock, now_ms
 from vedette.errors import BadInput, NotFound
 from vedette.promql.errors import ExecutionError, QueryTimeout
@@ -51,34 +53,33 @@ Evaluation = Callable[[float, threading.Event], bytes]
 
 
 class Gate:
-    """Lets at most `concurrency` queries evaluate at once and keeps the rest in order; a client that goes cancels its query."""
+    """Evaluates queries when it is their turn; a client that goes cancels its query."""
 
-    def __init__(self, run: Run, clock: Clock, *, concurrency: int, timeout_s: float) -> None:
+    def __init__(self, run: Run, clock: Clock, turns: Turns, *, timeout_s: float) -> None:
         self._run = run
         self._clock = clock
-        self._turns = asyncio.Semaphore(concurrency)
+        self._turns = turns
         self._timeout_s = timeout_s
 
-    async def evaluate(self, request: Request, timeout_s: float | None, evaluation: Evaluation) -> bytes:
+    async def evaluate(self, request: Request, tenant: str, timeout_s: float | None, evaluation: Evaluation) -> bytes:
         """What `evaluation` gives.
 
-        Raises `QueryTimeout` for one that never got its turn, `QueryCanceled` for one whose client has gone.
+        Raises `QueryTimeout` for one that never got its turn, `QueryCanceled` for one whose client has gone, `LimitExceeded` where
+        too many wait.
         """
         allowed = self._timeout_s if timeout_s is None else min(timeout_s, self._timeout_s)
         deadline = self._clock.monotonic() + allowed
-        try:
-            async with asyncio.timeout(max(0.0, allowed)):
-                await self._turns.acquire()
-        except TimeoutError:
-            raise QueryTimeout(QUEUED_TOO_LONG) from None
-        try:
+        async with AsyncExitStack() as turn:
+            try:
+                async with asyncio.timeout(max(0.0, allowed)):
+                    await turn.enter_async_context(self._turns.taken(tenant))
+            except TimeoutError:
+                raise QueryTimeout(QUEUED_TOO_LONG) from None
             cancel = threading.Event()
             running = asyncio.ensure_future(self._run(evaluation, deadline, cancel))
             # Most queries are over before it is worth watching whether anybody still waits.
             done, _ = await asyncio.wait((running,), timeout=_PATIENCE_S)
             return running.result() if done else await _while_connected(request, running, cancel)
-        finally:
-            self._turns.release()
 
 
 async def _while_connected(request: Request, running: asyncio.Future[bytes], cancel: threading.Event) -> bytes:
@@ -146,7 +147,7 @@ class Queries:
             lookback, stats = options.lookback_ms, bool(options.stats)
             return self.engine.instant(tenant, options.text, when, timeout_s=left, lookback_ms=lookback, cancel=cancel, queryable=stats)
 
-        return await self._answer(request, options, evaluate)
+        return await self._answer(request, tenant, options, evaluate)
 
     async def range(self, request: Request) -> Response:
         """Evaluate an expression at each step of a range."""
@@ -170,9 +171,11 @@ class Queries:
                 timeout_s=left, lookback_ms=options.lookback_ms, cancel=cancel, queryable=bool(options.stats),
             )  # fmt: skip
 
-        return await self._answer(request, options, evaluate)
+        return await self._answer(request, tenant, options, evaluate)
 
-    async def _answer(self, request: Request, options: _Options, evaluate: Callable[[float, threading.Event], QueryResult]) -> Response:
+    async def _answer(
+        self, request: Request, tenant: str, options: _Options, evaluate: Callable[[float, threading.Event], QueryResult]
+    ) -> Response:
         asked = self.clock.monotonic()
 
         def evaluated(deadline: float, cancel: threading.Event) -> bytes:
@@ -195,7 +198,7 @@ class Queries:
                 data = _with(data, "explain", result.statistics.explained())
             return enveloped(data, warnings=warnings, infos=result.infos)
 
-        return Response(await self.gate.evaluate(request, options.timeout_s, evaluated), media_type=JSON)
+        return Response(await self.gate.evaluate(request, tenant, options.timeout_s, evaluated), media_type=JSON)
 
     async def exemplars(self, request: Request) -> Response:
         """Exemplars of the series that a query selects: none, since none are stored."""
@@ -227,6 +230,7 @@ class Queries:
                     "startedAt": rfc3339(q.began),
                     "runningSeconds": round(q.running_s, 3),
                     "samples": q.samples,
+                    "bytes": q.bytes,
                 }
                 for q in found
             ]

@@ -47,8 +47,12 @@ def serve(
     """Run the server until it is told to stop (SIGTERM or Ctrl-C); SIGHUP reloads the configuration."""
     from vedette.cli.serve import run
 
-    run(config, alertmanager_config, data=data, host=host, port=port, listen=listen or [], insecure=insecure)
+    run(config, alertmanager_config, data=data, host=host, port=port, listen=listen or [], insecure=insecure, features=enable_feature or [])
 
+    enable_feature: Annotated[
+        list[str] | None,
+        typer.Option("--enable-feature", metavar="NAMES", help="Turn experimental parts on, by Prometheus' names, comma-separated."),
+    ] = None,
 
 @app.command()
 def query(

@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from vedette.app import DIALECTS, House
 from vedette.cli.connection import Connection
 from vedette.clock import SystemClock
 from vedette.errors import BadInput
+from vedette.promql.engine import FEATURES
 from vedette.settings import Settings, parse_port, resolve
 
 _log = structlog.get_logger(__name__)
@@ -51,6 +52,7 @@ def run(
     port: str | None,
     listen: list[str],
     insecure: bool,
+    features: Sequence[str] = (),
 ) -> None:
     """Serve until told to stop. Raises `BadInput` for whatever is wrong before the first byte is served."""
     given: dict[tuple[str, str], Any] = {
@@ -59,6 +61,7 @@ def run(
         ("server", "port"): parse_port(port) if port is not None else None,
         ("server", "listen"): _doors(listen) or None,
         ("server", "insecure"): insecure or None,
+        **{("promql", name): True for name in _enabled(features)},
     }
     flags = {name: value for name, value in given.items() if value is not None}
 
@@ -84,6 +87,17 @@ def run(
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
+
+
+def _enabled(features: Sequence[str]) -> list[str]:
+    """The settings that `--enable-feature` turns on; a name that means nothing here is logged, as Prometheus does."""
+    found = []
+    for name in (n.strip() for text in features for n in text.split(",")):
+        if name in FEATURES:
+            found.append(FEATURES[name])
+        elif name:
+            _log.warning("unknown option for --enable-feature", option=name, known=sorted(FEATURES))
+    return found
 
 
 def _loop_factory() -> Any:

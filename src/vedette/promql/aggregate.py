@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from vedette.kernels import groups as k
-from vedette.model.labels import METRIC_NAME, Labels
+from vedette.model.labels import METRIC_NAME
 from vedette.promql import annotations as say
 from vedette.promql import labelsets, native_aggregate
 from vedette.promql.errors import ExecutionError
@@ -17,6 +17,7 @@ from vedette.promql.format import go_float
 from vedette.promql.lexer import quoted
 from vedette.promql.native_render import text
 from vedette.promql.nodes import Aggregate
+from vedette.promql.sampling import ratio_offsets
 from vedette.promql.selectors import shown
 from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, Objects, Rows, Value, native_mask
 
@@ -228,16 +229,10 @@ def _limit_ratio(ev: Evaluation, node: Aggregate, ratio: Floats, matrix: Matrix)
             message = f"ratio value should be between -1 and 1, got {shown(value)}, capping to {shown(bound)}"
             ev.annotations.warn(message, node.param)
     capped = np.clip(ratio, -1.0, 1.0)
-    offsets = np.array([_ratio_hash(row) for row in matrix.labels]) / float(1 << 64)
+    offsets = ratio_offsets(matrix.labels)
     low = (capped >= 0) & (offsets[:, None] < capped)
     high = (capped < 0) & (offsets[:, None] >= 1.0 + capped)
     return replace(matrix, present=matrix.present & (low | high)).found()
-
-
-def _ratio_hash(labels: Labels) -> float:
-    """Where a series stands in [0, 2**64): an FNV hash spread by a multiplication, the same in every process."""
-    spread = labels.fingerprint() * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF
-    return float(spread ^ spread >> 32)
 
 
 def _count_values(ev: Evaluation, node: Aggregate, label: str, matrix: Matrix) -> Matrix:

@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from vedette.clock import Clock
 from vedette.configfile import option
 from vedette.model.durations import parse_duration, parse_seconds
-from vedette.model.labels import Symbols
+from vedette.model.labels import LabelTable, Symbols
 from vedette.promql.actions import Features
 from vedette.promql.annotations import Annotations
+from vedette.promql.cost import expected
 from vedette.promql.durations import resolved
 from vedette.promql.errors import ParseError, QueryTimeout, TooManySamples
 from vedette.promql.evaluate import evaluate
-from vedette.promql.evaluation import TOO_MANY, Evaluation
+from vedette.promql.evaluation import HISTOGRAM_BYTES, READ_BYTES, TOO_MANY, Evaluation
 from vedette.promql.labelsets import unify
 from vedette.promql.nodes import DOCUMENTED_TYPE, Node
 from vedette.promql.parse import parse
@@ -33,7 +34,7 @@ from vedette.promql.running import Running
 from vedette.promql.selectors import Fetched
 from vedette.promql.statistics import ReadCost, Statistics, count_queryable
 from vedette.promql.values import Grid, Scalar
-from vedette.storage.interface import Storage
+from vedette.storage.interface import Estimating, Storage
 from vedette.storage.settings import parse_size
 
 _T = TypeVar("_T", bound=np.generic)
@@ -42,8 +43,16 @@ MAX_POINTS = 11_000
 """Most steps of a range query, as in Prometheus."""
 
 
-BYTES_PER_SAMPLE = 16
-"""What a sample that a query holds counts for in the memory of all queries: a timestamp and a value."""
+FEATURES = {
+    "promql-experimental-functions": "experimental_functions",
+    "promql-extended-range-selectors": "extended_range_selectors",
+    "promql-binop-fill-modifiers": "binop_fill_modifiers",
+    "promql-delayed-name-removal": "delayed_name_removal",
+    "promql-duration-expr": "duration_expr",
+    "type-and-unit-labels": "type_and_unit_labels",
+    "use-start-timestamps": "use_start_timestamps",
+}
+"""Prometheus' names of what may be turned on, and the settings that do it."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +62,11 @@ class PromqlSettings:
     lookback_ms: int = option(300_000, key="lookback", convert=parse_duration)
     max_samples: int = 50_000_000
     max_memory: int = option(4 << 30, convert=parse_size)
+    max_query_memory: int = option(2 << 30, convert=parse_size)
     timeout_s: float = option(120.0, key="timeout", convert=parse_seconds)
     max_concurrency: int = 20
+    max_concurrency_per_tenant: int = 15
+    max_queued_per_tenant: int = 500
     max_expr_bytes: int = 256 << 10
     max_points: int = MAX_POINTS
     default_subquery_step_ms: int = option(60_000, key="default_subquery_step", convert=parse_duration)
@@ -101,7 +113,7 @@ class Engine:
         self._slots = threading.BoundedSemaphore(settings.max_concurrency)
         self._parsed: OrderedDict[str, Node] = OrderedDict()
         self._lock = threading.Lock()
-        self.running = Running(clock, max_samples=settings.max_memory // BYTES_PER_SAMPLE)
+        self.running = Running(clock, max_bytes=settings.max_memory)
 
     def parse(self, expr: str) -> Node:
         """The checked syntax tree of `expr`; recent ones are kept. Raises `ParseError`."""
@@ -195,6 +207,7 @@ class Engine:
                     clock=self._clock,
                     deadline=deadline,
                     max_samples=self._settings.max_samples,
+                    max_bytes=self._settings.max_query_memory,
                     delayed_names=self._settings.delayed_name_removal,
                     type_labels=self._settings.type_and_unit_labels,
                     pool=self._pool,
@@ -209,10 +222,8 @@ class Engine:
         statistics, time = ev.statistics, self._clock.monotonic
         began = time()
         plan = make_plan(root, ev.grid, ev.bounds)
-        if plan.most_steps > ev.max_samples:
-            # Not even one series would fit: say so before anything is read.
-            raise TooManySamples(TOO_MANY)
         statistics.plan = plan
+        self._estimate(ev, tenant, plan)
         data = self._fetch(ev, tenant, plan)
         if how.queryable:
             statistics.per_step = count_queryable(plan, [(d.offsets, d.timestamps, d.values) for d in data], ev.bounds, ev.grid)
@@ -227,6 +238,24 @@ class Engine:
         result.statistics = statistics
         return result
 
+    def _estimate(self, ev: Evaluation, tenant: str, plan: Plan) -> None:
+        """Raise `TooManySamples` before anything is read where the index already tells that the query would hold too much."""
+        if plan.most_steps > ev.max_samples:
+            # Not even one series would fit.
+            raise TooManySamples(TOO_MANY)
+        if not plan.fetches or not isinstance(self._storage, Estimating):
+            return
+        most = self._storage.estimate(tenant, None, 0, 0)
+        if most.samples * len(plan.fetches) <= ev.max_samples and most.series * plan.most_steps <= ev.max_samples:
+            return
+        found = [self._storage.estimate(tenant, f.matchers, f.start, f.end) for f in plan.fetches]
+        ev.statistics.estimate = cost = expected(plan, found)
+        if max(cost.samples, cost.cells) > ev.max_samples:
+            raise TooManySamples(
+                f"{TOO_MANY}: it selects about {cost.series:,} series, to read {cost.samples:,} samples of them and hold {cost.cells:,} "
+                f"values at once, more than {ev.max_samples:,} (promql.max_samples); narrow its matchers, its range, or take longer steps"
+            )
+
     def _fetch(self, ev: Evaluation, tenant: str, plan: Plan) -> list[Fetched]:
         """Read what the plan needs, and give all of it one symbol table, private to the query."""
         answers = []
@@ -235,7 +264,10 @@ class Engine:
             began = self._clock.monotonic()
             answer = self._storage.select(tenant, fetch.matchers, fetch.start, fetch.end)
             ev.statistics.reads.append(ReadCost(self._clock.monotonic() - began, len(answer.labels), answer.sample_count))
-            ev.count(answer.sample_count + (0 if answer.histograms is None else len(answer.histograms.cells)))
+            native = 0 if answer.histograms is None else len(answer.histograms.cells)
+            ev.count(
+                answer.sample_count + native, READ_BYTES * answer.sample_count + HISTOGRAM_BYTES * native + _label_bytes(answer.labels)
+            )
             answers.append(answer)
         if not answers:
             return []
@@ -252,6 +284,10 @@ class Engine:
             )
             for a in answers
         ]
+
+
+def _label_bytes(labels: LabelTable) -> int:
+    return labels.offsets.nbytes + labels.names.nbytes + labels.values.nbytes
 
 
 def _plain(array: NDArray[_T]) -> NDArray[_T]:

@@ -21,6 +21,10 @@ class TooManySamples(LimitExceeded):
     """The query would hold more samples in memory than `PromqlSettings.max_samples`."""
 
 
+class TooMuchMemory(TooManySamples):
+    """The query would hold more bytes in memory than `PromqlSettings.max_query_memory`."""
+
+
 class QueryTimeout(LimitExceeded):
     """The query ran past its deadline."""
 

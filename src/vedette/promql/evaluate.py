@@ -8,7 +8,7 @@ import numpy as np
 
 from vedette.model.histogram_arithmetic import multiplied
 from vedette.promql import aggregate, binary, functions, selectors
-from vedette.promql.evaluation import Evaluation
+from vedette.promql.evaluation import HISTOGRAM_BYTES, READ_BYTES, Evaluation
 from vedette.promql.nodes import Aggregate, Binary, Call, Number, Range, Selector, Subquery, Text, Unary
 from vedette.promql.plan import Operation, Plan
 from vedette.promql.selectors import Fetched
@@ -23,17 +23,17 @@ def evaluate(ev: Evaluation, plan: Plan, data: Sequence[Fetched]) -> Value:
         ev.check()
         args = [values[i] for i in operation.inputs]
         assert all(a is not None for a in args), "an operation's inputs live until its own turn"
-        before = ev.samples
+        before = (ev.samples, ev.bytes)
         began = ev.clock.monotonic()
         value = _run(ev, operation, [a for a in args if a is not None], data)
         ev.statistics.note(ev.clock.monotonic() - began, value)
         # What an operation held in passing is gone; what it gives is held until its last reader is done.
-        ev.samples = before + _size(value)
-        ev.count(0)
+        ev.samples, ev.bytes = before
+        ev.count(*_size(value))
         values.append(value)
         for i in operation.inputs:
             if last_use[i] == at and i != plan.result:
-                ev.release(_size(values[i]))
+                ev.release(*_size(values[i]))
                 values[i] = None
     result = values[plan.result]
     assert result is not None
@@ -42,12 +42,14 @@ def evaluate(ev: Evaluation, plan: Plan, data: Sequence[Fetched]) -> Value:
     return ev.settled(result)
 
 
-def _size(value: Value | None) -> int:
-    if isinstance(value, Matrix):
-        return int(value.values.size)
+def _size(value: Value | None) -> tuple[int, int]:
+    """The samples that a value holds, and their bytes."""
     if isinstance(value, Rows):
-        return int(value.made.values.size) if value.made is not None else 0
-    return len(value.timestamps) if isinstance(value, Windows) else 0
+        return (0, 0) if value.made is None else _size(value.made)
+    if isinstance(value, Matrix):
+        native = 0 if value.histograms is None else int(np.count_nonzero(value.native))
+        return int(value.values.size), value.values.nbytes + value.present.nbytes + HISTOGRAM_BYTES * native
+    return (len(value.timestamps), READ_BYTES * len(value.timestamps)) if isinstance(value, Windows) else (0, 0)
 
 
 def _run(ev: Evaluation, operation: Operation, args: list[Value], data: Sequence[Fetched]) -> Value:

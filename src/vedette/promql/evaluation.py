@@ -17,7 +17,7 @@ from vedette.kernels.groups import merge_rows
 from vedette.model.labels import LabelTable, Symbols
 from vedette.promql import labelsets
 from vedette.promql.annotations import Annotations
-from vedette.promql.errors import ExecutionError, QueryCanceled, QueryTimeout, TooManySamples
+from vedette.promql.errors import ExecutionError, QueryCanceled, QueryTimeout, TooManySamples, TooMuchMemory
 from vedette.promql.plan import Bounds
 from vedette.promql.running import Ticket
 from vedette.promql.statistics import Statistics
@@ -26,6 +26,9 @@ from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, Rows, Scala
 SAME_LABELSET = "vector cannot contain metrics with the same labelset"
 
 TOO_MANY = "query processing would load too many samples into memory in query execution"
+
+CELL_BYTES, READ_BYTES, HISTOGRAM_BYTES = 9, 16, 512
+"""Bytes of a cell of a matrix (a value and whether it is there), of a sample read (time and value), and, about, of a native histogram."""
 
 BLOCK_CELLS = 1 << 17
 """Cells of a block of a matrix: 1 MiB of values, which stays in the second-level cache."""
@@ -42,12 +45,14 @@ class Evaluation:
     clock: Clock
     deadline: float
     max_samples: int
+    max_bytes: int
     delayed_names: bool
     type_labels: bool
     pool: ThreadPoolExecutor
     ticket: Ticket
     statistics: Statistics
     samples: int = 0
+    bytes: int = 0
 
     def check(self) -> None:
         """Raise `QueryTimeout` or `QueryCanceled` where the query has no business running on."""
@@ -56,17 +61,25 @@ class Evaluation:
         if self.clock.monotonic() > self.deadline:
             raise QueryTimeout("query timed out in expression evaluation")
 
-    def count(self, samples: int) -> None:
-        """Note that `samples` more are held. Raises `TooManySamples` beyond the query's limit, `LimitExceeded` beyond that of all."""
+    def count(self, samples: int, nbytes: int | None = None) -> None:
+        """Note that `samples` more are held, in `nbytes` (None: as cells of a matrix).
+
+        Raises `TooManySamples` or `TooMuchMemory` beyond the query's limits, `LimitExceeded` beyond that of all queries.
+        """
         self.samples += samples
+        self.bytes += samples * CELL_BYTES if nbytes is None else nbytes
         if self.samples > self.max_samples:
             raise TooManySamples(TOO_MANY)
+        if self.bytes > self.max_bytes:
+            raise TooMuchMemory(f"the query needs more than {self.max_bytes >> 20} MiB of memory (promql.max_query_memory)")
         self.statistics.peak = max(self.statistics.peak, self.samples)
-        self.ticket.hold(self.samples)
+        self.statistics.peak_bytes = max(self.statistics.peak_bytes, self.bytes)
+        self.ticket.hold(self.samples, self.bytes)
 
-    def release(self, samples: int) -> None:
+    def release(self, samples: int, nbytes: int | None = None) -> None:
         """Note that `samples` are held no longer."""
         self.samples -= samples
+        self.bytes -= samples * CELL_BYTES if nbytes is None else nbytes
 
     def matrix(self, value: Value) -> Matrix:
         """A vector value as a matrix, made if need be."""

@@ -17,7 +17,7 @@ from vedette.errors import LimitExceeded, NotFound
 
 @dataclass(frozen=True, slots=True)
 class RunningQuery:
-    """A query as it stands. Times of the query in ms, `began` in Unix seconds, `running_s` in seconds; `samples` it holds now."""
+    """A query as it stands. Times of the query in ms, `began` in Unix seconds, `running_s` in seconds; what it holds now."""
 
     id: int
     expr: str
@@ -27,12 +27,13 @@ class RunningQuery:
     began: float
     running_s: float
     samples: int
+    bytes: int
 
 
 class Ticket:
     """One query's entry: what it holds, and the event that ends it."""
 
-    __slots__ = ("_running", "began", "cancel", "end", "expr", "id", "samples", "since", "start", "step", "tenant")
+    __slots__ = ("_running", "began", "bytes", "cancel", "end", "expr", "id", "samples", "since", "start", "step", "tenant")
 
     def __init__(
         self, running: Running, id_: int, tenant: str, expr: str, span: tuple[int, int, int], *, cancel: threading.Event, clock: Clock
@@ -46,18 +47,20 @@ class Ticket:
         self.began = clock.now()
         self.since = clock.monotonic()
         self.samples = 0
+        self.bytes = 0
 
-    def hold(self, samples: int) -> None:
-        """Note how many samples the query holds now. Raises `LimitExceeded` where all together hold more than they may."""
-        self._running.hold(self, samples)
+    def hold(self, samples: int, nbytes: int) -> None:
+        """Note what the query holds now. Raises `LimitExceeded` where all together hold more bytes than they may."""
+        self.samples = samples
+        self._running.hold(self, nbytes)
 
 
 class Running:
-    """All queries under way. Together they may hold `max_samples` samples (0: any number)."""
+    """All queries under way. Together they may hold `max_bytes` (0: any number)."""
 
-    def __init__(self, clock: Clock, *, max_samples: int) -> None:
+    def __init__(self, clock: Clock, *, max_bytes: int) -> None:
         self._clock = clock
-        self._max_samples = max_samples
+        self._max_bytes = max_bytes
         self._ids = itertools.count(1)
         self._lock = threading.Lock()
         self._tickets: dict[int, Ticket] = {}
@@ -74,27 +77,27 @@ class Running:
         finally:
             with self._lock:
                 del self._tickets[ticket.id]
-                self._held -= ticket.samples
+                self._held -= ticket.bytes
 
-    def hold(self, ticket: Ticket, samples: int) -> None:
+    def hold(self, ticket: Ticket, nbytes: int) -> None:
         """As `Ticket.hold`."""
         with self._lock:
-            others = self._held - ticket.samples
-            if self._max_samples and samples > ticket.samples and others + samples > self._max_samples:
+            others = self._held - ticket.bytes
+            if self._max_bytes and nbytes > ticket.bytes and others + nbytes > self._max_bytes:
                 # Alone it may fit, so that asking again later helps.
                 raise LimitExceeded(
                     "the queries that run now hold all the memory that queries may have (promql.max_memory)",
-                    retry_after=1.0 if samples <= self._max_samples else None,
+                    retry_after=1.0 if nbytes <= self._max_bytes else None,
                 )
-            self._held = others + samples
-            ticket.samples = samples
+            self._held = others + nbytes
+            ticket.bytes = nbytes
 
     def list(self, tenant: str) -> list[RunningQuery]:
         """The tenant's queries, the longest-running first."""
         now = self._clock.monotonic()
         with self._lock:
             found = [t for t in self._tickets.values() if t.tenant == tenant]
-        return [RunningQuery(t.id, t.expr, t.start, t.end, t.step, t.began, now - t.since, t.samples) for t in found]
+        return [RunningQuery(t.id, t.expr, t.start, t.end, t.step, t.began, now - t.since, t.samples, t.bytes) for t in found]
 
     def cancel(self, tenant: str, id_: int) -> None:
         """End a query of the tenant: it stops at its next check. Raises `NotFound` where none such runs."""

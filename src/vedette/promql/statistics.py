@@ -10,6 +10,7 @@ import numpy as np
 
 from vedette.kernels.queryable import queryable
 from vedette.model.durations import format_duration
+from vedette.promql.cost import Cost
 from vedette.promql.nodes import Aggregate, Binary, Call, Number, Range, Selector, Subquery, Text, Unary
 from vedette.promql.plan import Bounds, Fetch, Operation, Plan, window_grid
 from vedette.promql.printer import to_text
@@ -44,10 +45,12 @@ class Statistics:
 
     per_step: Ints | None = None
     peak: int = 0
+    peak_bytes: int = 0
     preparing_s: float = 0.0
     evaluating_s: float = 0.0
     sorting_s: float = 0.0
     plan: Plan | None = None
+    estimate: Cost | None = None
     operations: list[OperationCost] = field(default_factory=list)
     reads: list[ReadCost] = field(default_factory=list)
 
@@ -61,7 +64,7 @@ class Statistics:
         self.operations.append(OperationCost(seconds, *_measures(value)))
 
     def explained(self) -> dict[str, Any]:
-        """The plan with its costs: `operations`, each with the ids of its `inputs`, the id of the `result`, and `reads`."""
+        """The plan with its costs: `operations`, each with the ids of its `inputs`, the `result`'s id, `reads`, and `peakBytes` held."""
         plan = self.plan
         assert plan is not None, "a query that ran had a plan"
         operations = [
@@ -90,7 +93,7 @@ class Statistics:
             }
             for fetch, cost in zip(plan.fetches, self.reads, strict=True)
         ]
-        return {"result": plan.result, "operations": operations, "reads": reads}
+        return {"result": plan.result, "operations": operations, "reads": reads, "peakBytes": self.peak_bytes}
 
 
 def _measures(value: Value) -> tuple[int, int, int, bool]:

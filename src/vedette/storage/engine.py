@@ -29,7 +29,7 @@ from vedette.storage.disk import Disk
 from vedette.storage.flush import Flusher
 from vedette.storage.head import FAR_FUTURE
 from vedette.storage.index import IndexView
-from vedette.storage.interface import Matchers, StorageStats
+from vedette.storage.interface import Estimate, Matchers, StorageStats
 from vedette.storage.limits import Limits
 from vedette.storage.memory import Memory
 from vedette.storage.replay import Replay, Replayed
@@ -215,6 +215,20 @@ class Engine:
         if series > settings.select_series:
             raise LimitExceeded(f"the query selects {series} series, more than {settings.select_series}; narrow its matchers")
         if samples > settings.select_samples:
+    def estimate(self, tenant: str, matchers: Matchers | None, start: int, end: int) -> Estimate:
+        """See `Estimating.estimate`. Samples are taken to lie evenly within a block, and within the head."""
+        if matchers is None:
+            blocks = self._blocks.all
+            held = self._memory.head.held
+            return Estimate(len(self._memory.series) + sum(b.meta.series for b in blocks), held + sum(b.meta.samples for b in blocks))
+        _, _, ids, blocks = self._head_present(tenant, [matchers], start, end)
+        series, head = len(ids), self._memory.head
+        samples = head.bound(ids.astype(np.int64)) * _overlap(head.min_time, head.max_time, start, end) if len(ids) else 0.0
+        for block, _, rows in self._block_rows(blocks, tenant, [matchers], start, end):
+            series = max(series, len(rows))
+            samples += int(block.counts(rows).sum()) * _overlap(block.meta.min_time, block.meta.max_time, start, end)
+        return Estimate(series, int(samples))
+
             raise LimitExceeded(f"the query reads {samples} samples, more than {settings.select_samples}; narrow its matchers or its range")
 
     def _head_part(self, tenant: str, matchers: Matchers, start: int, end: int) -> tuple[SymbolTable, Part | None, Sequence[Block]]:
@@ -397,3 +411,8 @@ def _any_of(view: IndexView, sets: Sequence[Matchers]) -> NDArray[np.uint32]:
         return view.all_ids
     found = [view.matching(matchers) for matchers in sets]
     return found[0] if len(found) == 1 else np.unique(np.concatenate(found))
+
+
+def _overlap(low: int, high: int, start: int, end: int) -> float:
+    """The part of [low, high] that lies in [start, end]."""
+    return min(1.0, max(0, min(high, end) - max(low, start) + 1) / max(1, high - low + 1))

@@ -174,6 +174,15 @@ class Head:
         """Let go of the generation before."""
         self.before = Generation.empty()
 
+    def bound(self, ids: NDArray[np.int64]) -> int:
+        """How many samples the series `ids` have at most."""
+        return int(kernel.bound(ids, self.now.state, self.before.state))
+
+    @property
+    def held(self) -> int:
+        """How many samples there are, those included that a block holds already."""
+        return self.now.samples + self.before.samples
+
     @property
     def min_time(self) -> int:
         """The oldest sample's time, the far future where there is none."""

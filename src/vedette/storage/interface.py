@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher
@@ -37,6 +37,23 @@ class StorageStats:
     values_by_label: Sequence[tuple[str, int]] = field(default_factory=tuple)
     memory_by_label: Sequence[tuple[str, int]] = field(default_factory=tuple)
     series_by_pair: Sequence[tuple[str, int]] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """About how many series and samples a select would answer."""
+
+    series: int
+    samples: int
+
+
+@runtime_checkable
+class Estimating(Protocol):
+    """What a backend may offer besides: the size of an answer before it is read, so that a query may be refused in time."""
+
+    def estimate(self, tenant: str, matchers: Matchers | None, start: int, end: int) -> Estimate:
+        """About what `select` would answer, by the index alone; with None the most that any select could."""
+        ...
 
 
 class Storage(Protocol):

@@ -1,0 +1,92 @@
+"""Whose query runs next: at most so many at once, so many of one tenant, the tenants in turn, and a bounded queue.
+
+A tenant that asks a hundred at once waits behind itself, not others behind it. For one event loop; not thread-safe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from vedette.errors import LimitExceeded
+
+RETRY_AFTER_S = 1.0
+
+
+class Turns:
+    """Up to `concurrency` turns are given out at once, `per_tenant` to one tenant; `queued` of a tenant may wait."""
+
+    def __init__(self, *, concurrency: int, per_tenant: int, queued: int) -> None:
+        self._free = concurrency
+        self._per_tenant = min(per_tenant, concurrency)
+        self._queued = queued
+        self._running: dict[str, int] = {}
+        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+        """The tenants that wait, the one whose turn is next first; each in order of arrival."""
+
+    @property
+    def waiting(self) -> int:
+        """How many wait, of all tenants."""
+        return sum(map(len, self._waiting.values()))
+
+    @asynccontextmanager
+    async def taken(self, tenant: str) -> AsyncIterator[None]:
+        """A turn while the context lasts. Raises `LimitExceeded` where too many of the tenant's wait already."""
+        if self._free and tenant not in self._waiting and self._running.get(tenant, 0) < self._per_tenant:
+            self._take(tenant)
+        else:
+            await self._wait(tenant)
+        try:
+            yield
+        finally:
+            self._give_back(tenant)
+
+    async def _wait(self, tenant: str) -> None:
+        line = self._waiting.setdefault(tenant, deque())
+        if len(line) >= self._queued:
+            if not line:
+                del self._waiting[tenant]
+            raise LimitExceeded(
+                f"{self._queued} queries wait for their turn already (promql.max_queued_per_tenant)", retry_after=RETRY_AFTER_S
+            )
+        turn = asyncio.get_running_loop().create_future()
+        line.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                # It was given a turn in the very moment in which it gave up.
+                self._give_back(tenant)
+            else:
+                self._leave(tenant, turn)
+            raise
+
+    def _leave(self, tenant: str, turn: asyncio.Future[None]) -> None:
+        line = self._waiting[tenant]
+        line.remove(turn)
+        if not line:
+            del self._waiting[tenant]
+
+    def _take(self, tenant: str) -> None:
+        self._free -= 1
+        self._running[tenant] = self._running.get(tenant, 0) + 1
+
+    def _give_back(self, tenant: str) -> None:
+        self._free += 1
+        self._running[tenant] -= 1
+        if not self._running[tenant]:
+            del self._running[tenant]
+        while self._free and (tenant := self._next()):
+            line = self._waiting[tenant]
+            self._take(tenant)
+            line.popleft().set_result(None)
+            if line:
+                self._waiting.move_to_end(tenant)
+            else:
+                del self._waiting[tenant]
+
+    def _next(self) -> str:
+        """The tenant whose turn is next, empty where none may have one."""
+        return next((t for t in self._waiting if self._running.get(t, 0) < self._per_tenant), "")

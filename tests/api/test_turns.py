@@ -1,0 +1,115 @@
+"""Tenants take turns: none waits behind another's crowd, none has all turns, and the queue has an end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from vedette.api.turns import Turns
+from vedette.errors import LimitExceeded
+
+
+class Crowd:
+    """Queries that hold their turn until they are let go, one after another; `order` tells who came when."""
+
+    def __init__(self, turns: Turns) -> None:
+        self.turns = turns
+        self.order: list[str] = []
+        self.most: Counter[str] = Counter()
+        self.now: Counter[str] = Counter()
+        self.go = asyncio.Semaphore(0)
+        self.tasks: list[asyncio.Task[None]] = []
+
+    async def _one(self, tenant: str) -> None:
+        async with self.turns.taken(tenant):
+            self.order.append(tenant)
+            for who in (tenant, "all"):
+                self.now[who] += 1
+                self.most[who] = max(self.most[who], self.now[who])
+            await self.go.acquire()
+            self.now.subtract((tenant, "all"))
+
+    async def arrive(self, *tenants: str) -> list[asyncio.Task[None]]:
+        new = [asyncio.create_task(self._one(t)) for t in tenants]
+        self.tasks += new
+        await self.settle()
+        return new
+
+    async def settle(self) -> None:
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    async def end(self, count: int) -> None:
+        for _ in range(count):
+            self.go.release()
+            await self.settle()
+
+
+async def test_tenants_take_turns() -> None:
+    crowd = Crowd(Turns(concurrency=2, per_tenant=2, queued=100))
+    await crowd.arrive(*["greedy"] * 6, "alice", "bob", "alice")
+    assert crowd.order == ["greedy", "greedy"]
+    assert crowd.turns.waiting == 7
+    await crowd.end(9)
+    assert crowd.order == ["greedy", "greedy", "greedy", "alice", "bob", "greedy", "alice", "greedy", "greedy"]
+    await asyncio.gather(*crowd.tasks)
+    assert crowd.most["all"] == 2
+    assert crowd.turns.waiting == 0
+    await crowd.arrive("carol", "carol")
+    assert crowd.now["carol"] == 2, "all turns were given back"
+    await crowd.end(2)
+
+
+async def test_nobody_has_all_turns() -> None:
+    crowd = Crowd(Turns(concurrency=3, per_tenant=2, queued=100))
+    await crowd.arrive(*["greedy"] * 5)
+    assert crowd.now["greedy"] == 2
+    await crowd.arrive("alice")
+    assert crowd.now["alice"] == 1, "a turn was left over for her"
+    await crowd.end(6)
+    assert crowd.most["greedy"] == 2
+    assert Counter(crowd.order) == {"greedy": 5, "alice": 1}
+
+
+async def test_the_queue_has_an_end() -> None:
+    turns = Turns(concurrency=1, per_tenant=1, queued=2)
+    crowd = Crowd(turns)
+    await crowd.arrive("greedy", "greedy", "greedy")
+    with pytest.raises(LimitExceeded, match="2 queries wait") as caught:
+        async with turns.taken("greedy"):
+            pytest.fail("there is no room")
+    assert caught.value.retry_after == 1.0
+    await crowd.arrive("alice")
+    assert turns.waiting == 3, "another tenant's queue is its own"
+    await crowd.end(4)
+    assert crowd.order == ["greedy", "greedy", "alice", "greedy"]
+
+
+async def test_no_queue_at_all() -> None:
+    turns = Turns(concurrency=1, per_tenant=1, queued=0)
+    crowd = Crowd(turns)
+    await crowd.arrive("alice")
+    for _ in range(2):
+        with pytest.raises(LimitExceeded):
+            async with turns.taken("alice"):
+                pytest.fail("there is no room")
+    assert turns.waiting == 0
+    await crowd.end(1)
+
+
+async def test_who_gives_up_leaves_the_queue() -> None:
+    crowd = Crowd(Turns(concurrency=1, per_tenant=1, queued=10))
+    _, second, third = await crowd.arrive("alice", "alice", "bob")
+    second.cancel()
+    await crowd.settle()
+    assert crowd.turns.waiting == 1
+    # One that is given its turn and gives up before it could take it hands it on.
+    crowd.go.release()
+    await asyncio.sleep(0)
+    third.cancel()
+    await asyncio.gather(*crowd.tasks, return_exceptions=True)
+    await crowd.arrive("carol")
+    assert crowd.now["carol"] == 1
+    await crowd.end(1)

@@ -1,0 +1,111 @@
+"""What a query will cost is told before anything is read, and one that costs too much is refused without reading."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from vedette.clock import SystemClock
+from vedette.model.labels import Labels
+from vedette.model.series import SeriesSet
+from vedette.promql.actions import Features
+from vedette.promql.cost import expected
+from vedette.promql.engine import Engine, PromqlSettings
+from vedette.promql.errors import TooManySamples, TooMuchMemory
+from vedette.promql.memory import MemoryStorage
+from vedette.promql.parse import parse
+from vedette.promql.plan import Bounds, make_plan
+from vedette.promql.values import Grid
+from vedette.storage.interface import Estimate, Estimating, Matchers
+
+STEPS = 10
+
+
+@pytest.mark.parametrize(
+    ("expr", "cells"),
+    [
+        ("m", 1000),
+        ("sum(m)", 0),
+        ("sum(rate(m[5m]))", 0),
+        ("rate(m[5m])", 1000),
+        ("sum(abs(m))", 1000),
+        ("topk(1, m)", 1000),
+        ("count(m > 5)", 1000),
+        ("sum(m) / count(m)", 0),
+        ("count(m and m)", 1000),
+        ("max_over_time(m[1h:1m])", 6900),
+        ("sum(max_over_time(sum(m)[1h:1m]))", 0),
+        ("absent(m)", 1000),
+        ("vector(1)", 0),
+        ("m @ 0", 1000),
+        ("histogram_quantile(0.9, m)", 1000),
+    ],
+)
+def test_cells_that_are_certain(expr: str, cells: int) -> None:
+    grid = Grid(3_600_000, 60_000, STEPS)
+    plan = make_plan(parse(expr, Features()), grid, Bounds(grid.start, grid.last, 300_000, 60_000, grid.step))
+    cost = expected(plan, [Estimate(100, 7000) for _ in plan.fetches])
+    assert cost.cells == cells
+    assert (cost.series, cost.samples) == (100 * len(plan.fetches), 7000 * len(plan.fetches))
+
+
+class Sized(MemoryStorage):
+    """Says how large an answer would be, and counts what is read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads = 0
+        for i in range(50):
+            for k in range(10):
+                self.add(Labels.of(__name__="m", i=str(i)), k * 60_000, float(k))
+
+    def estimate(self, tenant: str, matchers: Matchers | None, start: int, end: int) -> Estimate:
+        if matchers is None:
+            return Estimate(50, 500)
+        found = super().select(tenant, matchers, start, end)
+        return Estimate(len(found.labels), found.sample_count)
+
+    def select(self, tenant: str, matchers: Matchers, start: int, end: int) -> SeriesSet:
+        self.reads += 1
+        return super().select(tenant, matchers, start, end)
+
+
+@pytest.fixture
+def sized() -> Iterator[tuple[Sized, Engine]]:
+    storage = Sized()
+    engine = Engine(storage, PromqlSettings(max_samples=520), SystemClock())
+    yield storage, engine
+    engine.close()
+
+
+@pytest.mark.parametrize("expr", ["m", "topk(3, m)", "count_values('v', m)", "sum(m > 3)"])
+def test_refused_before_reading(sized: tuple[Sized, Engine], expr: str) -> None:
+    storage, engine = sized
+    assert isinstance(storage, Estimating)
+    with pytest.raises(TooManySamples, match=r"too many samples into memory in query execution: it selects about 50 series.*550 values"):
+        engine.range("t", expr, 0, 600_000, 60_000)
+    assert storage.reads == 0
+
+
+def test_what_fits_is_run(sized: tuple[Sized, Engine]) -> None:
+    storage, engine = sized
+    result = engine.range("t", 'm{i=~"1.?"}', 0, 600_000, 60_000)
+    assert len(result) == 11
+    assert storage.reads == 1
+    assert result.statistics.estimate is not None
+    assert result.statistics.estimate.cells == 11 * 11
+    # Of so few steps nothing can be too much, whatever it selects: nothing is estimated.
+    assert engine.instant("t", "m", 540_000).statistics.estimate is None
+
+
+def test_bytes_are_a_limit_of_their_own() -> None:
+    engine = Engine(Sized(), PromqlSettings(max_query_memory=20_000), SystemClock())
+    try:
+        with pytest.raises(TooMuchMemory, match=r"promql\.max_query_memory"):
+            engine.range("t", "m", 0, 540_000, 5_000)
+        found = engine.range("t", "sum(m)", 0, 540_000, 60_000).statistics
+        assert 500 * 16 < found.peak_bytes < 20_000
+        assert engine.running.list("t") == []
+    finally:
+        engine.close()
