@@ -29,7 +29,7 @@ from starlette.routing import BaseRoute
 
 from vedette import configfile, selfmetrics, warm
 from vedette.access.guard import Guard, tenant_of
-from vedette.api import admin, exposition, openapi, ops, prometheus, write
+from vedette.api import admin, export, exposition, openapi, ops, prometheus, write
 from vedette.api import alertmanager as alertmanager_api
 from vedette.api import explaining as explaining_api
 from vedette.api import ruler as ruler_api
@@ -337,6 +337,7 @@ class House:
             *admin.endpoints(
                 admin.Admin(self.storage, lambda: self.plan.settings.vedette.storage.admin_api, prometheus.matchers_of, tenant_of)
             ),
+            *export.endpoints(export.Exporting(self.storage, self.run_query, prometheus.matchers_of, tenant_of)),
             *exposition.endpoints(
                 exposition.Metrics(
                     own=lambda: read_own(self.registry),

@@ -22,7 +22,7 @@ check = typer.Typer(help="Check a file without running anything; exit status 2 w
 app.add_typer(check, name="check")
 test = typer.Typer(help="Run tests without a server; exit status 1 where one fails.", no_args_is_help=True)
 app.add_typer(test, name="test")
-storage = typer.Typer(help="Look after a data directory: snapshots, restoring, verifying, figures.", no_args_is_help=True)
+storage = typer.Typer(help="Look after a data directory, its samples, snapshots and figures.", no_args_is_help=True)
 app.add_typer(storage, name="storage")
 
 ConfigOption = Annotated[
@@ -98,6 +98,17 @@ KeyOption = Annotated[str | None, typer.Option("--api-key", envvar="API_KEY", he
 _DATA = Path("data")
 
 
+@storage.callback()
+def _quietly() -> None:
+    """Look after a data directory: snapshots, restoring, verifying, figures, export and import."""
+    import structlog
+
+    # What the engine tells of its work is for a server's log; here only what went wrong matters, and not among the answer.
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger("warning"), logger_factory=structlog.PrintLoggerFactory(sys.stderr)
+    )
+
+
 @storage.command("snapshot")
 def storage_snapshot(data: DataOption = _DATA, url: ServerOption = None, api_key: KeyOption = None) -> None:
     """Take a snapshot under snapshots/ in the data directory: links, so it costs no room at first."""
@@ -128,6 +139,43 @@ def storage_stats(data: DataOption = _DATA) -> None:
     from vedette.cli.storage import stats
 
     stats(data)
+
+
+FormatOption = Literal["parquet", "csv", "openmetrics", "prometheus"]
+TenantOption = Annotated[str, typer.Option("--tenant", help="Whose series.")]
+
+
+@storage.command("export")
+def storage_export(
+    directory: Annotated[Path, typer.Argument(metavar="DIRECTORY", help="Where the files go; an interrupted export goes on there.")],
+    form: Annotated[FormatOption, typer.Option("--format", help="What to write; parquet needs the extra [b]logs[/b].")] = "parquet",
+    match: Annotated[str, typer.Option("--match", help="A selector of the series.")] = '{__name__!=""}',
+    start: Annotated[str | None, typer.Option("--start", help="Unix seconds or RFC 3339. [dim]default: the oldest sample[/dim]")] = None,
+    end: Annotated[str | None, typer.Option("--end", help="Inclusive. [dim]default: the newest sample[/dim]")] = None,
+    tenant: TenantOption = "default",
+    data: DataOption = _DATA,
+    url: ServerOption = None,
+    api_key: KeyOption = None,
+) -> None:
+    """Write samples to files, a file a day at most; run it again to go on after an interruption."""
+    from vedette.cli.transfer import run_export
+
+    run_export(directory, form=form, match=match, start=start, end=end, tenant=tenant, data=data, url=url, api_key=api_key)
+
+
+@storage.command("import")
+def storage_import(
+    paths: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files, or directories of files.")],
+    form: Annotated[FormatOption | None, typer.Option("--format", help="Of all files. [dim]default: by their names[/dim]")] = None,
+    tenant: TenantOption = "default",
+    data: DataOption = _DATA,
+    url: Annotated[str | None, typer.Option("--url", help="Send to the server there instead, by remote write.")] = None,
+    api_key: KeyOption = None,
+) -> None:
+    """Store samples from files: exports, OpenMetrics, Prometheus text, what promtool dumps; run it again to go on."""
+    from vedette.cli.transfer import run_import
+
+    raise typer.Exit(run_import(paths, form=form, tenant=tenant, data=data, url=url, api_key=api_key))
 
 
 @storage.command("top")

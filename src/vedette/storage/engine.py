@@ -87,6 +87,11 @@ class Engine:
         if not self._lock.held:
             self._lock.take()
 
+    def load(self) -> None:
+        """Read the log and answer from now on, but take nothing and merge nothing: for whoever only reads. Raises as `start`."""
+        self.lock()
+        self.replayed = self._replay()
+
     async def start(self) -> None:
         """Replay the log, on a thread, and begin to take appends. Raises `BadInput` where the data cannot be read."""
         self.lock()

@@ -1,0 +1,185 @@
+"""Files of samples in, and on from where an import was interrupted: what an export wrote, and what `promtool tsdb dump` prints.
+
+A file is read piece by piece; after each piece that is stored durably its end is noted. A piece may be stored twice (a crash between
+the two): the same sample twice is one sample. Not here: how files are read (`wire/dump.py`, `parquet.py`), where samples go (`Store`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import orjson
+
+from vedette.errors import BadInput, LimitExceeded
+from vedette.model.samples import Appended, KeySpace, SampleBatch
+from vedette.storage import parquet
+from vedette.storage.export import SUFFIXES, Format
+from vedette.wire.dump import CsvReader, Run, TextReader
+
+_PIECE = 4 << 20
+_ALSO: dict[str, Format] = {".openmetrics": "openmetrics", ".txt": "prometheus", ".dump": "prometheus"}
+
+
+@dataclass(slots=True)
+class Stored:
+    """What became of a piece, or of all: samples stored and those that were not, by reason."""
+
+    samples: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: Stored) -> None:
+        """Count these, too."""
+        self.samples += other.samples
+        self.dropped.update(other.dropped)
+
+
+Store = Callable[[Run], Awaitable[Stored]]
+"""Stores samples; they are durable when it returns. Raises `LimitExceeded` (with `retry_after`) where it must be tried again."""
+
+
+def batch_of(run: Run, keyspace: KeySpace) -> SampleBatch:
+    """Samples as storage takes them; `keyspace` is a canonical one."""
+    count = len(run.labels)
+    batch = SampleBatch.of(keyspace, run.labels, np.zeros(count, np.int64), np.zeros(count), metadata=run.metadata)
+    batch.offsets, batch.timestamps, batch.values = run.offsets, run.times, run.values
+    return batch
+
+
+def stored_of(appended: Appended) -> Stored:
+    """What storage says of a batch."""
+    return Stored(appended.samples, Counter(appended.dropped))
+
+
+def files_of(paths: Sequence[Path], form: Format | None) -> list[tuple[Path, Format]]:
+    """The files, those of directories in order of their names, each with its format. Raises `BadInput`."""
+    found: list[tuple[Path, Format]] = []
+    by_suffix = {suffix: kind for kind, suffix in SUFFIXES.items()} | _ALSO
+    for path in paths:
+        if path.is_dir():
+            inside = sorted((f for f in path.iterdir() if f.suffix in by_suffix), key=_by_number)
+            if not inside:
+                raise BadInput("no files of samples in it", where=str(path), hint="expected " + ", ".join(sorted(by_suffix)))
+            found += [(f, form or by_suffix[f.suffix]) for f in inside]
+        elif not path.is_file():
+            raise BadInput("no such file", where=str(path))
+        elif (kind := form or by_suffix.get(path.suffix) or _sniffed(path)) is None:
+            raise BadInput("its format is not known", where=str(path), hint="name it with --format")
+        else:
+            found.append((path, kind))
+    return found
+
+
+def _by_number(path: Path) -> tuple[int, str]:
+    start = path.name.partition("_")[0]
+    return (int(start), path.name) if start.lstrip("-").isdigit() else (0, path.name)
+
+
+def _sniffed(path: Path) -> Format | None:
+    """By the last line of a file without a telling name: OpenMetrics says where it ends."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 64))
+        return "openmetrics" if file.read().rstrip().endswith(b"# EOF") else None
+
+
+def pieces(path: Path, form: Format, start: int) -> Iterator[tuple[Run, int]]:
+    """The samples of a file from `start` (a byte, for Parquet a row) on, each piece with where the next one begins.
+
+    Raises `BadInput` for what cannot be read, with file and line, and `OSError`.
+    """
+    if form == "parquet":
+        yield from parquet.read(path, start=start)
+        return
+    reader = CsvReader(str(path)) if form == "csv" else TextReader(str(path), openmetrics=form == "openmetrics")
+    at = 0
+    for piece in _lines(path, quotes=form == "csv"):
+        at += len(piece)
+        if at <= start:
+            reader.skip(piece)
+        else:
+            yield reader.read(piece), at
+
+
+def _lines(path: Path, *, quotes: bool) -> Iterator[bytes]:
+    """Whole lines, as many as make a piece; with `quotes` none ends within a quoted cell. The same pieces each time."""
+    with path.open("rb") as file:
+        rest = b""
+        while data := file.read(_PIECE):
+            data = rest + data
+            cut = data.rfind(b"\n") + 1
+            while quotes and cut and data.count(b'"', 0, cut) % 2:
+                cut = data.rfind(b"\n", 0, cut - 1) + 1
+            rest = data[cut:]
+            if cut:
+                yield data[:cut]
+        if rest:
+            yield rest
+
+
+class Notes:
+    """How far an import has come, in a file beside what is imported; None where it cannot be kept."""
+
+    def __init__(self, path: Path, target: str) -> None:
+        self._path = path
+        self._target = target
+        self._all: dict[str, dict[str, int]] = {}
+        self.problem = ""
+        try:
+            found = orjson.loads(path.read_bytes())
+            self._all = found["files"] if found["target"] == target else {}
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            self.problem = f"{path}: {error}"
+
+    def start(self, file: Path) -> int:
+        """Where to go on with a file: 0 unless it was begun and has not changed since."""
+        note = self._all.get(str(file.resolve()), {})
+        status = file.stat()
+        return note["at"] if note and (note["size"], note["changed"]) == (status.st_size, status.st_mtime_ns) else 0
+
+    def note(self, file: Path, at: int) -> None:
+        """What lies before `at` is stored."""
+        status = file.stat()
+        self._all[str(file.resolve())] = {"at": at, "size": status.st_size, "changed": status.st_mtime_ns}
+        temporary = self._path.with_name(self._path.name + ".tmp")
+        try:
+            temporary.write_bytes(orjson.dumps({"target": self._target, "files": self._all}))
+            temporary.rename(self._path)
+        except OSError as error:
+            # The import goes on: after an interruption it begins again, which stores nothing twice.
+            self.problem = f"{self._path}: {error.strerror}"
+
+    def finish(self) -> None:
+        """All is stored."""
+        self._path.unlink(missing_ok=True)
+
+
+async def run(files: Sequence[tuple[Path, Format]], store: Store, notes: Notes, *, progress: Callable[[Path, int, Stored], None]) -> Stored:
+    """Import files, one after another; `progress` is told of each piece with the place in its file. Raises as `pieces` and `store`."""
+    total = Stored()
+    for path, form in files:
+        for found, at in pieces(path, form, notes.start(path)):
+            nameless = next((labels for labels in found.labels if not labels.metric), None)
+            if nameless is not None:
+                raise BadInput(f"a series without a name: {nameless}", where=str(path))
+            stored = await _patiently(store, found)
+            notes.note(path, at)
+            total.add(stored)
+            progress(path, at, stored)
+    notes.finish()
+    return total
+
+
+async def _patiently(store: Store, found: Run) -> Stored:
+    while True:
+        try:
+            return await store(found)
+        except LimitExceeded as error:
+            if error.retry_after is None:
+                raise
+            await asyncio.sleep(error.retry_after)
