@@ -12,6 +12,7 @@ from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher, match_labels
 from vedette.model.samples import SampleBatch, canonical
 from vedette.storage import block_writer, pages
+from vedette.storage.block import PageCache
 from vedette.storage.index import IndexView
 from vedette.storage.memory import Memory
 
@@ -111,3 +112,25 @@ async def test_the_page_cache_stays_within_its_bytes(open_engine, tools, keyspac
     before = engine.counters()["page_cache_hits"]
     engine.select("default", one, *EVER)
     assert engine.counters()["page_cache_hits"] == before + 1
+
+
+async def test_pages_read_straight_to_their_place_hold_what_pages_from_the_cache_do(open_engine, tools, keyspace, monkeypatch):
+    monkeypatch.setattr(block_writer, "PAGE_SAMPLES", 150)
+    monkeypatch.setattr(block_writer, "_WHOLE_METRICS", 100)
+    monkeypatch.setattr(pages, "LARGEST", 100)
+    lengths = [1, 40, 40, 350, 99, 7, 120, 120, 3]
+    rows = [
+        (tools.metric(f"m{i % 3}", i=str(i)), [(tools.now + 10_000 * t + i % 2, float(t * i)) for t in range(n)])
+        for i, n in enumerate(lengths)
+    ]
+    engine = await open_engine()
+    await engine.append(tools.batch(rows, keyspace))
+    await engine.flush()
+    engine._flusher.release()
+    (block,) = engine._blocks.all
+    every = np.arange(len(lengths), dtype=np.uint32)
+    for wanted in (every, every[1:], every[:-1], every[::2], every[3:5], every[4:4]):
+        through = block.read(wanted, 0, 1 << 60, cache=PageCache(1 << 30))
+        straight = block.read(wanted, 0, 1 << 60, cache=PageCache(0))
+        assert [a.tolist() for a in straight] == [a.tolist() for a in through]
+    assert tools.contents(engine) == {labels: [(t, np.float64(v).view(np.int64)) for t, v in samples] for labels, samples in rows}

@@ -329,6 +329,28 @@ def unpack(data: Any, out: Any) -> int:
 
 
 @njit(cache=True, nogil=True)
+def unpack_fields(data: Any, fields: Any) -> tuple[int, int]:
+    """Fill `fields` int64[n, 8] but for `BASE`; answers (where they end in `data` or -1, how many exceptions follow)."""
+    column = np.empty(len(fields), np.int64)
+    at, exceptions = 0, 0
+    for k in range(BASE):
+        end = unpack(data[at:], column)
+        if end < 0:
+            return -1, 0
+        at += end
+        for row in range(len(fields)):
+            fields[row, k] = column[row]
+    for row in range(len(fields)):
+        # Vectors come as what is added to the row before.
+        if row > 0:
+            fields[row, VECTOR] += fields[row - 1, VECTOR]
+        if fields[row, EXCEPTIONS] < 0:
+            return -1, 0
+        exceptions += fields[row, EXCEPTIONS]
+    return at, exceptions
+
+
+@njit(cache=True, nogil=True)
 def lay_times(vectors: Any, counts: Any, places: Any, page_first: int, page: Any, out: Any) -> int:
     """Copy to `out` the times of those rows whose vector lies in one page of times; answers how many samples that are, -1 for a misfit.
 

@@ -24,7 +24,7 @@ from vedette.kernels import block as kernel
 from vedette.kernels import pages as kernel_pages
 from vedette.kernels.series_table import join_canonical
 from vedette.storage import pages
-from vedette.storage.block_writer import FORMATS
+from vedette.storage.block_writer import FORMATS, PAGE_SAMPLES
 from vedette.storage.histogram_columns import Found
 from vedette.storage.histogram_pages import HistogramReader
 from vedette.storage.index import IndexView, Postings
@@ -36,6 +36,9 @@ FIRST_WITH_VECTORS = 3
 """The format from which on times stand in pages of their own."""
 
 _TIMES_HELD = 16 << 20
+_BYTES = 16
+"""Of a decoded sample."""
+
 Columns = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 """Offsets, timestamps and value bits of rows, as CSR."""
 
@@ -75,7 +78,7 @@ class PageCache:
     """Decoded pages, the least recently used let go when they are more than `limit` bytes together."""
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit
         self._lock = threading.Lock()
         self._pages: OrderedDict[tuple[int, int], tuple[NDArray[np.int64], NDArray[np.int64]]] = OrderedDict()
         self.nbytes = 0
@@ -96,13 +99,13 @@ class PageCache:
     def put(self, key: tuple[int, int], page: tuple[NDArray[np.int64], NDArray[np.int64]]) -> None:
         """Hold a page."""
         size = page[0].nbytes + page[1].nbytes
-        if size > self._limit:
+        if size > self.limit:
             return
         with self._lock:
             if key not in self._pages:
                 self.nbytes += size
             self._pages[key] = page
-            while self.nbytes > self._limit:
+            while self.nbytes > self.limit:
                 _, old = self._pages.popitem(last=False)
                 self.nbytes -= old[0].nbytes + old[1].nbytes
 
@@ -249,9 +252,19 @@ class Block:
         most = int(self.counts(rows).sum())
         offsets, times, bits = np.zeros(len(rows) + 1, _I64), np.empty(most, _I64), np.empty(most, _I64)
         row, at, page, wanted = 0, 0, -1, rows.astype(_I64)
+        firsts, scratch = np.ascontiguousarray(table[:, 0]), np.empty(4 * PAGE_SAMPLES, _I64)
+        # What is more than the cache would keep goes straight to its place, and does not drive all else out.
+        straight = 2 * _BYTES * most > cache.limit and start <= self.meta.min_time and end >= self.meta.max_time
         while row < len(rows):
             # The page where the row begins, or the next one where the row goes on.
-            page = max(page + 1, int(np.searchsorted(table[:, 0], places[wanted[row]], side="right")) - 1)
+            page = max(page + 1, int(firsts.searchsorted(places[wanted[row]], side="right")) - 1)
+            if straight and (whole := _whole_page(firsts[page : page + 2], places, wanted[row:])):
+                first, stop = int(firsts[page]), int(places[wanted[row] + whole])
+                out = (times[at : at + stop - first], bits[at : at + stop - first])
+                self._decode(table[page], cache, out=out, scratch=scratch)
+                offsets[row + 1 : row + whole + 1] = places[wanted[row] + 1 : wanted[row] + whole + 1] - first + at
+                row, at = row + whole, at + stop - first
+                continue
             page_times, page_bits = self._page(page, table[page], cache)
             row, at = kernel.copy_rows(
                 *(page_times, page_bits, int(table[page, 0]), wanted, row, places, start, end, at, offsets, times, bits)
@@ -281,29 +294,45 @@ class Block:
             cache.put(key, page)
         return page
 
-    def _decode(self, entry: NDArray[np.int64], cache: PageCache) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _decode(
+        self,
+        entry: NDArray[np.int64],
+        cache: PageCache,
+        *,
+        out: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
+        scratch: NDArray[np.int64] | None = None,
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(times, value bits) of a page, in `out` where that is given."""
         offset, size = int(entry[1]), int(entry[2])
         with self._damaged_at(offset, "page"):
             if self.meta.format < FIRST_WITH_VECTORS:
-                return pages.read_first(self._raw(offset, size))
-            vectors, counts, bits = pages.read_values(self._raw(offset, size))
-        return self._times_of(vectors, counts, offset, cache), bits
+                found = pages.read_first(self._raw(offset, size))
+                if out is not None:
+                    out[0][:], out[1][:] = found
+                return found
+            vectors, counts, bits = pages.read_values(self._raw(offset, size), out[1] if out else None, scratch)
+        times = out[0] if out else np.empty(len(bits), dtype=_I64)
+        self._lay_times(vectors, counts, times, offset, cache)
+        return times, bits
 
-    def _times_of(self, vectors: NDArray[np.int64], counts: NDArray[np.int64], offset: int, cache: PageCache) -> NDArray[np.int64]:
-        """The times of the rows of the page at `offset`, end to end."""
+    def _lay_times(
+        self, vectors: NDArray[np.int64], counts: NDArray[np.int64], times: NDArray[np.int64], offset: int, cache: PageCache
+    ) -> None:
+        """Fill `times` with those of the rows of the page at `offset`, end to end."""
         places = self._take("vectors", np.int64)
         table = self._take("time_pages", np.int64).reshape(-1, 3)
-        times = np.empty(int(counts.sum()), dtype=_I64)
         with self._damaged_at(offset, "page"):
-            if len(vectors) and not 0 <= int(vectors.min()) <= int(vectors.max()) < len(places) - 1:
+            least, most = (int(vectors.min()), int(vectors.max())) if len(vectors) else (0, 0)
+            if not 0 <= least <= most < len(places) - 1:
                 raise ValueError("it names times that the block does not have")
+            lo, hi = (np.searchsorted(table[:, 0], places[[least, most]], side="right") - 1).tolist()
+            numbers = [lo] if lo == hi else np.unique(np.searchsorted(table[:, 0], places[vectors], side="right") - 1).tolist()
             laid = 0
-            for number in np.unique(np.searchsorted(table[:, 0], places[vectors], side="right") - 1).tolist():
+            for number in numbers:
                 held = self._time_page(number, table[number], cache)
                 laid += max(0, int(kernel_pages.lay_times(vectors, counts, places, int(table[number, 0]), held, times)))
             if laid != len(times):
                 raise ValueError("its times do not match its values")
-        return times
 
     def _time_page(self, number: int, entry: NDArray[np.int64], cache: PageCache) -> NDArray[np.int64]:
         # Beside the pages of values, which count up from 0.
@@ -362,3 +391,14 @@ class Block:
                 yield from HistogramReader(self.path).damage()
             except Corrupt as damage:
                 yield damage
+
+
+def _whole_page(firsts: NDArray[np.int64], places: NDArray[np.int64], wanted: NDArray[np.int64]) -> int:
+    """How many of the rows `wanted`, from the first on, make up a page whole, 0 where they do not.
+
+    `firsts` are the first samples of the page and, where there is one, of the next.
+    """
+    stop = firsts[1] if len(firsts) > 1 else places[-1]
+    count = int(places.searchsorted(stop)) - int(wanted[0])
+    whole = places[wanted[0]] == firsts[0] and 0 < count <= len(wanted) and wanted[count - 1] == wanted[0] + count - 1
+    return count if whole and places[wanted[0] + count] == stop else 0

@@ -39,7 +39,7 @@ LARGEST = 1 << 20
 """Samples of a row in one page at most."""
 
 _LEVEL = 8
-_WRITTEN = (kernel.COUNT, kernel.VECTOR, kernel.FORM, kernel.STREAM, kernel.SLOPE, kernel.DIVISOR, kernel.EXCEPTIONS)
+_TENS = kernel.powers()
 _FIELDS = 8
 _I64 = np.int64
 Array = NDArray[np.int64]
@@ -53,7 +53,6 @@ class PagesWriter:
 
     def __init__(self, write: Callable[[bytes], None]) -> None:
         self._write = write
-        self._tens = kernel.powers()
         self._at = 0
         self._known = KeyTable(64)
         self._times: list[Array] = []
@@ -84,7 +83,7 @@ class PagesWriter:
         rows = len(offsets) - 1
         fields, classes, wholes = np.zeros((rows, _FIELDS), _I64), np.empty(rows, _I64), np.empty_like(bits)
         at, odd = np.empty_like(bits), np.empty_like(bits)
-        exceptions = int(kernel.encode(offsets, bits, bits.view(np.float64), self._tens, fields, classes, wholes, at, odd))
+        exceptions = int(kernel.encode(offsets, bits, bits.view(np.float64), _TENS, fields, classes, wholes, at, odd))
         fields[:, kernel.VECTOR] = self._vectors_of(offsets, times)
         streams = [(INTEGERS, np.ascontiguousarray(fields[:, kernel.BASE]))]
         for kind in np.unique(classes[classes >= 0]).tolist():
@@ -93,7 +92,7 @@ class PagesWriter:
             streams.append((FLOATS if kind == kernel.RAW_CLASS else INTEGERS, out[:count]))
         # The vectors of neighbours follow one another.
         fields[1:, kernel.VECTOR] = np.diff(fields[:, kernel.VECTOR])
-        numbers = np.concatenate([*(fields[:, k] for k in _WRITTEN), at[:exceptions], odd[:exceptions]])
+        numbers = np.concatenate([*(fields[:, k] for k in range(kernel.BASE)), at[:exceptions], odd[:exceptions]])
         packed = np.empty(10 * len(numbers), dtype=np.uint8)
         head = _deflated(packed[: int(kernel.pack(numbers, packed))].tobytes())
         bodies = [_compressed(kind, array) for kind, array in streams]
@@ -144,8 +143,12 @@ def _deflated(data: bytes) -> bytes:
     return made.compress(data) + made.flush()
 
 
-def read_values(data: bytes) -> tuple[Array, Array, Array]:
-    """(vector of each row, samples of each row, value bits) of a page. Raises `ValueError` where it is not what was written."""
+def read_values(data: bytes, out: Array | None = None, scratch: Array | None = None) -> tuple[Array, Array, Array]:
+    """(vector of each row, samples of each row, value bits) of a page; the bits in `out`, where it is given, as long as the page.
+
+    `scratch` is memory to work in, where it is long enough: fresh memory takes longer to come by than a page to decode.
+    Raises `ValueError` where it is not what was written.
+    """
     if len(data) < HEADER.size:
         raise ValueError("it ends inside its header")
     crc, samples, rows, size, count = HEADER.unpack_from(data)
@@ -157,7 +160,8 @@ def read_values(data: bytes) -> tuple[Array, Array, Array]:
     starts = np.cumsum([0, *(n for _, n, _ in sizes)], dtype=_I64)
     if starts[-1] > 2 * samples or at + size + sum(s for _, _, s in sizes) != len(data):
         raise ValueError("it holds more than it says")
-    streams = np.empty(int(starts[-1]), dtype=_I64)
+    many = int(starts[-1])
+    streams = scratch[:many] if scratch is not None and many <= len(scratch) else np.empty(many, dtype=_I64)
     at += size
     for (kind, _, length), lo, hi in zip(sizes, starts[:-1].tolist(), starts[1:].tolist(), strict=True):
         _decompress(data[at : at + length], streams[lo:hi].view(np.float64) if kind == FLOATS else streams[lo:hi])
@@ -165,8 +169,8 @@ def read_values(data: bytes) -> tuple[Array, Array, Array]:
     if starts[1] != rows:
         raise ValueError("its rows do not match their fields")
     fields[:, kernel.BASE] = streams[:rows]
-    out = np.empty(samples, dtype=_I64)
-    if not kernel.decode(fields, streams, starts, kernel.powers(), *exceptions, out, out.view(np.float64)):
+    out = np.empty(samples, dtype=_I64) if out is None else out
+    if len(out) != samples or not kernel.decode(fields, streams, starts, _TENS, *exceptions, out, out.view(np.float64)):
         raise ValueError("its rows do not match their streams")
     return fields[:, kernel.VECTOR].copy(), fields[:, kernel.COUNT].copy(), out
 
@@ -177,13 +181,9 @@ def _fields(head: bytes, rows: int, samples: int) -> tuple[Array, tuple[Array, A
         data = np.frombuffer(bytearray(zlib.decompress(head, -15)), dtype=np.uint8)
     except zlib.error as error:
         raise ValueError(f"its fields cannot be read: {error}") from error
-    numbers = np.empty(rows * len(_WRITTEN), dtype=_I64)
-    end = int(kernel.unpack(data, numbers))
-    fields = np.zeros((rows, _FIELDS), dtype=_I64)
-    fields[:, _WRITTEN] = numbers.reshape(len(_WRITTEN), rows).T
-    fields[:, kernel.VECTOR] = np.cumsum(fields[:, kernel.VECTOR])
-    many = int(fields[:, kernel.EXCEPTIONS].sum())
-    if end < 0 or not 0 <= many <= samples:
+    fields = np.empty((rows, _FIELDS), dtype=_I64)
+    end, many = kernel.unpack_fields(data, fields)
+    if end < 0 or many > samples:
         raise ValueError("its fields are cut off")
     rest = np.empty(2 * many, dtype=_I64)
     if int(kernel.unpack(data[end:], rest)) != len(data) - end:
