@@ -70,6 +70,7 @@ class Postgres:
         self._stats = statistics.Statistics(clock)
         self._histograms = False
         self._starting = ""
+        self._opening: asyncio.Task[None] | None = None
         self._closing = False
         self._writer = Writer(
             self._known, self._writing, clock, keep=settings.retention, limits=self.limits, queue_samples=settings.queue_samples
@@ -90,10 +91,13 @@ class Postgres:
         try:
             await self._loop.ask(self._open())
         except BaseException:
+            # Also where the start itself is given up.
+            await self._loop.ask(self._shut())
             self._loop.stop()
             raise
 
     async def _open(self) -> None:
+        self._opening = asyncio.current_task()
         self._pool = await driver().create_pool(
             self._dsn, min_size=0, max_size=_CONNECTIONS, timeout=_CONNECT_S, command_timeout=120, server_settings=_SESSION
         )
@@ -116,7 +120,7 @@ class Postgres:
                     log.warning("waiting for the database", problem=str(error))
                 self._starting = str(error)
             await asyncio.sleep(_AGAIN_S)
-        self._starting = ""
+        self._starting, self._opening = "", None
         self._housekeeping = asyncio.create_task(self._keep_house())
 
     @asynccontextmanager
@@ -239,7 +243,7 @@ class Postgres:
         written = self._writer.written
         if self._loop.running and self._stats.due(written):
             try:
-                self._ask(self._stats.count)
+                self._ask(lambda connection: self._stats.count(connection, written))
             except LimitExceeded as error:
                 log.warning("the database's figures are old", problem=str(error))
         return self._stats.of(written)
@@ -296,8 +300,10 @@ class Postgres:
         self._directory.release()
 
     async def _shut(self) -> None:
-        if self._housekeeping is not None:
-            self._housekeeping.cancel()
+        for task in (self._opening, self._housekeeping):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
         await self._writer.finish()
         if self._connection is not None:
             await self._close(self._connection.close(timeout=5))

@@ -67,16 +67,12 @@ class Known:
             problem = "a label has the character NUL, which PostgreSQL's texts cannot have"
             raise BadInput(problem, where=f"series {str(Labels.decode(key))[:200]!r}")
         refused = {why: new[beyond] for why, beyond in too_large(limits, keys, offsets).items()}
+        new, keys, offsets = _without(refused, rows, new, keys, offsets)
         with self._lock:
             if limits.max_series and len(beyond := self._series.beyond(batch.keyspace.tenant, keys, offsets, limits.max_series)):
-                refused[SERIES_LIMIT] = np.setdiff1d(new[beyond], np.concatenate([new[:0], *refused.values()]))
-            if refused:
-                # Not learned, so that they are looked at again the next time, and their sender hears of it again.
-                out = np.isin(new, np.concatenate(list(refused.values())))
-                rows[new[out]] = DROPPED
-                keys = keys[np.repeat(~out, np.diff(offsets))]
-                offsets = np.concatenate([offsets[:1], np.cumsum(np.diff(offsets)[~out])])
-                new = new[~out]
+                full = {SERIES_LIMIT: new[beyond]}
+                new, keys, offsets = _without(full, rows, new, keys, offsets)
+                refused |= full
             rows[new], _ = self._series.learn(batch, new, keys, offsets)
             self._grow()
         return rows, refused
@@ -158,3 +154,18 @@ class Known:
             self._series, self._ids = made, Column(np.int32)
             self._ids.extend(kept[old])
             self._sorted = self._sorted[:0]
+
+
+def _without(
+    refused: Refused, rows: NDArray[np.int64], new: NDArray[np.int64], keys: NDArray[np.uint8], offsets: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np.int64]]:
+    """The new rows with their keys without those that are refused, which are DROPPED in `rows`.
+
+    They are not learned, so that they are looked at again the next time, and their sender hears of it again.
+    """
+    if not refused:
+        return new, keys, offsets
+    out = np.isin(new, np.concatenate(list(refused.values())))
+    rows[new[out]] = DROPPED
+    lengths = np.diff(offsets)
+    return new[~out], keys[np.repeat(~out, lengths)], np.concatenate([offsets[:1], np.cumsum(lengths[~out])])

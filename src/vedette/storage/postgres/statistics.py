@@ -51,9 +51,10 @@ class Statistics:
         """Whether to count again: something was written since, and a while has passed."""
         return self._clock.monotonic() >= self._again and self._counted != (written.samples, written.series)
 
-    async def count(self, connection: Any) -> None:
+    async def count(self, connection: Any, written: Written) -> None:
         """Count. The time until the next count grows with what this one took."""
         began = self._clock.monotonic()
+        counted = (written.samples, written.series)
         figures = _Figures(series=await connection.fetchval("SELECT count(*) FROM vedette_series"))
         figures.label_pairs = await connection.fetchval(f"SELECT count(*) FROM (SELECT DISTINCT name, value FROM ({_PAIRS}) AS q) AS d")  # noqa: S608
 
@@ -72,7 +73,7 @@ class Statistics:
                WHERE inhparent = 'vedette_samples'::regclass"""
         )
         figures.days, figures.nbytes = sizes
-        self._figures = figures
+        self._figures, self._counted = figures, counted
         now = self._clock.monotonic()
         self._again = now + max(_EVERY_S, _SHARE * (now - began))
 
@@ -81,7 +82,6 @@ class Statistics:
         figures = self._figures
         starts = [t for t in (self._first, written.min_time) if t is not None]
         ends = [t for t in (self._last, written.max_time) if t is not None]
-        self._counted = (written.samples, written.series)
         return StorageStats(
             series=figures.series,
             label_pairs=figures.label_pairs,
