@@ -63,7 +63,7 @@ async def test_headers_that_mean_remote_write_one(client: httpx.AsyncClient, hea
     ("header", "value"),
     [
         ("Content-Type", "application/json"),
-        ("Content-Type", "application/x-protobuf;proto=io.prometheus.write.v2.Request"),
+        ("Content-Type", "application/x-protobuf;proto=io.prometheus.write.v3.Request"),
         ("Content-Encoding", "gzip"),
         ("Content-Encoding", "zstd"),
     ],

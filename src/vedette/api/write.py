@@ -1,8 +1,8 @@
-"""Remote write 1.0: `POST /api/v1/write` and `/api/v1/push`.
+"""Remote write 1.0 and 2.0: `POST /api/v1/write` and `/api/v1/push`.
 
 The hottest path of the server, so a plain ASGI application: the body is gathered under a limit, decoded by a kernel (a
 large one on a worker thread) while another request's samples are appended, appended, and acknowledged with 204 once
-durable. Not here: the bytes (`wire.remote_write`), what is stored (`ingest`, `storage`).
+durable. Not here: the bytes (`wire.remote_write`, `wire.remote_write2`), what is stored (`ingest`, `storage`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from vedette.api.problems import UNEXPECTED, TooLarge, retry_after, write
 from vedette.errors import LimitExceeded, VedetteError
 from vedette.model.samples import Appended, KeySpace, SampleBatch
 from vedette.storage.limits import REASONS, SERIES_LIMIT
-from vedette.wire import remote_write
+from vedette.wire import remote_write, remote_write2
+
+_PROTOCOLS = {"prometheus.WriteRequest": 1, "io.prometheus.write.v2.Request": 2}
+"""What the content type may say the body is, and the version that this is."""
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -31,7 +34,7 @@ _log = structlog.get_logger(__name__)
 # and back costs 0.1 ms of CPU, a quarter of what a small request costs in all.
 _AT_ONCE = 64 << 10
 # Drops that the sender must hear of, since they are a mistake on its side; a relabelling rule is on ours.
-_SENDERS_FAULT = ("duplicate", "too_old", "too_far_ahead", *(reason for reason in REASONS if reason != SERIES_LIMIT))
+_SENDERS_FAULT = ("duplicate", "too_old", "too_far_ahead", "bad_histogram", *(reason for reason in REASONS if reason != SERIES_LIMIT))
 # A tenant gets room for new series when old ones are gone, which is looked for once a minute.
 _SERIES_RETRY_S = 60.0
 
@@ -64,10 +67,10 @@ class RemoteWrite:
         self._run = run
         self._tenant_of = tenant_of
         self._settings = settings
-        self._keyspaces: dict[str, KeySpace] = {}
+        self._versions: dict[tuple[int, str], _Version] = {}
         self._held = 0
         # Until a body was decoded on a thread, the kernel may still have to be compiled: seconds that the loop has not.
-        self._warm = False
+        self._warm: set[int] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -84,9 +87,9 @@ class RemoteWrite:
 
     async def _answer(self, scope: Scope, receive: Receive) -> Response:
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        refusal = _unsupported(headers)
-        if refusal is not None:
-            return Response(refusal + "\n", 415, media_type="text/plain")
+        version = _asked_for(headers)
+        if isinstance(version, str):
+            return Response(version + "\n", 415, media_type="text/plain")
         held = 0
         parts: list[bytes] = []
         limit, all_limit = self._settings.max_body_bytes, self._settings.max_held_bytes
@@ -109,51 +112,68 @@ class RemoteWrite:
                 parts.append(part)
             body = parts[0] if len(parts) == 1 else b"".join(parts)
             parts.clear()
-            batch = await self._batch(body, self._keyspace(self._tenant_of(scope)))
-            return _acknowledged(await self._append(batch))
+            batch = await self._batch(body, self._version(version, self._tenant_of(scope)))
+            return _acknowledged(batch, await self._append(batch))
         finally:
             self._held -= held
 
-    async def _batch(self, body: bytes, keyspace: KeySpace) -> SampleBatch:
-        if self._warm and len(body) <= _AT_ONCE:
-            return self._parse(body, keyspace)
-        batch = await self._run(self._parse, body, keyspace)
-        self._warm = True
+    async def _batch(self, body: bytes, version: _Version) -> SampleBatch:
+        if version.number in self._warm and len(body) <= _AT_ONCE:
+            return self._parse(body, version)
+        batch = await self._run(self._parse, body, version)
+        self._warm.add(version.number)
         return batch
 
-    def _parse(self, body: bytes, keyspace: KeySpace) -> SampleBatch:
-        return remote_write.parse(body, keyspace, max_bytes=self._settings.max_decoded_bytes)
+    def _parse(self, body: bytes, version: _Version) -> SampleBatch:
+        return version.parse(body, version.keyspace, max_bytes=self._settings.max_decoded_bytes)
 
-    def _keyspace(self, tenant: str) -> KeySpace:
+    def _version(self, number: int, tenant: str) -> _Version:
         """One for each tenant, for the server's life: its keys are what makes the steady state fast."""
-        found = self._keyspaces.get(tenant)
+        found = self._versions.get((number, tenant))
         if found is None:
-            found = self._keyspaces[tenant] = remote_write.remote_write_keyspace(tenant)
+            if number == 1:
+                found = _Version(1, remote_write.parse, remote_write.remote_write_keyspace(tenant))
+            else:
+                found = _Version(2, remote_write2.parse, remote_write2.remote_write2_keyspace(tenant))
+            self._versions[number, tenant] = found
         return found
 
 
-def _unsupported(headers: dict[bytes, bytes]) -> str | None:
-    """Why this is not remote write 1.0. A request that says nothing is taken at its word, as Prometheus takes it."""
+@dataclass(frozen=True, slots=True)
+class _Version:
+    """A version of the protocol, for one tenant."""
+
+    number: int
+    parse: Callable[..., SampleBatch]
+    keyspace: KeySpace
+
+
+def _asked_for(headers: dict[bytes, bytes]) -> int | str:
+    """The version of remote write that a request is, or why it is none. One that says nothing is taken to be 1.0, as Prometheus does."""
     kind = headers.get(b"content-type", b"application/x-protobuf").decode("latin-1")
     media, *parameters = (part.strip() for part in kind.split(";"))
     if media.lower() != "application/x-protobuf":
         return f"unsupported content type {kind!r}: expected application/x-protobuf"
+    version = 1
     for parameter in parameters:
         name, _, value = parameter.partition("=")
-        if name.strip().lower() == "proto" and value.strip().strip('"') != "prometheus.WriteRequest":
-            return f"unsupported protocol {value!r}: only remote write 1.0 (proto=prometheus.WriteRequest) is taken"
+        if name.strip().lower() == "proto":
+            known = _PROTOCOLS.get(value.strip().strip('"'))
+            if known is None:
+                return f"unsupported protocol {value!r}: expected proto={' or proto='.join(_PROTOCOLS)}"
+            version = known
     encoding = headers.get(b"content-encoding", b"snappy").decode("latin-1")
     if encoding.lower() != "snappy":
         return f"unsupported content encoding {encoding!r}: expected snappy"
-    return None
+    return version
 
 
-def _acknowledged(appended: Appended) -> Response:
+def _acknowledged(batch: SampleBatch, appended: Appended) -> Response:
     """204 with what was written; 400 where samples were refused for their times, as Prometheus answers, the rest being stored."""
     written = {
-        "X-Prometheus-Remote-Write-Samples-Written": str(appended.samples),
-        "X-Prometheus-Remote-Write-Histograms-Written": "0",
-        "X-Prometheus-Remote-Write-Exemplars-Written": "0",
+        "X-Prometheus-Remote-Write-Samples-Written": str(appended.samples - appended.histograms),
+        "X-Prometheus-Remote-Write-Histograms-Written": str(appended.histograms),
+        "X-Prometheus-Remote-Write-Exemplars-Written": str(appended.exemplars),
     }
     if not appended.dropped:
         return Response(status_code=204, headers=written)
@@ -165,7 +185,9 @@ def _acknowledged(appended: Appended) -> Response:
     if not faults:
         return Response(status_code=204, headers=written)
     named = ", ".join(f"{n} {reason.replace('_', ' ')}" for reason, n in faults.items())
-    return Response(f"samples not stored: {named}; the others of this request are stored\n", 400, media_type="text/plain", headers=written)
+    first = f"; {batch.problem}" if batch.problem else ""
+    text = f"samples not stored: {named}; the others of this request are stored{first}\n"
+    return Response(text, 400, media_type="text/plain", headers=written)
 
 
 def endpoints(
@@ -179,6 +201,6 @@ def endpoints(
     receiver = RemoteWrite(append, run=run, tenant_of=tenant_of, settings=settings or WriteSettings())
     body = {"content": {"application/x-protobuf": {"schema": {"type": "string", "format": "binary"}}}, "required": True}
     return [
-        Endpoint(path, receiver, "Write samples (remote write 1.0)", ("POST",), tag="write", body=body, media="text/plain")
+        Endpoint(path, receiver, "Write samples (remote write 1.0 and 2.0)", ("POST",), tag="write", body=body, media="text/plain")
         for path in ("/api/v1/write", "/api/v1/push")
     ]

@@ -77,6 +77,8 @@ class Door:
             raise
         if ahead:
             appended.dropped["too_far_ahead"] = ahead
+        if batch.bad_histograms:
+            appended.dropped["bad_histogram"] = batch.bad_histograms
         counts.batches += 1
         counts.samples += appended.samples
         counts.new_series += appended.new_series

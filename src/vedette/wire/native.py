@@ -192,7 +192,7 @@ def render(h: Histogram, time: int, *, whole: bool | None = None) -> bytes:
 
     `whole` has it counted in integers, which its counts must then be; by default it is where they are.
     """
-    layout, field = h.layout, _field
+    layout = h.layout
     counts = np.delete(h.cells, 1)
     if whole is None:
         whole = bool((counts == np.floor(counts)).all() and (counts >= 0).all() and (counts < 2**53).all())
@@ -212,7 +212,8 @@ def render(h: Histogram, time: int, *, whole: bool | None = None) -> bytes:
     return b"".join(out)
 
 
-def _field(number: int, kind: int, content: bytes) -> bytes:
+def field(number: int, kind: int, content: bytes) -> bytes:
+    """A field as protobuf writes it: `kind` is its wire type, `content` what follows (without its length)."""
     size = varint(len(content)) if kind == 2 else b""
     return varint(number << 3 | kind) + size + content
 

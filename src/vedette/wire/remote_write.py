@@ -106,7 +106,7 @@ def _exemplar(message: bytes, row: int, offset: int) -> Exemplar:
     pairs: list[tuple[str, str]] = []
     value, time = 0.0, 0
     try:
-        for tag, content in _fields(message):
+        for tag, content in fields(message):
             if tag == 0x0A and isinstance(content, bytes):
                 pairs.append(_parse_label(content, len(pairs)))
             elif tag == 0x11 and isinstance(content, bytes):
@@ -210,7 +210,7 @@ def _read_varint(message: bytes, at: int) -> tuple[int, int]:
     raise BadInput(f"remote write: {_FAULTS[kernel.VARINT]}", where=f"byte {at} of the message")
 
 
-def _fields(message: bytes) -> list[tuple[int, int | bytes]]:
+def fields(message: bytes) -> list[tuple[int, int | bytes]]:
     """(tag, content) of each field of a message: an int for varints, bytes for the rest. Raises `BadInput`."""
     found: list[tuple[int, int | bytes]] = []
     at = 0
@@ -249,7 +249,7 @@ def parse_labels(key: bytes) -> Labels:
     """
     pairs: list[tuple[str, str]] = []
     previous: str | None = None
-    for number, (tag, content) in enumerate(_fields(key)):
+    for number, (tag, content) in enumerate(fields(key)):
         assert tag == 0x0A and isinstance(content, bytes), "a label region holds labels only"
         name, value = _parse_label(content, number)
         if not name:
@@ -273,7 +273,7 @@ def _parse_label(message: bytes, number: int) -> tuple[str, str]:
         if m < 0x80 and len(message) == n + 4 + m:
             return _text(message[2 : n + 2], f"the name of label {number}"), _text(message[n + 4 :], f"the value of label {number}")
     name = value = ""
-    for tag, content in _fields(message):
+    for tag, content in fields(message):
         if tag == 0x0A:
             name = _text(content, f"the name of label {number}")
         elif tag == 0x12:
@@ -289,7 +289,7 @@ def _shown(pairs: Sequence[tuple[str, str]]) -> str:
 def _parse_metadata(message: bytes, offset: int) -> MetricMetadata:
     kind, metric, help_text, unit = 0, "", "", ""
     try:
-        for tag, content in _fields(message):
+        for tag, content in fields(message):
             if tag == 0x08:
                 assert isinstance(content, int)
                 kind = content
@@ -338,4 +338,14 @@ def render(
         texts = ((0x12, m.metric), (0x22, m.help), (0x2A, m.unit))
         content = b"\x08" + native.varint(kind) + b"".join(_field(tag, text.encode()) for tag, text in texts)
         parts.append(_field(0x1A, content))
-    return bytes(cramjam.snappy.compress_raw(b"".join(parts)))
+    return compress(b"".join(parts))
+
+
+def compress(message: bytes) -> bytes:
+    """A message as the body of a request."""
+    return bytes(cramjam.snappy.compress_raw(message))
+
+
+def faults() -> dict[int, str]:
+    """What the answers of kernels mean."""
+    return dict(_FAULTS)
