@@ -20,7 +20,19 @@ from markdown_it.token import Token
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 SITE = ROOT / "site"
-ORDER = ("index", "quickstart", "configuration", "http-api", "services", "promql", "storage", "alerting", "operations", "benchmarks")
+ORDER = (
+    "index",
+    "quickstart",
+    "configuration",
+    "http-api",
+    "services",
+    "promql",
+    "storage",
+    "alerting",
+    "access",
+    "operations",
+    "benchmarks",
+)
 """The pages of the navigation, in order; other Markdown files below docs/ are rendered and checked, too."""
 
 STYLE = """

@@ -28,7 +28,12 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
 from vedette import configfile, selfmetrics, warm
+from vedette.access.audit import Audit
+from vedette.access.directory import Directory
 from vedette.access.guard import Guard, tenant_of
+from vedette.access.identity import Identities
+from vedette.access.sessions import Sessions
+from vedette.api import access as access_api
 from vedette.api import admin, export, exposition, openapi, ops, prometheus, write
 from vedette.api import alertmanager as alertmanager_api
 from vedette.api import explaining as explaining_api
@@ -39,6 +44,7 @@ from vedette.api.endpoint import Endpoint
 from vedette.api.endpoint import routes as endpoint_routes
 from vedette.api.services import botserver, dialects
 from vedette.api.services.dialects import DIALECTS as DIALECTS
+from vedette.api.services.limits import RedisCounts
 from vedette.api.services.shared import Backend
 from vedette.api.status import Reloaded, StatusInfo
 from vedette.api.watch import Sources
@@ -70,7 +76,9 @@ from vedette.rules.typed import Analysis, analysed
 from vedette.selfmetrics import Reading
 from vedette.settings import Settings, VedetteSection, resolve
 from vedette.storage.backends import open_backend
+from vedette.storage.interface import Replaying
 from vedette.storage.limits import Limits
+from vedette.storage.replay import ReplayProgress
 from vedette.storage.retention import RetentionRule
 from vedette.storage.settings import StorageSettings
 from vedette.web.routes import routes as web_routes
@@ -140,11 +148,14 @@ class House:
         self._writes = ThreadPoolExecutor(_WRITE_THREADS, thread_name_prefix="write")
         room = settings.vedette
         self.limits = Limits(room.limits, window=room.storage.out_of_order_window)
-        self.storage = open_backend(_storage_of(room), clock, retention=_retention(room.storage), limits=self.limits)
+        self.storage = open_backend(storage_of(room), clock, retention=_retention(room.storage), limits=self.limits)
         self.door = Door(self.storage, clock, limits=self.limits)
         self.promql = Promql(self.storage, room.promql, clock)
         self.collector = Collector(self.door.append, clock)
         self.tracker = Tracker(self.storage, self.door.append, run=self.run_query, clock=clock, settings=room.track)
+        self.identities = Identities(room.access, clock)
+        self._counts = RedisCounts(room.access.redis_url) if room.access.redis_url else None
+        self.audit = Audit(clock, retention_ms=room.access.audit_retention)
         self.records: Records | None = None
         self.rules: Rules | None = None
         self.managed: ManagedRules | None = None
@@ -169,7 +180,9 @@ class House:
         from vedette.rules.engine import Rules
 
         settings = self.plan.settings
-        self.records = await Records.open(settings.records_place)
+        self.records = await Records.open_when_there(settings.records_place)
+        self.audit.open(self.records)
+        await self.identities.open(Directory(self.records, self.clock))
         self.notifier = Notifier(self.plan.notify, self.records, self.clock, external_url=settings.external_url)
         await self.notifier.start()
         self.alertmanagers = Alertmanagers(settings.alerting, self.clock, external_labels=settings.external_labels)
@@ -264,6 +277,9 @@ class House:
         """Stop in the order in which data flows, so that nothing is produced that nobody takes; flush; let go."""
         self.ready = False
         self._closing.set()
+        await self.identities.close()
+        if self._counts is not None:
+            await self._counts.close()
         for room in (self.collector, self.tracker, self.rules, self.notifier, self.alertmanagers, self.records, self.storage):
             if room is not None:
                 await room.close()
@@ -271,9 +287,9 @@ class House:
         self._queries.shutdown(wait=False, cancel_futures=True)
         self._writes.shutdown(wait=False, cancel_futures=True)
 
-    def announce(self, addresses: Sequence[tuple[str, int]]) -> None:
+    def announce(self, addresses: Sequence[tuple[str, int]], *, scheme: str = "http") -> None:
         """Say where the server can be reached."""
-        log.info("serving", urls=[f"http://{host}:{port}/" for host, port in addresses], data=str(self.plan.settings.vedette.storage.data))
+        log.info("serving", urls=[f"{scheme}://{host}:{port}/" for host, port in addresses], data=str(self.plan.settings.vedette.storage.data))
 
     def run_query(self, function: Callable[..., T], /, *args: Any) -> Awaitable[T]:
         """Run a blocking read on the query threads."""
@@ -289,9 +305,15 @@ class House:
         described = openapi.endpoint(chosen, version=version("vedette"))
         routes: list[BaseRoute] = [*endpoint_routes([*chosen, described])]
         if dialect is None:
-            routes += web_routes()
-        room = self.plan.settings.vedette
-        guarded = Guard(Starlette(routes=routes), room.access, insecure=room.server.insecure, reading_posts=prometheus.READING_POSTS)
+            routes += web_routes(Sessions(self.identities))
+        guarded = Guard(
+            Starlette(routes=routes),
+            self.identities,
+            audit=self.audit,
+            insecure=self.plan.settings.vedette.server.insecure,
+            reading_posts=prometheus.READING_POSTS,
+            login=dialect is None,
+        )
         return self._http.around(guarded)
 
     def _operations(self) -> list[Endpoint]:
@@ -299,7 +321,7 @@ class House:
         operations = ops.Operations(
             ready=lambda: self.ready,
             reload=self.reload,
-            dependencies=lambda: {"storage": (self.storage.problem or "ok") if self.ready else "starting"},
+            dependencies=self._dependencies,
             clock=self.clock,
             started=self.started,
             version=version("vedette"),
@@ -334,6 +356,7 @@ class House:
             *rules_api.endpoints(rules_api.RuleEditing(self._managed_of, self._rule_defaults)),
             *ruler_api.endpoints(ruler_api.Ruler(self._managed_of)),
             *ops.endpoints(operations),
+            *access_api.endpoints(access_api.Access(self.identities, self.audit, self.clock)),
             *admin.endpoints(
                 admin.Admin(self.storage, lambda: self.plan.settings.vedette.storage.admin_api, prometheus.matchers_of, tenant_of)
             ),
@@ -351,6 +374,12 @@ class House:
                 cors_origin=cors,
             ),
         ]
+
+    def _dependencies(self) -> dict[str, str]:
+        """What the server stands on, and what is wrong with it: `ok`, `starting` or a reason."""
+        if not self.ready or self.records is None:
+            return {"storage": self.storage.problem or "starting", "database": "starting"}
+        return {"storage": self.storage.problem or "ok", "database": self.records.problem or "ok"}
 
     def _alerting(self, cors: str) -> list[Endpoint]:
         """Alertmanager's API, the platform document's silences, and why somebody was told or not."""
@@ -408,7 +437,12 @@ class House:
             settings=room.services,
             max_points=room.track.max_points,
             cors_origin=room.access.reading_origins,
+            counts=self._counts,
         )
+
+    def _replay_progress(self) -> ReplayProgress:
+        # Another backend reads no log.
+        return self.storage.replay_progress if isinstance(self.storage, Replaying) else ReplayProgress(0, 0, 0, "done")
 
     def _status(self) -> StatusInfo:
         return StatusInfo(
@@ -418,6 +452,7 @@ class House:
             flags=lambda: {o.setting: o.text for o in self.plan.settings.origins},
             reloaded=lambda: self._reloaded,
             retention=lambda: format_duration(self.plan.settings.vedette.storage.retention),
+            replay=self._replay_progress,
             corruptions=lambda: self.storage.counters().get("wal_corrupt_records", 0),
             external_url=self.plan.settings.external_url,
             revision=commit_of_checkout(),
@@ -458,7 +493,7 @@ class House:
         yield Reading("metrics_exported", "counter", "Total metrics exported: answers of /metrics.", {"": self._dialects.exports.total})
 
 
-def _storage_of(room: VedetteSection) -> StorageSettings:
+def storage_of(room: VedetteSection) -> StorageSettings:
     """Storage's settings; PostgreSQL that is not named there is the database of the records."""
     settings = room.storage
     if settings.backend == "postgres" and not settings.url and is_postgres(room.records.url):

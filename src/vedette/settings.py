@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import yaml
 
 from vedette import configfile
-from vedette.access.guard import AccessSettings
+from vedette.access.settings import AccessSettings
 from vedette.api.services.settings import ServicesSettings
 from vedette.collect.config import CollectConfig, GlobalConfig, HostSettings, ScrapeConfig
 from vedette.configfile import option
@@ -67,6 +67,18 @@ class ServerSettings:
     log_level: str = option("info", convert=parse_log_level)
     insecure: bool = False
     """Listen beyond loopback although nobody is asked who they are."""
+    tls_cert_file: str = ""
+    """The certificate (and those it rests on) with which every listener speaks TLS; empty: plain HTTP. Read again at a reload."""
+    tls_key_file: str = ""
+    """The certificate's key."""
+    tls_client_ca_file: str = ""
+    """Whose certificates clients must show; empty: they need none."""
+
+    def __post_init__(self) -> None:
+        if bool(self.tls_cert_file) != bool(self.tls_key_file):
+            raise BadInput("a certificate and its key go together", where="tls_cert_file", hint="set tls_key_file, too")
+        if self.tls_client_ca_file and not self.tls_cert_file:
+            raise BadInput("clients can show certificates only to a server that speaks TLS", where="tls_client_ca_file")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +143,9 @@ ENVIRONMENT: dict[str, tuple[str, str]] = {
     "ACCESS_LOG_LEVEL": ("server", "log_level"),
     "EXTERNAL_URL": ("server", "external_url"),
     "API_KEY": ("access", "api_key"),
+    "JWT_SECRET": ("access", "jwt_secret"),
+    "SECRET_KEY": ("access", "secret_key"),
+    "REDIS_URL": ("access", "redis_url"),
     "RETENTION_DAYS": ("storage", "retention"),
     "DATABASE_URL": ("records", "url"),
     "METRICS_COLLECTION_INTERVAL": ("host", "interval"),
@@ -204,7 +219,8 @@ class Settings:
     def external_url(self) -> str:
         """How people reach this server."""
         server = self.vedette.server
-        return server.external_url.rstrip("/") or f"http://{server.host}:{server.port}"
+        scheme = "https" if server.tls_cert_file else "http"
+        return server.external_url.rstrip("/") or f"{scheme}://{server.host}:{server.port}"
 
     @property
     def records_place(self) -> Path | str:

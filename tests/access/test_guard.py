@@ -13,7 +13,10 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from vedette.access.guard import AccessSettings, Guard, is_loopback, may_listen, tenant_of
+from vedette.access.guard import Guard, is_loopback, may_listen, tenant_of
+from vedette.access.identity import Identities
+from vedette.access.settings import AccessSettings
+from vedette.clock import ManualClock
 from vedette.configfile import compose, parse, shown
 from vedette.errors import BadInput
 
@@ -34,7 +37,7 @@ def guarded(*, insecure: bool = False, **settings: Any) -> Guard:
     paths = ("/", "/-/healthy", "/-/ready", "/health", "/-/reload", "/api/v1/query")
     routes = [Route(p, whoami, methods=["GET", "POST", "DELETE", "OPTIONS"]) for p in paths]
     app = Starlette(routes=[*routes, WebSocketRoute("/ws", live)])
-    return Guard(app, AccessSettings(**settings), insecure=insecure, reading_posts=frozenset(["/api/v1/query"]))
+    return Guard(app, Identities(AccessSettings(**settings), ManualClock()), insecure=insecure, reading_posts=frozenset(["/api/v1/query"]))
 
 
 def client(*, base_url: str = "http://127.0.0.1:8009", **settings: Any) -> httpx.AsyncClient:

@@ -121,14 +121,14 @@ def _commands() -> list[tuple[str, list[str]]]:
 
 @pytest.mark.parametrize(("command", "options"), _commands())
 def test_command(command: str, options: list[str]) -> None:
-    page = _page("operations")
+    page = _page("operations") + _page("access")
     assert f"`{command}" in page
     missing = [option for option in options if f"`{option}" not in page and f"{option} " not in page]
     assert not missing
 
 
 async def test_endpoint(house: Any) -> None:
-    page = _page("http-api")
+    page = _page("http-api") + _page("access")
     async with httpx.AsyncClient(transport=httpx.ASGITransport(house.asgi()), base_url="http://127.0.0.1:8009") as client:
         answer = await client.get("/openapi.json")
     paths = answer.json()["paths"]

@@ -1,30 +1,30 @@
 """Who may come in: one ASGI layer before every route, and the rule for which addresses may be listened on.
 
-With an API key configured, every request but those for health must carry it. Without one Vedette serves loopback
-only, and the threat left is a browser on the same machine acting for a page from elsewhere: such a page may change
-nothing (its `Sec-Fetch-Site` or `Origin` gives it away), nor reach this server under a name of its own (DNS
-rebinding: the `Host` gives it away). Where another server than `vedette serve` listens on more than loopback, only
-what comes to loopback is served. Not here: tokens with roles, rate limits, audit.
+Once there is anything to be known by (a key, a token secret, a user), every request but those for health must carry a
+credential, and what it asks for must be its sender's to ask. Without, Vedette serves loopback only, and the threat left is
+a browser on the same machine acting for a page from elsewhere: such a page may change nothing (its `Sec-Fetch-Site` or
+`Origin` gives it away), nor reach this server under a name of its own (DNS rebinding: the `Host` gives it away). Where
+another server than `vedette serve` listens on more than loopback, only what comes to loopback is served. Not here: who a
+credential proves (`identity.py`), what each operation needs (`permits.py`), rate limits.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import functools
-import hashlib
-import hmac
 import ipaddress
 import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 
-from vedette.configfile import option
-from vedette.errors import BadInput
-from vedette.model.matchers import compile_regex
+from vedette.access.audit import Audit
+from vedette.access.identity import Credential, Identities, credential_of
+from vedette.access.permits import SAFE_METHODS, need_of, of_server
+from vedette.access.principal import OPEN, Need, Principal
+from vedette.errors import BadInput, LimitExceeded
 from vedette.model.samples import DEFAULT_TENANT
 
 Scope = MutableMapping[str, Any]
@@ -33,34 +33,32 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-HEALTH_PATHS = frozenset(("/-/healthy", "/-/ready", "/health", "/api/v1/monitoring/health"))
-_SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
 _TENANT = re.compile(rb"[A-Za-z0-9!_.*'()-]{1,150}\Z")
-_WATCHED = frozenset((b"authorization", b"x-api-key", b"x-scope-orgid", b"host", b"origin", b"sec-fetch-site"))
+_WATCHED = frozenset(
+    (
+        b"accept",
+        b"authorization",
+        b"cookie",
+        b"host",
+        b"origin",
+        b"sec-fetch-mode",
+        b"sec-fetch-site",
+        b"x-api-key",
+        b"x-csrf-token",
+        b"x-scope-orgid",
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
-class AccessSettings:
-    """Who may ask, and whose pages may read the answers."""
+class _Refusal:
+    """Why a request is not served; `location` is where a browser is sent instead."""
 
-    api_key: str = option("", secret=True)
-    """What every request but those for health must carry; empty: no authentication."""
-    hosts: tuple[str, ...] = ()
-    """Names this server goes by, besides those of loopback."""
-    cors_origin: str = ""
-    """A regular expression, matched whole, of the origins whose pages may read answers (never with credentials).
-
-    Empty: every origin once a key is asked for, as with Prometheus; none without one, or any page that a user of this
-    machine looks at could read all its metrics.
-    """
-
-    def __post_init__(self) -> None:
-        compile_regex(self.cors_origin, where="cors_origin")
-
-    @property
-    def reading_origins(self) -> str:
-        """`cors_origin`, or what stands for it where it is empty; the empty expression matches no origin."""
-        return self.cors_origin or (".*" if self.api_key else "")
+    status: int
+    kind: str
+    message: str
+    location: str = ""
+    retry_after: float | None = None
 
 
 def is_loopback(host: str) -> bool:
@@ -80,7 +78,7 @@ def may_listen(host: str, *, authenticated: bool, insecure: bool) -> None:
         return
     raise BadInput(
         f"refusing to listen on {host or 'every address'} without authentication",
-        hint="set API_KEY, listen on 127.0.0.1, or pass --insecure to let anyone in who reaches it",
+        hint="set API_KEY, JWT_SECRET or access.authentication: required; listen on 127.0.0.1; or pass --insecure to let anyone in",
     )
 
 
@@ -95,15 +93,25 @@ class Guard:
 
     `reading_posts` are the paths whose POST changes nothing, so that a page from elsewhere may use them (it reads
     the answer only where CORS lets it). `insecure` (listening beyond loopback without a key, as the operator insists)
-    leaves the `Host` unchecked. A refusal is JSON without a reason where the reason would help an intruder.
+    leaves the `Host` unchecked. `audit` is told of changes; `login` says that there is a page to log in at, to which browsers
+    are sent. A refusal is JSON without a reason where the reason would help an intruder.
     """
 
-    def __init__(self, app: App, settings: AccessSettings, *, insecure: bool = False, reading_posts: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        app: App,
+        identities: Identities,
+        *,
+        audit: Audit | None = None,
+        insecure: bool = False,
+        reading_posts: frozenset[str] = frozenset(),
+        login: bool = False,
+    ) -> None:
         self._app = app
+        self._identities, self._audit = identities, audit
         self._reading_posts = reading_posts
-        self._key = hashlib.sha256(settings.api_key.encode()).digest() if settings.api_key else None
-        self._check_host = self._key is None and not insecure
-        names = frozenset(h.strip("[]").lower() for h in settings.hosts)
+        self._insecure, self._login = insecure, login
+        names = frozenset(h.strip("[]").lower() for h in identities.settings.hosts)
         # A client names one host over and over; parsing it each time would cost more than all other checks.
         self._known_host = functools.lru_cache(maxsize=256)(functools.partial(_is_ours, names))
 
@@ -113,57 +121,116 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers: dict[bytes, bytes] = {name: value for name, value in scope["headers"] if name in _WATCHED}
-        refusal = self._why_not(scope, headers)
-        if refusal is None:
-            await self._app(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1008})
+        need = need_of(scope.get("method", "GET"), scope["path"], reading_posts=self._reading_posts)
+        if self._identities.required:
+            refusal = await self._why_not_known(scope, headers, need)
         else:
-            await _refuse(send, *refusal)
+            refusal = self._why_not_open(scope, headers, need)
+        # Data is sent over and over and changes no setting; a change is noted whether it was allowed or not.
+        noted = self._audit is not None and need in ("alerts", "admin") and scope.get("method", "GET") not in SAFE_METHODS
+        if refusal is not None:
+            if noted and "vedette.principal" in scope:
+                await self._note(scope, refusal.status)
+            await _refuse(scope, receive, send, refusal)
+        elif noted:
+            await self._noting(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
-    def _why_not(self, scope: Scope, headers: dict[bytes, bytes]) -> tuple[int, str, str] | None:
-        """(status, errorType, message) of a refusal, None for an admitted request, which then has its tenant."""
-        method = scope.get("method", "GET")
-        by_browser = True
-        if self._key is not None:
-            # A preflight carries no credentials, by its specification, and changes nothing.
-            if scope["path"] in HEALTH_PATHS or method == "OPTIONS":
-                return None
-            credential, by_browser = _credential(headers)
-            if not hmac.compare_digest(hashlib.sha256(credential).digest(), self._key):
-                return 401, "unauthorized", "unauthorized"
-            tenant = headers.get(b"x-scope-orgid")
-            if tenant is not None:
-                if not _TENANT.match(tenant) or tenant in (b".", b".."):
-                    return 400, "bad_data", "X-Scope-OrgID: not a tenant name: 1 to 150 letters, digits or !-_.*'()"
-                scope["vedette.tenant"] = tenant.decode("ascii")
-        elif self._check_host and _reached_from_outside(scope):
-            # `vedette serve` does not listen there; another ASGI server may be told to.
-            return 403, "forbidden", "without authentication only this machine is served: set API_KEY"
-        elif self._check_host and b"host" in headers and not self._known_host(headers[b"host"]):
-            return 403, "forbidden", "unknown host name in the Host header: add it to access.hosts if this server is known by it"
-        changes = scope["type"] == "websocket" or (method not in _SAFE and scope["path"] not in self._reading_posts)
-        if changes and by_browser and _from_elsewhere(headers):
-            return 403, "forbidden", "a page from another origin may not change anything here"
+    async def _noting(self, scope: Scope, receive: Receive, send: Send) -> None:
+        status = 500
+
+        async def seen(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, seen)
+        finally:
+            await self._note(scope, status)
+
+    async def _note(self, scope: Scope, status: int) -> None:
+        assert self._audit is not None, "asked for only where there is a trail"
+        who = scope.get("vedette.principal", OPEN)
+        await self._audit.note(
+            who, tenant=tenant_of(scope), method=scope["method"], path=scope["path"], status=status, address=_address(scope)
+        )
+
+    def _why_not_open(self, scope: Scope, headers: dict[bytes, bytes], need: Need) -> _Refusal | None:
+        """Why a request is not served where nobody is asked who they are."""
+        if not self._insecure:
+            if _reached_from_outside(scope):
+                # `vedette serve` does not listen there; another ASGI server may be told to.
+                return _forbidden("without authentication only this machine is served: set API_KEY")
+            if b"host" in headers and not self._known_host(headers[b"host"]):
+                return _forbidden("unknown host name in the Host header: add it to access.hosts if this server is known by it")
+        if self._changes(scope) and _from_elsewhere(headers):
+            return _forbidden("a page from another origin may not change anything here")
         return None
 
-
-def _credential(headers: dict[bytes, bytes]) -> tuple[bytes, bool]:
-    """The key that a request carries, empty where it has none, and whether a browser may have added it by itself."""
-    given = headers.get(b"x-api-key")
-    if given is not None:
-        return given, False
-    scheme, _, value = headers.get(b"authorization", b"").partition(b" ")
-    if scheme.lower() == b"bearer":
-        return value.strip(), False
-    if scheme.lower() == b"basic":
-        # A browser asks its user for a name and a password: any name, and the key.
+    async def _why_not_known(self, scope: Scope, headers: dict[bytes, bytes], need: Need) -> _Refusal | None:
+        """Why a request is not served where everybody is asked; an admitted one has its principal and tenant in its scope."""
+        credential = credential_of(headers)
+        if need == "nothing" and (credential is None or credential.kind != "session"):
+            return None
         try:
-            return base64.b64decode(value.strip(), validate=True).partition(b":")[2], True
-        except binascii.Error:
-            return b"", True
-    return b"", True
+            who = await self._identities.identify(credential, address=_address(scope))
+        except LimitExceeded as error:
+            status, kind = (503, "unavailable") if error.retry_after is None else (429, "too_many_attempts")
+            return _Refusal(status, kind, kind.replace("_", " "), retry_after=error.retry_after)
+        if who is None or credential is None:
+            return None if need == "nothing" else self._unknown(scope, headers)
+        scope["vedette.principal"] = who
+        asked = headers.get(b"x-scope-orgid")
+        if asked is not None and (not _TENANT.match(asked) or asked in (b".", b"..")):
+            return _Refusal(400, "bad_data", "X-Scope-OrgID: not a tenant name: 1 to 150 letters, digits or !-_.*'()")
+        tenant = who.tenant_for(asked.decode("ascii") if asked is not None else None)
+        if tenant is None:
+            return _forbidden("not your tenant")
+        scope["vedette.tenant"] = tenant
+        if not who.may(need):
+            return _forbidden(f"{who.name} may not do this: it needs the permission {need!r}")
+        if tenant != DEFAULT_TENANT and of_server(scope["path"]):
+            return _Refusal(404, "not_found", "not found")
+        if self._changes(scope) and not _meant(headers, credential, who):
+            return _forbidden("a page from another origin may not change anything here")
+        return None
+
+    def _changes(self, scope: Scope) -> bool:
+        method = scope.get("method", "GET")
+        return scope["type"] == "websocket" or (method not in SAFE_METHODS and scope["path"] not in self._reading_posts)
+
+    def _unknown(self, scope: Scope, headers: dict[bytes, bytes]) -> _Refusal:
+        location = ""
+        if self._login and scope.get("method") == "GET" and headers.get(b"accept", b"").startswith(b"text/html"):
+            query = scope.get("query_string", b"")
+            path = scope.get("root_path", "") + scope["path"].removeprefix(scope.get("root_path", ""))
+            target = quote(path + (f"?{query.decode('latin-1')}" if query else ""), safe="/")
+            location = f"{scope.get('root_path', '')}/login?next={target}"
+        # A prompt of the browser's own for what a page of ours asks in the background would only confuse.
+        challenge = b"sec-fetch-mode" not in headers or headers[b"sec-fetch-mode"] == b"navigate"
+        return _Refusal(401, "unauthorized" if challenge else "session_over", "unauthorized", location)
+
+
+def _meant(headers: dict[bytes, bytes], credential: Credential, who: Principal) -> bool:
+    """Whether a change is its sender's own wish, and not that of a page that their browser happens to show."""
+    if not credential.by_browser:
+        return True
+    if credential.kind == "session" and b"origin" not in headers and b"sec-fetch-site" not in headers:
+        # An old browser says neither: then only a page of ours knows what the session's forms send back.
+        return bool(who.csrf) and headers.get(b"x-csrf-token", b"").decode("latin-1") == who.csrf
+    return not _from_elsewhere(headers)
+
+
+def _forbidden(message: str) -> _Refusal:
+    return _Refusal(403, "forbidden", message)
+
+
+def _address(scope: Mapping[str, Any]) -> str:
+    client = scope.get("client")
+    return str(client[0]) if client else ""
 
 
 def _reached_from_outside(scope: Scope) -> bool:
@@ -205,10 +272,20 @@ def _is_ours(names: frozenset[str], host: bytes) -> bool:
     return True
 
 
-async def _refuse(send: Send, status: int, kind: str, message: str) -> None:
-    body = orjson.dumps({"status": "error", "errorType": kind, "error": message})
+async def _refuse(scope: Scope, receive: Receive, send: Send, refusal: _Refusal) -> None:
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.close", "code": 1008})
+        return
+    kind = "unauthorized" if refusal.status == 401 else refusal.kind
+    body = orjson.dumps({"status": "error", "errorType": kind, "error": refusal.message})
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    if status == 401:
-        headers.append((b"www-authenticate", b'Basic realm="vedette", charset="UTF-8"'))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+    if refusal.retry_after is not None:
+        headers.append((b"retry-after", str(int(refusal.retry_after)).encode()))
+    if refusal.location:
+        headers.append((b"location", refusal.location.encode("latin-1")))
+    elif refusal.status == 401:
+        challenge = b'Basic realm="vedette", charset="UTF-8"' if refusal.kind == "unauthorized" else b'Bearer realm="vedette"'
+        headers.append((b"www-authenticate", challenge))
+    await send({"type": "http.response.start", "status": 303 if refusal.location else refusal.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

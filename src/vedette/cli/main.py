@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from vedette.cli import access
 from vedette.errors import BadInput, VedetteError
 
 app = typer.Typer(
@@ -24,6 +25,9 @@ test = typer.Typer(help="Run tests without a server; exit status 1 where one fai
 app.add_typer(test, name="test")
 storage = typer.Typer(help="Look after a data directory, its samples, snapshots and figures.", no_args_is_help=True)
 app.add_typer(storage, name="storage")
+app.add_typer(access.user, name="user")
+app.add_typer(access.token, name="token")
+app.add_typer(access.tenant, name="tenant")
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", "-c", help="A Prometheus configuration file, with our own settings under the key [b]vedette[/b].")
@@ -43,16 +47,16 @@ def serve(
         typer.Option("--listen", metavar="DIALECT=PORT", help="A further listener for a service API, or all; repeatable."),
     ] = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="Listen beyond loopback without authentication.")] = False,
+    enable_feature: Annotated[
+        list[str] | None,
+        typer.Option("--enable-feature", metavar="NAMES", help="Turn experimental parts on, by Prometheus' names, comma-separated."),
+    ] = None,
 ) -> None:
     """Run the server until it is told to stop (SIGTERM or Ctrl-C); SIGHUP reloads the configuration."""
     from vedette.cli.serve import run
 
     run(config, alertmanager_config, data=data, host=host, port=port, listen=listen or [], insecure=insecure, features=enable_feature or [])
 
-    enable_feature: Annotated[
-        list[str] | None,
-        typer.Option("--enable-feature", metavar="NAMES", help="Turn experimental parts on, by Prometheus' names, comma-separated."),
-    ] = None,
 
 @app.command()
 def query(
@@ -96,17 +100,6 @@ DataOption = Annotated[Path, typer.Option("--data", envvar="VEDETTE_STORAGE_DATA
 ServerOption = Annotated[str | None, typer.Option("--url", help="Ask the server there instead, which holds the directory.")]
 KeyOption = Annotated[str | None, typer.Option("--api-key", envvar="API_KEY", help="Sent as a bearer token.")]
 _DATA = Path("data")
-
-
-@storage.callback()
-def _quietly() -> None:
-    """Look after a data directory: snapshots, restoring, verifying, figures, export and import."""
-    import structlog
-
-    # What the engine tells of its work is for a server's log; here only what went wrong matters, and not among the answer.
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger("warning"), logger_factory=structlog.PrintLoggerFactory(sys.stderr)
-    )
 
 
 @storage.command("snapshot")
@@ -184,13 +177,14 @@ def storage_top(
     by: Annotated[Literal["metric", "label", "pair"], typer.Option("--by", help="What to count by.")] = "metric",
     limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="How many rows.")] = 20,
     last: Annotated[str, typer.Option("--last", help="How far back from the newest block.")] = "1d",
+    growth: Annotated[bool, typer.Option("--growth", help="Only what the series of the last hour brought.")] = False,
     url: ServerOption = None,
     api_key: KeyOption = None,
 ) -> None:
     """What has the most series."""
     from vedette.cli.storage import top
 
-    top(data, by=by, limit=limit, last=last, url=url, api_key=api_key)
+    top(data, by=by, limit=limit, last=last, growth=growth, url=url, api_key=api_key)
 
 
 @test.command("promql")
@@ -233,6 +227,16 @@ def show_config(config: ConfigOption = None, data: Annotated[Path | None, typer.
     show(config, data=data)
 
 
+@app.command("init-db")
+def init_db(
+    config: ConfigOption = None, data: Annotated[Path | None, typer.Option("--data", help="Where records without a URL are.")] = None
+) -> None:
+    """Make the tables of the database that DATABASE_URL names, or bring them up to date, and start nothing."""
+    from vedette.cli.initdb import run
+
+    run(config, data=data)
+
+
 @app.command()
 def warmup() -> None:
     """Compile every kernel now and keep the result on disk, for images and impatient first starts."""
@@ -249,8 +253,18 @@ def version() -> None:
     version()
 
 
+def _quietly() -> None:
+    """Log to stderr, and warnings alone: what the engine tells of its work is for a server's log; `serve` sets its own."""
+    import structlog
+
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger("warning"), logger_factory=structlog.PrintLoggerFactory(sys.stderr)
+    )
+
+
 def main() -> None:
     """Run the command line; what Vedette refuses is one line on stderr: exit status 2 for bad input, 1 for the rest."""
+    _quietly()
     try:
         app()
     except VedetteError as error:

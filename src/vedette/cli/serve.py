@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ from vedette.cli.connection import Connection
 from vedette.clock import SystemClock
 from vedette.errors import BadInput
 from vedette.promql.engine import FEATURES
-from vedette.settings import Settings, parse_port, resolve
+from vedette.settings import ServerSettings, Settings, parse_port, resolve
 
 _log = structlog.get_logger(__name__)
 
@@ -70,7 +71,7 @@ def run(
 
     settings = read()
     server = settings.vedette.server
-    may_listen(server.host, authenticated=bool(settings.vedette.access.api_key), insecure=server.insecure)
+    may_listen(server.host, authenticated=settings.vedette.access.authenticated, insecure=server.insecure)
     for dialect in server.listen:
         _known(dialect, f"server.listen.{dialect}")
     sockets: list[tuple[str | None, socket.socket]] = [(None, _bind(server.host, server.port))]
@@ -78,11 +79,12 @@ def run(
         # Of all dialects, the one whose document names the main listener's port is served there already.
         if not ("all" in listen and number == server.port == DIALECTS[dialect]):
             sockets.append((dialect, _bind(server.host, number, "--listen")))
+    tls = _tls(server)
     house = House(settings, clock=SystemClock(), read=read)
     house.lock()
     _raise_file_limit()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(house, sockets))
+        runner.run(_serve(house, sockets, tls))
     # All is written and closed. The interpreter would now wait for threads that compile kernels, for ten seconds and more.
     sys.stdout.flush()
     sys.stderr.flush()
@@ -98,6 +100,32 @@ def _enabled(features: Sequence[str]) -> list[str]:
         elif name:
             _log.warning("unknown option for --enable-feature", option=name, known=sorted(FEATURES))
     return found
+
+
+def _tls(server: ServerSettings) -> ssl.SSLContext | None:
+    """What every listener speaks TLS with, None for plain HTTP. Raises `BadInput` naming the file that is no good."""
+    if not server.tls_cert_file:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    _load_certificate(context, server)
+    if server.tls_client_ca_file:
+        try:
+            context.load_verify_locations(server.tls_client_ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise BadInput(f"cannot be used: {error}", where=f"server.tls_client_ca_file: {server.tls_client_ca_file}") from None
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def _load_certificate(context: ssl.SSLContext, server: ServerSettings) -> None:
+    # A key with a passphrase would have OpenSSL ask for it on the terminal.
+    try:
+        context.load_cert_chain(server.tls_cert_file, server.tls_key_file, password="")
+    except (OSError, ssl.SSLError) as error:
+        where = f"server.tls_cert_file: {server.tls_cert_file}, {server.tls_key_file}"
+        raise BadInput(f"cannot be used: {error}", where=where, hint="expected a PEM certificate and its unencrypted key") from None
 
 
 def _loop_factory() -> Any:
@@ -152,7 +180,17 @@ def _bind(host: str, port: int, flag: str = "--port") -> socket.socket:
     return bound
 
 
-async def _serve(house: House, sockets: list[tuple[str | None, socket.socket]]) -> None:
+async def _reload(house: House, tls: ssl.SSLContext | None) -> None:
+    await house.reload_quietly()
+    if tls is not None:
+        # New connections get the new certificate; a bad one is logged, and the old one stays.
+        try:
+            _load_certificate(tls, house.plan.settings.vedette.server)
+        except BadInput as error:
+            _log.error("certificate not reloaded", reason=str(error))
+
+
+async def _serve(house: House, sockets: list[tuple[str | None, socket.socket]], tls: ssl.SSLContext | None) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -160,7 +198,7 @@ async def _serve(house: House, sockets: list[tuple[str | None, socket.socket]]) 
     reloads: set[asyncio.Task[None]] = set()
 
     def reload() -> None:
-        task = loop.create_task(house.reload_quietly())
+        task = loop.create_task(_reload(house, tls))
         reloads.add(task)
         task.add_done_callback(reloads.discard)
 
@@ -181,6 +219,9 @@ async def _serve(house: House, sockets: list[tuple[str | None, socket.socket]]) 
                 timeout_graceful_shutdown=_GRACE_S,
             )
         )
+        if tls is not None:
+            listener.config.load()
+            listener.config.ssl = tls
         listeners.append((listener, loop.create_task(listener.serve(sockets=[bound]))))
     try:
         started = loop.create_task(house.start())
@@ -190,7 +231,7 @@ async def _serve(house: House, sockets: list[tuple[str | None, socket.socket]]) 
             started.result()
             if kernels.PASSING is not None:
                 _log.warning("compiled kernels are lost at the end", hint="name a directory to keep them in with NUMBA_CACHE_DIR")
-            house.announce([bound.getsockname()[:2] for _, bound in sockets])
+            house.announce([bound.getsockname()[:2] for _, bound in sockets], scheme="http" if tls is None else "https")
             await stopping
         started.cancel()
     finally:

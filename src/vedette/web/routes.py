@@ -22,6 +22,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from vedette.web import login
+from vedette.web.login import Sessions
+
 PAGES = ("/", "/explore", "/alerts", "/targets", "/status")
 """The paths at which the UI has a page."""
 
@@ -63,14 +66,14 @@ class _File:
         return cls(body, gzip.compress(body, mtime=0), media_type, hashlib.sha256(body).hexdigest()[:16])
 
 
-def routes() -> list[BaseRoute]:
-    """The UI's routes: `PAGES` and `FORMER_PAGES` answer the page, `/static/...` its files.
+def routes(sessions: Sessions | None = None) -> list[BaseRoute]:
+    """The UI's routes: `PAGES` and `FORMER_PAGES` answer the page, `/static/...` its files, `/login` the form of `sessions`.
 
     They belong after the API's routes. Behind a proxy that serves Vedette under a prefix, the ASGI `root_path`
     becomes the base of all links in the page.
     """
     texts = dict(_walk(resources.files("vedette.web") / "static"))
-    template = Template(texts.pop("index.html").decode())
+    template, login_template = (Template(texts.pop(name).decode()) for name in ("index.html", "login.html"))
     files = {path: _File.of(body, _MEDIA_TYPES[PurePosixPath(path).suffix]) for path, body in texts.items()}
     digest = _digest(files)
 
@@ -85,7 +88,13 @@ def routes() -> list[BaseRoute]:
             return PlainTextResponse("no such file; if Vedette was upgraded, reload the page\n", 404, headers=_SECURITY)
         return _answer(request, file, _FOREVER if current else _ASK_AGAIN)
 
+    def login_page(request: Request, texts: dict[str, str]) -> Response:
+        root = html.escape(request.scope.get("root_path", "").rstrip("/"), quote=True)
+        text = login_template.substitute(base=root, static=f"{root}/static/{digest}", **texts)
+        return Response(text, headers=_SECURITY, media_type=_MEDIA_TYPES[".html"])
+
     return [
+        *(login.routes(login.Login(sessions, login_page)) if sessions else ()),
         *(Route(path, page, name=f"ui:{path}", include_in_schema=False) for path in (*PAGES, *FORMER_PAGES)),
         Route("/static/{path:path}", static, name="ui:static", include_in_schema=False),
     ]

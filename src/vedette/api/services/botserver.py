@@ -25,7 +25,7 @@ from starlette.responses import Response
 from vedette.api.endpoint import Endpoint, Handler, Param
 from vedette.api.params import form_of
 from vedette.api.services import gamiroo, machine
-from vedette.api.services.limits import Limit, limited
+from vedette.api.services.limits import By, Limit, Shared, limited
 from vedette.api.services.own import OwnRequests
 from vedette.api.services.performance import MAX_POINTS, PERIODS_MS, RESOLUTIONS_MS, Performance
 from vedette.api.services.settings import ServicesSettings
@@ -263,10 +263,17 @@ def union(records: Endpoint, own: Sequence[Endpoint]) -> tuple[Endpoint, list[En
     return dataclasses.replace(records, handler=either, about=about, answer=schema), [e for e in own if e is not system]
 
 
-def endpoints(service: BotServer, settings: ServicesSettings) -> list[Endpoint]:
-    """The operations of this dialect, `GET /metrics` as its document has it."""
-    monotonic = service.backend.clock.monotonic
-    limits = {"/metrics": Limit(settings.metrics_per_minute, monotonic), "/alerts": Limit(settings.alerts_per_minute, monotonic)}
+def endpoints(service: BotServer, settings: ServicesSettings, *, shared: Shared | None = None) -> list[Endpoint]:
+    """The operations of this dialect, `GET /metrics` as its document has it. `shared` are rate limits of all instances."""
+
+    def limit(allowed: int, by: By, name: str) -> Limit:
+        return Limit(allowed, service.backend.clock.monotonic, by=by, name=name, shared=shared)
+
+    limits = {
+        "/metrics": limit(settings.metrics_per_minute, "address", "metrics"),
+        "/alerts": limit(settings.alerts_per_minute, "user", "alerts"),
+        "/logs": limit(settings.logs_per_minute, "user", "logs"),
+    }
     handled = service.backend.handled
     choices = (
         Param("period", "text", "How far back: " + ", ".join(PERIODS_MS) + "; 24h if absent."),

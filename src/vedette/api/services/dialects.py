@@ -17,6 +17,7 @@ from vedette.api.answers import finishing
 from vedette.api.endpoint import Endpoint, Handler
 from vedette.api.services import access_layer, aggregates, botserver, gamiroo, machine, platform, trends, xscore
 from vedette.api.services.botserver import BotServer, Server
+from vedette.api.services.limits import Shared
 from vedette.api.services.own import OwnRequests
 from vedette.api.services.settings import ServicesSettings
 from vedette.api.services.shared import Backend
@@ -51,10 +52,12 @@ def build(
     settings: ServicesSettings,
     max_points: int,
     cors_origin: str,
+    counts: Shared | None = None,
 ) -> Dialects:
     """The operations of all dialects with `others`, those of the other rooms, which dialects share by path.
 
-    `append` returns once a batch is durable; `max_points` is the most points of a series that the access layer shows.
+    `append` returns once a batch is durable; `max_points` is the most points of a series that the access layer shows;
+    `counts` are the rate limits' counts that several instances keep together.
     """
     processor, requests = machine.Processor(backend.clock.monotonic), OwnRequests(registry)
     exports = aggregates.Exports()
@@ -80,7 +83,7 @@ def build(
         *access_layer.reading(reading),
         *trends.endpoints(backend),
     ]
-    bots = botserver.endpoints(BotServer(backend, server, processor, requests, cast(Handler, exposed.handler)), settings)
+    bots = botserver.endpoints(BotServer(backend, server, processor, requests, cast(Handler, exposed.handler)), settings, shared=counts)
     records = gamiroo.endpoints(backend, append)
     scores = xscore.endpoints(xscore.XScore(backend, processor, requests, server.started))
     services = platform.endpoints(backend)

@@ -25,10 +25,12 @@ class ServicesSettings:
     metrics_per_minute: int = 60
     """How often one address may ask for BotServer's metrics; 0: as often as it likes."""
     alerts_per_minute: int = 10
-    """How often one address may ask for BotServer's alerts; 0: as often as it likes."""
+    """How often one user (or address, where nobody is asked who they are) may ask for BotServer's alerts; 0: as often as they like."""
+    logs_per_minute: int = 30
+    """How often one user may ask for BotServer's logs; 0: as often as they like."""
 
     def __post_init__(self) -> None:
-        for name in ("metrics_per_minute", "alerts_per_minute"):
+        for name in ("metrics_per_minute", "alerts_per_minute", "logs_per_minute"):
             if getattr(self, name) < 0:
                 raise BadInput(f"{getattr(self, name)} where at least 0 is expected", where=name)
         if unknown := [kind for kind in self.aggregation_types if kind not in AGGREGATION_TYPES]:

@@ -1,0 +1,82 @@
+"""What each operation asks of its caller, by method and path; what no line here names is safe by default.
+
+Reading asks for `read`, whatever changes something for `alerts` (so for an operator), and the lines below say what is
+otherwise. A path below a listed one counts as that one. Not here: who the caller is (`guard.py`).
+"""
+
+from __future__ import annotations
+
+from vedette.access.principal import Need
+
+SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
+
+HEALTH_PATHS = frozenset(("/-/healthy", "/-/ready", "/health", "/api/v1/monitoring/health"))
+"""Answered without a credential, so that a load balancer can ask."""
+
+OPEN_PATHS = ("/login", "/logout", "/static", "/favicon.ico", "/api/v1/auth/token")
+"""What somebody who is not yet known needs in order to become so."""
+
+_ADMIN = (
+    "/-/reload",
+    "/-/quit",
+    "/api/v1/admin",
+    "/api/v1/access",
+    "/api/v1/audit",
+    "/api/v1/monitoring/debug",
+    "/api/metrics",
+    "/debug",
+)
+_WRITE = (
+    "/api/v1/write",
+    "/api/v1/push",
+    "/api/v1/otlp",
+    "/api/v1/import",
+    "/api/v1/logs",
+    "/api/v1/monitoring/metrics",
+    "/api/v1/monitoring/logs",
+    "/api/v2/alerts",
+    "/loki/api/v1/push",
+    "/metrics/track",
+    "/v1/logs",
+    "/v1/metrics",
+)
+_BULK = "/_bulk"
+_OWN = ("/api/v1/auth",)
+
+SERVER_PATHS = (
+    "/-/reload",
+    "/-/quit",
+    "/api/v1/admin/tsdb/snapshot",
+    "/api/v1/access/tenants",
+    "/api/v1/scrape_pools",
+    "/api/v1/status/config",
+    "/api/v1/status/flags",
+    "/api/v1/status/tsdb",
+    "/api/v1/status/walreplay",
+    "/api/v1/targets",
+    "/api/v2/status",
+)
+"""What tells of the whole server, or of what its default tenant collects: other tenants find nothing there."""
+
+
+def _below(path: str, listed: tuple[str, ...]) -> bool:
+    return any(path == one or path.startswith(one + "/") for one in listed)
+
+
+def need_of(method: str, path: str, *, reading_posts: frozenset[str]) -> Need:
+    """What a request needs. `reading_posts` are paths whose POST changes nothing."""
+    if path in HEALTH_PATHS or method == "OPTIONS" or _below(path, OPEN_PATHS):
+        return "nothing"
+    if _below(path, _ADMIN):
+        return "admin"
+    if method in SAFE_METHODS or path in reading_posts or _below(path, _OWN):
+        return "read"
+    # Elasticsearch's clients begin by asking for what they need before they send: those are reads.
+    if _below(path, _WRITE) or path.endswith(_BULK):
+        return "write"
+    return "alerts"
+
+
+def of_server(path: str) -> bool:
+    """Whether a path tells of the whole server rather than of one tenant."""
+    return _below(path, SERVER_PATHS)
