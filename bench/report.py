@@ -70,6 +70,13 @@ def _rows(outcome: Outcome) -> list[tuple[str, str]]:
     return list(dict.fromkeys((m.what, m.unit) for m in outcome.measurements))
 
 
+def _columns(outcome: Outcome) -> list[str]:
+    """The servers of a case's table: all three, or, where the peer is another one, those that were measured."""
+    usual = [kind.name for kind in servers.ALL]
+    measured = dict.fromkeys(m.server for m in outcome.measurements)
+    return usual if set(measured) <= set(usual) else list(measured)
+
+
 def _verdict(target: Target) -> str:
     sign = "≥" if target.at_least else "≤"
     return f"{sign} {target.wanted:g} {target.unit} ({target.source})"
@@ -79,10 +86,10 @@ def show(outcome: Outcome, console: Console) -> None:
     """Print one case."""
     table = Table(title=outcome.title, title_justify="left")
     table.add_column("figure")
-    for kind in servers.ALL:
-        table.add_column(kind.name, justify="right")
+    for kind in _columns(outcome):
+        table.add_column(kind, justify="right")
     for what, unit in _rows(outcome):
-        table.add_row(f"{what} ({unit})", *(_cell(outcome, what, kind.name) for kind in servers.ALL))
+        table.add_row(f"{what} ({unit})", *(_cell(outcome, what, kind) for kind in _columns(outcome)))
     console.print(table)
     for target in outcome.targets:
         colour = "green" if target.met else "red"
@@ -103,11 +110,10 @@ def markdown(outcomes: Sequence[Outcome], about: Sequence[tuple[str, str]]) -> s
             parts.append(f"| {outcome.title} | {target.what} | {target.measured:.2f} | {_verdict(target)} | {word} |\n")
     for outcome in outcomes:
         parts.append(f"\n## {outcome.title}\n\n{outcome.how}\n\n`{outcome.command}`, {outcome.date}.\n\n")
-        parts.append(
-            "| figure | unit | " + " | ".join(kind.name for kind in servers.ALL) + " |\n|---|---|" + "---:|" * len(servers.ALL) + "\n"
-        )
+        columns = _columns(outcome)
+        parts.append("| figure | unit | " + " | ".join(columns) + " |\n|---|---|" + "---:|" * len(columns) + "\n")
         for what, unit in _rows(outcome):
-            cells = " | ".join(_cell(outcome, what, kind.name) for kind in servers.ALL)
+            cells = " | ".join(_cell(outcome, what, kind) for kind in columns)
             parts.append(f"| {what} | {unit} | {cells} |\n")
         if outcome.notes:
             parts.append("\n" + "".join(f"- {note}\n" for note in outcome.notes))

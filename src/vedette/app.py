@@ -183,7 +183,9 @@ class House:
         self.records = await Records.open_when_there(settings.records_place)
         self.audit.open(self.records)
         await self.identities.open(Directory(self.records, self.clock))
-        self.notifier = Notifier(self.plan.notify, self.records, self.clock, external_url=settings.external_url)
+        self.notifier = Notifier(
+            self.plan.notify, self.records, self.clock, external_url=settings.external_url, settings=settings.vedette.notify
+        )
         await self.notifier.start()
         self.alertmanagers = Alertmanagers(settings.alerting, self.clock, external_labels=settings.external_labels)
         await self.alertmanagers.start()
@@ -227,7 +229,7 @@ class House:
             internal.append(dataclasses.replace(target, job="vedette_host") if taken else target)
         if plan is not self.plan:
             self.limits.replace(plan.settings.vedette.limits)
-            await self.notifier.apply(plan.notify)
+            await self.notifier.apply(plan.notify, plan.settings.vedette.notify)
             await self.alertmanagers.apply(plan.settings.alerting, external_labels=plan.settings.external_labels)
         await self.collector.apply(dataclasses.replace(plan.collect, internal=tuple(internal)))
         again = plan is not self.plan
@@ -384,7 +386,7 @@ class House:
     def _alerting(self, cors: str) -> list[Endpoint]:
         """Alertmanager's API, the platform document's silences, and why somebody was told or not."""
         info = alertmanager_api.AlertmanagerInfo(version("vedette"), self.started, lambda: self.plan.notify_text)
-        room = alertmanager_api.Alertmanager(self._notifier_of, lambda: now_ms(self.clock), info)
+        room = alertmanager_api.Alertmanager(self._notifier_of, lambda: now_ms(self.clock), info, self.run_write)
         silencing = silencing_api.Silencing(self._notifier_of, lambda: now_ms(self.clock))
         explaining = explaining_api.Explaining(self._notifier_of, lambda: now_ms(self.clock))
         return [

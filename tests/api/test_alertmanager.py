@@ -48,7 +48,7 @@ async def notifier(tmp_path: Path, clock: ManualClock) -> AsyncIterator[Notifier
 async def client(notifier: Notifier, clock: ManualClock, serve: Any, run: Any) -> httpx.AsyncClient:
     assert tenant_of({}) == "default"
     info = AlertmanagerInfo("1.2.3", 1_700_000_000.0, lambda: "route: {}\n")
-    made: httpx.AsyncClient = serve(routes(endpoints(Alertmanager(lambda _: notifier, lambda: now_ms(clock), info), run=run)))
+    made: httpx.AsyncClient = serve(routes(endpoints(Alertmanager(lambda _: notifier, lambda: now_ms(clock), info, run), run=run)))
     made.base_url = httpx.URL("http://127.0.0.1:8009/api/v2")
     return made
 

@@ -74,7 +74,7 @@ async def test_every_reason_is_named(tmp_path: Path, clock: ManualClock, serve: 
     assert [q["stage"] for q in hushed["routes"][0]["quiet"]] == ["silenced"]
     assert (await why("Nightly"))["routes"][0]["quiet"][0]["stage"] == "outside_active_times"
     big = Labels.of(alertname="Big", severity="critical")
-    assert (await why("Small"))["verdict"] == f"everyone: kept quiet: inhibited by the alert {big.fingerprint():016x}"
+    assert (await why("Small"))["verdict"] == f"everyone: kept quiet: inhibited by the alert {big.fingerprint():016x}, {big}"
 
     refused = await client.get("/api/v1/alerts/explain")
     assert (refused.status_code, refused.json()["detail"][0]["loc"]) == (422, ["body", "filter"])

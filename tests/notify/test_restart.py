@@ -107,6 +107,8 @@ class Process:
                 await asyncio.sleep(0)
             if (task := self.records._committer) is not None and not task.done():
                 await asyncio.wait([task])
+            async with self.records._turn:
+                pass  # logs are trimmed beside the transactions of others
 
     async def alive(self, work: Awaitable[Any]) -> bool:
         """Do some work unless death comes first."""

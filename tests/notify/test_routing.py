@@ -12,11 +12,13 @@ import yaml
 
 from vedette import configfile
 from vedette.errors import BadInput
+from vedette.model.alerts import Alert
 from vedette.model.durations import parse_duration
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher
 from vedette.notify.config import Config, load, parse
 from vedette.notify.groups import group_key
+from vedette.notify.held import Held
 from vedette.notify.inhibition import Inhibition, Inhibitor
 from vedette.notify.matchers import parse_matchers
 from vedette.notify.route import Route, build, match
@@ -93,18 +95,45 @@ def test_inhibition_cases(conformance: Path) -> None:
     for case in acceptance(conformance)["inhibition"]:
         config = parse(yaml.safe_dump({"route": {"receiver": "a"}, "receivers": [{"name": "a"}], "inhibit_rules": [case["rule"]]}))
         rules = [Inhibition.of(r) for r in config.inhibit_rules if r is not None]
-        inhibitor = Inhibitor(rules, [Labels.of(a["l"]) for a in case["alerts"] if a["active"]])
+        inhibitor = Inhibitor(rules)
+        for a in case["alerts"]:
+            inhibitor.put(Held(Alert(Labels.of(a["l"]), 1, 200 if a["active"] else 50), 1), 100)
         for labels, muted in case["muted"]:
-            assert (inhibitor.inhibited_by(Labels.of(labels)) is not None) == muted, case
+            assert (inhibitor.inhibited_by(Labels.of(labels), 100) is not None) == muted, case
 
 
 def test_alerts_that_match_both_sides_do_not_inhibit_one_another_but_others_do() -> None:
     rule = Inhibition((Matcher("s", "=", "1"),), (Matcher("t", "=", "1"),), ("e",))
     both, source, target = Labels.of(s="1", t="1", n="a"), Labels.of(s="1"), Labels.of(t="1")
-    assert Inhibitor([rule], [both, both.with_({"n": "b"})]).inhibited_by(both) is None
-    assert Inhibitor([rule], [both]).inhibited_by(target) == both
-    assert Inhibitor([rule], [both, source]).inhibited_by(both) == source
-    assert Inhibitor([rule], [source.with_({"e": "x"})]).inhibited_by(target) is None
+
+    def inhibits(labels: Labels, *standing: Labels) -> Labels | None:
+        inhibitor = Inhibitor([rule])
+        for one in standing:
+            inhibitor.put(Held(Alert(one, 1, 200), 1), 100)
+        by = inhibitor.inhibited_by(labels, 100)
+        return by.alert.labels if by else None
+
+    assert inhibits(both, both, both.with_({"n": "b"})) is None
+    assert inhibits(target, both) == both
+    assert inhibits(both, both, source) == source
+    assert inhibits(target, source.with_({"e": "x"})) is None
+
+
+def test_an_inhibiting_alert_counts_until_it_ends_or_goes_and_each_change_is_a_new_epoch() -> None:
+    rule = Inhibition((Matcher("s", "=", "1"),), (Matcher("t", "=", "1"),), ())
+    inhibitor, source, target = Inhibitor([rule]), Labels.of(s="1"), Labels.of(t="1")
+    inhibitor.put(Held(Alert(source, 1, 200), 1), 100)
+    before = inhibitor.epoch
+    assert before > 0
+    inhibitor.put(Held(Alert(source, 1, 300), 100), 100)
+    inhibitor.put(Held(Alert(target, 1, 300), 100), 100)
+    assert inhibitor.epoch == before, "news of an alert that inhibits on, or of another, changes nothing"
+    assert inhibitor.inhibited_by(target, 299) is not None
+    assert inhibitor.inhibited_by(target, 300) is None
+    inhibitor.put(Held(Alert(source, 1, 250), 260), 260)
+    assert inhibitor.epoch > before
+    inhibitor.drop(source)
+    assert inhibitor.inhibited_by(target, 100) is None
 
 
 def test_the_key_of_a_group() -> None:

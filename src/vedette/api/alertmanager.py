@@ -6,9 +6,9 @@ Shapes and parameters are those of its OpenAPI description; a refusal is a JSON 
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -16,7 +16,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from vedette.api.answers import JSON, finishing
+from vedette.api.answers import JSON, finishing, listed
 from vedette.api.endpoint import Endpoint, Handler, Param, Run, answering
 from vedette.api.params import Form, body_of, boolean_of, form_of, parse_time, rfc3339
 from vedette.api.problems import UNEXPECTED, problem, retry_after
@@ -24,14 +24,15 @@ from vedette.errors import BadInput, LimitExceeded, VedetteError
 from vedette.model.alerts import Alert
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher, MatchOp, compile_regex
-from vedette.notify.held import Held
+from vedette.notify.listing import Wanted
 from vedette.notify.matchers import parse_matchers
-from vedette.notify.notifier import AlertView, Notifier
+from vedette.notify.notifier import Notifier
 from vedette.notify.silences import Silence
 
-MAX_BODY_BYTES = 32 << 20
-_TURN = 256
-"""How many alerts are looked at before others get their turn on the loop."""
+MAX_BODY_BYTES = 128 << 20
+_TURN = 2_000
+"""How many alerts are taken before others get their turn on the loop."""
+_LARGE = 1 << 20
 
 
 class PostedAlert(msgspec.Struct, frozen=True, rename="camel"):
@@ -85,6 +86,7 @@ def _decoded(decoder: Any, body: bytes) -> Any:
         raise BadInput(f"bad JSON body: {error}") from None
 
 
+@lru_cache(maxsize=4096)
 def _time(text: str, name: str) -> int:
     """Unix ms of an RFC 3339 time; 0 for none, which Go writes as the year 1."""
     if not text or text.startswith("0001-01-01T"):
@@ -146,36 +148,6 @@ def shown_silence(silence: Silence, now: int) -> dict[str, Any]:
     }
 
 
-def shown_alert(view: AlertView, receivers: Iterable[str], muted_by: Sequence[str] = ()) -> dict[str, Any]:
-    """An alert as the API gives it."""
-    alert = view.held.alert
-    suppressed = bool(view.silenced_by or view.inhibited_by or muted_by)
-    return {
-        "annotations": dict(alert.annotations),
-        "endsAt": rfc3339(alert.ends_at / 1000),
-        "fingerprint": alert.fingerprint,
-        "receivers": [{"name": name} for name in receivers],
-        "startsAt": rfc3339(alert.starts_at / 1000),
-        "status": {
-            "inhibitedBy": [view.inhibited_by] if view.inhibited_by else [],
-            "silencedBy": list(view.silenced_by),
-            "mutedBy": list(muted_by),
-            "state": "suppressed" if suppressed else "active",
-        },
-        "updatedAt": rfc3339(view.held.updated_at / 1000),
-        "generatorURL": alert.generator_url,
-        "labels": dict(alert.labels),
-    }
-
-
-async def _shown(views: Sequence[AlertView], muted_by: Sequence[str]) -> AsyncIterator[dict[str, Any]]:
-    """The alerts as the API gives them, others getting their turn on the loop now and then."""
-    for i, view in enumerate(views):
-        if i % _TURN == _TURN - 1:
-            await asyncio.sleep(0)
-        yield shown_alert(view, view.receivers, muted_by)
-
-
 def _passes(matchers: Sequence[Matcher], present: Mapping[str, str]) -> bool:
     """Whether a label set passes a filter, in which an empty value asks whether the label is there at all."""
     for matcher in matchers:
@@ -192,36 +164,19 @@ def _wanted(form: Form, name: str) -> bool:
     return not form.text(name) or boolean_of(form, name)
 
 
-@dataclass(frozen=True, slots=True)
-class _Filter:
-    """Which alerts a request asks for."""
-
-    matchers: tuple[Matcher, ...]
-    receiver: Callable[[str], bool]
-    active: bool
-    silenced: bool
-    inhibited: bool
-
-    @classmethod
-    def of(cls, form: Form) -> _Filter:
-        if form.texts("receiver_matchers"):
-            raise BadInput("receivers have no labels here", where="receiver_matchers")
-        pattern = form.text("receiver")
-        return cls(
-            matchers=tuple(m for text in form.texts("filter") for m in parse_matchers(text)),
-            receiver=compile_regex(pattern, where="receiver") if pattern else lambda _name: True,
-            active=_wanted(form, "active"),
-            silenced=_wanted(form, "silenced"),
-            inhibited=_wanted(form, "inhibited"),
-        )
-
-    def takes(self, view: AlertView) -> bool:
-        if not self.active and not view.silenced_by and not view.inhibited_by:
-            return False
-        return (self.silenced or not view.silenced_by) and (self.inhibited or not view.inhibited_by)
-
-    def names(self, labels: Labels) -> bool:
-        return not self.matchers or _passes(self.matchers, dict(labels))
+def wanted_of(form: Form) -> Wanted:
+    """Which alerts a request asks for. Raises `BadInput`."""
+    if form.texts("receiver_matchers"):
+        raise BadInput("receivers have no labels here", where="receiver_matchers")
+    pattern = form.text("receiver")
+    return Wanted(
+        matchers=tuple(m for text in form.texts("filter") for m in parse_matchers(text)),
+        receiver=compile_regex(pattern, where="receiver") if pattern else None,
+        active=_wanted(form, "active"),
+        silenced=_wanted(form, "silenced"),
+        inhibited=_wanted(form, "inhibited"),
+        muted=_wanted(form, "muted"),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,63 +186,33 @@ class Alertmanager:
     notifier_of: Callable[[Mapping[str, Any]], Notifier]
     now: Callable[[], int]
     info: AlertmanagerInfo
+    run: Run
 
     async def alerts(self, request: Request) -> Response:
         """Alerts that stand, and how each is dealt with."""
-        wanted = _Filter.of(await form_of(request))
-        notifier, now = self.notifier_of(request), self.now()
-        view, found = notifier.views(), []
-        for i, held in enumerate(notifier.alerts()):
-            if i % _TURN == _TURN - 1:
-                await asyncio.sleep(0)
-            if held.resolved(now) or not wanted.names(held.alert.labels):
-                continue
-            seen = view(held)
-            if wanted.takes(seen) and (any(map(wanted.receiver, seen.receivers)) or not seen.receivers):
-                found.append(shown_alert(seen, seen.receivers))
-        return _json(sorted(found, key=lambda a: a["fingerprint"]))
+        wanted = wanted_of(await form_of(request))
+        return listed(await self.notifier_of(request).listed_alerts(wanted))
 
     async def groups(self, request: Request) -> Response:
         """Alerts in their groups."""
-        form = await form_of(request)
-        wanted, with_muted = _Filter.of(form), _wanted(form, "muted")
-        notifier, now = self.notifier_of(request), self.now()
-        view = notifier.views()
-        seen: dict[Labels, AlertView] = {}
-
-        def once(held: Held) -> AlertView:
-            labels = held.alert.labels
-            if labels not in seen:
-                seen[labels] = view(held)
-            return seen[labels]
-
-        found = []
-        for group in notifier.groups():
-            await asyncio.sleep(0)
-            if not wanted.receiver(group.receiver) or (group.muted_by and not with_muted):
-                continue
-            taken = []
-            for i, held in enumerate(group.alerts):
-                if i % _TURN == _TURN - 1:
-                    await asyncio.sleep(0)
-                if not held.resolved(now) and wanted.names(held.alert.labels) and wanted.takes(seen_now := once(held)):
-                    taken.append(seen_now)
-            if not with_muted and all(v.silenced_by or v.inhibited_by for v in taken):
-                continue
-            if taken:
-                alerts = [shown async for shown in _shown(taken, group.muted_by)]
-                found.append({"labels": dict(group.labels), "routeLabels": {}, "receiver": {"name": group.receiver}, "alerts": alerts})
-        return _json(found)
+        wanted = wanted_of(await form_of(request))
+        return listed(await self.notifier_of(request).listed_groups(wanted))
 
     async def post_alerts(self, request: Request) -> Response:
         """Take alerts; good ones are taken where others are bad, and the answer says what is wrong with those."""
         good, bad = [], []
-        for index, posted in enumerate(_decoded(_alerts, await body_of(request, MAX_BODY_BYTES))):
+        notifier, body = self.notifier_of(request), await body_of(request, MAX_BODY_BYTES)
+        # A body of many megabytes is read on a thread: others must not wait for it.
+        posts = _decoded(_alerts, body) if len(body) < _LARGE else await self.run(_decoded, _alerts, body)
+        for index, posted in enumerate(posts):
             try:
                 good.append(alert_of(posted))
             except BadInput as error:
                 bad.append(f"alert {index}: {error}")
-        await self.notifier_of(request).accept(good)
+            if len(good) == _TURN:
+                await notifier.accept(good)
+                good = []
+        await notifier.accept(good)
         if bad:
             raise BadInput("; ".join(bad[:20]))
         return Response(status_code=200)

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from vedette.api.endpoint import Handler, Run
 from vedette.model.matchers import compile_regex
 
 _GZIP_FROM, _GZIP_TO = 4 << 10, 64 << 20
+_PIECE = 1 << 20
 _ACCEPTS_GZIP = re.compile(r"(?:^|[,\s])(?:gzip|\*)\s*(?:;\s*q=(?!0(?:\.0*)?\s*(?:,|$))[\d.]+\s*)?(?:,|$)", re.ASCII)
 JSON = "application/json"
 
@@ -36,6 +38,41 @@ def enveloped(data: bytes, *, warnings: Sequence[str] = (), infos: Sequence[str]
 def success(data: object, *, warnings: Sequence[str] = ()) -> Response:
     """A success whose data is a Python value."""
     return Response(enveloped(orjson.dumps(data), warnings=warnings), media_type=JSON)
+
+
+class Listed(Response):
+    """A JSON list that is sent as it lies, in pieces: never copied into one body, nor compressed, which would take longer."""
+
+    def __init__(self, items: Sequence[bytes]) -> None:
+        super().__init__(b"", media_type=JSON)
+        self._items = items
+        self.headers["content-length"] = str(sum(map(len, items)) + max(0, len(items) - 1) + 2)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        begin = b"["
+        for page in _pages(self._items, _PIECE):
+            await send({"type": "http.response.body", "body": begin + b",".join(page), "more_body": True})
+            begin = b","
+        await send({"type": "http.response.body", "body": b"[]" if begin == b"[" else b"]", "more_body": False})
+
+
+def _pages(items: Sequence[bytes], size: int) -> Iterator[Sequence[bytes]]:
+    start = total = 0
+    for i, item in enumerate(items):
+        total += len(item)
+        if total >= size:
+            yield items[start : i + 1]
+            start, total = i + 1, 0
+    if start < len(items):
+        yield items[start:]
+
+
+def listed(items: Sequence[bytes]) -> Response:
+    """A JSON list of items that are JSON already; `Listed` where it is large."""
+    if sum(map(len, items)) >= _PIECE:
+        return Listed(items)
+    return Response(b"[" + b",".join(items) + b"]", media_type=JSON)
 
 
 def gzipped(data: bytes) -> bytes:

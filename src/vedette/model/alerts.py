@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from vedette.model.labels import EMPTY, Labels
@@ -12,18 +12,24 @@ ALERT_NAME = "alertname"
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One alert instance: its identity is its labels. It is resolved once `ends_at` is reached."""
+    """One alert instance: its identity is its labels. It is resolved once `ends_at` is reached.
+
+    `value` is what the rule's expression gave when it was raised, None where that is not known; `known_fingerprint` saves
+    computing it anew where many alerts came at once.
+    """
 
     labels: Labels
     starts_at: int
     ends_at: int
     annotations: Labels = EMPTY
     generator_url: str = ""
+    value: float | None = field(default=None, compare=False)
+    known_fingerprint: str = field(default="", compare=False, repr=False)
 
     @property
     def fingerprint(self) -> str:
         """16 hex digits, as Alertmanager's."""
-        return f"{self.labels.fingerprint():016x}"
+        return self.known_fingerprint or f"{self.labels.fingerprint():016x}"
 
     def status(self, now: int) -> Literal["firing", "resolved"]:
         """Whether the alert stands at `now`."""

@@ -24,7 +24,7 @@ from vedette.model.labels import EMPTY, Labels
 from vedette.model.relabel import RelabelConfig, relabel
 from vedette.net import HttpClient, HttpConfig, redacted_url
 from vedette.notify.channels.posting import Http
-from vedette.notify.channels.webhook import rfc3339
+from vedette.notify.held import rfc3339
 
 log = structlog.get_logger(__name__)
 

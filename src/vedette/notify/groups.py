@@ -39,6 +39,11 @@ def group_key(route: Route, labels: Labels) -> str:
     return f"{route.key}:{{{', '.join(f'{n}={quote(v)}' for n, v in labels)}}}"
 
 
+def _place(labels: Labels) -> tuple[str, str, Labels]:
+    by_name = dict(labels)
+    return by_name.get("job", ""), by_name.get("instance", ""), labels
+
+
 @dataclass(slots=True)
 class AlertGroup:
     """One group: the alerts of one route with the same group labels."""
@@ -48,6 +53,9 @@ class AlertGroup:
     timing: Timing
     alerts: dict[Labels, Held] = field(default_factory=dict)
     flushing: bool = False
+    version: int = 0
+    """Grows with each change of its alerts."""
+    _order: list[Labels] | None = None
 
     @property
     def key(self) -> str:
@@ -56,15 +64,23 @@ class AlertGroup:
 
     def insert(self, held: Held, now: int) -> None:
         """Put an alert in, or news of it."""
-        self.alerts[held.alert.labels] = held
+        labels = held.alert.labels
+        if labels not in self.alerts:
+            self._order = None
+        self.alerts[labels] = held
+        self.version += 1
         self.timing = self.timing.inserted(held.alert.starts_at, self.route, now)
 
     def snapshot(self) -> list[Held]:
         """The alerts in the order they are told: by job, instance, then all labels."""
-        return sorted(self.alerts.values(), key=lambda h: (h.alert.labels.get("job"), h.alert.labels.get("instance"), h.alert.labels))
+        if self._order is None:
+            self._order = sorted(self.alerts, key=_place)
+        return [self.alerts[labels] for labels in self._order]
 
     def told(self, held: list[Held], now: int) -> None:
         """All channels know of `held`: those that have ended, and of which nothing was heard since, leave the group."""
         for one in held:
             if one.resolved(now) and self.alerts.get(one.alert.labels) is one:
                 del self.alerts[one.alert.labels]
+                self._order = None
+                self.version += 1

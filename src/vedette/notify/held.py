@@ -6,13 +6,21 @@ where they are kept (`notifier.py`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
+import numpy as np
 import orjson
 
+from vedette.kernels.fingerprints import fnv1a
 from vedette.model.alerts import Alert
 from vedette.model.labels import Labels
 from vedette.records.rows import HeldAlertRow
+
+_FEW = 64
+"""Below so many fingerprints, calling the kernel costs more than it saves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,18 +30,64 @@ class Held:
     alert: Alert
     updated_at: int
     timeout: bool = False
+    _json: bytes = field(default=b"", init=False, repr=False, compare=False)
+
+    @property
+    def json(self) -> bytes:
+        """The alert as Alertmanager's API writes it, up to what depends on the moment: an object not closed yet.
+
+        Written once: lists of a hundred thousand alerts are asked for again and again.
+        """
+        if not self._json:
+            object.__setattr__(self, "_json", _json(self))
+        return self._json
 
     def resolved(self, now: int) -> bool:
         """Whether it has ended at `now`."""
         return self.alert.ends_at <= now
 
 
-def received(alert: Alert, now: int, *, resolve_timeout: int) -> Held:
-    """An alert as it came in: a start or end that was left open (0) is filled in."""
+@lru_cache(maxsize=4096)
+def _second(seconds: int) -> str:
+    return f"{datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S}"
+
+
+def rfc3339(ms: int) -> str:
+    """A time as Go's RFC3339Nano in UTC: trailing zeros of the fraction are left out."""
+    second, rest = divmod(ms, 1000)
+    if not rest:
+        return f"{_second(second)}Z"
+    fraction = f".{rest:03d}".rstrip("0")
+    return f"{_second(second)}{fraction}Z"
+
+
+def _json(held: Held) -> bytes:
+    alert = held.alert
+    return b'{"annotations":%b,"endsAt":"%b","fingerprint":"%b","startsAt":"%b","updatedAt":"%b","generatorURL":%b,"labels":%b,' % (
+        orjson.dumps(dict(alert.annotations)),
+        rfc3339(alert.ends_at).encode(),
+        alert.fingerprint.encode(),
+        rfc3339(alert.starts_at).encode(),
+        rfc3339(held.updated_at).encode(),
+        orjson.dumps(alert.generator_url),
+        orjson.dumps(dict(alert.labels)),
+    )
+
+
+def fingerprints(alerts: Sequence[Alert]) -> list[str]:
+    """The fingerprints of many alerts."""
+    if len(alerts) < _FEW:
+        return [a.fingerprint for a in alerts]
+    keys = [a.labels.encode() for a in alerts]
+    return [f"{h:016x}" for h in fnv1a(b"".join(keys), np.cumsum([len(k) for k in keys], dtype=np.int64)).tolist()]
+
+
+def received(alert: Alert, now: int, *, resolve_timeout: int, fingerprint: str = "") -> Held:
+    """An alert as it came in: a start or end that was left open (0) is filled in, and its fingerprint."""
     starts = alert.starts_at or (min(alert.ends_at, now) if alert.ends_at else now)
-    if alert.ends_at:
-        return Held(replace(alert, starts_at=starts), now)
-    return Held(replace(alert, starts_at=starts, ends_at=now + resolve_timeout), now, timeout=True)
+    ends = alert.ends_at or now + resolve_timeout
+    name = fingerprint or alert.fingerprint
+    return Held(Alert(alert.labels, starts, ends, alert.annotations, alert.generator_url, alert.value, name), now, not alert.ends_at)
 
 
 def merged(old: Held | None, new: Held, now: int) -> Held:
@@ -50,14 +104,19 @@ def merged(old: Held | None, new: Held, now: int) -> Held:
             ends = max(a.ends_at, b.ends_at)
     elif a.ends_at > b.ends_at and not old.timeout:
         ends, timeout = a.ends_at, False
-    return Held(replace(b, starts_at=min(a.starts_at, b.starts_at), ends_at=ends), new.updated_at, timeout)
+    starts = min(a.starts_at, b.starts_at)
+    if starts == b.starts_at and ends == b.ends_at and timeout == new.timeout:
+        return new
+    return Held(replace(b, starts_at=starts, ends_at=ends), new.updated_at, timeout)
 
 
 def worth_saving(old: Held | None, new: Held, now: int) -> bool:
     """Whether the records must hear of it: everything but a mere extension of an alert that fires on."""
     if old is None or old.resolved(now) or new.resolved(now):
         return old != new
-    return replace(old.alert, ends_at=0) != replace(new.alert, ends_at=0) or old.timeout != new.timeout
+    a, b = old.alert, new.alert
+    same = a.starts_at == b.starts_at and a.annotations == b.annotations and a.generator_url == b.generator_url
+    return not same or old.timeout != new.timeout
 
 
 def row_of(tenant: str, held: Held) -> HeldAlertRow:
@@ -84,4 +143,4 @@ def restored(row: HeldAlertRow, now: int) -> Held:
     stood = row.ends_at > row.updated_at
     ends = max(row.ends_at, now + row.ends_at - row.updated_at) if stood else row.ends_at
     labels, annotations = Labels.of(orjson.loads(row.labels)), Labels.of(orjson.loads(row.annotations))
-    return Held(Alert(labels, row.starts_at, ends, annotations, row.generator_url), row.updated_at, row.timeout)
+    return Held(Alert(labels, row.starts_at, ends, annotations, row.generator_url), row.updated_at, bool(row.timeout))

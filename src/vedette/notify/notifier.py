@@ -1,39 +1,52 @@
 """Alerts in, notifications out: holds alerts, sorts them into groups, and flushes each group when it is due.
 
 What was accepted is on disk when `accept` returns, and what was told before anybody is told again, so a restart neither
-loses nor repeats. Without a configuration there is nobody to tell, and alerts are only held.
+loses nor repeats. Without a configuration there is nobody to tell, and alerts are only held. Not here: what each stage of a
+flush does (`pipeline.py`), how alerts are listed (`listing.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import heapq
+import itertools
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
 
 from vedette.clock import Clock, now_ms
-from vedette.errors import VedetteError
+from vedette.errors import NotFound, VedetteError
 from vedette.model.alerts import Alert
 from vedette.model.labels import Labels
+from vedette.model.matchers import Matcher, match_labels
 from vedette.model.samples import DEFAULT_TENANT
 from vedette.net import HttpClient, HttpConfig
+from vedette.notify import dead
 from vedette.notify import held as held_alerts
 from vedette.notify import told as notification_log
+from vedette.notify.acknowledgements import Acknowledgement, Acknowledgements, checked
 from vedette.notify.channels.posting import Http
 from vedette.notify.channels.table import channels_of
 from vedette.notify.config import Config
 from vedette.notify.groups import AlertGroup, GroupKey, Timing, group_key
 from vedette.notify.held import Held
-from vedette.notify.inhibition import Inhibition, Inhibitor
+from vedette.notify.history import History
+from vedette.notify.inhibition import Inhibition
+from vedette.notify.listing import Listing, Wanted
 from vedette.notify.notice import Channel
-from vedette.notify.pipeline import Counts, Pipeline, Reason, named, why_in_mute_times, why_outside_active_times
+from vedette.notify.pipeline import Counts, Pipeline, named, why_in_mute_times, why_outside_active_times
+from vedette.notify.quiet import Quieting
 from vedette.notify.route import Route, build, match
+from vedette.notify.settings import NotifySettings
 from vedette.notify.silences import Silences
+from vedette.notify.standing import Standing
 from vedette.notify.template import Templates
 from vedette.notify.told import Place
-from vedette.records.rows import HeldAlertRow, NotificationRow
+from vedette.notify.views import ChannelView, GroupView, RouteView
+from vedette.records.rows import AlertEventRow, HeldAlertRow, NotificationRow
 
 if TYPE_CHECKING:
     from vedette.records.database import Records
@@ -42,61 +55,22 @@ log = structlog.get_logger(__name__)
 
 RESOLVE_TIMEOUT_MS = 300_000
 MAINTENANCE_MS = 60_000
+TRIM_MS = 3_600_000
 KEEP_RESOLVED_MS = 15 * 60_000
 FORGET_MS = 5 * 86_400_000
 """After how long a notification that never arrived is forgotten, once nobody tries any more."""
+MAX_FLUSHES = 10_000
+"""How many groups are flushed at once."""
 _CLOSE_S = 5.0
+_SLICE = 2_000
+"""How many alerts are taken before others get their turn on the loop."""
+_MANY = 1_000
+"""From how many alerts on their listing is kept ready."""
 
 
 def channel_client(config: HttpConfig) -> Http:
     """The HTTP client of a channel: the path of most webhooks is a secret, so it stays out of errors."""
     return HttpClient(config, hide_path=True)
-
-
-@dataclass(frozen=True, slots=True)
-class AlertView:
-    """An alert as it stands: who is told of it, and by which silences (ids) and alert (fingerprint, "" for none) it is kept quiet."""
-
-    held: Held
-    receivers: tuple[str, ...]
-    silenced_by: tuple[str, ...]
-    inhibited_by: str
-
-
-@dataclass(frozen=True, slots=True)
-class GroupView:
-    """A group as it stands. Times are Unix ms; `muted_by` are the time intervals that keep it quiet now."""
-
-    key: str
-    receiver: str
-    labels: Labels
-    alerts: tuple[Held, ...]
-    next_flush: int
-    muted_by: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ChannelView:
-    """What a channel knows of a group: when it was last told (Unix ms, 0: never), and whether the next flush has news for it, and why."""
-
-    name: str
-    told_at: int
-    phase: str
-    has_news: bool
-    news: str
-
-
-@dataclass(frozen=True, slots=True)
-class RouteView:
-    """An alert on its way to one receiver. `reasons` keep this alert quiet now; `next_flush` is Unix ms, 0 for none planned."""
-
-    receiver: str
-    route: str
-    group_key: str
-    group_labels: Labels
-    next_flush: int
-    reasons: tuple[Reason, ...]
-    channels: tuple[ChannelView, ...]
 
 
 class Notifier:
@@ -111,100 +85,195 @@ class Notifier:
         *,
         external_url: str = "",
         tenant: str = DEFAULT_TENANT,
+        settings: NotifySettings | None = None,
     ) -> None:
         self._records, self._clock, self._http = records, clock, http
         self._external_url, self._tenant = external_url.rstrip("/"), tenant
+        self._settings = settings or NotifySettings()
         self.silences = Silences(records, clock, tenant=tenant)
-        self._alerts: dict[Labels, Held] = {}
-        self._told: dict[Place, NotificationRow] = {}
-        self._groups: dict[GroupKey, AlertGroup] = {}
-        self._flushes: set[asyncio.Task[None]] = set()
-        self._wake = asyncio.Event()
-        self._loop: asyncio.Task[None] | None = None
-        self._maintained = now_ms(clock)
-        self._paused = False
+        self.acknowledgements = Acknowledgements(records, clock, tenant=tenant)
+        self.history = History(records, clock, tenant=tenant, keep_ms=self._settings.history_retention)
+        self.standing = Standing()
         self.counts = Counts()
         """What was sent, failed and muted since the start."""
+        self._told: dict[Place, NotificationRow] = {}
+        self._groups: dict[GroupKey, AlertGroup] = {}
+        self._ordered: list[AlertGroup] | None = None
+        self._ways: dict[Labels, tuple[Route, ...]] = {}
+        self._same: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._due: list[tuple[int, int, GroupKey]] = []
+        self._count = itertools.count()
+        self._listing = Listing(self.receivers_of)
+        self._changed: dict[GroupKey, None] = {}
+        self._steps: list[AlertEventRow] = []
+        self._flushes: set[asyncio.Task[None]] = set()
+        self._reports: set[asyncio.Task[None]] = set()
+        self._dead = dead.Ledger(self._settings.dead_channel_after)
+        self._wake, self._news = asyncio.Event(), asyncio.Event()
+        self._loops: list[asyncio.Task[None]] = []
+        self._maintained = self._trimmed = now_ms(clock)
+        self._some_ended = True
+        self._paused = False
         self._configure(config)
 
     def _configure(self, config: Config | None) -> None:
         self._config = config
         self._route: Route | None = build(config.route) if config and config.route else None
         self._channels: dict[str, list[Channel]] = {}
-        if config:
-            templates = Templates.load(config.templates)
-            for receiver in config.receivers:
-                self._channels[receiver.name] = channels_of(receiver, config.global_, self._http, templates)
+        self.templates = Templates.load(config.templates if config else ())
+        for receiver in config.receivers if config else ():
+            self._channels[receiver.name] = channels_of(receiver, config.global_, self._http, self.templates) if config else []
         self._resolve_timeout = config.global_.resolve_timeout if config else RESOLVE_TIMEOUT_MS
-        self._inhibitions = [Inhibition.of(r) for r in config.inhibit_rules if r is not None] if config else []
+        self.standing.inhibit([Inhibition.of(r) for r in config.inhibit_rules if r is not None] if config else [], now_ms(self._clock))
         self._intervals = config.intervals if config else {}
+        self._ways.clear()
+        self._same.clear()
         self._pipeline = Pipeline(
             self._records,
             self._clock,
             tenant=self._tenant,
             external_url=self._external_url,
-            inhibitions=self._inhibitions,
-            standing=self._standing,
-            silences=self.silences,
+            quieting=self.quieting,
+            history=self.history,
             intervals=self._intervals,
             told=self._told,
             counts=self.counts,
+            outcome=self._outcome,
         )
 
     async def start(self) -> None:
         """Take up where the records left off, and begin."""
         now = now_ms(self._clock)
         await self.silences.start()
+        await self.acknowledgements.start()
+        await self.history.start()
         for entry in await self._records.load(NotificationRow, tenant=self._tenant):
             place = Place(entry.tenant, entry.group_key, entry.receiver, entry.channel)
             self._told[place] = notification_log.restored(entry)
-        for row in await self._records.load(HeldAlertRow, tenant=self._tenant):
-            held = held_alerts.restored(row, now)
-            self._alerts[held.alert.labels] = held
-            self._sort(held, now)
-        self._loop = asyncio.create_task(self._run(), name="notifications")
+        rows = await self._records.load(HeldAlertRow, tenant=self._tenant)
+        restored = [held_alerts.restored(row, now) for row in rows]
+        names = held_alerts.fingerprints([held.alert for held in restored])
+        for held, name in zip(restored, names, strict=True):
+            self._hold(replace(held, alert=replace(held.alert, known_fingerprint=name)), now)
+        self._loops = [
+            asyncio.create_task(self._run(), name="notifications"),
+            asyncio.create_task(self._freshen(), name="notifications listing"),
+        ]
 
     async def accept(self, alerts: Sequence[Alert]) -> None:
         """Take news of alerts; they are on disk when this returns. Raises `LimitExceeded` where they cannot be."""
+        for at in range(0, len(alerts), _SLICE):
+            await self._accept(alerts[at : at + _SLICE])
+        self._wake.set()
+
+    async def _accept(self, alerts: Sequence[Alert]) -> None:
         now = now_ms(self._clock)
+        ended = self._ended(now)
+        unknown = [a for a in alerts if not a.known_fingerprint and self.standing.get(a.labels) is None]
+        names = dict(zip((a.labels for a in unknown), held_alerts.fingerprints(unknown), strict=True))
         joined: dict[Labels, Held] = {}
         saved: dict[Labels, HeldAlertRow] = {}
         for alert in alerts:
-            old = joined.get(alert.labels) or self._alerts.get(alert.labels)
-            new = held_alerts.received(alert, now, resolve_timeout=self._resolve_timeout)
+            old = joined.get(alert.labels) or self.standing.get(alert.labels)
+            name = old.alert.fingerprint if old else alert.known_fingerprint or names[alert.labels]
+            new = held_alerts.received(alert, now, resolve_timeout=self._resolve_timeout, fingerprint=name)
             new = held_alerts.merged(old, new, now)
             if held_alerts.worth_saving(old, new, now):
                 saved[alert.labels] = held_alerts.row_of(self._tenant, new)
             joined[alert.labels] = new
-        await self._records.save(list(saved.values()))
-        for labels, held in joined.items():
-            self._alerts[labels] = held
-            self._sort(held, now)
-        self._wake.set()
+            fired, fires = old is not None and not old.resolved(now), not new.resolved(now)
+            if fired != fires:
+                self._steps.append(self.history.event("firing" if fires else "resolved", new.alert, now))
+                ended.update(self._outdone(new, now) if fires else self._acknowledged(new, "the alert resolved"))
+        await self._commit(list(saved.values()), ended, now)
+        for held in joined.values():
+            self._hold(held, now)
 
-    def _sort(self, held: Held, now: int) -> None:
-        """Put an alert into its groups, new ones if need be."""
-        if self._route is None:
-            return
-        for route in match(self._route, held.alert.labels):
-            labels = route.group_labels(held.alert.labels)
-            group = self._groups.get((route.path, labels))
+    def _ended(self, now: int) -> dict[str, str]:
+        """Note the alerts that ended since nobody told of them any more; the acknowledgements that end with them, and why."""
+        found: dict[str, str] = {}
+        for held in self.standing.ended(now):
+            self._some_ended = True
+            self._steps.append(self.history.event("resolved", held.alert, now, "not told of any more"))
+            found.update(self._acknowledged(held, "the alert resolved"))
+        return found
+
+    def _acknowledged(self, held: Held, why: str) -> dict[str, str]:
+        self._some_ended = True
+        return {held.alert.fingerprint: why} if held.alert.fingerprint in self.acknowledgements.standing() else {}
+
+    def _outdone(self, held: Held, now: int) -> dict[str, str]:
+        if not len(self.acknowledgements):
+            return {}
+        labels = held.alert.labels
+        groups = (self._groups.get((route.path, route.group_labels(labels))) for route in self._routes(labels))
+        return self.acknowledgements.outdone(labels, [g.alerts for g in groups if g is not None and labels not in g.alerts])
+
+    async def _commit(self, rows: Sequence[HeldAlertRow], ended: dict[str, str], now: int) -> None:
+        """Commit alerts with the steps they took and the acknowledgements that end by it, at once."""
+        known = self.acknowledgements.standing()
+        over = [known[f] for f in ended if f in known]
+        for ack in over:
+            alert = Alert(ack.labels, ack.made_at, 0, known_fingerprint=ack.fingerprint)
+            self._steps.append(self.history.event("unacknowledged", alert, now, ended[ack.fingerprint]))
+        steps, self._steps = self._steps, []
+        try:
+            await self._records.save([*rows, *steps], [self.acknowledgements.row(a) for a in over])
+        except BaseException:
+            # An alert's end that was seen once is not seen again: what was to be noted of it is noted with what comes next.
+            self._steps = [s for s in steps if s.kind == "resolved" and s.note] + self._steps
+            raise
+        self.acknowledgements.let_go(over)
+
+    def _hold(self, held: Held, now: int) -> None:
+        """Hold an alert and put it into its groups, new ones if need be."""
+        self.standing.put(held, now)
+        labels = held.alert.labels
+        for route in self._routes(labels):
+            key = route.path, route.group_labels(labels)
+            group = self._groups.get(key)
             if group is None:
-                group = self._groups[route.path, labels] = AlertGroup(route, labels, Timing(now + route.group_wait))
+                group = self._groups[key] = AlertGroup(route, key[1], Timing(now + route.group_wait))
+                self._ordered = None
+                self._plan(key, group)
+            before = group.timing
             group.insert(held, now)
+            if group.timing is not before:
+                self._plan(key, group)
+            self._changed[key] = None
+        if len(self.standing) >= _MANY:
+            held.json  # noqa: B018 - written now, so that whoever asks for the list need not wait for it
+            self._news.set()
 
-    async def apply(self, config: Config | None) -> None:
+    def _routes(self, labels: Labels) -> tuple[Route, ...]:
+        found = self._ways.get(labels)
+        if found is None:
+            found = ()
+            if self._route is not None:
+                counts = {name: len(channels) for name, channels in self._channels.items()}
+                route = dead.route(labels, self._route, counts, self._settings.dead_channel_receiver)
+                found = (route,) if route is not None else tuple(match(self._route, labels))
+            self._ways[labels] = found
+        return found
+
+    def _plan(self, key: GroupKey, group: AlertGroup) -> None:
+        heapq.heappush(self._due, (group.timing.next_flush, next(self._count), key))
+
+    async def apply(self, config: Config | None, settings: NotifySettings | None = None) -> None:
         """Put a configuration in place of the one in force. Alerts stay; what was told is not told again."""
         self._paused = True
         try:
             # A flush of the old groups beside one of the new would tell things twice.
             await self._end_flushes()
             old = [channel for channels in self._channels.values() for channel in channels]
+            self._settings = settings or self._settings
+            self._dead = dead.Ledger(self._settings.dead_channel_after)
             self._configure(config)
-            self._groups = {}
+            self._groups, self._ordered, self._due = {}, None, []
+            self._listing.forget()
             now = now_ms(self._clock)
-            for held in self._alerts.values():
-                self._sort(held, now)
+            for held in self.standing:
+                self._hold(held, now)
         finally:
             self._paused = False
             self._wake.set()
@@ -220,59 +289,84 @@ class Notifier:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
 
+    async def acknowledge(self, fingerprint: str, *, author: str = "", note: str = "", expires_at: int = 0) -> Acknowledgement:
+        """Acknowledge an alert until `expires_at` (Unix ms, 0: as long as it stands); it is on disk when this returns.
+
+        Raises `NotFound` for an alert that is not held, `BadInput` for one that does not fire.
+        """
+        held, now = self.standing.named(fingerprint), now_ms(self._clock)
+        ack = checked(held, author=author, note=note, expires_at=expires_at, now=now)
+        step = self.history.event("acknowledged", held.alert, now, ack.detail)
+        await self._records.save([self.acknowledgements.row(ack), step])
+        self.acknowledgements.hold(ack)
+        return ack
+
+    async def unacknowledge(self, fingerprint: str, *, author: str = "") -> None:
+        """Take an acknowledgement back. Raises `NotFound` where there is none."""
+        ack = self.acknowledgements.get(fingerprint)
+        await self._commit([], {ack.fingerprint: f"taken back by {author or 'somebody'}"}, now_ms(self._clock))
+
     def alerts(self) -> list[Held]:
         """All alerts that are held, those that ended a short while ago included."""
-        return list(self._alerts.values())
+        return list(self.standing)
 
-    def views(self) -> Callable[[Held], AlertView]:
-        """How each alert stands now: a function to be asked of many alerts, right away."""
+    def matching(self, matchers: tuple[Matcher, ...]) -> list[Held]:
+        """The alerts that stand and pass all of `matchers`."""
         now = now_ms(self._clock)
-        inhibitor = Inhibitor(self._inhibitions, self._standing(now) if self._inhibitions else ())
-        hush = self.silences.hush(now)
+        return [h for h in self.standing if not h.resolved(now) and match_labels(matchers, h.alert.labels)]
 
-        def view(held: Held) -> AlertView:
-            labels = held.alert.labels
-            by = inhibitor.inhibited_by(labels)
-            routes = match(self._route, labels) if self._route is not None else []
-            inhibited_by = f"{by.fingerprint():016x}" if by is not None else ""
-            return AlertView(held, tuple(r.receiver for r in routes), tuple(hush.of(labels)), inhibited_by)
+    def quieting(self, now: int) -> Quieting:
+        """What keeps alerts quiet at a time (Unix ms)."""
+        return Quieting(now, self.silences.hush(now), self.standing.inhibitor, self.acknowledgements)
 
-        return view
-
-    def _standing(self, now: int) -> Iterator[Labels]:
-        return (h.alert.labels for h in self._alerts.values() if not h.resolved(now))
+    def receivers_of(self, labels: Labels) -> tuple[str, ...]:
+        """The names of the receivers of an alert."""
+        found = tuple([route.receiver for route in self._routes(labels)])
+        # One object for all alerts that go the same way: the listing looks at it a hundred thousand times.
+        return self._same.setdefault(found, found)
 
     def groups(self) -> list[GroupView]:
         """All groups as they stand, in order of their labels and receiver."""
-        now = now_ms(self._clock)
-        views = [
-            GroupView(g.key, g.route.receiver, g.labels, tuple(g.snapshot()), g.timing.next_flush, self._muted_by(g.route, now))
-            for g in self._groups.values()
+        return [
+            GroupView(g.key, g.route.receiver, g.labels, tuple(g.snapshot()), g.timing.next_flush, self._muted_by(g))
+            for g in self._in_order()
         ]
-        return sorted(views, key=lambda v: (v.labels, v.receiver, v.key))
 
-    def _muted_by(self, route: Route, now: int) -> tuple[str, ...]:
+    def _in_order(self) -> list[AlertGroup]:
+        if self._ordered is None:
+            self._ordered = sorted(self._groups.values(), key=lambda g: (g.labels, g.route.receiver, g.route.path))
+        return self._ordered
+
+    async def listed_groups(self, wanted: Wanted) -> list[bytes]:
+        """The groups with the alerts that are wanted, each as JSON of Alertmanager's API."""
+        return await self._listing.groups(self._in_order(), self._muted_by, self.quieting(now_ms(self._clock)), wanted)
+
+    async def listed_alerts(self, wanted: Wanted) -> list[bytes]:
+        """The alerts that stand and are wanted, each as JSON of Alertmanager's API."""
+        return await self._listing.alerts(self.standing, self.quieting(now_ms(self._clock)), wanted)
+
+    def _muted_by(self, group: AlertGroup) -> tuple[str, ...]:
+        route, now = group.route, now_ms(self._clock)
+        if not route.active_time_intervals and not route.mute_time_intervals:
+            return ()
         if why_outside_active_times(route, self._intervals, now) is not None:
             return route.active_time_intervals
         return tuple(name for name in route.mute_time_intervals if self._intervals[name].holds(now))
 
     def explain(self, held: Held) -> list[RouteView]:
         """Why each receiver of an alert is told of it or is not, by the stages that notifications go through."""
-        if self._route is None:
-            return []
-        now, view = now_ms(self._clock), self.views()(held)
-        found = []
-        for route in match(self._route, held.alert.labels):
+        now = now_ms(self._clock)
+        quieting, found = self.quieting(now), []
+        for route in self._routes(held.alert.labels):
             labels = route.group_labels(held.alert.labels)
             group = self._groups.get((route.path, labels))
-            reasons = [Reason("inhibited", f"inhibited by the alert {view.inhibited_by}")] if view.inhibited_by else []
             times = (why_outside_active_times(route, self._intervals, now), why_in_mute_times(route, self._intervals, now))
-            reasons += [r for r in times if r is not None]
-            reasons += [Reason("silenced", f"silenced by {', '.join(view.silenced_by)}")] if view.silenced_by else []
+            stages = (quieting.inhibited(held), *times, quieting.silenced(held), quieting.acknowledged(held))
             key = group_key(route, labels)
-            channels = tuple(self._channel_view(name, c, route, key, group) for name, c in named(self._channels.get(route.receiver, [])))
+            channels = tuple(self._channel_view(name, c, route, key, group) for name, c in self.channels(route.receiver))
             next_flush = group.timing.next_flush if group else 0
-            found.append(RouteView(route.receiver, route.key, key, labels, next_flush, tuple(reasons), channels))
+            reasons = tuple(r for r in stages if r is not None)
+            found.append(RouteView(route.receiver, route.key, key, labels, next_flush, reasons, channels))
         return found
 
     def _channel_view(self, name: str, channel: Channel, route: Route, key: str, group: AlertGroup | None) -> ChannelView:
@@ -289,11 +383,33 @@ class Notifier:
         """The names of all receivers."""
         return [r.name for r in self._config.receivers] if self._config else []
 
+    def channels(self, receiver: str) -> list[tuple[str, Channel]]:
+        """A receiver's channels with their names. Raises `NotFound` for an unknown receiver."""
+        if receiver not in self._channels:
+            raise NotFound(f"no receiver is called {receiver!r}: there are {', '.join(self._channels) or 'none'}")
+        return named(self._channels[receiver])
+
+    def _outcome(self, entry: NotificationRow, why: str) -> None:
+        """A notification ended: where a channel takes none any more, or one again, another channel is told."""
+        alert = self._dead.judge(entry, why, now_ms(self._clock), standing=self.standing.get)
+        if alert is not None:
+            task = asyncio.create_task(self._report(alert), name="flush report of a dead channel")
+            self._reports.add(task)
+            task.add_done_callback(self._reports.discard)
+
+    async def _report(self, alert: Alert) -> None:
+        try:
+            await self.accept([alert])
+        except VedetteError as error:
+            self.counts.failed["records"] += 1
+            log.error("a dead channel is not reported", channel=str(alert.labels), error=str(error))
+
     async def _run(self) -> None:
         while True:
             self._wake.clear()
             try:
                 self.flush_due()
+                await self._end(now_ms(self._clock))
                 await self._maintain()
             except Exception:
                 # The loop's edge: what breaks one round must not end all notifications.
@@ -302,8 +418,9 @@ class Notifier:
             await self._sleep(self._next())
 
     def _next(self) -> int:
-        due = [g.timing.next_flush for g in self._groups.values() if not g.flushing]
-        return min([self._maintained + MAINTENANCE_MS, *due])
+        due = [self._due[0][0]] if self._due and not self._paused else []
+        end = self.standing.next_end()
+        return min([self._maintained + MAINTENANCE_MS, *due, *([end] if end is not None else [])])
 
     async def _sleep(self, until: int) -> None:
         asleep = asyncio.ensure_future(self._clock.sleep((until - now_ms(self._clock)) / 1000))
@@ -317,13 +434,17 @@ class Notifier:
     def flush_due(self) -> None:
         """Begin the flush of each group that is due. A group is never flushed twice at once."""
         now = now_ms(self._clock)
-        for group in [] if self._paused else list(self._groups.values()):
-            if group.timing.next_flush <= now and not group.flushing:
-                group.timing = group.timing.after_flush(group.route, now)
-                group.flushing = True
-                task = asyncio.create_task(self._flush(group, now), name=f"flush {group.key}")
-                self._flushes.add(task)
-                task.add_done_callback(self._flushes.discard)
+        while self._due and self._due[0][0] <= now and not self._paused and len(self._flushes) < MAX_FLUSHES:
+            when, _, key = heapq.heappop(self._due)
+            group = self._groups.get(key)
+            # A plan that was overtaken by another; a group that is being flushed is planned anew when that ends.
+            if group is None or group.flushing or group.timing.next_flush != when:
+                continue
+            group.timing = group.timing.after_flush(group.route, now)
+            group.flushing = True
+            task = asyncio.create_task(self._flush(group, now), name=f"flush {group.key}")
+            self._flushes.add(task)
+            task.add_done_callback(self._flushes.discard)
 
     async def _flush(self, group: AlertGroup, now: int) -> None:
         alerts = group.snapshot()
@@ -340,6 +461,9 @@ class Notifier:
             log.exception("group not flushed", group=group.key, receiver=group.route.receiver)
         finally:
             group.flushing = False
+            key = group.route.path, group.labels
+            if self._groups.get(key) is group:
+                self._plan(key, group)
             self._wake.set()
 
     async def settled(self) -> None:
@@ -347,31 +471,70 @@ class Notifier:
         while self._flushes:
             await asyncio.wait(self._flushes)
 
+    async def _end(self, now: int) -> None:
+        """Note what ended by itself: alerts nobody tells of any more, acknowledgements and silences whose reason is gone."""
+        ended = {a.fingerprint: "its time is up" for a in self.acknowledgements.expired(now)} | self._ended(now)
+        for name, ack in self.acknowledgements.standing().items():
+            held = self.standing.get(ack.labels)
+            if held is None or held.resolved(now):
+                ended.setdefault(name, "the alert resolved")
+        if ended or self._steps:
+            await self._commit([], ended, now)
+        if self._some_ended:
+            self._some_ended = False
+            for silence in self.silences.over((h.alert.labels for h in self.standing if not h.resolved(now)), now):
+                await self.silences.expire(silence.id)
+
+    async def _freshen(self) -> None:
+        """Keep the listing of many alerts ready, at no more than a tenth of the time."""
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            busy, written = 0.0, 0
+            while self._changed:
+                key, _ = self._changed.popitem()
+                group, started = self._groups.get(key), time.perf_counter()
+                if group is not None:
+                    written += 1 + self._listing.freshen(group, self._muted_by(group), self.quieting(now_ms(self._clock)))
+                busy += time.perf_counter() - started
+                if written >= _SLICE:
+                    written = 0
+                    await asyncio.sleep(0)
+            await self._clock.sleep(max(0.2, 10 * busy))
+
     async def _maintain(self) -> None:
         """Let go of empty groups, of alerts that ended a while ago, and of log entries that have expired."""
         now = now_ms(self._clock)
         if now < self._maintained + MAINTENANCE_MS:
             return
         self._maintained = now
-        for key in [k for k, g in self._groups.items() if not g.alerts and not g.flushing]:
+        empty = [(k, g) for k, g in self._groups.items() if not g.alerts and not g.flushing]
+        for key, _ in empty:
             del self._groups[key]
+        if empty:
+            self._ordered = None
+            self._listing.gone(g for _, g in empty)
         told_of = {labels for g in self._groups.values() for labels in g.alerts}
-        gone = [h for h in self._alerts.values() if h.alert.ends_at + KEEP_RESOLVED_MS < now and h.alert.labels not in told_of]
+        gone = [h for h in self.standing if h.alert.ends_at + KEEP_RESOLVED_MS < now and h.alert.labels not in told_of]
         expired = [p for p, e in self._told.items() if (e.expires_at if e.phase == "sent" else e.attempted_at + FORGET_MS) < now]
         rows = [held_alerts.row_of(self._tenant, h) for h in gone]
         await self._records.save(drop=[*rows, *(self._told[p] for p in expired)])
         for held in gone:
-            if self._alerts.get(held.alert.labels) is held:
-                del self._alerts[held.alert.labels]
+            self.standing.drop(held)
+            self._ways.pop(held.alert.labels, None)
         for place in expired:
             self._told.pop(place, None)
         await self.silences.forget(now)
+        if now >= self._trimmed + TRIM_MS:
+            self._trimmed = now
+            await self.history.forget()
 
     async def close(self) -> None:
         """Stop; notifications under way get a few seconds to end, and are otherwise told at the next start."""
-        if self._loop is not None:
-            self._loop.cancel()
-            await asyncio.gather(self._loop, return_exceptions=True)
+        loops: Iterable[asyncio.Task[None]] = (*self._loops, *self._reports)
+        for task in loops:
+            task.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
         await self._end_flushes()
         for channels in self._channels.values():
             for channel in channels:

@@ -1,16 +1,17 @@
 """From a group that is due to a channel that was told: one list of stages, each of which may say why nothing is sent.
 
-    group:    inhibited, outside_active_times, in_mute_times, silenced
+    group:    inhibited, outside_active_times, in_mute_times, silenced, acknowledged
     channel:  dedup, send
 
-Alertmanager's order. Not here: which group is due (`notifier.py`).
+Alertmanager's order, with what we add at its end. What was sent, failed or kept quiet is noted in the log of notifications, in
+the transaction that makes it so. Not here: which group is due (`notifier.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -18,16 +19,15 @@ import structlog
 
 from vedette.clock import Clock, now_ms
 from vedette.errors import BadInput, LimitExceeded, Undeliverable
-from vedette.model.labels import Labels
 from vedette.notify.groups import AlertGroup
 from vedette.notify.held import Held
-from vedette.notify.inhibition import Inhibition, Inhibitor
+from vedette.notify.history import History
 from vedette.notify.intervals import NamedIntervals
 from vedette.notify.notice import Channel, Notice, Receipt
+from vedette.notify.quiet import Quieting, Reason
 from vedette.notify.route import Route
-from vedette.notify.silences import Silences
 from vedette.notify.told import News, Place, begun, ended, news, waiting
-from vedette.records.rows import NotificationRow
+from vedette.records.rows import DeliveryRow, NotificationRow
 
 if TYPE_CHECKING:
     from vedette.records.database import Records
@@ -41,15 +41,7 @@ UNANSWERED_S = 1.0
 _BACKOFF_S, _BACKOFF_FACTOR, _BACKOFF_MAX_S = 0.5, 1.5, 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """Why somebody was not told: `stage` is its name in metrics, `detail` for people."""
-
-    stage: str
-    detail: str
-
-
-WhyMuted = Callable[[Labels], Reason | None]
+WhyMuted = Callable[[Held], Reason | None]
 """Why an alert is to say nothing, None where it may."""
 
 
@@ -60,6 +52,8 @@ class Flush:
     group: AlertGroup
     alerts: Sequence[Held]
     now: int
+    quieting: Quieting
+    muted: dict[Reason, list[Held]] = field(default_factory=dict)
     channel_name: str = ""
     channel: Channel | None = None
     firing: frozenset[str] = frozenset()
@@ -89,7 +83,9 @@ def named(channels: Sequence[Channel]) -> list[tuple[str, Channel]]:
 
 
 class Pipeline:
-    """The stages with what they need. `standing` gives the labels of all alerts that fire now."""
+    """The stages with what they need. `quieting` gives what keeps alerts quiet at a time; `outcome` hears how each
+    notification ended: its entry, and the reason of its failure or "".
+    """
 
     def __init__(
         self,
@@ -98,25 +94,29 @@ class Pipeline:
         *,
         tenant: str,
         external_url: str,
-        inhibitions: Sequence[Inhibition] = (),
-        standing: Callable[[int], Iterable[Labels]] = lambda _now: (),
-        silences: Silences,
+        quieting: Callable[[int], Quieting],
+        history: History,
         intervals: Mapping[str, NamedIntervals],
         told: dict[Place, NotificationRow],
         counts: Counts,
+        outcome: Callable[[NotificationRow, str], None] = lambda _entry, _why: None,
     ) -> None:
         self.records, self.clock = records, clock
         self.tenant, self.external_url = tenant, external_url
-        self.inhibitions, self.standing = inhibitions, standing
-        self.silences, self.intervals = silences, intervals
-        self.told, self.counts = told, counts
+        self.quieting, self.history, self.intervals = quieting, history, intervals
+        self.told, self.counts, self.outcome = told, counts, outcome
 
     async def flush(self, group: AlertGroup, channels: Sequence[Channel], alerts: Sequence[Held], now: int) -> bool:
         """Send a group through all stages; whether every channel knows now what there is to know."""
-        flush = Flush(group, alerts, now)
+        flush = Flush(group, alerts, now, self.quieting(now))
+        reason = None
         for stage in GROUP_STAGES:
-            if await stage(self, flush) is not None:
-                return True
+            reason = await stage(self, flush)
+            if reason is not None:
+                break
+        await self._note_muted(flush)
+        if reason is not None:
+            return True
         ways = [replace(flush, channel=channel, channel_name=name) for name, channel in named(channels)]
         return all(await asyncio.gather(*map(self._to, ways)))
 
@@ -129,15 +129,26 @@ class Pipeline:
                 break
         return True
 
+    async def _note_muted(self, flush: Flush) -> None:
+        place = (flush.group.route.receiver, "", flush.group.key)
+        muted = {reason: [h.alert for h in alerts] for reason, alerts in flush.muted.items()}
+        rows = self.history.muted({(r.stage, r.detail): alerts for r, alerts in muted.items()}, place=place, at=flush.now)
+        if rows:
+            try:
+                await self.records.save(rows)
+            except LimitExceeded:
+                self.history.unsaid(place)
+                raise
+
     def place(self, flush: Flush) -> Place:
         """The log entry a flush is about."""
         return Place(self.tenant, flush.group.key, flush.group.route.receiver, flush.channel_name)
 
-    async def note(self, entry: NotificationRow) -> None:
+    async def note(self, entry: NotificationRow, *more: DeliveryRow) -> None:
         """Commit a log entry, then hold it. One that is held already is on disk."""
         place = Place(entry.tenant, entry.group_key, entry.receiver, entry.channel)
-        if self.told.get(place) != entry:
-            await self.records.save([entry])
+        if more or self.told.get(place) != entry:
+            await self.records.save([entry, *more])
             self.told[place] = entry
 
 
@@ -146,13 +157,7 @@ Stage = Callable[[Pipeline, Flush], Awaitable[Reason | None]]
 
 async def inhibited(pipeline: Pipeline, flush: Flush) -> Reason | None:
     """Leaves out alerts that a weightier one silences."""
-    inhibitor = Inhibitor(pipeline.inhibitions, pipeline.standing(flush.now) if pipeline.inhibitions else ())
-
-    def why(labels: Labels) -> Reason | None:
-        by = inhibitor.inhibited_by(labels)
-        return None if by is None else Reason("inhibited", f"inhibited by {by}")
-
-    return _leave_out(pipeline, flush, why)
+    return None if flush.quieting.inhibitor.idle else _leave_out(pipeline, flush, flush.quieting.inhibited)
 
 
 def why_outside_active_times(route: Route, intervals: Mapping[str, NamedIntervals], now: int) -> Reason | None:
@@ -181,30 +186,31 @@ async def in_mute_times(pipeline: Pipeline, flush: Flush) -> Reason | None:
 
 async def silenced(pipeline: Pipeline, flush: Flush) -> Reason | None:
     """Leaves out alerts that somebody asked for quiet about."""
-    hush = pipeline.silences.hush(flush.now)
+    return None if flush.quieting.hush.empty else _leave_out(pipeline, flush, flush.quieting.silenced)
 
-    def why(labels: Labels) -> Reason | None:
-        by = hush.of(labels)
-        return Reason("silenced", f"silenced by {', '.join(by)}") if by else None
 
-    return _leave_out(pipeline, flush, why)
+async def acknowledged(pipeline: Pipeline, flush: Flush) -> Reason | None:
+    """Leaves out alerts that somebody deals with, until they resolve."""
+    return None if not len(flush.quieting.acknowledgements) else _leave_out(pipeline, flush, flush.quieting.acknowledged)
 
 
 def _whole(pipeline: Pipeline, flush: Flush, reason: Reason | None) -> Reason | None:
     if reason is not None:
         pipeline.counts.muted[reason.stage] += len(flush.alerts)
+        flush.muted[reason] = list(flush.alerts)
     return reason
 
 
 def _leave_out(pipeline: Pipeline, flush: Flush, why: WhyMuted) -> Reason | None:
     kept, last = [], None
     for held in flush.alerts:
-        reason = why(held.alert.labels)
+        reason = why(held)
         if reason is None:
             kept.append(held)
         else:
             last = reason
             pipeline.counts.muted[reason.stage] += 1
+            flush.muted.setdefault(reason, []).append(held)
     flush.alerts = kept
     return None if kept else last
 
@@ -233,6 +239,7 @@ async def send(pipeline: Pipeline, flush: Flush) -> Reason | None:
     place = pipeline.place(flush)
     alerts = [h.alert for h in flush.alerts if channel.send_resolved or not h.resolved(flush.now)]
     entry = begun(place, flush.entry, flush.firing, flush.resolved, flush.now)
+    rows: list[DeliveryRow] = []
     if alerts:
         notice = Notice(route.receiver, flush.group.key, flush.group.labels, alerts, flush.now, pipeline.external_url, entry.attempt)
         reason = await _try(pipeline, entry, notice, channel, seconds=max(route.group_interval / 1000, MIN_DEADLINE_S))
@@ -240,16 +247,25 @@ async def send(pipeline: Pipeline, flush: Flush) -> Reason | None:
             return reason
         pipeline.counts.sent[channel.kind] += 1
         log.info("notified", receiver=route.receiver, channel=flush.channel_name, alerts=len(alerts), why=flush.why.value)
+        now = now_ms(pipeline.clock)
+        told = pipeline.history.delivery("sent", flush.why.value, "", place=_where(entry), alerts=alerts, at=now, attempt=entry.attempt)
+        rows.append(told)
     done = ended(entry, now_ms(pipeline.clock), repeat_ms=route.repeat_interval)
     # Held before it is committed: should the records refuse now, the channel still has been told.
     pipeline.told[place] = done
-    await pipeline.records.save([done])
+    await pipeline.records.save([done, *rows])
+    if rows:
+        pipeline.outcome(done, "")
     return None
+
+
+def _where(entry: NotificationRow) -> tuple[str, str, str]:
+    return entry.receiver, entry.channel, entry.group_key
 
 
 async def _try(pipeline: Pipeline, entry: NotificationRow, notice: Notice, channel: Channel, *, seconds: float) -> Reason | None:
     clock = pipeline.clock
-    deadline, pause = clock.monotonic() + seconds, _BACKOFF_S
+    deadline, pause, said = clock.monotonic() + seconds, _BACKOFF_S, ""
     while True:
         try:
             await _deliver(pipeline, entry, notice, channel, seconds=deadline - clock.monotonic())
@@ -257,12 +273,22 @@ async def _try(pipeline: Pipeline, entry: NotificationRow, notice: Notice, chann
         except (Undeliverable, BadInput) as error:
             why = error.reason if isinstance(error, Undeliverable) else "config"
             pipeline.counts.failed[why] += 1
-            await pipeline.note(waiting(entry))
             wait = max(pause, (error.retry_after or 0.0) if isinstance(error, Undeliverable) else 0.0)
             final = not isinstance(error, Undeliverable) or not error.retryable or clock.monotonic() + wait >= deadline
+            rows = []
+            if final or why != said:
+                detail = str(error) if final else f"{error}; tried again"
+                rows.append(
+                    pipeline.history.delivery(
+                        "failed", why, detail, place=_where(entry), alerts=notice.alerts, at=now_ms(clock), attempt=notice.attempt
+                    )
+                )
+            said = why
+            await pipeline.note(waiting(entry), *rows)
             say = log.error if final else log.warning
             say("notification failed", receiver=entry.receiver, channel=entry.channel, reason=why, error=str(error), final=final)
             if final:
+                pipeline.outcome(entry, f"{why}: {error}")
                 return Reason("failed", str(error))
         await clock.sleep(wait)
         pause = min(pause * _BACKOFF_FACTOR, _BACKOFF_MAX_S)
@@ -292,5 +318,5 @@ async def _deliver(pipeline: Pipeline, entry: NotificationRow, notice: Notice, c
         watch.cancel()
 
 
-GROUP_STAGES: list[Stage] = [inhibited, outside_active_times, in_mute_times, silenced]
+GROUP_STAGES: list[Stage] = [inhibited, outside_active_times, in_mute_times, silenced, acknowledged]
 CHANNEL_STAGES: list[Stage] = [dedup, send]

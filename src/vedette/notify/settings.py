@@ -9,6 +9,8 @@ from typing import Any
 import yaml
 
 from vedette.configfile import option
+from vedette.errors import BadInput
+from vedette.model.durations import parse_duration
 from vedette.notify.channels.email import split_smarthost
 from vedette.notify.receivers import parse_url
 
@@ -25,6 +27,18 @@ class NotifySettings:
     email_from: str = "alerts@example.com"
     email_to: str = ""
     """Who gets the mails; empty: the address they come from."""
+    dead_channel_after: int = 2
+    """After how many notifications in a row that a channel did not take another one is told of it; 0: never."""
+    dead_channel_receiver: str = ""
+    """Who is told of it; empty: the same receiver by its other channels, or the first other one that has some."""
+    history_retention: int = option(30 * 86_400_000, convert=parse_duration)
+    """How long the history of alerts and the log of notifications are kept."""
+
+    def __post_init__(self) -> None:
+        if self.dead_channel_after < 0:
+            raise BadInput("must not be negative", where="dead_channel_after", hint="0 turns it off")
+        if self.history_retention <= 0:
+            raise BadInput("must be more than 0", where="history_retention")
 
     def file(self, base: Path) -> Path | None:
         """The `alertmanager.yml`, its name taken from `base`."""

@@ -55,7 +55,6 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             alertname VARCHAR NOT NULL, labels VARCHAR NOT NULL, starts_at BIGINT NOT NULL, value DOUBLE PRECISION,
             note VARCHAR NOT NULL, PRIMARY KEY (tenant, seq))""",
         "CREATE INDEX alert_events_fingerprint ON alert_events (tenant, fingerprint, seq)",
-        "CREATE INDEX alert_events_alertname ON alert_events (tenant, alertname, seq)",
         """CREATE TABLE deliveries (
             tenant VARCHAR NOT NULL, seq BIGINT NOT NULL, at BIGINT NOT NULL, outcome VARCHAR NOT NULL, reason VARCHAR NOT NULL,
             detail VARCHAR NOT NULL, receiver VARCHAR NOT NULL, channel VARCHAR NOT NULL, group_key VARCHAR NOT NULL,

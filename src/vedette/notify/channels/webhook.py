@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from vedette.model.alerts import Alert
 from vedette.notify.channels.posting import Http, HttpChannel, Letter, secret
 from vedette.notify.config import GlobalConfig, WebhookConfig
+from vedette.notify.held import rfc3339
 from vedette.notify.notice import Notice
 from vedette.notify.template import Templates, Words
 
 _ZERO_TIME = "0001-01-01T00:00:00Z"
-
-
-def rfc3339(ms: int) -> str:
-    """A time as Go's RFC3339Nano in UTC: trailing zeros of the fraction are left out."""
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
-    fraction = f".{ms % 1000:03d}".rstrip("0").rstrip(".")
-    return f"{moment:%Y-%m-%dT%H:%M:%S}{fraction}Z"
 
 
 def payload(notice: Notice, *, max_alerts: int = 0) -> dict[str, Any]:
