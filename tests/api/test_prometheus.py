@@ -322,6 +322,12 @@ class TestStatus:
         assert tsdb["headStats"]["numSeries"] == 5
         assert tsdb["seriesCountByMetricName"] == [{"name": "hits_total", "value": 2}]
 
+    async def test_how_far_the_log_is_read_is_told_while_nothing_else_is(self, build: Build, serve: Any) -> None:
+        client = serve(prometheus.routes(build(ready=lambda: False)))
+        assert (await client.get("/api/v1/status/tsdb")).status_code == 503
+        answer = await client.get("/api/v1/status/walreplay")
+        assert answer.json() == {"status": "success", "data": {"min": 0, "max": 0, "current": 0, "state": "done"}}
+
     @pytest.mark.parametrize("limit", ["0", "-1", "x"])
     async def test_a_bad_limit(self, client: httpx.AsyncClient, limit: str) -> None:
         assert await refused(client, "status/tsdb", limit=limit) == (400, "bad_data", "limit must be a positive number")

@@ -115,6 +115,12 @@ def test_top_counts_log_and_blocks(data, by, row):
     assert lines[1:] == [row, ["9", "series"]]
 
 
+def test_top_tells_what_is_new(data):
+    lines = [line.split() for line in vedette("top", "--data", data, "--growth", "--by", "pair").stdout.splitlines()]
+    assert lines[0] == ["label", "and", "value", "new", "series", "of", "all"]
+    assert lines[-1][:2] == ["9", "series"]
+
+
 def test_a_directory_in_use_is_left_alone_and_none_is_made(data, tmp_path):
     async def held() -> None:
         engine = Engine(StorageSettings(data=data), ManualClock(NOW / 1000))

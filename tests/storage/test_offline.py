@@ -158,6 +158,6 @@ async def test_figures_count_a_series_once_wherever_it_lies(open_engine, tools, 
         await engine.flush()
     await engine.append(SampleBatch.of(keyspace, [*rows, tools.metric("n", i="1")], [tools.now + 5] * 9, [1.0] * 9))
     await engine.close()
-    total, figures = offline.figures(tmp_path / "data", since=0, top=1)
+    total, figures, _ = offline.figures(tmp_path / "data", since=0, top=1)
     assert (total, list(figures.series_by_metric), list(figures.values_by_label)) == (9, [("m", 7)], [("i", 7)])
     assert offline.figures(tmp_path / "data", since=tools.now + 1, top=5)[1].series_by_metric == [("m", 7), ("n", 2)]

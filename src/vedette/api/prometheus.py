@@ -83,7 +83,7 @@ def _finished(endpoint: Endpoint, ready: Callable[[], bool], run: Run, cors_orig
     inner = cast(Handler, endpoint.handler)
 
     async def when_ready(request: Request) -> Response:
-        if not ready():
+        if not ready() and endpoint.path != status.WALREPLAY:
             raise LimitExceeded("the server is starting or stopping", retry_after=1.0)
         return await inner(request)
 

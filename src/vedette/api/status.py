@@ -18,10 +18,12 @@ from starlette.responses import Response
 
 from vedette.api.answers import success
 from vedette.api.endpoint import Endpoint, Param, Run
-from vedette.api.params import form_of, integer, rfc3339
+from vedette.api.params import boolean_of, form_of, integer, rfc3339
 from vedette.clock import Clock
 from vedette.errors import BadInput
-from vedette.storage.interface import Storage
+from vedette.storage.interface import Ranked, Storage, StorageStats
+from vedette.storage.replay import ReplayProgress
+from vedette.storage.statistics import GrowthFigures, IndexFigures
 
 _MOST = 10_000
 
@@ -48,6 +50,8 @@ class StatusInfo:
     reloaded: Callable[[], Reloaded]
     retention: Callable[[], str]
     corruptions: Callable[[], int]
+    replay: Callable[[], ReplayProgress] = lambda: ReplayProgress(0, 0, 0, "done")
+    """How far the reading of the log has come; a storage without one is done."""
     external_url: str = ""
     revision: str = ""
     branch: str = ""
@@ -101,8 +105,9 @@ class Status:
         )
 
     async def tsdb(self, request: Request) -> Response:
-        """Size of the head and the labels with the most series."""
-        text = (await form_of(request)).text("limit")
+        """Size of the head and the labels with the most series; with `growth` also what the last hour brought."""
+        form = await form_of(request)
+        text = form.text("limit")
         try:
             limit = integer(text) if text else 10
         except BadInput:
@@ -112,9 +117,13 @@ class Status:
         if limit > _MOST:
             raise BadInput(f"limit must not exceed {_MOST}")
         stats = await self.run(self.storage.stats)
-
-        def top(entries: Sequence[tuple[str, int]]) -> list[dict[str, str | int]]:
-            return [{"name": name, "value": value} for name, value in entries[:limit]]
+        figures: StorageStats | IndexFigures = stats
+        growth: dict[str, object] = {}
+        if isinstance(self.storage, Ranked):
+            if limit > len(stats.series_by_pair) and stats.label_pairs > len(stats.series_by_pair):
+                figures = await self.run(self.storage.figures, limit)
+            if boolean_of(form, "growth"):
+                growth = {"growth": _growth(await self.run(self.storage.growth, limit))}
 
         return success(
             {
@@ -125,12 +134,18 @@ class Status:
                     "minTime": stats.min_time,
                     "maxTime": stats.max_time,
                 },
-                "seriesCountByMetricName": top(stats.series_by_metric),
-                "labelValueCountByLabelName": top(stats.values_by_label),
-                "memoryInBytesByLabelName": top(stats.memory_by_label),
-                "seriesCountByLabelValuePair": top(stats.series_by_pair),
+                "seriesCountByMetricName": _rows(figures.series_by_metric[:limit]),
+                "labelValueCountByLabelName": _rows(figures.values_by_label[:limit]),
+                "memoryInBytesByLabelName": _rows(figures.memory_by_label[:limit]),
+                "seriesCountByLabelValuePair": _rows(figures.series_by_pair[:limit]),
             }
+            | growth
         )
+
+    async def walreplay(self, request: Request) -> Response:
+        """How far the reading of the log has come: segments."""
+        at = self.info.replay()
+        return success({"min": at.first, "max": at.last, "current": at.current, "state": at.state})
 
     async def config(self, request: Request) -> Response:
         """The configuration in force, secrets redacted."""
@@ -141,13 +156,35 @@ class Status:
         return success(dict(self.info.flags()))
 
 
+def _rows(entries: Sequence[tuple[str, int]]) -> list[dict[str, str | int]]:
+    return [{"name": name, "value": value} for name, value in entries]
+
+
+def _growth(found: GrowthFigures) -> dict[str, object]:
+    return {
+        "seconds": round(found.since),
+        "numSeries": found.series,
+        "seriesCountByMetricName": _rows(found.series_by_metric),
+        "labelValueCountByLabelName": _rows(found.values_by_label),
+        "seriesCountByLabelValuePair": _rows(found.series_by_pair),
+    }
+
+
+WALREPLAY = "/api/v1/status/walreplay"
+"""Answered from the first moment: it says how long one still has to wait."""
+
+
 def endpoints(status: Status) -> list[Endpoint]:
     """The operations of this room."""
-    limit = (Param("limit", "integer", "The most entries of each list."),)
+    limit = (
+        Param("limit", "integer", "The most entries of each list."),
+        Param("growth", "boolean", "Add what the series of the last hour brought."),
+    )
     return [
         Endpoint("/api/v1/status/buildinfo", status.build, "Version and build", tag="status"),
         Endpoint("/api/v1/status/runtimeinfo", status.runtime, "Start time, reloads, threads and tasks", tag="status"),
         Endpoint("/api/v1/status/tsdb", status.tsdb, "Statistics of the storage", params=limit, tag="status"),
+        Endpoint(WALREPLAY, status.walreplay, "How far the reading of the log has come", tag="status"),
         Endpoint("/api/v1/status/config", status.config, "The configuration in force", tag="status"),
         Endpoint("/api/v1/status/flags", status.flags, "The settings in force", tag="status"),
     ]

@@ -163,27 +163,30 @@ _TITLES: dict[By, tuple[str, str, str]] = {
 }
 
 
-def top(data: Path, *, by: By, limit: int, last: str, url: str | None, api_key: str | None) -> None:
-    """What has the most series: in a directory, over its last `last`; or (`url`) in a server's memory."""
+def top(data: Path, *, by: By, limit: int, last: str, growth: bool, url: str | None, api_key: str | None) -> None:
+    """What has the most series, or (`growth`) new ones: in a directory, over its last `last`; or (`url`) in a server's memory."""
     name, unit, key = _TITLES[by]
     rows: Sequence[tuple[str, int]]
     if url is not None:
-        answer = _request(url, "GET", "/api/v1/status/tsdb", {"limit": str(limit)}, api_key)["data"]
+        answer = _request(url, "GET", "/api/v1/status/tsdb", {"limit": str(limit), "growth": str(growth).lower()}, api_key)["data"]
+        answer = answer["growth"] | {"headStats": answer["growth"]} if growth else answer
         total, rows = answer["headStats"]["numSeries"], [(row["name"], row["value"]) for row in answer[key]]
     else:
         from vedette.storage import offline
 
         ends = [meta.max_time for _, meta, _ in offline.metas(_exists(data)) if not isinstance(meta, Corrupt)]
-        total, figures = offline.figures(data, since=max(ends, default=0) - parse_duration(last), top=limit)
+        total, all_, grown = offline.figures(data, since=max(ends, default=0) - parse_duration(last), top=limit)
+        figures = grown if growth else all_
+        total = grown.series if growth else total
         rows = {"metric": figures.series_by_metric, "label": figures.values_by_label, "pair": figures.series_by_pair}[by]
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for title in (name, unit, "of all"):
+    for title in (name, f"new {unit}" if growth else unit, "of all"):
         table.add_column(title, justify="left" if title == name else "right", overflow="fold")
     for text, count in rows:
         table.add_row(text, f"{count:,}", f"{count / max(1, total):.1%}" if unit == "series" else "")
     console = Console(highlight=False, markup=False)
     console.print(table)
-    console.print(f"{total:,} series")
+    console.print(f"{total:,} series that are new in the last hour" if growth else f"{total:,} series")
 
 
 def _request(url: str, method: str, path: str, params: dict[str, str], api_key: str | None) -> Any:

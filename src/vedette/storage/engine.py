@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,12 +33,12 @@ from vedette.storage.index import IndexView
 from vedette.storage.interface import Estimate, Matchers, StorageStats
 from vedette.storage.limits import Limits
 from vedette.storage.memory import Memory
-from vedette.storage.replay import Replay, Replayed
+from vedette.storage.replay import Replay, Replayed, ReplayProgress
 from vedette.storage.retention import Retention, RetentionRule
 from vedette.storage.select import Part, block_labels, merge
 from vedette.storage.series import SymbolTable
 from vedette.storage.settings import StorageSettings
-from vedette.storage.statistics import IndexFigures, index_figures
+from vedette.storage.statistics import Growth, GrowthFigures, IndexFigures, growth_figures, index_figures
 from vedette.storage.tombstones import Tombstones
 from vedette.storage.writer import RETRY_AFTER, Writer
 
@@ -65,6 +66,7 @@ class Engine:
         self.settings = settings
         self.clock = clock
         self.replayed: Replayed | None = None
+        self._replaying = Replayed()
         self.limits = limits or Limits(window=settings.out_of_order_window)
         self._memory = Memory()
         self._disk = disk or Disk()
@@ -78,6 +80,7 @@ class Engine:
         self._lock = DirectoryLock(settings.data, self._disk)
         self._writer: Writer | None = None
         self._wal: wal.Wal | None = None
+        self._growth = Growth(clock.monotonic())
         self._figures = IndexFigures()
         self._figures_of = 0
         self._figures_again = clock.monotonic()
@@ -116,7 +119,15 @@ class Engine:
         self._flusher.begin(self._wal, self.replayed, wake=self._writer.wake)
         self._writer.start()
 
+    @property
+    def replay_progress(self) -> ReplayProgress:
+        """How far the reading of the log has come."""
+        first, last = self._replaying.range
+        state: Literal["waiting", "in progress", "done"] = "in progress" if last else "waiting"
+        return ReplayProgress(first, last, self._replaying.last_segment, "done" if self.replayed is not None else state)
+
     def _housekeeping(self) -> None:
+        self._growth.mark(self.clock.monotonic(), self._memory.series.handed_out)
         self._flusher.tick()
         self._compactor.tick()
 
@@ -124,7 +135,9 @@ class Engine:
         try:
             self._flusher.recover()
             self._load_tombstones()
-            return Replay(self._memory).run(self.settings.data / "wal", between_scopes=self._flusher.between_scopes)
+            replay = Replay(self._memory)
+            self._replaying = replay.found
+            return replay.run(self.settings.data / "wal", between_scopes=self._flusher.between_scopes)
         except OSError as error:
             where = str(error.filename or self.settings.data)
             raise BadInput(f"the stored data cannot be read: {error.strerror}", where=where, hint="see --data") from error
@@ -356,6 +369,15 @@ class Engine:
     def problem(self) -> str:
         """Why nothing can be written now, empty where it can: what health tells."""
         return self._writer.problem if self._writer is not None else ""
+
+    def figures(self, top: int) -> IndexFigures:
+        """What makes the index large, `top` of each ranking; counted at each call."""
+        return index_figures(self._memory, top=top)
+
+    def growth(self, top: int) -> GrowthFigures:
+        """What series that came in the last hour brought, `top` of each ranking; counted at each call."""
+        since, first = self._growth.before(self.clock.monotonic())
+        return growth_figures(self._memory, first=first, since=since, top=top)
 
     def tenant_series(self) -> dict[str, int]:
         """How many series each tenant has in memory."""

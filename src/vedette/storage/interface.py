@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher
 from vedette.model.samples import Appended, MetricMetadata, SampleBatch
 from vedette.model.series import SeriesSet
+
+if TYPE_CHECKING:
+    from vedette.storage.replay import ReplayProgress
+    from vedette.storage.statistics import GrowthFigures, IndexFigures
 
 Matchers = Sequence[Matcher]
 
@@ -53,6 +57,29 @@ class Estimating(Protocol):
 
     def estimate(self, tenant: str, matchers: Matchers | None, start: int, end: int) -> Estimate:
         """About what `select` would answer, by the index alone; with None the most that any select could."""
+        ...
+
+
+@runtime_checkable
+class Ranked(Protocol):
+    """A storage that can say more of what makes its index large and what makes it grow than `stats` has."""
+
+    def figures(self, top: int) -> IndexFigures:
+        """What makes the index large, `top` of each ranking."""
+        ...
+
+    def growth(self, top: int) -> GrowthFigures:
+        """What the series of the last hour brought, `top` of each ranking."""
+        ...
+
+
+@runtime_checkable
+class Replaying(Protocol):
+    """A storage that reads a log at its start."""
+
+    @property
+    def replay_progress(self) -> ReplayProgress:
+        """How far the reading has come."""
         ...
 
 

@@ -5,9 +5,10 @@ Nothing is changed. Not here: printing (`cli/storage.py`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import orjson
 
 from vedette.errors import Corrupt
@@ -17,7 +18,7 @@ from vedette.storage.block import Block, Meta, PageCache, read_meta
 from vedette.storage.block_writer import TEMPORARY
 from vedette.storage.memory import Memory
 from vedette.storage.replay import Replay, problem_of
-from vedette.storage.statistics import IndexFigures, index_figures
+from vedette.storage.statistics import Growth, GrowthFigures, IndexFigures, growth_figures, index_figures
 
 _ROWS_AT_ONCE = 1 << 16
 
@@ -86,20 +87,37 @@ def _metadata(path: Path) -> None:
         raise Corrupt(f"metadata cannot be read: {error}", path=path, offset=0) from error
 
 
-def figures(data: Path, *, since: int, top: int) -> tuple[int, IndexFigures]:
-    """(how many series, what makes their index large) of the log and of blocks that end at `since` (ms) or later.
+def figures(data: Path, *, since: int, top: int) -> tuple[int, IndexFigures, GrowthFigures]:
+    """(how many series, what makes their index large, what the last hour brought) of the log and of blocks that end at `since` (ms).
 
-    Each ranking has `top` entries. Raises `Corrupt`, `OSError`.
+    The hour before the newest sample, that is. Each ranking has `top` entries. Raises `Corrupt`, `OSError`.
     """
+    log = Memory()
+    Replay(log).run(data / "wal", between_scopes=lambda _: None)
+    blocks = [Block(path, PageCache(0)) for path in block_paths(data)]
+    newest = max([log.head.max_time, *(block.meta.max_time for block in blocks)])
+    hour = newest - int(Growth.HOUR * 1000)
     memory = Memory()
-    Replay(memory).run(data / "wal", between_scopes=lambda _: None)
-    for path in block_paths(data):
-        block = Block(path, PageCache(0))
-        if block.meta.max_time < since:
-            continue
+    blocks = [block for block in blocks if block.meta.max_time >= since]
+    # First what was there before the hour: whatever is registered after it is new.
+    _register(memory, log, blocks, before=hour)
+    first = memory.series.handed_out
+    _register(memory, log, blocks, before=newest + 1)
+    return len(memory.series), index_figures(memory, top=top), growth_figures(memory, first=first, since=Growth.HOUR, top=top)
+
+
+def _register(memory: Memory, log: Memory, blocks: Sequence[Block], *, before: int) -> None:
+    """Have `memory` know the series of the log and of blocks that have a sample before a time (ms)."""
+    known = log.head.present(np.arange(len(log.series), dtype=np.int64), -(1 << 62), before - 1)
+    for number, tenant in enumerate(log.series.tenants):
+        ids = log.series.ids_of[number].view().astype(np.int64)
+        ids = ids[known[ids]]
+        for lo in range(0, len(ids), _ROWS_AT_ONCE):
+            memory.series.register(tenant, *log.series.canonical_of(ids[lo : lo + _ROWS_AT_ONCE]))
+    for block in blocks:
         for tenant in block.meta.tenants:
             view = block.index(tenant)
             assert view is not None
-            for lo in range(0, len(view.all_ids), _ROWS_AT_ONCE):
-                memory.series.register(tenant, *block.canonical(view.all_ids[lo : lo + _ROWS_AT_ONCE]))
-    return len(memory.series), index_figures(memory, top=top)
+            rows = view.all_ids[block.ranges(view.all_ids)[0] < before]
+            for lo in range(0, len(rows), _ROWS_AT_ONCE):
+                memory.series.register(tenant, *block.canonical(rows[lo : lo + _ROWS_AT_ONCE]))

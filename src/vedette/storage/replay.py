@@ -9,6 +9,7 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import orjson
@@ -40,8 +41,20 @@ class Replayed:
     orphan_samples: int = 0
     """Samples of series whose own record was lost."""
     last_segment: int = 0
+    range: tuple[int, int] = (0, 0)
+    """The first and the last segment that there are to read."""
     scopes: list[int] = field(default_factory=list)
     """The scopes that memory holds, in order; `between_scopes` takes away those it has flushed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayProgress:
+    """Segments of the log: the first and the last there are, and the one that was read last; 0 where there is none."""
+
+    first: int
+    last: int
+    current: int
+    state: Literal["waiting", "in progress", "done"]
 
 
 class Replay:
@@ -55,7 +68,10 @@ class Replay:
 
     def run(self, directory: Path, *, between_scopes: Callable[[Replayed], None]) -> Replayed:
         """Read all segments in order; `between_scopes` is called where memory holds whole scopes only, and may be flushed."""
-        for segment in wal.segments(directory):
+        segments = wal.segments(directory)
+        if segments:
+            self.found.range = segments[0].number, segments[-1].number
+        for segment in segments:
             try:
                 scope, records = wal.read_segment(segment)
             except Corrupt as damage:

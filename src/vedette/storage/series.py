@@ -227,6 +227,11 @@ class SeriesTable:
         """The handles of series `ids`; DROPPED stays."""
         return np.where(ids >= 0, self._handles.view()[ids], ids) if len(self) else ids
 
+    @property
+    def handed_out(self) -> int:
+        """How many series there have ever been: handles are below it."""
+        return len(self._by_handle)
+
     def ids_by(self, handles: NDArray[np.int64]) -> NDArray[np.int64]:
         """The series of `handles` int64[n], DROPPED where it is gone."""
         assert len(handles) == 0 or (handles.min() >= kernel.DROPPED and handles.max() < len(self._by_handle)), "never given out"

@@ -1,4 +1,4 @@
-"""Figures about the head's index, as `/api/v1/status/tsdb` shows them: what makes it large.
+"""Figures about the head's index, as `/api/v1/status/tsdb` shows them: what makes it large, and what makes it grow.
 
 The definitions are Prometheus' (`tsdb/index/postings.go`, `MemPostings.Stats`), over all tenants. Not here: figures
 of blocks and of the log (`engine.py`).
@@ -6,6 +6,7 @@ of blocks and of the log (`engine.py`).
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -30,6 +31,75 @@ class IndexFigures:
     memory_by_label: Ranking = ()
     """Bytes of the label's values, counted once for each series."""
     series_by_pair: Ranking = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GrowthFigures:
+    """What series that are new brought; each ranking has the largest, largest first, and nothing that did not grow.
+
+    `since` is for how many seconds they are counted: an hour, less soon after a start.
+    """
+
+    since: float
+    series: int = 0
+    series_by_metric: Ranking = ()
+    values_by_label: Ranking = ()
+    """Values of the label that no older series has."""
+    series_by_pair: Ranking = ()
+
+
+class Growth:
+    """Remembers how many series there had been, a mark a minute, for an hour."""
+
+    HOUR = 3600.0
+    _EVERY = 60.0
+
+    def __init__(self, now: float) -> None:
+        self._marks: deque[tuple[float, int]] = deque()
+        self._again = now
+
+    def mark(self, now: float, series: int) -> None:
+        """There had been `series` until `now` (s, monotonic), those included that are gone. Called again and again; quick."""
+        if now < self._again and self._marks:
+            return
+        self._again = now + self._EVERY
+        self._marks.append((now, series))
+        # One mark from before the hour stays: it says how many there were when it began.
+        while len(self._marks) > 1 and self._marks[1][0] <= now - self.HOUR:
+            self._marks.popleft()
+
+    def before(self, now: float) -> tuple[float, int]:
+        """(for how many seconds the marks reach back, an hour at most; how many series there had been then)."""
+        if not self._marks:
+            return 0.0, 0
+        marked, series = self._marks[0]
+        return min(self.HOUR, now - marked), series
+
+
+def growth_figures(memory: Memory, *, first: int, since: float, top: int = 10) -> GrowthFigures:
+    """What the series brought whose handle is `first` or more: some ten milliseconds for a million label pairs."""
+    with memory.lock:
+        series = memory.series
+        new = series.handles(np.arange(len(series), dtype=np.int64)) >= first
+        offsets, names, values = series.label_offsets.view(), series.label_names.view(), series.label_values.view()
+    count = int(np.count_nonzero(new))
+    if count == 0:
+        return GrowthFigures(since)
+    pairs = names[: offsets[len(new)]].astype(np.uint64) << np.uint64(32) | values[: offsets[len(new)]].astype(np.uint64)
+    owned = np.repeat(new, np.diff(offsets[: len(new) + 1]))
+    keys, counts = np.unique(pairs[owned], return_counts=True)
+    of_name, of_value = (keys >> np.uint64(32)).astype(np.int64), (keys & _LOW).astype(np.int64)
+    text = series.names.symbols.text
+    fresh = of_name[~np.isin(keys, pairs[~owned])]
+    labels, fresh_values = np.unique(fresh, return_counts=True)
+    metric = of_name == series.names.symbols.find(METRIC_NAME)
+    return GrowthFigures(
+        since,
+        count,
+        series_by_metric=_ranked(counts[metric], lambda i: text(int(of_value[metric][i])), top),
+        values_by_label=_ranked(fresh_values, lambda i: text(int(labels[i])), top),
+        series_by_pair=_ranked(counts, lambda i: f"{text(int(of_name[i]))}={text(int(of_value[i]))}", top),
+    )
 
 
 def index_figures(memory: Memory, *, top: int = 10) -> IndexFigures:
