@@ -15,12 +15,43 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from bench import density, fleet, install, queries, remote_write, report, results, scrape, servers, startup
+from bench import (
+    alerts,
+    density,
+    fleet,
+    install,
+    million,
+    queries,
+    recovery,
+    remote_write,
+    report,
+    results,
+    scrape,
+    servers,
+    stalls,
+    startup,
+    storage,
+)
 from bench.results import Outcome
 
 CACHE = servers.ROOT / "bench" / ".cache" / "results.json"
 PAGE = servers.ROOT / "docs" / "benchmarks.md"
-ORDER = ("remote_write_10000", "remote_write_100000", "scrape", "queries", "month", "startup", "install")
+ORDER = (
+    "remote_write_10000",
+    "remote_write_100000",
+    "million",
+    "stalls",
+    "scrape",
+    "queries",
+    "month",
+    "density_hosts",
+    "density_node",
+    "select",
+    "history",
+    "recovery",
+    "startup",
+    "install",
+)
 """The cases in the order of the page."""
 
 
@@ -37,6 +68,14 @@ def _cases(quick: bool, kinds: tuple[servers.Kind, ...], containing: str) -> dic
             lambda: density.hosts(20 if quick else 100, 180 if quick else 720, kinds),
             lambda: density.node(60 if quick else 480, 0.2, kinds),
         ],
+        "alerts": [lambda: alerts.run(100_000, 5 if quick else 15, kinds)],
+        "million": [
+            lambda: million.run(1000 if quick else 10_000, 4 if quick else 40, tuple(k for k in kinds if k is not servers.PROMETHEUS))
+        ],
+        "stalls": [lambda: stalls.run(600 if quick else 1200, 30 if quick else 60, kinds)],
+        "select": [lambda: storage.select(100, 100 if quick else 1000, 3 if quick else 9)],
+        "history": [lambda: storage.history(5 if quick else 20, 3 if quick else 12, (1, 4, 16), 1 if quick else 3)],
+        "recovery": [lambda: recovery.run(10 if quick else 100, 1000, repeats, kinds)],
         "startup": [lambda: startup.run(2 if quick else 5, 1 if quick else 3, kinds)],
         "install": [] if quick else [install.run],
     }
@@ -45,7 +84,10 @@ def _cases(quick: bool, kinds: tuple[servers.Kind, ...], containing: str) -> dic
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure Vedette beside Prometheus and VictoriaMetrics.")
     parser.add_argument(
-        "--only", metavar="CASE", action="append", help="remote_write, scrape, queries, month, density, startup or install; may be repeated"
+        "--only",
+        metavar="CASE",
+        action="append",
+        help="remote_write, scrape, queries, month, density, alerts, startup or install; may be repeated",
     )
     parser.add_argument("--servers", metavar="NAMES", default="", help="a comma-separated part of vedette,prometheus,victoria-metrics")
     parser.add_argument(

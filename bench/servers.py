@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -189,32 +189,53 @@ def wait_for(server: Running, path: str, seconds: float = 120.0) -> float:
 
 
 @contextmanager
-def running(kind: Kind, *, config: str | None = None, env: dict[str, str] | None = None, wait: bool = True) -> Iterator[Running]:
-    """Start a server on an empty data directory, give it once it is ready, stop it and remove what it wrote."""
+def running(
+    kind: Kind,
+    *,
+    config: str | None = None,
+    env: dict[str, str] | None = None,
+    wait: bool = True,
+    seed: Callable[[Path], None] | None = None,
+) -> Iterator[Running]:
+    """Start a server on an empty data directory, give it once it is ready, stop it and remove what it wrote.
+
+    `seed` fills the directory before it starts.
+    """
     folder = Path(tempfile.mkdtemp(prefix=f"bench-{kind.name}-"))
-    process: subprocess.Popen[bytes] | None = None
+    server: Running | None = None
     try:
         data = folder / "data"
         data.mkdir()
+        if seed is not None:
+            seed(data)
         config_file = None
         if config is not None:
             config_file = folder / "scrape.yml"
             config_file.write_text(config, encoding="utf-8")
-        port = free_port()
-        log = folder / "log"
-        with log.open("wb") as out:
-            started = time.monotonic()
-            process = subprocess.Popen(
-                kind.arguments(port, data, config_file), stdout=out, stderr=subprocess.STDOUT, cwd=folder, env=env or environment()
-            )
-        server = Running(kind.name, port, data, log, process, started, kind.query_extra)
+        server = _launch(kind, data, config_file, env or environment())
         if wait:
             wait_for(server, kind.ready)
         yield server
     finally:
-        if process is not None:
-            _stop(process)
+        if server is not None:
+            _stop(server.process)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _launch(kind: Kind, data: Path, config: Path | None, env: dict[str, str]) -> Running:
+    port, log = free_port(), data.parent / "log"
+    with log.open("ab") as out:
+        started = time.monotonic()
+        process = subprocess.Popen(kind.arguments(port, data, config), stdout=out, stderr=subprocess.STDOUT, cwd=data.parent, env=env)
+    return Running(kind.name, port, data, log, process, started, kind.query_extra)
+
+
+def kill_and_restart(server: Running, kind: Kind, env: dict[str, str] | None = None) -> None:
+    """End the server as a crash would (SIGKILL) and start it again on its data, at another port; it is not waited for."""
+    server.process.kill()
+    server.process.wait()
+    again = _launch(kind, server.data, None, env or environment())
+    server.process, server.port, server.started = again.process, again.port, again.started
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -1,0 +1,103 @@
+"""Stalls: how long the smallest request waits while samples come in at half of what the server can take."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+
+from bench import data, servers
+from bench.remote_write import HEADERS, SENDERS, send, shards_of
+from bench.results import Outcome
+
+HOW = (
+    f"First {SENDERS} senders write as fast as they can: the capacity. Then they are paced to half of it, while another client asks "
+    "`/-/healthy` (VictoriaMetrics: `/health`) on one connection every 5 ms; the times of its answers. Long enough that Vedette writes "
+    "blocks meanwhile (`head_samples` is set to 2 million). Senders and client share the machine's cores with the server, so some of "
+    "what is measured is theirs, for each server alike."
+)
+
+
+class _Prober:
+    """Asks again and again, on a thread of its own."""
+
+    def __init__(self, server: servers.Running, path: str) -> None:
+        self.took: list[float] = []
+        self._path = path
+        self._connection = server.connect()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.005):
+            began = time.perf_counter()
+            self._connection.request("GET", self._path)
+            self._connection.getresponse().read()
+            self.took.append((time.perf_counter() - began) * 1000)
+
+    def stop(self) -> list[float]:
+        self._stop.set()
+        self._thread.join()
+        self._connection.close()
+        return self.took
+
+
+def _paced(server: servers.Running, shards: list[list[bytes]], seconds: float) -> None:
+    """Send each shard's bodies evenly over `seconds`."""
+    failures: list[str] = []
+
+    def one(bodies: list[bytes]) -> None:
+        connection, began = server.connect(), time.monotonic()
+        for number, body in enumerate(bodies):
+            time.sleep(max(0.0, began + seconds * number / len(bodies) - time.monotonic()))
+            connection.request("POST", "/api/v1/write", body, HEADERS)
+            answer = connection.getresponse()
+            text = answer.read()
+            if answer.status not in (200, 204):
+                failures.append(f"{answer.status} {text[:300]!r}")
+                break
+        connection.close()
+
+    threads = [threading.Thread(target=one, args=(shard,)) for shard in shards]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise RuntimeError(f"{server.name} refused a write: {failures[0]}")
+
+
+def _one_run(kind: servers.Kind, steps: int, most_s: float) -> dict[str, float]:
+    count = 100
+    series = count * data.FIELDS_PER_HOST
+    start_ms = int(time.time() * 1000) // data.STEP_MS * data.STEP_MS - steps * data.STEP_MS
+    rounds = data.write_bodies(data.hosts(count), steps, start_ms=start_ms, per_request=2500)
+    quarter = steps // 4
+    env = servers.environment(VEDETTE_STORAGE_HEAD_SAMPLES="2000000", VEDETTE_HOST_ENABLED="false")
+    with servers.running(kind, env=env) as server:
+        send(server, shards_of(rounds[:10], SENDERS))
+        time.sleep(3)
+        capacity = series * (quarter - 10) / send(server, shards_of(rounds[10:quarter], SENDERS))
+        time.sleep(3)
+        prober = _Prober(server, "/health" if kind is servers.VICTORIA else "/-/healthy")
+        seconds = min(most_s, series * (steps - quarter) / (capacity / 2))
+        _paced(server, shards_of(rounds[quarter:], SENDERS), seconds)
+        took = np.array(prober.stop())
+        found = dict(zip(("p50", "p99", "p99.9"), np.quantile(took, (0.5, 0.99, 0.999)).tolist(), strict=True))
+        return {"capacity": capacity, "paced": series * (steps - quarter) / seconds, "most": float(took.max()), **found}
+
+
+def run(steps: int, most_s: float, kinds: tuple[servers.Kind, ...]) -> Outcome:
+    """Write `steps` rounds of 10,000 series, the last three quarters of them at half speed (or in `most_s` seconds)."""
+    outcome = Outcome("stalls", "Stalls while samples come in at half of capacity", how=HOW)
+    for kind in kinds:
+        found = _one_run(kind, steps, most_s)
+        outcome.add("capacity, with these senders", kind.name, "samples/s", [found["capacity"]])
+        outcome.add("samples per second meanwhile", kind.name, "samples/s", [found["paced"]])
+        for name in ("p50", "p99", "p99.9", "most"):
+            outcome.add(f"time of an answer, {name}", kind.name, "ms", [found[name]])
+    outcome.promise_at_most("time of an answer, p99.9", 20, "ms", "budget")
+    outcome.notes.append("Requests of up to 2,500 samples.")
+    return outcome
