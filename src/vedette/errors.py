@@ -44,6 +44,10 @@ class LimitExceeded(VedetteError):
         self.retry_after = retry_after
 
 
+class Unreachable(LimitExceeded):
+    """A database that the server stands on does not answer, or takes nothing now. It is asked again by whoever needs it."""
+
+
 class Undeliverable(VedetteError):
     """Something outside did not take what we sent, or did not answer.
 

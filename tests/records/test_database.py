@@ -123,7 +123,7 @@ async def test_the_schema_of_an_earlier_version_is_brought_up_to_date(tmp_path: 
 
 
 async def test_a_locked_file_refuses_writes_and_recovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vedette.records.database._BUSY_MS", 1)
+    monkeypatch.setattr("vedette.records.reaching._BUSY_MS", 1)
     records = await Records.open(tmp_path / "v.db")
     other = sqlite3.connect(tmp_path / "v.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import orjson
 from starlette.responses import Response
 
-from vedette.errors import BadInput, Corrupt, LimitExceeded, NotFound, Undeliverable, VedetteError
+from vedette.errors import BadInput, Corrupt, LimitExceeded, NotFound, Undeliverable, Unreachable, VedetteError
 from vedette.promql.errors import ExecutionError, QueryCanceled, QueryTimeout
 from vedette.storage.limits import TenantLimit
 
@@ -56,6 +56,8 @@ def problem(error: VedetteError) -> Problem:
             return Problem(413, "bad_data", str(error))
         case TenantLimit(retry_after=seconds):
             return Problem(429, "unavailable", str(error), retry_after(seconds))
+        case Unreachable(retry_after=seconds):
+            return Problem(500, "internal", str(error), retry_after(seconds))
         case LimitExceeded(retry_after=None):
             # Waiting does not help: what the query asks for is itself too much.
             return Problem(422, "execution", str(error))

@@ -9,21 +9,24 @@ Importing this module loads SQLAlchemy (0.3 s of CPU); nothing but the start of 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import math
+import operator
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar, cast
 
 import sqlalchemy as sa
+import structlog
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from vedette.errors import Corrupt, LimitExceeded
+from vedette.errors import BadInput, Corrupt, LimitExceeded, Unreachable
 from vedette.records.migrations import MIGRATIONS, VERSIONS
+from vedette.records.reaching import FAILURES, SCHEMA, PoolFigures, RefusedConnection, figures, reach
 from vedette.records.rows import (
     KEYS,
     AcknowledgementRow,
@@ -46,7 +49,14 @@ from vedette.records.rows import (
 R = TypeVar("R", bound=Row)
 L = TypeVar("L", bound=LogRow)
 
-_BUSY_MS = 5000
+_log = structlog.get_logger(__name__)
+
+_AGAIN_S = 1.0
+_WATCH_S = 5.0
+_RETRY_AFTER = 5.0
+_MIGRATION_LOCK = 0x5645444554544543
+_MANY = 50
+"""From how many rows of a kind on it pays to speak to SQLite directly."""
 _NAMES: dict[type[Row], str] = {
     RuleAlertRow: "rule_alerts",
     HeldAlertRow: "held_alerts",
@@ -78,36 +88,95 @@ class Records:
         self._place = place
         metadata = sa.MetaData()
         self._tables = {kind: _table(kind, metadata) for kind in _NAMES}
+        self._plain: dict[type[Row], str] = {}
         self._waiting: list[tuple[Sequence[Row], Sequence[Row], asyncio.Future[None]]] = []
         self._committer: asyncio.Task[None] | None = None
         # SQLite's one connection is everybody's: whoever gave it back amid another's transaction would roll that back.
-        self._turn = asyncio.Lock()
+        self._turn: contextlib.AbstractAsyncContextManager[object] = asyncio.Lock()
+        self._watching: asyncio.Task[None] | None = None
+        self.problem = ""
+        """Why the database could not be asked the last time, empty where it could."""
 
     @classmethod
     async def open(cls, where: Path | str) -> Self:
         """Open a SQLite file (made if need be), or a database by its URL, and bring its schema up to date.
 
-        Raises `Corrupt` for a file that is no such database, or one that a newer version has written.
+        Raises `Corrupt` for a file that is no such database, or one that a newer version has written, `BadInput` for a
+        URL or credentials that are refused, `Unreachable` where the database does not answer; `open_when_there` waits for that.
         """
-        url = make_url(where) if isinstance(where, str) else sa.URL.create("sqlite+aiosqlite", database=str(where))
-        settings: dict[str, Any] = {}
-        if url.get_backend_name() == "sqlite":
-            # One connection: SQLite has one writer anyway, and a statement here takes microseconds.
-            settings = {"poolclass": StaticPool}
-        engine = create_async_engine(url, **settings)
-        if url.get_backend_name() == "sqlite":
-            sa.event.listen(engine.sync_engine, "connect", _prepare_sqlite)
-        records = cls(engine, url.database or url.render_as_string())
+        engine, place = reach(where)
+        records = cls(engine, place)
         try:
             await records._migrate()
-        except BaseException:
+            records._started()
+        except BaseException as error:
             await engine.dispose()
+            if isinstance(error.__cause__, RefusedConnection):
+                raise BadInput(str(error.__cause__), where="records.url") from None
             raise
         return records
+
+    @classmethod
+    async def open_when_there(cls, where: Path | str) -> Self:
+        """As `open`, waiting for a database that does not answer yet."""
+        told = ""
+        while True:
+            try:
+                return await cls.open(where)
+            except Unreachable as error:
+                if told != str(error):
+                    _log.warning("waiting for the database", problem=str(error))
+                told = str(error)
+            await asyncio.sleep(_AGAIN_S)
+
+    def _started(self) -> None:
+        if self.pool().kind == "postgresql":
+            self._turn = contextlib.nullcontext()
+            self._watching = asyncio.create_task(self._watch())
+
+    async def _watch(self) -> None:
+        """Ask now and then, so that `problem` tells of a database that is gone before somebody needs it, and of its return."""
+        while True:
+            await asyncio.sleep(_WATCH_S)
+            with contextlib.suppress(Unreachable):
+                await self.ping()
+
+    async def ping(self) -> float:
+        """Ask the database for nothing; answers how many seconds that took. Raises `Unreachable`."""
+        began = time.perf_counter()
+        try:
+            async with self._turn, self._engine.connect() as connection:
+                await connection.execute(sa.text("SELECT 1"))
+        except FAILURES as error:
+            raise self._translated(error) from error
+        self.problem = ""
+        return time.perf_counter() - began
+
+    def pool(self) -> PoolFigures:
+        """The connections now."""
+        return figures(self._engine)
+
+    @property
+    def schema(self) -> int:
+        """The version of the schema, which is the newest this Vedette knows."""
+        return len(MIGRATIONS)
+
+    async def version(self) -> str:
+        """The database's own version, such as `15.8`. Raises `Unreachable`."""
+        query = "SHOW server_version" if self.pool().kind == "postgresql" else "SELECT sqlite_version()"
+        try:
+            async with self._turn, self._engine.connect() as connection:
+                return str((await connection.execute(sa.text(query))).scalar())
+        except FAILURES as error:
+            raise self._translated(error) from error
 
     async def _migrate(self) -> None:
         try:
             async with self._engine.begin() as connection:
+                if self.pool().kind == "postgresql":
+                    # Several may start at once; one of them makes the tables.
+                    await connection.execute(sa.text("SELECT pg_advisory_xact_lock(:n)"), {"n": _MIGRATION_LOCK})
+                    await connection.execute(sa.text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
                 await connection.execute(sa.text(VERSIONS))
                 found = (await connection.execute(sa.text("SELECT max(version) FROM schema_version"))).scalar() or 0
                 if found > len(MIGRATIONS):
@@ -120,7 +189,7 @@ class Records:
                     for statement in statements:
                         await connection.execute(sa.text(statement))
                     await connection.execute(sa.text("INSERT INTO schema_version (version) VALUES (:v)"), {"v": version})
-        except DBAPIError as error:
+        except FAILURES as error:
             raise self._translated(error) from error
 
     async def load(self, kind: type[R], **equal: str) -> list[R]:
@@ -132,7 +201,7 @@ class Records:
         try:
             async with self._turn, self._engine.connect() as connection:
                 rows = (await connection.execute(query)).all()
-        except DBAPIError as error:
+        except FAILURES as error:
             raise self._translated(error) from error
         return [kind(**_out(dict(row._mapping))) for row in rows]
 
@@ -150,7 +219,7 @@ class Records:
         try:
             async with self._turn, self._engine.connect() as connection:
                 rows = (await connection.execute(query.order_by(table.c.seq.desc()).limit(limit))).all()
-        except DBAPIError as error:
+        except FAILURES as error:
             raise self._translated(error) from error
         return [kind(**_out(dict(row._mapping))) for row in rows]
 
@@ -160,7 +229,7 @@ class Records:
         try:
             async with self._turn, self._engine.connect() as connection:
                 return int((await connection.execute(sa.select(sa.func.max(table.c.seq)).where(table.c.tenant == tenant))).scalar() or 0)
-        except DBAPIError as error:
+        except FAILURES as error:
             raise self._translated(error) from error
 
     async def trim(self, kind: type[LogRow], tenant: str, *, older_than: int, up_to: int) -> None:
@@ -170,7 +239,7 @@ class Records:
         try:
             async with self._turn, self._engine.begin() as connection:
                 await connection.execute(gone)
-        except DBAPIError as error:
+        except FAILURES as error:
             raise self._translated(error) from error
 
     async def save(self, put: Sequence[Row] = (), drop: Sequence[Row] = ()) -> None:
@@ -194,11 +263,12 @@ class Records:
                 async with self._turn, self._engine.begin() as connection:
                     for put, drop, _ in batch:
                         await self._apply(connection, put, drop)
-            except DBAPIError as error:
+            except FAILURES as error:
                 self._settle(batch, self._translated(error))
             except Exception as error:  # noqa: BLE001 - whatever it is belongs to the callers, who wait
                 self._settle(batch, error)
             else:
+                self.problem = ""
                 self._settle(batch, None)
 
     @staticmethod
@@ -212,14 +282,22 @@ class Records:
                 done.set_exception(error)
 
     async def _apply(self, connection: AsyncConnection, put: Sequence[Row], drop: Sequence[Row]) -> None:
-        for kind, table in self._tables.items():
-            gone = [{f"key_{k}": getattr(r, k) for k in KEYS[kind]} for r in drop if isinstance(r, kind)]
-            if gone:
-                condition = sa.and_(*(table.c[k] == sa.bindparam(f"key_{k}") for k in KEYS[kind]))
-                await connection.execute(sa.delete(table).where(condition), gone)
-            rows = [_in(r) for r in put if isinstance(r, kind)]
-            if rows:
-                await connection.execute(self._upsert(table), rows)
+        for kind, leaving in _by_kind(drop).items():
+            table = self._tables[kind]
+            condition = sa.and_(*(table.c[k] == sa.bindparam(f"key_{k}") for k in KEYS[kind]))
+            await connection.execute(sa.delete(table).where(condition), [{f"key_{k}": getattr(r, k) for k in KEYS[kind]} for r in leaving])
+        for kind, coming in _by_kind(put).items():
+            statement = self._upsert(self._tables[kind])
+            if self._engine.dialect.name != "sqlite" or len(coming) < _MANY:
+                await connection.execute(statement, [_in(r) for r in coming])
+                continue
+            # Of thousands of rows most of the time would go into SQLAlchemy's care for each one's parameters.
+            names = [f.name for f in dataclasses.fields(kind)]
+            if kind not in self._plain:
+                compiled = statement.compile(dialect=self._engine.dialect)
+                assert list(compiled.positiontup) == names, "SQLite takes values in the order of the columns"
+                self._plain[kind] = str(compiled)
+            await connection.exec_driver_sql(self._plain[kind], _columns(kind, names, coming))
 
     def _upsert(self, table: sa.Table) -> Any:
         insert: Any = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
@@ -228,26 +306,40 @@ class Records:
         changed = {c.name: statement.excluded[c.name] for c in table.columns if c.name not in keys}
         return statement.on_conflict_do_update(index_elements=keys, set_=changed)
 
-    def _translated(self, error: DBAPIError) -> Corrupt | LimitExceeded:
-        problem = str(error.orig)
+    def _translated(self, error: Exception) -> Corrupt | LimitExceeded:
+        problem = str(error.orig) if isinstance(error, DBAPIError) else str(error) or type(error).__name__
         damaged = isinstance(error, DatabaseError) and not isinstance(error, OperationalError)
         if damaged and ("not a database" in problem or "malformed" in problem):
             return Corrupt(f"{problem}: move it away to start with empty records, or restore a copy", path=Path(self._place), offset=0)
-        return LimitExceeded(f"records at {self._place} cannot be used: {problem}")
+        # The driver's class name, which SQLAlchemy puts before its words, tells a reader nothing.
+        problem = " ".join(problem.rpartition(">: ")[2].split())
+        self.problem = f"records at {self._place} cannot be used: {problem}"
+        return Unreachable(self.problem, retry_after=_RETRY_AFTER)
 
     async def close(self) -> None:
         """Finish what is being written and close."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait([self._watching])
         if self._committer is not None:
             await asyncio.wait([self._committer])
         await self._engine.dispose()
 
 
-def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    cursor = connection.cursor()
-    # FULL: in WAL mode NORMAL would lose the last transactions with the power.
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={_BUSY_MS}", "journal_size_limit=16777216"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+def _by_kind(rows: Sequence[Row]) -> dict[type[Row], list[Row]]:
+    found: dict[type[Row], list[Row]] = {}
+    for row in rows:
+        found.setdefault(type(row), []).append(row)
+    return found
+
+
+def _columns(kind: type[Row], names: Sequence[str], rows: Sequence[Row]) -> list[tuple[Any, ...]]:
+    """The rows as tuples, NaN as NULL."""
+    values: Any = map(operator.attrgetter(*names), rows)
+    floats = {i for i, f in enumerate(dataclasses.fields(kind)) if f.type == "float"}
+    if not floats:
+        return list(values)
+    return [tuple(None if i in floats and math.isnan(v) else v for i, v in enumerate(row)) for row in values]
 
 
 def _in(row: Row) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from vedette.storage.directory import DirectoryLock
 from vedette.storage.interface import Matchers, StorageStats
 from vedette.storage.limits import Limits
 from vedette.storage.postgres import reader, schema, statistics
-from vedette.storage.postgres.failures import driver, translated
+from vedette.storage.postgres.failures import Refused, driver, translated
 from vedette.storage.postgres.known import Known
 from vedette.storage.postgres.writer import Writer
 from vedette.storage.settings import StorageSettings
@@ -115,6 +115,8 @@ class Postgres:
             except _Taken as error:
                 if asyncio.get_running_loop().time() - since > _LOCK_PATIENCE_S:
                     raise BadInput(str(error), where="storage.url", hint="stop it, or use another database") from None
+            except Refused as error:
+                raise BadInput(str(error), where="storage.url") from None
             except LimitExceeded as error:
                 if self._starting != str(error):
                     log.warning("waiting for the database", problem=str(error))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from vedette.errors import BadInput, LimitExceeded, VedetteError
+from vedette.errors import BadInput, Unreachable, VedetteError
 
 RETRY_AFTER = 5.0
 """Seconds after which to try again while the database does not answer."""
@@ -14,6 +14,10 @@ RETRY_AFTER = 5.0
 _SETTINGS_ARE_WRONG = ("28", "3D", "42501", "3F")
 # Connections, resources, an operator at work, a disk, locks: all of which pass.
 _PASSING = ("08", "53", "57", "58", "40", "55", "25006", "XX")
+
+
+class Refused(Unreachable):
+    """The database does not take these credentials, or has no such name: at a start, a mistake in the settings."""
 
 
 def driver() -> Any:
@@ -27,20 +31,20 @@ def driver() -> Any:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turns what keeps the database from answering into `LimitExceeded`, and refusals of who asks into `BadInput`."""
+    """Turns what keeps the database from answering into `Unreachable`, and refusals of who asks into `Refused`."""
     asyncpg = driver()
     try:
         yield
     except VedetteError:
         raise
     except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
-        raise LimitExceeded(f"PostgreSQL does not answer: {_said(error)}", retry_after=RETRY_AFTER) from error
+        raise Unreachable(f"PostgreSQL does not answer: {_said(error)}", retry_after=RETRY_AFTER) from error
     except asyncpg.PostgresError as error:
         state = str(error.sqlstate or "")
         if state.startswith(_SETTINGS_ARE_WRONG):
-            raise BadInput(f"PostgreSQL refuses: {_said(error)}", where="storage.url") from error
+            raise Refused(f"PostgreSQL refuses: {_said(error)}", retry_after=RETRY_AFTER) from error
         if state.startswith(_PASSING):
-            raise LimitExceeded(f"PostgreSQL cannot do this now: {_said(error)}", retry_after=RETRY_AFTER) from error
+            raise Unreachable(f"PostgreSQL cannot do this now: {_said(error)}", retry_after=RETRY_AFTER) from error
         raise
 
 
