@@ -228,11 +228,6 @@ class Engine:
         # The head last: of two samples at one time, the one that came first counts.
         return merge([*parts, head] if head else parts, names.symbols)
 
-    def _within_budget(self, series: int, samples: int) -> None:
-        settings = self.settings
-        if series > settings.select_series:
-            raise LimitExceeded(f"the query selects {series} series, more than {settings.select_series}; narrow its matchers")
-        if samples > settings.select_samples:
     def estimate(self, tenant: str, matchers: Matchers | None, start: int, end: int) -> Estimate:
         """See `Estimating.estimate`. Samples are taken to lie evenly within a block, and within the head."""
         if matchers is None:
@@ -247,6 +242,11 @@ class Engine:
             samples += int(block.counts(rows).sum()) * _overlap(block.meta.min_time, block.meta.max_time, start, end)
         return Estimate(series, int(samples))
 
+    def _within_budget(self, series: int, samples: int) -> None:
+        settings = self.settings
+        if series > settings.select_series:
+            raise LimitExceeded(f"the query selects {series} series, more than {settings.select_series}; narrow its matchers")
+        if samples > settings.select_samples:
             raise LimitExceeded(f"the query reads {samples} samples, more than {settings.select_samples}; narrow its matchers or its range")
 
     def _head_part(self, tenant: str, matchers: Matchers, start: int, end: int) -> tuple[SymbolTable, Part | None, Sequence[Block]]:
