@@ -23,6 +23,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import httpx
 import structlog
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
@@ -42,9 +43,9 @@ from vedette.api import rules as rules_api
 from vedette.api import silencing as silencing_api
 from vedette.api.endpoint import Endpoint
 from vedette.api.endpoint import routes as endpoint_routes
-from vedette.api.services import botserver, dialects
+from vedette.api.services import botserver, botserver_alerts, dialects
 from vedette.api.services.dialects import DIALECTS as DIALECTS
-from vedette.api.services.limits import RedisCounts
+from vedette.api.services.limits import Limit, RedisCounts
 from vedette.api.services.shared import Backend
 from vedette.api.status import Reloaded, StatusInfo
 from vedette.api.watch import Sources
@@ -53,13 +54,15 @@ from vedette.collect.collector import Collector
 from vedette.collect.config import CollectConfig
 from vedette.collect.host import host_target
 from vedette.collect.own import own_target, read_own
-from vedette.errors import BadInput, LimitExceeded, NotFound, VedetteError
+from vedette.errors import BadInput, LimitExceeded, NotFound, Undeliverable, VedetteError
 from vedette.ingest.door import Door
 from vedette.ingest.track import Tracker
 from vedette.model.alerts import Alert
 from vedette.model.durations import format_duration
 from vedette.model.labels import Labels
 from vedette.model.samples import DEFAULT_TENANT
+from vedette.net.addresses import public_address
+from vedette.notify import made
 from vedette.notify.config import Config as NotifyConfig
 from vedette.notify.config import load as load_notify
 from vedette.notify.config import parse as parse_notify
@@ -68,9 +71,8 @@ from vedette.promql.engine import Engine as Promql
 from vedette.promql.result import QueryResult
 from vedette.records.settings import is_postgres
 from vedette.rules.defaults import default_groups
-from vedette.rules.files import Group
+from vedette.rules.files import MADE, Group
 from vedette.rules.files import load as load_rules
-from vedette.rules.managed import FILE as MADE
 from vedette.rules.managed import Defaults, ManagedRules
 from vedette.rules.typed import Analysis, analysed
 from vedette.selfmetrics import Reading
@@ -159,6 +161,7 @@ class House:
         self.records: Records | None = None
         self.rules: Rules | None = None
         self.managed: ManagedRules | None = None
+        self._told: tuple[made.Made, ...] = ()
         self.notifier: Notifier | None = None
         self.alertmanagers: Alertmanagers | None = None
         self.registry = selfmetrics.registry(self._readings)
@@ -183,8 +186,15 @@ class House:
         self.records = await Records.open_when_there(settings.records_place)
         self.audit.open(self.records)
         await self.identities.open(Directory(self.records, self.clock))
+        self.managed = ManagedRules(self.records, self.clock, self._put_rules, admit=self._admit_rules, defaults=self._rule_defaults)
+        await self.managed.start()
         self.notifier = Notifier(
-            self.plan.notify, self.records, self.clock, external_url=settings.external_url, settings=settings.vedette.notify
+            self._whom(self.plan),
+            self.records,
+            self.clock,
+            made.client,
+            external_url=settings.external_url,
+            settings=settings.vedette.notify,
         )
         await self.notifier.start()
         self.alertmanagers = Alertmanagers(settings.alerting, self.clock, external_labels=settings.external_labels)
@@ -198,10 +208,9 @@ class House:
             external_labels=settings.external_labels,
             external_url=settings.external_url,
             tenant=DEFAULT_TENANT,
+            resend_ms=settings.vedette.rules.resend_delay,
             analyse=self._analyse,
         )
-        self.managed = ManagedRules(self.records, self.clock, self._put_rules, defaults=self._rule_defaults)
-        await self.managed.start()
         # One kernel compiles at a time in a process: without this, rules and scrapes that start together keep the first
         # write of a cold start waiting for kernels that it does not need.
         ingest, rest = warm.in_two(self._closing.is_set)
@@ -229,7 +238,7 @@ class House:
             internal.append(dataclasses.replace(target, job="vedette_host") if taken else target)
         if plan is not self.plan:
             self.limits.replace(plan.settings.vedette.limits)
-            await self.notifier.apply(plan.notify, plan.settings.vedette.notify)
+            await self.notifier.apply(self._whom(plan), plan.settings.vedette.notify)
             await self.alertmanagers.apply(plan.settings.alerting, external_labels=plan.settings.external_labels)
         await self.collector.apply(dataclasses.replace(plan.collect, internal=tuple(internal)))
         again = plan is not self.plan
@@ -242,12 +251,44 @@ class House:
         """Put the rules of files and those made over the API in force; of the latter, what changed is evaluated `at_once`."""
         assert self.rules is not None and self.managed is not None, "start comes first"
         settings = self.plan.settings
+        if (told := self._told_by_rules()) != self._told:
+            assert self.notifier is not None, "start comes first"
+            self._told = told
+            await self.notifier.apply(self._whom(self.plan), settings.vedette.notify)
         await self.rules.apply(
             [*self.plan.groups, *self.managed.groups()],
             external_labels=settings.external_labels,
             external_url=settings.external_url,
             at_once=lambda group: at_once and group.file.startswith(MADE),
         )
+
+    def _told_by_rules(self) -> tuple[made.Made, ...]:
+        """Whom rules made over the API tell by themselves."""
+        assert self.managed is not None, "start comes first"
+        groups = ((g.file.removeprefix(MADE), g.name, g.notify) for g in self.managed.groups())
+        return tuple(made.Made(f"{space}/{name}", notify.email, notify.webhook) for space, name, notify in groups if notify is not None)
+
+    def _whom(self, plan: Plan) -> NotifyConfig | None:
+        """Whom to tell: what the configuration says, and the addresses of rules made over the API."""
+        self._told = self._told_by_rules()
+        notify, private = plan.settings.vedette.notify, plan.settings.vedette.rules.private_webhooks
+        return made.with_made(plan.notify, self._told, server=notify.email_server, sender=notify.email_from, private=private)
+
+    async def _admit_rules(self, group: Group) -> None:
+        """Refuse a group made over the API whose people could not be told. Raises `BadInput`."""
+        settings = self.plan.settings.vedette
+        if group.notify is None:
+            return
+        smarthost = self.plan.notify is not None and self.plan.notify.global_.smtp_smarthost
+        if group.notify.email and not (smarthost or settings.notify.email_server):
+            hint = "set EMAIL_SERVER, or smtp_smarthost in alertmanager.yml"
+            raise BadInput("no mail server is configured", where="notify.email", hint=hint)
+        if group.notify.webhook and not settings.rules.private_webhooks:
+            try:
+                await public_address(httpx.URL(group.notify.webhook))
+            except (Undeliverable, httpx.InvalidURL) as error:
+                hint = "rules.private_webhooks allows private addresses"
+                raise BadInput(str(error), where="notify.webhook", hint=hint) from None
 
     def _rule_defaults(self) -> Defaults:
         """What rules made over the API take from the configuration."""
@@ -291,7 +332,9 @@ class House:
 
     def announce(self, addresses: Sequence[tuple[str, int]], *, scheme: str = "http") -> None:
         """Say where the server can be reached."""
-        log.info("serving", urls=[f"{scheme}://{host}:{port}/" for host, port in addresses], data=str(self.plan.settings.vedette.storage.data))
+        log.info(
+            "serving", urls=[f"{scheme}://{host}:{port}/" for host, port in addresses], data=str(self.plan.settings.vedette.storage.data)
+        )
 
     def run_query(self, function: Callable[..., T], /, *args: Any) -> Awaitable[T]:
         """Run a blocking read on the query threads."""
@@ -429,11 +472,13 @@ class House:
             targets=self.collector.targets,
             groups=lambda: self.rules.groups() if self.rules else [],
         )
+        limit = Limit(room.services.alerts_per_minute, self.clock.monotonic)
+        configured = botserver_alerts.endpoints(botserver_alerts.Alerts(backend, self._managed_of), limit)
         return dialects.build(
             backend,
             self.tracker,
             self.door.append,
-            others,
+            [*others, *configured],
             server=server,
             registry=self.registry,
             settings=room.services,

@@ -32,6 +32,7 @@ from vedette.notify.settings import NotifySettings
 from vedette.promql.engine import PromqlSettings
 from vedette.records.settings import RecordsSettings
 from vedette.rules.defaults import Thresholds
+from vedette.rules.settings import RulesSettings
 from vedette.storage.limits import LimitsSettings
 from vedette.storage.settings import StorageSettings, format_size, format_sync, parse_size, parse_sync
 
@@ -92,6 +93,7 @@ class VedetteSection:
     limits: LimitsSettings = field(default_factory=LimitsSettings)
     promql: PromqlSettings = field(default_factory=PromqlSettings)
     host: HostSettings = field(default_factory=HostSettings)
+    rules: RulesSettings = field(default_factory=RulesSettings)
     alerts: Thresholds = field(default_factory=Thresholds)
     notify: NotifySettings = field(default_factory=NotifySettings)
     track: TrackSettings = field(default_factory=TrackSettings)

@@ -81,7 +81,10 @@ async def test_changes_to_an_older_version_conflict(client: httpx.AsyncClient) -
 
 async def test_who_is_known_is_the_author_whatever_they_say(serve: Any, client: httpx.AsyncClient) -> None:
     class Known:
-        kind, name = "token", "alice"
+        kind, name, changes = "token", "alice", True
+
+        def may(self, need: str) -> bool:
+            return self.changes
 
     app = client._transport.app  # type: ignore[attr-defined]  # the application behind the client
 
@@ -89,7 +92,12 @@ async def test_who_is_known_is_the_author_whatever_they_say(serve: Any, client: 
         await app({**scope, "vedette.principal": Known()}, receive, send)
 
     async with httpx.AsyncClient(transport=httpx.ASGITransport(admitted), base_url="http://x") as known:
-        assert (await known.post(PATH, json=WEB, params={"author": "mallory"})).json()["author"] == "alice"
+        told = {**WEB, "notify": {"webhook": "https://hooks.example.com/secret"}}
+        made = (await known.post(PATH, json=told, params={"author": "mallory"})).json()
+        assert (made["author"], made["group"]) == ("alice", told)
+        Known.changes = False
+        for path in (f"{PATH}/default/web", f"{PATH}/default/web/versions"):
+            assert "hooks.example.com/<secret>" in (await known.get(path)).text
 
 
 async def test_mistakes(client: httpx.AsyncClient) -> None:

@@ -20,6 +20,7 @@ from vedette.api.endpoint import Endpoint, Handler, Param, answering
 from vedette.api.params import body_of, rfc3339
 from vedette.api.problems import UNEXPECTED, detail
 from vedette.errors import BadInput, VedetteError
+from vedette.net import redacted_url
 from vedette.rules.files import RuleErrors
 from vedette.rules.managed import Defaults, ManagedRules, Version, VersionConflict, check, shown
 
@@ -62,7 +63,7 @@ class RuleEditing:
     async def all(self, request: Request) -> Response:
         """All groups, or those of one namespace."""
         rules = self.rules_of(request)
-        found = [self._shown(rules, v) for v in rules.all(request.query_params.get("namespace") or None)]
+        found = [self._shown(request, rules, v) for v in rules.all(request.query_params.get("namespace") or None)]
         return _json(200, {"groups": found})
 
     async def make(self, request: Request) -> Response:
@@ -72,7 +73,7 @@ class RuleEditing:
     async def one(self, request: Request) -> Response:
         """One group."""
         rules, version = self._found(request)
-        return _json(200, self._shown(rules, version), {"ETag": f'"{version.version}"'})
+        return _json(200, self._shown(request, rules, version), {"ETag": f'"{version.version}"'})
 
     async def change(self, request: Request) -> Response:
         """Make or change the group of a name."""
@@ -87,7 +88,7 @@ class RuleEditing:
             raise BadInput("not the name in the path", where="name", hint=f"expected {name!r}")
         version = await rules.put(namespace, text, author=author_of(request), expected=expected)
         status = 201 if version.version == 1 else 200
-        return _json(status, self._shown(rules, version), {"ETag": f'"{version.version}"'})
+        return _json(status, self._shown(request, rules, version), {"ETag": f'"{version.version}"'})
 
     async def delete(self, request: Request) -> Response:
         """Delete a group; its versions stay readable."""
@@ -99,7 +100,7 @@ class RuleEditing:
     async def versions(self, request: Request) -> Response:
         """What was said by whom, the newest first."""
         found = self.rules_of(request).history(request.path_params["namespace"], request.path_params["group"])
-        return _json(200, {"versions": [_version(v) for v in found]})
+        return _json(200, {"versions": [_version(request, v) for v in found]})
 
     async def validate(self, request: Request) -> Response:
         """Whether a rule file, or a group, would be taken, with every mistake."""
@@ -123,9 +124,9 @@ class RuleEditing:
         return rules, rules.get(request.path_params["namespace"], request.path_params["group"])
 
     @staticmethod
-    def _shown(rules: ManagedRules, version: Version) -> dict[str, Any]:
+    def _shown(request: Request, rules: ManagedRules, version: Version) -> dict[str, Any]:
         found = shown(version, rules.group(version.namespace, version.name))
-        return {**found, "changed_at": rfc3339(version.changed_at / 1000)}
+        return {**found, "group": _for(request, found["group"]), "changed_at": rfc3339(version.changed_at / 1000)}
 
 
 def _groups_of(text: bytes, defaults: Defaults) -> list[Any]:
@@ -146,13 +147,21 @@ def _groups_of(text: bytes, defaults: Defaults) -> list[Any]:
     return [check(text, "default", defaults=defaults)]
 
 
-def _version(version: Version) -> dict[str, Any]:
+def _for(request: Request, group: dict[str, Any]) -> dict[str, Any]:
+    """A group's document as one may see it: the address of a webhook is a secret to those who may not change rules."""
+    who, notify = request.scope.get("vedette.principal"), group.get("notify")
+    if who is None or who.may("alerts") or not isinstance(notify, dict) or not notify.get("webhook"):
+        return group
+    return {**group, "notify": {**notify, "webhook": redacted_url(notify["webhook"], hide_path=True)}}
+
+
+def _version(request: Request, version: Version) -> dict[str, Any]:
     return {
         "version": version.version,
         "author": version.author,
         "changed_at": rfc3339(version.changed_at / 1000),
         "deleted": not version.document,
-        "group": version.plain if version.document else None,
+        "group": _for(request, version.plain) if version.document else None,
     }
 
 

@@ -7,8 +7,9 @@ all checked, and all their mistakes told together. One thing is ours: an alert m
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -56,6 +57,31 @@ class Rule:
     analysis: Analysis | None = None
 
 
+MADE = "api:"
+"""What stands before a namespace where another group has its file: a group that was made over the API."""
+
+NOTIFY_LABEL = "vedette_notify"
+"""What the alerts of a group with `notify` carry, so that a route finds them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notify:
+    """Whom the alerts of a group made over the API are told, besides those whom the routes name."""
+
+    email: tuple[str, ...] = ()
+    webhook: str = option("", secret=True)
+
+    def __post_init__(self) -> None:
+        for address in self.email:
+            if not _ADDRESS.match(address):
+                raise BadInput(f"not a mail address: {address[:100]!r}", where="email")
+        if self.webhook and not self.webhook.startswith(("http://", "https://")):
+            raise BadInput("not a URL", where="webhook", hint="expected http:// or https://")
+
+
+_ADDRESS = re.compile(r"[^@\s,<>]+@[^@\s,<>]+\Z")
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
     """A checked group. `file` is where it stands, "" for one that Vedette brings along; `limit` 0 is none."""
@@ -66,6 +92,7 @@ class Group:
     limit: int
     query_offset_ms: int
     rules: tuple[Rule, ...]
+    notify: Notify | None = None
 
 
 class RuleErrors(BadInput):
@@ -110,6 +137,7 @@ class _GroupEntry:
     limit: int = 0
     labels: dict[str, str] = option(factory=dict)
     rules: list[_RuleEntry] = option(factory=list)
+    notify: Notify | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +218,10 @@ class _Checker:
     def group(self, entry: _GroupEntry, path: _Path, file: str, defaults: tuple[int, int]) -> Group:
         """A group at `path`; `defaults` are the interval and the query offset (ms) of one that does not say."""
         interval, offset = defaults
+        if entry.notify is not None:
+            if not file.startswith(MADE):
+                self.mistake((*path, "notify"), "only groups made over the API have 'notify'", "name receivers in alertmanager.yml")
+            entry = replace(entry, labels={**entry.labels, NOTIFY_LABEL: f"{file.removeprefix(MADE)}/{entry.name}"})
         rules = tuple(self.rule(rule, entry, (*path, "rules", j)) for j, rule in enumerate(entry.rules))
         self.label_names(entry.labels, (*path, "labels"))
         return Group(
@@ -199,6 +231,7 @@ class _Checker:
             limit=entry.limit,
             query_offset_ms=offset if entry.query_offset is None else entry.query_offset,
             rules=rules,
+            notify=entry.notify,
         )
 
     def rule(self, entry: _RuleEntry, group: _GroupEntry, path: _Path) -> Rule:

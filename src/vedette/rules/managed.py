@@ -23,7 +23,7 @@ from vedette.model.samples import DEFAULT_TENANT
 from vedette.promql.actions import Features
 from vedette.promql.parse import NO_FEATURES
 from vedette.records.rows import RuleGroupRow
-from vedette.rules.files import DEFAULT_INTERVAL_MS, Group, Rule, parse_group
+from vedette.rules.files import DEFAULT_INTERVAL_MS, MADE, Group, Rule, parse_group
 
 if TYPE_CHECKING:
     from vedette.records.database import Records
@@ -35,7 +35,6 @@ MAX_RULES = 20_000
 """Of one group."""
 KEPT_VERSIONS = 50
 """So many versions of a group are kept, the oldest goes first."""
-FILE = "api:"
 
 _NAME = re.compile(r"[^/\x00-\x1f\x7f]{1,200}\Z")
 
@@ -85,7 +84,7 @@ def check(text: str | bytes, namespace: str, *, defaults: Defaults) -> Group:
     group = parse_group(
         text,
         name="group",
-        file=FILE + namespace,
+        file=MADE + namespace,
         interval_ms=defaults.interval_ms,
         query_offset_ms=defaults.query_offset_ms,
         features=defaults.features,
@@ -104,7 +103,10 @@ def rewritten(text: str | bytes) -> str:
 
 
 class ManagedRules:
-    """The groups of one tenant. Call `start` once; `changed` is awaited after each change, which then counts already."""
+    """The groups of one tenant. Call `start` once.
+
+    `admit` is awaited before a group is taken, and may raise `BadInput`; `changed` after each change, which then counts already.
+    """
 
     def __init__(
         self,
@@ -112,10 +114,11 @@ class ManagedRules:
         clock: Clock,
         changed: Callable[[], Awaitable[None]],
         *,
+        admit: Callable[[Group], Awaitable[None]] | None = None,
         defaults: Callable[[], Defaults] = Defaults,
         tenant: str = DEFAULT_TENANT,
     ) -> None:
-        self._records, self._clock, self._changed = records, clock, changed
+        self._records, self._clock, self._changed, self._admit = records, clock, changed, admit
         self._defaults, self._tenant = defaults, tenant
         self._versions: dict[tuple[str, str], list[Version]] = {}
         self._groups: dict[tuple[str, str], Group] = {}
@@ -176,6 +179,8 @@ class ManagedRules:
         """
         check_name(namespace, where="namespace")
         group = await asyncio.to_thread(check, text, namespace, defaults=self._defaults())
+        if self._admit is not None:
+            await self._admit(group)
         document = rewritten(text)
         key = namespace, group.name
         async with self._writing:
@@ -234,15 +239,15 @@ class ManagedRules:
     def export(self, namespace: str | None = None) -> str:
         """The groups as one rule file that Prometheus takes: rules by type as the expressions they stand for.
 
-        An anomaly, or a forecast with a season, has no such expression and keeps its own keys. Where two namespaces have groups
-        of one name, each is called `NAMESPACE/NAME`.
+        An anomaly, or a forecast with a season, has no such expression and keeps its own keys; `notify` is left out. Where two
+        namespaces have groups of one name, each is called `NAMESPACE/NAME`.
         """
         versions = [v for v in self.all(namespace) if (v.namespace, v.name) in self._groups]
         names = [v.name for v in versions]
         documents = []
         for version in versions:
             group = self._groups[version.namespace, version.name]
-            document = {**version.plain}
+            document = {name: value for name, value in version.plain.items() if name != "notify"}
             if names.count(version.name) > 1:
                 document["name"] = f"{version.namespace}/{version.name}"
             document["rules"] = [_portable(w, r) for w, r in zip(document.get("rules") or (), group.rules, strict=True)]
@@ -278,7 +283,7 @@ def shown(version: Version, group: Group | None) -> dict[str, Any]:
         "version": version.version,
         "author": version.author,
         "changed_at": version.changed_at,
-        "file": FILE + version.namespace,
+        "file": MADE + version.namespace,
         "group": version.plain,
         "rules": rules if group is not None else None,
     }

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Histogram
 
 from vedette.api.answers import finishing
 from vedette.api.endpoint import Endpoint, Handler
-from vedette.api.services import access_layer, aggregates, botserver, gamiroo, machine, platform, trends, xscore
+from vedette.api.services import access_layer, aggregates, botserver, botserver_alerts, gamiroo, machine, platform, trends, xscore
 from vedette.api.services.botserver import BotServer, Server
 from vedette.api.services.limits import Shared
 from vedette.api.services.own import OwnRequests
@@ -97,7 +97,7 @@ def build(
         own={
             "gamiroo": [*finished(records), health, *probes],
             "platform": [*finished(services), *alerts, health, *probes],
-            "botserver": [*finished(bots), health, *probes],
+            "botserver": [*finished(bots), *(e for e in others if e.path.startswith(botserver_alerts.BASE)), health, *probes],
             "access_layer": [*finished(access), exposed, access_layer.health(reading), *probes],
             "xscore": [*finished(scores), exposed, health, *probes],
         },
