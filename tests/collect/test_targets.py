@@ -8,7 +8,7 @@ import pytest
 
 from vedette import configfile
 from vedette.collect.config import CollectConfig, ScrapeConfig
-from vedette.collect.fetch import accept_header, is_openmetrics
+from vedette.collect.fetch import accept_header, format_of
 from vedette.collect.series import SeriesRules
 from vedette.collect.targets import discovered_labels, targets_of
 from vedette.errors import BadInput
@@ -141,26 +141,33 @@ def test_what_is_asked_for() -> None:
         "text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1"
     )
     assert accept_header(job("{job_name: j, scrape_protocols: [PrometheusProto, PrometheusText0.0.4]}")) == (
+        "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.3,"
         "text/plain;version=0.0.4;q=0.2,*/*;q=0.1"
     )
+    assert accept_header(job("{job_name: j, scrape_native_histograms: true}")).startswith("application/vnd.google.protobuf;proto=")
+    assert "protobuf" not in accept_header(job("{job_name: j, scrape_native_histograms: true, scrape_protocols: [PrometheusText0.0.4]}"))
 
 
 @pytest.mark.parametrize(
     ("kind", "fallback", "expected"),
     [
-        ("text/plain", "", False),
-        ("text/plain; version=0.0.4; charset=utf-8", "", False),
-        ("Application/OpenMetrics-Text; version=1.0.0", "", True),
-        ("", "PrometheusText0.0.4", False),
-        ("text/html", "OpenMetricsText1.0.0", True),
+        ("text/plain", "", "text"),
+        ("text/plain; version=0.0.4; charset=utf-8", "", "text"),
+        ("Application/OpenMetrics-Text; version=1.0.0", "", "openmetrics"),
+        ("application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited", "", "protobuf"),
+        ("application/vnd.google.protobuf", "PrometheusText0.0.4", "protobuf"),
+        ("application/vnd.google.protobuf; encoding=text", "PrometheusText0.0.4", None),
+        ("application/vnd.google.protobuf; proto=other.Message; encoding=delimited", "", None),
+        ("", "PrometheusText0.0.4", "text"),
+        ("text/html", "OpenMetricsText1.0.0", "openmetrics"),
+        ("", "PrometheusProto", "protobuf"),
         ("", "", None),
         ("text/html", "", None),
-        ("application/vnd.google.protobuf", "PrometheusText0.0.4", None),
     ],
 )
 def test_content_types(kind: str, fallback: str, expected: Any) -> None:
     if expected is None:
         with pytest.raises(BadInput, match="the target sends"):
-            is_openmetrics(kind, fallback)
+            format_of(kind, fallback)
     else:
-        assert is_openmetrics(kind, fallback) is expected
+        assert format_of(kind, fallback) == expected

@@ -27,11 +27,12 @@ PROTOCOLS = {
     "OpenMetricsText0.0.1": "application/openmetrics-text;version=0.0.1",
     "PrometheusText1.0.0": "text/plain;version=1.0.0",
     "PrometheusText0.0.4": "text/plain;version=0.0.4",
-    "PrometheusProto": "",
+    "PrometheusProto": "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited",
 }
-"""Scrape protocols by their names in the file, and the media type asked for; protobuf is known but never asked for."""
+"""Scrape protocols by their names in the file, and the media type asked for."""
 
-_DEFAULT_PROTOCOLS = tuple(p for p, media in PROTOCOLS.items() if media)
+_DEFAULT_PROTOCOLS = tuple(p for p in PROTOCOLS if p != "PrometheusProto")
+_NATIVE_PROTOCOLS = ("PrometheusProto", *_DEFAULT_PROTOCOLS)
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|[KMGTPE]i?B?)\Z")
 _SIZE_POWERS = {"K": 1, "M": 2, "G": 3, "T": 4, "P": 5, "E": 6}
 _FILE_PATTERN = re.compile(r"[^*]*(\*[^/]*)?\.(json|yml|yaml|JSON|YML|YAML)\Z")
@@ -87,8 +88,7 @@ def _check_protocols(protocols: tuple[str, ...]) -> None:
 class GlobalConfig:
     """`global`. Times in ms, sizes in bytes, 0 is no limit.
 
-    `external_labels` are as written: whoever loads the whole file expands environment variables in them. Native
-    histograms are not stored yet: the keys that ask for them are read, and the classic series are scraped.
+    `external_labels` are as written: whoever loads the whole file expands environment variables in them.
     """
 
     scrape_interval: int = option(60_000, convert=_positive)
@@ -182,8 +182,7 @@ _DISCOVERIES = (
 class ScrapeConfig(HttpConfig):
     """One of `scrape_configs`. Times in ms, sizes in bytes; None is what `global` says.
 
-    Read but without effect yet: what concerns native histograms, and `scrape_failure_log_file` (failures are in the log
-    and in `/api/v1/targets`).
+    Read but without effect: `scrape_failure_log_file` (failures are in the log and in `/api/v1/targets`).
     """
 
     job_name: str
@@ -255,12 +254,19 @@ class ScrapeConfig(HttpConfig):
             own: int | None = getattr(self, name)
             return int(getattr(given, name)) if own is None else own
 
-        extra = given.extra_scrape_metrics if self.extra_scrape_metrics is None else self.extra_scrape_metrics
+        def flag(name: str) -> bool:
+            own: bool | None = getattr(self, name)
+            return bool(getattr(given, name)) if own is None else own
+
+        native = flag("scrape_native_histograms")
         return replace(
             self,
             scrape_interval=interval,
             scrape_timeout=timeout,
-            scrape_protocols=self.scrape_protocols or given.scrape_protocols or _DEFAULT_PROTOCOLS,
+            scrape_protocols=self.scrape_protocols or given.scrape_protocols or (_NATIVE_PROTOCOLS if native else _DEFAULT_PROTOCOLS),
+            scrape_native_histograms=native,
+            always_scrape_classic_histograms=flag("always_scrape_classic_histograms"),
+            convert_classic_histograms_to_nhcb=flag("convert_classic_histograms_to_nhcb"),
             body_size_limit=either("body_size_limit"),
             sample_limit=either("sample_limit"),
             target_limit=either("target_limit"),
@@ -268,7 +274,7 @@ class ScrapeConfig(HttpConfig):
             label_name_length_limit=either("label_name_length_limit"),
             label_value_length_limit=either("label_value_length_limit"),
             keep_dropped_targets=either("keep_dropped_targets"),
-            extra_scrape_metrics=extra,
+            extra_scrape_metrics=flag("extra_scrape_metrics"),
             metric_name_validation_scheme=names,
             metric_name_escaping_scheme=escaping or ("allow-utf-8" if names == "utf8" else "underscores"),
         )

@@ -5,20 +5,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from vedette.collect.config import PROTOCOLS, ScrapeConfig
 from vedette.collect.targets import Target
 from vedette.errors import BadInput, Undeliverable
 from vedette.net import DEFAULT_MAX_BYTES, HttpClient
+from vedette.wire.exposition_proto import MEDIA_TYPE
+
+Format = Literal["text", "openmetrics", "protobuf"]
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A body and which of the two formats it is in."""
+    """A body and the format that it is in."""
 
     body: bytes
-    openmetrics: bool = False
+    format: Format = "text"
 
+
+_FAMILY = "io.prometheus.client.metricfamily"
 
 Fetch = Callable[[], Awaitable[Fetched]]
 """Raises `BadInput` or `Undeliverable` where there is nothing to be had; always ends within the target's timeout."""
@@ -41,7 +47,7 @@ def http_fetch(client: HttpClient, config: ScrapeConfig, target: Target) -> Fetc
                 raise Undeliverable(f"body size limit of {limit} bytes exceeded{hint}", reason="too_large", retryable=False) from None
             raise
         answer.check()
-        return Fetched(answer.body, is_openmetrics(answer.headers.get("content-type", ""), config.fallback_scrape_protocol))
+        return Fetched(answer.body, format_of(answer.headers.get("content-type", ""), config.fallback_scrape_protocol))
 
     return fetch
 
@@ -49,7 +55,7 @@ def http_fetch(client: HttpClient, config: ScrapeConfig, target: Target) -> Fetc
 def accept_header(config: ScrapeConfig) -> str:
     """What is asked for, in the order of preference of `scrape_protocols`."""
     escaping = config.metric_name_escaping_scheme or "allow-utf-8"
-    offered = [p for p in config.scrape_protocols or () if PROTOCOLS[p]] or ["PrometheusText0.0.4"]
+    offered = config.scrape_protocols or ("PrometheusText0.0.4",)
     parts = []
     for rank, name in enumerate(offered):
         scheme = f";escaping={escaping}" if name.endswith("1.0.0") else ""
@@ -57,15 +63,20 @@ def accept_header(config: ScrapeConfig) -> str:
     return ",".join([*parts, f"*/*;q=0.{1 if len(offered) < 9 else 0}"])
 
 
-def is_openmetrics(content_type: str, fallback: str) -> bool:
-    """Which format a Content-Type stands for. Raises `BadInput` for one that is neither, where no fallback is set."""
-    media = content_type.partition(";")[0].strip().lower()
+def format_of(content_type: str, fallback: str) -> Format:
+    """The format that a Content-Type stands for. Raises `BadInput` for one that is none, where no fallback is set."""
+    media, *parameters = (part.strip().lower() for part in content_type.split(";"))
     if media == "application/openmetrics-text":
-        return True
+        return "openmetrics"
     if media == "text/plain":
-        return False
-    if fallback and media != "application/vnd.google.protobuf":
-        return fallback.startswith("OpenMetrics")
+        return "text"
+    if media == MEDIA_TYPE:
+        said = dict(parameter.partition("=")[::2] for parameter in parameters)
+        # Each of them may be left out, as Prometheus has it; what is said must be right.
+        if said.get("proto", _FAMILY) == _FAMILY and said.get("encoding", "delimited") == "delimited":
+            return "protobuf"
+    elif fallback:
+        return "protobuf" if fallback == "PrometheusProto" else "openmetrics" if fallback.startswith("OpenMetrics") else "text"
     problem = f"unsupported Content-Type {content_type!r}" if content_type else "no Content-Type"
     raise BadInput(f"the target sends {problem}", hint="text/plain, application/openmetrics-text, or set fallback_scrape_protocol")
 

@@ -12,6 +12,7 @@ from vedette.clock import Clock, now_ms
 from vedette.collect.config import FileDiscoveryConfig, HttpDiscoveryConfig, InternalTarget, ScrapeConfig
 from vedette.collect.discovery import FileSource, Found, HttpSource, Source, expand
 from vedette.collect.fetch import http_fetch, read_fetch
+from vedette.collect.native import NativeSettings
 from vedette.collect.scrape import Append, ScrapeLoop, ScrapeSettings
 from vedette.collect.series import SeriesRules
 from vedette.collect.targets import DroppedTarget, Target, targets_of
@@ -202,6 +203,7 @@ class Pool:
             honor_timestamps=config.honor_timestamps,
             track_timestamps=config.track_timestamps_staleness,
             extra_report=bool(config.extra_scrape_metrics),
+            native=NativeSettings.of(config),
         )
         return ScrapeLoop(
             config.job_name,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -17,12 +17,14 @@ import structlog
 from numpy.typing import NDArray
 
 from vedette.clock import Clock, now_ms
-from vedette.collect.fetch import Fetch
+from vedette.collect.fetch import Fetch, Fetched
+from vedette.collect.native import Converter, NativeSettings
 from vedette.collect.series import SeriesRules
 from vedette.collect.targets import Target
 from vedette.errors import BadInput, LimitExceeded, Undeliverable
 from vedette.model.labels import METRIC_NAME, Labels
 from vedette.model.samples import STALE, Appended, KeySpace, SampleBatch
+from vedette.wire import exposition_proto
 from vedette.wire.exposition import Exposition, parse
 
 Append = Callable[[SampleBatch], Awaitable[Appended]]
@@ -69,6 +71,7 @@ class ScrapeSettings:
     honor_timestamps: bool = True
     track_timestamps: bool = False
     extra_report: bool = False
+    native: NativeSettings = field(default_factory=NativeSettings)
     at_once: bool = False
     """Scrape when the loop starts, before its place in the interval comes: for what answers at no cost."""
 
@@ -142,7 +145,8 @@ class ScrapeLoop:
         self._metadata_known: int | None = None
         self._owed = _NO_IDS
         self._kept: dict[bytes, bool] = {}
-        self._warm = False
+        self._warm: set[str] = set()
+        self._converter = Converter(settings.native.classic_too, settings.native) if settings.native.convert else None
         names = REPORT + EXTRA_REPORT if settings.extra_report else REPORT
         self._report = [target.labels.with_({METRIC_NAME: name}) for name in names]
 
@@ -192,7 +196,7 @@ class ScrapeLoop:
             try:
                 fetched = await self._fetch()
                 size = len(fetched.body)
-                exposition = await self._parsed(fetched.body, stamp_ms, fetched.openmetrics)
+                exposition = await self._parsed(fetched, stamp_ms)
             except (BadInput, Undeliverable) as error:
                 problem = str(error)
             except Exception as error:  # noqa: BLE001 - whatever a reader of ours raises, the target is down and must be seen to be
@@ -201,23 +205,24 @@ class ScrapeLoop:
                 _log.exception("scrape broke", pool=self.state.pool, url=self.state.url)
         await _whole(self._store(stamp_ms, start, exposition, problem, size))
 
-    async def _parsed(self, body: bytes, stamp_ms: int, openmetrics: bool) -> Exposition:
-        def work() -> Exposition:
-            return parse(
-                body,
-                self._keyspace,
-                stamp_ms,
-                openmetrics=openmetrics,
-                honor_timestamps=self._settings.honor_timestamps,
-                metadata_known=self._metadata_known,
-            )
-
+    async def _parsed(self, fetched: Fetched, stamp_ms: int) -> Exposition:
         # The first goes to a thread whatever its size, since kernels may have to be compiled for it.
-        if self._warm and len(body) <= _INLINE_BYTES:
-            return work()
-        parsed = await asyncio.to_thread(work)
-        self._warm = True
+        if fetched.format in self._warm and len(fetched.body) <= _INLINE_BYTES:
+            return self._parse(fetched, stamp_ms)
+        parsed = await asyncio.to_thread(self._parse, fetched, stamp_ms)
+        self._warm.add(fetched.format)
         return parsed
+
+    def _parse(self, fetched: Fetched, stamp_ms: int) -> Exposition:
+        given = (fetched.body, self._keyspace, stamp_ms)
+        honor, known = self._settings.honor_timestamps, self._metadata_known
+        if fetched.format == "protobuf":
+            wanted = self._settings.native.wanted
+            found = exposition_proto.parse(*given, wanted=wanted, honor_timestamps=honor, metadata_known=known)
+        else:
+            openmetrics = fetched.format == "openmetrics"
+            found = parse(*given, openmetrics=openmetrics, honor_timestamps=honor, metadata_known=known)
+        return found if self._converter is None else self._converter.convert(found)
 
     async def _store(self, stamp_ms: int, start: float, exposition: Exposition | None, problem: str, size: int) -> None:
         scraped = kept = added = 0
@@ -259,15 +264,7 @@ class ScrapeLoop:
             return
         _log.warning("samples too far ahead", pool=self.state.pool, url=self.state.url, samples=int(np.count_nonzero(~good)))
         exposition.explicit = exposition.explicit[good]
-        exposition.batch = replace(
-            batch,
-            key_start=batch.key_start[good],
-            key_end=batch.key_end[good],
-            hashes=batch.hashes[good],
-            offsets=np.arange(np.count_nonzero(good) + 1, dtype=np.int64),
-            timestamps=batch.timestamps[good],
-            values=batch.values[good],
-        )
+        exposition.batch = batch.rows(np.flatnonzero(good))
 
     def _over_limit(self, batch: SampleBatch) -> int:
         """The samples left after relabelling where they are more than the limit, else 0."""

@@ -170,6 +170,20 @@ class SampleBatch:
             self, offsets=before[self.offsets], timestamps=self.timestamps[good], values=self.values[good], histograms=histograms
         )
 
+    def rows(self, which: NDArray[np.int64]) -> SampleBatch:
+        """The batch of the rows `which` (ascending), each of which has one sample."""
+        good = np.zeros(self.series_count, dtype=np.bool_)
+        good[which] = True
+        numbers = np.cumsum(good) - 1
+        return replace(
+            self.only(good),
+            key_start=self.key_start[which],
+            key_end=self.key_end[which],
+            hashes=self.hashes[which],
+            offsets=np.arange(len(which) + 1, dtype=np.int64),
+            exemplars=[e._replace(row=int(numbers[e.row])) for e in self.exemplars if good[e.row]],
+        )
+
     @classmethod
     def by_id(
         cls,

@@ -52,7 +52,7 @@ def parse(body: bytes, *, index: str, now_ns: int, max_line: int) -> Bulk:
             if not source.strip():
                 raise BadInput("the document is missing", where=f"line {at + 1}", hint="a line must follow each action")
         at += 1
-        name, made = str(about.get("_index") or index), str(about.get("_id") or uuid.uuid4().hex[:20])
+        name, made = str(about.get("_index") or index), str(about.get("_id") or made_id())
         result: dict[str, Any] = {"_index": name, "_id": made}
         problem = _problem(action, name) or store(source, name, builder, times, max_line)
         if problem is None:
@@ -61,6 +61,11 @@ def parse(body: bytes, *, index: str, now_ns: int, max_line: int) -> Bulk:
         else:
             items.append({action: {**result, "status": 400, "error": {"type": problem[0], "reason": problem[1]}}})
     return Bulk(builder.build(), items)
+
+
+def made_id() -> str:
+    """The id of a document that names none."""
+    return uuid.uuid4().hex[:20]
 
 
 def _action(line: bytes, number: int) -> tuple[str, dict[str, Any]]:

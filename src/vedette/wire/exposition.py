@@ -18,6 +18,7 @@ from vedette.errors import BadInput
 from vedette.kernels.exposition import ERRORS, EXPLICIT, HELP, SLOW_TIME, SLOW_VALUE, TYPE, scan_exposition
 from vedette.kernels.floats import POWERS
 from vedette.kernels.hashing import PROCESS_KEY
+from vedette.model.exemplars import Exemplar
 from vedette.model.labels import METRIC_NAME, Labels, is_legacy_metric_name, quote
 from vedette.model.labels import is_legacy_label_name as plain_label
 from vedette.model.samples import KeySpace, MetricMetadata, SampleBatch
@@ -106,8 +107,41 @@ def parse(
         timestamps=timestamps,
         values=bits.view(np.float64),
         metadata=metadata,
+        exemplars=list(_exemplars(body, spans, timestamps)) if openmetrics and b"# {" in body else (),
     )
     return Exposition(batch, explicit, metadata_hash)
+
+
+def _exemplars(body: bytes, spans: NDArray[np.int64], timestamps: NDArray[np.int64]) -> Iterator[Exemplar]:
+    """The exemplars behind samples: `# {labels} value [seconds]`. One Python step an exemplar."""
+    at = body.find(b"# {")
+    while at >= 0:
+        row = int(np.searchsorted(spans[:, 1], at)) - 1
+        end = body.find(b"\n", at)
+        line = body[at : end if end >= 0 else len(body)]
+        if row >= 0 and b"\n" not in body[spans[row, 1] : at] and body[at - 1 : at].isspace():
+            stop = _braced(line)
+            try:
+                value, *time = (float(word) for word in line[stop:].split())
+            except ValueError:
+                raise _bad(body, at, "bad exemplar") from None
+            pairs = list(_tokens(line[3:stop].decode("utf-8")))
+            stamp = int(time[0] * 1000) if time and abs(time[0]) < 1e15 else int(timestamps[row])
+            yield Exemplar(row, Labels.from_pairs(pairs), value, stamp)
+            at += len(line)
+        at = body.find(b"# {", at + 1)
+
+
+def _braced(line: bytes) -> int:
+    """Where the braces that open `line` (`# {...}`) are closed, one further; quoted braces close nothing."""
+    at, quoted = 3, False
+    while quoted or line[at : at + 1] != b"}":
+        if quoted and line[at : at + 1] == b"\\":
+            at += 1
+        elif line[at : at + 1] == b'"':
+            quoted = not quoted
+        at += 1
+    return at + 1
 
 
 def _bad(body: bytes, at: int, problem: str, hint: str = "") -> BadInput:

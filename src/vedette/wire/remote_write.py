@@ -210,9 +210,13 @@ def _read_varint(message: bytes, at: int) -> tuple[int, int]:
     raise BadInput(f"remote write: {_FAULTS[kernel.VARINT]}", where=f"byte {at} of the message")
 
 
-def fields(message: bytes) -> list[tuple[int, int | bytes]]:
+Field = tuple[int, int | bytes]
+"""A field's tag and its content: an int for varints, bytes for the rest."""
+
+
+def fields(message: bytes) -> list[Field]:
     """(tag, content) of each field of a message: an int for varints, bytes for the rest. Raises `BadInput`."""
-    found: list[tuple[int, int | bytes]] = []
+    found: list[Field] = []
     at = 0
     while at < len(message):
         begin = at
