@@ -158,6 +158,11 @@ def _record_at(data: memoryview, at: int) -> Record | str:
     return Record(kind, form, data[start : start + size - padding], at)
 
 
+def record_at(data: memoryview, at: int) -> Record | str:
+    """The record that begins at `at`, or what is wrong with it."""
+    return _record_at(data, at) if at < len(data) else "the segment ends before the record"
+
+
 def _next_record(data: memoryview, at: int) -> int:
     """Where the next whole record begins, from `at` on: records stand at multiples of eight. The end where there is none."""
     words = np.frombuffer(data, dtype=np.uint32, offset=at, count=(len(data) - at) // 4) if at < len(data) else np.zeros(0, np.uint32)
@@ -183,6 +188,11 @@ class Wal:
         self._size = 0
         self._owed: list[bytes] = []
         self._unsynced: list[bytes] = []
+
+    @property
+    def size(self) -> int:
+        """Bytes of the segment that is being written."""
+        return self._size
 
     @property
     def owed(self) -> bool:
