@@ -29,6 +29,7 @@ ORDER = (
     "promql",
     "storage",
     "alerting",
+    "logs",
     "access",
     "operations",
     "benchmarks",

@@ -38,6 +38,8 @@ from vedette.api import access as access_api
 from vedette.api import admin, export, exposition, openapi, ops, prometheus, write
 from vedette.api import alertmanager as alertmanager_api
 from vedette.api import explaining as explaining_api
+from vedette.api import logs as logs_api
+from vedette.api import logs_in as logs_in_api
 from vedette.api import ruler as ruler_api
 from vedette.api import rules as rules_api
 from vedette.api import silencing as silencing_api
@@ -56,7 +58,10 @@ from vedette.collect.host import host_target
 from vedette.collect.own import own_target, read_own
 from vedette.errors import BadInput, LimitExceeded, NotFound, Undeliverable, VedetteError
 from vedette.ingest.door import Door
+from vedette.ingest.logseries import LogSeries
 from vedette.ingest.track import Tracker
+from vedette.logs.settings import LogSettings
+from vedette.logs.store import LogStore
 from vedette.model.alerts import Alert
 from vedette.model.durations import format_duration
 from vedette.model.labels import Labels
@@ -158,6 +163,11 @@ class House:
         self.identities = Identities(room.access, clock)
         self._counts = RedisCounts(room.access.redis_url) if room.access.redis_url else None
         self.audit = Audit(clock, retention_ms=room.access.audit_retention)
+        self.logs = _log_store(room.storage.data / "logs", room.logs, clock)
+        self.log_series = LogSeries(
+            lambda: self.logs.counts.lines if self.logs else {}, self.door.append, clock, interval_ms=room.host.interval
+        )
+        self._log_backend = logs_api.LogBackend(self.logs, self.run_write, clock, tenant_of, self._closing.is_set)
         self.records: Records | None = None
         self.rules: Rules | None = None
         self.managed: ManagedRules | None = None
@@ -177,6 +187,8 @@ class House:
     async def start(self) -> None:
         """Replay the log, restore state, begin to scrape and to evaluate. Health answers meanwhile."""
         await self.storage.start()
+        if self.logs is not None:
+            await self.logs.start()
         from vedette.notify.alertmanagers import Alertmanagers
         from vedette.notify.notifier import Notifier
         from vedette.records.database import Records
@@ -217,6 +229,7 @@ class House:
         await self._compile(ingest)
         await self._apply(self.plan)
         self.tracker.start()
+        self.log_series.start()
         self.ready = True
         self._warming = asyncio.create_task(self._compile(rest), name="warming")
 
@@ -323,7 +336,17 @@ class House:
         await self.identities.close()
         if self._counts is not None:
             await self._counts.close()
-        for room in (self.collector, self.tracker, self.rules, self.notifier, self.alertmanagers, self.records, self.storage):
+        for room in (
+            self.collector,
+            self.tracker,
+            self.log_series,
+            self.logs,
+            self.rules,
+            self.notifier,
+            self.alertmanagers,
+            self.records,
+            self.storage,
+        ):
             if room is not None:
                 await room.close()
         # What still runs there reads or compiles; nobody waits for its answer any more.
@@ -350,6 +373,7 @@ class House:
         described = openapi.endpoint(chosen, version=version("vedette"))
         routes: list[BaseRoute] = [*endpoint_routes([*chosen, described])]
         if dialect is None:
+            routes += [logs_in_api.elastic_root(self._log_backend)]
             routes += web_routes(Sessions(self.identities))
         guarded = Guard(
             Starlette(routes=routes),
@@ -374,6 +398,8 @@ class House:
         )
         cors, limits = self.plan.settings.vedette.access.reading_origins, self.plan.settings.vedette.promql
         return [
+            *logs_in_api.endpoints(self._log_backend),
+            *logs_api.endpoints(self._log_backend, cors_origin=cors),
             *write.endpoints(self.door.append, run=self.run_write, tenant_of=tenant_of),
             *prometheus.endpoints(
                 self.promql,
@@ -479,6 +505,7 @@ class House:
             self.tracker,
             self.door.append,
             [*others, *configured],
+            logs=self._log_backend,
             server=server,
             registry=self.registry,
             settings=room.services,
@@ -531,6 +558,8 @@ class House:
         yield from selfmetrics.of_door(self.door.counts)
         yield from selfmetrics.of_limits(self.storage.tenant_series(), self.limits.in_series)
         yield from selfmetrics.of_tracker(self.tracker)
+        if self.logs is not None:
+            yield from selfmetrics.of_logs(self.logs)
         if self.notifier is not None:
             yield from selfmetrics.of_notifier(self.notifier.counts)
         if self.alertmanagers is not None:
@@ -546,6 +575,15 @@ def storage_of(room: VedetteSection) -> StorageSettings:
     if settings.backend == "postgres" and not settings.url and is_postgres(room.records.url):
         return dataclasses.replace(settings, url=room.records.url)
     return settings
+
+
+def _log_store(directory: Path, settings: LogSettings, clock: Clock) -> LogStore | None:
+    """The log store; None, with a line in the log, where DuckDB is not installed."""
+    try:
+        return LogStore(directory, settings, clock)
+    except NotFound as missing:
+        log.info("no log lines are kept", reason=str(missing))
+        return None
 
 
 def _retention(settings: StorageSettings) -> list[RetentionRule]:

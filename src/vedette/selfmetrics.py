@@ -27,6 +27,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from vedette.collect.scrape import TargetState
 from vedette.ingest.door import Counts
 from vedette.ingest.track import Tracker
+from vedette.logs.store import LogStore
 from vedette.net import redacted_url
 from vedette.notify.alertmanagers import PeerState
 from vedette.notify.pipeline import Counts as NotifierCounts
@@ -88,6 +89,21 @@ def of_tracker(tracker: Tracker) -> Iterator[Reading]:
     yield _one("metrics_series_total", "gauge", "Total metric series.", tracker.series)
     yield _one("metrics_points", "counter", "Total metric points.", tracker.points)
     yield _one("metrics_errors", "counter", "Total collection errors.", sum(tracker.dropped.values()) + tracker.failures)
+
+
+def of_logs(store: LogStore) -> Iterator[Reading]:
+    """What the log store holds and did."""
+    sizes, counts = store.sizes(), store.counts
+    yield _one("vedette_logs_segments", "gauge", "Segments of log lines on disk.", sizes["segments"])
+    yield _one("vedette_logs_segment_bytes", "gauge", "Size of all segments on disk.", sizes["segment_bytes"])
+    yield _one("vedette_logs_segment_lines", "gauge", "Lines in segments.", sizes["segment_lines"])
+    yield _one("vedette_logs_memory_lines", "gauge", "Lines in memory, not in a segment yet.", sizes["memory_lines"])
+    yield _one("vedette_logs_memory_bytes", "gauge", "Memory that these take.", sizes["memory_bytes"])
+    yield _one("vedette_logs_lines", "counter", "Lines stored since the start.", store.lines)
+    yield _one("vedette_logs_write_failures", "counter", "Batches of lines that the log did not take.", store.write_failures)
+    yield _one("vedette_logs_failures", "counter", "Flushes and merges of segments that failed.", counts.failures)
+    yield _one("vedette_logs_corrupt", "counter", "Segments set aside and places of the log skipped, being damaged.", counts.corrupt)
+    yield _one("vedette_logs_segments_deleted", "counter", "Segments deleted by retention.", counts.segments_deleted)
 
 
 def of_notifier(counts: NotifierCounts) -> Iterator[Reading]:

@@ -25,6 +25,7 @@ from vedette.collect.config import CollectConfig, GlobalConfig, HostSettings, Sc
 from vedette.configfile import option
 from vedette.errors import BadInput
 from vedette.ingest.track import TrackSettings
+from vedette.logs.settings import LogSettings
 from vedette.model.durations import format_duration, format_seconds, parse_duration, parse_seconds
 from vedette.model.labels import Labels
 from vedette.notify.alertmanagers import AlertingConfig
@@ -98,6 +99,7 @@ class VedetteSection:
     notify: NotifySettings = field(default_factory=NotifySettings)
     track: TrackSettings = field(default_factory=TrackSettings)
     services: ServicesSettings = field(default_factory=ServicesSettings)
+    logs: LogSettings = field(default_factory=LogSettings)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vedette.errors import LimitExceeded, NotFound
+from vedette.errors import LimitExceeded
 from vedette.logs.arrow import Lines
 from vedette.logs.memory import Chunk
 from vedette.logs.query import LogQuery, Place, where_of
@@ -102,10 +102,8 @@ class Database:
     """One DuckDB for one store. `memory` in bytes, `timeout_s` for each query."""
 
     def __init__(self, root: Path, *, memory: int, timeout_s: float, threads: int) -> None:
-        try:
-            import duckdb
-        except ImportError:
-            raise NotFound("logs need DuckDB: pip install 'vedette[logs]'") from None
+        import duckdb  # optional: the store looks whether it is installed
+
         self._duckdb = duckdb
         self._timeout_s = timeout_s
         root = root.resolve()

@@ -35,6 +35,8 @@ class Memory:
         self._frozen: dict[str, list[Chunk]] = {}
         self.lines = 0
         self.bytes = 0
+        self.through = 0
+        """One more than the number of the last line taken: whoever reads now sees all that have smaller ones."""
 
     @property
     def frozen(self) -> bool:
@@ -58,6 +60,7 @@ class Memory:
             chunks.append(chunk)
             self.lines += len(batch)
             self.bytes += batch.size
+            self.through = first + len(batch)
 
     def freeze(self) -> None:
         """What gathered is to become segments; new lines gather anew. Nothing may be frozen before."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import os
 import threading
 from collections import Counter
@@ -25,7 +26,7 @@ import numpy as np
 import structlog
 
 from vedette.clock import Clock
-from vedette.errors import Corrupt, LimitExceeded
+from vedette.errors import Corrupt, LimitExceeded, NotFound
 from vedette.logs import segments as segment_files
 from vedette.logs.database import Database, Page, Source, Unreadable
 from vedette.logs.memory import Memory
@@ -85,13 +86,16 @@ class LogStore:
         self._flushed_at = clock.monotonic()
         self._not_before = 0.0
         self._cut = 0
+        self._opened_at = 0
         self._background = ThreadPoolExecutor(1, thread_name_prefix="logs-segments")
         self._queries = ThreadPoolExecutor(_QUERY_THREADS, thread_name_prefix="logs-query")
         self._asking = 0
         self._working = threading.Event()
         self._closing = threading.Event()
         self._watchers: set[Callable[[str], None]] = set()
-        self._database = Database(directory, memory=settings.query_memory, timeout_s=settings.query_timeout / 1000, threads=threads)
+        self._threads = threads
+        if importlib.util.find_spec("duckdb") is None:
+            raise NotFound("logs need DuckDB: pip install 'vedette[logs]'")
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -100,8 +104,12 @@ class LogStore:
         await asyncio.to_thread(self._open)
 
     def _open(self) -> None:
+        settings = self.settings
         for path in (self.directory, self._root, self._logged):
             path.mkdir(parents=True, exist_ok=True)
+        self._database = Database(
+            self.directory, memory=settings.query_memory, timeout_s=settings.query_timeout / 1000, threads=self._threads
+        )
         self._disk.sync_directory(self.directory)
         self._disk.sync_directory(self.directory.parent)
         found, left = segment_files.scan(self._root)
@@ -111,6 +119,7 @@ class LogStore:
             self._segments.setdefault(segment.tenant, []).append(segment)
         next_seq = 1 + max((s.last for s in found), default=0)
         next_seq, number = self._replay(next_seq)
+        self._opened_at = next_seq
         self._wal = wal.Wal(self._logged, self._disk, segment_size=_WAL_SEGMENT, keep_unsynced=True, next_number=number)
         self._wal.begin_scope()
         self._writer = LogWriter(
@@ -155,7 +164,6 @@ class LogStore:
     async def close(self) -> None:
         """Make segments of what is in memory, sync, end all threads. Where a segment cannot be written, the log keeps the lines."""
         if self._writer is None:
-            self._database.close()
             return
         writer = self._writer
         self._closing.set()
@@ -205,9 +213,14 @@ class LogStore:
             told(tenant)
 
     @property
-    def next_seq(self) -> int:
-        """The number that the next line will get."""
-        return self._writer.next_seq if self._writer is not None else 0
+    def through(self) -> int:
+        """One more than the number of the newest line that a query finds now."""
+        return max(self._memory.through, self._opened_at)
+
+    @property
+    def lines(self) -> int:
+        """Lines stored since the start."""
+        return self._writer.lines if self._writer is not None else 0
 
     @property
     def problem(self) -> str:

@@ -15,7 +15,8 @@ from prometheus_client import CollectorRegistry, Histogram
 
 from vedette.api.answers import finishing
 from vedette.api.endpoint import Endpoint, Handler
-from vedette.api.services import access_layer, aggregates, botserver, botserver_alerts, gamiroo, machine, platform, trends, xscore
+from vedette.api.logs import LogBackend
+from vedette.api.services import access_layer, aggregates, botlogs, botserver, botserver_alerts, gamiroo, machine, platform, trends, xscore
 from vedette.api.services.botserver import BotServer, Server
 from vedette.api.services.limits import Shared
 from vedette.api.services.own import OwnRequests
@@ -47,6 +48,7 @@ def build(
     append: gamiroo.Append,
     others: Sequence[Endpoint],
     *,
+    logs: LogBackend,
     server: Server,
     registry: CollectorRegistry,
     settings: ServicesSettings,
@@ -84,6 +86,7 @@ def build(
         *trends.endpoints(backend),
     ]
     bots = botserver.endpoints(BotServer(backend, server, processor, requests, cast(Handler, exposed.handler)), settings, shared=counts)
+    bots += botlogs.endpoints(logs, settings, shared=counts)
     records = gamiroo.endpoints(backend, append)
     scores = xscore.endpoints(xscore.XScore(backend, processor, requests, server.started))
     services = platform.endpoints(backend)

@@ -1,0 +1,251 @@
+"""Log lines in: JSON lines, OTLP, Loki's push, Elasticsearch's bulk. Each answers once the lines are durable, in its dialect.
+
+Also what Elasticsearch's clients ask before they send: the version, the licence, whether templates are there. Not here: the
+bodies (`wire`), syslog and files (`ingest`, `collect`).
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match, Route
+from starlette.types import Scope
+
+from vedette.api.endpoint import Endpoint, Param, answering
+from vedette.api.logs import LogBackend, broken
+from vedette.api.params import body_of
+from vedette.api.problems import UNEXPECTED, TooLarge, problem, prometheus, retry_after, write
+from vedette.errors import BadInput, LimitExceeded, VedetteError
+from vedette.model.durations import format_duration
+from vedette.model.logs import LogBatch, LogBuilder
+from vedette.wire import elastic_bulk, jsonlines, loki, otlp_logs
+from vedette.wire.loglines import Times
+
+_HELD = 256 << 20
+# Bodies below this are parsed within a millisecond or two, less than the way to a thread and back is worth.
+_AT_ONCE = 8 << 10
+_PROTOBUF = "application/x-protobuf"
+# A version that Beats and the clients of Elasticsearch 8 and 9 speak to; they check no more than its form.
+_ELASTIC_VERSION = "8.17.0"
+_ELASTIC = {"X-Elastic-Product": "Elasticsearch"}
+
+
+@dataclass(slots=True)
+class Intake:
+    """The operations. `held` counts the bytes of requests in work."""
+
+    backend: LogBackend
+    held: int = 0
+
+    async def _read(self, request: Request, parse: Callable[[bytes], Any]) -> Any:
+        """What `parse` makes of the body, unpacked. Raises `BadInput`, `TooLarge`, `LimitExceeded`."""
+        settings = self.backend.store.settings
+        if self.held > _HELD:
+            raise LimitExceeded(f"more than {_HELD} bytes of requests are in work", retry_after=1.0)
+        body = await body_of(request, settings.max_body)
+        size = len(body)
+        self.held += size
+        try:
+            encoding = request.headers.get("content-encoding", "identity").lower()
+            if encoding in ("gzip", "deflate"):
+                body = await self.backend.run(unpacked, body, settings.max_body)
+            elif encoding not in ("identity", "snappy", ""):
+                raise BadInput(f"unsupported content encoding {encoding!r}", hint="expected gzip, deflate or none")
+            return parse(body) if len(body) < _AT_ONCE else await self.backend.run(parse, body)
+        finally:
+            self.held -= size
+
+    async def _store(self, request: Request, batch: LogBatch) -> None:
+        await self.backend.store.append(self.backend.tenant_of(request.scope), batch)
+
+    async def native(self, request: Request) -> Response:
+        """JSON lines, or an array, or one object."""
+        now, most, service = self.backend.now_ns(), self.backend.store.settings.max_line, request.query_params.get("service", "")
+        batch = await self._read(request, lambda body: jsonlines.parse(body, now_ns=now, max_line=most, service=service))
+        await self._store(request, batch)
+        return Response(orjson.dumps({"status": "success", "data": {"accepted": len(batch)}}), media_type="application/json")
+
+    async def otlp(self, request: Request) -> Response:
+        """`ExportLogsServiceRequest`, answered in the sender's encoding."""
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind not in (_PROTOBUF, "application/json"):
+            return Response(f"unsupported content type {kind!r}: expected {_PROTOBUF} or application/json\n", 415, media_type="text/plain")
+        now, most = self.backend.now_ns(), self.backend.store.settings.max_line
+        parse = otlp_logs.parse if kind == _PROTOBUF else otlp_logs.parse_json
+        try:
+            batch = await self._read(request, lambda body: parse(body, now_ns=now, max_line=most))
+            await self._store(request, batch)
+        except VedetteError as error:
+            return _otlp_refused(error, kind)
+        return Response(b"" if kind == _PROTOBUF else b"{}", media_type=kind)
+
+    async def loki(self, request: Request) -> Response:
+        """Loki's push."""
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        settings, now = self.backend.store.settings, self.backend.now_ns()
+
+        def parse(body: bytes) -> LogBatch:
+            if kind == "application/json":
+                return loki.parse_json(body, now_ns=now, max_line=settings.max_line)
+            return loki.parse(body, now_ns=now, max_line=settings.max_line, max_bytes=settings.max_body)
+
+        await self._store(request, await self._read(request, parse))
+        return Response(status_code=204)
+
+    async def bulk(self, request: Request) -> Response:
+        """Elasticsearch's `_bulk`."""
+        index, now, most = request.path_params.get("index", ""), self.backend.now_ns(), self.backend.store.settings.max_line
+        began = self.backend.clock.monotonic()
+        found = await self._read(request, lambda body: elastic_bulk.parse(body, index=index, now_ns=now, max_line=most))
+        await self._store(request, found.batch)
+        took = int(1000 * (self.backend.clock.monotonic() - began))
+        return _elastic({"took": took, "errors": found.errors, "items": found.items})
+
+    async def document(self, request: Request) -> Response:
+        """One document, as `index` of Elasticsearch's clients sends it."""
+        index, settings = request.path_params["index"], self.backend.store.settings
+        builder = LogBuilder(max_bytes=2 * settings.max_line)
+        times = Times(self.backend.now_ns())
+        refusal = await self._read(request, lambda body: elastic_bulk.store(body, index, builder, times, settings.max_line))
+        if refusal is not None:
+            raise BadInput(refusal[1])
+        await self._store(request, builder.build())
+        made = elastic_bulk.made_id()
+        return _elastic({"_index": index, "_id": made, "_version": 1, "result": "created"}, 201)
+
+    async def licence(self, request: Request) -> Response:
+        """Filebeat asks whether it may send here."""
+        return _elastic({"license": {"status": "active", "uid": "vedette", "type": "basic", "mode": "basic"}})
+
+    async def template(self, request: Request) -> Response:
+        """Filebeat makes a template where it is told that there is none; here every field is kept, whatever template there is."""
+        name = request.path_params["name"]
+        return _elastic({"index_templates": [{"name": name, "index_template": {"index_patterns": [f"{name}*"], "data_stream": {}}}]})
+
+    async def lifecycle(self, request: Request) -> Response:
+        """How long lines are kept, as a lifecycle policy."""
+        name, keep = request.path_params["name"], self.backend.store.settings.retention
+        phases = {"delete": {"min_age": format_duration(keep), "actions": {"delete": {}}}} if keep else {}
+        return _elastic({name: {"version": 1, "policy": {"phases": phases}}})
+
+    async def root(self, request: Request) -> Response:
+        """What an Elasticsearch says of itself."""
+        version = {
+            "number": _ELASTIC_VERSION,
+            "build_flavor": "default",
+            "lucene_version": "9.12.0",
+            "minimum_wire_compatibility_version": "7.17.0",
+        }
+        return _elastic({"name": "vedette", "cluster_name": "vedette", "version": version, "tagline": "You Know, for Search"})
+
+
+def unpacked(body: bytes, limit: int) -> bytes:
+    """A gzip or zlib body of at most `limit` bytes. Raises `BadInput`, `TooLarge`."""
+    parts, size, left = [], 0, body
+    while left:
+        unpack = zlib.decompressobj(47)
+        try:
+            part = unpack.decompress(left, limit - size + 1)
+        except zlib.error:
+            raise BadInput("not a gzip body", hint="the Content-Encoding says that it is") from None
+        size += len(part)
+        if size > limit:
+            raise TooLarge(limit)
+        if not unpack.eof:
+            raise BadInput("the gzip body ends early")
+        parts.append(part)
+        left = unpack.unused_data
+    return b"".join(parts)
+
+
+def _elastic(body: object, status: int = 200) -> Response:
+    return Response(orjson.dumps(body), status, media_type="application/json", headers=_ELASTIC)
+
+
+def _elastic_refused(error: VedetteError) -> Response:
+    found = problem(error)
+    # Elasticsearch's clients send again after a 429, and after nothing else.
+    full = isinstance(error, LimitExceeded) and not isinstance(error, TooLarge)
+    status = 429 if full else found.status
+    kind = "es_rejected_execution_exception" if full else "illegal_argument_exception"
+    cause = {"type": kind, "reason": found.message}
+    response = _elastic({"error": {"root_cause": [cause], **cause}, "status": status}, status)
+    response.headers.update(found.headers)
+    return response
+
+
+def _elastic_broken() -> Response:
+    cause = {"type": "exception", "reason": UNEXPECTED}
+    return _elastic({"error": {"root_cause": [cause], **cause}, "status": 500}, 500)
+
+
+def _otlp_refused(error: VedetteError, kind: str) -> Response:
+    """A `google.rpc.Status`. Senders repeat after 429, 502, 503 and 504 only."""
+    found = problem(error)
+    full = isinstance(error, LimitExceeded) and not isinstance(error, TooLarge)
+    status, headers = (503, retry_after(error.retry_after or 5.0)) if full and isinstance(error, LimitExceeded) else (found.status, {})
+    code = 14 if full else 3  # UNAVAILABLE, INVALID_ARGUMENT
+    if kind == "application/json":
+        return Response(orjson.dumps({"code": code, "message": found.message}), status, media_type=kind, headers=headers)
+    message = found.message.encode()[:4000]
+    size = len(message)
+    length = bytes([size & 0x7F | 0x80, size >> 7]) if size > 0x7F else bytes([size])
+    return Response(b"\x08" + bytes([code]) + b"\x12" + length + message, status, media_type=kind, headers=headers)
+
+
+def _plain_broken() -> Response:
+    return Response(f"{UNEXPECTED}\n", 500, media_type="text/plain")
+
+
+class ElasticRoot(Route):
+    """`GET /` for clients that want JSON: browsers get the UI's page there."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Whether a request is for this route."""
+        if scope["type"] != "http" or b"json" not in dict(scope["headers"]).get(b"accept", b""):
+            return Match.NONE, {}
+        return super().matches(scope)
+
+
+def elastic_root(backend: LogBackend) -> Route:
+    """The route of `GET /` for Elasticsearch's clients; it belongs before the UI's."""
+    return ElasticRoot("/", answering(Intake(backend).root, _elastic_refused, _elastic_broken), methods=["GET"], include_in_schema=False)
+
+
+def endpoints(backend: LogBackend) -> list[Endpoint]:
+    """The operations of this room."""
+    room = Intake(backend)
+    binary: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+    lines = {"content": {"application/x-ndjson": binary, "application/json": {}}, "required": True}
+    both = {"content": {_PROTOBUF: binary, "application/json": {}}, "required": True}
+    service = Param("service", "text", "The service of lines that name none.")
+    native = answering(room.native, prometheus, broken)
+
+    def elastic(path: str, handler: Callable[[Request], Awaitable[Response]], about: str, *methods: str, body: Any = None) -> Endpoint:
+        return Endpoint(path, answering(handler, _elastic_refused, _elastic_broken), about, methods or ("GET",), tag="logs", body=body)
+
+    return [
+        Endpoint("/api/v1/logs", native, "Write log lines", ("POST",), params=(service,), tag="logs", body=lines),
+        *(
+            Endpoint(path, answering(room.otlp, write, _plain_broken), "Write log lines (OTLP)", ("POST",), tag="logs", body=both)
+            for path in ("/v1/logs", "/api/v1/otlp/v1/logs")
+        ),
+        Endpoint(
+            "/loki/api/v1/push", answering(room.loki, write, _plain_broken), "Write log lines (Loki)", ("POST",), tag="logs", body=both,
+            media="text/plain",
+        ),
+        *(
+            elastic(path, room.bulk, "Write log lines (Elasticsearch's bulk)", "POST", "PUT", body=lines)
+            for path in ("/_bulk", "/{index}/_bulk")
+        ),
+        elastic("/{index}/_doc", room.document, "Write one log line (Elasticsearch)", "POST", body=lines),
+        elastic("/_license", room.licence, "What Elasticsearch's clients ask: the licence"),
+        elastic("/_index_template/{name}", room.template, "What Elasticsearch's clients ask: a template"),
+        elastic("/_ilm/policy/{name}", room.lifecycle, "How long log lines are kept, as a lifecycle policy"),
+    ]  # fmt: skip
