@@ -37,9 +37,11 @@ from vedette.access.sessions import Sessions
 from vedette.api import access as access_api
 from vedette.api import admin, export, exposition, openapi, ops, prometheus, write
 from vedette.api import alertmanager as alertmanager_api
+from vedette.api import alerts as alerts_api
 from vedette.api import explaining as explaining_api
 from vedette.api import logs as logs_api
 from vedette.api import logs_in as logs_in_api
+from vedette.api import notifications as notifications_api
 from vedette.api import ruler as ruler_api
 from vedette.api import rules as rules_api
 from vedette.api import silencing as silencing_api
@@ -462,15 +464,35 @@ class House:
             *alertmanager_api.endpoints(room, run=self.run_query, cors_origin=cors),
             *silencing_api.endpoints(silencing),
             *explaining_api.endpoints(explaining),
+            *alerts_api.endpoints(alerts_api.Alerts(self._notifier_of, lambda: now_ms(self.clock), self._known_as)),
+            *notifications_api.endpoints(
+                notifications_api.Notifications(self._notifier_of, lambda: now_ms(self.clock), self.plan.settings.external_url)
+            ),
         ]
 
     def _managed_of(self, request: Mapping[str, Any]) -> ManagedRules:
         """The rules that whoever asks may change."""
         if self.managed is None or not self.ready:
             raise LimitExceeded("the server is starting", retry_after=1.0)
-        if tenant_of(request) != DEFAULT_TENANT:
-            raise NotFound("this tenant has no rules")
-        return self.managed
+        tenant = tenant_of(request)
+        return self.managed if tenant == DEFAULT_TENANT else self.tenants.of(tenant).managed
+
+    def _groups_of(self, request: Mapping[str, Any]) -> Sequence[GroupState]:
+        """The rule groups of whoever asks, and their state."""
+        tenant = tenant_of(request)
+        if tenant != DEFAULT_TENANT:
+            return self.tenants.groups(tenant)
+        return self.rules.groups() if self.rules else ()
+
+    def _known_as(self, fingerprint: str) -> str:
+        """How notifications know an alert: by its labels with the external ones, which a rule's own alert lacks."""
+        if self.rules is None or self.notifier is None or fingerprint in self.notifier.standing.fingerprints:
+            return fingerprint
+        for group in self.rules.groups():
+            for found in (a.labels for rule in group.rules for a in rule.alerts):
+                if f"{found.fingerprint():016x}" == fingerprint:
+                    return next((a.fingerprint for a in self._outgoing([Alert(found, 0, 0)])), fingerprint)
+        return fingerprint
 
     def _notifier_of(self, request: Mapping[str, Any]) -> Notifier:
         """The notifications of whoever asks."""

@@ -55,7 +55,11 @@ class PostedMatcher(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class PostedSilence(msgspec.Struct, frozen=True, rename="camel"):
-    """A silence to make, or with `id` to change."""
+    """A silence to make, or with `id` to change.
+
+    Ours: `recurs`, time intervals in which alone it holds, `endsWhenResolved`, and `confirm` for one that covers every alert.
+    Where the first two are left out, a silence that is changed keeps them: other clients do not know them.
+    """
 
     matchers: list[PostedMatcher]
     starts_at: str
@@ -64,6 +68,9 @@ class PostedSilence(msgspec.Struct, frozen=True, rename="camel"):
     comment: str
     id: str = ""
     annotations: dict[str, str] | None = None
+    recurs: list[dict[str, Any]] | None = None
+    ends_when_resolved: bool | None = None
+    confirm: bool = False
 
 
 _alerts = msgspec.json.Decoder(list[PostedAlert])
@@ -117,16 +124,24 @@ def alert_of(posted: PostedAlert) -> Alert:
 _OPS: dict[tuple[bool, bool], MatchOp] = {(False, True): "=", (False, False): "!=", (True, True): "=~", (True, False): "!~"}
 
 
-def silence_of(posted: PostedSilence) -> Silence:
-    """The silence that was posted, not checked yet. Raises `BadInput` for a time or a regular expression that is none."""
+def matchers_of(posted: Sequence[PostedMatcher]) -> tuple[Matcher, ...]:
+    """The matchers that were posted. Raises `BadInput` for a regular expression that is none."""
+    return tuple(Matcher(m.name, _OPS[m.is_regex, m.is_equal], m.value) for m in posted)
+
+
+def silence_of(posted: PostedSilence, old: Silence | None = None) -> Silence:
+    """The silence that was posted, in place of `old`, not checked yet. Raises `BadInput` for a time or a matcher that is none."""
+    kept = old.recurs if old else ""
     return Silence(
-        matchers=tuple(Matcher(m.name, _OPS[m.is_regex, m.is_equal], m.value) for m in posted.matchers),
+        matchers=matchers_of(posted.matchers),
         starts_at=_time(posted.starts_at, "startsAt"),
         ends_at=_time(posted.ends_at, "endsAt"),
         created_by=posted.created_by,
         comment=posted.comment,
         id=posted.id,
         annotations=Labels.of(posted.annotations or {}),
+        recurs=kept if posted.recurs is None else orjson.dumps(posted.recurs).decode() if posted.recurs else "",
+        until_resolved=bool(old and old.until_resolved) if posted.ends_when_resolved is None else posted.ends_when_resolved,
     )
 
 
@@ -145,6 +160,8 @@ def shown_silence(silence: Silence, now: int) -> dict[str, Any]:
         "createdBy": silence.created_by,
         "comment": silence.comment,
         "annotations": dict(silence.annotations),
+        **({"recurs": orjson.loads(silence.recurs)} if silence.recurs else {}),
+        **({"endsWhenResolved": True} if silence.until_resolved else {}),
     }
 
 
@@ -229,7 +246,9 @@ class Alertmanager:
     async def post_silence(self, request: Request) -> Response:
         """Make or change a silence."""
         posted = _decoded(_silence, await body_of(request, MAX_BODY_BYTES))
-        return _json({"silenceID": await self.notifier_of(request).silences.put(silence_of(posted))})
+        notifier = self.notifier_of(request)
+        silence = silence_of(posted, notifier.silences.get(posted.id) if posted.id else None)
+        return _json({"silenceID": await notifier.silence(silence, confirmed=posted.confirm)})
 
     async def silence(self, request: Request) -> Response:
         """One silence."""
@@ -309,6 +328,9 @@ _SILENCE_BODY = {
         "createdBy": {"type": "string"},
         "comment": {"type": "string"},
         "annotations": _SET,
+        "recurs": {"type": "array", "items": {"type": "object"}},
+        "endsWhenResolved": {"type": "boolean"},
+        "confirm": {"type": "boolean"},
     },
 }
 

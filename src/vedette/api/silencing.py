@@ -14,18 +14,22 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from vedette.api.alertmanager import shown_silence
+from vedette.api.alertmanager import PostedMatcher, matchers_of, shown_silence
 from vedette.api.answers import JSON
 from vedette.api.endpoint import Endpoint, Handler, answering
 from vedette.api.params import body_of, decoded
 from vedette.api.problems import UNEXPECTED, detail
 from vedette.errors import BadInput
 from vedette.model.matchers import Matcher
+from vedette.notify.matchers import parse_matchers
 from vedette.notify.notifier import Notifier
-from vedette.notify.silences import Silence
+from vedette.notify.silences import Silence, covers_everything
 
 MAX_BODY_BYTES = 1 << 20
 MAX_MINUTES = 366 * 24 * 60
+
+
+MAX_SHOWN = 100
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -37,6 +41,14 @@ class Asked(msgspec.Struct, frozen=True):
     comment: str = ""
 
 
+class AskedPreview(msgspec.Struct, frozen=True):
+    """Matchers, in Alertmanager's shape or as texts."""
+
+    matchers: list[PostedMatcher] = []
+    filter: list[str] = []
+
+
+_preview = msgspec.json.Decoder(AskedPreview)
 _asked = msgspec.json.Decoder(Asked)
 
 
@@ -89,6 +101,30 @@ class Silencing:
         """One silence."""
         return _json(shown(self.notifier_of(request).silences.get(request.path_params["id"]), self.now()))
 
+    async def preview(self, request: Request) -> Response:
+        """What a silence would match now, before it is made."""
+        asked = decoded(_preview, await body_of(request, MAX_BODY_BYTES))
+        matchers = (*matchers_of(asked.matchers), *(m for text in asked.filter for m in parse_matchers(text)))
+        if not matchers:
+            raise BadInput("expected matchers or filter", where="matchers", hint='{"filter": ["service=\\"db\\""]}')
+        notifier = self.notifier_of(request)
+        found = notifier.matching(matchers)
+        shown = [
+            {"fingerprint": h.alert.fingerprint, "labels": dict(h.alert.labels), "receivers": list(notifier.receivers_of(h.alert.labels))}
+            for h in found[:MAX_SHOWN]
+        ]
+        everything = covers_everything(matchers)
+        return _json(
+            {
+                "count": len(found),
+                "standing": len(notifier.matching(())),
+                "covers_everything": everything,
+                "needs_confirmation": everything,
+                "alerts": shown,
+                "truncated": len(found) - len(shown),
+            }
+        )
+
     async def end(self, request: Request) -> Response:
         """End a silence now."""
         silences = self.notifier_of(request).silences
@@ -112,6 +148,11 @@ _SCHEMA = {
 }
 
 
+_MATCHER = {"type": "object", "required": ["name", "value", "isRegex"], "properties": {"name": {"type": "string"}}}
+_MATCHERS = {"matchers": {"type": "array", "items": _MATCHER}, "filter": {"type": "array", "items": {"type": "string"}}}
+_PREVIEW = {"content": {JSON: {"schema": {"type": "object", "properties": _MATCHERS}}}, "required": True}
+
+
 def endpoints(room: Silencing) -> list[Endpoint]:
     """The operations of this room."""
 
@@ -123,6 +164,7 @@ def endpoints(room: Silencing) -> list[Endpoint]:
     return [
         operation(path, room.make, "Silence alerts", "POST", {"content": {JSON: {"schema": _SCHEMA}}, "required": True}),
         operation(path, room.all, "Silences"),
+        operation("/api/v1/silences/preview", room.preview, "What a silence would match", "POST", _PREVIEW),
         operation(f"{path}/{{id}}", room.end, "End a silence", "DELETE"),
         operation(f"{path}/{{id}}", room.one, "One silence"),
     ]

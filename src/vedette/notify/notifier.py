@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from vedette.clock import Clock, now_ms
-from vedette.errors import NotFound, VedetteError
+from vedette.errors import BadInput, NotFound, VedetteError
 from vedette.model.alerts import Alert
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher, match_labels
@@ -41,7 +41,7 @@ from vedette.notify.pipeline import Counts, Pipeline, named, why_in_mute_times, 
 from vedette.notify.quiet import Quieting
 from vedette.notify.route import Route, build, match
 from vedette.notify.settings import NotifySettings
-from vedette.notify.silences import Silences
+from vedette.notify.silences import Silence, Silences
 from vedette.notify.standing import Standing
 from vedette.notify.template import Templates
 from vedette.notify.told import Place
@@ -188,6 +188,8 @@ class Notifier:
         await self._commit(list(saved.values()), ended, now)
         for held in joined.values():
             self._hold(held, now)
+        # Only now: a round that came while this was being committed still saw them stand.
+        self._some_ended = self._some_ended or any(held.resolved(now) for held in joined.values())
 
     def _ended(self, now: int) -> dict[str, str]:
         """Note the alerts that ended since nobody told of them any more; the acknowledgements that end with them, and why."""
@@ -199,7 +201,6 @@ class Notifier:
         return found
 
     def _acknowledged(self, held: Held, why: str) -> dict[str, str]:
-        self._some_ended = True
         return {held.alert.fingerprint: why} if held.alert.fingerprint in self.acknowledgements.standing() else {}
 
     def _outdone(self, held: Held, now: int) -> dict[str, str]:
@@ -305,6 +306,13 @@ class Notifier:
         """Take an acknowledgement back. Raises `NotFound` where there is none."""
         ack = self.acknowledgements.get(fingerprint)
         await self._commit([], {ack.fingerprint: f"taken back by {author or 'somebody'}"}, now_ms(self._clock))
+
+    async def silence(self, silence: Silence, *, confirmed: bool = False) -> str:
+        """Make or change a silence, as `Silences.put`; one that ends with its alerts must match some that stand."""
+        if silence.until_resolved and not self.matching(silence.matchers):
+            raise BadInput("no alert stands that it matches: it would end at once", where="endsWhenResolved")
+        self._some_ended = True
+        return await self.silences.put(silence, confirmed=confirmed)
 
     def alerts(self) -> list[Held]:
         """All alerts that are held, those that ended a short while ago included."""

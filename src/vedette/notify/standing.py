@@ -6,7 +6,7 @@ Not here: how news of an alert joins what is held (`held.py`), its groups (`grou
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from vedette.errors import NotFound
 from vedette.model.labels import Labels
@@ -30,6 +30,11 @@ class Standing:
 
     def __iter__(self) -> Iterator[Held]:
         return iter(list(self._held.values()))
+
+    @property
+    def fingerprints(self) -> Collection[str]:
+        """The fingerprints of all."""
+        return self._named.keys()
 
     def get(self, labels: Labels) -> Held | None:
         """What is held of an alert."""

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, Histogram
 from vedette.api.answers import finishing
 from vedette.api.endpoint import Endpoint, Handler
 from vedette.api.logs import LogBackend
-from vedette.api.services import access_layer, aggregates, botlogs, botserver, botserver_alerts, gamiroo, machine, platform, trends, xscore
+from vedette.api.services import access_layer, aggregates, botlogs, botserver, gamiroo, machine, platform, trends, xscore
 from vedette.api.services.botserver import BotServer, Server
 from vedette.api.services.limits import Shared
 from vedette.api.services.own import OwnRequests
@@ -94,13 +94,14 @@ def build(
     probes = [shared[path] for path in _PROBES]
     health = shared["/health"]
     alerts = [e for e in others if e.path.startswith("/api/v1/alerts")]
+    monitored = [e for e in others if e.path.startswith("/api/v1/monitoring/alerts/")]
     kept = [shared[e.path] if e.path == "/metrics" else e for e in others]
     return Dialects(
         union=[*kept, *finished([*access, either, records[1], *bots_alone, *services, *scores])],
         own={
             "gamiroo": [*finished(records), health, *probes],
             "platform": [*finished(services), *alerts, health, *probes],
-            "botserver": [*finished(bots), *(e for e in others if e.path.startswith(botserver_alerts.BASE)), health, *probes],
+            "botserver": [*finished(bots), *monitored, health, *probes],
             "access_layer": [*finished(access), exposed, access_layer.health(reading), *probes],
             "xscore": [*finished(scores), exposed, health, *probes],
         },
