@@ -58,6 +58,9 @@ class Answer:
         table = LabelTable.from_labels([s for s, _ in self.samples])
         return table, np.array([v for _, v in self.samples]), 0
 
+    def histogram_rows(self) -> list[Any]:
+        return []
+
 
 async def test_an_alert_fires_and_resolves_each_told_once(tmp_path: Path, records: Records, receiver: Any, until: Until) -> None:
     (tmp_path / "rules.yml").write_text(RULES)

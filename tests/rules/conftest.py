@@ -52,7 +52,9 @@ class World:
         for i in range(batch.series_count):
             labels = batch.keyspace.resolve(bytes(batch.buffer[batch.key_start[i] : batch.key_end[i]]))
             assert labels is not None
-            self.storage.add(labels, int(batch.timestamps[i]), float(batch.values[i]))
+            native = {} if batch.histograms is None else {int(at): j for j, at in enumerate(batch.histograms.at)}
+            value = batch.histograms.sample(native[i]) if batch.histograms and i in native else float(batch.values[i])
+            self.storage.add(labels, int(batch.timestamps[i]), value)
 
     async def emit(self, alerts: Sequence[Alert]) -> None:
         if self.deaf:

@@ -7,11 +7,14 @@ import itertools
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 
 from vedette.clock import ManualClock
 from vedette.errors import LimitExceeded
+from vedette.model.histograms import NO_BUCKETS, Histogram, Layout
 from vedette.model.labels import Labels
+from vedette.model.samples import STALE
 from vedette.records.rows import RuleAlertRow
 from vedette.rules.engine import Rules
 from vedette.rules.files import parse
@@ -309,3 +312,59 @@ async def test_close_waits_for_the_evaluation_under_way(world: Any) -> None:
     release.set()
     await closing
     assert world.value(20_000, "r") == {"r": 1.0}
+
+
+T0 = 1_700_000_000_000
+"""When a world begins."""
+
+NATIVE = """
+groups:
+- name: g
+  rules:
+  - record: job:h:sum
+    expr: sum by (job) (h)
+  - record: f:both
+    expr: h or up
+  - alert: Held
+    expr: job:h:sum
+    annotations:
+      value: '{{ $value }}'
+      asked: '{{ query "h" | first | value }}'
+"""
+
+
+def a_histogram(count: float) -> Histogram:
+    layout = Layout(0, 0.0, (), np.array([1, 2], dtype=np.int32), NO_BUCKETS)
+    return Histogram(layout, np.array([count, 2.5, 0.0, count - 1, 1.0]))
+
+
+async def test_native_histograms_are_recorded_and_alerted_of(world: Any) -> None:
+    await world.start(NATIVE)
+    world.storage.add(Labels.of(__name__="h", job="a", i="1"), T0, a_histogram(3))
+    world.storage.add(Labels.of(__name__="h", job="a", i="2"), T0, a_histogram(4))
+    world.put(0, 1.0, __name__="up")
+    assert len(await world.tick(1000)) == 1
+    result = world.engine.instant("default", "job:h:sum", T0 + 1000)
+    ((labels, _, (h,)),) = result.histogram_rows()
+    assert labels == Labels.of(__name__="job:h:sum", job="a")
+    assert h.cells.tolist() == [7, 5, 0, 5, 2]
+    mixed = world.engine.instant("default", "f:both", T0 + 1000)
+    assert len(mixed.histogram_rows()) == 2
+    assert [str(series) for series, _, _ in mixed.rows()] == ["f:both"]
+    ((alert,),) = world.emitted
+    assert dict(alert.annotations) == {
+        "value": "{count:7, sum:5, (1,2]:5, (2,4]:2}",
+        "asked": "{count:3, sum:2.5, (1,2]:2, (2,4]:1}",
+    }
+    assert world.value(1000, "ALERTS") != {}
+
+
+async def test_a_recorded_histogram_that_is_gone_turns_stale(world: Any) -> None:
+    await world.start(NATIVE)
+    series = Labels.of(__name__="h", job="a")
+    world.storage.add(series, T0, a_histogram(3))
+    await world.tick(1000)
+    world.storage.add(series, T0 + 1500, STALE)
+    await world.tick(2000)
+    assert world.engine.instant("default", "job:h:sum", T0 + 2000).histogram_rows() == []
+    assert len(world.engine.instant("default", "job:h:sum", T0 + 1000).histogram_rows()) == 1

@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 
 from vedette.errors import BadInput, LimitExceeded, VedetteError
 from vedette.model.alerts import ALERT_NAME, Alert
+from vedette.model.histograms import Histogram
 from vedette.model.labels import METRIC_NAME, Labels, LabelTable
 from vedette.model.samples import STALE, KeySpace, SampleBatch
+from vedette.promql.native_render import text
 from vedette.records.rows import RuleAlertRow
 from vedette.rules import alerting
 from vedette.rules.alerting import AlertState, Observed
@@ -31,7 +33,9 @@ from vedette.rules.typed import Analysis
 
 log = structlog.get_logger(__name__)
 
-Samples = list[tuple[Labels, float]]
+Sample = float | Histogram
+Samples = Sequence[tuple[Labels, Sample]]
+"""Elements of a result, or samples to write."""
 
 
 class QueryResult(Protocol):
@@ -43,7 +47,11 @@ class QueryResult(Protocol):
         ...
 
     def vector(self) -> tuple[LabelTable, NDArray[np.float64], int]:
-        """The samples as columns, labels and values, and their time (ms); a scalar is one sample without labels."""
+        """The floats as columns, labels and values, and their time (ms); a scalar is one sample without labels."""
+        ...
+
+    def histogram_rows(self) -> Sequence[tuple[Labels, NDArray[np.int64], Sequence[Histogram]]]:
+        """Each series of native histograms, with times and samples; of a vector one each."""
         ...
 
 
@@ -88,7 +96,13 @@ class Surroundings:
         if result.type not in ("vector", "scalar"):
             raise BadInput("rule result is not a vector or scalar", hint=f"it is a {result.type}")
         table, values, _ = result.vector()
-        return list(zip(table, values.tolist(), strict=True))
+        found: list[tuple[Labels, Sample]] = list(zip(table, values.tolist(), strict=True))
+        return [*found, *((labels, h) for labels, _, (h,) in result.histogram_rows())]
+
+
+def _shown(value: Sample) -> float | str:
+    """What templates see of a sample: a histogram is its text."""
+    return text(value) if isinstance(value, Histogram) else value
 
 
 def row_of(tenant: str, rule: str, alert: AlertState) -> RuleAlertRow:
@@ -146,8 +160,8 @@ class LiveRule:
         return list(alerting.series(self.rule.name, self.states))
 
     async def _observe(self, result: Samples, at: int, group: Group, around: Surroundings) -> list[Observed]:
-        async def query(expr: str) -> Samples:
-            return await around.samples(expr, at - group.query_offset_ms)
+        async def query(expr: str) -> list[tuple[Labels, float | str]]:
+            return [(labels, _shown(value)) for labels, value in await around.samples(expr, at - group.query_offset_ms)]
 
         expander = Expander(query, at, around.external_labels, around.external_url)
         parts: dict[str, list[tuple[str, Any]]] = {"labels": [], "annotations": []}
@@ -156,10 +170,11 @@ class LiveRule:
             parts[part].append((label, template))
         found = []
         for element, value in result:
-            labels = {n: await expander.expand(t, element, value) for n, t in parts["labels"]}
-            annotations = {n: await expander.expand(t, element, value) for n, t in parts["annotations"]}
+            labels = {n: await expander.expand(t, element, _shown(value)) for n, t in parts["labels"]}
+            annotations = {n: await expander.expand(t, element, _shown(value)) for n, t in parts["annotations"]}
             own = element.without(METRIC_NAME).with_({**labels, ALERT_NAME: self.rule.name})
-            found.append(Observed(own, Labels.of(annotations), value))
+            # An alert has one number for its value, which a histogram has not: Prometheus says 0.
+            found.append(Observed(own, Labels.of(annotations), 0.0 if isinstance(value, Histogram) else value))
         return found
 
     async def _advance(self, observed: list[Observed], at: int, group: Group, around: Surroundings) -> None:
@@ -252,7 +267,7 @@ class LiveGroup:
     async def _write(self, found: Sequence[tuple[LiveRule, Samples]], at: int) -> None:
         """Append the samples of some rules, and stale markers for series that they wrote before and no longer do."""
         series: list[Labels] = []
-        values: list[float] = []
+        values: list[Sample] = []
         for live, samples in found:
             now = dict.fromkeys(labels for labels, _ in samples)
             gone = [labels for labels in live.written if labels not in now]
@@ -262,7 +277,7 @@ class LiveGroup:
             return
         stamps = np.full(len(series), at - self.group.query_offset_ms, dtype=np.int64)
         try:
-            await self.around.append(SampleBatch.of(self.around.keyspace, series, stamps, np.array(values, dtype=np.float64)))
+            await self.around.append(SampleBatch.of(self.around.keyspace, series, stamps, values))
         except VedetteError as error:
             for live, _ in found:
                 self._failed(live, error)

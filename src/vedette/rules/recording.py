@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypeVar
 
 from vedette.errors import BadInput, LimitExceeded
 from vedette.model.labels import METRIC_NAME, Labels
 
+Element = TypeVar("Element")
+"""A float or a native histogram: either is recorded as it is."""
 
-def record(name: str, labels: Labels, result: Iterable[tuple[Labels, float]], *, limit: int = 0) -> list[tuple[Labels, float]]:
+
+def record(name: str, labels: Labels, result: Iterable[tuple[Labels, Element]], *, limit: int = 0) -> list[tuple[Labels, Element]]:
     """The recorded samples, in the result's order; `labels` replace those of the result.
 
     Raises `BadInput` where two elements come to the same series, `LimitExceeded` above `limit` (0: none) elements.

@@ -26,7 +26,9 @@ MAX_QUERIES = 50
 
 VARIABLES = ("$labels", "$externalLabels", "$externalURL", "$value")
 
-Answers = list[tuple[Labels, float]]
+Answers = list[tuple[Labels, float | str]]
+"""Elements with their values; a native histogram's is its text."""
+
 Query = Callable[[str], Awaitable[Answers]]
 
 
@@ -41,7 +43,7 @@ def graph_link(expr: str, *, table: bool) -> str:
     return f"/graph?g0.expr={quote_plus(expr, safe='-_.~')}&g0.tab={1 if table else 0}"
 
 
-def _sample(labels: Labels, value: float) -> Struct:
+def _sample(labels: Labels, value: float | str) -> Struct:
     return Struct("template.sample", {"Labels": Map(dict(labels)), "Value": value})
 
 
@@ -109,7 +111,7 @@ class Expander:
     external_url: str
     answers: dict[str, Answers] = field(default_factory=dict)
 
-    async def expand(self, template: Template | str, labels: Labels, value: float) -> str:
+    async def expand(self, template: Template | str, labels: Labels, value: float | str) -> str:
         """The text for one alert. Where the template fails, the error stands in its place, as in Prometheus."""
         if isinstance(template, str):
             return template
