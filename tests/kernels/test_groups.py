@@ -153,7 +153,8 @@ def test_quantile_by_group() -> None:
     values, present, groups = matrix()
     starts, rows = in_groups(groups, 5)
     out, there = np.empty((5, 9)), np.empty((5, 9), dtype=np.bool_)
-    k.group_quantile(values, present, starts, rows, np.full(9, 0.25), out, there)
+    k.group_quantile(values, present, starts, rows, np.full(9, 0.25), 0, 5, out, there)
+    k.group_quantile(values, present, starts, rows, np.full(9, 0.25), 5, 9, out, there)
     for (g, s), numbers in members(values, present, groups).items():
         order = sorted(numbers, key=lambda v: (not math.isnan(v), v))
         rank = 0.25 * (len(order) - 1)

@@ -2,7 +2,7 @@
 
 Series r has samples `offsets[r]:offsets[r+1]` of `ts` (int64 ms, increasing) and `vals` (float64). Steps are
 `first + k * step` for k < n (step 0: all the same). Kernels fill rows `lo <= r < hi` into `out[r - lo, k]` (float64)
-and `present[r - lo, k]` (bool); where nothing is present, `out` is left as it was. All are plain loops without the GIL.
+and `present[r - lo, k]` (bool); where nothing is present, `out` means nothing. All are plain loops without the GIL.
 
 Stale markers: `last_sample` reads them as absence; the others want series without them (`without_stale`).
 Sums are Kahan-Neumaier sums, averages and variances follow the same incremental schemes as Prometheus 3, so that
@@ -16,27 +16,21 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from vedette.kernels.lanes import LANES, extremes, kahan, line_times, lines, means, sums, variances
+from vedette.kernels.quantiles import quantile_of, sliding
+from vedette.kernels.spans import bounds, runs, same_times
+
 _STALE = np.int64(0x7FF0000000000002)
 
 SUM, AVG, COUNT, MIN, MAX, STDVAR, STDDEV, LAST, FIRST, PRESENT, CHANGES, RESETS = range(12)
 DERIV, PREDICT, IRATE, IDELTA, TS_FIRST, TS_LAST, TS_MIN, TS_MAX, QUANTILE, MAD, SMOOTH = range(12, 23)
 """Codes of `over_time`. A cached kernel freezes them; they never change."""
 
+_OF_FEW = (COUNT, LAST, FIRST, PRESENT, TS_FIRST, TS_LAST, IRATE, IDELTA)
+"""Those that look at the first or last samples of a window alone."""
+
 RATE, INCREASE, DELTA, EXT_CHANGES, EXT_RESETS = range(5)
 """Codes of `extrapolated` (the first three) and `extended`."""
-
-
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def kahan(inc: float, total: float, c: float) -> tuple[float, float]:
-    """One step of a Kahan-Neumaier sum: the new total and the new compensation."""
-    t = total + inc
-    if np.isinf(t):
-        c = 0.0
-    elif abs(total) >= abs(inc):
-        c += (total - t) + inc
-    else:
-        c += (inc - t) + total
-    return t, c
 
 
 @njit(cache=True, nogil=True)
@@ -56,18 +50,20 @@ def last_sample(
 ) -> None:
     """The last sample in `(t - lookback, t]` unless it is a stale marker; its time in seconds with `want_time`."""
     raw = vals.view(np.int64)
+    left, right = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
+    before: Any = np.int64(-1)
+    samples: Any = np.int64(-1)
     for r in range(lo, hi):
         begin, end = offsets[r], offsets[r + 1]
-        i = begin
-        t = first
+        if end - begin != samples or not same_times(ts, begin, before, samples):
+            bounds(ts, begin, end, first, step, n, lookback, left, right)
+        before, samples = begin, end - begin
         for k in range(n):
-            while i < end and ts[i] <= t:
-                i += 1
-            found = i > begin and ts[i - 1] > t - lookback and raw[i - 1] != _STALE
+            at = begin + right[k] - 1
+            found = right[k] > left[k] and raw[at] != _STALE
             present[r - lo, k] = found
             if found:
-                out[r - lo, k] = ts[i - 1] / 1000.0 if want_time else vals[i - 1]
-            t += step
+                out[r - lo, k] = ts[at] / 1000.0 if want_time else vals[at]
 
 
 @njit(cache=True, nogil=True)
@@ -111,91 +107,85 @@ def to_series(values: Any, present: Any, first: int, step: int, offsets: Any, ts
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _reach(
+    ts: Any, begin: int, first: int, step: int, n: int, range_ms: int, left: Any, right: Any, sampled: Any, to_start: Any, to_end: Any
+) -> None:
+    """For each window, seconds that its samples cover, and by which to extrapolate them to its start and its end."""
+    t = first
+    for k in range(n):
+        sampled[k], to_start[k], to_end[k] = 1.0, 0.0, 0.0
+        if right[k] - left[k] >= 2:
+            a, b = begin + left[k], begin + right[k]
+            sampled[k] = (ts[b - 1] - ts[a]) / 1000.0
+            spacing = sampled[k] / (b - a - 1)
+            threshold = spacing * 1.1
+            start, end = (ts[a] - (t - range_ms)) / 1000.0, (t - ts[b - 1]) / 1000.0
+            to_start[k] = spacing / 2 if start >= threshold else start
+            to_end[k] = spacing / 2 if end >= threshold else end
+        t += step
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def extrapolated(
     kind: int, offsets: Any, ts: Any, vals: Any, lo: int, hi: int, first: int, step: int, n: int, range_ms: int, out: Any, present: Any
 ) -> None:
     """`rate` (0), `increase` (1), `delta` (2): the change over the window, extrapolated to its borders.
 
-    Counter resets are listed once per series, so that a step adds what lies in its window in order of time, as a
-    scan would, at a cost of the resets and not of the samples in it.
+    What depends on times alone is computed once for series of the same times. Counter resets are listed once per series, so
+    that a step adds what lies in its window in order of time, as a scan would, at a cost of the resets and not of the samples.
     """
     counter = kind != DELTA
     longest = 0
     for r in range(lo, hi):
         longest = max(longest, offsets[r + 1] - offsets[r])
     resets = np.empty(longest, dtype=np.int64)
+    left, right = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
+    change, sampled, to_start, to_end = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
     seconds = range_ms / 1000.0
+    before: Any = np.int64(-1)
+    samples: Any = np.int64(-1)
     for r in range(lo, hi):
         begin, end = offsets[r], offsets[r + 1]
+        if end - begin != samples or not same_times(ts, begin, before, samples):
+            bounds(ts, begin, end, first, step, n, range_ms, left, right)
+            _reach(ts, begin, first, step, n, range_ms, left, right, sampled, to_start, to_end)
+        before, samples = begin, end - begin
         found = 0
         if counter:
             for i in range(begin + 1, end):
                 if vals[i] < vals[i - 1]:
-                    resets[found] = i
+                    resets[found] = i - begin
                     found += 1
-        a = begin
-        b = begin
-        reset = 0
-        t = first
+        there, row = present[r - lo], out[r - lo]
         for k in range(n):
-            while b < end and ts[b] <= t:
-                b += 1
-            while a < end and ts[a] <= t - range_ms:
-                a += 1
-            present[r - lo, k] = b - a >= 2
-            if b - a >= 2:
-                change = vals[b - 1] - vals[a]
-                if counter:
-                    while reset < found and resets[reset] <= a:
-                        reset += 1
-                    j = reset
-                    while j < found and resets[j] < b:
-                        change += vals[resets[j] - 1]
-                        j += 1
-                to_start = (ts[a] - (t - range_ms)) / 1000.0
-                to_end = (t - ts[b - 1]) / 1000.0
-                sampled = (ts[b - 1] - ts[a]) / 1000.0
-                spacing = sampled / (b - a - 1)
-                threshold = spacing * 1.1
-                if to_start >= threshold:
-                    to_start = spacing / 2
-                if counter:
-                    # A counter is not below zero: extrapolate no further back than to where it would have been zero.
-                    to_zero = to_start
-                    if change > 0 and vals[a] >= 0:
-                        to_zero = sampled * (vals[a] / change)
-                    if to_zero < to_start:
-                        to_start = to_zero
-                if to_end >= threshold:
-                    to_end = spacing / 2
-                factor = (sampled + to_start + to_end) / sampled
-                if kind == RATE:
-                    factor /= seconds
-                out[r - lo, k] = change * factor
-            t += step
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def sorted_quantile(q: float, scratch: Any, n: int) -> Any:
-    """Quantile of `scratch[:n]`, which is sorted in place, NaN as the least value; by linear interpolation."""
-    if n == 0 or np.isnan(q):
-        return np.nan
-    if q < 0:
-        return -np.inf
-    if q > 1:
-        return np.inf
-    nans = 0
-    for i in range(n):
-        if np.isnan(scratch[i]):
-            scratch[i] = scratch[nans]
-            scratch[nans] = np.nan
-            nans += 1
-    scratch[nans:n].sort()
-    rank = q * (n - 1)
-    below = int(max(0.0, np.floor(rank)))
-    above = min(n - 1, below + 1)
-    weight = rank - np.floor(rank)
-    return scratch[below] * (1 - weight) + scratch[above] * weight
+            there[k] = right[k] - left[k] >= 2
+            # Where there is no window, whatever there is: it is not looked at.
+            change[k] = vals[begin + max(0, right[k] - 1)] - vals[begin + left[k] * there[k]] if end > begin else 0.0
+        reset = 0
+        for k in range(n if found else 0):
+            if there[k]:
+                while reset < found and resets[reset] <= left[k]:
+                    reset += 1
+                j = reset
+                while j < found and resets[j] < right[k]:
+                    change[k] += vals[begin + resets[j] - 1]
+                    j += 1
+        if counter and end > begin:
+            for k in range(n):
+                # A counter is not below zero: extrapolate no further back than to where it would have been zero.
+                since = vals[begin + left[k] * there[k]]
+                to_zero = sampled[k] * (since / change[k])
+                back = to_zero if change[k] > 0 and since >= 0 and to_zero < to_start[k] else to_start[k]
+                row[k] = (sampled[k] + back + to_end[k]) / sampled[k]
+        else:
+            for k in range(n):
+                row[k] = (sampled[k] + to_start[k] + to_end[k]) / sampled[k]
+        if kind == RATE:
+            for k in range(n):
+                row[k] = change[k] * (row[k] / seconds)
+        else:
+            for k in range(n):
+                row[k] = change[k] * row[k]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -219,60 +209,14 @@ def _mean(vals: Any, a: int, b: int) -> Any:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _variance(vals: Any, a: int, b: int) -> Any:
-    count, mean, c_mean, aux, c_aux = 0.0, 0.0, 0.0, 0.0, 0.0
-    for i in range(a, b):
-        count += 1.0
-        delta = vals[i] - (mean + c_mean)
-        mean, c_mean = kahan(delta / count, mean, c_mean)
-        aux, c_aux = kahan(delta * (vals[i] - (mean + c_mean)), aux, c_aux)
-    return (aux + c_aux) / count
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _regression(ts: Any, vals: Any, a: int, b: int, origin: int) -> tuple[float, float]:
-    """Slope per second and value at `origin` of the least-squares line."""
-    n = 0.0
-    sx, cx, sy, cy, sxy, cxy, sxx, cxx = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-    constant = True
-    for i in range(a, b):
-        if constant and i > a and vals[i] != vals[a]:
-            constant = False
-        n += 1.0
-        x = (ts[i] - origin) / 1e3
-        sx, cx = kahan(x, sx, cx)
-        sy, cy = kahan(vals[i], sy, cy)
-        sxy, cxy = kahan(x * vals[i], sxy, cxy)
-        sxx, cxx = kahan(x * x, sxx, cxx)
-    if constant:
-        if np.isinf(vals[a]):
-            return np.nan, np.nan
-        return 0.0, vals[a]
-    sx += cx
-    sy += cy
-    sxy += cxy
-    sxx += cxx
-    slope = (sxy - sx * sy / n) / (sxx - sx * sx / n)
-    return slope, sy / n - slope * sx / n
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _extreme(ts: Any, vals: Any, a: int, b: int, code: int) -> Any:
-    """Least or greatest value, or the time of the last such; NaN only where all are NaN."""
+def _extreme_time(ts: Any, vals: Any, a: int, b: int, code: int) -> Any:
+    """The time of the last of the least or greatest values, in seconds; NaN counts only where all are NaN."""
     best, at = vals[a], ts[a]
     for i in range(a, b):
         v = vals[i]
-        if code == MAX:
-            better = v > best or np.isnan(best)
-        elif code == MIN:
-            better = v < best or np.isnan(best)
-        elif code == TS_MAX:
-            better = v >= best or np.isnan(best)
-        else:
-            better = v <= best or np.isnan(best)
-        if better:
+        if (v >= best if code == TS_MAX else v <= best) or np.isnan(best):
             best, at = v, ts[i]
-    return best if code in (MAX, MIN) else at / 1000.0
+    return at / 1000.0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -288,14 +232,6 @@ def _count_events(vals: Any, a: int, b: int, code: int) -> Any:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _instant(ts: Any, vals: Any, b: int, code: int) -> Any:
-    change = vals[b - 1]
-    if code == IDELTA or not vals[b - 1] < vals[b - 2]:
-        change = vals[b - 1] - vals[b - 2]
-    return change / ((ts[b - 1] - ts[b - 2]) / 1000.0) if code == IRATE else change
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
 def _smoothed(vals: Any, a: int, b: int, sf: float, tf: float) -> Any:
     """Holt's double exponential smoothing: smoothing factor `sf`, trend factor `tf`."""
     s0, s1, trend = 0.0, vals[a], vals[a + 1] - vals[a]
@@ -306,14 +242,6 @@ def _smoothed(vals: Any, a: int, b: int, sf: float, tf: float) -> Any:
         y = (1 - sf) * (s1 + trend)
         s0, s1 = s1, x + y
     return s1
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _total(vals: Any, a: int, b: int) -> Any:
-    total, c = 0.0, 0.0
-    for i in range(a, b):
-        total, c = kahan(vals[i], total, c)
-    return total if np.isinf(total) else total + c
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -359,6 +287,117 @@ def _extremes(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _running_events(vals: Any, begin: int, end: int, code: int, out: Any) -> None:
+    """How many changes, or resets, there are up to each sample; `out` float64[end - begin]."""
+    n = 0.0
+    if end > begin:
+        out[0] = 0.0
+    for i in range(begin + 1, end):
+        if code == RESETS:
+            n += 1.0 if vals[i] < vals[i - 1] else 0.0
+        else:
+            n += 1.0 if vals[i] != vals[i - 1] and not (np.isnan(vals[i]) and np.isnan(vals[i - 1])) else 0.0
+        out[i - begin] = n
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _side_by_side(
+    code: int,
+    ts: Any,
+    vals: Any,
+    starts: Any,
+    lengths: Any,
+    even: bool,
+    m: int,
+    p0: Any,
+    origins: Any,
+    sx: Any,
+    sxx: Any,
+    lanes: Any,
+    row: Any,
+) -> None:
+    """The `m` windows of one run, into `row`."""
+    longest = 0
+    for j in range(m):
+        longest = max(longest, lengths[j])
+    if code == SUM:
+        sums(vals, starts, lengths, longest, even, m, lanes)
+    elif code == AVG:
+        means(vals, starts, lengths, longest, even, m, lanes)
+        for j in range(m):
+            if not np.isfinite(lanes[0, j]):
+                lanes[0, j] = _mean(vals, starts[j], starts[j] + lengths[j])
+    elif code in (MIN, MAX):
+        extremes(vals, starts, lengths, longest, even, m, code == MAX, lanes)
+    elif code in (STDVAR, STDDEV):
+        variances(vals, starts, lengths, longest, even, m, lanes)
+        if code == STDDEV:
+            for j in range(m):
+                lanes[0, j] = np.sqrt(lanes[0, j])
+    else:
+        lines(ts, vals, starts, lengths, longest, even, m, origins, sx, sxx, lanes)
+        if code == PREDICT:
+            for j in range(m):
+                lanes[0, j] = lanes[0, j] * p0[j] + lanes[1, j]
+    for j in range(m):
+        row[j] = lanes[0, j]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _of_few(code: int, ts: Any, vals: Any, begin: int, left: Any, right: Any, there: Any, row: Any) -> None:
+    """The functions that look at the first or the last samples of each window of a row."""
+    for k in range(len(row)):
+        if not there[k]:
+            continue
+        a, b = begin + left[k], begin + right[k]
+        if code == COUNT:
+            row[k] = float(b - a)
+        elif code == LAST:
+            row[k] = vals[b - 1]
+        elif code == FIRST:
+            row[k] = vals[a]
+        elif code == PRESENT:
+            row[k] = 1.0
+        elif code == TS_FIRST:
+            row[k] = ts[a] / 1000.0
+        elif code == TS_LAST:
+            row[k] = ts[b - 1] / 1000.0
+        else:
+            change = vals[b - 1]
+            if code == IDELTA or not vals[b - 1] < vals[b - 2]:
+                change = vals[b - 1] - vals[b - 2]
+            row[k] = change / ((ts[b - 1] - ts[b - 2]) / 1000.0) if code == IRATE else change
+
+
+@njit(cache=True, nogil=True)
+def _overlapping(left: Any, right: Any, n: int) -> bool:
+    """Whether a window has mostly the samples of the one before, so few others that moving them costs less than looking at all."""
+    moved: Any = right[n - 1]
+    held: Any = np.int64(0)
+    for k in range(n):
+        held += right[k] - left[k]
+    # A number that comes or goes moves half of those that stay, some eight at once; looking at one costs some eight moves.
+    return n > 1 and moved * (held // n) < 64 * held
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _of_window(code: int, ts: Any, vals: Any, a: int, b: int, p0: float, p1: float, scratch: Any) -> Any:
+    """The functions that look at all samples of a window in an order of their own."""
+    if code in (TS_MIN, TS_MAX):
+        return _extreme_time(ts, vals, a, b, code)
+    if code == SMOOTH:
+        return _smoothed(vals, a, b, p0, p1)
+    for i in range(a, b):
+        scratch[i - a] = vals[i]
+    v = quantile_of(p0 if code == QUANTILE else 0.5, scratch, b - a)
+    if code == MAD:
+        for i in range(a, b):
+            scratch[i - a] = abs(vals[i] - v)
+        v = quantile_of(0.5, scratch, b - a)
+    return v
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def over_time(
     code: int,
     offsets: Any,
@@ -377,71 +416,71 @@ def over_time(
     present: Any,
 ) -> None:
     """One of the functions above of each window. `p0`, `p1` float64[n] are its parameters, `times` int64[n] the evaluation times."""
-    # Windows that overlap much are cheaper gone through once; short ones apart from each other are faster scanned.
-    if code in (MIN, MAX) and range_ms * n > 10 * (step * (n - 1) + range_ms):
+    # Long windows that overlap much are cheaper gone through once; others are faster scanned, side by side.
+    if code in (MIN, MAX) and range_ms * n > 40 * (step * (n - 1) + range_ms):
         _extremes(code, offsets, ts, vals, lo, hi, first, step, n, range_ms, out, present)
         return
     longest = 0
-    if code in (QUANTILE, MAD):
+    if code in (QUANTILE, MAD, CHANGES, RESETS):
         for r in range(lo, hi):
             longest = max(longest, offsets[r + 1] - offsets[r])
     scratch = np.empty(longest, dtype=np.float64)
+    lanes = np.empty((8, LANES))
+    left, right = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
+    at, strides = np.empty(n + 1, dtype=np.int64), np.empty(n + 1, dtype=np.int64)
+    starts, lengths, origins = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
+    sx, sxx = np.empty(n), np.empty(n)
+    before: Any = np.int64(-1)
+    samples: Any = np.int64(-1)
+    count: Any = np.int64(0)
     needs = 2 if code in (DERIV, PREDICT, IRATE, IDELTA, SMOOTH) else 1
+    side_by_side = code in (SUM, AVG, STDVAR, STDDEV, DERIV, PREDICT, MIN, MAX)
     for r in range(lo, hi):
         begin, end = offsets[r], offsets[r + 1]
-        a = begin
-        b = begin
-        t = first
+        there, row = present[r - lo], out[r - lo]
+        if begin == end:
+            there[:] = False
+            continue
+        known = end - begin == samples and same_times(ts, begin, before, samples)
+        if not known:
+            bounds(ts, begin, end, first, step, n, range_ms, left, right)
+        before, samples = begin, end - begin
         for k in range(n):
-            while b < end and ts[b] <= t:
-                b += 1
-            while a < end and ts[a] <= t - range_ms:
-                a += 1
-            present[r - lo, k] = b - a >= needs
-            if b - a >= needs:
-                if code == SUM:
-                    v = _total(vals, a, b)
-                elif code == AVG:
-                    v = _mean(vals, a, b)
-                elif code == COUNT:
-                    v = float(b - a)
-                elif code in (MIN, MAX, TS_MIN, TS_MAX):
-                    v = _extreme(ts, vals, a, b, code)
-                elif code == STDVAR:
-                    v = _variance(vals, a, b)
-                elif code == STDDEV:
-                    v = np.sqrt(_variance(vals, a, b))
-                elif code == LAST:
-                    v = vals[b - 1]
-                elif code == FIRST:
-                    v = vals[a]
-                elif code == PRESENT:
-                    v = 1.0
-                elif code in (CHANGES, RESETS):
-                    v = _count_events(vals, a, b, code)
-                elif code == DERIV:
-                    v = _regression(ts, vals, a, b, ts[a])[0]
-                elif code == PREDICT:
-                    slope, intercept = _regression(ts, vals, a, b, times[k])
-                    v = slope * p0[k] + intercept
-                elif code in (IRATE, IDELTA):
-                    v = _instant(ts, vals, b, code)
-                elif code == TS_FIRST:
-                    v = ts[a] / 1000.0
-                elif code == TS_LAST:
-                    v = ts[b - 1] / 1000.0
-                elif code == SMOOTH:
-                    v = _smoothed(vals, a, b, p0[k], p1[k])
-                else:
-                    for i in range(a, b):
-                        scratch[i - a] = vals[i]
-                    v = sorted_quantile(p0[k] if code == QUANTILE else 0.5, scratch, b - a)
-                    if code == MAD:
-                        for i in range(a, b):
-                            scratch[i - a] = abs(vals[i] - v)
-                        v = sorted_quantile(0.5, scratch, b - a)
-                out[r - lo, k] = v
-            t += step
+            there[k] = right[k] - left[k] >= needs
+        if side_by_side:
+            if not known:
+                count = runs(left, right, n, LANES, at, strides)
+            for k in range(n):
+                # An empty window is taken for one of the first sample: its result is not looked at.
+                starts[k] = begin + left[k] if there[k] else begin
+                lengths[k] = right[k] - left[k] if there[k] else 1
+            for i in range(count):
+                a, b = at[i], at[i + 1]
+                if strides[i] >= 0 and not there[a]:
+                    continue
+                if code in (DERIV, PREDICT):
+                    for k in range(a, b):
+                        origins[k] = times[k] if code == PREDICT else ts[starts[k]]
+                    if not known:
+                        longest = 0
+                        for k in range(a, b):
+                            longest = max(longest, lengths[k])
+                        line_times(ts, starts[a:b], lengths[a:b], longest, b - a, origins[a:b], lanes, sx[a:b], sxx[a:b])
+                even, m = strides[i] == 1, b - a
+                _side_by_side(code, ts, vals, starts[a:b], lengths[a:b], even, m, p0[a:b], origins[a:b], sx[a:b], sxx[a:b], lanes, row[a:b])
+        elif code in (CHANGES, RESETS):
+            _running_events(vals, begin, end, code, scratch)
+            for k in range(n):
+                if there[k]:
+                    row[k] = scratch[right[k] - 1] - scratch[left[k]]
+        elif code == QUANTILE and _overlapping(left, right, n):
+            sliding(p0, vals, begin, left, right, there, scratch, row)
+        elif code in _OF_FEW:
+            _of_few(code, ts, vals, begin, left, right, there, row)
+        else:
+            for k in range(n):
+                if there[k]:
+                    row[k] = _of_window(code, ts, vals, begin + left[k], begin + right[k], p0[k], p1[k], scratch)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

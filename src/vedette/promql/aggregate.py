@@ -172,9 +172,13 @@ def _quantile(ev: Evaluation, node: Aggregate, q: Floats, matrix: Matrix) -> Mat
     groups, first = _grouping(node, matrix)
     starts, rows = _members(groups, len(first))
     values, present = np.empty((len(first), len(q))), np.empty((len(first), len(q)), dtype=np.bool_)
-    k.group_quantile(
-        np.ascontiguousarray(matrix.values), np.ascontiguousarray(matrix.present), starts, rows, np.ascontiguousarray(q), values, present
-    )
+    table, there, n = np.ascontiguousarray(matrix.values), np.ascontiguousarray(matrix.present), len(q)
+
+    def part(first: int, last: int) -> None:
+        ev.check()
+        k.group_quantile(table, there, starts, rows, np.ascontiguousarray(q), first, last, values, present)
+
+    ev.in_two(part, n, worth=table.size > BLOCK_CELLS)
     return _result(node, matrix, groups, first, values, present)
 
 

@@ -110,6 +110,15 @@ class Evaluation:
                 fill(part)
         return Matrix(rows.labels, values, present, rows.drop)
 
+    def in_two(self, part: Callable[[int, int], None], n: int, *, worth: bool) -> None:
+        """Call `part(lo, hi)` for the halves of `range(n)` on two threads where that is worth it, else for the whole."""
+        if not worth or n < 2:
+            part(0, n)
+            return
+        other = self.pool.submit(part, n // 2, n)
+        part(0, n // 2)
+        other.result()
+
     def empty(self, n: int) -> Matrix:
         """A matrix without rows."""
         return Matrix(labelsets.empty(self.symbols), np.empty((0, n)), np.empty((0, n), dtype=np.bool_))

@@ -299,21 +299,20 @@ def _pieces(over: Windows, lo: int, hi: int, n: int) -> Iterator[_Piece]:
     filled = np.flatnonzero(counts)
     spans = np.zeros(len(counts))
     spans[filled] = over.timestamps[bounds[1:][filled] - 1] - over.timestamps[bounds[:-1][filled]]
-    in_window = np.minimum(counts, counts * (over.range / np.maximum(spans, 1)) + 1).tolist()
-    begin, visits = lo, 0.0
-    for row, samples in zip(range(lo, hi), in_window, strict=True):
-        if begin < row and visits + samples * n > MAX_VISITS:
-            yield _Piece(begin, row, 0, n)
-            begin, visits = row, 0.0
-        visits += samples * n
-        if visits > MAX_VISITS:
+    visits = np.minimum(counts, counts * (over.range / np.maximum(spans, 1)) + 1) * n
+    upto = np.cumsum(visits)
+    begin = 0
+    while begin < len(counts):
+        before = upto[begin - 1] if begin else 0.0
+        end = max(begin + 1, int(np.searchsorted(upto, before + MAX_VISITS, side="right")))
+        if visits[begin] <= MAX_VISITS:
+            yield _Piece(lo + begin, lo + end, 0, n)
+        else:
             # One row alone is too much: step after step.
-            part = max(1, int(MAX_VISITS / samples))
+            end, part = begin + 1, max(1, int(MAX_VISITS / (visits[begin] / n)))
             for first in range(0, n, part):
-                yield _Piece(row, row + 1, first, min(first + part, n))
-            begin, visits = row + 1, 0.0
-    if begin < hi:
-        yield _Piece(begin, hi, 0, n)
+                yield _Piece(lo + begin, lo + end, first, min(first + part, n))
+        begin = end
 
 
 def window_function(ev: Evaluation, call: Call, args: Sequence[Value], grid: Grid) -> Value:

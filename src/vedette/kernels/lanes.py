@@ -1,0 +1,268 @@
+"""Functions of many windows of a row, computed side by side: sums, means, variances, lines, extremes.
+
+Window j of `m` has the samples `starts[j]` to `starts[j] + lengths[j]` (int64[m] both, lengths at least 1), `longest` at most.
+`even` says that all have the same length and each begins one sample after the one before. Each window sees its own samples in
+their own order, so results are those of one window alone, to the last digit; only that the loops over windows have no branches
+and run in vector registers. Where data begins within a range, windows begin together and grow: they are one sum, read off as it
+grows. `lanes` float64[8, LANES] is room to work in; results go to
+`lanes[0, :m]`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+LANES = 128
+"""Most windows at once: their running sums stay in the first-level cache."""
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def kahan(inc: float, total: float, c: float) -> tuple[float, float]:
+    """One step of a Kahan-Neumaier sum: the new total and the new compensation."""
+    t = total + inc
+    if np.isinf(t):
+        c = 0.0
+    elif abs(total) >= abs(inc):
+        c += (total - t) + inc
+    else:
+        c += (inc - t) + total
+    return t, c
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _column(vals: Any, starts: Any, lengths: Any, i: int, m: int, out: Any) -> None:
+    """Sample i of each window, or its first where it has none."""
+    for j in range(m):
+        out[j] = vals[starts[j] + (i if i < lengths[j] else 0)]
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _add(x: Any, total: Any, c: Any, m: int) -> None:
+    """One step of `m` Kahan-Neumaier sums: `kahan` without branches."""
+    for j in range(m):
+        v = x[j]
+        s = total[j]
+        t = s + v
+        large = (s - t) + v
+        small = (v - t) + s
+        rest = c[j] + (large if abs(s) >= abs(v) else small)
+        c[j] = 0.0 if abs(t) == np.inf else rest
+        total[j] = t
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _add_some(x: Any, total: Any, c: Any, lengths: Any, i: int, m: int) -> None:
+    """The same of those windows that have a sample i."""
+    for j in range(m):
+        v = x[j]
+        s = total[j]
+        t = s + v
+        large = (s - t) + v
+        small = (v - t) + s
+        rest = c[j] + (large if abs(s) >= abs(v) else small)
+        rest = 0.0 if abs(t) == np.inf else rest
+        there = i < lengths[j]
+        c[j] = rest if there else c[j]
+        total[j] = t if there else s
+
+
+@njit(cache=True, nogil=True)
+def _growing(starts: Any, lengths: Any, m: int) -> bool:
+    """Whether all windows begin at one sample, and none is shorter than the one before."""
+    for j in range(1, m):  # noqa: SIM110 - a kernel cannot be a generator expression
+        if starts[j] != starts[0] or lengths[j] < lengths[j - 1]:
+            return False
+    return True
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def sums(vals: Any, starts: Any, lengths: Any, longest: int, even: bool, m: int, lanes: Any) -> None:
+    """Sums."""
+    total, c, x = lanes[0], lanes[1], lanes[2]
+    total[:m] = 0.0
+    c[:m] = 0.0
+    if even:
+        base = starts[0]
+        for i in range(longest):
+            _add(vals[base + i : base + i + m], total, c, m)
+    elif _growing(starts, lengths, m):
+        j, t, rest = 0, 0.0, 0.0
+        for i in range(longest):
+            t, rest = kahan(vals[starts[0] + i], t, rest)
+            while j < m and lengths[j] == i + 1:
+                total[j], c[j] = t, rest
+                j += 1
+    else:
+        for i in range(longest):
+            _column(vals, starts, lengths, i, m, x)
+            _add_some(x, total, c, lengths, i, m)
+    for j in range(m):
+        total[j] = total[j] if abs(total[j]) == np.inf else total[j] + c[j]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def means(vals: Any, starts: Any, lengths: Any, longest: int, even: bool, m: int, lanes: Any) -> None:
+    """Averages; NaN or infinite where the sum was so: those windows want a function that heeds overflow."""
+    total, c, x = lanes[0], lanes[1], lanes[2]
+    _column(vals, starts, lengths, 0, m, total)
+    c[:m] = 0.0
+    if even:
+        base = starts[0]
+        for i in range(1, longest):
+            _add(vals[base + i : base + i + m], total, c, m)
+    elif _growing(starts, lengths, m):
+        j, t, rest = 0, vals[starts[0]], 0.0
+        for i in range(longest):
+            if i:
+                t, rest = kahan(vals[starts[0] + i], t, rest)
+            while j < m and lengths[j] == i + 1:
+                total[j], c[j] = t, rest
+                j += 1
+    else:
+        for i in range(1, longest):
+            _column(vals, starts, lengths, i, m, x)
+            _add_some(x, total, c, lengths, i, m)
+    for j in range(m):
+        total[j] = total[j] / lengths[j] + c[j] / lengths[j]
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _deviations(x: Any, mean: Any, c_mean: Any, count: float, out: Any, share: Any, m: int) -> None:
+    for j in range(m):
+        out[j] = x[j] - (mean[j] + c_mean[j])
+        share[j] = out[j] / count
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _products(x: Any, mean: Any, c_mean: Any, deviation: Any, out: Any, m: int) -> None:
+    for j in range(m):
+        out[j] = deviation[j] * (x[j] - (mean[j] + c_mean[j]))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def variances(vals: Any, starts: Any, lengths: Any, longest: int, even: bool, m: int, lanes: Any) -> None:
+    """Population variances, by Welford's scheme with compensated sums."""
+    out, mean, c_mean, aux, c_aux, x, y = lanes[0], lanes[1], lanes[2], lanes[3], lanes[4], lanes[5], lanes[6]
+    mean[:m] = 0.0
+    c_mean[:m] = 0.0
+    aux[:m] = 0.0
+    c_aux[:m] = 0.0
+    if even:
+        base = starts[0]
+        for i in range(longest):
+            w = vals[base + i : base + i + m]
+            _deviations(w, mean, c_mean, float(i + 1), out, y, m)
+            _add(y, mean, c_mean, m)
+            _products(w, mean, c_mean, out, y, m)
+            _add(y, aux, c_aux, m)
+    elif _growing(starts, lengths, m):
+        j, a, c_a, b, c_b = 0, 0.0, 0.0, 0.0, 0.0
+        for i in range(longest):
+            v = vals[starts[0] + i]
+            deviation = v - (a + c_a)
+            a, c_a = kahan(deviation / float(i + 1), a, c_a)
+            b, c_b = kahan(deviation * (v - (a + c_a)), b, c_b)
+            while j < m and lengths[j] == i + 1:
+                aux[j], c_aux[j] = b, c_b
+                j += 1
+    else:
+        for i in range(longest):
+            _column(vals, starts, lengths, i, m, x)
+            _deviations(x, mean, c_mean, float(i + 1), out, y, m)
+            _add_some(y, mean, c_mean, lengths, i, m)
+            _products(x, mean, c_mean, out, y, m)
+            _add_some(y, aux, c_aux, lengths, i, m)
+    for j in range(m):
+        out[j] = (aux[j] + c_aux[j]) / lengths[j]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def line_times(ts: Any, starts: Any, lengths: Any, longest: int, m: int, origins: Any, lanes: Any, sx: Any, sxx: Any) -> None:
+    """What a least-squares line needs of times alone: sums of the seconds since `origins` (int64[m], ms), and of their squares."""
+    total, c, squares, c_squares, x, y = lanes[0], lanes[1], lanes[2], lanes[3], lanes[4], lanes[5]
+    total[:m] = 0.0
+    c[:m] = 0.0
+    squares[:m] = 0.0
+    c_squares[:m] = 0.0
+    for i in range(longest):
+        for j in range(m):
+            x[j] = (ts[starts[j] + (i if i < lengths[j] else 0)] - origins[j]) / 1e3
+            y[j] = x[j] * x[j]
+        _add_some(x, total, c, lengths, i, m)
+        _add_some(y, squares, c_squares, lengths, i, m)
+    for j in range(m):
+        sx[j] = total[j] + c[j]
+        sxx[j] = squares[j] + c_squares[j]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def lines(
+    ts: Any, vals: Any, starts: Any, lengths: Any, longest: int, even: bool, m: int, origins: Any, sx: Any, sxx: Any, lanes: Any
+) -> None:
+    """Least-squares lines: slopes per second in `lanes[0]`, values at `origins` in `lanes[1]`; `sx`, `sxx` are of `line_times`.
+
+    A window of one value throughout has slope 0, and NaN where that value is infinite.
+    """
+    sy, cy, sxy, cxy, varies, x, y = lanes[0], lanes[1], lanes[2], lanes[3], lanes[4], lanes[5], lanes[6]
+    first = lanes[7]
+    _column(vals, starts, lengths, 0, m, first)
+    for j in range(m):
+        sy[j], cy[j], sxy[j], cxy[j], varies[j] = 0.0, 0.0, 0.0, 0.0, 0.0
+    if even:
+        base = starts[0]
+        for i in range(longest):
+            v, t = vals[base + i : base + i + m], ts[base + i : base + i + m]
+            for j in range(m):
+                x[j] = (t[j] - origins[j]) / 1e3 * v[j]
+                varies[j] = 1.0 if v[j] != first[j] else varies[j]
+            _add(v, sy, cy, m)
+            _add(x, sxy, cxy, m)
+    elif _growing(starts, lengths, m) and origins[0] == origins[m - 1]:
+        j, a, c_a, b, c_b, differs = 0, 0.0, 0.0, 0.0, 0.0, 0.0
+        for i in range(longest):
+            w = vals[starts[0] + i]
+            a, c_a = kahan(w, a, c_a)
+            b, c_b = kahan((ts[starts[0] + i] - origins[0]) / 1e3 * w, b, c_b)
+            differs = 1.0 if w != first[0] else differs
+            while j < m and lengths[j] == i + 1:
+                sy[j], cy[j], sxy[j], cxy[j], varies[j] = a, c_a, b, c_b, differs
+                j += 1
+    else:
+        for i in range(longest):
+            _column(vals, starts, lengths, i, m, y)
+            for j in range(m):
+                x[j] = (ts[starts[j] + (i if i < lengths[j] else 0)] - origins[j]) / 1e3 * y[j]
+                varies[j] = 1.0 if y[j] != first[j] and (i < lengths[j]) else varies[j]
+            _add_some(y, sy, cy, lengths, i, m)
+            _add_some(x, sxy, cxy, lengths, i, m)
+    for j in range(m):
+        n = float(lengths[j])
+        b, ab = sy[j] + cy[j], sxy[j] + cxy[j]
+        slope = (ab - sx[j] * b / n) / (sxx[j] - sx[j] * sx[j] / n)
+        flat = np.nan if abs(first[j]) == np.inf else 0.0
+        lanes[1, j] = first[j] + flat if varies[j] == 0.0 else b / n - slope * sx[j] / n
+        lanes[0, j] = flat if varies[j] == 0.0 else slope
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def extremes(vals: Any, starts: Any, lengths: Any, longest: int, even: bool, m: int, greatest: bool, lanes: Any) -> None:
+    """Greatest or least values, of equal ones the first; NaN only where all are NaN."""
+    best, x = lanes[0], lanes[1]
+    _column(vals, starts, lengths, 0, m, best)
+    base = starts[0]
+    # Beyond its end a window gives its first value again, which changes nothing.
+    for i in range(1, longest):
+        if even:
+            for j in range(m):
+                x[j] = vals[base + i + j]
+        else:
+            _column(vals, starts, lengths, i, m, x)
+        if greatest:
+            for j in range(m):
+                best[j] = x[j] if (x[j] > best[j] or best[j] != best[j]) else best[j]
+        else:
+            for j in range(m):
+                best[j] = x[j] if (x[j] < best[j] or best[j] != best[j]) else best[j]
