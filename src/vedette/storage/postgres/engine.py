@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import structlog
@@ -267,7 +268,7 @@ class Postgres:
     async def compact(self, *, clean: bool = False) -> None:
         """Nothing: PostgreSQL's autovacuum frees the room of what was deleted."""
 
-    async def snapshot(self, *, skip_head: bool = False) -> str:
+    async def snapshot(self, *, skip_head: bool = False, beside: Callable[[Path], None] | None = None) -> str:
         """Raises `BadInput`: PostgreSQL has its own tools for copies."""
         raise BadInput("samples are in PostgreSQL", hint="take a copy with pg_dump or pg_basebackup")
 

@@ -6,92 +6,48 @@ query finds the database sends ids alone. Not here: the database.
 
 from __future__ import annotations
 
-import itertools
-import threading
-
 import numpy as np
 from numpy.typing import NDArray
 
 from vedette.errors import BadInput
 from vedette.kernels import postings as kernel
-from vedette.kernels.series_table import DROPPED, MISSING
+from vedette.kernels.series_table import DROPPED
 from vedette.model.labels import Labels, LabelTable
-from vedette.model.samples import SampleBatch
 from vedette.storage.columns import Column
-from vedette.storage.limits import SERIES_LIMIT, TenantLimits, too_large
-from vedette.storage.series import SeriesTable
+from vedette.storage.names import Names
 
 _I64 = np.int64
 
-Refused = dict[str, NDArray[np.int64]]
-"""Rows of a batch by the reason why they are not stored."""
 
-
-class Known:
+class Known(Names):
     """The table. Any thread may call any method."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._series = SeriesTable()
+        super().__init__()
         self._ids: Column[np.int32] = Column(np.int32)
         self._order: NDArray[np.int64] = np.zeros(0, dtype=_I64)
         self._sorted: NDArray[np.int32] = np.zeros(0, dtype=np.int32)
-
-    def __len__(self) -> int:
-        return len(self._series)
 
     @property
     def nbytes(self) -> int:
         """Bytes held."""
         return self._series.nbytes + self._ids.nbytes + self._order.nbytes + self._sorted.nbytes
 
-    def by_tenant(self) -> dict[str, int]:
-        """How many series of each tenant there are."""
-        with self._lock:
-            return {tenant: len(ids) for tenant, ids in zip(self._series.tenants, self._series.ids_of, strict=True)}
-
-    def rows_of(self, batch: SampleBatch, limits: TenantLimits) -> tuple[NDArray[np.int64], Refused]:
-        """(the local number of each of a batch's rows, DROPPED where it is to be dropped; the rows that `limits` refuse, by reason).
-
-        Raises `BadInput` for a key that names no valid series; nothing is learned then.
-        """
-        with self._lock:
-            rows, missing = self._series.find(batch)
-        if not missing:
-            return rows, {}
-        new = np.flatnonzero(rows == MISSING)
-        keys, offsets = self._series.canonical(batch, new)
+    def _check(self, keys: NDArray[np.uint8], offsets: NDArray[np.int64]) -> None:
         if (nul := np.flatnonzero(keys == 0)).size:
             row = int(np.searchsorted(offsets, nul[0], side="right")) - 1
             key = keys[offsets[row] : offsets[row + 1]].tobytes()
             problem = "a label has the character NUL, which PostgreSQL's texts cannot have"
             raise BadInput(problem, where=f"series {str(Labels.decode(key))[:200]!r}")
-        refused = {why: new[beyond] for why, beyond in too_large(limits, keys, offsets).items()}
-        new, keys, offsets = _without(refused, rows, new, keys, offsets)
-        with self._lock:
-            if limits.max_series and len(beyond := self._series.beyond(batch.keyspace.tenant, keys, offsets, limits.max_series)):
-                full = {SERIES_LIMIT: new[beyond]}
-                new, keys, offsets = _without(full, rows, new, keys, offsets)
-                refused |= full
-            rows[new], _ = self._series.learn(batch, new, keys, offsets)
-            self._grow()
-        return rows, refused
+
+    def _learned(self) -> None:
+        self._ids.extend(np.zeros(len(self._series) - len(self._ids), dtype=np.int32))
 
     def without_id(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """The local numbers among `rows` that have no id yet, each once."""
         with self._lock:
             numbers = rows[rows >= 0]
             return np.unique(numbers[self._ids.view()[numbers] == 0])
-
-    def _grow(self) -> None:
-        self._ids.extend(np.zeros(len(self._series) - len(self._ids), dtype=np.int32))
-
-    def canonical_of(self, numbers: NDArray[np.int64]) -> list[bytes]:
-        """The canonical keys of series."""
-        with self._lock:
-            keys, offsets = self._series.canonical_of(numbers)
-        raw, bounds = keys.tobytes(), offsets.tolist()
-        return [raw[lo:hi] for lo, hi in itertools.pairwise(bounds)]
 
     def assign(self, numbers: NDArray[np.int64], ids: NDArray[np.int32]) -> None:
         """The ids of series in the database."""
@@ -105,7 +61,7 @@ class Known:
         np.cumsum([len(k) for k in keys], out=offsets[1:])
         with self._lock:
             numbers, _ = self._series.register(tenant, np.frombuffer(bytearray().join(keys), dtype=np.uint8), offsets)
-            self._grow()
+            self._learned()
         self.assign(numbers, ids)
 
     def ids(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -137,11 +93,6 @@ class Known:
         kernel.take_labels(rows, *columns, offsets, names, values)
         return LabelTable(table.names.symbols, offsets, names, values)
 
-    def forget_closed(self) -> None:
-        """Drop the keys of senders that are gone."""
-        with self._lock:
-            self._series.forget_closed()
-
     def forget(self, ids: NDArray[np.int32]) -> None:
         """Drop series that the database has deleted."""
         with self._lock:
@@ -154,18 +105,3 @@ class Known:
             self._series, self._ids = made, Column(np.int32)
             self._ids.extend(kept[old])
             self._sorted = self._sorted[:0]
-
-
-def _without(
-    refused: Refused, rows: NDArray[np.int64], new: NDArray[np.int64], keys: NDArray[np.uint8], offsets: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np.int64]]:
-    """The new rows with their keys without those that are refused, which are DROPPED in `rows`.
-
-    They are not learned, so that they are looked at again the next time, and their sender hears of it again.
-    """
-    if not refused:
-        return new, keys, offsets
-    out = np.isin(new, np.concatenate(list(refused.values())))
-    rows[new[out]] = DROPPED
-    lengths = np.diff(offsets)
-    return new[~out], keys[np.repeat(~out, lengths)], np.concatenate([offsets[:1], np.cumsum(lengths[~out])])

@@ -26,9 +26,10 @@ from vedette.model.histograms import Histograms
 from vedette.model.labels import Labels
 from vedette.model.samples import Appended, MetricMetadata, SampleBatch
 from vedette.storage.limits import Limits
+from vedette.storage.names import Refused, dropped_of
 from vedette.storage.postgres import binary, histograms, schema
 from vedette.storage.postgres.failures import RETRY_AFTER, driver, translated
-from vedette.storage.postgres.known import Known, Refused
+from vedette.storage.postgres.known import Known
 
 log = structlog.get_logger(__name__)
 
@@ -187,7 +188,7 @@ class Writer:
                 item.rows = np.where(self._known.numbers_of(ids.astype(np.int32)) >= 0, ids, DROPPED)
                 return True
             tenant = item.batch.keyspace.tenant
-            rows, item.refused = self._known.rows_of(item.batch, self._limits.of(tenant))
+            rows, item.refused, _ = self._known.rows_of(item.batch, self._limits.of(tenant))
         except VedetteError as error:
             item.settle(error)
             return False
@@ -198,7 +199,7 @@ class Writer:
         return True
 
     async def _register(self, connection: Any, tenant: str, numbers: NDArray[np.int64]) -> None:
-        keys = self._known.canonical_of(numbers)
+        keys = self._known.keys_of(numbers)
         digests = [hashlib.sha256(key).digest() for key in keys]
         rows = await connection.fetch(
             "SELECT digest, id FROM vedette_series WHERE tenant = $1 AND digest = ANY($2::bytea[])", tenant, digests
@@ -334,11 +335,10 @@ def _text(text: str) -> str:
 
 
 def _reasons(item: _Waiting, gone: NDArray[np.bool_], old: NDArray[np.bool_]) -> dict[str, int]:
-    lengths = np.diff(item.batch.offsets)
-    found = {why: int(lengths[rows].sum()) for why, rows in item.refused.items()}
-    found["relabelled"] = int(gone.sum()) - sum(found.values())
-    found["too_old"] = int((old & ~gone).sum())
-    return {why: count for why, count in found.items() if count}
+    found = dropped_of(item.batch, item.rows, item.refused)
+    if too_old := int((old & ~gone).sum()):
+        found["too_old"] = too_old
+    return found
 
 
 @dataclass(slots=True)
