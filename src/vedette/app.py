@@ -18,7 +18,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -30,7 +30,7 @@ from starlette.routing import BaseRoute
 
 from vedette import configfile, selfmetrics, warm
 from vedette.access.audit import Audit
-from vedette.access.directory import Directory
+from vedette.access.directory import Directory, parse_tenant
 from vedette.access.guard import Guard, tenant_of
 from vedette.access.identity import Identities
 from vedette.access.sessions import Sessions
@@ -90,6 +90,7 @@ from vedette.storage.limits import Limits
 from vedette.storage.replay import ReplayProgress
 from vedette.storage.retention import RetentionRule
 from vedette.storage.settings import StorageSettings
+from vedette.tenants import Outside, Tenants
 from vedette.web.routes import routes as web_routes
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ if TYPE_CHECKING:
     from vedette.notify.notifier import Notifier
     from vedette.records.database import Records
     from vedette.rules.engine import Rules
+    from vedette.rules.state import GroupState
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -117,6 +119,8 @@ class Plan:
     notify: NotifyConfig | None
     notify_text: str = "{}\n"
     """The `alertmanager.yml` as YAML, secrets redacted."""
+    tenants: Mapping[str, NotifyConfig] = field(default_factory=dict)
+    """Those of other tenants."""
 
     @classmethod
     def of(cls, settings: Settings) -> Plan:
@@ -131,11 +135,14 @@ class Plan:
                 features=settings.vedette.promql.features,
             )
         file, route = settings.alertmanager_file, settings.vedette.notify.default_route()
+        base = settings.path.parent if settings.path else Path()
+        tenants = {parse_tenant(name): load_notify(base / path) for name, path in settings.vedette.notify.tenants.items()}
+        plan = cls(settings, settings.collect(), tuple(groups), None, tenants=tenants)
         if file is not None:
-            return cls(settings, settings.collect(), tuple(groups), load_notify(file), redacted_notify(configfile.read(file)))
+            return dataclasses.replace(plan, notify=load_notify(file), notify_text=redacted_notify(configfile.read(file)))
         if route is not None:
-            return cls(settings, settings.collect(), tuple(groups), parse_notify(route, name="notify"), redacted_notify(route))
-        return cls(settings, settings.collect(), tuple(groups), None)
+            return dataclasses.replace(plan, notify=parse_notify(route, name="notify"), notify_text=redacted_notify(route))
+        return plan
 
 
 class House:
@@ -176,6 +183,7 @@ class House:
         self._told: tuple[made.Made, ...] = ()
         self.notifier: Notifier | None = None
         self.alertmanagers: Alertmanagers | None = None
+        self.tenants = Tenants(clock, evaluate=self._evaluate, analyse=self._analyse, append=self.door.append, outside=self._outside)
         self.registry = selfmetrics.registry(self._readings)
         self._dialects = self._services(self._operations())
         self._endpoints = self._dialects.union
@@ -214,7 +222,7 @@ class House:
         self.alertmanagers = Alertmanagers(settings.alerting, self.clock, external_labels=settings.external_labels)
         await self.alertmanagers.start()
         self.rules = Rules(
-            self._evaluate,
+            functools.partial(self._evaluate, DEFAULT_TENANT),
             self.door.append,
             self._emit,
             self.records,
@@ -223,8 +231,9 @@ class House:
             external_url=settings.external_url,
             tenant=DEFAULT_TENANT,
             resend_ms=settings.vedette.rules.resend_delay,
-            analyse=self._analyse,
+            analyse=functools.partial(self._analyse, DEFAULT_TENANT),
         )
+        await self.tenants.start(self.records)
         # One kernel compiles at a time in a process: without this, rules and scrapes that start together keep the first
         # write of a cold start waiting for kernels that it does not need.
         ingest, rest = warm.in_two(self._closing.is_set)
@@ -260,7 +269,13 @@ class House:
         self.plan = plan
         if again:
             self.managed.refresh()
+            await self.tenants.apply()
         await self._put_rules(at_once=False)
+
+    def _outside(self) -> Outside:
+        """What other tenants' alerting takes from the configuration in force."""
+        settings = self.plan.settings
+        return Outside(settings.external_url, settings.external_labels, settings.vedette.notify, self.plan.tenants, self._rule_defaults())
 
     async def _put_rules(self, *, at_once: bool = True) -> None:
         """Put the rules of files and those made over the API in force; of the latter, what changed is evaluated `at_once`."""
@@ -344,6 +359,7 @@ class House:
             self.log_series,
             self.logs,
             self.rules,
+            self.tenants,
             self.notifier,
             self.alertmanagers,
             self.records,
@@ -378,7 +394,7 @@ class House:
             routes += [logs_in_api.elastic_root(self._log_backend)]
             routes += web_routes(Sessions(self.identities))
         guarded = Guard(
-            Starlette(routes=routes),
+            self.tenants.around(Starlette(routes=routes)),
             self.identities,
             audit=self.audit,
             insecure=self.plan.settings.vedette.server.insecure,
@@ -410,7 +426,7 @@ class House:
                     self.collector.targets,
                     self.collector.dropped,
                     self.collector.dropped_counts,
-                    lambda: self.rules.groups() if self.rules else [],
+                    self._groups_of,
                 ),
                 run=self.run_query,
                 clock=self.clock,
@@ -498,9 +514,8 @@ class House:
         """The notifications of whoever asks."""
         if self.notifier is None:
             raise LimitExceeded("the server is starting", retry_after=1.0)
-        if tenant_of(request) != DEFAULT_TENANT:
-            raise NotFound("this tenant has no notifications")
-        return self.notifier
+        tenant = tenant_of(request)
+        return self.notifier if tenant == DEFAULT_TENANT else self.tenants.of(tenant).notifier
 
     def _dialect(self, dialect: str) -> list[Endpoint]:
         assert dialect in DIALECTS, dialect
@@ -518,7 +533,7 @@ class House:
             environment=room.services.environment,
             log_level=room.server.log_level,
             targets=self.collector.targets,
-            groups=lambda: self.rules.groups() if self.rules else [],
+            groups=self._groups_of,
         )
         limit = Limit(room.services.alerts_per_minute, self.clock.monotonic)
         configured = botserver_alerts.endpoints(botserver_alerts.Alerts(backend, self._managed_of), limit)
@@ -554,12 +569,12 @@ class House:
             revision=commit_of_checkout(),
         )
 
-    async def _evaluate(self, expr: str, time_ms: int) -> QueryResult:
-        return await self.run_query(self.promql.instant, DEFAULT_TENANT, expr, time_ms)
+    async def _evaluate(self, tenant: str, expr: str, time_ms: int) -> QueryResult:
+        return await self.run_query(self.promql.instant, tenant, expr, time_ms)
 
-    async def _analyse(self, expr: str, analysis: Analysis, time_ms: int) -> list[tuple[Labels, float]]:
+    async def _analyse(self, tenant: str, expr: str, analysis: Analysis, time_ms: int) -> list[tuple[Labels, float]]:
         def query_range(text: str, start: int, end: int, step: int) -> QueryResult:
-            return self.promql.range(DEFAULT_TENANT, text, start, end, step)
+            return self.promql.range(tenant, text, start, end, step)
 
         return await self.run_query(analysed, query_range, expr, analysis, time_ms)
 

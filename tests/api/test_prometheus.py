@@ -51,7 +51,7 @@ def build(engine: Engine, storage: Any, clock: ManualClock, run: Any) -> Build:
             corruptions=lambda: 0,
             revision="abc",
         )
-        sources = Sources(targets=list, dropped=list, dropped_counts=dict, groups=list)
+        sources = Sources(targets=list, dropped=list, dropped_counts=dict, groups=lambda _request: [])
         given: dict[str, Any] = {"run": run, "clock": clock, "info": info, "tenant_of": lambda request: "default", **changes}
         return prometheus.endpoints(given.pop("engine", engine), storage, sources, **given)
 

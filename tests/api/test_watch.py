@@ -81,7 +81,7 @@ GROUPS = [
 @pytest.fixture
 def client(serve: Any) -> httpx.AsyncClient:
     sources = Sources(
-        targets=lambda: [NODE, WEB], dropped=lambda: [GONE], dropped_counts=lambda: {"node": 3, "web": 0}, groups=lambda: GROUPS
+        targets=lambda: [NODE, WEB], dropped=lambda: [GONE], dropped_counts=lambda: {"node": 3, "web": 0}, groups=lambda _request: GROUPS
     )
     watch = Watch(sources, matchers_of, "https://monitor.example/vedette")
     made: httpx.AsyncClient = serve(

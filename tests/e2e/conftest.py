@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.server
 import json
 import os
+import ssl
 import struct
 import subprocess
 import sys
@@ -141,12 +142,18 @@ class Launcher:
         self._binary = debian_binary
         self._started: list[Process] = []
 
-    def start(self, name: str, command: Sequence[str], port: int, *, ready: str, env: Mapping[str, str] | None = None) -> Process:
-        """Run `command`, wait until `ready` answers 200."""
+    def start(
+        self, name: str, command: Sequence[str], port: int, *, ready: str, env: Mapping[str, str] | None = None, ca: Path | None = None
+    ) -> Process:
+        """Run `command`, wait until `ready` answers 200; `ca` is the certificate of one that speaks TLS."""
         log = self.folder / f"{name}-{len(self._started)}.log"
         with log.open("wb") as out:
             popen = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, cwd=self.folder, env=env or environment())
-        process = Process(name, f"http://127.0.0.1:{port}", log, popen)
+        if ca is None:
+            process = Process(name, f"http://127.0.0.1:{port}", log, popen)
+        else:
+            client = httpx.Client(timeout=30, verify=ssl.create_default_context(cafile=str(ca)))
+            process = Process(name, f"https://127.0.0.1:{port}", log, popen, client)
         self._started.append(process)
 
         def up() -> bool:
@@ -157,12 +164,19 @@ class Launcher:
         eventually(up, f"{name} answers {ready}", seconds=90)
         return process
 
-    def vedette(self, *arguments: str, data: Path | None = None, port: int | None = None, env: Mapping[str, str] | None = None) -> Process:
+    def vedette(
+        self,
+        *arguments: str,
+        data: Path | None = None,
+        port: int | None = None,
+        env: Mapping[str, str] | None = None,
+        ca: Path | None = None,
+    ) -> Process:
         """`python -m vedette serve` on a free port (`port` 0 leaves it to the arguments), ready to be asked."""
         port = port or self.free_port()
         data = data or self.folder / "data"
         command = [sys.executable, "-m", "vedette", "serve", "--port", str(port), "--data", str(data), *arguments]
-        return self.start("vedette", command, port, ready="/-/ready", env=env)
+        return self.start("vedette", command, port, ready="/-/ready", env=env, ca=ca)
 
     def prometheus(self, config: str, *, port: int | None = None) -> Process:
         """Debian's Prometheus with this configuration."""

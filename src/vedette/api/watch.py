@@ -54,7 +54,8 @@ class Sources:
     targets: Callable[[], Sequence[TargetState]]
     dropped: Callable[[], Sequence[DroppedTarget]]
     dropped_counts: Callable[[], Mapping[str, int]]
-    groups: Callable[[], Sequence[GroupState]]
+    groups: Callable[[Mapping[str, Any]], Sequence[GroupState]]
+    """Takes the request, whose tenant's groups they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ class Watch:
         )
         of_group, of_file = chosen(form, "rule_group[]"), chosen(form, "file[]")
         limit, token = _page(form)
-        groups = list(self.sources.groups())
+        groups = list(self.sources.groups(request))
         if token:
             at = next((i for i, g in enumerate(groups) if _token(g) == token), None)
             if at is None:
@@ -139,7 +140,7 @@ class Watch:
 
     async def alerts(self, request: Request) -> Response:
         """All active alerts, in Prometheus' shape and, beside `data`, in the platform API's."""
-        found = [(rule, alert) for group in self.sources.groups() for rule in group.rules for alert in rule.alerts]
+        found = [(rule, alert) for group in self.sources.groups(request) for rule in group.rules for alert in rule.alerts]
         body = {
             "status": "success",
             "data": {"alerts": [_alert(alert) for _, alert in found]},

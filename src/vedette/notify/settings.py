@@ -31,6 +31,8 @@ class NotifySettings:
     """After how many notifications in a row that a channel did not take another one is told of it; 0: never."""
     dead_channel_receiver: str = ""
     """Who is told of it; empty: the same receiver by its other channels, or the first other one that has some."""
+    tenants: dict[str, str] = option(factory=dict)
+    """An `alertmanager.yml` for each tenant that has one, besides the default tenant; relative to the configuration file."""
     history_retention: int = option(30 * 86_400_000, convert=parse_duration)
     """How long the history of alerts and the log of notifications are kept."""
 

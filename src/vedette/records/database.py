@@ -205,6 +205,16 @@ class Records:
             raise self._translated(error) from error
         return [kind(**_out(dict(row._mapping))) for row in rows]
 
+    async def tenants(self) -> list[str]:
+        """Every tenant of whom alerts, silences or rules are kept, sorted."""
+        kinds: tuple[type[Row], ...] = (HeldAlertRow, SilenceRow, RuleGroupRow, RuleAlertRow)
+        query = sa.union(*(sa.select(self._tables[kind].c.tenant) for kind in kinds))
+        try:
+            async with self._turn, self._engine.connect() as connection:
+                return sorted((await connection.execute(query)).scalars().all())
+        except DBAPIError as error:
+            raise self._translated(error) from error
+
     async def page(
         self, kind: type[L], tenant: str, *, before: int, since: int, until: int, limit: int, equal: Mapping[str, str] | None = None
     ) -> list[L]:

@@ -50,7 +50,7 @@ class Services:
             environment="production",
             log_level="info",
             targets=lambda: self.targets,
-            groups=lambda: self.groups,
+            groups=lambda _request: self.groups,
         )
         self.dialects = dialects.build(
             backend,
@@ -77,7 +77,7 @@ class Services:
             retention=lambda: "30d",
             corruptions=lambda: 0,
         )
-        sources = prometheus.Sources(list, list, dict, lambda: self.groups)
+        sources = prometheus.Sources(list, list, dict, lambda _request: self.groups)
         own = exposition.Metrics(
             own=lambda: read_own(self.registry),
             own_job="vedette",

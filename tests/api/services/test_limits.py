@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from vedette.access.principal import Principal
 from vedette.api.endpoint import routes
-from vedette.api.services.limits import MOST_CLIENTS, Limit
+from vedette.api.services.limits import MOST_CLIENTS, Limit, RedisCounts
 from vedette.api.services.settings import ServicesSettings
 from vedette.errors import BadInput
 
@@ -56,3 +63,58 @@ def test_clients_are_counted_apart_and_not_remembered_without_end() -> None:
     assert len(limit.clients) == MOST_CLIENTS
     now[0] = 60.0
     assert limit.take("a") == (0, 60.0)
+
+
+class TestWhoIsCounted:
+    """The document counts metrics by address, logs and alerts by user."""
+
+    def request(self, name: str, address: str) -> dict[str, Any]:
+        who = Principal(name, "viewer", "acme", kind="token")
+        return {"client": (address, 1), **({"vedette.principal": who} if name else {})}
+
+    def test_by_user_or_by_address(self) -> None:
+        by_user, by_address = Limit(1, lambda: 0.0, by="user"), Limit(1, lambda: 0.0)
+        alice, bob, nobody = self.request("alice", "10.0.0.1"), self.request("bob", "10.0.0.1"), self.request("", "10.0.0.2")
+        assert [by_user.client_of(r) for r in (alice, bob, nobody)] == ["user:acme:alice", "user:acme:bob", "10.0.0.2"]
+        assert [by_address.client_of(r) for r in (alice, bob, nobody)] == ["10.0.0.1", "10.0.0.1", "10.0.0.2"]
+
+
+class TestTogether:
+    """Several instances count in one Redis."""
+
+    @pytest.fixture
+    def redis_port(self, debian_binary: Any, free_port: Any, tmp_path: Path) -> Iterator[int]:
+        port = free_port()
+        command = [debian_binary("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
+        server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        try:
+            deadline = time.monotonic() + 20
+            while True:
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                    break
+                assert time.monotonic() < deadline, "redis-server did not start"
+            yield port
+        finally:
+            server.kill()
+            server.wait()
+
+    async def test_two_instances_count_as_one(self, redis_port: int) -> None:
+        counts = [RedisCounts(f"redis://127.0.0.1:{redis_port}/0") for _ in range(2)]
+        one, two = (Limit(3, lambda: 0.0, name="alerts", shared=c) for c in counts)
+        left = [(await limit.taken("alice"))[0] for limit in (one, two, one, two, one)]
+        assert left == [2, 1, 0, -1, -1]
+        assert (await one.taken("bob"))[0] == 2
+        assert 0 < (await two.taken("alice"))[1] <= 60
+        assert (await Limit(3, lambda: 0.0, name="logs", shared=counts[0]).taken("alice"))[0] == 2, "another limit"
+        for count in counts:
+            await count.close()
+
+    async def test_without_it_each_counts_its_own(self, free_port: Any) -> None:
+        counts = RedisCounts(f"redis://127.0.0.1:{free_port()}/0")
+        limit = Limit(1, lambda: 0.0, shared=counts)
+        assert [(await limit.taken("alice"))[0] for _ in range(3)] == [0, -1, -1]
+        await counts.close()
+
+    def test_an_address_that_is_none(self) -> None:
+        with pytest.raises(BadInput, match="redis_url"):
+            RedisCounts("localhost:6379")

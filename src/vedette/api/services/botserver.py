@@ -57,7 +57,8 @@ class Server:
     environment: str
     log_level: str
     targets: Callable[[], Sequence[TargetState]]
-    groups: Callable[[], Sequence[GroupState]]
+    groups: Callable[[Mapping[str, Any]], Sequence[GroupState]]
+    """Takes the request, whose tenant's groups they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,7 @@ class BotServer:
         """Firing alerts with counts by severity."""
         found = [
             self._alert(rule, alert)
-            for group in (self.server.groups() if self._ours(request) else ())
+            for group in self.server.groups(request)
             for rule in group.rules
             for alert in rule.alerts
             if alert.state == "firing"

@@ -1,0 +1,198 @@
+"""A server that asks who one is: the commands beside it, TLS, and three people at every endpoint."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import json
+import os
+import re
+import ssl
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+PASSWORD = "correct horse"
+SECRET = "a-secret-of-more-than-thirty-two-bytes"
+MARK = "acme_metric"
+HIDDEN = "hidden-of-acme"
+
+
+def vedette(data: Path, *words: str, stdin: str = "", check: bool = True) -> str:
+    """One command beside the server; what it printed."""
+    command = [sys.executable, "-m", "vedette", *words, "--data", str(data)]
+    done = subprocess.run(
+        command, input=stdin, capture_output=True, text=True, env={**os.environ, "JWT_SECRET": SECRET}, cwd=data, check=False
+    )
+    assert (done.returncode == 0) == check, done.stderr
+    return done.stdout.strip() if check else done.stderr.strip()
+
+
+def token(data: Path, name: str, role: str, tenant: str) -> dict[str, str]:
+    return {"Authorization": "Bearer " + vedette(data, "token", "jwt", name, "--role", role, "--tenant", tenant)}
+
+
+def test_charlie_sees_nothing_of_what_alice_and_bob_share(launch: Any, tools: Any) -> None:
+    server = launch.vedette(env=tools.environment(JWT_SECRET=SECRET, API_KEY="root-key", VEDETTE_HOST_ENABLED="false"))
+    data = launch.folder / "data"
+    alice, bob, charlie = (
+        token(data, "alice", "admin", "acme"),
+        token(data, "bob", "viewer", "acme"),
+        token(data, "charlie", "admin", "other"),
+    )
+    now = int(time.time() * 1000)
+    # They ask for `MARK` by name, and would find `HIDDEN`, which no question repeats.
+    body = tools.write_body([({"__name__": MARK, "service": MARK, "job": MARK, "instance": HIDDEN}, [(now, 42.0)])])
+    assert server.post("/api/v1/write", content=body, headers={**tools.write_headers, **alice}).status_code == 204
+    assert server.post("/api/v1/write", content=body, headers={**tools.write_headers, **bob}).status_code == 403
+    alert = [{"labels": {"alertname": MARK, "severity": "critical", "instance": HIDDEN}, "annotations": {"summary": HIDDEN}}]
+    assert server.post("/api/v2/alerts", json=alert, headers=alice).status_code == 200
+    silence = {"matcher": {"service": MARK}, "duration_minutes": 5, "comment": HIDDEN}
+    made = server.post("/api/v1/alerts/silence", json=silence, headers=alice)
+    assert made.status_code == 200, made.text
+    identity = made.json()["id"]
+    line = {"message": HIDDEN, "level": "error", "service": MARK}
+    assert server.post("/api/v1/logs", json=line, headers=alice).status_code < 300
+
+    seen = set()
+    for path in server.client.get(server.url + "/openapi.json", headers=alice).json()["paths"]:
+        asked = re.sub(r"\{\w+\}", MARK, path.replace("{name}", "instance").replace("{service}", MARK).replace("{id}", identity))
+        span = {"start": now / 1000 - 60, "end": now / 1000 + 1, "step": 5}
+        question = {"query": MARK, "match[]": f'{{__name__="{MARK}"}}', "service": MARK, "metric": MARK, **span}
+        for headers in (bob, charlie):
+            with server.client.stream("GET", server.url + asked, params=question, headers=headers, timeout=20) as answer:
+                live = answer.headers.get("content-type", "").startswith("text/event-stream")
+                text = "" if live else answer.read().decode("utf-8", "replace")
+            assert answer.status_code < 500, f"{path}: {answer.status_code} {text[:300]}"
+            if headers is charlie:
+                assert HIDDEN not in text, f"{path}: {text[:500]}"
+            elif HIDDEN in text:
+                seen.add(path)
+    expected = {"/api/v1/query", "/api/v1/query_range", "/api/v1/series", "/api/v1/label/{name}/values", "/metrics", "/metrics/series"}
+    expected |= {"/api/v2/alerts", "/api/v2/silences", "/api/v1/alerts/silence", "/api/v1/alerts/silence/{id}"}
+    expected |= {"/api/v1/logs", "/api/v1/monitoring/logs"}
+    assert expected <= seen, f"Bob, their team mate, sees it; not at {expected - seen}"
+    for path in (f"/api/v1/alerts/silence/{identity}", f"/api/v2/silence/{identity}"):
+        assert server.client.get(server.url + path, headers=charlie).status_code == 404
+        assert server.client.delete(server.url + path, headers=charlie).status_code == 404
+
+
+def test_a_tenants_rules_fire_for_it_alone(launch: Any, tools: Any) -> None:
+    server = launch.vedette(env=tools.environment(JWT_SECRET=SECRET, VEDETTE_HOST_ENABLED="false"))
+    data = launch.folder / "data"
+    alice, charlie = token(data, "alice", "admin", "acme"), token(data, "charlie", "admin", "other")
+    group = {"name": "g", "interval": "1s", "rules": [{"alert": HIDDEN, "expr": f"{MARK} > 1"}]}
+    made = server.post("/config/v1/rules/acme", content=json.dumps(group), headers=alice)
+    assert made.status_code in (200, 201, 202), made.text
+
+    def firing(headers: dict[str, str]) -> list[Any]:
+        body = tools.write_body([({"__name__": MARK}, [(int(time.time() * 1000), 42.0)])])
+        assert server.post("/api/v1/write", content=body, headers={**tools.write_headers, **headers}).status_code == 204
+        answer = server.client.get(server.url + "/api/v2/alerts", headers=headers)
+        return [a["labels"]["alertname"] for a in answer.json()]
+
+    tools.eventually(lambda: firing(alice) == [HIDDEN], "Alice's rule fires")
+    assert firing(charlie) == []
+    assert HIDDEN not in server.client.get(server.url + "/api/v1/rules", headers=charlie).text
+    assert HIDDEN in server.client.get(server.url + "/api/v1/rules", headers=alice).text
+    assert HIDDEN in server.client.get(server.url + "/api/v1/alerts", headers=alice).text
+
+
+def test_the_commands_work_beside_a_running_server(launch: Any, tools: Any) -> None:
+    server = launch.vedette(env=tools.environment(VEDETTE_HOST_ENABLED="false"))
+    data = launch.folder / "data"
+    assert server.get("/api/v1/query", query="1").status_code == 200
+    assert "alice may log in as admin" in vedette(data, "user", "add", "alice", "--role", "admin", stdin=PASSWORD + "\n")
+    tools.eventually(lambda: server.get("/api/v1/query", query="1").status_code == 401, "the server asks who one is")
+    ours = httpx.BasicAuth("alice", PASSWORD)
+    assert server.client.get(server.url + "/api/v1/query", params={"query": "1"}, auth=ours).status_code == 200
+
+    key = vedette(data, "token", "create", "push", "--scope", "write", "--expires", "1d")
+    bearer = {"Authorization": f"Bearer {key}"}
+    body = tools.write_body([({"__name__": "up_there"}, [(int(time.time() * 1000), 1.0)])])
+    tools.eventually(
+        lambda: server.post("/api/v1/write", content=body, headers={**tools.write_headers, **bearer}).status_code == 204, "the key works"
+    )
+    assert server.client.get(server.url + "/api/v1/query", params={"query": "1"}, headers=bearer).status_code == 403
+    identity = key.split("_")[1]
+    assert identity in vedette(data, "token", "list")
+    vedette(data, "token", "revoke", identity)
+    tools.eventually(
+        lambda: server.post("/api/v1/write", content=body, headers={**tools.write_headers, **bearer}).status_code == 401, "it is revoked"
+    )
+
+    assert "there is a user alice" in vedette(data, "user", "add", "alice", stdin=PASSWORD + "\n", check=False)
+    assert "10 to 1024 characters" in vedette(data, "user", "add", "bob", stdin="short\n", check=False)
+    assert "admin" in vedette(data, "user", "list")
+    vedette(data, "tenant", "add", "acme", "--title", "Acme Ltd")
+    assert "Acme Ltd" in vedette(data, "tenant", "list")
+    vedette(data, "user", "change", "alice", "--disable")
+    vedette(data, "user", "remove", "alice")
+    tools.eventually(lambda: server.get("/api/v1/query", query="1").status_code == 200, "the last user is gone")
+
+
+def certificate(folder: Path, name: str) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1, signed by itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    cert_path, key_path = folder / "cert.pem", folder / "key.pem"
+    cert_path.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    key_path.write_bytes(key.private_bytes(*form))
+    return cert_path, key_path
+
+
+def test_tls_and_its_renewal(launch: Any, tools: Any, tmp_path: Path) -> None:
+    cert, key = certificate(tmp_path, "first")
+    tls = {"VEDETTE_SERVER_TLS_CERT_FILE": str(cert), "VEDETTE_SERVER_TLS_KEY_FILE": str(key)}
+    server = launch.vedette(env=tools.environment(VEDETTE_HOST_ENABLED="false", **tls), ca=cert)
+    assert server.url.startswith("https://")
+    assert server.client.get(server.url + "/health").status_code == 200
+    with pytest.raises(httpx.TransportError):
+        httpx.get(server.url.replace("https", "http") + "/health", timeout=10)
+    certificate(tmp_path, "second")
+    server.popen.send_signal(1)
+
+    def renewed() -> bool:
+        context = ssl.create_default_context(cafile=str(cert))
+        return httpx.get(server.url + "/health", verify=context, timeout=10).status_code == 200
+
+    tools.eventually(renewed, "new connections see the new certificate")
+
+
+def test_a_certificate_that_is_no_good_is_one_line(launch: Any, tools: Any, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.pem"
+    bad.write_text("nothing of the kind")
+    command = [sys.executable, "-m", "vedette", "serve", "--port", str(launch.free_port()), "--data", str(tmp_path / "d")]
+    env = tools.environment(VEDETTE_SERVER_TLS_CERT_FILE=str(bad), VEDETTE_SERVER_TLS_KEY_FILE=str(bad))
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "server.tls_cert_file" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    alone = subprocess.run(
+        command, capture_output=True, text=True, env=tools.environment(VEDETTE_SERVER_TLS_CERT_FILE=str(bad)), timeout=60, check=False
+    )
+    assert alone.returncode == 2
+    assert "tls_key_file" in alone.stderr
