@@ -77,7 +77,6 @@ from vedette.notify.config import redacted as redacted_notify
 from vedette.promql.engine import Engine as Promql
 from vedette.promql.result import QueryResult
 from vedette.records.settings import is_postgres
-from vedette.records.copy import copy_records
 from vedette.rules.defaults import default_groups
 from vedette.rules.files import MADE, Group
 from vedette.rules.files import load as load_rules
@@ -233,6 +232,7 @@ class House:
             tenant=DEFAULT_TENANT,
             resend_ms=settings.vedette.rules.resend_delay,
             analyse=functools.partial(self._analyse, DEFAULT_TENANT),
+            noticed=self._noticed,
         )
         await self.tenants.start(self.records)
         # One kernel compiles at a time in a process: without this, rules and scrapes that start together keep the first
@@ -448,13 +448,7 @@ class House:
             *ops.endpoints(operations),
             *access_api.endpoints(access_api.Access(self.identities, self.audit, self.clock)),
             *admin.endpoints(
-                admin.Admin(
-                    self.storage,
-                    lambda: self.plan.settings.vedette.storage.admin_api,
-                    prometheus.matchers_of,
-                    tenant_of,
-                    beside=self._copy_records,
-                )
+                admin.Admin(self.storage, lambda: self.plan.settings.vedette.storage.admin_api, prometheus.matchers_of, tenant_of)
             ),
             *export.endpoints(export.Exporting(self.storage, self.run_query, prometheus.matchers_of, tenant_of)),
             *exposition.endpoints(
@@ -558,11 +552,6 @@ class House:
             counts=self._counts,
         )
 
-    def _copy_records(self, into: Path) -> None:
-        place = self.plan.settings.records_place
-        if isinstance(place, Path):
-            copy_records(place, into / place.name)
-
     def _replay_progress(self) -> ReplayProgress:
         # Another backend reads no log.
         return self.storage.replay_progress if isinstance(self.storage, Replaying) else ReplayProgress(0, 0, 0, "done")
@@ -594,6 +583,10 @@ class House:
         assert self.notifier is not None and self.alertmanagers is not None, "rules start after those they tell"
         await self.notifier.accept(self._outgoing(alerts))
         await self.alertmanagers.accept(alerts)
+
+    def _noticed(self, alerts: Sequence[Alert]) -> None:
+        assert self.notifier is not None, "rules start after those they tell"
+        self.notifier.noticed(self._outgoing(alerts))
 
     def _outgoing(self, alerts: Sequence[Alert]) -> Sequence[Alert]:
         """Alerts as routes see them: with external labels and after relabelling, as an Alertmanager of one's own would."""

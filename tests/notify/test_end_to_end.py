@@ -13,6 +13,7 @@ from vedette.clock import SystemClock
 from vedette.model.labels import Labels, LabelTable
 from vedette.model.samples import SampleBatch
 from vedette.notify.config import parse
+from vedette.notify.history import Question
 from vedette.notify.notifier import Notifier
 from vedette.records.database import Records
 from vedette.rules.engine import Rules
@@ -77,7 +78,12 @@ async def test_an_alert_fires_and_resolves_each_told_once(tmp_path: Path, record
     clock = SystemClock()
     notifier = Notifier(parse(CONFIG.format(url=receiver.url)), records, clock, external_url="http://vedette:8009/")
     await notifier.start()
-    rules = Rules(query, append, notifier.accept, records, clock, external_labels=Labels(), external_url="http://vedette:8009/")
+    rules = Rules(
+        *(query, append, notifier.accept, records, clock),
+        external_labels=Labels(),
+        external_url="http://vedette:8009/",
+        noticed=notifier.noticed,
+    )
     await rules.apply(load(tmp_path / "rules.yml"))
 
     start = int(clock.now() * 1000) - 60_000
@@ -88,6 +94,9 @@ async def test_an_alert_fires_and_resolves_each_told_once(tmp_path: Path, record
     await rules.evaluate(start + 60_000)
     await until(lambda: len(receiver.requests) == 2)
     await rules.close()
+    steps = (await notifier.history.events(Question(since=0, until=1 << 62, limit=10))).rows
+    assert [(s.kind, s.value) for s in steps] == [("resolved", 0.0), ("firing", 0.0), ("pending", 0.0)]
+    assert len({s.fingerprint for s in steps}) == 1
     await notifier.close()
 
     fired, resolved = (r.body for r in receiver.requests)

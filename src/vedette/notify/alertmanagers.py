@@ -161,7 +161,7 @@ def outgoing(alerts: Sequence[Alert], configs: Sequence[RelabelConfig], external
         outside = {n: v for n, v in external_labels if not alert.labels.get(n)}
         labels = relabel(alert.labels.with_(outside) if outside else alert.labels, configs)
         if labels:
-            found.append(alert if labels == alert.labels else replace(alert, labels=labels))
+            found.append(alert if labels == alert.labels else replace(alert, labels=labels, known_fingerprint=""))
     return found
 
 

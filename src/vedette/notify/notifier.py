@@ -191,6 +191,12 @@ class Notifier:
         # Only now: a round that came while this was being committed still saw them stand.
         self._some_ended = self._some_ended or any(held.resolved(now) for held in joined.values())
 
+    def noticed(self, alerts: Sequence[Alert]) -> None:
+        """Alerts that are pending: they enter the history with the next round, and nobody is told."""
+        now = now_ms(self._clock)
+        self._steps += [self.history.event("pending", alert, now) for alert in alerts]
+        self._wake.set()
+
     def _ended(self, now: int) -> dict[str, str]:
         """Note the alerts that ended since nobody told of them any more; the acknowledgements that end with them, and why."""
         found: dict[str, str] = {}
@@ -221,8 +227,8 @@ class Notifier:
         try:
             await self._records.save([*rows, *steps], [self.acknowledgements.row(a) for a in over])
         except BaseException:
-            # An alert's end that was seen once is not seen again: what was to be noted of it is noted with what comes next.
-            self._steps = [s for s in steps if s.kind == "resolved" and s.note] + self._steps
+            # What was seen once is not seen again: it is noted with what comes next.
+            self._steps = [s for s in steps if s.kind == "pending" or (s.kind == "resolved" and s.note)] + self._steps
             raise
         self.acknowledgements.let_go(over)
 

@@ -130,7 +130,7 @@ def due(states: States, now: int, *, resend_ms: int = RESEND_DELAY_MS) -> list[A
 def announced(alert: AlertState, now: int, *, interval_ms: int, resend_ms: int, generator_url: str) -> Alert:
     """The alert as it is handed on. One that fires holds for four intervals, so that two failed evaluations do not end it."""
     ends = alert.resolved_at or now + 4 * max(interval_ms, resend_ms)
-    return Alert(alert.labels, alert.fired_at, ends, alert.annotations, generator_url)
+    return Alert(alert.labels, alert.fired_at, ends, alert.annotations, generator_url, alert.value)
 
 
 def sent(states: States, alerts: Sequence[AlertState], now: int) -> dict[Labels, AlertState]:

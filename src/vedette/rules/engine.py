@@ -51,6 +51,7 @@ class Rules:
         tenant: str = DEFAULT_TENANT,
         resend_ms: int = alerting.RESEND_DELAY_MS,
         analyse: Callable[[str, Analysis, int], Awaitable[Samples]] | None = None,
+        noticed: Callable[[Sequence[Alert]], None] = lambda _alerts: None,
     ) -> None:
         self._around = Surroundings(
             query=query,
@@ -63,6 +64,7 @@ class Rules:
             external_url=external_url.rstrip("/"),
             resend_ms=resend_ms,
             analyse=analyse,
+            noticed=noticed,
         )
         self._clock = clock
         self._tickers: list[Ticker] = []

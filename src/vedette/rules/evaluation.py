@@ -80,6 +80,8 @@ class Surroundings:
     external_labels: Labels
     external_url: str
     resend_ms: int = alerting.RESEND_DELAY_MS
+    noticed: Callable[[Sequence[Alert]], None] = lambda _alerts: None
+    """Hears of alerts that have become pending, of which nobody is told yet."""
     analyse: Callable[[str, Analysis, int], Awaitable[Samples]] | None = None
 
     async def found(self, rule: Rule, at: int) -> Samples:
@@ -192,6 +194,9 @@ class LiveRule:
         # Before anything acts on it: what was not committed has not happened, and the next evaluation finds it anew.
         await around.records.save(put, drop)
         self.states = after
+        pending = [after[e.alert.labels] for e in events if e.change == "pending" and after[e.alert.labels].state == "pending"]
+        if pending:
+            around.noticed([Alert(a.labels, a.active_at, 0, a.annotations, "", a.value) for a in pending])
 
     async def _tell(self, at: int, group: Group, around: Surroundings) -> None:
         due = alerting.due(self.states, at, resend_ms=around.resend_ms)
