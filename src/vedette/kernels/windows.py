@@ -140,7 +140,7 @@ def extrapolated(
         longest = max(longest, offsets[r + 1] - offsets[r])
     resets = np.empty(longest, dtype=np.int64)
     left, right = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
-    change, sampled, to_start, to_end = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
+    since, change, sampled, to_start, to_end = np.empty(n), np.empty(n), np.empty(n), np.empty(n), np.empty(n)
     seconds = range_ms / 1000.0
     before: Any = np.int64(-1)
     samples: Any = np.int64(-1)
@@ -152,15 +152,22 @@ def extrapolated(
         before, samples = begin, end - begin
         found = 0
         if counter:
+            some = 0
             for i in range(begin + 1, end):
+                some += vals[i] < vals[i - 1]
+            for i in range(begin + 1, end if some else begin):
                 if vals[i] < vals[i - 1]:
                     resets[found] = i - begin
                     found += 1
         there, row = present[r - lo], out[r - lo]
         for k in range(n):
             there[k] = right[k] - left[k] >= 2
+        if begin == end:
+            continue
+        for k in range(n):
             # Where there is no window, whatever there is: it is not looked at.
-            change[k] = vals[begin + max(0, right[k] - 1)] - vals[begin + left[k] * there[k]] if end > begin else 0.0
+            since[k] = vals[begin + (left[k] if there[k] else 0)]
+            change[k] = vals[begin + (right[k] - 1 if there[k] else 0)] - since[k]
         reset = 0
         for k in range(n if found else 0):
             if there[k]:
@@ -170,12 +177,13 @@ def extrapolated(
                 while j < found and resets[j] < right[k]:
                     change[k] += vals[begin + resets[j] - 1]
                     j += 1
-        if counter and end > begin:
+        if counter:
             for k in range(n):
                 # A counter is not below zero: extrapolate no further back than to where it would have been zero.
-                since = vals[begin + left[k] * there[k]]
-                to_zero = sampled[k] * (since / change[k])
-                back = to_zero if change[k] > 0 and since >= 0 and to_zero < to_start[k] else to_start[k]
+                to_zero = sampled[k] * (since[k] / change[k])
+                back = to_zero if to_zero < to_start[k] else to_start[k]
+                back = back if since[k] >= 0.0 else to_start[k]
+                back = back if change[k] > 0.0 else to_start[k]
                 row[k] = (sampled[k] + back + to_end[k]) / sampled[k]
         else:
             for k in range(n):

@@ -414,12 +414,14 @@ def _doubt_counters(ev: Evaluation, call: Call, rows: Rows, over: Windows) -> No
     names = over.labels.column(METRIC_NAME)
     text = over.labels.symbols.text
     types = over.labels.column("__type__") if ev.type_labels else names
-    pairs = np.unique(np.stack([names, types]), axis=1)
-    for name_symbol, type_symbol in pairs.T:
+    # Mostly it is one metric: then nothing is sorted.
+    one = bool(len(names)) and bool((names == names[0]).all()) and bool((types == types[0]).all())
+    pairs = [(int(names[0]), int(types[0]))] if one else sorted(set(zip(names.tolist(), types.tolist(), strict=True)))
+    for name_symbol, type_symbol in pairs:
         if name_symbol < 0:
             continue
-        name = text(int(name_symbol))
-        kind = text(int(type_symbol)) if type_symbol >= 0 else ""
+        name = text(name_symbol)
+        kind = text(type_symbol) if type_symbol >= 0 else ""
         if (kind in ("counter", "histogram")) if ev.type_labels else name.endswith(_COUNTER_SUFFIXES):
             continue
         chosen = np.flatnonzero((names == name_symbol) & (types == type_symbol))
