@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 
 from vedette.api import admin
@@ -9,6 +12,7 @@ from vedette.api.endpoint import routes
 from vedette.api.prometheus import matchers_of
 from vedette.model.labels import Labels
 from vedette.model.samples import SampleBatch, canonical
+from vedette.records.copy import copy_records
 from vedette.storage.engine import Engine
 from vedette.storage.settings import StorageSettings
 
@@ -88,3 +92,36 @@ async def test_all_is_off_unless_turned_on(engine, serve, path):
     assert answer.json() == {"status": "error", "errorType": "unavailable", "error": "admin APIs disabled"}
     assert (await client.get(f"{BASE}/{path}")).status_code == 405
     assert len(left(engine)) == 4
+
+
+async def test_a_snapshot_has_what_else_belongs_into_it(engine, serve, tmp_path):
+    """The state of alerts, copied while a writer holds it open, reads as it was."""
+    state = sqlite3.connect(tmp_path / "data" / "vedette.db", isolation_level=None)
+    state.execute("PRAGMA journal_mode = WAL")
+    state.execute("CREATE TABLE silences (text)")
+    state.execute("INSERT INTO silences VALUES ('weekend')")
+    state.execute("BEGIN IMMEDIATE")
+    state.execute("INSERT INTO silences VALUES ('not yet committed')")
+
+    def beside(into):
+        copy_records(tmp_path / "data" / "vedette.db", into / "vedette.db")
+
+    client = serve(routes(admin.endpoints(admin.Admin(engine, lambda: True, matchers_of, lambda scope: "default", beside=beside))))
+    name = (await client.post(f"{BASE}/snapshot")).json()["data"]["name"]
+    state.close()
+    copied = tmp_path / "data" / "snapshots" / name / "vedette.db"
+    with closing(sqlite3.connect(f"file:{copied}?mode=ro", uri=True)) as found:
+        assert found.execute("SELECT text FROM silences").fetchall() == [("weekend",)]
+    assert sorted(p.name for p in copied.parent.glob("vedette.db*")) == ["vedette.db"]
+
+
+async def test_a_state_that_cannot_be_copied_leaves_no_snapshot_behind(engine, serve, tmp_path):
+    (tmp_path / "data" / "vedette.db").write_bytes(b"not a database at all, but long enough to be looked at as one" * 100)
+
+    def beside(into):
+        copy_records(tmp_path / "data" / "vedette.db", into / "vedette.db")
+
+    client = serve(routes(admin.endpoints(admin.Admin(engine, lambda: True, matchers_of, lambda scope: "default", beside=beside))))
+    answer = await client.post(f"{BASE}/snapshot")
+    assert (answer.status_code, "cannot be copied" in answer.json()["error"]) == (503, True)
+    assert list((tmp_path / "data" / "snapshots").iterdir()) == []

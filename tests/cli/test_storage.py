@@ -81,7 +81,7 @@ def test_a_damaged_snapshot_is_told_after_it_is_restored(data, tmp_path):
     raw[40] ^= 1
     pages.unlink()
     pages.write_bytes(raw)
-    with pytest.raises(Corrupt, match="byte 8: a page does not match its checksum"):
+    with pytest.raises(Corrupt, match="byte 8: a page cannot be read: it does not match its checksum"):
         vedette("restore", made, "--data", tmp_path / "new")
 
 
@@ -96,7 +96,7 @@ def test_verify_names_path_and_offset_of_all_damage(data):
     result = vedette("verify", "--data", data)
     assert result.exit_code == 1
     lines = result.stdout.splitlines()
-    assert lines[0].startswith(f"{pages}: byte 8: a page does not match its checksum")
+    assert lines[0].startswith(f"{pages}: byte 8: a page cannot be read: it does not match its checksum")
     assert lines[1].startswith(f"{segment}: byte 32: a record's checksum does not match")
     assert lines[2] == f"{data}: 2 damaged places"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
 from starlette.requests import Request
@@ -32,8 +33,8 @@ class Administered(Protocol):
         """Merge what is due; `clean` frees the room of all that was deleted."""
         ...
 
-    async def snapshot(self, *, skip_head: bool = False) -> str:
-        """Take a snapshot; answers its name."""
+    async def snapshot(self, *, skip_head: bool = False, beside: Callable[[Path], None] | None = None) -> str:
+        """Take a snapshot; answers its name. `beside` puts what else belongs into it."""
         ...
 
 
@@ -45,6 +46,8 @@ class Admin:
     enabled: Callable[[], bool]
     parse_selector: Callable[[str], Sequence[Matcher]]
     tenant_of: Callable[[Mapping[str, Any]], str]
+    beside: Callable[[Path], None] | None = None
+    """Puts the state that is not the storage's into a snapshot."""
 
     async def delete_series(self, request: Request) -> Response:
         """Delete samples; 204 once that is durable."""
@@ -65,7 +68,7 @@ class Admin:
     async def snapshot(self, request: Request) -> Response:
         """Take a snapshot under the data directory's `snapshots`, and name it."""
         skip_head = boolean_of(await form_of(request), "skip_head")
-        return success({"name": await self.storage.snapshot(skip_head=skip_head)})
+        return success({"name": await self.storage.snapshot(skip_head=skip_head, beside=self.beside)})
 
     def guarded(self, operation: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
         """`operation`, refused while the setting is off."""

@@ -6,10 +6,8 @@ are the largest metrics. Not here: what is done to the files (`storage`).
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections.abc import Sequence
-from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +19,7 @@ from rich.table import Table
 
 from vedette.errors import BadInput, Corrupt, NotFound, Undeliverable
 from vedette.model.durations import parse_duration
+from vedette.records.copy import copy_records
 
 STATE = "vedette.db"
 By = Literal["metric", "label", "pair"]
@@ -43,13 +42,6 @@ def _exists(data: Path) -> Path:
     return data
 
 
-def _copy_state(source: Path, target: Path) -> None:
-    """Copy the state of alerts and notifications, whole even while somebody writes to it."""
-    if source.exists():
-        with closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as old, closing(sqlite3.connect(target)) as new:
-            old.backup(new)
-
-
 def snapshot(data: Path, *, url: str | None, api_key: str | None) -> None:
     """Take a snapshot of a directory that nobody holds, or (`url`) have a server take one. Prints where it is."""
     if url is not None:
@@ -66,7 +58,7 @@ def snapshot(data: Path, *, url: str | None, api_key: str | None) -> None:
         name = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ") + f"-{time.time_ns() & 0xFFFFFFFF:08x}"
         segments = [s.path for s in wal.segments(data / "wal")]
         made = snapshots.take(data, name, offline.block_paths(data), disk=Disk(), segments=segments)
-        _copy_state(data / STATE, made / STATE)
+        copy_records(data / STATE, made / STATE)
     finally:
         lock.release()
     print(made)
@@ -88,7 +80,7 @@ def restore(source: Path, data: Path) -> None:
             task = bar.add_task("copying", total=total)
             snapshots.restore(source, data, progress=lambda _, size: bar.advance(task, size))
         if not (data / STATE).exists():
-            _copy_state(source / STATE, data / STATE)
+            copy_records(source / STATE, data / STATE)
         found = _verified(console, data)
     finally:
         lock.release()

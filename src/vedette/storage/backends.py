@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from vedette.clock import Clock
 from vedette.errors import BadInput
 from vedette.storage.interface import Matchers, Storage
 from vedette.storage.limits import Limits
+from vedette.storage.remote.settings import NOWHERE, RemoteSettings
 from vedette.storage.retention import RetentionRule
 from vedette.storage.settings import StorageSettings
 
@@ -47,13 +49,21 @@ class Backend(Storage, Protocol):
         """Merge what is due; `clean` frees the room of all that was deleted."""
         ...
 
-    async def snapshot(self, *, skip_head: bool = False) -> str:
-        """Take a snapshot; answers its name."""
+    async def snapshot(self, *, skip_head: bool = False, beside: Callable[[Path], None] | None = None) -> str:
+        """Take a snapshot; answers its name. `beside` puts what else belongs into it."""
         ...
 
 
-def open_backend(settings: StorageSettings, clock: Clock, *, retention: Sequence[RetentionRule], limits: Limits) -> Backend:
+def open_backend(
+    settings: StorageSettings, clock: Clock, *, retention: Sequence[RetentionRule], limits: Limits, remote: RemoteSettings = NOWHERE
+) -> Backend:
     """The backend, not yet started. Raises `BadInput` for settings that do not go together."""
+    if settings.backend == "remote":
+        from vedette.storage.remote.engine import Remote
+
+        return Remote(settings, remote, clock, limits=limits)
+    if remote.url:
+        raise BadInput(f"the backend {settings.backend} has no use for it", where="remote.url", hint="set storage.backend to remote")
     if settings.backend == "postgres":
         from vedette.storage.postgres.engine import Postgres
 

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vedette.clock import Clock
+from vedette.clock import Clock, now_ms
 from vedette.errors import BadInput, Corrupt, LimitExceeded
 from vedette.model.labels import Labels
 from vedette.model.samples import Appended, MetricMetadata, SampleBatch
@@ -39,7 +40,7 @@ from vedette.storage.select import Part, block_labels, merge
 from vedette.storage.series import SymbolTable
 from vedette.storage.settings import StorageSettings
 from vedette.storage.statistics import Growth, GrowthFigures, IndexFigures, growth_figures, index_figures
-from vedette.storage.tombstones import Tombstones
+from vedette.storage.tombstones import Gone, Tombstones
 from vedette.storage.writer import RETRY_AFTER, Writer
 
 _NONE = np.zeros(0, dtype=np.uint32)
@@ -190,9 +191,10 @@ class Engine:
                 self._flusher.release()
             await asyncio.to_thread(self._tombstones.add, tenant, sets, start, end, upto=lambda: self._blocks.last_sequence)
 
-    async def snapshot(self, *, skip_head: bool = False) -> str:
+    async def snapshot(self, *, skip_head: bool = False, beside: Callable[[Path], None] | None = None) -> str:
         """Take a snapshot of what is stored now (with `skip_head`, of what is in blocks); answers its name under `snapshots/`.
 
+        `beside` puts what else belongs into it, on a thread, into the directory that it is given, before that has its name.
         Raises `LimitExceeded` where the engine is not running or cannot write.
         """
         with _writing():
@@ -200,12 +202,12 @@ class Engine:
                 await self.flush()
             when = datetime.fromtimestamp(self.clock.now(), UTC).strftime("%Y%m%dT%H%M%SZ")
             name = f"{when}-{secrets.token_hex(8)}"
-            await asyncio.to_thread(self._snapshot, name)
+            await asyncio.to_thread(self._snapshot, name, beside)
         return name
 
-    def _snapshot(self, name: str) -> None:
+    def _snapshot(self, name: str, beside: Callable[[Path], None] | None) -> None:
         with self._blocks.files:
-            snapshots.take(self.settings.data, name, [b.path for b in self._blocks.all], disk=self._disk)
+            snapshots.take(self.settings.data, name, [b.path for b in self._blocks.all], disk=self._disk, beside=beside)
 
     def _in_memory(self, tenant: str, sets: Sequence[Matchers], start: int, end: int) -> bool:
         return bool(sets) and len(self._head_present(tenant, sets, start, end)[2]) > 0
@@ -219,7 +221,7 @@ class Engine:
         for block, view, rows in self._block_rows(blocks, tenant, [matchers], start, end):
             self._within_budget(series + len(rows), samples)
             columns = block.read(rows, start, end)
-            if (gone := self._tombstones.of(block)) is not None:
+            if (gone := self._gone(block, view, rows)) is not None:
                 columns = gone.erase(rows, columns)
             native = block.histograms(rows, start, end)
             parts.append(Part.of(block_labels(self._memory, names, block, view.labels(rows)), columns, [native] if native else ()))
@@ -261,8 +263,16 @@ class Engine:
                 columns = self._memory.head.gather(ids.astype(np.int64), start, end)
                 native = self._memory.head.histograms(ids.astype(np.int64), start, end)
                 blocks = self._uncovered()
+            oldest = self._memory.head.min_time
+            if view is not None and (hidden := self._retention.hidden(view, ids, now_ms(self.clock), oldest)) is not None:
+                columns = hidden.erase(ids, columns)
             self._within_budget(len(ids), len(columns[1]))
             return series.names, (Part.of(view.table(ids), columns, native) if view is not None else None), blocks
+
+    def _gone(self, block: Block, view: IndexView, rows: NDArray[np.uint32]) -> Gone | None:
+        """What of a block's rows was deleted, or is kept no longer. Raises `Corrupt`."""
+        hidden = self._retention.hidden(view, rows, now_ms(self.clock), block.meta.min_time)
+        return Gone.join(self._tombstones.of(block), hidden)
 
     def _uncovered(self) -> Sequence[Block]:
         """The blocks whose samples the head does not hold; under the lock."""
@@ -276,7 +286,7 @@ class Engine:
             if block.meta.min_time > end or block.meta.max_time < start or (view := block.index(tenant)) is None:
                 continue
             rows = block.within(_any_of(view, sets), start, end)
-            if (gone := self._tombstones.of(block)) is not None:
+            if (gone := self._gone(block, view, rows)) is not None:
                 rows = gone.remaining(rows, block, start, end)
             if len(rows):
                 yield block, view, rows
@@ -303,8 +313,14 @@ class Engine:
             with self._memory.lock:
                 if self._memory.series is not series:
                     continue  # as above
-                present = self._memory.head.present(ids.astype(np.int64), start, end)
-                return series.names, view, ids[present], self._uncovered()
+                head, blocks = self._memory.head, self._uncovered()
+                ids = ids[head.present(ids.astype(np.int64), start, end)]
+                hidden = None if view is None else self._retention.hidden(view, ids, now_ms(self.clock), head.min_time)
+                if hidden is not None:
+                    for last in np.unique(hidden.ends).tolist():
+                        old = hidden.rows[hidden.ends == last]
+                        ids = np.setdiff1d(ids, old[~head.present(old, max(start, last + 1), end)].astype(np.uint32))
+                return series.names, view, ids, blocks
 
     def series(self, tenant: str, sets: Sequence[Matchers], start: int, end: int, limit: int = 0) -> list[Labels]:
         """See `Storage.series`. In blocks, the range of a series' samples counts, whatever gaps it has."""

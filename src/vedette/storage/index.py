@@ -76,6 +76,12 @@ class IndexView:
                 break
         return self.all_ids if found is None else found
 
+    def among(self, found: NDArray[np.uint32], matchers: Sequence[Matcher]) -> NDArray[np.uint32]:
+        """Those of the series `found` (ascending) that pass all of `matchers`."""
+        for matcher in matchers:
+            found = self._narrow(found, matcher)
+        return found
+
     def _narrow(self, found: NDArray[np.uint32] | None, matcher: Matcher) -> NDArray[np.uint32]:
         name = self.symbols.find(matcher.name)
         empty = matcher.matches_empty

@@ -1,4 +1,4 @@
-"""How long which series are kept: a time for all, and others for those that a selector selects.
+"""How long which series are kept: a time for all, and others for those that a selector selects; what is older is not answered.
 
 Not here: when blocks are deleted or written again (`compaction.py`).
 """
@@ -56,6 +56,22 @@ class Retention:
             for rows, keep in self._classes(view)
             if keep and now - keep > meta.min_time
         )
+
+    def hidden(self, view: IndexView, rows: NDArray[np.uint32], now: int, oldest: int) -> Gone | None:
+        """What of a source's `rows` must not be answered at `now` (ms) though it is still there; `oldest` is its first sample's time.
+
+        None without rules for selectors: then whole blocks go, a minute after their time at the latest.
+        """
+        ends = self._ends(now)
+        if not self.rules or not ends or max(ends) <= oldest:
+            return None
+        found, left = [], rows
+        for rule in self.rules:
+            mine = view.among(left, rule.matchers)
+            left = intersection(left, mine, keep=False)
+            found.append((mine, rule.keep))
+        found.append((left, self.keep))
+        return Gone.of((some, -FOREVER, now - keep - 1) for some, keep in found if keep)
 
     def outlived(self, block: Block, now: int) -> bool:
         """Whether the block holds series of which all is too old, and may be written again without them. Raises `Corrupt`."""

@@ -2,7 +2,7 @@
 
 A block's files never change, nor does a segment of the log once a later one was begun, so a link is a copy that costs
 nothing. A snapshot is a data directory itself: `--data` may point at it, `restore` copies it to a place of its own. Not
-here: which blocks there are (`blocks.py`), the state of alerts, which is in a database of its own.
+here: which blocks there are (`blocks.py`); how the state of alerts is copied, which is in a database of its own (`records`).
 """
 
 from __future__ import annotations
@@ -29,9 +29,18 @@ def directory_of(data: Path) -> Path:
     return data / "snapshots"
 
 
-def take(data: Path, name: str, blocks: Iterable[Path], *, disk: Disk, segments: Iterable[Path] = ()) -> Path:
+def take(
+    data: Path,
+    name: str,
+    blocks: Iterable[Path],
+    *,
+    disk: Disk,
+    segments: Iterable[Path] = (),
+    beside: Callable[[Path], None] | None = None,
+) -> Path:
     """Link `blocks` (directories) and `segments` (of the log) into the snapshot `name`; answers its directory, durable.
 
+    `beside` puts further files into the directory that it is given, synced; what it raises ends the snapshot.
     Raises `OSError`; nothing is left behind then. Nobody may delete what is linked meanwhile.
     """
     final = directory_of(data) / name
@@ -54,6 +63,8 @@ def take(data: Path, name: str, blocks: Iterable[Path], *, disk: Disk, segments:
             # These are replaced whole, never changed, and so may be linked, too.
             if (data / part).exists():
                 disk.link(data / part, temporary / part)
+        if beside is not None:
+            beside(temporary)
         for directory in (temporary / "blocks", temporary / "wal", temporary):
             disk.sync_directory(directory)
         disk.rename(temporary, final)
