@@ -76,6 +76,7 @@ from vedette.notify.config import parse as parse_notify
 from vedette.notify.config import redacted as redacted_notify
 from vedette.promql.engine import Engine as Promql
 from vedette.promql.result import QueryResult
+from vedette.records.copy import copy_records
 from vedette.records.settings import is_postgres
 from vedette.rules.defaults import default_groups
 from vedette.rules.files import MADE, Group
@@ -448,7 +449,13 @@ class House:
             *ops.endpoints(operations),
             *access_api.endpoints(access_api.Access(self.identities, self.audit, self.clock)),
             *admin.endpoints(
-                admin.Admin(self.storage, lambda: self.plan.settings.vedette.storage.admin_api, prometheus.matchers_of, tenant_of)
+                admin.Admin(
+                    self.storage,
+                    lambda: self.plan.settings.vedette.storage.admin_api,
+                    prometheus.matchers_of,
+                    tenant_of,
+                    beside=self._copy_records,
+                )
             ),
             *export.endpoints(export.Exporting(self.storage, self.run_query, prometheus.matchers_of, tenant_of)),
             *exposition.endpoints(
@@ -551,6 +558,11 @@ class House:
             cors_origin=room.access.reading_origins,
             counts=self._counts,
         )
+
+    def _copy_records(self, into: Path) -> None:
+        place = self.plan.settings.records_place
+        if isinstance(place, Path):
+            copy_records(place, into / place.name)
 
     def _replay_progress(self) -> ReplayProgress:
         # Another backend reads no log.
