@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 
 import pytest
@@ -206,3 +207,25 @@ def test_a_file_is_replaced_whole(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         disk.replace_file(path, b"two")
     assert path.read_bytes() == b"one"
+
+
+@pytest.mark.usefixtures("only_when_asked")
+async def test_a_reader_that_has_a_block_still_knows_what_was_deleted_of_it(open_engine, tools, keyspace, monkeypatch):
+    """The block is written again and the deletion forgotten between the reader's list of blocks and its reading them."""
+    engine = await open_engine()
+    rows = [tools.metric("m", i=str(i)) for i in range(3)]
+    await engine.append(SampleBatch.of(keyspace, rows, [tools.now] * 3, [1.0] * 3))
+    await engine.delete("default", [[Matcher("i", "=", "1")]], *EVER)
+    loop, inner = asyncio.get_running_loop(), engine._block_rows
+    forgotten = []
+
+    def interrupted(*arguments):
+        asyncio.run_coroutine_threadsafe(engine.compact(clean=True), loop).result(timeout=20)
+        forgotten.append(len(engine._tombstones))
+        return inner(*arguments)
+
+    monkeypatch.setattr(engine, "_block_rows", interrupted)
+    found = await asyncio.to_thread(engine.select, "default", [], *EVER)
+    assert sorted(labels.get("i") for labels in found.labels) == ["0", "2"]
+    assert forgotten == [0], "the deletion was forgotten before the block was read"
+    assert await asyncio.to_thread(engine.label_values, "default", "i", [], *EVER) == ["0", "2"]

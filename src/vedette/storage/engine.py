@@ -40,7 +40,7 @@ from vedette.storage.select import Part, block_labels, merge
 from vedette.storage.series import SymbolTable
 from vedette.storage.settings import StorageSettings
 from vedette.storage.statistics import Growth, GrowthFigures, IndexFigures, growth_figures, index_figures
-from vedette.storage.tombstones import Gone, Tombstones
+from vedette.storage.tombstones import Deletions, Gone, Tombstones
 from vedette.storage.writer import RETRY_AFTER, Writer
 
 _NONE = np.zeros(0, dtype=np.uint32)
@@ -214,14 +214,15 @@ class Engine:
 
     def select(self, tenant: str, matchers: Matchers, start: int, end: int) -> SeriesSet:
         """See `Storage.select`."""
+        deletions = self._tombstones.now  # before the blocks: see there
         names, head, blocks = self._head_part(tenant, matchers, start, end)
         series = len(head.labels) if head else 0
         samples = len(head.times) if head else 0
         parts: list[Part] = []
-        for block, view, rows in self._block_rows(blocks, tenant, [matchers], start, end):
+        for block, view, rows in self._block_rows(blocks, deletions, tenant, [matchers], start, end):
             self._within_budget(series + len(rows), samples)
             columns = block.read(rows, start, end)
-            if (gone := self._gone(block, view, rows)) is not None:
+            if (gone := self._gone(deletions, block, view, rows)) is not None:
                 columns = gone.erase(rows, columns)
             native = block.histograms(rows, start, end)
             parts.append(Part.of(block_labels(self._memory, names, block, view.labels(rows)), columns, [native] if native else ()))
@@ -236,10 +237,11 @@ class Engine:
             blocks = self._blocks.all
             held = self._memory.head.held
             return Estimate(len(self._memory.series) + sum(b.meta.series for b in blocks), held + sum(b.meta.samples for b in blocks))
+        deletions = self._tombstones.now
         _, _, ids, blocks = self._head_present(tenant, [matchers], start, end)
         series, head = len(ids), self._memory.head
         samples = head.bound(ids.astype(np.int64)) * _overlap(head.min_time, head.max_time, start, end) if len(ids) else 0.0
-        for block, _, rows in self._block_rows(blocks, tenant, [matchers], start, end):
+        for block, _, rows in self._block_rows(blocks, deletions, tenant, [matchers], start, end):
             series = max(series, len(rows))
             samples += int(block.counts(rows).sum()) * _overlap(block.meta.min_time, block.meta.max_time, start, end)
         return Estimate(series, int(samples))
@@ -269,24 +271,24 @@ class Engine:
             self._within_budget(len(ids), len(columns[1]))
             return series.names, (Part.of(view.table(ids), columns, native) if view is not None else None), blocks
 
-    def _gone(self, block: Block, view: IndexView, rows: NDArray[np.uint32]) -> Gone | None:
+    def _gone(self, deletions: Deletions, block: Block, view: IndexView, rows: NDArray[np.uint32]) -> Gone | None:
         """What of a block's rows was deleted, or is kept no longer. Raises `Corrupt`."""
         hidden = self._retention.hidden(view, rows, now_ms(self.clock), block.meta.min_time)
-        return Gone.join(self._tombstones.of(block), hidden)
+        return Gone.join(deletions.of(block), hidden)
 
     def _uncovered(self) -> Sequence[Block]:
         """The blocks whose samples the head does not hold; under the lock."""
         return [b for b in self._blocks.all if b is not self._flusher.covered]
 
     def _block_rows(
-        self, blocks: Sequence[Block], tenant: str, sets: Sequence[Matchers], start: int, end: int
+        self, blocks: Sequence[Block], deletions: Deletions, tenant: str, sets: Sequence[Matchers], start: int, end: int
     ) -> Iterator[tuple[Block, IndexView, NDArray[np.uint32]]]:
         """(block, its index, rows) where any of `sets` (all, where it is empty) has series whose samples' range meets [start, end]."""
         for block in blocks:
             if block.meta.min_time > end or block.meta.max_time < start or (view := block.index(tenant)) is None:
                 continue
             rows = block.within(_any_of(view, sets), start, end)
-            if (gone := self._gone(block, view, rows)) is not None:
+            if (gone := self._gone(deletions, block, view, rows)) is not None:
                 rows = gone.remaining(rows, block, start, end)
             if len(rows):
                 yield block, view, rows
@@ -298,9 +300,10 @@ class Engine:
 
         All pass where `sets` is empty.
         """
+        deletions = self._tombstones.now
         names, view, ids, blocks = self._head_present(tenant, sets, start, end)
         found: list[tuple[IndexView, NDArray[np.uint32], Block | None]] = [] if view is None else [(view, ids, None)]
-        found += [(view, rows, block) for block, view, rows in self._block_rows(blocks, tenant, sets, start, end)]
+        found += [(view, rows, block) for block, view, rows in self._block_rows(blocks, deletions, tenant, sets, start, end)]
         return names, found
 
     def _head_present(

@@ -83,37 +83,55 @@ class Gone:
         return rows[out]
 
 
+class Deletions:
+    """The deletions in force at one moment. They hold for the blocks of that moment, however many are forgotten later."""
+
+    def __init__(self, items: tuple[Tombstone, ...]) -> None:
+        self.items = items
+        self._gone: dict[int, Gone | None] = {}
+
+    def of(self, block: Block) -> Gone | None:
+        """What was deleted of a block's rows, None where nothing was. Raises `Corrupt`."""
+        sequence = block.meta.sequence
+        if sequence not in self._gone:
+            self._gone[sequence] = Gone.of(_ranges(self.items, block))
+        return self._gone[sequence]
+
+
 class Tombstones:
-    """The deletions in force, in a file that is replaced whole."""
+    """The deletions in force, in a file that is replaced whole.
+
+    Whoever reads several blocks takes `now` before the list of blocks: a block that was written again meanwhile is answered from
+    without its deletions being known any more, the one in whose place it came only with them.
+    """
 
     def __init__(self, path: Path, disk: Disk) -> None:
         self.path = path
         self._disk = disk
         self.lock = threading.Lock()
         """Held while the deletions change, and by whoever must know all of them up to a sequence number."""
-        self._all: tuple[Tombstone, ...] = ()
-        self._gone: dict[int, Gone | None] = {}
+        self.now = Deletions(())
         self._concerned: dict[tuple[Tombstone, int], bool] = {}
 
     def __len__(self) -> int:
-        return len(self._all)
+        return len(self.now.items)
 
     def load(self) -> None:
         """Read the file, if there is one. Raises `Corrupt`, `OSError`."""
         if self.path.exists():
-            self._all = read(self.path)
+            self.now = Deletions(read(self.path))
 
     def add(self, tenant: str, sets: Sequence[Sequence[Matcher]], start: int, end: int, *, upto: Callable[[], int]) -> None:
         """Put deletions in force, durably. Raises `OSError`; none is in force then."""
         with self.lock:
             last = upto()
-            self._keep((*self._all, *(Tombstone(tenant, tuple(matchers), start, end, last) for matchers in sets)))
+            self._keep((*self.now.items, *(Tombstone(tenant, tuple(matchers), start, end, last) for matchers in sets)))
 
     def forget(self, blocks: Sequence[Block]) -> None:
         """Drop the deletions that concern none of `blocks`, all there are. Raises `OSError`."""
         with self.lock:
-            left = tuple(t for t in self._all if any(self._concerns(t, block) for block in blocks))
-            if left != self._all:
+            left = tuple(t for t in self.now.items if any(self._concerns(t, block) for block in blocks))
+            if left != self.now.items:
                 self._keep(left)
 
     def _concerns(self, tombstone: Tombstone, block: Block) -> bool:
@@ -128,20 +146,12 @@ class Tombstones:
     def _keep(self, items: tuple[Tombstone, ...]) -> None:
         body = orjson.dumps([[t.tenant, [[m.name, m.op, m.value] for m in t.matchers], t.start, t.end, t.upto] for t in items])
         self._disk.replace_file(self.path, b"%08x\n" % zlib.crc32(body) + body)
-        self._all = items
-        self._gone = {}
+        self.now = Deletions(items)
         self._concerned = {}
 
     def of(self, block: Block) -> Gone | None:
         """What was deleted of a block's rows, None where nothing was. Raises `Corrupt`."""
-        known, all_ = self._gone, self._all
-        sequence = block.meta.sequence
-        if sequence in known:
-            return known[sequence]
-        found = Gone.of(_ranges(all_, block))
-        # Into the dictionary that was there when the deletions were read: a newer one may know more of them.
-        known[sequence] = found
-        return found
+        return self.now.of(block)
 
 
 def _ranges(tombstones: Iterable[Tombstone], block: Block) -> Iterator[tuple[NDArray[np.uint32], int, int]]:
