@@ -60,6 +60,7 @@ from vedette.collect.host import host_target
 from vedette.collect.own import own_target, read_own
 from vedette.errors import BadInput, LimitExceeded, NotFound, Undeliverable, VedetteError
 from vedette.ingest.door import Door
+from vedette.ingest.exemplars import Exemplars
 from vedette.ingest.logseries import LogSeries
 from vedette.ingest.track import Tracker
 from vedette.logs.settings import LogSettings
@@ -166,7 +167,8 @@ class House:
         room = settings.vedette
         self.limits = Limits(room.limits, window=room.storage.out_of_order_window)
         self.storage = open_backend(storage_of(room), clock, retention=_retention(room.storage), limits=self.limits)
-        self.door = Door(self.storage, clock, limits=self.limits)
+        self.exemplars = Exemplars(max(0, settings.config.storage.exemplars.max_exemplars))
+        self.door = Door(self.storage, clock, limits=self.limits, exemplars=self.exemplars)
         self.promql = Promql(self.storage, room.promql, clock)
         self.collector = Collector(self.door.append, clock)
         self.tracker = Tracker(self.storage, self.door.append, run=self.run_query, clock=clock, settings=room.track)
@@ -264,6 +266,7 @@ class House:
             internal.append(dataclasses.replace(target, job="vedette_host") if taken else target)
         if plan is not self.plan:
             self.limits.replace(plan.settings.vedette.limits)
+            self.exemplars.resize(max(0, plan.settings.config.storage.exemplars.max_exemplars))
             await self.notifier.apply(self._whom(plan), plan.settings.vedette.notify)
             await self.alertmanagers.apply(plan.settings.alerting, external_labels=plan.settings.external_labels)
         await self.collector.apply(dataclasses.replace(plan.collect, internal=tuple(internal)))
@@ -435,6 +438,7 @@ class House:
                 info=self._status(),
                 tenant_of=tenant_of,
                 ready=lambda: self.ready,
+                exemplars=self.exemplars,
                 settings=prometheus.PrometheusApiSettings(
                     cors_origin=cors,
                     max_concurrency=limits.max_concurrency,
@@ -610,6 +614,7 @@ class House:
     def _readings(self) -> Iterator[Reading]:
         yield from selfmetrics.of_storage(self.storage.stats(), self.storage.counters())
         yield from selfmetrics.of_door(self.door.counts)
+        yield from selfmetrics.of_exemplars(self.exemplars)
         yield from selfmetrics.of_limits(self.storage.tenant_series(), self.limits.in_series)
         yield from selfmetrics.of_tracker(self.tracker)
         if self.logs is not None:

@@ -26,6 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vedette.collect.scrape import TargetState
 from vedette.ingest.door import Counts
+from vedette.ingest.exemplars import Exemplars
 from vedette.ingest.track import Tracker
 from vedette.logs.store import LogStore
 from vedette.net import redacted_url
@@ -75,6 +76,14 @@ def of_door(counts: Counts) -> Iterator[Reading]:
     yield Reading("vedette_refused_batches", "counter", "Batches refused whole, by reason.", dict(counts.refused), "reason")
     yield Reading("vedette_limited_samples", "counter", "Samples that a limit kept out, by tenant.", dict(counts.limited), "tenant")
     yield _one("vedette_new_series", "counter", "Series met for the first time.", counts.new_series)
+
+
+def of_exemplars(exemplars: Exemplars) -> Iterator[Reading]:
+    """What is kept of exemplars."""
+    yield _one("vedette_exemplars", "gauge", "Exemplars in memory.", len(exemplars))
+    yield _one("vedette_exemplar_series", "gauge", "Series that have exemplars.", exemplars.series)
+    yield _one("vedette_appended_exemplars", "counter", "Exemplars taken in.", exemplars.appended)
+    yield Reading("vedette_dropped_exemplars", "counter", "Exemplars not kept, by reason.", dict(exemplars.dropped), "reason")
 
 
 def of_limits(series: Mapping[str, int], most: Mapping[str, int]) -> Iterator[Reading]:

@@ -24,6 +24,7 @@ from vedette.api.services.settings import ServicesSettings
 from vedette.collect.config import CollectConfig, GlobalConfig, HostSettings, ScrapeConfig
 from vedette.configfile import option
 from vedette.errors import BadInput
+from vedette.ingest.exemplars import DEFAULT_MOST
 from vedette.ingest.track import TrackSettings
 from vedette.logs.settings import LogSettings
 from vedette.model.durations import format_duration, format_seconds, parse_duration, parse_seconds
@@ -110,12 +111,19 @@ class TsdbSection:
 
 
 @dataclass(frozen=True, slots=True)
+class ExemplarsSection:
+    """`storage.exemplars` of a Prometheus configuration."""
+
+    max_exemplars: int = DEFAULT_MOST
+    """How many are kept, in memory; 0 or less keeps none."""
+
+
+@dataclass(frozen=True, slots=True)
 class StorageSection:
     """`storage` of a Prometheus configuration."""
 
-    UNSUPPORTED: ClassVar[dict[str, str]] = {"exemplars": "Vedette keeps no exemplars yet; remove the section"}
-
     tsdb: TsdbSection = field(default_factory=TsdbSection)
+    exemplars: ExemplarsSection = field(default_factory=ExemplarsSection)
 
 
 @dataclass(frozen=True, slots=True)

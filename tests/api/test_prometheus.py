@@ -438,7 +438,7 @@ async def test_no_parameter_is_a_fault_of_ours(client: httpx.AsyncClient, path: 
     assert answer.status_code in (200, 400, 422) or answer.json()["errorType"] == "timeout", (answer.status_code, answer.text)
 
 
-async def test_exemplars_are_none_but_checked(client: httpx.AsyncClient) -> None:
+async def test_what_asks_for_exemplars_is_checked(client: httpx.AsyncClient) -> None:
     assert (await ask(client, "query_exemplars", query="up"))["data"] == []
     assert (await refused(client, "query_exemplars", query="("))[0] == 400
     assert (await refused(client, "query_exemplars", query="up", start=2, end=1))[2] == "end timestamp must not be before start timestamp"

@@ -11,12 +11,17 @@ import numpy as np
 import pytest
 
 from vedette.api.endpoint import routes
+from vedette.api.exemplars import ExemplarQueries
+from vedette.api.exemplars import endpoints as exemplar_endpoints
 from vedette.api.write import endpoints
 from vedette.clock import ManualClock
 from vedette.ingest.door import Door
+from vedette.ingest.exemplars import Exemplars
+from vedette.model.exemplars import Exemplar
 from vedette.model.histograms import CUSTOM_SCHEMA, NO_BUCKETS, Histogram, Layout
 from vedette.model.labels import Labels
 from vedette.model.samples import MetricMetadata
+from vedette.promql.parse import parse
 from vedette.storage.engine import Engine
 from vedette.storage.settings import StorageSettings
 from vedette.wire import remote_write, remote_write2
@@ -46,8 +51,10 @@ async def server(tmp_path: Path, run: Any, serve: Any) -> AsyncIterator[Server]:
     engine = Engine(StorageSettings(data=tmp_path / "data"), clock)
     engine.lock()
     await engine.start()
-    door = Door(engine, clock)
-    client = serve(routes(endpoints(door.append, run=run, tenant_of=lambda scope: "default")))
+    exemplars = Exemplars()
+    door = Door(engine, clock, exemplars=exemplars)
+    asked = exemplar_endpoints(ExemplarQueries(exemplars, parse, lambda scope: "default"))
+    client = serve(routes([*endpoints(door.append, run=run, tenant_of=lambda scope: "default"), *asked]))
     yield Server(client, engine, door)
     await engine.close()
 
@@ -102,3 +109,24 @@ async def test_custom_buckets_come_through(server: Server) -> None:
     found = server.engine.select("default", [], 0, NOW_MS).histograms
     assert found is not None
     assert found.layouts[0].bounds == (0.1, 1.0)
+
+
+async def test_exemplars_are_answered_in_prometheus_shape(server: Server) -> None:
+    marks = [Exemplar(0, Labels.of(trace_id="abc"), 0.25, NOW_MS - 5)]
+    answer = await server.write("v2", [UP, H], [0, 0], [1.0, GOOD], exemplars=marks)
+    assert answer.headers["x-prometheus-remote-write-exemplars-written"] == "1"
+    query = {"query": 'rate(up{job="node"}[5m]) + foo', "start": str(NOW_MS / 1000 - 60), "end": str(NOW_MS / 1000)}
+    found = (await server.client.get("/api/v1/query_exemplars", params=query)).json()
+    assert found == {
+        "status": "success",
+        "data": [
+            {
+                "seriesLabels": {"__name__": "up", "job": "node"},
+                "exemplars": [{"labels": {"trace_id": "abc"}, "value": "0.25", "timestamp": 1699999999.995}],
+            }
+        ],
+    }
+    assert (await server.client.get("/api/v1/query_exemplars", params={"query": "down"})).json()["data"] == []
+    assert (await server.client.get("/api/v1/query_exemplars", params={"query": "1 + 1"})).json()["data"] == []
+    later = {"query": "up", "start": str(NOW_MS / 1000)}
+    assert (await server.client.post("/api/v1/query_exemplars", data=later)).json()["data"] == []

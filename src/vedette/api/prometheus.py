@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from vedette.api import catalog, queries, status, watch
+from vedette.api import exemplars as exemplars_api
 from vedette.api.answers import finishing
 from vedette.api.endpoint import Endpoint, Handler, Run, answering
 from vedette.api.endpoint import routes as routes
@@ -25,6 +26,7 @@ from vedette.api.turns import Turns
 from vedette.api.watch import Sources as Sources
 from vedette.clock import Clock
 from vedette.errors import LimitExceeded
+from vedette.ingest.exemplars import Exemplars
 from vedette.model.matchers import Matcher
 from vedette.promql.parse import parse_selector
 from vedette.storage.interface import Storage
@@ -55,6 +57,7 @@ def endpoints(
     tenant_of: Callable[[Mapping[str, Any]], str],
     ready: Callable[[], bool] = lambda: True,
     settings: PrometheusApiSettings | None = None,
+    exemplars: Exemplars | None = None,
 ) -> list[Endpoint]:
     """The operations, those that are asked most first, since routes are tried in order.
 
@@ -67,6 +70,7 @@ def endpoints(
     gate = queries.Gate(run, clock, turns, timeout_s=settings.timeout_s)
     found = [
         *queries.endpoints(queries.Queries(engine, gate, clock, tenant_of)),
+        *exemplars_api.endpoints(exemplars_api.ExemplarQueries(exemplars or Exemplars(0), lambda text: engine.parse(text), tenant_of)),
         *catalog.endpoints(catalog.Catalog(storage, run, matchers_of, tenant_of)),
         *watch.endpoints(watch.Watch(sources, matchers_of, info.external_url)),
         *status.endpoints(status.Status(info, storage, run, clock)),

@@ -19,7 +19,7 @@ from starlette.responses import Response
 
 from vedette.api.answers import JSON, enveloped, success
 from vedette.api.endpoint import Endpoint, Param, Run
-from vedette.api.params import MAX_TIME, MIN_TIME, Form, boolean_of, form_of, limit_of, parameter, parse_span, parse_time, rfc3339, time_of
+from vedette.api.params import Form, boolean_of, form_of, limit_of, parameter, parse_span, parse_time, rfc3339, time_of
 from vedette.api.tree import tree_json
 from vedette.api.turns import Turns
 from vedette.clock import Clock, now_ms
@@ -186,7 +186,7 @@ class Queries:
                 result = evaluate(deadline - began, cancel)
             except BadInput as error:
                 # A mistake in the text is a mistake in the parameter; its position comes first in what follows.
-                raise _in_query(error) from None
+                raise in_query(error) from None
             warnings = list(result.warnings)
             if options.limit and len(result) > options.limit:
                 warnings.append(TRUNCATED)
@@ -199,14 +199,6 @@ class Queries:
             return enveloped(data, warnings=warnings, infos=result.infos)
 
         return Response(await self.gate.evaluate(request, tenant, options.timeout_s, evaluated), media_type=JSON)
-
-    async def exemplars(self, request: Request) -> Response:
-        """Exemplars of the series that a query selects: none, since none are stored."""
-        form = await form_of(request)
-        if time_of(form, "end", MAX_TIME) < time_of(form, "start", MIN_TIME):
-            raise BadInput("end timestamp must not be before start timestamp")
-        self._parsed(form)
-        return success([])
 
     async def format(self, request: Request) -> Response:
         """An expression laid out for reading."""
@@ -248,10 +240,11 @@ class Queries:
         try:
             return self.engine.parse(form.text("query"))
         except BadInput as error:
-            raise _in_query(error) from None
+            raise in_query(error) from None
 
 
-def _in_query(error: BadInput) -> BadInput:
+def in_query(error: BadInput) -> BadInput:
+    """A mistake in an expression as a mistake in the parameter."""
     # Data that does not fit the query is no fault of the parameter: Prometheus gives that text as it stands.
     if isinstance(error, ExecutionError):
         return error
@@ -305,7 +298,6 @@ def endpoints(queries: Queries) -> list[Endpoint]:
         ),
         Endpoint("/api/v1/status/queries", queries.running, "The queries that run now", ("GET",)),
         Endpoint("/api/v1/status/queries/{id}", queries.cancel, "End a query that runs", ("DELETE",)),
-        Endpoint("/api/v1/query_exemplars", queries.exemplars, "Exemplars of an expression's series", both, (_QUERY,)),
         Endpoint("/api/v1/format_query", queries.format, "Lay an expression out for reading", both, (_QUERY,)),
         Endpoint("/api/v1/parse_query", queries.parse, "An expression's syntax tree", both, (_QUERY,)),
     ]

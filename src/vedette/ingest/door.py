@@ -12,6 +12,7 @@ import numpy as np
 
 from vedette.clock import Clock, now_ms
 from vedette.errors import BadInput, LimitExceeded
+from vedette.ingest.exemplars import Exemplars
 from vedette.model.samples import Appended, SampleBatch
 from vedette.storage.interface import Storage
 from vedette.storage.limits import REASONS, Limits
@@ -39,14 +40,18 @@ class Counts:
 class Door:
     """Takes batches for one storage. `max_samples` is the most samples one batch may hold, 0 for no limit.
 
-    `limits` are the tenants': here only how many samples a second; storage looks after the others.
+    `limits` are the tenants': here only how many samples a second; storage looks after the others. `exemplars` keeps those that
+    come with what was stored; without it they are forgotten.
     """
 
-    def __init__(self, storage: Storage, clock: Clock, *, max_samples: int = 0, limits: Limits | None = None) -> None:
+    def __init__(
+        self, storage: Storage, clock: Clock, *, max_samples: int = 0, limits: Limits | None = None, exemplars: Exemplars | None = None
+    ) -> None:
         self._storage = storage
         self._clock = clock
         self._max_samples = max_samples
         self._limits = limits or Limits()
+        self._exemplars = exemplars
         self.counts = Counts()
 
     async def append(self, batch: SampleBatch) -> Appended:
@@ -83,6 +88,8 @@ class Door:
         counts.samples += appended.samples
         counts.new_series += appended.new_series
         counts.dropped.update(appended.dropped)
+        if batch.exemplars and self._exemplars is not None:
+            appended.exemplars = self._exemplars.add(batch, appended.ids.tolist())
         if limited := sum(appended.dropped.get(reason, 0) for reason in REASONS):
             counts.limited[tenant] += limited
         return appended
