@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import vedette
 from vedette import kernels
+from vedette.kernels import forgiving
 
 HASH_AND_TELL = """
 import numpy as np
@@ -67,3 +71,55 @@ def test_what_was_compiled_elsewhere_is_taken_over(tmp_path: Path) -> None:
     kernels.take_over(there, here)
     assert {p.name: p.read_text() for p in here.iterdir()} == {"a.py311.nbi": "newer", "a.py311.1.nbc": "a.py311.1.nbc"}
     kernels.take_over(tmp_path / "none", here)
+
+
+FULL = """
+import resource, sys
+# As on a disk that is full: no file takes a byte.
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+import numpy as np
+from vedette.kernels.hashing import hash_regions
+ends = np.array([3], dtype=np.int64)
+print(hash_regions(np.arange(3, dtype=np.uint8), ends - 3, ends, np.uint64(0)).shape)
+"""
+
+
+def test_a_full_disk_keeps_no_kernel_and_fails_no_call(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", FULL],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "kept"), "PYTHONDONTWRITEBYTECODE": "1"},
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "(1, 2)" in done.stdout
+    assert "a compiled kernel could not be kept" in done.stdout + done.stderr
+    assert not [f for f in (tmp_path / "kept").rglob("*.nb[ic]") if f.stat().st_size]
+
+
+def test_a_cache_that_cannot_be_read_is_done_without():
+    def broken(*_):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "/kept/x.nbi")
+
+    def faulty():
+        raise ValueError("a fault of ours")
+
+    assert forgiving(broken, "not read")(1, 2) is None
+    with pytest.raises(ValueError, match="a fault of ours"):
+        forgiving(faulty, "not read")()
+
+
+def test_a_full_disk_takes_no_kernel_over_and_stops_nobody(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "a.nbi").write_bytes(b"kernel")
+    monkeypatch.setattr(shutil, "copyfile", full)
+    kernels.take_over(tmp_path / "there", tmp_path / "here")
+    assert list((tmp_path / "here").iterdir()) == []
+    monkeypatch.undo()
+    kernels.take_over(tmp_path / "there", tmp_path / "here")
+    assert (tmp_path / "here" / "a.nbi").read_bytes() == b"kernel"
