@@ -166,10 +166,12 @@ class House:
         self._writes = ThreadPoolExecutor(_WRITE_THREADS, thread_name_prefix="write")
         room = settings.vedette
         self.limits = Limits(room.limits, window=room.storage.out_of_order_window)
-        self.storage = open_backend(storage_of(room), clock, retention=_retention(room.storage), limits=self.limits)
+        self.storage = open_backend(
+            storage_of(room), clock, retention=_retention(room.storage), limits=self.limits, remote=room.remote
+        )
         self.exemplars = Exemplars(max(0, settings.config.storage.exemplars.max_exemplars))
         self.door = Door(self.storage, clock, limits=self.limits, exemplars=self.exemplars)
-        self.promql = Promql(self.storage, room.promql, clock)
+        self.promql = _engine_of(room, self.storage, clock)
         self.collector = Collector(self.door.append, clock)
         self.tracker = Tracker(self.storage, self.door.append, run=self.run_query, clock=clock, settings=room.track)
         self.identities = Identities(room.access, clock)
@@ -626,6 +628,15 @@ class House:
         yield from selfmetrics.of_targets(self.collector.targets(), self.collector.failures)
         yield from selfmetrics.of_rules(self.rules.groups() if self.rules else [])
         yield Reading("metrics_exported", "counter", "Total metrics exported: answers of /metrics.", {"": self._dialects.exports.total})
+
+
+def _engine_of(room: VedetteSection, storage: Any, clock: Clock) -> Promql:
+    """What answers queries: our own engine, or the server that has the samples."""
+    if room.storage.backend == "remote":
+        from vedette.promql.pushdown import Pushdown
+
+        return Pushdown(storage, room.promql, clock)
+    return Promql(storage, room.promql, clock)
 
 
 def storage_of(room: VedetteSection) -> StorageSettings:

@@ -36,6 +36,7 @@ from vedette.records.settings import RecordsSettings
 from vedette.rules.defaults import Thresholds
 from vedette.rules.settings import RulesSettings
 from vedette.storage.limits import LimitsSettings
+from vedette.storage.remote.settings import RemoteSettings
 from vedette.storage.settings import StorageSettings, format_size, format_sync, parse_size, parse_sync
 
 DEFAULT_PORT = 8009
@@ -92,6 +93,7 @@ class VedetteSection:
     access: AccessSettings = field(default_factory=AccessSettings)
     storage: StorageSettings = field(default_factory=StorageSettings)
     records: RecordsSettings = field(default_factory=RecordsSettings)
+    remote: RemoteSettings = field(default_factory=RemoteSettings)
     limits: LimitsSettings = field(default_factory=LimitsSettings)
     promql: PromqlSettings = field(default_factory=PromqlSettings)
     host: HostSettings = field(default_factory=HostSettings)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import urllib.request
 
 import numpy as np
 import pytest
@@ -13,8 +15,29 @@ from vedette.model.matchers import Matcher
 from vedette.model.samples import STALE, KeySpace, MetricMetadata, SampleBatch, canonical, is_stale
 
 # The embedded engine three times: samples may be in memory, in blocks, or in both when they are asked for.
-ALL = ["memory", "blocks", "both", "postgres"]
-EMBEDDED = ALL[:3]
+ALL = ["memory", "blocks", "both", "postgres", "prometheus", "victoria-metrics"]
+EMBEDDED, REMOTE = ALL[:3], ALL[4:]
+
+# Where a peer means something else, or its API does not tell; each is said in docs/backends.md.
+_THERE = "the queue takes it, and the server behind decides"
+DIFFERENT = {
+    "test_tenants_see_only_their_own": dict.fromkeys(REMOTE, "a single server has no tenants"),
+    "test_values_keep_their_bits": dict.fromkeys(REMOTE, "the API tells neither stale markers nor the bits of a NaN"),
+    "test_a_repeated_sample_is_fine_and_another_value_a_duplicate": dict.fromkeys(REMOTE, _THERE),
+    "test_late_samples_are_kept_within_the_window": dict.fromkeys(REMOTE, _THERE)
+    | {"postgres": "only the embedded engine has a window: a database takes samples in any order"},
+    "test_samples_beyond_retention_are_too_old": dict.fromkeys(REMOTE, _THERE),
+    "test_extreme_times_neither_crash_nor_wrap": dict.fromkeys(REMOTE, "no server takes them"),
+    "test_samples_are_appended_by_id": dict.fromkeys(REMOTE, "the API tells no stale markers"),
+    "test_a_series_twice_in_one_batch_is_one_series": dict.fromkeys(REMOTE, _THERE),
+    "test_labels_are_listed_within_matchers_and_range": {
+        "prometheus": "lists by its head's whole range",
+        "victoria-metrics": "lists by the day",
+    },
+    "test_the_range_is_inclusive_at_both_ends": {},
+    "test_reads_beside_appends_see_whole_series": dict.fromkeys(REMOTE, "lanes arrive one after the other"),
+    "test_stats_say_what_is_there": dict.fromkeys(REMOTE, "figures are the server's own"),
+}
 EVER = (-(1 << 62), 1 << 62)
 
 
@@ -23,9 +46,19 @@ def backend(request):
     return request.param
 
 
+@pytest.fixture(autouse=True)
+def unless_different(request, backend):
+    """Skips what is different about the backend, with the reason."""
+    if reason := DIFFERENT.get(request.node.originalname, {}).get(backend):
+        pytest.skip(reason)
+
+
 @pytest.fixture
 def open_storage(request, backend):
     """Opens the backend; keywords are settings."""
+    if backend in REMOTE:
+        url, open_remote = request.getfixturevalue("start_peer")(backend).url, request.getfixturevalue("open_remote")
+        return functools.partial(open_remote, url)
     return request.getfixturevalue({"postgres": "open_postgres"}.get(backend, "open_engine"))
 
 
@@ -43,8 +76,18 @@ def settle(backend, storage):
             await storage.flush()
         if backend == "blocks":
             storage._flusher.release()
+        await arrived(backend, storage)
 
     return settle_
+
+
+async def arrived(backend, storage):
+    """Returns once a server behind has what was appended, and tells it."""
+    while backend in REMOTE and storage.queued:
+        await asyncio.sleep(0.005)
+    if backend == "victoria-metrics":
+        answer = await asyncio.to_thread(urllib.request.urlopen, f"{storage._remote.url}/internal/force_flush", timeout=10)
+        answer.close()
 
 
 def hosts(tools, n=6):
@@ -153,8 +196,6 @@ async def test_a_repeated_sample_is_fine_and_another_value_a_duplicate(storage, 
 
 
 async def test_late_samples_are_kept_within_the_window(backend, storage, settle, tools, keyspace):
-    if backend not in EMBEDDED:
-        pytest.skip("only the embedded engine has a window: a database takes samples in any order")
     labels, hour = tools.metric("m"), 3_600_000
     await storage.append(tools.batch([(labels, [(tools.now - hour - 5, 0.0), (tools.now, 1.0)])], keyspace))
     late = [(tools.now - 10, 2.0), (tools.now - hour, 3.0), (tools.now - 10, 4.0), (tools.now - hour - 1, 5.0)]
@@ -214,12 +255,13 @@ async def test_a_dropped_series_is_resolved_once_and_counted(storage, tools):
     assert len(calls) == 2
 
 
-async def test_key_spaces_that_name_one_series_share_it(storage, tools):
+async def test_key_spaces_that_name_one_series_share_it(storage, settle, tools):
     a, b = canonical(), canonical()
     first = await storage.append(SampleBatch.of(a, [tools.metric("m")], [tools.now], [1.0]))
     second = await storage.append(SampleBatch.of(b, [tools.metric("m")], [tools.now + 1], [2.0]))
     assert first.ids.tolist() == second.ids.tolist()
     assert second.new_series == 0
+    await settle()
     assert storage.select("default", [], *EVER).values.tolist() == [1.0, 2.0]
 
 
@@ -262,9 +304,11 @@ async def test_metadata_is_kept_and_the_later_counts(storage, settle, tools, key
 async def test_a_select_beyond_its_budget_is_refused(backend, open_storage, tools, keyspace):
     storage = await open_storage(select_samples=10, select_series=3)
     await storage.append(tools.batch([(tools.metric("m"), [(tools.now + k, 0.0) for k in range(11)])], keyspace))
+    await arrived(backend, storage)
     with pytest.raises(LimitExceeded, match="more than 10"):
         storage.select("default", [], *EVER)
     await storage.append(SampleBatch.of(keyspace, [tools.metric(f"n{i}") for i in range(4)], [tools.now] * 4, [0.0] * 4))
+    await arrived(backend, storage)
     with pytest.raises(LimitExceeded, match="4 series, more than 3"):
         storage.select("default", [Matcher("__name__", "=~", "n.")], *EVER)
     if backend in EMBEDDED:

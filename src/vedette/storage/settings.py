@@ -51,8 +51,8 @@ def parse_sync(text: str) -> int:
 class StorageSettings:
     """Where samples are kept, and the embedded engine's settings."""
 
-    backend: Literal["embedded", "postgres"] = "embedded"
-    """`embedded`: in the data directory. `postgres`: in the database of `url`."""
+    backend: Literal["embedded", "postgres", "remote"] = "embedded"
+    """`embedded`: in the data directory. `postgres`: in the database of `url`. `remote`: in the server of the section `remote`."""
     url: str = option("", secret=True)
     """`postgresql://user:password@host:5432/database`; empty is that of the records."""
     data: Path = option(Path("data"))
