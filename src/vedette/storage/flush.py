@@ -35,6 +35,9 @@ log = structlog.get_logger(__name__)
 _KEEP_BEFORE = 600.0
 """Seconds for which a generation that is in a block stays in memory: twice what an instant query looks back."""
 
+_KEEP_BYTES = 64 << 20
+"""What is larger goes as soon as it is in a block: of so many series, an instant query reads a page or two of each anyway."""
+
 _RETRY_EVERY = 10.0
 
 
@@ -131,7 +134,7 @@ class Flusher:
                 self._rotate(now)
             else:
                 self._forget(now)
-        if self.covered is not None and now - self._rotated >= _KEEP_BEFORE:
+        if self.covered is not None and (now - self._rotated >= _KEEP_BEFORE or self._memory.head.before.held_bytes > _KEEP_BYTES):
             self.release()
 
     def _due(self, now: float) -> bool:

@@ -48,6 +48,11 @@ class Generation:
         """One without series."""
         return cls(_states(0), np.empty((0, kernel.CHUNK_WORDS), dtype=_I64))
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes in use: what was allocated ahead is not in memory yet."""
+        return self.used * self.chunks.itemsize * kernel.CHUNK_WORDS + self.state.nbytes
+
     def series(self) -> NDArray[np.int64]:
         """The ids that have samples, ascending."""
         return np.flatnonzero(self.state[:, kernel.COUNT])
