@@ -35,7 +35,7 @@ from vedette.access.guard import Guard, tenant_of
 from vedette.access.identity import Identities
 from vedette.access.sessions import Sessions
 from vedette.api import access as access_api
-from vedette.api import admin, export, exposition, openapi, ops, prometheus, write
+from vedette.api import admin, export, exposition, federation, openapi, ops, prometheus, write
 from vedette.api import alertmanager as alertmanager_api
 from vedette.api import alerts as alerts_api
 from vedette.api import explaining as explaining_api
@@ -464,6 +464,18 @@ class House:
                 )
             ),
             *export.endpoints(export.Exporting(self.storage, self.run_query, prometheus.matchers_of, tenant_of)),
+            *federation.endpoints(
+                federation.Federation(
+                    self.storage,
+                    self.run_query,
+                    self.clock,
+                    parse_selector=prometheus.matchers_of,
+                    tenant_of=tenant_of,
+                    external_labels=lambda: self.plan.settings.external_labels,
+                    ready=lambda: self.ready,
+                ),
+                cors_origin=cors,
+            ),
             *exposition.endpoints(
                 exposition.Metrics(
                     own=lambda: read_own(self.registry),

@@ -26,7 +26,7 @@ from vedette.clock import Clock, now_ms
 from vedette.errors import BadInput, VedetteError
 from vedette.model.labels import METRIC_NAME, Labels
 from vedette.model.matchers import Matcher
-from vedette.model.samples import MetricMetadata, is_stale
+from vedette.model.samples import MetricMetadata
 from vedette.model.series import SeriesSet
 from vedette.storage.interface import Storage
 from vedette.wire import exposition
@@ -85,13 +85,12 @@ class Metrics:
 
 
 def _latest(found: SeriesSet, *, lacking: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The rows that have a last sample which is no stale marker and none of the labels `lacking`; and those samples."""
-    rows = np.flatnonzero(np.diff(found.offsets))
-    values = found.values[found.offsets[rows + 1] - 1]
-    keep = ~is_stale(values)
+    """The rows that have a last sample and none of the labels `lacking`; and those samples. Native histograms have no text."""
+    rows, last = found.latest()
+    keep = np.ones(len(rows), dtype=np.bool_)
     for name in lacking:
         keep &= found.labels.column(name)[rows] < 0
-    return rows[keep], values[keep]
+    return rows[keep], found.values[last[keep]]
 
 
 def _json(labels: Sequence[Labels], values: Sequence[float], metadata: Sequence[MetricMetadata]) -> bytes:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from vedette.model.histograms import Histograms
 from vedette.model.labels import LabelTable
+from vedette.model.samples import is_stale
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +37,12 @@ class SeriesSet:
     def sample_count(self) -> int:
         """How many samples all series have together."""
         return len(self.timestamps)
+
+    def latest(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(rows, the places of their last samples) of the series whose last sample is a float: no stale marker, no native histogram."""
+        rows = np.flatnonzero(np.diff(self.offsets))
+        last = self.offsets[rows + 1] - 1
+        keep = ~is_stale(self.values[last])
+        if self.histograms is not None:
+            keep &= ~np.isin(last, self.histograms.at)
+        return rows[keep], last[keep]
