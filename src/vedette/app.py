@@ -45,6 +45,7 @@ from vedette.api import notifications as notifications_api
 from vedette.api import ruler as ruler_api
 from vedette.api import rules as rules_api
 from vedette.api import silencing as silencing_api
+from vedette.api.direct import Direct
 from vedette.api.endpoint import Endpoint
 from vedette.api.endpoint import routes as endpoint_routes
 from vedette.api.services import botserver, botserver_alerts, dialects
@@ -401,7 +402,7 @@ class House:
             routes += [logs_in_api.elastic_root(self._log_backend)]
             routes += web_routes(Sessions(self.identities))
         guarded = Guard(
-            self.tenants.around(Starlette(routes=routes)),
+            self.tenants.around(Direct(Starlette(routes=routes), chosen)),
             self.identities,
             audit=self.audit,
             insecure=self.plan.settings.vedette.server.insecure,

@@ -15,7 +15,7 @@ from vedette.promql.engine import Engine, PromqlSettings
 from vedette.promql.errors import TooManySamples, TooMuchMemory
 from vedette.promql.memory import MemoryStorage
 from vedette.promql.parse import parse
-from vedette.promql.plan import Bounds, make_plan
+from vedette.promql.plan import Bounds, Prepared, make_plan
 from vedette.promql.values import Grid
 from vedette.storage.interface import Estimate, Estimating, Matchers
 
@@ -44,7 +44,7 @@ STEPS = 10
 )
 def test_cells_that_are_certain(expr: str, cells: int) -> None:
     grid = Grid(3_600_000, 60_000, STEPS)
-    plan = make_plan(parse(expr, Features()), grid, Bounds(grid.start, grid.last, 300_000, 60_000, grid.step))
+    plan = make_plan(Prepared.of(parse(expr, Features())), grid, Bounds(grid.start, grid.last, 300_000, 60_000, grid.step))
     cost = expected(plan, [Estimate(100, 7000) for _ in plan.fetches])
     assert cost.cells == cells
     assert (cost.series, cost.samples) == (100 * len(plan.fetches), 7000 * len(plan.fetches))

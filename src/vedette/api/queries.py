@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,8 @@ MAX_POINTS = 11_000
 TRUNCATED = "results truncated due to limit"
 QUEUED_TOO_LONG = "query timed out in query queue"
 _PATIENCE_S = 0.1
+_SHORT_S, _TOO_LONG_S = 0.0015, 0.003
+_KNOWN_SHAPES, _LONGEST_KEPT, _SAME_TIME_MS = 2000, 2000, 600_000
 MAX_ID_DIGITS = 18
 
 _QUERY = Param("query", "text", "The PromQL expression.", required=True)
@@ -60,9 +63,11 @@ class Gate:
         self._clock = clock
         self._turns = turns
         self._timeout_s = timeout_s
+        self._short: OrderedDict[Hashable, None] = OrderedDict()
+        """The shapes of queries that were over so fast last time that everything else waits for them: the latest last."""
 
-    async def evaluate(self, request: Request, tenant: str, timeout_s: float | None, evaluation: Evaluation) -> bytes:
-        """What `evaluation` gives.
+    async def evaluate(self, request: Request, tenant: str, timeout_s: float | None, evaluation: Evaluation, *, shape: Hashable) -> bytes:
+        """What `evaluation` gives. Those of one `shape` (None: of none) take about the same time: what is over at once needs no thread.
 
         Raises `QueryTimeout` for one that never got its turn, `QueryCanceled` for one whose client has gone, `LimitExceeded` where
         too many wait.
@@ -76,10 +81,29 @@ class Gate:
             except TimeoutError:
                 raise QueryTimeout(QUEUED_TOO_LONG) from None
             cancel = threading.Event()
+            if shape in self._short:
+                return self._at_once(evaluation, shape, deadline, cancel)
+            began = self._clock.monotonic()
             running = asyncio.ensure_future(self._run(evaluation, deadline, cancel))
             # Most queries are over before it is worth watching whether anybody still waits.
             done, _ = await asyncio.wait((running,), timeout=_PATIENCE_S)
-            return running.result() if done else await _while_connected(request, running, cancel)
+            if not done:
+                return await _while_connected(request, running, cancel)
+            result = running.result()
+            if shape is not None and self._clock.monotonic() - began < _SHORT_S:
+                self._short[shape] = None
+                while len(self._short) > _KNOWN_SHAPES:
+                    self._short.popitem(last=False)
+            return result
+
+    def _at_once(self, evaluation: Evaluation, shape: Hashable, deadline: float, cancel: threading.Event) -> bytes:
+        """Evaluate on the loop's own thread: to hand it to another and back would take longer."""
+        began = self._clock.monotonic()
+        try:
+            return evaluation(deadline, cancel)
+        finally:
+            if self._clock.monotonic() - began > _TOO_LONG_S:
+                self._short.pop(shape, None)
 
 
 async def _while_connected(request: Request, running: asyncio.Future[bytes], cancel: threading.Event) -> bytes:
@@ -147,7 +171,7 @@ class Queries:
             lookback, stats = options.lookback_ms, bool(options.stats)
             return self.engine.instant(tenant, options.text, when, timeout_s=left, lookback_ms=lookback, cancel=cancel, queryable=stats)
 
-        return await self._answer(request, tenant, options, evaluate)
+        return await self._answer(request, tenant, options, evaluate, span=(0, 0, when // _SAME_TIME_MS))
 
     async def range(self, request: Request) -> Response:
         """Evaluate an expression at each step of a range."""
@@ -171,10 +195,16 @@ class Queries:
                 timeout_s=left, lookback_ms=options.lookback_ms, cancel=cancel, queryable=bool(options.stats),
             )  # fmt: skip
 
-        return await self._answer(request, tenant, options, evaluate)
+        return await self._answer(request, tenant, options, evaluate, span=(end - start, step, end // _SAME_TIME_MS))
 
     async def _answer(
-        self, request: Request, tenant: str, options: _Options, evaluate: Callable[[float, threading.Event], QueryResult]
+        self,
+        request: Request,
+        tenant: str,
+        options: _Options,
+        evaluate: Callable[[float, threading.Event], QueryResult],
+        *,
+        span: tuple[int, int, int],
     ) -> Response:
         asked = self.clock.monotonic()
 
@@ -198,7 +228,11 @@ class Queries:
                 data = _with(data, "explain", result.statistics.explained())
             return enveloped(data, warnings=warnings, infos=result.infos)
 
-        return Response(await self.gate.evaluate(request, tenant, options.timeout_s, evaluated), media_type=JSON)
+        # What is short now may not be of another time, where there is more data; a few minutes on it will be.
+        shape: Hashable = (tenant, options.text, *span, options.lookback_ms, options.limit, options.stats, options.explain)
+        if len(options.text) > _LONGEST_KEPT:
+            shape = None
+        return Response(await self.gate.evaluate(request, tenant, options.timeout_s, evaluated, shape=shape), media_type=JSON)
 
     async def format(self, request: Request) -> Response:
         """An expression laid out for reading."""

@@ -19,13 +19,18 @@ def resolved(root: Node, text: str, *, step: int, range_: int) -> Node:
 
     Raises `ParseError` where a window or a step is not above zero, or where one divides by zero.
     """
-    if not any(_has_expression(node) for node in walk(root)):
+    if not has_expressions(root):
         return root
     made: dict[int, Node] = {}
     seconds = _Seconds(text, step / 1000, range_ / 1000)
     for node in walk(root):
         made[id(node)] = _with_numbers(_rebuilt(node, made), seconds)
     return made[id(root)]
+
+
+def has_expressions(root: Node) -> bool:
+    """Whether any duration is written as an expression."""
+    return any(_has_expression(node) for node in walk(root))
 
 
 def _has_expression(node: Node) -> bool:

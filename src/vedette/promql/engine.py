@@ -28,7 +28,7 @@ from vedette.promql.evaluation import HISTOGRAM_BYTES, READ_BYTES, TOO_MANY, Eva
 from vedette.promql.labelsets import unify
 from vedette.promql.nodes import DOCUMENTED_TYPE, Node
 from vedette.promql.parse import parse
-from vedette.promql.plan import Bounds, Plan, make_plan
+from vedette.promql.plan import Bounds, Plan, Prepared, make_plan
 from vedette.promql.result import QueryResult
 from vedette.promql.running import Running
 from vedette.promql.selectors import Fetched
@@ -111,24 +111,28 @@ class Engine:
         self._features = settings.features
         self._pool = ThreadPoolExecutor(max_workers=settings.kernel_threads, thread_name_prefix="promql-kernel")
         self._slots = threading.BoundedSemaphore(settings.max_concurrency)
-        self._parsed: OrderedDict[str, Node] = OrderedDict()
+        self._estimating = storage if isinstance(storage, Estimating) else None
+        self._parsed: OrderedDict[str, Prepared] = OrderedDict()
         self._lock = threading.Lock()
         self.running = Running(clock, max_bytes=settings.max_memory)
 
     def parse(self, expr: str) -> Node:
         """The checked syntax tree of `expr`; recent ones are kept. Raises `ParseError`."""
+        return self._prepared(expr).root
+
+    def _prepared(self, expr: str) -> Prepared:
         with self._lock:
             if (known := self._parsed.get(expr)) is not None:
                 self._parsed.move_to_end(expr)
                 return known
         if len(expr) > self._settings.max_expr_bytes:
             raise ParseError(f"parse error: query is longer than {self._settings.max_expr_bytes} bytes", where="1:1")
-        root = parse(expr, self._features)
+        prepared = Prepared.of(parse(expr, self._features))
         with self._lock:
-            self._parsed[expr] = root
+            self._parsed[expr] = prepared
             while len(self._parsed) > self._settings.parse_cache:
                 self._parsed.popitem(last=False)
-        return root
+        return prepared
 
     def instant(
         self,
@@ -180,7 +184,8 @@ class Engine:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _query(self, tenant: str, expr: str, grid: Grid, how: _How, *, end_ms: int | None = None) -> QueryResult:
-        root = self.parse(expr)
+        prepared = self._prepared(expr)
+        root = prepared.root
         ranged = end_ms is not None
         if ranged and root.type not in ("vector", "scalar"):
             shown = DOCUMENTED_TYPE[root.type]
@@ -194,7 +199,8 @@ class Engine:
             self._settings.default_subquery_step_ms,
             grid.step if ranged else 0,
         )
-        root = resolved(root, expr, step=bounds.step, range_=bounds.end - bounds.start)
+        if prepared.durations:
+            prepared = Prepared.of(resolved(root, expr, step=bounds.step, range_=bounds.end - bounds.start))
         if not self._slots.acquire(timeout=max(0.0, limit)):
             raise QueryTimeout("query timed out in query queue")
         try:
@@ -214,27 +220,27 @@ class Engine:
                     ticket=ticket,
                     statistics=Statistics(),
                 )
-                return self._run(ev, tenant, root, how, ranged=ranged)
+                return self._run(ev, tenant, prepared, how, ranged=ranged)
         finally:
             self._slots.release()
 
-    def _run(self, ev: Evaluation, tenant: str, root: Node, how: _How, *, ranged: bool) -> QueryResult:
+    def _run(self, ev: Evaluation, tenant: str, prepared: Prepared, how: _How, *, ranged: bool) -> QueryResult:
         statistics, time = ev.statistics, self._clock.monotonic
         began = time()
-        plan = make_plan(root, ev.grid, ev.bounds)
+        plan = make_plan(prepared, ev.grid, ev.bounds)
         statistics.plan = plan
         self._estimate(ev, tenant, plan)
         data = self._fetch(ev, tenant, plan)
         if how.queryable:
             statistics.per_step = count_queryable(plan, [(d.offsets, d.timestamps, d.values) for d in data], ev.bounds, ev.grid)
-        prepared = time()
+        ready = time()
         with np.errstate(all="ignore"):
             value = evaluate(ev, plan, data)
             if ranged and isinstance(value, Scalar):
                 value = ev.one_row(value.values)
         evaluated = time()
         result = QueryResult(value, ev.grid, range_query=ranged, warnings=ev.annotations.warnings, infos=ev.annotations.infos)
-        statistics.preparing_s, statistics.evaluating_s, statistics.sorting_s = prepared - began, evaluated - prepared, time() - evaluated
+        statistics.preparing_s, statistics.evaluating_s, statistics.sorting_s = ready - began, evaluated - ready, time() - evaluated
         result.statistics = statistics
         return result
 
@@ -243,12 +249,13 @@ class Engine:
         if plan.most_steps > ev.max_samples:
             # Not even one series would fit.
             raise TooManySamples(TOO_MANY)
-        if not plan.fetches or not isinstance(self._storage, Estimating):
+        storage = self._estimating
+        if not plan.fetches or storage is None:
             return
-        most = self._storage.estimate(tenant, None, 0, 0)
+        most = storage.estimate(tenant, None, 0, 0)
         if most.samples * len(plan.fetches) <= ev.max_samples and most.series * plan.most_steps <= ev.max_samples:
             return
-        found = [self._storage.estimate(tenant, f.matchers, f.start, f.end) for f in plan.fetches]
+        found = [storage.estimate(tenant, f.matchers, f.start, f.end) for f in plan.fetches]
         ev.statistics.estimate = cost = expected(plan, found)
         if max(cost.samples, cost.cells) > ev.max_samples:
             raise TooManySamples(

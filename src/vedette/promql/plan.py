@@ -7,10 +7,12 @@ are read from storage once, unless they lie too far apart in time. Nothing here 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from vedette.model.labels import METRIC_NAME
 from vedette.model.matchers import Matcher
+from vedette.promql.durations import has_expressions
 from vedette.promql.nodes import TRIMS, At, Binary, Call, Node, Number, Paren, Range, Selector, Subquery, Text, unwrapped, walk
 from vedette.promql.values import Grid
 
@@ -155,16 +157,36 @@ def _counts_only(root: Node) -> set[int]:
     return found
 
 
-class _Planner:
-    def __init__(self, root: Node, bounds: Bounds) -> None:
-        self.bounds = bounds
-        self.invariant = _invariant(root)
-        calls = (n for n in walk(root) if isinstance(n, Call) and n.func.name == "timestamp")
-        self.timed = {id(unwrapped(c.args[0])) for c in calls}
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A syntax tree and what is known of it whenever it is asked: nodes are named by their ids.
+
+    Which do not depend on the step (`invariant`), of which selectors times are wanted (`timed`), the selectors of info series
+    by their calls (`info`), selectors of counts alone; and whether there are durations written as expressions.
+    """
+
+    root: Node
+    invariant: frozenset[int]
+    timed: frozenset[int]
+    info: Mapping[int, Selector]
+    counts_only: frozenset[int]
+    durations: bool
+
+    @classmethod
+    def of(cls, root: Node) -> Prepared:
+        """Look through the tree once."""
+        calls = [n for n in walk(root) if isinstance(n, Call)]
+        info = {id(n): info_selector(n) for n in calls if n.func.name == "info"}
         # Of the info series, the times of samples are wanted: the newest one counts.
-        self.info = {id(n): info_selector(n) for n in walk(root) if isinstance(n, Call) and n.func.name == "info"}
-        self.timed.update(map(id, self.info.values()))
-        self.counts_only = _counts_only(root)
+        timed = {id(unwrapped(c.args[0])) for c in calls if c.func.name == "timestamp"} | set(map(id, info.values()))
+        return cls(root, frozenset(_invariant(root)), frozenset(timed), info, frozenset(_counts_only(root)), has_expressions(root))
+
+
+class _Planner:
+    def __init__(self, prepared: Prepared, bounds: Bounds) -> None:
+        self.bounds = bounds
+        self.invariant, self.timed = prepared.invariant, prepared.timed
+        self.info, self.counts_only = prepared.info, prepared.counts_only
         self.operations: list[Operation] = []
         self.fetches: list[Fetch] = []
         self.done: dict[tuple[object, Grid], int] = {}
@@ -251,6 +273,6 @@ class _Planner:
         return len(self.fetches) - 1
 
 
-def make_plan(root: Node, grid: Grid, bounds: Bounds) -> Plan:
-    """The plan of `root` on `grid`."""
-    return _Planner(root, bounds).plan(root, grid)
+def make_plan(prepared: Prepared, grid: Grid, bounds: Bounds) -> Plan:
+    """The plan of a tree on `grid`."""
+    return _Planner(prepared, bounds).plan(prepared.root, grid)

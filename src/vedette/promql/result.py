@@ -18,6 +18,7 @@ from vedette.promql.values import Floats, Grid, Ints, Matrix, Objects, Scalar, V
 
 ResultType = Literal["scalar", "string", "vector", "matrix"]
 
+_FEW_TEXTS = 128
 _CHUNK_POINTS = 1 << 17
 _FRAME = (b'{"metric":{', b'},"values":[', b'},"value":', b"]}", b"}")
 
@@ -236,7 +237,11 @@ def _points(times: Ints, floats: Floats) -> bytes:
 def _quoted(table: LabelTable) -> tuple[NDArray[np.uint8], Ints, NDArray[np.int64], NDArray[np.int64]]:
     """All texts of a table as JSON strings in one pool, and its names and values as indices into it."""
     both = np.concatenate([table.names, table.values])
-    distinct, inverse = np.unique(both, return_inverse=True)
+    if len(both) <= _FEW_TEXTS:
+        # To look for equal ones would cost more than to write them twice.
+        distinct, inverse = both, np.arange(len(both), dtype=np.int64)
+    else:
+        distinct, inverse = np.unique(both, return_inverse=True)
     pieces = [orjson.dumps(table.symbols.text(s)) for s in distinct.tolist()]
     offsets = np.zeros(len(pieces) + 1, dtype=np.int64)
     np.cumsum([len(p) for p in pieces], out=offsets[1:])

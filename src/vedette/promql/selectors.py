@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vedette.kernels import windows as k
 from vedette.model.histogram_arithmetic import is_reset
-from vedette.model.histograms import GAUGE, NOT_RESET, RESET, UNKNOWN, Histogram, Histograms
+from vedette.model.histograms import GAUGE, NOT_RESET, RESET, UNKNOWN, Histograms
 from vedette.model.labels import METRIC_NAME, LabelTable
 from vedette.model.samples import STALE, is_stale
 from vedette.promql import annotations as say
@@ -21,7 +21,7 @@ from vedette.promql.format import go_g
 from vedette.promql.native_windows import STARTED, TIMES_ONLY, Speaker, Window, interpolated, replaced
 from vedette.promql.nodes import Call, Range, Selector, Subquery
 from vedette.promql.plan import subquery_grid, window_grid
-from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, Objects, Rows, Scalar, Value, Windows, native_mask
+from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, Natives, Objects, Rows, Scalar, Value, Windows, native_mask
 
 
 class Fetched:
@@ -65,25 +65,38 @@ class Fetched:
                 self._clean = (offsets, timestamps, values)
         return self._clean
 
-    def objects(self, *, counts_only: bool, clean: bool) -> Objects:
-        """The histograms, one for each sample (None for a float); with `clean` for each sample of `clean()`.
+    def objects(self, *, counts_only: bool, wanted: Ints | None = None) -> Objects:
+        """The histograms, one for each sample (None for a float or a stale one); of the samples `wanted` alone, where given.
 
         With `counts_only`, one whose hint says nothing is compared with the one before it, so that it says.
         """
         out = np.full(len(self.values), None, dtype=object)
-        if self.histograms is not None:
-            stale = is_stale(self.values)
-            rows = np.searchsorted(self.offsets, self.histograms.at, side="right").tolist()
-            before: Histogram | None = None
-            last = -1
-            for j, (at, row) in enumerate(zip(self.histograms.at.tolist(), rows, strict=True)):
-                h = self.histograms.sample(j)
-                if counts_only and h.hint == UNKNOWN and before is not None and row == last:
-                    h = h.hinted(RESET if is_reset(h, before) else NOT_RESET)
-                before, last = h, row
-                if not stale[at]:
-                    out[at] = h
-        return out[~is_stale(self.values)] if clean else out
+        found = self.histograms
+        if found is None:
+            return out
+        chosen = np.flatnonzero(~is_stale(self.values[found.at]) & (True if wanted is None else np.isin(found.at, wanted)))
+        rows = np.searchsorted(self.offsets, found.at, side="right") if counts_only else found.at
+        for j, at in zip(chosen.tolist(), found.at[chosen].tolist(), strict=True):
+            h = found.sample(j)
+            if counts_only and h.hint == UNKNOWN and j and rows[j - 1] == rows[j]:
+                h = h.hinted(RESET if is_reset(h, found.sample(j - 1)) else NOT_RESET)
+            out[at] = h
+        return out
+
+    def natives(self, *, counts_only: bool) -> Natives | None:
+        """The histograms among the samples of `clean()`."""
+        found = self.histograms
+        if found is None:
+            return None
+        good = ~is_stale(self.values)
+        mask = np.zeros(len(good), dtype=np.bool_)
+        mask[found.at] = True
+        which = np.flatnonzero(good[found.at])
+        if len(which) == len(good):
+            columns = found
+        else:
+            columns = found.take(which, (np.cumsum(good, dtype=np.int64) - 1)[found.at[which]])
+        return Natives(mask[good], lambda: self.objects(counts_only=counts_only)[good], None if counts_only else columns)
 
 
 def instants(
@@ -117,9 +130,9 @@ def _mixed_instants(ev: Evaluation, node: Selector, grid: Grid, data: Fetched, *
     found, present = np.zeros((rows, grid.n)), np.empty((rows, grid.n), dtype=np.bool_)
     k.last_sample(data.offsets, data.timestamps, numbers, 0, rows, ends.start, ends.step, ends.n, lookback, False, found, present)
     at = np.where(present, found, 0.0).astype(np.int64)
-    objects = data.objects(counts_only=counts_only, clean=False)
-    if not len(objects):
+    if not len(data.values):
         return Matrix(data.labels, found, present)
+    objects = data.objects(counts_only=counts_only, wanted=at[present])
     histograms = objects[at]
     histograms[~present] = None
     values = data.timestamps[at] / 1000.0 if want_time else data.values[at]
@@ -130,7 +143,7 @@ def _mixed_instants(ev: Evaluation, node: Selector, grid: Grid, data: Fetched, *
 def _smoothed(ev: Evaluation, node: Selector, ends: Grid, data: Fetched, matrix: Matrix) -> Matrix:
     """The values between samples: floats as the kernel has them, histograms in between two. A mixture of both gives nothing."""
     offsets, times, samples = data.clean()
-    objects = data.objects(counts_only=False, clean=True)
+    objects = data.objects(counts_only=False)[~is_stale(data.values)]
     lookback = ev.bounds.lookback
     values, present = np.empty(matrix.values.shape), np.empty(matrix.present.shape, dtype=np.bool_)
     k.interpolated(offsets, times, samples, 0, len(matrix), ends.start, ends.step, ends.n, lookback, values, present)
@@ -167,7 +180,6 @@ def windows(ev: Evaluation, node: Range, grid: Grid, data: Fetched, *, counts_on
     ends = window_grid(node.selector, grid, ev.bounds)
     offsets, timestamps, values = data.clean()
     selector = node.selector
-    histograms = None if data.histograms is None else data.objects(counts_only=counts_only, clean=True)
     starts = None if data.starts is None else data.starts[~is_stale(data.values)]
     return Windows(
         data.labels,
@@ -180,7 +192,7 @@ def windows(ev: Evaluation, node: Range, grid: Grid, data: Fetched, *, counts_on
         None,
         selector.anchored,
         selector.smoothed,
-        histograms,
+        data.natives(counts_only=counts_only),
         starts,
     )
 
@@ -228,8 +240,8 @@ def subquery(ev: Evaluation, node: Subquery, grid: Grid, inner: Value) -> Window
     timestamps, values = np.empty(total, dtype=np.int64), np.empty(total)
     k.to_series(np.ascontiguousarray(matrix.values), np.ascontiguousarray(matrix.present), own.start, own.step, offsets, timestamps, values)
     # Row by row, as the kernel writes them.
-    histograms = None if matrix.histograms is None else matrix.histograms[matrix.present]
-    return Windows(matrix.labels, offsets, timestamps, values, ends.start, ends.step, node.range, matrix.drop, histograms=histograms)
+    natives = None if matrix.histograms is None else Natives.of(matrix.histograms[matrix.present])
+    return Windows(matrix.labels, offsets, timestamps, values, ends.start, ends.step, node.range, matrix.drop, natives=natives)
 
 
 _OVER_TIME = {
@@ -374,7 +386,7 @@ def window_function(ev: Evaluation, call: Call, args: Sequence[Value], grid: Gri
     rows = Rows(over.labels, grid.n, fill, over.drop)
     if name in ("rate", "increase"):
         _doubt_counters(ev, call, rows, over)
-    if (whole.histograms is not None and name not in TIMES_ONLY) or (whole.starts is not None and name in STARTED):
+    if (whole.natives is not None and name not in TIMES_ONLY) or (whole.starts is not None and name in STARTED):
         matrix = replaced(ev, call, whole, grid, ev.matrix(rows))
         return matrix if name in ("last_over_time", "first_over_time") else ev.renamed(matrix, strict=True)
     if name in ("last_over_time", "first_over_time"):

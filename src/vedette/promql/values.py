@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vedette.model.histograms import Histograms
 from vedette.model.labels import LabelTable
 
 Floats = NDArray[np.float64]
@@ -131,12 +133,34 @@ class Rows:
         return len(self.labels)
 
 
+class Natives:
+    """The native histograms among samples: as objects, one for each sample, made when first wanted, or as `columns`.
+
+    `mask` bool[n] says which samples are such. `columns` is None where there are objects alone; its `at` counts these samples.
+    """
+
+    def __init__(self, mask: Bools, made: Callable[[], Objects], columns: Histograms | None = None) -> None:
+        self.mask = mask
+        self.columns = columns
+        self._made = made
+
+    @classmethod
+    def of(cls, objects: Objects) -> Natives:
+        """Of objects that are there."""
+        return cls(native_mask(objects), lambda: objects)
+
+    @cached_property
+    def objects(self) -> Objects:
+        """A histogram for each sample, None for a float."""
+        return self._made()
+
+
 @dataclass(frozen=True, slots=True)
 class Windows:
     """A range vector: series in CSR form without stale markers, and the window `(t - range, t]` of each step.
 
-    Step k's window ends at `first + k * step`. `histograms` (one for each sample, None for none) are the native histograms
-    among the samples, whose `values` are then their sums. `starts` int64 (None for none) are the samples' start timestamps in
+    Step k's window ends at `first + k * step`. `natives` (None for none) are the native histograms among the samples, whose
+    `values` are then their sums. `starts` int64 (None for none) are the samples' start timestamps in
     ms, 0 where unknown.
     """
 
@@ -150,17 +174,22 @@ class Windows:
     drop: Bools | None = None
     anchored: bool = False
     smoothed: bool = False
-    histograms: Objects | None = None
+    natives: Natives | None = None
     starts: Ints | None = None
+
+    @property
+    def histograms(self) -> Objects | None:
+        """The native histograms, one for each sample; None where there are none at all."""
+        return None if self.natives is None else self.natives.objects
 
     def floats(self) -> Windows:
         """The windows without their native histograms."""
-        if self.histograms is None:
+        if self.natives is None:
             return self
-        keep = ~native_mask(self.histograms)
+        keep = ~self.natives.mask
         before = np.concatenate([[0], np.cumsum(keep, dtype=np.int64)])
         return replace(
-            self, offsets=before[self.offsets], timestamps=self.timestamps[keep], values=self.values[keep], histograms=None, starts=None
+            self, offsets=before[self.offsets], timestamps=self.timestamps[keep], values=self.values[keep], natives=None, starts=None
         )
 
 

@@ -1,0 +1,114 @@
+"""The short ways: the same answers as by the routes, and queries that are over at once take no thread."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from vedette.api.direct import Direct
+from vedette.api.endpoint import Endpoint, routes
+from vedette.api.queries import Gate
+from vedette.api.turns import Turns
+from vedette.clock import ManualClock
+
+
+def saying(text: str) -> Any:
+    async def handler(request: Request) -> Response:
+        return PlainTextResponse(f"{text} {request.method} {dict(request.query_params)}")
+
+    return handler
+
+
+ENDPOINTS = [
+    Endpoint("/own", saying("first"), "", ("GET", "POST"), shared=True),
+    Endpoint("/own", saying("second"), "", ("GET", "PUT"), shared=True),
+    Endpoint("/plain", saying("plain"), ""),
+    Endpoint("/plain", saying("late"), "", shared=True),
+    Endpoint("/of/{name}", saying("named"), "", shared=True),
+]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize("path", ["/own?a=1", "/plain", "/of/a", "/nowhere", "/own/"])
+async def test_the_same_answers_as_by_the_routes(method: str, path: str) -> None:
+    by_routes = Starlette(routes=list(routes(ENDPOINTS)))
+    answers = []
+    for app in (by_routes, Direct(by_routes, ENDPOINTS)):
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://t") as client:
+            answer = await client.request(method, path)
+            answers.append((answer.status_code, answer.text, dict(answer.headers)))
+    assert answers[0] == answers[1]
+
+
+class Told(ManualClock):
+    """A clock that those who evaluate may move."""
+
+    ahead = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.ahead
+
+
+async def test_what_is_over_at_once_takes_no_thread() -> None:
+    clock = Told()
+    threads: list[int] = []
+    handed: list[object] = []
+
+    async def run(function: Any, *args: Any) -> Any:
+        handed.append(function)
+        return function(*args)
+
+    gate = Gate(run, clock, Turns(concurrency=2, per_tenant=2, queued=2), timeout_s=10)
+
+    def taking(seconds: float) -> Any:
+        def evaluate(deadline: float, cancel: threading.Event) -> bytes:
+            threads.append(threading.get_ident())
+            clock.ahead += seconds
+            return b"done"
+
+        return evaluate
+
+    request = Request({"type": "http", "method": "GET", "path": "/", "headers": []})
+
+    async def ask(seconds: float, shape: object = "shape") -> int:
+        before = len(handed)
+        assert await gate.evaluate(request, "t", None, taking(seconds), shape=shape) == b"done"
+        return len(handed) - before
+
+    assert await ask(0.1) == 1
+    assert await ask(0.0001) == 1, "the time before it took long"
+    assert await ask(0.0001) == 0
+    assert await ask(0.0001, "another") == 1
+    assert await ask(0.0001, None) == await ask(0.0001, None) == 1, "of no shape"
+    assert await ask(0.5) == 0
+    assert await ask(0.0001) == 1, "it took long all of a sudden"
+    assert set(threads) == {threading.get_ident()}
+
+
+async def test_a_short_query_that_fails_gives_its_turn_back() -> None:
+    clock = ManualClock()
+
+    async def run(function: Any, *args: Any) -> Any:
+        return function(*args)
+
+    turns = Turns(concurrency=1, per_tenant=1, queued=0)
+    gate = Gate(run, clock, turns, timeout_s=10)
+    request = Request({"type": "http", "method": "GET", "path": "/", "headers": []})
+
+    def fail(deadline: float, cancel: threading.Event) -> bytes:
+        raise ValueError
+
+    def succeed(deadline: float, cancel: threading.Event) -> bytes:
+        return b"done"
+
+    await gate.evaluate(request, "t", None, succeed, shape=1)
+    for _ in range(2):
+        with pytest.raises(ValueError):
+            await gate.evaluate(request, "t", None, fail, shape=1)
+    assert await gate.evaluate(request, "t", None, succeed, shape=1) == b"done"
