@@ -147,3 +147,23 @@ def test_utf8_is_what_python_takes_for_it(raw):
     except UnicodeDecodeError:
         valid = False
     assert remote_write._valid_utf8(np.frombuffer(bytearray(raw), dtype=np.uint8), 0, len(raw)) == valid
+
+
+texts_of_keys = st.lists(st.lists(st.binary(max_size=20).map(lambda b: b.replace(b"\xff", b"x")), max_size=5), max_size=8)
+
+
+@given(texts_of_keys)
+def test_texts_like_those_of_the_key_before_are_known_again(rows):
+    keys = [b"".join(text + b"\xff" for text in row) for row in rows]
+    buffer = np.frombuffer(bytearray(b"".join(keys)), dtype=np.uint8)
+    offsets = np.cumsum([0, *map(len, keys)], dtype=I64)
+    out, starts, ends = np.empty(len(rows) + 1, I64), np.empty(len(buffer), I64), np.empty(len(buffer), I64)
+    count = series_table.split_canonical(buffer, offsets, np.arange(len(rows)), out, starts, ends)
+    firsts, like = np.empty(count, I64), np.empty(count, I64)
+    firsts = firsts[: series_table.first_texts(buffer, out, starts, ends, firsts, like)]
+    texts = [text for row in rows for text in row]
+    assert [texts[firsts[k]] for k in like] == texts
+    # The naive twin: a text is new unless the key before has the same one at the same place.
+    before = [None, *rows][: len(rows)]
+    new = [not (last and i < len(last) and last[i] == text) for row, last in zip(rows, before, strict=True) for i, text in enumerate(row)]
+    assert firsts.tolist() == np.flatnonzero(new).tolist()

@@ -249,16 +249,31 @@ def _label_spans(data: Any, at: int, end: int) -> tuple[int, int, int, int, int]
 
 
 @njit(cache=True, nogil=True)
+def _all_ascii(data: Any, at: int, end: int) -> Any:
+    """Whether no byte of `data[at:end]` is above 127."""
+    found = np.uint64(0)
+    while end - at >= 8:
+        found |= load_u64(data, at)
+        at += 8
+    while at < end:
+        found |= np.uint64(data[at])
+        at += 1
+    return found & np.uint64(0x8080808080808080) == 0
+
+
+@njit(cache=True, nogil=True)
 def _canonical_labels(data: Any, at: int, end: int, out: Any, to: int) -> int:
     """Write one label region's canonical key to `out` from `to` on; answers its end, -1 where the region names no valid series."""
     previous, previous_end, named = -1, -1, False
+    # Nearly all text is ASCII: looked at once, not text by text.
+    ascii_only = _all_ascii(data, at, end)
     while at < end:
         name, name_end, value, value_end, label_end = _label_spans(data, at, end)
         if name < 0:
             return -1
         if name == name_end or (previous >= 0 and _name_order(data, previous, previous_end, name, name_end) >= 0):
             return -1
-        if not _valid_utf8(data, name, name_end) or not _valid_utf8(data, value, value_end):
+        if not ascii_only and not (_valid_utf8(data, name, name_end) and _valid_utf8(data, value, value_end)):
             return -1
         previous, previous_end = name, name_end
         if value < value_end:

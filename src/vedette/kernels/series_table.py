@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from vedette.kernels.hashing import load_u64
+
 DROPPED = -1
 """The id of a key that is known and not stored."""
 
@@ -133,6 +135,37 @@ def split_canonical(buffer: Any, offsets: Any, rows: Any, out_offsets: Any, star
                 begin = i + 1
         out_offsets[j + 1] = at
     return at
+
+
+@njit(cache=True, nogil=True)
+def first_texts(buffer: Any, offsets: Any, starts: Any, ends: Any, firsts: Any, like: Any) -> int:
+    """Which texts are not those at the same place of the key before: neighbours have most of their labels in common.
+
+    As `split_canonical` answers: key j's texts are `offsets[j]:offsets[j + 1]` of `starts` and `ends`. `firsts` int64 gets the
+    texts that differ from it, `like` int64 for each text which of those it is. Answers how many differ.
+    """
+    count = 0
+    for j in range(len(offsets) - 1):
+        for t in range(offsets[j], offsets[j + 1]):
+            before = t - offsets[j] + offsets[j - 1] if j > 0 else -1
+            same = before >= 0 and before < offsets[j] and ends[t] - starts[t] == ends[before] - starts[before]
+            if same:
+                a, b, stop = starts[t], starts[before], ends[t]
+                while same and a + 8 <= stop:
+                    same = load_u64(buffer, a) == load_u64(buffer, b)
+                    a += 8
+                    b += 8
+                while same and a < stop:
+                    same = buffer[a] == buffer[b]
+                    a += 1
+                    b += 1
+            if same:
+                like[t] = like[before]
+            else:
+                firsts[count] = t
+                like[t] = count
+                count += 1
+    return count
 
 
 @njit(cache=True, nogil=True)

@@ -211,7 +211,9 @@ class SeriesTable:
         size = int((offsets[rows + 1] - offsets[rows]).sum())
         out_offsets, starts, ends = np.empty(len(rows) + 1, _I64), np.empty(size, _I64), np.empty(size, _I64)
         texts = int(kernel.split_canonical(keys, offsets, rows, out_offsets, starts, ends))
-        symbols = self.names.intern(keys, starts[:texts], ends[:texts]).astype(np.int32)
+        firsts, like = np.empty(texts, _I64), np.empty(texts, _I64)
+        firsts = firsts[: int(kernel.first_texts(keys, out_offsets, starts, ends, firsts, like))]
+        symbols = self.names.intern(keys, starts[firsts], ends[firsts]).astype(np.int32)[like]
         first = len(self)
         self.label_names.extend(symbols[0::2])
         self.label_values.extend(symbols[1::2])
