@@ -38,6 +38,7 @@ from vedette.api import access as access_api
 from vedette.api import admin, export, exposition, federation, openapi, ops, prometheus, write
 from vedette.api import alertmanager as alertmanager_api
 from vedette.api import alerts as alerts_api
+from vedette.api import backtest as backtest_api
 from vedette.api import explaining as explaining_api
 from vedette.api import logs as logs_api
 from vedette.api import logs_in as logs_in_api
@@ -84,6 +85,7 @@ from vedette.rules.defaults import default_groups
 from vedette.rules.files import MADE, Group
 from vedette.rules.files import load as load_rules
 from vedette.rules.managed import Defaults, ManagedRules
+from vedette.rules.template import Answers
 from vedette.rules.typed import Analysis, analysed
 from vedette.selfmetrics import Reading
 from vedette.settings import Settings, VedetteSection, resolve
@@ -216,6 +218,7 @@ class House:
         await self.identities.open(Directory(self.records, self.clock))
         self.managed = ManagedRules(self.records, self.clock, self._put_rules, admit=self._admit_rules, defaults=self._rule_defaults)
         await self.managed.start()
+        self._told = self._told_by_rules()
         self.notifier = Notifier(
             self._whom(self.plan),
             self.records,
@@ -308,9 +311,8 @@ class House:
 
     def _whom(self, plan: Plan) -> NotifyConfig | None:
         """Whom to tell: what the configuration says, and the addresses of rules made over the API."""
-        self._told = self._told_by_rules()
         notify, private = plan.settings.vedette.notify, plan.settings.vedette.rules.private_webhooks
-        return made.with_made(plan.notify, self._told, server=notify.email_server, sender=notify.email_from, private=private)
+        return made.with_made(plan.notify, self._told_by_rules(), server=notify.email_server, sender=notify.email_from, private=private)
 
     async def _admit_rules(self, group: Group) -> None:
         """Refuse a group made over the API whose people could not be told. Raises `BadInput`."""
@@ -453,6 +455,16 @@ class House:
             *self._alerting(cors),
             *rules_api.endpoints(rules_api.RuleEditing(self._managed_of, self._rule_defaults)),
             *ruler_api.endpoints(ruler_api.Ruler(self._managed_of)),
+            *backtest_api.endpoints(
+                backtest_api.Backtesting(
+                    lambda scope: _History(self.promql, tenant_of(scope)),
+                    self._situation_of,
+                    self._rule_defaults,
+                    self.run_query,
+                    self.clock,
+                    backtest_api.Busy(),
+                )
+            ),
             *ops.endpoints(operations),
             *access_api.endpoints(access_api.Access(self.identities, self.audit, self.clock)),
             *admin.endpoints(
@@ -512,6 +524,17 @@ class House:
                 notifications_api.Notifications(self._notifier_of, lambda: now_ms(self.clock), self.plan.settings.external_url)
             ),
         ]
+
+    def _situation_of(self, request: Mapping[str, Any]) -> backtest_api.Situation:
+        """What a backtest of whoever asks is run in."""
+        settings, ours = self.plan.settings, tenant_of(request) == DEFAULT_TENANT
+        return backtest_api.Situation(
+            config=self._whom(self.plan) if ours else self.plan.tenants.get(tenant_of(request)),
+            silences=self._notifier_of(request).silences.all(),
+            external_labels=settings.external_labels,
+            external_url=settings.external_url,
+            outgoing=self._outgoing if ours else list,
+        )
 
     def _managed_of(self, request: Mapping[str, Any]) -> ManagedRules:
         """The rules that whoever asks may change."""
@@ -667,6 +690,23 @@ def _log_store(directory: Path, settings: LogSettings, clock: Clock) -> LogStore
     except NotFound as missing:
         log.info("no log lines are kept", reason=str(missing))
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class _History:
+    """What is stored of one tenant, as backtests read it; blocks."""
+
+    promql: Promql
+    tenant: str
+
+    def range(self, expr: str, start: int, end: int, step: int) -> QueryResult:
+        return self.promql.range(self.tenant, expr, start, end, step)
+
+    def instant(self, expr: str, at: int) -> Answers:
+        result = self.promql.instant(self.tenant, expr, at)
+        if result.type not in ("vector", "scalar"):
+            raise BadInput("a template's query gives no vector or scalar", hint=f"it is a {result.type}")
+        return [(labels, float(values[-1])) for labels, _, values in result.rows()]
 
 
 def _retention(settings: StorageSettings) -> list[RetentionRule]:

@@ -29,6 +29,9 @@ app.add_typer(access.user, name="user")
 app.add_typer(access.token, name="token")
 app.add_typer(access.tenant, name="tenant")
 
+rules = typer.Typer(help="Try rules on what a server has stored.", no_args_is_help=True)
+app.add_typer(rules, name="rules")
+
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", "-c", help="A Prometheus configuration file, with our own settings under the key [b]vedette[/b].")
 ]
@@ -185,6 +188,21 @@ def storage_top(
     from vedette.cli.storage import top
 
     top(data, by=by, limit=limit, last=last, growth=growth, url=url, api_key=api_key)
+
+
+@rules.command("backtest")
+def rules_backtest(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A rule file, a group, or one rule; YAML or JSON.")],
+    since: Annotated[str, typer.Option("--since", help="How far back, such as 7d.")] = "1d",
+    end: Annotated[str | None, typer.Option("--end", help="Until when: Unix seconds or RFC 3339. [dim]default: now[/dim]")] = None,
+    url: Annotated[str, typer.Option("--url", envvar="VEDETTE_URL", help="The server whose history it is.")] = "http://127.0.0.1:8009",
+    api_key: KeyOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the server's answer.")] = False,
+) -> None:
+    """Run alerting rules over history: when each would have fired, and who would have been told; nothing is sent."""
+    from vedette.cli.rules import backtest
+
+    backtest(file, since=since, end=end, url=url, api_key=api_key, as_json=as_json)
 
 
 @test.command("promql")
