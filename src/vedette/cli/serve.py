@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -31,6 +32,7 @@ from vedette.settings import ServerSettings, Settings, parse_port, resolve
 _log = structlog.get_logger(__name__)
 
 _GRACE_S = 5
+_LOADED_S = 60
 # Longer than those who ask again and again wait in between: scrapes, dashboards, remote write's 5 s, which would meet
 # a closing connection each time were it as short as uvicorn's own 5 s.
 _KEEP_ALIVE_S = 75
@@ -231,6 +233,11 @@ async def _serve(house: House, sockets: list[tuple[str | None, socket.socket]], 
             started.result()
             if kernels.PASSING is not None:
                 _log.warning("compiled kernels are lost at the end", hint="name a directory to keep them in with NUMBA_CACHE_DIR")
+            # Half a million objects are there for good by now: a collector that goes through them holds everything up for 80 ms,
+            # every few minutes. The rest of the kernels are loaded in the background, in less than a minute.
+            gc.collect()
+            gc.freeze()
+            loop.call_later(_LOADED_S, gc.freeze)
             house.announce([bound.getsockname()[:2] for _, bound in sockets], scheme="http" if tls is None else "https")
             await stopping
         started.cancel()
