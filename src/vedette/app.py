@@ -63,10 +63,10 @@ from vedette.collect.own import own_target, read_own
 from vedette.errors import BadInput, LimitExceeded, NotFound, Undeliverable, VedetteError
 from vedette.ingest.door import Door
 from vedette.ingest.exemplars import Exemplars
-from vedette.ingest.logseries import LogSeries
 from vedette.ingest.track import Tracker
 from vedette.logs.settings import LogSettings
 from vedette.logs.store import LogStore
+from vedette.logways import LogWays
 from vedette.model.alerts import Alert
 from vedette.model.durations import format_duration
 from vedette.model.labels import Labels
@@ -154,7 +154,8 @@ class House:
     """The running server. `lock`, then `start`; `close` at the end. `read` gives the settings anew at each reload."""
 
     def __init__(self, settings: Settings, *, clock: Clock, read: Callable[[], Settings]) -> None:
-        configure_logging(settings.vedette.server.log_level)
+        self.log_ways = LogWays(settings.vedette.logs, clock)
+        configure_logging(settings.vedette.server.log_level, keep=self.log_ways.keep)
         self.plan = Plan.of(settings)
         self.clock = clock
         self.started = clock.now()
@@ -181,9 +182,9 @@ class House:
         self._counts = RedisCounts(room.access.redis_url) if room.access.redis_url else None
         self.audit = Audit(clock, retention_ms=room.access.audit_retention)
         self.logs = _log_store(room.storage.data / "logs", room.logs, clock)
-        self.log_series = LogSeries(
-            lambda: self.logs.counts.lines if self.logs else {}, self.door.append, clock, interval_ms=room.host.interval
-        )
+        if self.logs is not None:
+            places = room.storage.data / "logs" / "places.json"
+            self.log_ways.open(self.logs, self.door.append, places, interval_ms=room.host.interval)
         self._log_backend = logs_api.LogBackend(self.logs, self.run_write, clock, tenant_of, self._closing.is_set)
         self.records: Records | None = None
         self.rules: Rules | None = None
@@ -250,7 +251,7 @@ class House:
         await self._compile(ingest)
         await self._apply(self.plan)
         self.tracker.start()
-        self.log_series.start()
+        await self.log_ways.start()
         self.ready = True
         self._warming = asyncio.create_task(self._compile(rest), name="warming")
 
@@ -366,7 +367,7 @@ class House:
         for room in (
             self.collector,
             self.tracker,
-            self.log_series,
+            self.log_ways,
             self.logs,
             self.rules,
             self.tenants,
@@ -655,8 +656,7 @@ class House:
         yield from selfmetrics.of_exemplars(self.exemplars)
         yield from selfmetrics.of_limits(self.storage.tenant_series(), self.limits.in_series)
         yield from selfmetrics.of_tracker(self.tracker)
-        if self.logs is not None:
-            yield from selfmetrics.of_logs(self.logs)
+        yield from self.log_ways.readings()
         if self.notifier is not None:
             yield from selfmetrics.of_notifier(self.notifier.counts)
         if self.alertmanagers is not None:
@@ -768,14 +768,18 @@ def commit_of_checkout() -> str:
         return ""
 
 
-def configure_logging(level: str) -> None:
-    """JSON lines on stderr, readable lines on a terminal; of libraries (the HTTP server, say) their warnings, in the same form."""
+def configure_logging(level: str, *, keep: Any = None) -> None:
+    """JSON lines on stderr, readable lines on a terminal; of libraries (the HTTP server, say) their warnings, in the same form.
+
+    `keep` is a structlog processor that sees each line, too.
+    """
     shown: Any = structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
     common: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
+        *([keep] if keep is not None else []),
     ]
     structlog.configure(
         processors=[*common, shown],

@@ -24,7 +24,7 @@ def parse(body: bytes, *, now_ns: int, max_line: int, service: str = "") -> LogB
     """The lines of a body. `service` is theirs where they name none. Raises `BadInput`: `line 3: level: …`."""
     rows, positions = _objects(body)
     builder = LogBuilder(max_bytes=max_line)
-    reader = _Reader(builder, Times(now_ns), service)
+    reader = Reader(builder, Times(now_ns), service)
     for i, row in enumerate(rows):
         try:
             reader.add(row)
@@ -72,7 +72,7 @@ def _one_by_one(body: bytes, text: bytes) -> tuple[list[Any], list[int]]:
     return rows, positions
 
 
-class _Reader:
+class Reader:
     """Objects to lines. Loggers write few shapes of objects, so which field is what is found out once a shape."""
 
     def __init__(self, builder: LogBuilder, times: Times, service: str) -> None:

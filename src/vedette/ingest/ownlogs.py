@@ -1,0 +1,70 @@
+"""The server's own log lines, into its log store as service `vedette`, beside stderr.
+
+A processor of structlog puts each line in a bounded queue; a task stores what gathered every second. Lines about lines that
+could not be stored are lines, too: the queue's bound and the second keep that from growing. Not here: what is logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from vedette.clock import Clock
+from vedette.errors import VedetteError
+from vedette.model.logs import LogBatch, LogBuilder, level_of
+from vedette.wire.loglines import fields_json
+
+SERVICE = "vedette"
+_EVERY_S = 1.0
+_MOST = 10_000
+_MAX_LINE = 64 << 10
+
+
+class OwnLogs:
+    """`keep` is the processor; `start` and `close` frame the storing."""
+
+    def __init__(self, append: Callable[[str, LogBatch], Awaitable[None]], clock: Clock, *, tenant: str) -> None:
+        self._append = append
+        self._clock = clock
+        self._tenant = tenant
+        self._queue: deque[tuple[int, dict[str, Any]]] = deque(maxlen=_MOST)
+        self._task: asyncio.Task[None] | None = None
+
+    def keep(self, logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        """A structlog processor: notes the line and passes it on. Any thread may log."""
+        self._queue.append((int(self._clock.now() * 1e6) * 1000, dict(event)))
+        return event
+
+    def start(self) -> None:
+        """Begin to store."""
+        self._task = asyncio.create_task(self._run(), name="own-logs")
+
+    async def close(self) -> None:
+        """Store what is there and end."""
+        if self._task is None:
+            return
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        await self.store()
+
+    async def _run(self) -> None:
+        while True:
+            await self._clock.sleep(_EVERY_S)
+            await self.store()
+
+    async def store(self) -> None:
+        """Store what gathered; what cannot be stored now is on stderr, as all lines are."""
+        builder = LogBuilder(max_bytes=4 * _MAX_LINE)
+        while self._queue:
+            time, event = self._queue.popleft()
+            level = level_of(str(event.pop("level", "")))
+            message = str(event.pop("event", ""))[:_MAX_LINE]
+            event.pop("timestamp", None)
+            fields = fields_json({k: v if isinstance(v, (str, int, float, bool, list, dict)) else str(v) for k, v in event.items()})
+            builder.add(time, level, SERVICE, message, fields if len(fields) <= _MAX_LINE else b"{}")
+        try:
+            await self._append(self._tenant, builder.build())
+        except VedetteError:
+            return
