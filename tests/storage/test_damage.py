@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 
 import numpy as np
+import orjson
 import pytest
 
 from vedette.errors import Corrupt
 from vedette.model.samples import SampleBatch
 from vedette.storage import wal
+from vedette.storage.block import read_meta
 
 EVER = (-(1 << 62), 1 << 62)
 
@@ -207,3 +209,30 @@ async def test_damaged_metadata_is_reported_and_the_samples_stay(open_engine, to
     engine = await open_engine()
     assert engine.counters()["damaged_blocks"] == 1
     assert engine.select("default", [], *EVER).sample_count == 250
+
+
+async def test_a_flipped_bit_in_what_is_said_of_a_block_is_noticed(open_engine, tools, keyspace, tmp_path):
+    block = await flushed(open_engine, tools, keyspace, tmp_path)
+    whole = (block / "meta.json").read_bytes()
+    meant = read_meta(block)
+    noticed = 0
+    for at in range(len(whole)):
+        bent = bytearray(whole)
+        bent[at] ^= 1
+        (block / "meta.json").write_bytes(bent)
+        try:
+            # A blank between two words may become another one.
+            assert read_meta(block) == meant, bent.decode()
+        except Corrupt as damage:
+            assert (damage.path, damage.offset) == (block / "meta.json", 0)
+            noticed += 1
+    assert noticed > len(whole) // 2
+
+
+async def test_a_block_of_before_there_was_a_checksum_is_read(open_engine, tools, keyspace, tmp_path):
+    block = await flushed(open_engine, tools, keyspace, tmp_path)
+    meant = read_meta(block)
+    said = orjson.loads((block / "meta.json").read_bytes())
+    assert said.pop("checksum")
+    (block / "meta.json").write_bytes(orjson.dumps(said))
+    assert read_meta(block) == meant

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
@@ -18,9 +19,9 @@ from vedette.storage.engine import Engine
 from vedette.storage.settings import StorageSettings
 
 # Appends batch after batch from several tasks, each acknowledged on stdout; flushes now and then, with new series among the old;
-# merges blocks; deletes what series 7 has, up to a time that is acknowledged as "-time".
+# merges blocks; takes snapshots; deletes what series 7 has, up to a time that is acknowledged as "-time".
 CHILD = """
-import asyncio, logging, sys
+import asyncio, logging, shutil, sys
 from pathlib import Path
 import numpy as np
 import structlog
@@ -67,7 +68,12 @@ async def main(data, first):
             upto = number - 10  # all but the last three are acknowledged
             await engine.delete("default", [[Matcher("i", "=", "7")]], -(1 << 62), upto)
             print(-upto, flush=True)
-    await asyncio.gather(send(), send(), send(), flush(), compact(), delete())
+    async def snapshot():
+        while True:
+            await asyncio.sleep(0.03)
+            name = await engine.snapshot()
+            shutil.rmtree(Path(data) / "snapshots" / name)
+    await asyncio.gather(send(), send(), send(), flush(), compact(), delete(), snapshot())
 
 asyncio.run(main(sys.argv[1], int(sys.argv[2])))
 """
@@ -77,11 +83,20 @@ ROUNDS = int(os.environ.get("VEDETTE_TORTURE", "5"))
 """How many times the process is killed; `make torture` asks for hundreds."""
 
 
-def run_and_kill(data: Path, first: int, blow: int) -> list[int]:
-    """Run the child, kill it once it has acknowledged `blow` batches; answers all that it acknowledged by then."""
+def run_and_kill(data: Path, first: int, blow: int, patience: float = 0.0) -> list[int]:
+    """Run the child, kill it once it has acknowledged `blow` batches; answers all that it acknowledged by then.
+
+    With a blow of 0 it is killed after `patience` seconds, while it starts.
+    """
     acknowledged: list[int] = []
     with subprocess.Popen([sys.executable, "-c", CHILD, str(data), str(first)], stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
+        if blow == 0:
+            # While it starts: the interpreter, the log's replay, the first merge.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(timeout=patience)
+            child.send_signal(signal.SIGKILL)
+            return acknowledged
         assert child.stdout.readline() == "ready\n", "the child did not start"
         for line in child.stdout:
             # A last line may be cut off by the blow.
@@ -132,6 +147,8 @@ def test_every_acknowledged_sample_survives_a_kill(tmp_path):
             break
         blow = rng.randint(1, 160) if played < ROUNDS else 300 * (played - ROUNDS + 1)
         told += run_and_kill(tmp_path / "data", max(told, default=0) + 1000, blow)
+        if played % 3 == 1:
+            run_and_kill(tmp_path / "data", 0, 0, patience=rng.uniform(0.2, 2.0))
         asyncio.run(acknowledged_are_there(tmp_path / "data", told))
     assert len(told) > 50
     assert min(told) < 0, "nothing was deleted"

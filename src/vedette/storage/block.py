@@ -24,7 +24,7 @@ from vedette.kernels import block as kernel
 from vedette.kernels import pages as kernel_pages
 from vedette.kernels.series_table import join_canonical
 from vedette.storage import pages
-from vedette.storage.block_writer import FORMATS, PAGE_SAMPLES
+from vedette.storage.block_writer import FORMATS, PAGE_SAMPLES, checksum_of
 from vedette.storage.histogram_columns import Found
 from vedette.storage.histogram_pages import HistogramReader
 from vedette.storage.index import IndexView, Postings
@@ -68,6 +68,9 @@ def read_meta(path: Path) -> Meta:
         found = orjson.loads(file.read_bytes())
         if (version := found["format"]) not in FORMATS:
             raise Corrupt(f"block format {version!r}, which this version does not know", path=file, offset=0)
+        # Blocks of earlier versions have none.
+        if (checksum := found.pop("checksum", None)) is not None and checksum != checksum_of(found):
+            raise Corrupt("does not match its checksum", path=file, offset=0)
         lists = {name: tuple(found.get(name, ())) for name in ("tenants", "wal_scopes", "replaces")}
         return Meta(**({"order": found["sequence"]} | found | lists))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
