@@ -96,3 +96,21 @@ def test_large_answers_are_rendered_in_parts() -> None:
 def test_rows_sort_as_label_sets_do() -> None:
     rows = [Labels.of(a="b", c="d"), Labels.of(a="b"), Labels(), Labels.of(b="a"), Labels.of(a="é"), Labels.of(a="z"), Labels.of(a="")]
     assert [rows[i] for i in sorted_rows(LabelTable.from_labels(rows)).tolist()] == sorted(rows)
+
+
+@given(st.lists(st.tuples(st.integers(-(10**17), 10**17), st.integers(0, 6)), min_size=1, max_size=30))
+def test_few_decimals_are_written_as_they_are(numbers: list[tuple[int, int]]) -> None:
+    values = [whole / 10**places for whole, places in numbers]
+    row = rendered([Labels()], np.array([values]), np.ones((1, len(values)), dtype=np.bool_), 0, 1)[0]
+    assert [text for _, text in row["values"]] == [go(v) for v in values]
+
+
+@given(st.lists(st.lists(st.booleans(), min_size=7, max_size=7), min_size=1, max_size=6))
+def test_rows_with_gaps_have_their_own_times(present: list[list[bool]]) -> None:
+    there = np.array(present)
+    values = np.arange(there.size, dtype=np.float64).reshape(there.shape) / 3
+    rows = [Labels.of(i=str(i)) for i in range(len(present))]
+    found = {int(r["metric"]["i"]): r["values"] for r in rendered(rows, values, there, 999_500, 1500)}
+    for i, line in enumerate(present):
+        wanted = [[f"{(999_500 + k * 1500) / 1000:.3f}".removesuffix(".000"), go(values[i, k])] for k in range(7) if line[k]]
+        assert found.get(i, []) == wanted

@@ -1,7 +1,8 @@
 """Series to JSON bytes: `{"metric":{…},"values":[[t,"v"],…]}`, without a Python object per point.
 
-The shortest digits of the values come from orjson as text (`digits`, tokens separated by commas, `null` for what is not
-finite); the kernels lay them out as Go does: no exponent from 1e-6 up to 1e21, `+Inf`, `-Inf`, `NaN`, always quoted.
+The kernels lay values out as Go does: shortest digits, no exponent from 1e-6 up to 1e21, `+Inf`, `-Inf`, `NaN`, always quoted.
+Values of few decimals, as most are, are written from whole numbers; the shortest digits of the others come from orjson as text
+(`digits`, tokens separated by commas, `null` for what is not finite).
 """
 
 from __future__ import annotations
@@ -144,6 +145,52 @@ def _write_value(out: Any, at: int, value: float, digits: Any, lo: int, hi: int,
     return at
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def decimals(floats: Any, whole: Any, places: Any) -> int:
+    """Values of at most four decimals as whole numbers: `floats[i]` is `whole[i] / 10**places[i]`; how many are not so.
+
+    `whole` int64[n], `places` int8[n], -1 for the others. Below 2**53 no two decimals of as many places are one float, so
+    the first that divides back to it has its shortest digits.
+    """
+    hard = 0
+    for i in range(len(floats)):
+        v = floats[i]
+        places[i] = -1
+        scale = 1.0
+        for k in range(5):
+            scaled = np.rint(v * scale)
+            if not abs(scaled) < 9007199254740992.0:
+                break
+            if scaled / scale == v and not (v == 0.0 and np.signbit(v)):
+                whole[i] = np.int64(scaled)
+                places[i] = k
+                break
+            scale *= 10.0
+        hard += places[i] < 0
+    return hard
+
+
+@njit(cache=True, nogil=True)
+def _write_decimal(out: Any, at: int, whole: int, places: int) -> int:
+    """`whole / 10**places`, whose last place is not 0."""
+    if whole < 0:
+        out[at] = 45
+        at += 1
+        whole = -whole
+    scale = 1
+    for _ in range(places):
+        scale *= 10
+    at = _integer(out, at, whole // scale)
+    if places:
+        rest = whole % scale
+        out[at] = 46
+        for i in range(places):
+            out[at + places - i] = 48 + rest % 10
+            rest //= 10
+        at += places + 1
+    return at
+
+
 @njit(cache=True, nogil=True)
 def render_rows(
     rows: Any,
@@ -157,6 +204,8 @@ def render_rows(
     offsets: Any,
     times: Any,
     floats: Any,
+    whole: Any,
+    places: Any,
     digits: Any,
     digits_at: int,
     single: bool,
@@ -166,12 +215,19 @@ def render_rows(
 
     Row r has labels `label_offsets[r]:label_offsets[r+1]` of `names`, `values` (indices into the quoted texts in
     `pool[pool_offsets[i]:pool_offsets[i+1]]`), and the points that `offsets[j]:offsets[j+1]` bounds in `times`, `floats`, where
-    j counts rows. `digits` from `digits_at` on is the text of the floats of these rows, in order. `frame` holds the fixed
-    pieces: before the labels, between labels and points (list, single), and after them (list, single).
+    j counts rows. `whole`, `places` are of `decimals`, and `digits` from `digits_at` on is the text of the floats that have none,
+    in order. `frame` holds the fixed pieces: before the labels, between labels and points (list, single), and after them (list, single).
     """
     at = 0
     d = digits_at
     scratch = np.empty(800, dtype=np.uint8)
+    # Where the row before has its times, and how long they are: the next one's are mostly the same.
+    most = 0
+    for j in range(len(rows)):
+        most = max(most, offsets[j + 1] - offsets[j])
+    time_at, time_size = np.empty(most, dtype=np.int64), np.zeros(most, dtype=np.int64)
+    before: Any = np.int64(0)
+    known: Any = np.int64(0)
     for j in range(len(rows)):
         r = rows[j]
         at = _copy(out, at, frame, frame_offsets[0], frame_offsets[1])
@@ -189,18 +245,32 @@ def render_rows(
                 out[at] = 44
                 at += 1
             out[at] = 91
-            at = write_time(out, at + 1, times[p])
+            at += 1
+            k = p - offsets[j]
+            if k < known and times[before + k] == times[p]:
+                since = time_at[k]
+                for i in range(time_size[k]):
+                    out[at + i] = out[since + i]
+                at += time_size[k]
+            else:
+                since = at
+                at = write_time(out, at, times[p])
+                time_at[k], time_size[k] = since, at - since
             out[at] = 44
             out[at + 1] = 34
             at += 2
-            hi = d
-            while digits[hi] != 44 and digits[hi] != 93:
-                hi += 1
-            at = _write_value(out, at, floats[p], digits, d, hi, scratch)
-            d = hi + 1
+            if places[p] >= 0:
+                at = _write_decimal(out, at, whole[p], places[p])
+            else:
+                hi = d
+                while digits[hi] != 44 and digits[hi] != 93:
+                    hi += 1
+                at = _write_value(out, at, floats[p], digits, d, hi, scratch)
+                d = hi + 1
             out[at] = 34
             out[at + 1] = 93
             at += 2
+        before, known = offsets[j], offsets[j + 1] - offsets[j]
         tail = 4 if single else 3
         at = _copy(out, at, frame, frame_offsets[tail], frame_offsets[tail + 1])
         out[at] = 44

@@ -241,7 +241,7 @@ class Engine:
         evaluated = time()
         result = QueryResult(value, ev.grid, range_query=ranged, warnings=ev.annotations.warnings, infos=ev.annotations.infos)
         statistics.preparing_s, statistics.evaluating_s, statistics.sorting_s = ready - began, evaluated - ready, time() - evaluated
-        result.statistics = statistics
+        result.statistics, result.pool = statistics, self._pool
         return result
 
     def _estimate(self, ev: Evaluation, tenant: str, plan: Plan) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 import numpy as np
@@ -34,6 +35,8 @@ class QueryResult:
         self.warnings = warnings
         self.infos = infos
         self.statistics = Statistics()
+        self.pool: ThreadPoolExecutor | None = None
+        """Where large answers are written side by side; None: one piece after another."""
         self._text = ""
         self._labels: LabelTable | None = None
         self._order: Ints = np.zeros(0, dtype=np.int64)
@@ -201,23 +204,30 @@ class QueryResult:
         label_bytes = np.zeros(len(names) + 1, dtype=np.int64)
         np.cumsum(sizes[names] + sizes[values] + 2, out=label_bytes[1:])
         row_bytes = label_bytes[table.offsets[1:]] - label_bytes[table.offsets[:-1]] + 40
-        out: list[bytes] = []
+        parts: list[tuple[int, int]] = []
         lo = 0
         while lo < count:
             hi = int(np.searchsorted(self._offsets, self._offsets[lo] + _CHUNK_POINTS, side="right")) - 1
             hi = min(max(hi, lo + 1), count, lo + 4096)
+            parts.append((lo, hi))
+            lo = hi
+
+        def chunk(part: tuple[int, int]) -> bytes:
+            lo, hi = part
             rows = self._order[lo:hi]
             a, b = int(self._offsets[lo]), int(self._offsets[hi])
             floats = np.ascontiguousarray(self._floats[a:b])
-            digits = np.frombuffer(orjson.dumps(floats, option=orjson.OPT_SERIALIZE_NUMPY), dtype=np.uint8).copy()
+            whole, places = np.empty(b - a, dtype=np.int64), np.empty(b - a, dtype=np.int8)
+            hard = floats[places < 0] if render.decimals(floats, whole, places) else floats[:0]
+            digits = np.frombuffer(orjson.dumps(hard, option=orjson.OPT_SERIALIZE_NUMPY), dtype=np.uint8).copy()
             buffer = np.empty(int(row_bytes[rows].sum()) + (b - a) * render.POINT_BYTES, dtype=np.uint8)
             size = render.render_rows(
                 rows, table.offsets, names, values, pool, pool_offsets, frame, frame_offsets, self._offsets[lo : hi + 1] - a,
-                np.ascontiguousarray(self._times[a:b]), floats, digits, 1, self.type == "vector", buffer,
+                np.ascontiguousarray(self._times[a:b]), floats, whole, places, digits, 1, self.type == "vector", buffer,
             )  # fmt: skip
-            out.append(buffer[: size - 1].tobytes())
-            lo = hi
-        return out
+            return buffer[: size - 1].tobytes()
+
+        return list(self.pool.map(chunk, parts)) if self.pool is not None and len(parts) > 1 else [chunk(part) for part in parts]
 
 
 def _time(ms: int) -> bytes:
