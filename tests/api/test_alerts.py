@@ -98,8 +98,20 @@ def alert(name: str = "A", *, ends: int = 7200, **labels: str) -> Alert:
 async def settle(clock: ManualClock, notifier: Notifier, seconds: float) -> None:
     for _ in range(int(seconds)):
         await clock.advance(1)
+        await records_rest(notifier)
         async with asyncio.timeout(10):
             await notifier.settled()
+
+
+async def records_rest(notifier: Notifier) -> None:
+    """The records work on a thread, beside the test's clock: wait until they have done what they were given."""
+    for _ in range(5):
+        async with notifier._records._turn:
+            await asyncio.sleep(0)
+        if (task := notifier._records._committer) is not None and not task.done():
+            await asyncio.wait([task])
+        for _ in range(10):
+            await asyncio.sleep(0)
 
 
 async def ok(answer: Any) -> Any:

@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-PATHS = ["/", "/explore", "/explore?g0.expr=node_load1", "/explore?g0.expr=up&g1.expr=rate(&g0.tab=table", "/alerts", "/targets", "/status"]
+PATHS = [
+    "/",
+    "/explore",
+    "/explore?g0.expr=node_load1",
+    "/explore?g0.expr=up&g1.expr=rate(&g0.tab=table",
+    "/alerts",
+    *(f"/alerts?view={v}" for v in ("standing", "silences", "history", "notifications")),
+    "/targets",
+    "/status",
+]
 
 # Answers a list of complaints. Contrast: WCAG 2.2 AA, 4.5:1 for text and 3:1 for large text, against the nearest painted ground.
 AUDIT = r"""() => {

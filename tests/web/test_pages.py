@@ -9,7 +9,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 LOOKS = [(1440, "light"), (1440, "dark"), (390, "light"), (390, "dark")]
-PATHS = ["/", "/explore?g0.expr=node_load1&g0.range_input=15m", "/alerts", "/targets", "/status"]
+VIEWS = [f"/alerts?view={view}" for view in ("standing", "silences", "history", "notifications")]
+PATHS = ["/", "/explore?g0.expr=node_load1&g0.range_input=15m", "/alerts", *VIEWS, "/targets", "/status"]
 HOST_PANELS = ["CPU by mode", "Memory", "Load", "Disk space used"]
 
 
@@ -172,6 +173,75 @@ def test_a_search_without_a_match_offers_the_way_back(viewer: Any) -> None:
     page = viewer.open("/alerts?search=nothing-is-called-this")
     page.get_by_role("button", name="Show all rules").click()
     expect(page.locator('[data-rule="NeverFiring"]')).to_be_visible()
+
+
+def test_an_alert_is_acknowledged_and_taken_back(viewer: Any) -> None:
+    page = viewer.open("/alerts")
+    page.locator('[data-rule="AlwaysFiring"]').get_by_role("link", name="Deal with it").click()
+    row = page.locator('[data-alert="AlwaysFiring"]')
+    expect(row).to_have_count(1)
+    row.get_by_role("button", name="Acknowledge").click()
+    form = page.get_by_role("form", name="Acknowledge")
+    form.get_by_label("Your name").fill("Alice")
+    form.get_by_label("Note").fill("on it")
+    form.get_by_label("For").fill("soon")
+    form.get_by_role("button").click()
+    expect(form.get_by_role("alert")).to_contain_text("duration")
+    form.get_by_label("For").fill("2h")
+    form.get_by_role("button").click()
+    expect(row).to_contain_text("Acknowledged by Alice: on it, until")
+    expect(row.locator(".badge")).to_have_text("acknowledged")
+    row.get_by_role("button", name="Take back").click()
+    expect(row.locator(".badge")).to_have_text("firing")
+    page.get_by_role("button", name="History").click()
+    expect(page.locator("tbody tr").first).to_contain_text("unacknowledged")
+    viewer.complaints[:] = [c for c in viewer.complaints if "status of 422" not in c]
+
+
+def test_a_silence_shows_what_it_matches_is_made_and_ended(viewer: Any) -> None:
+    page = viewer.open("/alerts?view=silences")
+    expect(page.locator(".state")).to_contain_text("amtool silence add")
+    page.get_by_role("button", name="New silence").click()
+    form = page.get_by_role("form", name="Silence")
+    form.get_by_label("Matchers").fill('alertname=~".+"')
+    expect(form.get_by_role("status")).to_contain_text("standing alerts would be silenced")
+    form.get_by_role("button").click()
+    expect(form.get_by_role("alert")).to_contain_text("silence every alert")
+    form.get_by_label("Matchers").fill('alertname="AlwaysFiring"')
+    expect(form.get_by_role("status")).to_contain_text("1 of")
+    expect(form.get_by_label("It covers every alert")).to_have_count(0)
+    form.get_by_label("Comment").fill("Looking into it")
+    form.get_by_role("button").click()
+    expect(page.get_by_label("Silences", exact=True)).to_contain_text("Looking into it")
+    page.get_by_role("button", name="Standing").click()
+    expect(page.locator('[data-alert="AlwaysFiring"] .badge')).to_have_text("silenced")
+    page.get_by_role("button", name="Silences").click()
+    page.get_by_role("button", name="End it").click()
+    expect(page.locator(".state")).to_contain_text("No silence is active")
+    viewer.complaints[:] = [c for c in viewer.complaints if "status of 400" not in c]
+
+
+def test_why_nobody_is_told_is_said(viewer: Any) -> None:
+    page = viewer.open("/alerts?view=standing&filter=alertname%3D%22AlwaysFiring%22")
+    page.get_by_role("button", name="Why?").click()
+    expect(page.locator(".why")).to_contain_text("Nobody is configured to be told")
+    page.get_by_label("Filter alerts by matchers").fill('alertname="Nobody"')
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Show all alerts").click()
+    expect(page.locator('[data-alert="AlwaysFiring"]')).to_be_visible()
+
+
+def test_the_history_is_filtered_by_step_and_matchers_and_notifications_say_what_to_do(viewer: Any) -> None:
+    page = viewer.open("/alerts?view=history")
+    page.get_by_role("group", name="Steps").get_by_role("button", name="Firing").click()
+    expect(page.locator('tbody tr:not(:has-text("firing"))')).to_have_count(0)
+    page.get_by_label("Filter by matchers").fill('alertname="LongPending"')
+    page.keyboard.press("Enter")
+    expect(page.locator(".state")).to_contain_text("Nothing of that kind happened")
+    page.get_by_role("group", name="Steps").get_by_role("button", name="Pending").click()
+    expect(page.locator("tbody tr").first).to_contain_text("LongPending")
+    viewer.open("/alerts?view=notifications")
+    expect(page.locator(".state")).to_contain_text("alertmanager.yml")
 
 
 def test_targets_say_why_one_is_down(viewer: Any) -> None:

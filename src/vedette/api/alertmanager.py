@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 from vedette.api.answers import JSON, finishing, listed
 from vedette.api.endpoint import Endpoint, Handler, Param, Run, answering
-from vedette.api.params import Form, body_of, boolean_of, form_of, parse_time, rfc3339
+from vedette.api.params import Form, body_of, boolean_of, form_of, limit_of, parse_time, rfc3339
 from vedette.api.problems import UNEXPECTED, problem, retry_after
 from vedette.errors import BadInput, LimitExceeded, VedetteError
 from vedette.model.alerts import Alert
@@ -57,7 +57,8 @@ class PostedMatcher(msgspec.Struct, frozen=True, rename="camel"):
 class PostedSilence(msgspec.Struct, frozen=True, rename="camel"):
     """A silence to make, or with `id` to change.
 
-    Ours: `recurs`, time intervals in which alone it holds, `endsWhenResolved`, and `confirm` for one that covers every alert.
+    Ours: `filter`, further matchers as texts, `recurs`, time intervals in which alone it holds, `endsWhenResolved`, and `confirm`
+    for one that covers every alert.
     Where the first two are left out, a silence that is changed keeps them: other clients do not know them.
     """
 
@@ -66,6 +67,7 @@ class PostedSilence(msgspec.Struct, frozen=True, rename="camel"):
     ends_at: str
     created_by: str
     comment: str
+    filter: list[str] = []
     id: str = ""
     annotations: dict[str, str] | None = None
     recurs: list[dict[str, Any]] | None = None
@@ -133,7 +135,7 @@ def silence_of(posted: PostedSilence, old: Silence | None = None) -> Silence:
     """The silence that was posted, in place of `old`, not checked yet. Raises `BadInput` for a time or a matcher that is none."""
     kept = old.recurs if old else ""
     return Silence(
-        matchers=matchers_of(posted.matchers),
+        matchers=(*matchers_of(posted.matchers), *(m for text in posted.filter for m in parse_matchers(text))),
         starts_at=_time(posted.starts_at, "startsAt"),
         ends_at=_time(posted.ends_at, "endsAt"),
         created_by=posted.created_by,
@@ -207,8 +209,9 @@ class Alertmanager:
 
     async def alerts(self, request: Request) -> Response:
         """Alerts that stand, and how each is dealt with."""
-        wanted = wanted_of(await form_of(request))
-        return listed(await self.notifier_of(request).listed_alerts(wanted))
+        form = await form_of(request)
+        found = await self.notifier_of(request).listed_alerts(wanted_of(form))
+        return listed(found[: limit_of(form) or None])
 
     async def groups(self, request: Request) -> Response:
         """Alerts in their groups."""
@@ -322,7 +325,8 @@ _SILENCE_BODY = {
     "required": ["matchers", "startsAt", "endsAt", "createdBy", "comment"],
     "properties": {
         "id": {"type": "string"},
-        "matchers": {"type": "array", "items": _MATCHER, "minItems": 1},
+        "matchers": {"type": "array", "items": _MATCHER},
+        "filter": {"type": "array", "items": {"type": "string"}},
         "startsAt": _TIME,
         "endsAt": _TIME,
         "createdBy": {"type": "string"},
@@ -351,7 +355,16 @@ def endpoints(room: Alertmanager, *, run: Run, cors_origin: str = ".*") -> list[
     alerts, silences, silence = "/api/v2/alerts", "/api/v2/silences", "/api/v2/silence/{id}"
     return [
         changing(alerts, room.post_alerts, "Take alerts", "POST", {"type": "array", "items": _ALERT_BODY}),
-        reading(alerts, room.alerts, "Alerts that stand", (*_ALERTS, Param("unprocessed", "boolean", "Accepted: there are none here."))),
+        reading(
+            alerts,
+            room.alerts,
+            "Alerts that stand",
+            (
+                *_ALERTS,
+                Param("unprocessed", "boolean", "Accepted: there are none here."),
+                Param("limit", "integer", "How many at most; ours."),
+            ),
+        ),
         reading(f"{alerts}/groups", room.groups, "Alerts in their groups", (*_ALERTS, Param("muted", "boolean", "Include muted groups."))),
         changing(silences, room.post_silence, "Make or change a silence", "POST", _SILENCE_BODY),
         reading(silences, room.silences, "Silences", (Param("filter", "texts", "Matchers, all of which must hold."), *_SILENCES)),

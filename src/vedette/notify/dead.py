@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from vedette.model.alerts import ALERT_NAME, Alert
-from vedette.model.labels import Labels
+from vedette.model.labels import Labels, quote
 from vedette.notify.held import Held
 from vedette.notify.route import Route
 from vedette.records.rows import NotificationRow
@@ -44,11 +44,15 @@ class Ledger:
         return Alert(labels, held.alert.starts_at if stands and held else now, now + _STANDS_MS, about)
 
 
-def route(labels: Labels, root: Route, channels: Mapping[str, int], wanted: str) -> Route | None:
-    """The way of such an alert, None for any other; `channels` counts those of each receiver, `wanted` is the receiver to tell."""
+def routes(labels: Labels, root: Route, channels: Mapping[str, int], wanted: str) -> tuple[Route, ...] | None:
+    """The way of such an alert, none where there is no other channel; None for any other alert.
+
+    `channels` counts those of each receiver, `wanted` is the receiver to tell.
+    """
     if labels.get(ALERT_NAME) != NAME:
         return None
     dead = labels.get("receiver")
     others = [name for name, count in channels.items() if name != dead and count]
-    chosen = wanted if wanted in channels else dead if channels.get(dead, 0) > 1 else others[0] if others else dead
-    return replace(root, key=f"{{{ALERT_NAME}={NAME!r}}}", receiver=chosen, group_by=None, group_wait=0, routes=(), path=(-1,))
+    chosen = wanted if wanted in channels else dead if channels.get(dead, 0) > 1 else others[0] if others else ""
+    key = f"{{{ALERT_NAME}={quote(NAME)}}}"
+    return (replace(root, key=key, receiver=chosen, group_by=None, group_wait=0, routes=(), path=(-1,)),) if chosen else ()

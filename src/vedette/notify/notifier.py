@@ -258,8 +258,8 @@ class Notifier:
             found = ()
             if self._route is not None:
                 counts = {name: len(channels) for name, channels in self._channels.items()}
-                route = dead.route(labels, self._route, counts, self._settings.dead_channel_receiver)
-                found = (route,) if route is not None else tuple(match(self._route, labels))
+                ours = dead.routes(labels, self._route, counts, self._settings.dead_channel_receiver)
+                found = tuple(match(self._route, labels)) if ours is None else ours
             self._ways[labels] = found
         return found
 

@@ -68,6 +68,42 @@ async function unwrap(response) {
   throw new ApiError(auth ? "auth" : (body.errorType ?? "protocol"), String(message), response.status);
 }
 
+// Ask an operation whose answer is plain JSON (Alertmanager's API, the alerting ones), or change something by it: `body` makes it a POST.
+export async function ask(path, { method, body, params = {}, signal } = {}) {
+  const query = new URLSearchParams();
+  for (const [name, value] of Object.entries(params)) if (value !== undefined && value !== null && value !== "") query.append(name, value);
+  const text = query.toString();
+  const how = { method: method ?? (body === undefined ? "GET" : "POST"), signal };
+  if (body !== undefined) Object.assign(how, { body: JSON.stringify(body), headers: { "Content-Type": "application/json" } });
+  let response;
+  try {
+    response = await fetch(`${location.origin}${base}${path}${text ? `?${text}` : ""}`, how);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError("unreachable", "Vedette does not answer.");
+  }
+  const found = await answerOf(response);
+  if (response.ok) return found;
+  throw new ApiError(response.status === 401 || response.status === 403 ? "auth" : "refused", refusal(found, response), response.status);
+}
+
+async function answerOf(response) {
+  const text = await response.text();
+  try {
+    return text ? JSON.parse(text) : null;
+  } catch {
+    throw new ApiError("protocol", `The answer was not JSON (HTTP status ${response.status}).`, response.status);
+  }
+}
+
+// Alertmanager's API refuses with a JSON string, the others with `detail`: a text, or a list of places and messages.
+function refusal(found, response) {
+  if (typeof found === "string") return found;
+  const detail = found?.detail ?? found?.error;
+  if (Array.isArray(detail)) return detail.map((d) => `${d.loc.slice(1).join(".")}: ${d.msg}`).join("; ");
+  return String(detail ?? `HTTP status ${response.status}`);
+}
+
 // Run `load(signal)` when `deps` change and keep its last good answer while the next is on its way.
 // Answers {data, error, loading}; an answer that was overtaken is dropped. `load` null is "not now".
 export function useLoad(load, deps) {

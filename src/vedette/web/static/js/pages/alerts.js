@@ -1,12 +1,16 @@
-// Alerts: every rule by its group, with what is firing on top, and why.
-import { html, useState } from "../html.js";
+// Alerts: every rule by its group, with what is firing on top; and in further views what stands, silences, and what happened.
+import { Fragment, html, useState } from "../html.js";
 import { fetchApi, useLoad } from "../api.js";
 import { numberOf } from "../matrix.js";
 import { Icon } from "../parts/icons.js";
+import { Annotations, filterOf } from "../parts/alert.js";
 import { Badge, Choice, Empty, Failed, Labels, Loading } from "../parts/states.js";
-import { Link, setParams, useRoute } from "../router.js";
+import { go, Link, setParams, useRoute } from "../router.js";
 import { coarse, formatAgo, formatDuration, formatTime, fromRfc3339, useNow } from "../time.js";
 import { format } from "../units.js";
+import { History, Notifications } from "./happened.js";
+import { Silences } from "./silences.js";
+import { Standing } from "./standing.js";
 
 const REFRESH = 10;
 const TONES = { firing: "bad", pending: "warn", inactive: "good", unknown: "quiet" };
@@ -30,7 +34,22 @@ const matches = (rule, group, sought) => {
   return text.toLowerCase().includes(sought.toLowerCase());
 };
 
+const VIEWS = { rules: Rules, standing: Standing, silences: Silences, history: History, notifications: Notifications };
+
 export function Alerts() {
+  const { params } = useRoute();
+  const view = params.get("view") ?? "rules";
+  const View = VIEWS[view] ?? Rules;
+  const options = Object.keys(VIEWS).map((value) => ({ value, label: value[0].toUpperCase() + value.slice(1) }));
+  // What one view was asked for means nothing to the next.
+  const turn = (value) => go("/alerts", { view: value === "rules" ? null : value });
+  return html`<div class="page alerts">
+    <div class="bar"><h1>Alerts</h1><${Choice} label="View" value=${view} options=${options} onChange=${turn} /></div>
+    <${View} key=${view} />
+  </div>`;
+}
+
+function Rules() {
   const { params } = useRoute();
   const [now] = useNow(REFRESH);
   const { data: groups, error } = useLoad(load, [now]);
@@ -53,8 +72,8 @@ export function Alerts() {
     ...["firing", "pending", "inactive"].map((value) => ({ value, label: value[0].toUpperCase() + value.slice(1), count: count(value) })),
     { value: "recording", label: "Recording", count: rules.length - alerting.length },
   ];
-  return html`<div class="page alerts">
-    <div class="bar"><h1>Alerts</h1>
+  return html`<${Fragment}>
+    <div class="bar">
       <${Choice} label="State" value=${state} options=${options}
           onChange=${(value) => setParams({ state: value === "all" ? null : value }, { replace: true })} />
       <input type="search" class="search" placeholder="Search names, labels, queries" aria-label="Search alerts" value=${sought}
@@ -78,7 +97,7 @@ export function Alerts() {
     }
     ${shown.map(({ group, rules: list }) => html`<${Group} key=${`${group.file}:${group.name}`} group=${group} rules=${list}
         now=${now} />`)}
-  </div>`;
+  <//>`;
 }
 
 const worst = (rules) => Math.min(...rules.map((rule) => (rule.health === "err" ? 0 : (RANK[rule.state] ?? 3))));
@@ -136,7 +155,7 @@ function RuleBody({ rule, alerts, now }) {
       alerts.length > 0 &&
       html`<div class="scroll"><table class="cards">
       <thead><tr><th class="c-state">State</th><th class="wide">Labels</th><th class="c-time">Since</th><th
-          class="number c-figure">Value</th></tr></thead>
+          class="number c-figure">Value</th><th><span class="sr-only">Actions</span></th></tr></thead>
       <tbody>${shown.map(
         (alert) => html`<tr key=${JSON.stringify(alert.labels)}>
           <td data-th="State"><${Badge} tone=${TONES[alert.state] ?? "quiet"}>${alert.state}<//></td>
@@ -144,23 +163,14 @@ function RuleBody({ rule, alerts, now }) {
               annotations=${alert.annotations} /></td>
           <td data-th="Since" class="nowrap"
               title=${formatTime(fromRfc3339(alert.activeAt))}>${coarse(Math.max(1, now - fromRfc3339(alert.activeAt)))}</td>
-          <td data-th="Value" class="number mono" title=${alert.value}>${format(numberOf(alert.value))}</td></tr>`,
+          <td data-th="Value" class="number mono" title=${alert.value}>${format(numberOf(alert.value))}</td>
+          <td data-th="" class="acts">${
+            alert.state === "firing" &&
+            html`<${Link} class="button" to="/alerts" params=${{ view: "standing", filter: filterOf(alert.labels) }}>Deal with it<//>`
+          }</td></tr>`,
       )}</tbody></table>
       ${shown.length < alerts.length && html`<button type="button" class="button show-all"
           onClick=${() => setAll(true)}>Show all ${alerts.length} instances</button>`}</div>`
     }
   </div>`;
-}
-
-// Only a web address becomes a link: an annotation is data, and `javascript:` is an address too.
-const isWebAddress = (text) => /^https?:\/\/\S+$/.test(text);
-
-function Annotations({ annotations }) {
-  const pairs = Object.entries(annotations ?? {});
-  if (!pairs.length) return null;
-  return html`<dl class="annotations">${pairs.map(
-    ([name, value]) =>
-      html`<div key=${name}><dt>${name}</dt><dd>${isWebAddress(value) ? html`<a href=${value} rel="noreferrer noopener"
-          target="_blank">${value}</a>` : value}</dd></div>`,
-  )}</dl>`;
 }
