@@ -31,6 +31,7 @@ ORDER = (
     "alerting",
     "logs",
     "access",
+    "health",
     "operations",
     "benchmarks",
 )

@@ -61,6 +61,9 @@ from vedette.collect.config import CollectConfig
 from vedette.collect.host import host_target
 from vedette.collect.own import own_target, read_own
 from vedette.errors import BadInput, LimitExceeded, NotFound, Undeliverable, VedetteError
+from vedette.health.check import HEALTHY, UNHEALTHY, Finding, Probe
+from vedette.health.settings import HealthSettings
+from vedette.health.watch import Watch
 from vedette.ingest.door import Door
 from vedette.ingest.exemplars import Exemplars
 from vedette.ingest.track import Tracker
@@ -170,9 +173,7 @@ class House:
         self._writes = ThreadPoolExecutor(_WRITE_THREADS, thread_name_prefix="write")
         room = settings.vedette
         self.limits = Limits(room.limits, window=room.storage.out_of_order_window)
-        self.storage = open_backend(
-            storage_of(room), clock, retention=_retention(room.storage), limits=self.limits, remote=room.remote
-        )
+        self.storage = open_backend(storage_of(room), clock, retention=_retention(room.storage), limits=self.limits, remote=room.remote)
         self.exemplars = Exemplars(max(0, settings.config.storage.exemplars.max_exemplars))
         self.door = Door(self.storage, clock, limits=self.limits, exemplars=self.exemplars)
         self.promql = _engine_of(room, self.storage, clock)
@@ -186,6 +187,7 @@ class House:
             places = room.storage.data / "logs" / "places.json"
             self.log_ways.open(self.logs, self.door.append, places, interval_ms=room.host.interval)
         self._log_backend = logs_api.LogBackend(self.logs, self.run_write, clock, tenant_of, self._closing.is_set)
+        self.health = Watch(room.health, clock, self.door.append, own=self._own_probes(room.health))
         self.records: Records | None = None
         self.rules: Rules | None = None
         self.managed: ManagedRules | None = None
@@ -251,6 +253,7 @@ class House:
         await self._compile(ingest)
         await self._apply(self.plan)
         self.tracker.start()
+        self.health.start()
         await self.log_ways.start()
         self.ready = True
         self._warming = asyncio.create_task(self._compile(rest), name="warming")
@@ -282,7 +285,22 @@ class House:
         if again:
             self.managed.refresh()
             await self.tenants.apply()
+            self.health.apply(plan.settings.vedette.health)
         await self._put_rules(at_once=False)
+
+    def _own_probes(self, settings: HealthSettings) -> dict[str, Probe]:
+        """What is watched without being configured: the records, unless the database of applications takes their place."""
+        return {} if settings.database_url else {"database": self._records_health}
+
+    async def _records_health(self) -> Finding:
+        if self.records is None:
+            return Finding(UNHEALTHY, "not open yet")
+        try:
+            await self.records.ping()
+        except LimitExceeded as error:
+            return Finding(UNHEALTHY, str(error))
+        pool = self.records.pool()
+        return Finding(HEALTHY, "", {"connection_pool": {"active": pool.in_use, "idle": pool.idle, "max": pool.most}})
 
     def _outside(self) -> Outside:
         """What other tenants' alerting takes from the configuration in force."""
@@ -366,6 +384,7 @@ class House:
             await self._counts.close()
         for room in (
             self.collector,
+            self.health,
             self.tracker,
             self.log_ways,
             self.logs,
@@ -585,6 +604,8 @@ class House:
             log_level=room.server.log_level,
             targets=self.collector.targets,
             groups=self._groups_of,
+            health=self.health.states,
+            pool=lambda: self.records.pool() if self.records else None,
         )
         limit = Limit(room.services.alerts_per_minute, self.clock.monotonic)
         configured = botserver_alerts.endpoints(botserver_alerts.Alerts(backend, self._managed_of), limit)

@@ -24,6 +24,7 @@ from vedette.api.services.settings import ServicesSettings
 from vedette.collect.config import CollectConfig, GlobalConfig, HostSettings, ScrapeConfig
 from vedette.configfile import option
 from vedette.errors import BadInput
+from vedette.health.settings import HealthSettings
 from vedette.ingest.exemplars import DEFAULT_MOST
 from vedette.ingest.track import TrackSettings
 from vedette.logs.settings import LogSettings
@@ -102,6 +103,7 @@ class VedetteSection:
     notify: NotifySettings = field(default_factory=NotifySettings)
     track: TrackSettings = field(default_factory=TrackSettings)
     services: ServicesSettings = field(default_factory=ServicesSettings)
+    health: HealthSettings = field(default_factory=HealthSettings)
     logs: LogSettings = field(default_factory=LogSettings)
 
 

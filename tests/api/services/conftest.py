@@ -12,6 +12,7 @@ import pytest
 from vedette import selfmetrics
 from vedette.api import exposition, ops, prometheus
 from vedette.api.endpoint import Endpoint, routes
+from vedette.api.logs import LogBackend
 from vedette.api.services import dialects
 from vedette.api.services.botserver import Server
 from vedette.api.services.settings import ServicesSettings
@@ -50,13 +51,14 @@ class Services:
             environment="production",
             log_level="info",
             targets=lambda: self.targets,
-            groups=lambda _request: self.groups,
+            groups=lambda _request: self.groups if self.tenant == "default" else [],
         )
         self.dialects = dialects.build(
             backend,
             self.tracker,
             storage.append,
             self._others(backend),
+            logs=LogBackend(None, backend.run, clock, self.tenant_of, lambda: False),
             server=server,
             registry=self.registry,
             settings=ServicesSettings(metrics_per_minute=per_minute, alerts_per_minute=min(per_minute, 10)),

@@ -1,8 +1,8 @@
 """BotServer's monitoring API below `/api/v1/monitoring`.
 
 Every number is measured: what no application reports and what is not configured is null, absent or `not_configured`. On
-the main listener `/metrics` answers Gamiroo's records where a parameter of Gamiroo's is given (`union`). Not here: logs,
-alerts made over HTTP, acknowledgements, WebSocket, resources, errors by kind.
+the main listener `/metrics` answers Gamiroo's records where a parameter of Gamiroo's is given (`union`). Not here: logs
+and errors by kind (`botlogs`), alerts made over HTTP (`botserver_alerts`), WebSocket.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from starlette.responses import Response
 
 from vedette.api.endpoint import Endpoint, Handler, Param
 from vedette.api.params import form_of
-from vedette.api.services import gamiroo, machine
+from vedette.api.services import components, gamiroo, machine
+from vedette.api.services.components import Pool
 from vedette.api.services.limits import By, Limit, Shared, limited
 from vedette.api.services.own import OwnRequests
 from vedette.api.services.performance import MAX_POINTS, PERIODS_MS, RESOLUTIONS_MS, Performance
@@ -32,6 +33,7 @@ from vedette.api.services.settings import ServicesSettings
 from vedette.api.services.shared import OWN_JOB, Backend, answer, choice_of, finite, service_of, shown_time
 from vedette.clock import now_ms
 from vedette.errors import BadInput, VedetteError
+from vedette.health.check import State
 from vedette.model.matchers import Matcher, by_metric
 from vedette.model.samples import DEFAULT_TENANT
 from vedette.promql.nodes import Binary, Number
@@ -42,7 +44,6 @@ if TYPE_CHECKING:
 
 BASE = "/api/v1/monitoring"
 _TAG = "botserver"
-_ABSENT = {"status": "not_configured"}
 _COMPARISONS = frozenset(("==", "!=", ">", "<", ">=", "<="))
 
 
@@ -59,6 +60,10 @@ class Server:
     targets: Callable[[], Sequence[TargetState]]
     groups: Callable[[Mapping[str, Any]], Sequence[GroupState]]
     """Takes the request, whose tenant's groups they are."""
+    health: Callable[[], Sequence[State]] = tuple
+    """What is watched, as it was last found."""
+    pool: Callable[[], Pool | None] = lambda: None
+    """The connections to the records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +93,9 @@ class BotServer:
             except (OSError, VedetteError) as error:
                 # Health must answer exactly when something is broken; the reason is in the answer.
                 storage = {"status": "unhealthy", "error": str(error)}
-        components = {"database": _ABSENT, "cache": _ABSENT, "storage": storage, "llm": _ABSENT}
-        status = "degraded" if storage["status"] == "unhealthy" else storage["status"]
-        return answer({"status": status, "components": components, "timestamp": self._now()})
+        found = {"storage": storage, **components.components(self.server.health() if self._ours(request) else ())}
+        status = components.overall([component["status"] for component in found.values()])
+        return answer({"status": status, "components": found, "timestamp": self._now()})
 
     def _storage(self, tenant: str) -> dict[str, Any]:
         """The engine asked for one series, and the room that its directory has. Runs on a worker thread."""
@@ -138,7 +143,7 @@ class BotServer:
         return answer(await self.backend.run(figures, tenant, period, resolution, now_ms(self.backend.clock)))
 
     async def status(self, request: Request) -> Response:
-        """This server, what it scrapes, and the document's services that are not configured."""
+        """This server, what is watched, and what it scrapes."""
         mine = {
             "name": "web_server",
             "status": "running",
@@ -152,8 +157,20 @@ class BotServer:
             {"name": target.labels.get("job"), "instance": target.labels.get("instance"), "status": names[target.health]}
             for target in (self.server.targets() if self._ours(request) else ())
         ]
-        absent = [{"name": name, **_ABSENT} for name in ("database", "cache", "llm_server")]
-        return answer({"services": [mine, *absent, *scraped]})
+        watched = components.services(self.server.health() if self._ours(request) else ())
+        return answer({"services": [mine, *watched, *scraped]})
+
+    async def database(self, request: Request) -> Response:
+        """The connections to the database that is watched, or else to the records."""
+        return answer(components.database(self._watched(request, "database"), self.server.pool()))
+
+    async def cache(self, request: Request) -> Response:
+        """The cache that is watched."""
+        return answer(components.cache(self._watched(request, "cache")))
+
+    def _watched(self, request: Request, name: str) -> State | None:
+        states = self.server.health() if self._ours(request) else ()
+        return next((state for state in states if state.name == name), None)
 
     async def alerts(self, request: Request) -> Response:
         """Firing alerts with counts by severity."""
@@ -310,6 +327,10 @@ def endpoints(service: BotServer, settings: ServicesSettings, *, shared: Shared 
         one("/metrics/prometheus", service.exposed, "Latest values as Prometheus text", media="text/plain"),
         one("/metrics/grafana", handled(service.dashboard), "A dashboard for Grafana", answer=_schema({"dashboard": _OBJECT})),
         one("/status", handled(service.status), "Status of services", answer=_schema({"services": _LIST})),
+        one(
+            "/resources/database", handled(service.database), "Database connections", answer=_schema({"pool": _OBJECT, "queries": _OBJECT})
+        ),
+        one("/resources/cache", handled(service.cache), "Cache statistics", answer=_schema({"cache": _OBJECT})),
         one("/alerts", handled(service.alerts), "Firing alerts", answer=alerts),
         one("/debug/info", handled(service.debug), "What the process is made of", answer=_schema({"debug": _OBJECT})),
     ]

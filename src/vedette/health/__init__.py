@@ -1,0 +1,1 @@
+"""What this server and its neighbours stand on, and whether it is well: probes in the background, their last answers at once."""

@@ -1,0 +1,1 @@
+"""One kind of dependency a file: each offers `probe`."""
