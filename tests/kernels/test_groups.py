@@ -224,3 +224,21 @@ def test_powers(x: float, y: float) -> None:
 def test_squares_are_rounded_as_products_are() -> None:
     for x in RNG.normal(size=2000) * 1e9:
         assert joins.power(float(x), 2.0) == float(x) * float(x)
+
+
+def test_values_are_counted_by_group_and_step() -> None:
+    rng = np.random.default_rng(4)
+    values = rng.choice([0.0, -0.0, 1.5, math.nan, math.inf, 3e300], (40, 9))
+    values[3, 3] = np.array([0x7FF8000000000123], dtype=np.int64).view(np.float64)[0]  # another NaN
+    present, groups = rng.random((40, 9)) < 0.8, rng.integers(0, 3, 40)
+    wanted: dict[tuple[int, str, int], int] = {}
+    for r, step in zip(*np.nonzero(present), strict=True):
+        at = (int(groups[r]), repr(float(values[r, step])), int(step))
+        wanted[at] = wanted.get(at, 0) + 1
+    group_of, value_of, counts = np.empty(32, dtype=np.int64), np.empty(32), np.zeros((32, 9))
+    found = k.count_values(values, present, groups, np.full(64, -1, dtype=np.int64), group_of, value_of, counts)
+    assert found == 18
+    got = {(int(group_of[i]), repr(float(value_of[i])), s): int(counts[i, s]) for i in range(found) for s in range(9) if counts[i, s]}
+    assert got == wanted
+    few = np.empty(17, dtype=np.int64), np.empty(17), np.zeros((17, 9))
+    assert k.count_values(values, present, groups, np.full(64, -1, dtype=np.int64), *few) == -1

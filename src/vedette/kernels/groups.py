@@ -346,3 +346,46 @@ def any_present(present: Any, groups: Any, out: Any) -> None:
         for k in range(present.shape[1]):
             if present[r, k]:
                 out[g, k] = True
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def count_values(values: Any, present: Any, groups: Any, slots: Any, group_of: Any, value_of: Any, counts: Any) -> int:
+    """How often each value stands in each group at each step: one entry for each pair of a group and a value, in the order found.
+
+    `slots` int64[size] (-1 at first, a power of two of them), `group_of` int64[most], `value_of` float64[most] and `counts`
+    float64[most, n] (0 at first) are filled; returns how many entries there are, or -1 where there are more than `most`, at most half
+    of the slots. All NaN are one value; 0 and -0 are two.
+    """
+    mask = np.uint64(len(slots) - 1)
+    bits = values.view(np.int64)
+    found = 0
+    for r in range(values.shape[0]):
+        g = groups[r]
+        last, entry = np.int64(0), np.int64(-1)
+        for k in range(values.shape[1]):
+            if not present[r, k]:
+                continue
+            b = bits[r, k] if values[r, k] == values[r, k] else np.int64(0x7FF8000000000001)
+            if entry < 0 or b != last:
+                last = b
+                h = (np.uint64(b) ^ (np.uint64(g) * np.uint64(0xD6E8FEB86659FD93))) * np.uint64(0x9E3779B97F4A7C15)
+                at = (h ^ (h >> np.uint64(32))) & mask
+                while True:
+                    entry = slots[at]
+                    if entry < 0:
+                        if found == len(group_of):
+                            return -1
+                        entry = found
+                        slots[at] = entry
+                        group_of[entry] = g
+                        value_of[entry] = values[r, k]
+                        found += 1
+                        break
+                    v = value_of[entry]
+                    if group_of[entry] == g and (
+                        (v != v and values[r, k] != values[r, k]) or value_of[entry : entry + 1].view(np.int64)[0] == b
+                    ):
+                        break
+                    at = (at + np.uint64(1)) & mask
+            counts[entry, k] += 1.0
+    return found

@@ -242,28 +242,45 @@ def _limit_ratio(ev: Evaluation, node: Aggregate, ratio: Floats, matrix: Matrix)
 def _count_values(ev: Evaluation, node: Aggregate, label: str, matrix: Matrix) -> Matrix:
     if not label:
         raise ExecutionError(f"invalid label name {quoted(label)}")
-    rows, steps = np.nonzero(matrix.present)
     n = matrix.values.shape[1]
-    if not len(rows):
+    if not matrix.present.any():
         return ev.empty(n)
-    if matrix.histograms is None:
-        distinct, which = np.unique(matrix.values[rows, steps], return_inverse=True)
-        # Each value makes at least one series: refuse too many before they are written out as labels.
-        ev.count(len(distinct) * n)
-        ev.release(len(distinct) * n)
-        shown_as = [go_float(float(v)) for v in distinct]
-    else:
-        samples = zip(matrix.histograms[rows, steps].tolist(), matrix.values[rows, steps].tolist(), strict=True)
-        texts_of = np.array([go_float(v) if h is None else text(h) for h, v in samples])
-        distinct_texts, which = np.unique(texts_of, return_inverse=True)
-        shown_as = distinct_texts.tolist()
-    pairs, at = np.unique(rows * len(shown_as) + which.reshape(-1), return_inverse=True)
-    ev.count(len(pairs))
+    numbers, table = (matrix.values, None) if matrix.histograms is None else _numbered(matrix)
+    # The label is given by the value, whatever it was before.
+    names = (*_by(node), label) if node.without else tuple(name for name in node.grouping if name != label)
+    groups, first = labelsets.grouped(matrix.labels, names, without=node.without)
+    group_of, value_of, counts = _counted(ev, numbers, matrix.present, groups)
+    distinct, which = np.unique(value_of.view(np.int64), return_inverse=True)
+    shown_as = [table[int(v)] if table is not None else go_float(v) for v in distinct.view(np.float64).tolist()]
     texts = np.array([ev.symbols.intern(t) for t in shown_as], dtype=np.int32)
-    labels = labelsets.with_label(matrix.labels.take(pairs // len(shown_as)), label, texts[pairs % len(shown_as)])
-    names = _by(node) if node.without else (*node.grouping, label)
-    groups, first = labelsets.grouped(labels, names, without=node.without)
-    ev.count(len(first) * n)
-    counts = np.zeros((len(first), n))
-    np.add.at(counts, (groups[at.reshape(-1)], steps), 1.0)
-    return Matrix(labelsets.kept(labels.take(first), names, without=node.without), counts, counts > 0)
+    kept = labelsets.kept(matrix.labels.take(first), names, without=node.without)
+    labels = labelsets.with_label(kept.take(group_of), label, texts[which.reshape(-1)])
+    return Matrix(labels, counts, counts > 0)
+
+
+def _numbered(matrix: Matrix) -> tuple[Floats, list[str]]:
+    """The samples' texts as numbers, where some are native histograms, and the texts by number."""
+    assert matrix.histograms is not None
+    at = np.nonzero(matrix.present)
+    samples = zip(matrix.histograms[at].tolist(), matrix.values[at].tolist(), strict=True)
+    distinct, which = np.unique(np.array([go_float(v) if h is None else text(h) for h, v in samples]), return_inverse=True)
+    numbers = np.zeros(matrix.present.shape)
+    numbers[at] = which.reshape(-1)
+    return numbers, distinct.tolist()
+
+
+def _counted(ev: Evaluation, values: Floats, present: Bools, groups: Ints) -> tuple[Ints, Floats, Floats]:
+    """(group, value, counts at each step) of each pair of a group and a value that occurs."""
+    n = values.shape[1]
+    most = 1024
+    while True:
+        # Each pair makes a series: refuse too many before they are written out as labels.
+        ev.count(most * n)
+        slots = np.full(4 * most, -1, dtype=np.int64)
+        group_of, value_of, counts = np.empty(most, dtype=np.int64), np.empty(most), np.zeros((most, n))
+        found = k.count_values(np.ascontiguousarray(values), np.ascontiguousarray(present), groups, slots, group_of, value_of, counts)
+        if found >= 0:
+            return group_of[:found], value_of[:found], counts[:found]
+        ev.release(most * n)
+        most *= 2
+        ev.check()
