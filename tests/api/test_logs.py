@@ -1,0 +1,463 @@
+"""Log lines over HTTP: each protocol in, from real clients where there are some; one search out; BotServer's document."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import cramjam
+import httpx
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+
+from vedette.api import logs, logs_in
+from vedette.api.endpoint import routes
+from vedette.api.services import botlogs
+from vedette.api.services.settings import ServicesSettings
+from vedette.clock import ManualClock
+from vedette.ingest.logseries import LogSeries
+from vedette.logs.settings import LogSettings
+from vedette.logs.store import LogStore
+from vedette.model.samples import Appended, SampleBatch
+
+pytest.importorskip("duckdb", reason="duckdb is not installed: pip install 'vedette[logs]'")
+
+NOW = 1_705_312_800  # 2024-01-15T10:00:00Z
+JSON = {"content-type": "application/json"}
+
+
+def tenant_of(scope: Mapping[str, Any]) -> str:
+    return str(dict(scope["headers"]).get(b"x-scope-orgid", b"default").decode())
+
+
+async def run(function: Callable[..., Any], /, *args: Any) -> Any:
+    return await asyncio.to_thread(function, *args)
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[LogStore]:
+    made = LogStore(tmp_path / "logs", LogSettings(max_line=10_000, max_body=1_000_000), ManualClock(NOW))
+    await made.start()
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def app(store: LogStore) -> Starlette:
+    backend = logs.LogBackend(store, run, ManualClock(NOW), tenant_of)
+    operations = [
+        *logs_in.endpoints(backend),
+        *logs.endpoints(backend, cors_origin=".*"),
+        *botlogs.endpoints(backend, ServicesSettings(logs_per_minute=30)),
+    ]
+    return Starlette(routes=[*routes(operations), logs_in.elastic_root(backend)])
+
+
+@pytest.fixture
+async def client(app: Starlette) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as made:
+        yield made
+
+
+@pytest.fixture
+async def url(app: Starlette, free_port: Callable[[], int]) -> AsyncIterator[str]:
+    """The same application behind a real socket, for real clients."""
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_config=None, lifespan="off", ws="none", timeout_graceful_shutdown=1))
+    task = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    await task
+
+
+LINES = """\
+{"timestamp": "2024-01-15T09:59:55Z", "level": "error", "service": "database", "message": "Connection timeout", "metadata": {"timeout_ms": 5000}}
+{"timestamp": "2024-01-15T10:00:00Z", "level": "info", "service": "web_server", "message": "Request processed successfully", "metadata": {"request_id": "req_123", "user_id": "user_456", "duration_ms": 150}}
+"""  # noqa: E501 - lines as they are sent
+
+
+async def sent(client: httpx.AsyncClient, body: str = LINES, **headers: str) -> None:
+    answer = await client.post("/api/v1/logs", content=body, headers=headers)
+    assert answer.status_code == 200, answer.text
+
+
+async def found(client: httpx.AsyncClient, query: str = "", **headers: str) -> list[dict[str, Any]]:
+    answer = await client.get(f"/api/v1/logs?{query}", headers=headers)
+    assert answer.status_code == 200, answer.text
+    rows: list[dict[str, Any]] = answer.json()["data"]["logs"]
+    return rows
+
+
+async def test_lines_in_and_out(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/api/v1/logs", content=LINES)
+    assert answer.json() == {"status": "success", "data": {"accepted": 2}}
+    answer = await client.get("/api/v1/logs")
+    assert answer.json() == {
+        "status": "success",
+        "data": {
+            "logs": [
+                {
+                    "timestamp": "2024-01-15T10:00:00Z",
+                    "level": "info",
+                    "service": "web_server",
+                    "message": "Request processed successfully",
+                    "fields": {"request_id": "req_123", "user_id": "user_456", "duration_ms": 150},
+                },
+                {
+                    "timestamp": "2024-01-15T09:59:55Z",
+                    "level": "error",
+                    "service": "database",
+                    "message": "Connection timeout",
+                    "fields": {"timeout_ms": 5000},
+                },
+            ],
+            "total": 2,
+            "next": None,
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("query", "messages"),
+    [
+        ("text=TIMEOUT", ["Connection timeout"]),
+        ("q=timeout&not_text=connection", []),
+        ("level=error,warning", ["Connection timeout"]),
+        ("level=error&level=info&service=web_server", ["Request processed successfully"]),
+        ("min_level=warn", ["Connection timeout"]),
+        ("regex=%5EReq.*ly%24", ["Request processed successfully"]),
+        ("field=user_id%3Duser_456", ["Request processed successfully"]),
+        ("field=timeout_ms%3D~%5Cd%2B", ["Connection timeout"]),
+        ("start=2024-01-15T10:00:00%2B00:00", ["Request processed successfully"]),
+        ("start=2024-01-15T10:00:00+00:00", ["Request processed successfully"]),
+        ("end=1705312800", ["Connection timeout"]),
+        ("last=3s", ["Request processed successfully"]),
+        ("order=asc&limit=1", ["Connection timeout"]),
+    ],
+)
+async def test_parameters(client: httpx.AsyncClient, query: str, messages: list[str]) -> None:
+    await sent(client)
+    assert [row["message"] for row in await found(client, query)] == messages
+
+
+async def test_pages_by_cursor(client: httpx.AsyncClient) -> None:
+    await sent(client, "\n".join(json.dumps({"message": f"line {i}"}) for i in range(7)))
+    seen, cursor = [], ""
+    while True:
+        data = (await client.get(f"/api/v1/logs?limit=3&cursor={cursor}")).json()["data"]
+        assert data["total"] == 7 - len(seen)
+        seen += [row["message"] for row in data["logs"]]
+        cursor = data["next"]
+        if cursor is None:
+            break
+    assert seen == [f"line {i}" for i in reversed(range(7))]
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("level=loud", 'invalid parameter "level": not a level'),
+        ("limit=0", 'invalid parameter "limit"'),
+        ("limit=10001", "expected a whole number from 1 to 10,000"),
+        ("start=never", 'invalid parameter "start": not a time'),
+        ("start=2024-01-16&end=2024-01-15", 'invalid parameter "end": it is before the start'),
+        ("last=x", 'invalid parameter "last"'),
+        ("regex=%28a", "bad regular expression"),
+        ("field=x", 'invalid parameter "field"'),
+        ("cursor=1", 'invalid parameter "cursor"'),
+        ("order=up", 'invalid parameter "order"'),
+    ],
+)
+async def test_bad_parameters_are_named(client: httpx.AsyncClient, query: str, message: str) -> None:
+    answer = await client.get(f"/api/v1/logs?{query}")
+    assert answer.status_code == 400 and message in answer.json()["error"]
+
+
+async def test_bad_bodies(client: httpx.AsyncClient) -> None:
+    for path in ("/api/v1/logs", "/loki/api/v1/push", "/v1/logs", "/x/_bulk", "/_bulk"):
+        for encoding, body, status in (
+            ("identity", b"{nope", 400),
+            ("gzip", b"no gzip", 400),
+            ("gzip", gzip.compress(b"x")[:-4], 400),
+            ("br", b"x", 400),
+            ("gzip", gzip.compress(bytes(2_000_000)), 413),
+            ("identity", bytes(1_000_001), 413),
+        ):
+            answer = await client.post(path, content=body, headers={**JSON, "content-encoding": encoding})
+            assert answer.status_code == status, (path, encoding, answer.text)
+    answer = await client.post("/api/v1/logs", content='{"message":"ok"}\n{"message":7,"timestamp":"x"}')
+    assert answer.json()["error"].startswith("line 2: timestamp: not a time")
+    assert await found(client) == []
+
+
+async def test_tenants_are_strangers(client: httpx.AsyncClient) -> None:
+    await sent(client, '{"message":"of alice","level":"error"}', **{"x-scope-orgid": "alice"})
+    for path in ("/api/v1/logs", "/api/v1/logs/services", "/api/v1/logs/histogram", "/api/v1/errors", "/api/v1/monitoring/logs"):
+        assert "alice" not in (await client.get(path, headers={"x-scope-orgid": "charlie"})).text
+    assert len(await found(client, **{"x-scope-orgid": "alice"})) == 1
+
+
+async def test_counts_services_and_errors(client: httpx.AsyncClient) -> None:
+    await sent(client)
+    await sent(client, '{"level":"fatal","service":"jobs","message":"job 17 raised ValueError: \'x\'"}\n' * 3)
+    answer = (await client.get("/api/v1/logs/histogram?last=10s&step=5s")).json()["data"]
+    assert [s["counts"] for s in answer["spans"]] == [{"error": 1}, {"info": 1, "fatal": 3}] and answer["step"] == 5.0
+    answer = (await client.get("/api/v1/logs/services")).json()["data"]["services"]
+    assert answer == [{"service": "jobs", "lines": 3}, {"service": "database", "lines": 1}, {"service": "web_server", "lines": 1}]
+    data = (await client.get("/api/v1/errors?last=1h")).json()["data"]
+    assert data["total"] == 2
+    first = data["errors"][0]
+    assert (first["exception"], first["type"], first["pattern"]) == ("ValueError", "value_error", "job # raised ValueError: <…>")
+    assert (first["count"], first["services"], first["trend"], sum(first["counts"])) == (3, {"jobs": 3}, "new", 3)
+    assert first["first_seen"] == first["last_seen"] == "2024-01-15T10:00:00Z"
+    answer = await client.get("/api/v1/logs/histogram?step=1ms")
+    assert answer.status_code == 400 and "spans" in answer.json()["error"]
+
+
+# -- BotServer's document -----------------------------------------------------------------------------------------------
+
+
+async def test_botservers_example(client: httpx.AsyncClient) -> None:
+    await sent(client)
+    answer = (await client.get("/api/v1/monitoring/logs")).json()
+    assert answer["logs"][0] == {
+        "timestamp": "2024-01-15T10:00:00Z",
+        "level": "info",
+        "service": "web_server",
+        "message": "Request processed successfully",
+        "metadata": {"request_id": "req_123", "user_id": "user_456", "duration_ms": 150},
+    }
+    assert answer["total"] == 2 and answer["query"] == {"level": "all", "limit": 100}
+    answer = (await client.get("/api/v1/monitoring/logs?level=error&service=database&start_time=2024-01-15T09:00:00Z&limit=5")).json()
+    assert [line["message"] for line in answer["logs"]] == ["Connection timeout"]
+    assert answer["query"] == {"level": "error", "limit": 5, "start_time": "2024-01-15T09:00:00Z", "service": "database"}
+    assert (await client.get("/api/v1/monitoring/logs?service=nobody")).json()["logs"] == []
+
+
+@pytest.mark.parametrize("query", ["level=loud", "limit=-1", "start_time=x", "start_time=2024-01-16&end_time=2024-01-15"])
+async def test_botservers_refusals(client: httpx.AsyncClient, query: str) -> None:
+    answer = await client.get(f"/api/v1/monitoring/logs?{query}")
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["loc"][0] == "query"
+
+
+async def test_botservers_summary_of_errors(client: httpx.AsyncClient) -> None:
+    empty = (await client.get("/api/v1/monitoring/errors/summary")).json()["summary"]
+    assert empty == {"total_errors": 0, "errors_by_type": {}, "errors_by_service": {}, "error_rate": 0.0, "period": "24h"}
+    await sent(client)
+    await sent(client, '{"level":"error","message":"bad","error_type":"ValidationError"}\n{"level":"error","message":"who knows"}')
+    summary = (await client.get("/api/v1/monitoring/errors/summary?period=1h")).json()["summary"]
+    assert summary == {
+        "total_errors": 3,
+        "errors_by_type": {"timeout_error": 1, "validation_error": 1, "unknown_error": 1},
+        "errors_by_service": {"unknown": 2, "database": 1},
+        "error_rate": 0.75,
+        "period": "1h",
+    }
+    assert (await client.get("/api/v1/monitoring/errors/summary?period=2h")).status_code == 422
+
+
+async def test_botservers_limit(client: httpx.AsyncClient) -> None:
+    answers = [(await client.get("/api/v1/monitoring/logs")).status_code for _ in range(31)]
+    assert answers == [200] * 30 + [429]
+
+
+# -- real clients -------------------------------------------------------------------------------------------------------
+
+
+async def test_the_elasticsearch_client(url: str, client: httpx.AsyncClient) -> None:
+    elasticsearch = pytest.importorskip("elasticsearch")
+    helpers = pytest.importorskip("elasticsearch.helpers")
+
+    def use() -> tuple[int, Any, Any]:
+        with elasticsearch.Elasticsearch(url) as made:
+            assert made.ping()
+            version = made.info()["version"]["number"]
+            documents = [
+                {
+                    "_index": "shop-logs",
+                    "_op_type": "create",
+                    "@timestamp": "2024-01-15T09:59:00Z",
+                    "message": f"doc {i}",
+                    "log.level": "warn",
+                }
+                for i in range(50)
+            ]
+            done, errors = helpers.bulk(made, [*documents, {"_index": "shop-logs", "@timestamp": "never"}], raise_on_error=False)
+            one = made.index(index="shop-logs", document={"message": "one", "service": {"name": "es"}})
+            return done, errors, (version, one["result"])
+
+    done, errors, rest = await asyncio.to_thread(use)
+    assert done == 50 and rest == ("8.17.0", "created")
+    assert "failed to parse field [@timestamp]" in errors[0]["index"]["error"]["reason"]
+    rows = await found(client, "service=shop-logs&level=warn&limit=100")
+    assert sorted(row["message"] for row in rows) == sorted(f"doc {i}" for i in range(50))
+    assert [row["message"] for row in await found(client, "service=es")] == ["one"]
+
+
+async def test_what_filebeat_asks_first(client: httpx.AsyncClient) -> None:
+    root = await client.get("/", headers={"accept": "application/json"})
+    assert root.json()["version"]["number"] == "8.17.0" and root.headers["x-elastic-product"] == "Elasticsearch"
+    assert (await client.get("/", headers={"accept": "text/html"})).status_code == 404  # the UI's, which is not here
+    assert (await client.get("/_license")).json()["license"]["status"] == "active"
+    assert (await client.head("/_index_template/filebeat-8.17.0")).status_code == 200
+    assert (await client.get("/_ilm/policy/filebeat")).json()["filebeat"]["policy"]["phases"]["delete"]["min_age"] == "30d"
+
+
+async def test_the_otlp_exporter(url: str, client: httpx.AsyncClient) -> None:
+    exporter = pytest.importorskip("opentelemetry.exporter.otlp.proto.http._log_exporter")
+    sdk = pytest.importorskip("opentelemetry.sdk._logs")
+    export = pytest.importorskip("opentelemetry.sdk._logs.export")
+    resource = pytest.importorskip("opentelemetry.sdk.resources")
+    from opentelemetry.exporter.otlp.proto.http import Compression
+
+    def use() -> None:
+        about = resource.Resource.create({"service.name": "otel-shop", "deployment": "test"})
+        provider = sdk.LoggerProvider(resource=about, shutdown_on_exit=False)
+        sending = exporter.OTLPLogExporter(endpoint=f"{url}/v1/logs", compression=Compression.Gzip)
+        provider.add_log_record_processor(export.SimpleLogRecordProcessor(sending))
+        from opentelemetry._logs import LogRecord, SeverityNumber
+
+        made = provider.get_logger("lib")
+        made.emit(
+            LogRecord(
+                timestamp=NOW * 10**9 - 5,
+                severity_number=SeverityNumber.ERROR,
+                severity_text="ERROR",
+                body="over OTLP",
+                attributes={"n": 5, "ok": True, "list": ["a", "b"]},
+            )
+        )
+        provider.shutdown()
+
+    await asyncio.to_thread(use)
+    (row,) = await found(client, "service=otel-shop")
+    assert (row["level"], row["message"], row["timestamp"]) == ("error", "over OTLP", "2024-01-15T09:59:59.999999995Z")
+    assert {"n": 5, "ok": True, "list": ["a", "b"], "scope": "lib", "deployment": "test"}.items() <= row["fields"].items()
+
+
+async def test_otlp_answers_in_the_senders_encoding(client: httpx.AsyncClient) -> None:
+    body = {"resourceLogs": [{"scopeLogs": [{"logRecords": [{"body": {"stringValue": "json"}}]}]}]}
+    answer = await client.post("/v1/logs", json=body)
+    assert (answer.status_code, answer.json()) == (200, {})
+    answer = await client.post("/v1/logs", content=b"", headers={"content-type": "application/x-protobuf"})
+    assert (answer.status_code, answer.content, answer.headers["content-type"]) == (200, b"", "application/x-protobuf")
+    answer = await client.post("/v1/logs", content=b"\x0a\x7f", headers={"content-type": "application/x-protobuf"})
+    assert answer.status_code == 400 and b"longer than its message" in answer.content
+    assert (await client.post("/v1/logs", content=b"", headers={"content-type": "text/plain"})).status_code == 415
+    assert (await client.post("/v1/logs", json=[])).json() == {"code": 3, "message": "the body: expected an object"}
+
+
+async def test_loki_push(client: httpx.AsyncClient) -> None:
+    body = {"streams": [{"stream": {"app": "loki-shop"}, "values": [[str(NOW * 10**9), "level=warn pushed"]]}]}
+    assert (await client.post("/loki/api/v1/push", json=body)).status_code == 204
+    entry = b"\x0a\x06\x08" + b"\xe0\xb8\x94\xad\x06" + b"\x12\x05plain"
+    stream = b"\x0a\x0d" + b'{app="proto"}' + b"\x12" + bytes([len(entry)]) + entry
+    packed = bytes(cramjam.snappy.compress_raw(b"\x0a" + bytes([len(stream)]) + stream))
+    answer = await client.post("/loki/api/v1/push", content=packed, headers={"content-type": "application/x-protobuf"})
+    assert answer.status_code == 204, answer.text
+    assert {(row["service"], row["message"]) for row in await found(client)} == {("loki-shop", "level=warn pushed"), ("proto", "plain")}
+    answer = await client.post("/loki/api/v1/push", json={"streams": 1})
+    assert (answer.status_code, answer.text) == (400, "streams: expected a list\n")
+
+
+# -- the live tail ------------------------------------------------------------------------------------------------------
+
+
+def events(url: str, query: str, into: list[tuple[str, Any]], stop: threading.Event) -> Iterator[None]:
+    with httpx.stream("GET", f"{url}/api/v1/logs/tail?{query}", timeout=30) as answer:
+        kind = "line"
+        for line in answer.iter_lines():
+            if stop.is_set():
+                return
+            if line.startswith(":"):
+                yield
+            elif line.startswith("event: "):
+                kind = line[7:]
+            elif line.startswith("data: "):
+                into.append((kind, json.loads(line[6:])))
+                kind = "line"
+
+
+async def test_the_tail_gives_lines_as_they_come(url: str, client: httpx.AsyncClient, store: LogStore) -> None:
+    await sent(client)
+    seen: list[tuple[str, Any]] = []
+    stop, opened = threading.Event(), threading.Event()
+
+    def read() -> None:
+        for _ in events(url, "level=error", seen, stop):
+            opened.set()
+
+    reading = asyncio.create_task(asyncio.to_thread(read))
+    await asyncio.to_thread(opened.wait, 20)
+    await sent(client, '{"level":"error","message":"first"}\n{"level":"info","message":"not asked for"}')
+    await until(lambda: len(seen) == 1)
+    store.flush()
+    await sent(client, '{"level":"error","message":"second"}')
+    await until(lambda: len(seen) == 2)
+    assert [line["message"] for _, line in seen] == ["first", "second"]
+    # More at once than a tail gives: the newest, and how many are left out.
+    await sent(client, "\n".join(json.dumps({"level": "error", "message": f"flood {i}"}) for i in range(700)))
+    await until(lambda: len(seen) == 503)
+    assert seen[2] == ("skipped", {"lines": 200})
+    assert [line["message"] for _, line in seen[3:]] == [f"flood {i}" for i in range(200, 700)]
+    stop.set()
+    await sent(client, '{"level":"error","message":"end"}')
+    await reading
+
+
+async def until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
+# -- counts as series, and no DuckDB ------------------------------------------------------------------------------------
+
+
+async def test_counts_become_series_of_their_tenant(store: LogStore, client: httpx.AsyncClient) -> None:
+    stored: list[tuple[str, str, int, float]] = []
+
+    async def append(batch: SampleBatch) -> Appended:
+        for start, end, when, value in zip(batch.key_start, batch.key_end, batch.timestamps, batch.values, strict=True):
+            labels = batch.keyspace.resolve(batch.buffer[start:end].tobytes())
+            stored.append((batch.keyspace.tenant, str(labels), int(when), float(value)))
+        return Appended(ids=batch.key_start)
+
+    clock = ManualClock(NOW)
+    series = LogSeries(lambda: store.counts.lines, append, clock, interval_ms=15_000)
+    await sent(client, LINES)
+    await sent(client, '{"level":"error","message":"x"}', **{"x-scope-orgid": "alice"})
+    series.start()
+    await clock.advance(15)
+    await series.close()
+    at = (NOW + 15) * 1000
+    first = 'vedette_log_messages_total{job="vedette",level="error",service="database"}'
+    mine = [s for s in stored if "database" in s[1]]
+    assert [(t, when, value) for t, _, when, value in mine] == [("default", at - 1, 0.0), ("default", at, 1.0), ("default", at, 1.0)]
+    assert mine[0][1].replace(" ", "") == first
+    assert {(t, v) for t, s, _, v in stored if "service" not in s} == {("alice", 0.0), ("alice", 1.0)}
+
+
+async def test_without_duckdb_it_is_said(app: Starlette) -> None:
+    backend = logs.LogBackend(None, run, ManualClock(NOW), tenant_of)
+    none = Starlette(routes=routes([*logs_in.endpoints(backend), *logs.endpoints(backend, cors_origin="")]))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(none), base_url="http://test") as client:
+        for answer in (await client.get("/api/v1/logs"), await client.post("/api/v1/logs", content="{}"), await client.post("/_bulk")):
+            assert answer.status_code == 404
+            assert "pip install 'vedette[logs]'" in answer.text
+
+
+def test_no_handler_is_left_behind() -> None:
+    assert not any("otlp" in type(h).__module__ for h in logging.getLogger().handlers)
