@@ -237,6 +237,40 @@ def test_rules(
     rules(files, run=run or [], features=feature or [], lenient=ignore_unknown_fields)
 
 
+@app.command()
+def logs(
+    text: Annotated[str | None, typer.Argument(metavar="TEXT", help="Only lines whose message contains this, whatever the case.")] = None,
+    level: Annotated[list[str] | None, typer.Option("--level", help="Only these levels, such as error,fatal; repeatable.")] = None,
+    service: Annotated[list[str] | None, typer.Option("--service", help="Only these services; repeatable.")] = None,
+    field: Annotated[
+        list[str] | None, typer.Option("--field", help="Only where a field is so: NAME=VALUE, !=, =~, !~; repeatable.")
+    ] = None,
+    regex: Annotated[str | None, typer.Option("--regex", help="Only lines in whose message this RE2 expression matches.")] = None,
+    last: Annotated[str, typer.Option("--last", help="How far back, such as 15m.")] = "1h",
+    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="How many of the newest lines.")] = 100,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with lines as they come.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+    url: Annotated[str, typer.Option("--url", envvar="VEDETTE_URL", help="The server to ask.")] = "http://127.0.0.1:8009",
+    api_key: Annotated[str | None, typer.Option("--api-key", envvar="API_KEY", help="Sent as a bearer token.")] = None,
+) -> None:
+    """Search a running server's log lines, or follow them."""
+    from vedette.cli.logs import run
+
+    run(
+        text,
+        levels=level or [],
+        services=service or [],
+        fields=field or [],
+        regex=regex,
+        last=last,
+        limit=limit,
+        follow=follow,
+        as_json=as_json,
+        url=url,
+        api_key=api_key,
+    )
+
+
 @app.command("config")
 def show_config(config: ConfigOption = None, data: Annotated[Path | None, typer.Option("--data")] = None) -> None:
     """Print the settings in force and where each came from, secrets redacted."""
