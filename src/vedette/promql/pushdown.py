@@ -82,7 +82,7 @@ class Pushdown(Engine):
     ) -> QueryResult:
         timeout_s, lookback_ms, cancel, queryable = how
         limit = self._settings.timeout_s if timeout_s is None else min(timeout_s, self._settings.timeout_s)
-        params.append(("timeout", f"{max(limit, 0.001):.3f}s"))
+        params.append(("timeout", f"{max(1, int(limit * 1000))}ms"))
         if lookback_ms is not None:
             params.append(("lookback_delta", f"{lookback_ms}ms"))
         with self.running.entered(tenant, params[0][1], (grid.start, grid.last, grid.step), cancel):

@@ -13,7 +13,7 @@ from vedette.model.series import SeriesSet
 
 
 def series_set(result: Sequence[Mapping[str, Any]], start: int, end: int) -> SeriesSet:
-    """The samples in [start, end] of a matrix."""
+    """The samples in [start, end] of a matrix; of several at one time, which some servers keep, the first."""
     labels: list[Labels] = []
     times: list[int] = []
     values: list[float] = []
@@ -22,7 +22,7 @@ def series_set(result: Sequence[Mapping[str, Any]], start: int, end: int) -> Ser
         before = len(times)
         for when, text in row.get("values", ()):
             at = round(when * 1000)
-            if start <= at <= end:
+            if start <= at <= end and (len(times) == before or at > times[-1]):
                 times.append(at)
                 values.append(float(text))
         if len(times) > before:
