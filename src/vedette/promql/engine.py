@@ -24,7 +24,7 @@ from vedette.promql.cost import expected
 from vedette.promql.durations import resolved
 from vedette.promql.errors import ParseError, QueryTimeout, TooManySamples
 from vedette.promql.evaluate import evaluate
-from vedette.promql.evaluation import HISTOGRAM_BYTES, READ_BYTES, TOO_MANY, Evaluation
+from vedette.promql.evaluation import READ_BYTES, TOO_MANY, Evaluation
 from vedette.promql.labelsets import unify
 from vedette.promql.nodes import DOCUMENTED_TYPE, Node
 from vedette.promql.parse import parse
@@ -271,10 +271,9 @@ class Engine:
             began = self._clock.monotonic()
             answer = self._storage.select(tenant, fetch.matchers, fetch.start, fetch.end)
             ev.statistics.reads.append(ReadCost(self._clock.monotonic() - began, len(answer.labels), answer.sample_count))
-            native = 0 if answer.histograms is None else len(answer.histograms.cells)
-            ev.count(
-                answer.sample_count + native, READ_BYTES * answer.sample_count + HISTOGRAM_BYTES * native + _label_bytes(answer.labels)
-            )
+            cells = 0 if answer.histograms is None else len(answer.histograms.cells)
+            # A histogram counts as the samples that would take as much memory, as in Prometheus.
+            ev.count(answer.sample_count + cells // 2, READ_BYTES * answer.sample_count + 8 * cells + _label_bytes(answer.labels))
             answers.append(answer)
         if not answers:
             return []

@@ -14,7 +14,7 @@ from vedette.kernels import buckets as k
 from vedette.model.histograms import Histogram
 from vedette.model.labels import METRIC_NAME, LabelTable
 from vedette.promql import annotations as say
-from vedette.promql import labelsets
+from vedette.promql import labelsets, native_columns
 from vedette.promql.evaluation import Evaluation, scalar
 from vedette.promql.format import go_float
 from vedette.promql.native_quantiles import fraction, quantile
@@ -103,15 +103,24 @@ def _split(ev: Evaluation, value: Value, node: Node) -> _Both:
 
 
 def _with_native(
-    ev: Evaluation, classic: Matrix, native: Matrix | None, node: Node, number: Callable[[Histogram, int, str], tuple[float, str]]
+    ev: Evaluation,
+    classic: Matrix,
+    native: Matrix | None,
+    node: Node,
+    number: Callable[[Histogram, int, str], tuple[float, str]],
+    *,
+    known: tuple[Floats, Bools] | None = None,
 ) -> Matrix:
-    """The results of both kinds; `number(histogram, step, metric)` gives that of a native one, and an info to be given at `node`."""
+    """The results of both kinds; `number(histogram, step, metric)` gives that of a native one, and an info to be given at `node`.
+
+    `known` are results that need not be asked for, and where they are.
+    """
     if native is None or not len(native):
         return classic
     assert native.histograms is not None
-    values = np.zeros(native.present.shape)
+    values, done = known or (np.zeros(native.present.shape), np.zeros(native.present.shape, dtype=np.bool_))
     names = native.labels.column(METRIC_NAME)
-    for row, step in np.argwhere(native.present).tolist():
+    for row, step in np.argwhere(native.present & ~done).tolist():
         name = ev.symbols.text(int(names[row])) if names[row] >= 0 and ev.delayed_names else ""
         values[row, step], info = number(native.histograms[row, step], step, name)
         if info:
@@ -144,7 +153,8 @@ def _quantile_matrix(ev: Evaluation, both: _Both, q: Floats, grid: Grid, node: N
     if forced[:, :, 0].any():
         _say_forced(ev, found, forced, grid, node)
     classic = Matrix(found.labels, values, present, found.drop)
-    return _with_native(ev, classic, both.native, native_node, lambda h, k, name: quantile(float(q[k]), h, name))
+    known = None if both.native is None else native_columns.quantiles(both.native, q)
+    return _with_native(ev, classic, both.native, native_node, lambda h, k, name: quantile(float(q[k]), h, name), known=known)
 
 
 def _say_forced(ev: Evaluation, found: _Buckets, forced: Floats, grid: Grid, node: Node) -> None:

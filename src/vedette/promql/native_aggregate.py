@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from vedette.model.histogram_arithmetic import RunningMean, RunningSum, compacted
-from vedette.model.histograms import Histogram
 from vedette.model.labels import METRIC_NAME
 from vedette.promql import annotations as say
+from vedette.promql import native_columns
 from vedette.promql.evaluation import Evaluation
 from vedette.promql.nodes import Aggregate
 from vedette.promql.values import Bools, Ints, Matrix, Objects, native_mask
@@ -24,20 +24,27 @@ def summed(ev: Evaluation, node: Aggregate, matrix: Matrix, groups: Ints, count:
     failed = np.zeros(shape, dtype=np.bool_)
     names = matrix.labels.column(METRIC_NAME)
     kind = RunningSum if node.op == "sum" else RunningMean
-    rows, steps = np.nonzero(matrix.native)
-    for row, k in zip(rows.tolist(), steps.tolist(), strict=True):
-        group = int(groups[row])
-        if failed[group, k]:
-            continue
-        h: Histogram = matrix.histograms[row, k]
-        total: RunningSum | RunningMean | None = totals[group, k]
-        if total is None:
-            totals[group, k] = kind(h)
-        elif not total.add(h):
-            failed[group, k] = True
-            name = matrix.labels.symbols.text(int(names[row])) if names[row] >= 0 else ""
-            ev.annotations.warn(say.mixed_schemas(name), node.expr)
     out = np.full(shape, None, dtype=object)
+    for k in range(shape[1]):
+        ev.check()
+        rows = np.flatnonzero(matrix.native[:, k])
+        rows = rows[np.argsort(groups[rows], kind="stable")]
+        cuts = np.flatnonzero(np.diff(groups[rows])) + 1
+        for part in np.split(rows, cuts) if len(rows) else ():
+            group, samples = int(groups[part[0]]), matrix.histograms[part, k].tolist()
+            quick = native_columns.summed(samples, mean=node.op == "avg")
+            if quick is not None:
+                out[group, k] = quick
+                continue
+            for row, h in zip(part.tolist(), samples, strict=True):
+                total: RunningSum | RunningMean | None = totals[group, k]
+                if total is None:
+                    totals[group, k] = kind(h)
+                elif not total.add(h):
+                    failed[group, k] = True
+                    name = matrix.labels.symbols.text(int(names[row])) if names[row] >= 0 else ""
+                    ev.annotations.warn(say.mixed_schemas(name), node.expr)
+                    break
     for group, k in np.argwhere(native_mask(totals) & ~failed).tolist():
         total = totals[group, k]
         assert total is not None

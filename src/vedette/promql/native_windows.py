@@ -28,9 +28,10 @@ from vedette.model.histogram_arithmetic import (
 from vedette.model.histograms import GAUGE, Histogram, bare
 from vedette.model.labels import METRIC_NAME
 from vedette.promql import annotations as say
+from vedette.promql import native_columns
 from vedette.promql.evaluation import Evaluation
 from vedette.promql.nodes import Call, Node
-from vedette.promql.values import Bools, Floats, Grid, Matrix, Objects, Windows, native_mask
+from vedette.promql.values import Bools, Floats, Grid, Matrix, Objects, Windows
 
 Sample = float | Histogram
 Result = Sample | None
@@ -95,15 +96,20 @@ class Speaker(NamedTuple):
 def replaced(ev: Evaluation, call: Call, over: Windows, grid: Grid, base: Matrix) -> Matrix:
     """`base`, which is the function's result for the floats alone, with the windows that hold histograms put right."""
     name = call.func.name
-    objects = np.full(len(over.values), None, dtype=object) if over.histograms is None else over.histograms
+    mask = np.zeros(len(over.values), dtype=np.bool_) if over.natives is None else over.natives.mask
     starts = over.starts if name in STARTED and not (over.anchored or over.smoothed) else None
     node = call.args[0]
     names = over.labels.column(METRIC_NAME)
     histograms = np.full(base.present.shape, None, dtype=object)
     values, present = base.values, base.present
-    native = np.concatenate([[0], np.cumsum(native_mask(objects), dtype=np.int64)])
+    native = np.concatenate([[0], np.cumsum(mask, dtype=np.int64)])
     known = native if starts is None else native + np.concatenate([[0], np.cumsum(starts != 0, dtype=np.int64)])
-    for row in np.flatnonzero(known[over.offsets[1:]] > known[over.offsets[:-1]]).tolist():
+    left = known[over.offsets[1:]] > known[over.offsets[:-1]]
+    if name in ("rate", "increase") and starts is None and not (over.anchored or over.smoothed):
+        for rows, found, there in native_columns.rates(ev, over, grid, per_second=name == "rate"):
+            histograms[rows], present[rows], left[rows] = found, there, False
+    objects = over.natives.objects if over.natives is not None and left.any() else np.full(len(mask), None, dtype=object)
+    for row in np.flatnonzero(left).tolist():
         ev.check()
         metric = over.labels.symbols.text(int(names[row])) if names[row] >= 0 else ""
         speaker = Speaker(ev, node, metric)
