@@ -17,9 +17,11 @@ from rich.console import Console
 
 from bench import (
     alerts,
+    dashboard,
     density,
     fleet,
     install,
+    logs,
     million,
     queries,
     recovery,
@@ -44,11 +46,13 @@ ORDER = (
     "scrape",
     "queries",
     "month",
+    "dashboard",
     "density_hosts",
     "density_node",
     "select",
     "history",
     "recovery",
+    "logs",
     "startup",
     "install",
 )
@@ -64,6 +68,7 @@ def _cases(quick: bool, kinds: tuple[servers.Kind, ...], containing: str) -> dic
         "scrape": [lambda: scrape.run(5 if quick else 10, repeats, kinds)],
         "queries": [lambda: queries.run(fleet.FULL, 3 if quick else 7, kinds, containing)],
         "month": [lambda: queries.run_month(queries.DAYS, 3 if quick else 7, kinds)],
+        "dashboard": [lambda: dashboard.run(fleet.FULL, 10 if quick else 30, kinds)],
         "density": [
             lambda: density.hosts(20 if quick else 100, 180 if quick else 720, kinds),
             lambda: density.node(60 if quick else 480, 0.2, kinds),
@@ -76,6 +81,7 @@ def _cases(quick: bool, kinds: tuple[servers.Kind, ...], containing: str) -> dic
         "select": [lambda: storage.select(100, 100 if quick else 1000, 3 if quick else 9)],
         "history": [lambda: storage.history(5 if quick else 20, 3 if quick else 12, (1, 4, 16), 1 if quick else 3)],
         "recovery": [lambda: recovery.run(10 if quick else 100, 1000, repeats, kinds)],
+        "logs": [lambda: logs.run(1_000_000 if quick else 10_000_000, repeats)],
         "startup": [lambda: startup.run(2 if quick else 5, 1 if quick else 3, kinds)],
         "install": [] if quick else [install.run],
     }
@@ -87,7 +93,7 @@ def _arguments() -> argparse.Namespace:
         "--only",
         metavar="CASE",
         action="append",
-        help="remote_write, scrape, queries, month, density, alerts, startup or install; may be repeated",
+        help="remote_write, scrape, queries, month, dashboard, density, alerts, logs, startup or install; may be repeated",
     )
     parser.add_argument("--servers", metavar="NAMES", default="", help="a comma-separated part of vedette,prometheus,victoria-metrics")
     parser.add_argument(

@@ -30,6 +30,7 @@ from vedette.model.samples import MetricMetadata
 from vedette.model.series import SeriesSet
 from vedette.storage.interface import Storage
 from vedette.wire import exposition
+from vedette.wire.exposition_table import render_table
 
 _LOOKBACK_MS = 300_000
 _FORMATS = ("prometheus", "json")
@@ -70,6 +71,8 @@ class Metrics:
             labels += [exposition.parse_series(raw[a:b]) for a, b in zip(own.key_start.tolist(), own.key_end.tolist(), strict=True)]
             values += own.values.tolist()
             metadata += own.metadata
+        if shape == "prometheus" and len(sets) <= 1:
+            return self._text(tenant, sets, now, labels, values, metadata)
         seen = set(labels)
         for matchers in sets or [[Matcher(METRIC_NAME, "!=", "")]]:
             found = self.storage.select(tenant, matchers, now - _LOOKBACK_MS, now)
@@ -82,6 +85,33 @@ class Metrics:
                     values.append(value)
         metadata += self.storage.metadata(tenant)
         return exposition.render(labels, values, metadata=metadata) if shape == "prometheus" else _json(labels, values, metadata)
+
+    def _text(
+        self,
+        tenant: str,
+        sets: Sequence[Sequence[Matcher]],
+        now: int,
+        labels: list[Labels],
+        values: list[float],
+        metadata: list[MetricMetadata],
+    ) -> bytes:
+        """The text of the series given and of one read, whose series are not looked at one by one."""
+        matchers = sets[0] if sets else [Matcher(METRIC_NAME, "!=", "")]
+        found = self.storage.select(tenant, matchers, now - _LOOKBACK_MS, now)
+        rows, latest = _latest(found, lacking=() if sets else _MARKS)
+        if not sets:
+            job = found.labels.symbols.find(self.own_job)
+            keep = (found.labels.column("job")[rows] != job) | (job < 0)
+            # Of a series of our own that is also collected, our own value is the newer.
+            own = {found.labels.symbols.find(series.metric) for series in labels} - {-1}
+            metrics = found.labels.column(METRIC_NAME)[rows]
+            known = set(labels)
+            for at in np.flatnonzero(np.isin(metrics, list(own))).tolist():
+                keep[at] &= found.labels.row(int(rows[at])) not in known
+            rows, latest = rows[keep], latest[keep]
+        named = found.labels.column(METRIC_NAME)[rows] >= 0
+        metadata += self.storage.metadata(tenant)
+        return render_table(labels, values, found.labels, rows[named], latest[named], metadata=metadata)
 
 
 def _latest(found: SeriesSet, *, lacking: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

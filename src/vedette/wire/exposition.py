@@ -310,23 +310,24 @@ def render(
     for labels, value, stamp in zip(series, values, stamps, strict=True):
         metric = labels.metric
         assert metric, "a series without a metric name cannot be exposed"
-        families.setdefault(_family(metric, known), []).append(f"{format_series(labels)} {format_value(float(value))}{stamp}")
-    out: list[str] = []
-    for family, lines in families.items():
-        about = known.get(family)
-        if about is not None:
-            name = family if is_legacy_metric_name(family) else quote(family)
-            if about.help:
-                out.append(f"# HELP {name} " + about.help.replace("\\", "\\\\").replace("\n", "\\n"))
-            out.append(f"# TYPE {name} {_TEXT_TYPES.get(about.type, 'untyped')}")
-        out += lines
-    return ("\n".join(out) + "\n").encode() if out else b""
+        families.setdefault(family_of(metric, known), []).append(f"{format_series(labels)} {format_value(float(value))}{stamp}")
+    return "".join(header(family, known) + "\n".join(lines) + "\n" for family, lines in families.items()).encode()
+
+
+def header(family: str, known: dict[str, MetricMetadata]) -> str:
+    """The HELP and TYPE lines of a family, empty where nothing is known of it."""
+    about = known.get(family)
+    if about is None:
+        return ""
+    name = family if is_legacy_metric_name(family) else quote(family)
+    told = f"# HELP {name} " + about.help.replace("\\", "\\\\").replace("\n", "\\n") + "\n" if about.help else ""
+    return f"{told}# TYPE {name} {_TEXT_TYPES.get(about.type, 'untyped')}\n"
 
 
 _TEXT_TYPES = {"counter": "counter", "gauge": "gauge", "histogram": "histogram", "summary": "summary", "info": "gauge"}
 
 
-def _family(metric: str, known: dict[str, MetricMetadata]) -> str:
+def family_of(metric: str, known: dict[str, MetricMetadata]) -> str:
     """The family that a sample belongs to: its own name, or that of its histogram or summary."""
     for suffix in ("_bucket", "_sum", "_count"):
         base = metric.removesuffix(suffix)
@@ -340,8 +341,13 @@ def format_series(labels: Labels) -> str:
     metric = labels.metric
     head = metric if is_legacy_metric_name(metric) else ""
     parts = [] if head else [quote(metric)]
-    parts += [f"{n if plain_label(n) else quote(n)}={quote(v)}" for n, v in labels if n != METRIC_NAME]
+    parts += [f"{label_text(n)}={quote(v)}" for n, v in labels if n != METRIC_NAME]
     return f"{head}{{{','.join(parts)}}}" if parts else head
+
+
+def label_text(name: str) -> str:
+    """A label's name as the text format writes it, quoted where it needs that."""
+    return name if plain_label(name) else quote(name)
 
 
 def format_value(value: float) -> str:
