@@ -88,6 +88,7 @@ from vedette.rules.defaults import default_groups
 from vedette.rules.files import MADE, Group
 from vedette.rules.files import load as load_rules
 from vedette.rules.managed import Defaults, ManagedRules
+from vedette.rules.packs import pack_groups
 from vedette.rules.template import Answers
 from vedette.rules.typed import Analysis, analysed
 from vedette.selfmetrics import Reading
@@ -135,6 +136,12 @@ class Plan:
         """Read every file that the settings name. Raises `BadInput` for the first that is bad."""
         globals_ = settings.config.global_
         groups = default_groups(settings.vedette.alerts)
+        groups += pack_groups(
+            settings.vedette.rules.chosen,
+            interval_ms=globals_.evaluation_interval,
+            query_offset_ms=globals_.rule_query_offset,
+            features=settings.vedette.promql.features,
+        )
         for path in settings.rule_paths():
             groups += load_rules(
                 path,
