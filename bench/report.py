@@ -48,7 +48,7 @@ def machine() -> list[tuple[str, str]]:
 
 def number(value: float, unit: str) -> str:
     """A figure as people read it."""
-    if unit in ("samples/s", "series/s"):
+    if unit in ("samples/s", "series/s", "lines/s"):
         return f"{value / 1e6:.2f} M" if value >= 1e6 else f"{value / 1e3:.0f} k"
     if value >= 100:
         return f"{value:,.0f}"

@@ -84,6 +84,12 @@ class Outcome:
         if ours is not None:
             self.targets.append(Target(what, ours, wanted, unit, source, at_least=False))
 
+    def promise_at_least(self, what: str, wanted: float, unit: str, source: str) -> None:
+        """Note the promise that Vedette's figure is at least `wanted`."""
+        ours = self.median(what, "vedette")
+        if ours is not None:
+            self.targets.append(Target(what, ours, wanted, unit, source))
+
 
 def save(path: Path, outcomes: Sequence[Outcome]) -> None:
     """Keep outcomes as JSON."""
