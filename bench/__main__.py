@@ -22,7 +22,6 @@ from bench import (
     fleet,
     install,
     logs,
-    logs,
     million,
     queries,
     recovery,
@@ -54,7 +53,6 @@ ORDER = (
     "history",
     "recovery",
     "logs",
-    "logs",
     "startup",
     "install",
 )
@@ -84,7 +82,6 @@ def _cases(quick: bool, kinds: tuple[servers.Kind, ...], containing: str) -> dic
         "history": [lambda: storage.history(5 if quick else 20, 3 if quick else 12, (1, 4, 16), 1 if quick else 3)],
         "recovery": [lambda: recovery.run(10 if quick else 100, 1000, repeats, kinds)],
         "logs": [lambda: logs.run(1_000_000 if quick else 10_000_000, repeats)],
-        "logs": [lambda: logs.run(1_000_000 if quick else 10_000_000, repeats)],
         "startup": [lambda: startup.run(2 if quick else 5, 1 if quick else 3, kinds)],
         "install": [] if quick else [install.run],
     }
@@ -96,7 +93,7 @@ def _arguments() -> argparse.Namespace:
         "--only",
         metavar="CASE",
         action="append",
-        help="remote_write, scrape, queries, month, dashboard, density, alerts, logs, logs, startup or install; may be repeated",
+        help="remote_write, scrape, queries, month, dashboard, density, alerts, logs, startup or install; may be repeated",
     )
     parser.add_argument("--servers", metavar="NAMES", default="", help="a comma-separated part of vedette,prometheus,victoria-metrics")
     parser.add_argument(
