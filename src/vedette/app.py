@@ -40,6 +40,7 @@ from vedette.api import alertmanager as alertmanager_api
 from vedette.api import alerts as alerts_api
 from vedette.api import backtest as backtest_api
 from vedette.api import explaining as explaining_api
+from vedette.api import live as live_api
 from vedette.api import logs as logs_api
 from vedette.api import logs_in as logs_in_api
 from vedette.api import notifications as notifications_api
@@ -54,6 +55,7 @@ from vedette.api.services.dialects import DIALECTS as DIALECTS
 from vedette.api.services.limits import Limit, RedisCounts
 from vedette.api.services.shared import Backend
 from vedette.api.status import Reloaded, StatusInfo
+from vedette.api.updates import Updates
 from vedette.api.watch import Sources
 from vedette.clock import Clock, SystemClock, now_ms
 from vedette.collect.collector import Collector
@@ -195,6 +197,9 @@ class House:
             self.log_ways.open(self.logs, self.door.append, places, interval_ms=room.host.interval)
         self._log_backend = logs_api.LogBackend(self.logs, self.run_write, clock, tenant_of, self._closing.is_set)
         self.health = Watch(room.health, clock, self.door.append, own=self._own_probes(room.health))
+        services = room.services
+        self.updates = Updates(self._evaluate, clock, interval_ms=services.live_interval, most=services.live_clients)
+        self._live = live_api.Live(self.updates, tenant_of, self._closing.is_set)
         self.records: Records | None = None
         self.rules: Rules | None = None
         self.managed: ManagedRules | None = None
@@ -261,6 +266,7 @@ class House:
         await self._apply(self.plan)
         self.tracker.start()
         self.health.start()
+        self.updates.start()
         await self.log_ways.start()
         self.ready = True
         self._warming = asyncio.create_task(self._compile(rest), name="warming")
@@ -392,6 +398,7 @@ class House:
         for room in (
             self.collector,
             self.health,
+            self.updates,
             self.tracker,
             self.log_ways,
             self.logs,
@@ -427,6 +434,8 @@ class House:
         chosen = self._endpoints if dialect is None else self._dialect(dialect)
         described = openapi.endpoint(chosen, version=version("vedette"))
         routes: list[BaseRoute] = [*endpoint_routes([*chosen, described])]
+        if dialect in (None, "botserver"):
+            routes += live_api.routes(self._live)
         if dialect is None:
             routes += [logs_in_api.elastic_root(self._log_backend)]
             routes += web_routes(Sessions(self.identities))
@@ -493,6 +502,7 @@ class House:
                 )
             ),
             *ops.endpoints(operations),
+            *live_api.endpoints(self._live),
             *access_api.endpoints(access_api.Access(self.identities, self.audit, self.clock)),
             *admin.endpoints(
                 admin.Admin(
@@ -685,6 +695,9 @@ class House:
         yield from selfmetrics.of_limits(self.storage.tenant_series(), self.limits.in_series)
         yield from selfmetrics.of_tracker(self.tracker)
         yield from self.log_ways.readings()
+        yield Reading("vedette_live_clients", "gauge", "Clients that watch live values.", {"": self.updates.clients})
+        yield Reading("vedette_live_updates", "counter", "Updates put in line for them.", {"": self.updates.told})
+        yield Reading("vedette_live_updates_dropped", "counter", "Updates that they were too slow for.", {"": self.updates.lost})
         if self.notifier is not None:
             yield from selfmetrics.of_notifier(self.notifier.counts)
         if self.alertmanagers is not None:

@@ -29,6 +29,11 @@ class ServicesSettings:
     logs_per_minute: int = 30
     """How often one user may ask for BotServer's logs; 0: as often as they like."""
 
+    live_interval: int = option(1000, convert=parse_duration)
+    """How often live streams are looked at for changes."""
+    live_clients: int = 5000
+    """How many may watch live values at once."""
+
     def __post_init__(self) -> None:
         for name in ("metrics_per_minute", "alerts_per_minute", "logs_per_minute"):
             if getattr(self, name) < 0:
@@ -37,5 +42,7 @@ class ServicesSettings:
             raise BadInput(
                 f"not an aggregate: {unknown[0]!r}", where="aggregation_types", hint="expected some of " + ", ".join(AGGREGATION_TYPES)
             )
+        if self.live_interval < 100:
+            raise BadInput("shorter than 100 ms", where="live_interval")
         if self.aggregation_window < 1000:
             raise BadInput("shorter than a second", where="aggregation_window")
