@@ -7,6 +7,7 @@ the payloads mean, who sends them (`sending.py`).
 
 from __future__ import annotations
 
+import asyncio
 import os
 import struct
 import threading
@@ -205,6 +206,53 @@ class Queue:
             self._wal.close()
             os.close(self._position)
             self._wal, self._position = None, -1
+
+
+class Putter:
+    """Puts items into a queue from a loop; those that come while a sync is under way share the next one."""
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+        self._waiting: list[tuple[Sequence[Item], asyncio.Future[None]]] = []
+        self._running: asyncio.Task[None] | None = None
+        self.failures = 0
+        self.problem = ""
+        """Why nothing can be put in now, empty where it can."""
+
+    async def put(self, items: Sequence[Item]) -> None:
+        """Durable when it returns. Raises as `Queue.put`; cancelling the caller does not keep the items out."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((items, done))
+        if self._running is None or self._running.done():
+            self._running = asyncio.create_task(self._run())
+        await asyncio.shield(done)
+
+    async def _run(self) -> None:
+        while self._waiting:
+            group, self._waiting = self._waiting, []
+            outcome: Exception | None = None
+            try:
+                await asyncio.to_thread(self._queue.put, [item for items, _ in group for item in items])
+                self.problem = ""
+            except LimitExceeded as error:
+                outcome, self.problem = error, str(error)
+                self.failures += 1
+            except Exception as error:  # the edge of the loop: those who wait must hear of it
+                log.exception("samples could not be queued")
+                outcome = error
+                self.failures += 1
+            for _, done in group:
+                if done.done():
+                    continue
+                if outcome is None:
+                    done.set_result(None)
+                else:
+                    done.set_exception(outcome)
+
+    async def finish(self) -> None:
+        """Return once what waits is in, or refused."""
+        if self._running is not None:
+            await asyncio.wait([self._running])
 
 
 def _position(data: bytes) -> tuple[int, int]:

@@ -25,6 +25,18 @@ _WRITE = {
 }
 
 
+async def deliver(http: HttpClient, url: str, body: bytes, *, headers: Mapping[str, str], timeout_s: float) -> None:
+    """Post a remote write 1.0 request. Raises `Undeliverable`, not `retryable` only where the samples are at fault."""
+    answer = await http.post(url, body, timeout=timeout_s, headers={**_WRITE, **headers})
+    try:
+        answer.check()
+    except Undeliverable as error:
+        said = answer.body[:500].decode("utf-8", "replace").strip()
+        # A redirect that is not followed is an operator's to mend, too.
+        retryable = error.retryable or answer.status in _MENDABLE or answer.status < 400
+        raise Undeliverable(f"{error}: {said}", reason="status", retryable=retryable, retry_after=error.retry_after) from None
+
+
 class Client:
     """One server. All coroutines belong to one loop."""
 
@@ -49,16 +61,7 @@ class Client:
 
     async def write(self, tenant: str, body: bytes) -> None:
         """Write a snappy body. Raises `Undeliverable`, not `retryable` only where the samples are at fault."""
-        answer = await self._http.post(self._write_url, body, timeout=self._timeout, headers={**_WRITE, **self._headers(tenant)})
-        if answer.status < 400:
-            answer.check()
-            return
-        try:
-            answer.check()
-        except Undeliverable as error:
-            said = answer.body[:500].decode("utf-8", "replace").strip()
-            retryable = error.retryable or answer.status in _MENDABLE
-            raise Undeliverable(f"{error}: {said}", reason="status", retryable=retryable, retry_after=error.retry_after) from None
+        await deliver(self._http, self._write_url, body, headers=self._headers(tenant), timeout_s=self._timeout)
 
     async def ask(self, tenant: str, path: str, params: Sequence[tuple[str, str]] = (), *, post: bool = True) -> dict[str, Any]:
         """The whole answer of an operation of the API, `data` and warnings. Times are in `params`, already written.

@@ -26,7 +26,7 @@ from vedette.storage.directory import DirectoryLock
 from vedette.storage.interface import Matchers, StorageStats
 from vedette.storage.limits import Limits
 from vedette.storage.names import Names, Refused, dropped_of
-from vedette.storage.queue import Item, Queue
+from vedette.storage.queue import Item, Putter, Queue
 from vedette.storage.remote import answers, writing
 from vedette.storage.remote.client import Client, in_path, seconds
 from vedette.storage.remote.settings import RemoteSettings
@@ -63,12 +63,9 @@ class Remote:
         )
         self._sender = Sender(self._client.write, clock, settings.data / "remote" / "dead", sending)
         self._queue = Queue(settings.data / "remote" / "queue", limit=remote.queue_size, added=self._sender.add)
-        self._waiting: list[tuple[list[Item], asyncio.Future[None]]] = []
-        self._putting: asyncio.Task[None] | None = None
+        self._putter = Putter(self._queue)
         self._told: dict[tuple[str, str], MetricMetadata] = {}
         self._appended = 0
-        self._failures = 0
-        self._problem = ""
         self._closing = False
         self._stats = StorageStats(replayed=False)
         self._stats_again = clock.monotonic()
@@ -99,7 +96,7 @@ class Remote:
         self._client.check_tenant(tenant)
         appended, items = await asyncio.to_thread(self._made, batch)
         if items:
-            await self._loop.ask(self._put(items))
+            await self._loop.ask(self._putter.put(items))
         self._told.update(((tenant, m.metric), m) for m in batch.metadata)
         self._appended += appended.samples
         return appended
@@ -117,36 +114,6 @@ class Remote:
         items = writing.requests(self._names, batch, rows, self._remote.lanes, metadata)
         stored = batch.sample_count - sum(dropped.values())
         return Appended(self._names.handles(rows), samples=stored, new_series=new, dropped=dropped), items
-
-    async def _put(self, items: list[Item]) -> None:
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((items, done))
-        if self._putting is None or self._putting.done():
-            self._putting = asyncio.create_task(self._put_waiting())
-        await done
-
-    async def _put_waiting(self) -> None:
-        """Write what waits, all with one sync."""
-        while self._waiting:
-            group, self._waiting = self._waiting, []
-            outcome: Exception | None = None
-            try:
-                await asyncio.to_thread(self._queue.put, [item for items, _ in group for item in items])
-                self._problem = ""
-            except LimitExceeded as error:
-                outcome, self._problem = error, str(error)
-                self._failures += 1
-            except Exception as error:  # the edge of the loop: those who wait must hear of it
-                log.exception("samples could not be queued")
-                outcome = error
-                self._failures += 1
-            for _, done in group:
-                if done.done():
-                    continue
-                if outcome is None:
-                    done.set_result(None)
-                else:
-                    done.set_exception(outcome)
 
     def ask(self, tenant: str, path: str, params: Sequence[tuple[str, str]] = (), *, post: bool = True) -> dict[str, Any]:
         """The server's answer to an operation of the API (`data`, `warnings`, `infos`). Raises as `Client.ask` does."""
@@ -262,7 +229,7 @@ class Remote:
     @property
     def problem(self) -> str:
         """Why nothing can be queued or sent now, empty where it can: what health tells."""
-        return self._problem or self._sender.problem
+        return self._putter.problem or self._sender.problem
 
     def tenant_series(self) -> dict[str, int]:
         """How many series each tenant has, of those that this process has met."""
@@ -272,7 +239,7 @@ class Remote:
         """Counts since the start, by name, for the server's own metrics."""
         sent = self._sender.sent
         return {
-            "write_failures": self._failures,
+            "write_failures": self._putter.failures,
             "memory_bytes": self._names.nbytes,
             "queued_samples": self._queue.samples,
             "sent_samples": sent.samples,
@@ -293,8 +260,7 @@ class Remote:
         self._directory.release()
 
     async def _shut(self) -> None:
-        if self._putting is not None:
-            await asyncio.wait([self._putting])
+        await self._putter.finish()
         await self._sender.close()
         await self._client.close()
 
