@@ -14,8 +14,11 @@ import tempfile
 from collections.abc import Callable, Generator
 from pathlib import Path
 
+import numpy as np
+
 from vedette.clock import SystemClock, now_ms
 from vedette.errors import VedetteError
+from vedette.model.histograms import NO_BUCKETS, Histogram, Layout
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher
 from vedette.model.samples import DEFAULT_TENANT, MetricMetadata
@@ -23,7 +26,7 @@ from vedette.promql.engine import Engine as Promql
 from vedette.promql.engine import PromqlSettings
 from vedette.storage.engine import Engine as Storage
 from vedette.storage.settings import StorageSettings
-from vedette.wire import exposition, remote_write
+from vedette.wire import exposition, remote_write, remote_write2
 
 QUERIES = (
     "warm",
@@ -49,7 +52,8 @@ QUERIES = (
 )
 
 
-STEPS = len(QUERIES) + 8
+NATIVE_QUERIES = ("native", "histogram_quantile(0.9, sum(rate(native[5m])))")
+STEPS = len(QUERIES) + len(NATIVE_QUERIES) + 9
 INGEST_STEPS = 2
 
 
@@ -77,6 +81,13 @@ def steps() -> Generator[tuple[str, Callable[[], None]], None, None]:
             text = b'# TYPE scraped counter\nscraped{id="1"} 1.5\nscraped{id="2"} 2e3\n'
             runner.run(storage.append(exposition.parse(text, exposition.exposition_keyspace(DEFAULT_TENANT), now).batch))
 
+        def native() -> None:
+            layout = Layout(0, 0.001, (), np.array([0, 1], dtype=np.int32), NO_BUCKETS)
+            samples = [Histogram(layout, np.array([4.0 + i, 5.0, 1.0, 1.0 + i, 2.0])) for i in range(4)]
+            times = [now - 60_000 + i * 15_000 for i in range(4)]
+            body = remote_write2.render([Labels.of(__name__="native")], [0, 4], times, samples)
+            runner.run(storage.append(remote_write2.parse(body, remote_write2.remote_write2_keyspace(DEFAULT_TENANT))))
+
         def ask(query: str) -> Callable[[], None]:
             def asked() -> None:
                 with contextlib.suppress(VedetteError):
@@ -90,6 +101,9 @@ def steps() -> Generator[tuple[str, Callable[[], None]], None, None]:
         yield "remote write", remote
         yield "scrape", scrape
         for query in QUERIES:
+            yield query, ask(query)
+        yield "remote write 2.0, native histograms", native
+        for query in NATIVE_QUERIES:
             yield query, ask(query)
         yield "blocks", lambda: runner.run(storage.flush())
         yield "series from blocks", ask("warm")

@@ -26,6 +26,7 @@ from vedette.kernels.remote_write import (
     WHERE,
     _decode_sample,
     _name_order,
+    _plain_time,
     _valid_utf8,
     read_field,
     read_varint,
@@ -47,10 +48,14 @@ def read_refs(data: Any, at: int, end: int, out: Any, n: int) -> tuple[int, int]
     while at < end:
         if n >= len(out):
             return n, FULL
-        value, at = read_varint(data, at, end)
-        if at < 0:
-            return n, TRUNCATED if at == -1 else VARINT
-        out[n] = value
+        if data[at] < 0x80:
+            out[n] = int(data[at])
+            at += 1
+        else:
+            value, at = read_varint(data, at, end)
+            if at < 0:
+                return n, TRUNCATED if at == -1 else VARINT
+            out[n] = value
         n += 1
     return n, OK
 
@@ -164,6 +169,14 @@ def decode(
             return FULL
         n, i, described = 0, first, -1
         while i < stop:
+            # A sample as nearly every sender writes it.
+            if stop - i >= 13 and data[i] == 0x12 and data[i + 1] < 0x80 and data[i + 2] == 0x09 and data[i + 11] == 0x10:
+                after = i + 2 + int(data[i + 1])
+                time = _plain_time(data, i + 12, after) if after <= stop and sample < len(timestamps) else -1
+                if time >= 0:
+                    timestamps[sample], bits[sample] = time, load_u64(data, i + 3)
+                    sample, i = sample + 1, after
+                    continue
             tag, lo, hi, fault = read_field(data, i, stop)
             if fault != OK:
                 counts[WHERE] = hi
