@@ -17,6 +17,10 @@ from vedette.cli.main import app as cli
 from vedette.clock import ManualClock
 from vedette.collect.config import FileDiscoveryConfig, GlobalConfig, HttpDiscoveryConfig, ScrapeConfig
 from vedette.model.relabel import Action, RelabelConfig
+from vedette.notify.channels.apprise import AppriseConfig
+from vedette.notify.channels.incidentio import IncidentioConfig
+from vedette.notify.channels.msteams import MsteamsConfig
+from vedette.notify.channels.webex import WebexConfig
 from vedette.notify.config import Config, InhibitRule, Receiver, RouteConfig, WebhookConfig
 from vedette.notify.receivers import (
     DiscordConfig,
@@ -83,6 +87,7 @@ def test_key_of_the_file(shape: type) -> None:
 
 CHANNELS = [
     *(DiscordConfig, EmailConfig, MattermostConfig, OpsgenieConfig, PagerdutyConfig, PushoverConfig, RocketchatConfig, SlackConfig),
+    *(AppriseConfig, IncidentioConfig, MsteamsConfig, WebexConfig),
     *(SmsConfig, SnsConfig, TeamsConfig, TelegramConfig, VictoropsConfig, WebhookConfig, WechatConfig),
 ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import jsonschema
 import pytest
 import yaml
 
-from vedette.errors import Undeliverable
+from vedette.errors import BadInput, Undeliverable
 from vedette.model.alerts import Alert
 from vedette.model.labels import Labels
 from vedette.net import HttpClient, HttpConfig
@@ -22,6 +23,7 @@ from vedette.notify.channels.sns import signed
 from vedette.notify.channels.table import POSTING, channels_of
 from vedette.notify.config import Config, parse
 from vedette.notify.notice import Channel, Notice, Receipt
+from vedette.notify.route import build
 from vedette.notify.template import Templates
 
 NOW = 1_700_000_000_000
@@ -343,10 +345,13 @@ MINIMAL: dict[str, dict[str, Any]] = {
     "sms": {"account_sid": "A", "auth_token": "t", "from": "1", "to": "2", "api_url": "{url}"},
     "telegram": {"bot_token": "t", "chat_id": 1, "api_url": "{url}"},
     "webhook": {"url": "{url}"},
+    "incidentio": {"url": "{url}", "alert_source_token": "t"},
+    "msteams": {"webhook_url": "{url}"},
+    "webex": {"room_id": "r", "api_url": "{url}", "http_config": {"authorization": {"credentials": "t"}}},
 }
 
 
-@pytest.mark.parametrize("kind", [key.removesuffix("_configs") for key in POSTING])
+@pytest.mark.parametrize("kind", [key.removesuffix("_configs") for key in POSTING if key != "apprise_configs"])
 @pytest.mark.parametrize(("answer", "retryable", "wait"), [((503, {"Retry-After": "3"}), True, 3.0), ((400, {}), False, None)])
 async def test_every_channel_says_whether_to_try_again(
     kind: str, answer: tuple[int, dict[str, str]], retryable: bool, wait: float | None, receiver: Any
@@ -357,6 +362,120 @@ async def test_every_channel_says_whether_to_try_again(
         await tell(channel(kind, settings), notice())
     assert (refused.value.reason, refused.value.retryable, refused.value.retry_after) == ("status", retryable, wait)
     assert "secret-path" not in str(refused.value)
+
+
+# apprise imports what Python will drop in a later version.
+APPRISE = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
+
+
+async def test_msteams_card_of_the_old_kind(receiver: Any) -> None:
+    await tell(channel("msteams", {"webhook_url": receiver.url}), notice())
+    await tell(channel("msteams", {"webhook_url": receiver.url}), notice(firing=False))
+    fired, resolved = (r.body for r in receiver.requests)
+    assert (fired["@type"], fired["@context"], fired["themeColor"]) == ("MessageCard", "http://schema.org/extensions", "8C1A1A")
+    assert fired["title"].startswith("[FIRING:1] Down")
+    assert resolved["themeColor"] == "2DC72D"
+
+
+async def test_webex_message(receiver: Any) -> None:
+    await tell(channel("webex", {**MINIMAL["webex"], "api_url": receiver.url, "message": "**{{ .Status }}**"}), notice())
+    (request,) = receiver.requests
+    assert request.body == {"roomId": "r", "markdown": "**firing**"}
+    assert request.headers["authorization"] == "Bearer t"
+
+
+async def test_incidentio_is_the_webhook_with_a_token(receiver: Any) -> None:
+    await tell(channel("incidentio", {"url": receiver.url, "alert_source_token": "tok", "max_alerts": 1}), notice(count=2))
+    (request,) = receiver.requests
+    assert request.headers["authorization"] == "Bearer tok"
+    assert (request.body["version"], request.body["groupKey"], request.body["truncatedAlerts"]) == ("4", KEY, 1)
+
+
+async def test_pagerduty_by_a_service_key_is_the_first_events_api(receiver: Any) -> None:
+    settings = {"service_key": "sk", "url": receiver.url, "details": {"host": "{{ .CommonLabels.instance }}"}}
+    await tell(channel("pagerduty", settings), notice())
+    await tell(channel("pagerduty", settings), notice(firing=False))
+    fired, resolved = (r.body for r in receiver.requests)
+    assert (fired["service_key"], fired["event_type"], resolved["event_type"]) == ("sk", "trigger", "resolve")
+    assert fired["incident_key"] == resolved["incident_key"] == DEDUP
+    assert fired["details"]["host"] == "a0"
+
+
+@APPRISE
+async def test_apprise_delivers_by_its_urls_and_says_why_not(receiver: Any) -> None:
+    url = f"json://127.0.0.1:{receiver.port}/hook"
+    await tell(channel("apprise", {"url": url, "title": "{{ .Status }}", "text": "{{ .CommonLabels.alertname }}"}), notice())
+    (request,) = receiver.requests
+    assert (request.body["title"], request.body["message"], request.body["type"]) == ("firing", "Down", "failure")
+    receiver.answers = [(500, {})]
+    with pytest.raises(Undeliverable, match="did not take it") as failed:
+        await tell(channel("apprise", {"url": url}), notice())
+    assert (failed.value.reason, failed.value.retryable) == ("protocol", True)
+    receiver.answers = [None]
+    with pytest.raises(Undeliverable, match="did not end within") as failed:
+        await tell(channel("apprise", {"url": f"{url}?rto=1", "timeout": "50ms"}), notice())
+    assert failed.value.reason == "timeout"
+
+
+@APPRISE
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"url": "nothing://x"}, "apprise cannot make anything of this nothing URL"),
+        ({"url": "json://x", "url_file": "y"}, "at most one of url & url_file"),
+        ({}, "exactly one of url & url_file"),
+    ],
+)
+def test_apprise_urls_are_tried_when_the_file_is_read(settings: dict[str, Any], says: str) -> None:
+    with pytest.raises(BadInput, match=says):
+        config("apprise", settings)
+
+
+BAD_TEXTS = [
+    ("slack", {"api_url": "http://x", "title": "{{ .Status"}, "slack_configs[0].title: 1:"),
+    ("slack", {"api_url": "http://x", "fields": [{"title": "a", "value": "{{ nope }}"}]}, "slack_configs[0].fields[0].value: 1:"),
+    ("pagerduty", {"routing_key": "k", "details": {"a": "x\n{{ end }}"}}, "pagerduty_configs[0].details.a: 2:"),
+]
+
+
+@pytest.mark.parametrize(("kind", "settings", "where"), BAD_TEXTS)
+def test_a_bad_text_is_refused_when_the_file_is_read(kind: str, settings: dict[str, Any], where: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        config(kind, settings)
+    assert f"receivers[0].{where}" in str(refused.value)
+
+
+ROUTE_LABELS = """
+route:
+  receiver: a
+  group_by: [alertname]
+  labels: {reason: '{{ .GroupLabels.alertname }}', description: 'since {{ routeLabels "reason" }}'}
+  routes: [{receiver: b, matchers: [x="y"], labels: {reason: other}}]
+receivers: [{name: a}, {name: b}]
+"""
+
+
+def test_labels_of_routes_are_inherited_and_may_ask_for_one_another() -> None:
+    given = parse(ROUTE_LABELS).route
+    assert given is not None
+    root = build(given)
+    words = Templates.load().over(replace(notice(), route_labels=root.labels))
+    assert words.route_labels() == {"reason": "Down", "description": "since Down"}
+    below = Templates.load().over(replace(notice(), route_labels=root.routes[0].labels))
+    assert below.text('{{ routeLabels "description" }}') == "since other"
+    assert below.text('{{ routeLabels "unknown" }}') == ""
+
+
+def test_labels_of_a_route_that_ask_for_themselves_fail() -> None:
+    words = Templates.load().over(replace(notice(), route_labels=(("a", '{{ routeLabels "b" }}'), ("b", '{{ routeLabels "a" }}'))))
+    with pytest.raises(Undeliverable, match="asks for itself"):
+        words.route_labels()
+
+
+async def test_a_webhook_has_the_labels_of_its_route(receiver: Any) -> None:
+    told = replace(notice(), route_labels=(("reason", "{{ .GroupLabels.alertname }}!"),))
+    await tell(channel("webhook", {"url": receiver.url}), told)
+    assert receiver.requests[0].body["routeLabels"] == {"reason": "Down!"}
 
 
 async def test_nothing_leaves_where_a_template_fails(receiver: Any) -> None:

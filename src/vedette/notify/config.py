@@ -1,7 +1,7 @@
 """`alertmanager.yml`: what Vedette reads of it, checked as Alertmanager checks it.
 
-Routes, receivers with webhooks, inhibition and the global section are in force. Receivers of other kinds and time
-intervals are refused by name: a file that is accepted is obeyed. Not here: routing itself (`route.py`).
+A file that is accepted is obeyed; what is not there is refused by name. Not here: routing itself (`route.py`), the channels of
+receivers (`receivers.py`, `channels/`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,10 @@ from vedette.errors import BadInput
 from vedette.model.durations import parse_duration
 from vedette.model.matchers import Matcher, compile_regex
 from vedette.net import HttpConfig, TlsConfig, redacted_url
+from vedette.notify.channels.apprise import AppriseConfig
+from vedette.notify.channels.incidentio import IncidentioConfig
+from vedette.notify.channels.msteams import MsteamsConfig
+from vedette.notify.channels.webex import WebexConfig
 from vedette.notify.intervals import NamedIntervals
 from vedette.notify.matchers import parse_matchers
 from vedette.notify.receivers import (
@@ -41,7 +45,6 @@ from vedette.notify.receivers import (
 )
 from vedette.notify.template import Templates
 
-_LATER = "this kind of receiver is not supported yet: use webhook_configs, or one of the others"
 GROUP_ALL = "..."
 
 
@@ -143,12 +146,17 @@ class WebhookConfig:
 class Receiver:
     """One of `receivers`: a name, and the channels by which it is told."""
 
-    UNSUPPORTED: ClassVar[dict[str, str]] = {f"{kind}_configs": _LATER for kind in ("incidentio", "jira", "msteams", "webex")}
+    UNSUPPORTED: ClassVar[dict[str, str]] = {
+        "jira_configs": "issues are not made natively: use apprise_configs with a jira:// URL, or webhook_configs",
+    }
 
     name: str = ""
+    apprise_configs: tuple[AppriseConfig, ...] = ()
     discord_configs: tuple[DiscordConfig, ...] = ()
     email_configs: tuple[EmailConfig, ...] = ()
+    incidentio_configs: tuple[IncidentioConfig, ...] = ()
     mattermost_configs: tuple[MattermostConfig, ...] = ()
+    msteams_configs: tuple[MsteamsConfig, ...] = ()
     msteamsv2_configs: tuple[TeamsConfig, ...] = ()
     opsgenie_configs: tuple[OpsgenieConfig, ...] = ()
     pagerduty_configs: tuple[PagerdutyConfig, ...] = ()
@@ -159,6 +167,7 @@ class Receiver:
     sns_configs: tuple[SnsConfig, ...] = ()
     telegram_configs: tuple[TelegramConfig, ...] = ()
     victorops_configs: tuple[VictoropsConfig, ...] = ()
+    webex_configs: tuple[WebexConfig, ...] = ()
     webhook_configs: tuple[WebhookConfig, ...] = ()
     wechat_configs: tuple[WechatConfig, ...] = ()
 
@@ -201,11 +210,9 @@ def _given(config: object, *names: str) -> bool:
 class RouteConfig:
     """A node of the route tree as written; times in ms, None where the parent's holds."""
 
-    UNSUPPORTED: ClassVar[dict[str, str]] = {
-        "labels": "labels of routes are not supported yet: remove the key",
-    }
-
     receiver: str = ""
+    labels: dict[str, str] = option(factory=dict)
+    """Texts by name, which receivers' templates may call as `routeLabels "name"`."""
     group_by: tuple[str, ...] | None = None
     continue_: bool = option(False, key="continue")
     match: dict[str, str] = option(factory=dict)
@@ -328,13 +335,46 @@ def load(path: Path) -> Config:
     The templates it names are read too, to say now what is wrong with them.
     """
     config = _under(configfile.load(path, Config), path.parent)
-    Templates.load(config.templates)
+    check_texts(config, name=str(path))
     return config
 
 
 def parse(text: str | bytes, *, name: str = "alertmanager.yml") -> Config:
     """As `load`, of a text."""
-    return configfile.parse(text, Config, name=name)
+    config = configfile.parse(text, Config, name=name)
+    check_texts(config, name=name)
+    return config
+
+
+def check_texts(config: Config, *, name: str) -> None:
+    """Parse all texts of receivers and routes, and the templates they may call: what is wrong is said now and not when it is needed.
+
+    Raises `BadInput` with the text's key, and the line and column in it.
+    """
+    templates = Templates.load(config.templates)
+    for i, receiver in enumerate(config.receivers):
+        _check_texts(receiver, templates, f"{name}: receivers[{i}]")
+    if config.route is not None:
+        for route in _routes(config.route):
+            _check_texts(route.labels, templates, f"{name}: route {route.receiver}: labels")
+
+
+def _check_texts(value: object, templates: Templates, where: str) -> None:
+    if isinstance(value, str):
+        if "{{" in value:
+            try:
+                templates.prepared(value)
+            except BadInput as error:
+                raise BadInput(error.problem, where=f"{where}: {error.where.removeprefix('text:')}", hint=error.hint) from None
+    elif isinstance(value, tuple):
+        for i, one in enumerate(value):
+            _check_texts(one, templates, f"{where}[{i}]")
+    elif isinstance(value, dict):
+        for key, one in value.items():
+            _check_texts(one, templates, f"{where}.{key}")
+    elif is_dataclass(value) and not isinstance(value, HttpConfig | TlsConfig):
+        for item in fields(value):
+            _check_texts(getattr(value, item.name), templates, f"{where}.{item.metadata.get('key', item.name)}")
 
 
 def redacted(text: str | bytes, *, name: str = "alertmanager.yml") -> str:

@@ -8,7 +8,7 @@ its alerts ends. Not here: which alerts there are and what keeps them quiet.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -69,10 +69,10 @@ class _Kept:
 
 
 class Listing:
-    """Writes lists of alerts. `receivers_of` gives the names of an alert's receivers."""
+    """Writes lists of alerts. `receivers_of` gives the names of an alert's receivers, `labels_of` the route labels of a group."""
 
-    def __init__(self, receivers_of: Callable[[Labels], tuple[str, ...]]) -> None:
-        self._receivers_of = receivers_of
+    def __init__(self, receivers_of: Callable[[Labels], tuple[str, ...]], labels_of: Callable[[AlertGroup], Mapping[str, str]]) -> None:
+        self._receivers_of, self._labels_of = receivers_of, labels_of
         self._plain: dict[tuple[tuple[str, ...], tuple[str, ...]], bytes] = {}
         self._kept: dict[tuple[object, Labels], _Kept] = {}
 
@@ -154,7 +154,7 @@ class Listing:
             if quiet.acknowledged is not None and quiet.acknowledged.expires_at:
                 until = min(quiet.acknowledged.expires_at, until)
             parts.append(held.json + self._rest(self._receivers_of(held.alert.labels), quiet, muted_by))
-        body = _group(group, parts)
+        body = _group(group, parts, self._labels_of(group))
         self._kept[place] = _Kept(group.version, key, muted_by, until, body)
         return body, len(group.alerts)
 
@@ -167,7 +167,7 @@ class Listing:
             if wanted.takes(quiet):
                 loud = loud or not (quiet.silenced_by or quiet.inhibited_by)
                 parts.append(held.json + self._rest(self._receivers_of(held.alert.labels), quiet, muted_by))
-        return _group(group, parts) if loud or wanted.muted else b""
+        return _group(group, parts, self._labels_of(group)) if loud or wanted.muted else b""
 
     def _rest(self, receivers: tuple[str, ...], quiet: Quiet, muted_by: tuple[str, ...]) -> bytes:
         if quiet is not LOUD:
@@ -178,10 +178,10 @@ class Listing:
         return found
 
 
-def _group(group: AlertGroup, alerts: Sequence[bytes]) -> bytes:
+def _group(group: AlertGroup, alerts: Sequence[bytes], labels: Mapping[str, str]) -> bytes:
     if not alerts:
         return b""
-    head = orjson.dumps({"labels": dict(group.labels), "receiver": {"name": group.route.receiver}, "routeLabels": {}})
+    head = orjson.dumps({"labels": dict(group.labels), "receiver": {"name": group.route.receiver}, "routeLabels": dict(labels)})
     return head[:-1] + b',"alerts":[' + b",".join(alerts) + b"]}"
 
 

@@ -23,6 +23,8 @@ class Notice:
     now: int
     external_url: str
     attempt: str
+    route_labels: tuple[tuple[str, str], ...] = ()
+    """Texts of templates by their name, as the route has them."""
 
     @property
     def status(self) -> Status:

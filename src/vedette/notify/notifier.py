@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from vedette.clock import Clock, now_ms
-from vedette.errors import BadInput, NotFound, VedetteError
+from vedette.errors import BadInput, NotFound, Undeliverable, VedetteError
 from vedette.model.alerts import Alert
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher, match_labels
@@ -36,7 +36,7 @@ from vedette.notify.held import Held
 from vedette.notify.history import History
 from vedette.notify.inhibition import Inhibition
 from vedette.notify.listing import Listing, Wanted
-from vedette.notify.notice import Channel
+from vedette.notify.notice import Channel, Notice
 from vedette.notify.pipeline import Counts, Pipeline, named, why_in_mute_times, why_outside_active_times
 from vedette.notify.quiet import Quieting
 from vedette.notify.route import Route, build, match
@@ -103,7 +103,7 @@ class Notifier:
         self._same: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._due: list[tuple[int, int, GroupKey]] = []
         self._count = itertools.count()
-        self._listing = Listing(self.receivers_of)
+        self._listing = Listing(self.receivers_of, self._route_labels)
         self._changed: dict[GroupKey, None] = {}
         self._steps: list[AlertEventRow] = []
         self._flushes: set[asyncio.Task[None]] = set()
@@ -358,6 +358,21 @@ class Notifier:
     async def listed_alerts(self, wanted: Wanted) -> list[bytes]:
         """The alerts that stand and are wanted, each as JSON of Alertmanager's API."""
         return await self._listing.alerts(self.standing, self.quieting(now_ms(self._clock)), wanted)
+
+    def _route_labels(self, group: AlertGroup) -> dict[str, str]:
+        route, now = group.route, now_ms(self._clock)
+        if not route.labels:
+            return {}
+        alerts = [h.alert for h in group.snapshot() if not h.resolved(now)]
+        notice = Notice(
+            *(route.receiver, group.key, group.labels, alerts, now, self._external_url, ""),
+            route_labels=route.labels,
+        )
+        try:
+            return self.templates.over(notice).route_labels()
+        except Undeliverable as error:
+            # A list must not fail by what one route says of itself; its notifications fail, and say so.
+            return {"error": str(error)}
 
     def _muted_by(self, group: AlertGroup) -> tuple[str, ...]:
         route, now = group.route, now_ms(self._clock)

@@ -241,7 +241,10 @@ async def send(pipeline: Pipeline, flush: Flush) -> Reason | None:
     entry = begun(place, flush.entry, flush.firing, flush.resolved, flush.now)
     rows: list[DeliveryRow] = []
     if alerts:
-        notice = Notice(route.receiver, flush.group.key, flush.group.labels, alerts, flush.now, pipeline.external_url, entry.attempt)
+        notice = Notice(
+            *(route.receiver, flush.group.key, flush.group.labels, alerts, flush.now, pipeline.external_url, entry.attempt),
+            route_labels=route.labels,
+        )
         reason = await _try(pipeline, entry, notice, channel, seconds=max(route.group_interval / 1000, MIN_DEADLINE_S))
         if reason is not None:
             return reason

@@ -175,15 +175,12 @@ _PAGERDUTY_DETAILS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PagerdutyConfig:
-    """One of `pagerduty_configs`, by the Events API v2."""
-
-    UNSUPPORTED: ClassVar[dict[str, str]] = {
-        "service_key": "the Events API v1 is not spoken: give the service an Events API v2 integration and use routing_key",
-        "service_key_file": "the Events API v1 is not spoken: use routing_key_file",
-    }
+    """One of `pagerduty_configs`, by the Events API v2 (`routing_key`) or v1 (`service_key`)."""
 
     routing_key: str = option("", secret=True)
     routing_key_file: str = ""
+    service_key: str = option("", secret=True)
+    service_key_file: str = ""
     url: str = option("", convert=parse_url)
     send_resolved: bool = True
     client: str = '{{ template "pagerduty.default.client" . }}'
@@ -201,9 +198,9 @@ class PagerdutyConfig:
     http_config: HttpConfig | None = None
 
     def __post_init__(self) -> None:
-        if not self.routing_key and not self.routing_key_file:
+        if not any((self.routing_key, self.routing_key_file, self.service_key, self.service_key_file)):
             raise BadInput("missing service or routing key in PagerDuty config")
-        at_most_one(self, "routing_key")
+        at_most_one(self, "routing_key", "service_key")
 
     def all_details(self) -> dict[str, str]:
         """The details, over those that every event has."""

@@ -28,6 +28,8 @@ class Route:
     mute_time_intervals: tuple[str, ...] = ()
     active_time_intervals: tuple[str, ...] = ()
     routes: tuple[Route, ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+    """Texts of templates by their name, those of the parent included."""
     path: tuple[int, ...] = ()
     """Where it stands in the tree: what tells two routes with the same matchers apart."""
 
@@ -58,6 +60,7 @@ def build(config: RouteConfig, parent: Route = _ROOT, path: tuple[int, ...] = ()
         # Not inherited, as in Alertmanager: a child says itself when it is quiet.
         mute_time_intervals=config.mute_time_intervals,
         active_time_intervals=config.active_time_intervals,
+        labels=tuple({**dict(parent.labels), **config.labels}.items()),
         path=path,
     )
     below = tuple(build(child, node, (*path, i)) for i, child in enumerate(config.routes))

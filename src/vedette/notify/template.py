@@ -81,7 +81,7 @@ _FUNCTIONS: dict[str, Function] = {
     "humanizeDuration": _human,
     "toJson": _json,
 }
-_NAMES = frozenset((*_FUNCTIONS, "since"))
+_NAMES = frozenset((*_FUNCTIONS, "since", "routeLabels"))
 
 
 def _pairs(labels: Mapping[str, str]) -> Slice:
@@ -199,6 +199,23 @@ class Words:
     def __init__(self, templates: Templates, notice: Notice) -> None:
         self._templates, self._notice = templates, notice
         self._data: Struct | None = None
+        self._asking: list[str] = []
+
+    def route_labels(self) -> dict[str, str]:
+        """The labels of the route, each rendered."""
+        return {name: self._route_label(name) for name, _ in self._notice.route_labels}
+
+    def _route_label(self, name: Any) -> str:
+        source = dict(self._notice.route_labels).get(_text(name))
+        if source is None:
+            return ""
+        if name in self._asking:
+            raise ValueError(f"the route's label {name} asks for itself: {' asks '.join((*self._asking, name))}")
+        self._asking.append(name)
+        try:
+            return self.text(source)
+        finally:
+            self._asking.pop()
 
     def text(self, source: str) -> str:
         """A plain text."""
@@ -216,7 +233,11 @@ class Words:
         if "{{" not in source:
             return source
         now = self._notice.now
-        functions: dict[str, Function] = {**_FUNCTIONS, "since": lambda moment: Span((now - moment_of(moment).ms) / 1000)}
+        functions: dict[str, Function] = {
+            **_FUNCTIONS,
+            "since": lambda moment: Span((now - moment_of(moment).ms) / 1000),
+            "routeLabels": self._route_label,
+        }
         if self._data is None:
             self._data = data_of(self._notice)
         try:

@@ -87,7 +87,7 @@ class HttpChannel:
 
     async def deliver(self, notice: Notice, *, seconds: float, leaving: Callable[[], Awaitable[None]]) -> Receipt:
         """As `notice.Channel` promises."""
-        if self.at_once:
+        if self.at_once and not notice.route_labels:
             letter = self.letter(notice, self._templates.over(notice))
         else:
             # On a thread: files are read, and the texts of a group of thousands take longer than the loop can wait.

@@ -59,5 +59,7 @@ class Webhook(HttpChannel):
     def letter(self, notice: Notice, words: Words) -> Letter:
         """The notice. The header `Idempotency-Key` is the same for all tries of one notification."""
         config = self._config
-        url = secret(config.url, config.url_file)
-        return Letter(url, payload(notice, max_alerts=config.max_alerts), {"Idempotency-Key": notice.attempt})
+        message = payload(notice, max_alerts=config.max_alerts)
+        if notice.route_labels:
+            message["routeLabels"] = words.route_labels()
+        return Letter(secret(config.url, config.url_file), message, {"Idempotency-Key": notice.attempt})
