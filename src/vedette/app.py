@@ -43,6 +43,7 @@ from vedette.api import explaining as explaining_api
 from vedette.api import live as live_api
 from vedette.api import logs as logs_api
 from vedette.api import logs_in as logs_in_api
+from vedette.api import logs_loki as logs_loki_api
 from vedette.api import notifications as notifications_api
 from vedette.api import ruler as ruler_api
 from vedette.api import rules as rules_api
@@ -464,6 +465,7 @@ class House:
         return [
             *logs_in_api.endpoints(self._log_backend),
             *logs_api.endpoints(self._log_backend, cors_origin=cors),
+            *logs_loki_api.endpoints(self._log_backend, cors_origin=cors),
             *write.endpoints(self.door.append, run=self.run_write, tenant_of=tenant_of),
             *prometheus.endpoints(
                 self.promql,

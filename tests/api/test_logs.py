@@ -18,7 +18,7 @@ import pytest
 import uvicorn
 from starlette.applications import Starlette
 
-from vedette.api import logs, logs_in
+from vedette.api import logs, logs_in, logs_loki
 from vedette.api.endpoint import routes
 from vedette.api.services import botlogs
 from vedette.api.services.settings import ServicesSettings
@@ -56,6 +56,7 @@ def app(store: LogStore) -> Starlette:
     operations = [
         *logs_in.endpoints(backend),
         *logs.endpoints(backend, cors_origin=".*"),
+        *logs_loki.endpoints(backend, cors_origin=".*"),
         *botlogs.endpoints(backend, ServicesSettings(logs_per_minute=30)),
     ]
     return Starlette(routes=[*routes(operations), logs_in.elastic_root(backend)])
@@ -369,6 +370,63 @@ async def test_loki_push(client: httpx.AsyncClient) -> None:
     assert {(row["service"], row["message"]) for row in await found(client)} == {("loki-shop", "level=warn pushed"), ("proto", "plain")}
     answer = await client.post("/loki/api/v1/push", json={"streams": 1})
     assert (answer.status_code, answer.text) == (400, "streams: expected a list\n")
+
+
+# -- Loki's queries, as Grafana asks them ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("query", "messages"),
+    [
+        ('{service_name="database"}', ["Connection timeout"]),
+        ('{service=~".+", level!="info"} |= ""', ["Connection timeout"]),
+        ('{service!~"data.*"}', ["Request processed successfully"]),
+        ('{level="error"} |= "timeout" != "retry" |~ "^Conn" !~ `\\d`', ["Connection timeout"]),
+        ('{level="error"} |= "TIMEOUT"', []),
+        ('{user_id="user_456"}', ["Request processed successfully"]),
+        ("{}", ["Request processed successfully", "Connection timeout"]),
+    ],
+)
+async def test_loki_query_range(client: httpx.AsyncClient, query: str, messages: list[str]) -> None:
+    await sent(client)
+    params = {"query": query, "start": str((NOW - 60) * 10**9), "end": str((NOW + 1) * 10**9), "limit": "10"}
+    data = (await client.get("/loki/api/v1/query_range", params=params)).json()["data"]
+    assert data["resultType"] == "streams"
+    found = [(int(time), line) for stream in data["result"] for time, line in stream["values"]]
+    assert [line for _, line in sorted(found, reverse=True)] == messages
+
+
+async def test_loki_labels_volume_and_health(client: httpx.AsyncClient) -> None:
+    await sent(client)
+    stream = (await client.get("/loki/api/v1/query?query={service=%22database%22}")).json()["data"]["result"][0]["stream"]
+    assert stream == {"service_name": "database", "level": "error", "timeout_ms": "5000"}
+    assert (await client.get("/loki/api/v1/labels")).json()["data"] == ["level", "service", "service_name"]
+    assert (await client.get("/loki/api/v1/label/service_name/values")).json()["data"] == ["database", "web_server"]
+    assert (await client.get("/loki/api/v1/label/level/values")).json()["data"] == ["error", "info"]
+    series = (await client.get("/loki/api/v1/series", params={"match[]": '{service="database"}'})).json()["data"]
+    assert series == [{"service_name": "database", "level": "error"}]
+    volume = 'sum by (level, detected_level) (count_over_time({service=~".+"} |= `` [5s]))'
+    params = {"query": volume, "start": str(NOW - 10), "end": str(NOW + 1)}
+    data = (await client.get("/loki/api/v1/query_range", params=params)).json()["data"]
+    assert [(s["metric"]["level"], s["values"]) for s in data["result"]] == [("error", [[NOW - 5, "1"]]), ("info", [[NOW, "1"]])]
+    data = (await client.get("/loki/api/v1/query?query=vector(1)%2Bvector(1)")).json()["data"]
+    assert data["result"][0]["value"][1] == "2"
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("", "column 1: not a log query"),
+        ('rate({a="b"}[5m])', "vedette_log_messages_total"),
+        ("{a=b}", "column 2: not a matcher"),
+        ('{a="b"} | json', "column 8: not a line filter"),
+        ('{a=~"("}', "field a: bad regular expression"),
+        ('{a="b"', "not a matcher"),
+    ],
+)
+async def test_loki_refusals_point(client: httpx.AsyncClient, query: str, message: str) -> None:
+    answer = await client.get("/loki/api/v1/query_range", params={"query": query})
+    assert answer.status_code == 400 and message in answer.text
 
 
 # -- the live tail ------------------------------------------------------------------------------------------------------

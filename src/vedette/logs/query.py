@@ -61,6 +61,8 @@ class LogQuery:
     services: tuple[str, ...] = ()
     lines: tuple[LineFilter, ...] = ()
     fields: tuple[FieldFilter, ...] = ()
+    columns: tuple[FieldFilter, ...] = ()
+    """Conditions on `service` and `level` themselves."""
     limit: int = 100
     newest_first: bool = True
     after: Place | None = None
@@ -72,12 +74,13 @@ class LogQuery:
         for level in self.levels:
             if level not in LEVELS:
                 raise BadInput(f"not a level: {level!r}", where="level", hint=f"expected one of {', '.join(LEVELS)}")
-        if len(self.lines) + len(self.fields) > _MOST_CONDITIONS or len(self.services) > 1000:
+        if len(self.lines) + len(self.fields) + len(self.columns) > _MOST_CONDITIONS or len(self.services) > 1000:
             raise BadInput(f"more than {_MOST_CONDITIONS} conditions")
         for line in self.lines:
             if line.kind == "regex":
                 _checked(line.text, "regex")
-        for item in self.fields:
+        assert all(c.name in ("service", "level") for c in self.columns), self.columns
+        for item in (*self.fields, *self.columns):
             if item.op in ("=~", "!~"):
                 _checked(item.value, f"field {item.name}")
 
@@ -124,6 +127,9 @@ def where_of(query: LogQuery) -> Where:
             where.add(f"{column} in ({', '.join('?' * len(values))})", *values)
     for line in query.lines:
         _line(where, line)
+    for item in query.columns:
+        compared = {"=": "{} = ?", "!=": "{} <> ?", "=~": "regexp_full_match({}, ?)", "!~": "not regexp_full_match({}, ?)"}
+        where.add(compared[item.op].format(item.name), item.value)
     for item in query.fields:
         _field(where, item)
     return where
