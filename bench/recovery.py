@@ -12,7 +12,7 @@ from bench.results import Outcome
 HOW = (
     "Samples of simulated hosts are sent by remote write; after the last acknowledgement the process is ended by SIGKILL and started "
     "again. From that start until `/-/healthy` answers 200 (asked every 5 ms), until `/-/ready` does, and then every sample is counted "
-    "back by queries, or the run fails. Vedette holds all of them in its log (its head takes 24 million before a block is written); "
+    "back by queries, or the run fails. Vedette holds all of them in its log (its head takes 15 million before a block is written); "
     "VictoriaMetrics keeps no log and may have lost its last second, so it is given five seconds before it is killed."
 )
 

@@ -13,6 +13,16 @@ from numba import njit
 
 
 @njit(cache=True, nogil=True)
+def _place(table: Any, keys: Any, key: np.uint64, mask: np.uint64) -> int:
+    """Where in the table `key` is, or belongs."""
+    mixed = key * np.uint64(0x9E3779B97F4A7C15)
+    i = (mixed ^ (mixed >> np.uint64(32))) & mask
+    while table[i] >= 0 and keys[table[i]] != key:
+        i = (i + np.uint64(1)) & mask
+    return int(np.int64(i))
+
+
+@njit(cache=True, nogil=True)
 def build(ids: Any, offsets: Any, names: Any, values: Any) -> tuple[Any, Any, Any]:
     """(keys uint64[k] ascending, starts int64[k + 1], postings uint32[...]) of the series `ids` (uint32[n], ascending).
 
@@ -22,25 +32,27 @@ def build(ids: Any, offsets: Any, names: Any, values: Any) -> tuple[Any, Any, An
     pairs = 0
     for j in range(len(ids)):
         pairs += offsets[ids[j] + 1] - offsets[ids[j]]
-    capacity = 16
-    while capacity < 2 * pairs:
-        capacity *= 2
-    table = np.full(capacity, -1, np.int32)
+    # Few pairs are distinct: the table grows with them, and of what is as long as the pairs only what they need is touched.
+    table = np.full(1024, -1, np.int32)
     keys = np.empty(pairs, np.uint64)
-    counts = np.zeros(pairs, np.int64)
+    counts = np.empty(pairs, np.int64)
     slots = np.empty(pairs, np.int32)
-    mask = np.uint64(capacity - 1)
+    mask = np.uint64(len(table) - 1)
     distinct, at = 0, 0
     for j in range(len(ids)):
         for p in range(offsets[ids[j]], offsets[ids[j] + 1]):
             key = np.uint64(names[p]) << np.uint64(32) | np.uint64(values[p])
-            mixed = key * np.uint64(0x9E3779B97F4A7C15)
-            i = (mixed ^ (mixed >> np.uint64(32))) & mask
-            while table[i] >= 0 and keys[table[i]] != key:
-                i = (i + np.uint64(1)) & mask
+            i = _place(table, keys, key, mask)
             if table[i] < 0:
+                if 2 * distinct >= len(table):
+                    table = np.full(2 * len(table), -1, np.int32)
+                    mask = np.uint64(len(table) - 1)
+                    for known in range(distinct):
+                        table[_place(table, keys, keys[known], mask)] = known
+                    i = _place(table, keys, key, mask)
                 table[i] = distinct
                 keys[distinct] = key
+                counts[distinct] = 0
                 distinct += 1
             counts[table[i]] += 1
             slots[at] = table[i]

@@ -162,18 +162,21 @@ class _Rows:
 def _rows(snapshot: Snapshot, ids: NDArray[np.int64]) -> _Rows:
     columns = (snapshot.label_offsets, snapshot.label_names, snapshot.label_values)
     offsets, names, values = _take(ids.astype(np.uint32), *columns)
-    used = np.unique(np.concatenate([names, values])).astype(_I64)
-    ordered = kernel.sort_texts(used, snapshot.texts, snapshot.text_offsets)
-    rank = np.zeros(int(used[-1]) + 1 if len(used) else 0, dtype=np.int32)
+    there = np.zeros(len(snapshot.text_offsets) - 1, dtype=np.bool_)
+    there[names] = there[values] = True
+    ordered = kernel.sort_texts(np.flatnonzero(there), snapshot.texts, snapshot.text_offsets)
+    rank = np.zeros(len(there), dtype=np.int32)
     rank[ordered] = np.arange(len(ordered), dtype=np.int32)
+    # From here on in the block's own symbols; of a million series, each of these takes 44 MB.
+    names, values = rank[names], rank[values]
     metric = np.empty(len(ids), dtype=np.int32)
     postings.label_column(ids.astype(np.uint32), *columns, snapshot.metric_symbol, metric)
     # Tenants by name, not by number, so that equal data makes equal blocks.
     tenant_rank = np.argsort(np.argsort(np.array(snapshot.tenants)))
     tenant = snapshot.tenant_of[ids].astype(_I64)
     first = tenant_rank[tenant] << 32 | np.where(metric < 0, 0, rank[metric] + 1)
-    order = kernel.sort_series(first, offsets, rank[names], rank[values])
-    offsets, names, values = _take(order.astype(np.uint32), offsets, rank[names], rank[values])
+    order = kernel.sort_series(first, offsets, names, values)
+    offsets, names, values = _take(order.astype(np.uint32), offsets, names, values)
     text_offsets, texts = _texts(snapshot, ordered)
     return _Rows(ids[order], tenant[order], first[order], offsets, names, values, text_offsets, texts)
 
@@ -272,12 +275,12 @@ def _write_files(temporary: Path, source: Source, origin: Origin, disk: Disk, st
         # What deletion leaves no sample of is no series of the block; the order of the others stays.
         rows, counts, ranges = _rows(source.snapshot, np.sort(rows.ids[left])), counts[left], ranges[:, left]
     places = np.concatenate([np.zeros(1, dtype=_I64), np.cumsum(counts)])
-    index = sections.render(_index(rows, places, ranges, pages) | _postings(rows))
+    index = sections.pieces(_index(rows, places, ranges, pages) | _postings(rows))
     meta = _meta(rows, source.snapshot, pages.samples, ranges) | _origin(origin)
     if histograms.count:
         meta["histograms"] = histograms.count
-    for name, content in (("index", index), ("meta.json", render_meta(meta))):
-        disk.write_file(temporary / name, content)
+    disk.fill(temporary / "index", lambda fd: disk.write_pieces(fd, index))
+    disk.write_file(temporary / "meta.json", render_meta(meta))
     disk.sync_directory(temporary)
     return f"{meta['min_time']}-{meta['max_time']}"
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 
@@ -65,6 +65,11 @@ class Disk:
         done = 0
         while done < len(view):
             done += self.write(fd, view[done:])
+
+    def write_pieces(self, fd: int, pieces: Iterable[bytes | memoryview]) -> None:
+        """`write_all` of one after another."""
+        for piece in pieces:
+            self.write_all(fd, piece)
 
     def write_file(self, path: Path, content: bytes) -> None:
         """Make a file with this content, durable once its directory is synced."""

@@ -19,7 +19,7 @@ import structlog
 from vedette.clock import Clock
 from vedette.errors import Corrupt, LimitExceeded
 from vedette.model.samples import MetricMetadata
-from vedette.storage import wal
+from vedette.storage import heap, wal
 from vedette.storage.block import Block
 from vedette.storage.block_writer import Abandoned, GenerationSource, Origin, Snapshot, write_block
 from vedette.storage.blocks import Blocks
@@ -142,7 +142,9 @@ class Flusher:
         if head.samples == 0:
             self._began = now
             return False
-        crowded = head.used * 16 >= self._settings.head_samples * 2 or head.histograms.nbytes >= self._settings.head_samples * 16
+        # Chunks, some nearly empty; but of those with which every series begins, another block would make no fewer.
+        crowded = head.used * 16 >= self._settings.head_samples * 2 and 2 * head.used > 3 * len(self._memory.series)
+        crowded = crowded or head.histograms.nbytes >= self._settings.head_samples * 16
         if now < self._retry_at:
             return False
         return head.samples >= self._settings.head_samples or crowded or (now - self._began) * 1000 >= self._settings.head_span
@@ -242,6 +244,7 @@ class Flusher:
             self._blocks.add(block)
             self.covered = block
         self.flushes += 1
+        heap.give_back()
         log.debug("a block was written", path=str(path), series=block.meta.series, samples=block.meta.samples, bytes=block.nbytes)
 
     def release(self) -> None:

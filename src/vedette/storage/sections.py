@@ -42,6 +42,11 @@ T = TypeVar("T", bound=np.generic)
 
 def render(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     """The file's bytes. Sections begin at multiples of eight."""
+    return b"".join(pieces(arrays))
+
+
+def pieces(arrays: Mapping[str, NDArray[Any]]) -> list[bytes | memoryview]:
+    """The file's bytes, one after another; those of large arrays are the arrays' own, for they take much of the memory there is."""
     at = HEADER.size + ENTRY.size * len(arrays)
     at += -at % 8
     table, bodies = b"", []
@@ -49,18 +54,18 @@ def render(arrays: Mapping[str, NDArray[Any]]) -> bytes:
         packing, body = _packed(array)
         kind = (array.dtype.newbyteorder("<").str.lstrip("<|") + packing).encode().ljust(4, b"\0")
         table += ENTRY.pack(name.encode(), at, len(body), zlib.crc32(body), int.from_bytes(kind, "little"))
-        bodies.append(body + bytes(-len(body) % 8))
-        at += len(bodies[-1])
+        bodies += [body, bytes(-len(body) % 8)]
+        at += len(body) + -len(body) % 8
     head = HEADER.pack(MAGIC, len(arrays), zlib.crc32(table)) + table
-    return b"".join((head, bytes(-len(head) % 8), *bodies))
+    return [head, bytes(-len(head) % 8), *bodies]
 
 
-def _packed(array: NDArray[Any]) -> tuple[str, bytes]:
+def _packed(array: NDArray[Any]) -> tuple[str, bytes | memoryview]:
     """(what packs it, "" for nothing; the bytes): the smallest."""
-    plain = np.ascontiguousarray(array).tobytes()
+    plain = np.ascontiguousarray(array).view(np.uint8).data
     if not _WORTH <= len(plain) <= _PACKED_MAX:
         return "", plain
-    found = [("", plain), (ZSTD, bytes(cramjam.zstd.compress(plain, level=_LEVEL)))]
+    found: list[tuple[str, bytes | memoryview]] = [("", plain), (ZSTD, bytes(cramjam.zstd.compress(plain, level=_LEVEL)))]
     if array.dtype.itemsize >= 4:
         found.append((PCODEC, bytes(standalone.simple_compress(np.ascontiguousarray(array), ChunkConfig(compression_level=_LEVEL)))))
     return min(found, key=lambda pair: len(pair[1]))
