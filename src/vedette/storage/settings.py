@@ -71,7 +71,7 @@ class StorageSettings:
     """How much older than its series' newest sample a sample may be."""
     head_span: int = option(2 * 3_600_000, convert=parse_duration)
     """How long samples gather in memory before they become a block."""
-    head_samples: int = option(24_000_000)
+    head_samples: int = option(15_000_000)
     """How many samples may gather in memory before they become a block, whatever their age: 17 bytes each, at least 256 a series."""
     queue_samples: int = option(10_000_000)
     """How many samples may wait to be stored; more is refused until there is room."""
