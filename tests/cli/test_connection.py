@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from vedette.cli.connection import Connection
+from vedette.cli.connection import Connection, Corked
 
 
 class _Hasty(Connection):
@@ -100,3 +100,52 @@ async def test_silence_and_a_body_that_never_ends_are_not_waited_for(serve: Any)
     port = await serve(_Hasty)
     assert await _talk(port) == b""
     assert await _talk(port, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n", b"abc") == b""
+
+
+class _Transport:
+    """Notes what is sent at once."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.closed = False
+
+    def write(self, data: bytes) -> None:
+        self.sent.append(data)
+
+    def writelines(self, parts: Any) -> None:
+        self.sent.append(b"".join(parts))
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def close(self) -> None:
+        self.closed = True
+
+
+async def test_a_head_goes_out_with_its_body() -> None:
+    inner = _Transport()
+    corked = Corked(inner, asyncio.get_running_loop())  # type: ignore[arg-type]
+    for text in (b"one", b"two"):
+        corked.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        corked.write(text)
+    corked.write(b"more")
+    assert inner.sent == [b"HTTP/1.1 200 OK\r\n\r\none", b"HTTP/1.1 200 OK\r\n\r\ntwo", b"more"]
+    await asyncio.sleep(0)
+    assert len(inner.sent) == 3
+    assert corked.closed is False, "the rest is the transport's own"
+
+
+async def test_a_head_that_nothing_follows_does_not_wait() -> None:
+    inner = _Transport()
+    corked = Corked(inner, asyncio.get_running_loop())  # type: ignore[arg-type]
+    corked.write(b"HTTP/1.1 200 OK\r\n\r\n")
+    assert inner.sent == []
+    await asyncio.sleep(0)
+    assert inner.sent == [b"HTTP/1.1 200 OK\r\n\r\n"]
+    corked.write(b"HTTP/1.1 431 Too large\r\n\r\n")
+    corked.close()
+    assert inner.sent[1:] == [b"HTTP/1.1 431 Too large\r\n\r\n"]
+    assert inner.closed
+    corked.write(b"HTTP/1.1 200 OK\r\n\r\n")
+    await asyncio.sleep(0)
+    assert len(inner.sent) == 2, "nothing is sent to one who has gone"

@@ -8,11 +8,50 @@ has limits of size and time and a whole request one of time. Not here: limits on
 from __future__ import annotations
 
 import asyncio
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 _IDLE, _HEAD, _BODY = range(3)
+
+
+class Corked:
+    """A transport that sends an answer's head together with what follows it at once, in one packet instead of two.
+
+    Each send wakes the reader; for a short answer that costs more than computing it. A head that nothing follows goes out when
+    the loop comes round again. All else is the transport's own.
+    """
+
+    __slots__ = ("_held", "_loop", "inner")
+
+    def __init__(self, inner: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self.inner = inner
+        self._loop = loop
+        self._held = b""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def write(self, data: bytes) -> None:
+        """Send `data`, and what was held."""
+        if self._held:
+            held, self._held = self._held, b""
+            self.inner.writelines((held, data))
+        elif data.startswith(b"HTTP/1.1 "):
+            self._held = data
+            self._loop.call_soon(self._flush)
+        else:
+            self.inner.write(data)
+
+    def close(self) -> None:
+        """Send what was held, and close."""
+        self._flush()
+        self.inner.close()
+
+    def _flush(self) -> None:
+        if self._held and not self.inner.is_closing():
+            self.inner.write(self._held)
+        self._held = b""
 
 
 class Connection(HttpToolsProtocol):
@@ -31,8 +70,13 @@ class Connection(HttpToolsProtocol):
     _head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
-        super().connection_made(transport)
+        super().connection_made(cast(asyncio.Transport, Corked(transport, self.loop)))
         self._watch()
+
+    def handle_websocket_upgrade(self) -> None:
+        # A protocol of its own takes over, which sends as it sees fit.
+        self.transport = cast(Corked, self.transport).inner
+        super().handle_websocket_upgrade()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._reading = _IDLE
