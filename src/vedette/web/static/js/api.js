@@ -23,7 +23,7 @@ export class ApiError extends Error {
 
 const HINTS = {
   unreachable: "Check that Vedette is running and that this machine can reach it. This page keeps trying.",
-  auth: "Reload the page and give the API key as the password, with any user name; or ask whoever runs Vedette for access.",
+  auth: "Reload the page to log in, or ask whoever runs Vedette for access.",
   protocol: "Something between this page and Vedette answered in its place: a proxy, perhaps, or another server on this port.",
   timeout: "Shorten the time range, lengthen the step, or select fewer series with a matcher.",
   unavailable: "Vedette is starting or shutting down. This page keeps trying.",

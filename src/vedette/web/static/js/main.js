@@ -4,6 +4,7 @@ import { Link, useRoute } from "./router.js";
 import { chooseTheme, chosenTheme } from "./parts/colours.js";
 import { Icon, Mark } from "./parts/icons.js";
 import { Empty } from "./parts/states.js";
+import { Who } from "./parts/who.js";
 import { Alerts } from "./pages/alerts.js";
 import { Explore } from "./pages/explore.js";
 import { Overview } from "./pages/overview.js";
@@ -53,6 +54,7 @@ function Frame() {
           html`<${Link} key=${p.path} to=${p.path} aria-current=${p === here ? "page" : null}><${Icon} name=${p.icon}
               size=${18} /><span>${p.name}</span><//>`,
       )}</nav>
+      <${Who} />
       <${ThemeButton} />
     </header>
     <main id="main" tabindex="-1" ref=${main}>
