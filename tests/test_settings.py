@@ -88,7 +88,7 @@ def test_bad_variables_are_named(environment, said, tmp_path, monkeypatch):
     [
         ("vedette: {server: {prot: 1}}", "p.yml:1:20: vedette.server.prot: unknown key (did you mean port?)"),
         ("vedete: {}", "p.yml:1:1: vedete: unknown key (did you mean vedette?)"),
-        ("remote_write: []", "p.yml:1:1: remote_write: not supported"),
+        ("remote_read: []", "p.yml:1:1: remote_read: not supported"),
         ("scrape_configs: [{job_name: a}, {job_name: a}]", "multiple scrape configs with job name 'a'"),
         ("rule_files: [absent.yml]", "rule file absent.yml does not exist"),
     ],

@@ -64,6 +64,7 @@ from vedette.collect.config import CollectConfig
 from vedette.collect.host import host_target
 from vedette.collect.own import own_target, read_own
 from vedette.errors import BadInput, LimitExceeded, NotFound, Undeliverable, VedetteError
+from vedette.forward.forwards import Forwards
 from vedette.health.check import HEALTHY, UNHEALTHY, Finding, Probe
 from vedette.health.settings import HealthSettings
 from vedette.health.watch import Watch
@@ -155,6 +156,7 @@ class Plan:
         file, route = settings.alertmanager_file, settings.vedette.notify.default_route()
         base = settings.path.parent if settings.path else Path()
         tenants = {parse_tenant(name): load_notify(base / path) for name, path in settings.vedette.notify.tenants.items()}
+        settings.forwards()
         plan = cls(settings, settings.collect(), tuple(groups), None, tenants=tenants)
         if file is not None:
             return dataclasses.replace(plan, notify=load_notify(file), notify_text=redacted_notify(configfile.read(file)))
@@ -185,7 +187,8 @@ class House:
         self.limits = Limits(room.limits, window=room.storage.out_of_order_window)
         self.storage = open_backend(storage_of(room), clock, retention=_retention(room.storage), limits=self.limits, remote=room.remote)
         self.exemplars = Exemplars(max(0, settings.config.storage.exemplars.max_exemplars))
-        self.door = Door(self.storage, clock, limits=self.limits, exemplars=self.exemplars)
+        self.forwards = Forwards(clock, room.storage.data / "forward", room.forward)
+        self.door = Door(self.storage, clock, limits=self.limits, exemplars=self.exemplars, tee=self.forwards.take)
         self.promql = _engine_of(room, self.storage, clock)
         self.collector = Collector(self.door.append, clock)
         self.tracker = Tracker(self.storage, self.door.append, run=self.run_query, clock=clock, settings=room.track)
@@ -281,6 +284,8 @@ class House:
 
     async def _apply(self, plan: Plan) -> None:
         assert self.managed is not None and self.notifier is not None and self.alertmanagers is not None, "start comes first"
+        # First of all, so that nothing is stored that is not also forwarded.
+        await self.forwards.apply(plan.settings.forwards(), external_labels=plan.settings.external_labels)
         host = plan.settings.vedette.host
         internal = [own_target(self.registry, platform.node(), host.interval)]
         if host.enabled:
@@ -408,6 +413,7 @@ class House:
             self.notifier,
             self.alertmanagers,
             self.records,
+            self.forwards,
             self.storage,
         ):
             if room is not None:
@@ -693,6 +699,7 @@ class House:
     def _readings(self) -> Iterator[Reading]:
         yield from selfmetrics.of_storage(self.storage.stats(), self.storage.counters())
         yield from selfmetrics.of_door(self.door.counts)
+        yield from selfmetrics.of_forwards(self.forwards.states())
         yield from selfmetrics.of_exemplars(self.exemplars)
         yield from selfmetrics.of_limits(self.storage.tenant_series(), self.limits.in_series)
         yield from selfmetrics.of_tracker(self.tracker)

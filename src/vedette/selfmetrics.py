@@ -25,6 +25,7 @@ from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from vedette.collect.scrape import TargetState
+from vedette.forward.forwards import ForwardState
 from vedette.ingest.door import Counts
 from vedette.ingest.exemplars import Exemplars
 from vedette.ingest.track import Tracker
@@ -67,6 +68,20 @@ def of_storage(stats: StorageStats, counters: Mapping[str, int]) -> Iterator[Rea
     yield _one("vedette_block_bytes", "gauge", "Size of all blocks on disk.", stats.block_bytes)
     yield _one("vedette_blocks", "gauge", "Blocks on disk.", stats.blocks)
     yield _one("vedette_appended_samples", "counter", "Samples stored since the start.", stats.samples_appended)
+
+
+def of_forwards(states: Sequence[ForwardState]) -> Iterator[Reading]:
+    """How forwarding goes, by server."""
+
+    def reading(name: str, kind: str, about: str, values: Mapping[str, float]) -> Reading:
+        return Reading(f"vedette_forward_{name}", kind, about, values, "remote")
+
+    yield reading("queued_samples", "gauge", "Samples that wait to be sent.", {s.name: s.queued for s in states})
+    yield reading("queue_bytes", "gauge", "Size of the queue on disk.", {s.name: s.queue_bytes for s in states})
+    yield reading("sent_samples", "counter", "Samples that the server has.", {s.name: s.sent for s in states})
+    yield reading("retries", "counter", "Requests sent again.", {s.name: s.retries for s in states})
+    yield reading("dead_samples", "counter", "Samples that the server refused as bad.", {s.name: s.dead for s in states})
+    yield reading("dropped_samples", "counter", "Samples for which the queue had no room.", {s.name: s.dropped for s in states})
 
 
 def of_door(counts: Counts) -> Iterator[Reading]:

@@ -24,6 +24,7 @@ from vedette.api.services.settings import ServicesSettings
 from vedette.collect.config import CollectConfig, GlobalConfig, HostSettings, ScrapeConfig
 from vedette.configfile import option
 from vedette.errors import BadInput
+from vedette.forward.config import ForwardSettings, RemoteWriteConfig, of_file
 from vedette.health.settings import HealthSettings
 from vedette.ingest.exemplars import DEFAULT_MOST
 from vedette.ingest.track import TrackSettings
@@ -94,6 +95,7 @@ class VedetteSection:
     access: AccessSettings = field(default_factory=AccessSettings)
     storage: StorageSettings = field(default_factory=StorageSettings)
     records: RecordsSettings = field(default_factory=RecordsSettings)
+    forward: ForwardSettings = field(default_factory=ForwardSettings)
     remote: RemoteSettings = field(default_factory=RemoteSettings)
     limits: LimitsSettings = field(default_factory=LimitsSettings)
     promql: PromqlSettings = field(default_factory=PromqlSettings)
@@ -135,7 +137,6 @@ class ConfigFile:
     """A whole configuration file."""
 
     UNSUPPORTED: ClassVar[dict[str, str]] = {
-        "remote_write": "Vedette does not forward samples yet; remove the section",
         "remote_read": "Vedette reads only its own storage; remove the section",
         "tracing": "Vedette sends no traces yet; remove the section",
         "otlp": "Vedette takes no OTLP yet; remove the section",
@@ -145,6 +146,7 @@ class ConfigFile:
     scrape_configs: list[ScrapeConfig] = option(factory=list)
     scrape_config_files: list[str] = option(factory=list)
     rule_files: list[str] = option(factory=list)
+    remote_write: list[RemoteWriteConfig] = option(factory=list)
     alerting: AlertingConfig = option(factory=AlertingConfig)
     storage: StorageSection = option(factory=StorageSection)
     runtime: dict[str, str] = option(factory=dict)
@@ -259,6 +261,13 @@ class Settings:
     def alertmanager_file(self) -> Path | None:
         """The `alertmanager.yml`: the one of the command line, or else of `notify.config_file`."""
         return self.alertmanager_path or self.vedette.notify.file(self.path.parent if self.path else Path())
+
+    def forwards(self) -> tuple[RemoteWriteConfig, ...]:
+        """Where everything stored is also sent. Raises `BadInput` naming the file and the entry."""
+        try:
+            return of_file(self.config.remote_write, self.path.parent if self.path else Path())
+        except BadInput as error:
+            raise BadInput(error.problem, where=f"{self.path}: {error.where}", hint=error.hint) from None
 
     def collect(self) -> CollectConfig:
         """What is to be scraped, globals filled in. Raises `BadInput` naming the file and the job."""

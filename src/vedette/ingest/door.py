@@ -6,6 +6,7 @@ Not here: parsing (`wire`), who may send (`access`), durability (`storage`).
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -41,17 +42,25 @@ class Door:
     """Takes batches for one storage. `max_samples` is the most samples one batch may hold, 0 for no limit.
 
     `limits` are the tenants': here only how many samples a second; storage looks after the others. `exemplars` keeps those that
-    come with what was stored; without it they are forgotten.
+    come with what was stored; without it they are forgotten. `tee` is handed what was stored, before that is acknowledged.
     """
 
     def __init__(
-        self, storage: Storage, clock: Clock, *, max_samples: int = 0, limits: Limits | None = None, exemplars: Exemplars | None = None
+        self,
+        storage: Storage,
+        clock: Clock,
+        *,
+        max_samples: int = 0,
+        limits: Limits | None = None,
+        exemplars: Exemplars | None = None,
+        tee: Callable[[SampleBatch, Appended], Awaitable[None]] | None = None,
     ) -> None:
         self._storage = storage
         self._clock = clock
         self._max_samples = max_samples
         self._limits = limits or Limits()
         self._exemplars = exemplars
+        self._tee = tee
         self.counts = Counts()
 
     async def append(self, batch: SampleBatch) -> Appended:
@@ -92,6 +101,8 @@ class Door:
             appended.exemplars = self._exemplars.add(batch, appended.ids.tolist())
         if limited := sum(appended.dropped.get(reason, 0) for reason in REASONS):
             counts.limited[tenant] += limited
+        if self._tee is not None:
+            await self._tee(batch, appended)
         return appended
 
 
