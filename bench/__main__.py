@@ -53,6 +53,7 @@ ORDER = (
     "history",
     "recovery",
     "logs",
+    "alerts",
     "startup",
     "install",
 )
@@ -66,8 +67,8 @@ def _cases(quick: bool, kinds: tuple[servers.Kind, ...], containing: str) -> dic
     return {
         "remote_write": [lambda: remote_write.run(small, repeats, kinds), lambda: remote_write.run(large, repeats, kinds)],
         "scrape": [lambda: scrape.run(5 if quick else 10, repeats, kinds)],
-        "queries": [lambda: queries.run(fleet.FULL, 3 if quick else 7, kinds, containing)],
-        "month": [lambda: queries.run_month(queries.DAYS, 3 if quick else 7, kinds)],
+        "queries": [lambda: queries.run(fleet.FULL, 3 if quick else 5, kinds, containing)],
+        "month": [lambda: queries.run_month(queries.DAYS, 3 if quick else 5, kinds)],
         "dashboard": [lambda: dashboard.run(fleet.FULL, 10 if quick else 30, kinds)],
         "density": [
             lambda: density.hosts(20 if quick else 100, 180 if quick else 720, kinds),

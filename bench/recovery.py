@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 
 from bench import data, servers
 from bench.remote_write import HEADERS, count_back
@@ -29,14 +30,13 @@ def _bodies(hosts: int, steps: int, start_ms: int) -> Iterator[bytes]:
 
 
 def _write(server: servers.Running, bodies: Iterator[bytes]) -> None:
-    connection = server.connect()
-    for body in bodies:
-        connection.request("POST", "/api/v1/write", body, HEADERS)
-        answer = connection.getresponse()
-        text = answer.read()
-        if answer.status not in (200, 204):
-            raise RuntimeError(f"{server.name} refused a write: {answer.status} {text[:300]!r}")
-    connection.close()
+    with closing(server.connect()) as connection:
+        for body in bodies:
+            connection.request("POST", "/api/v1/write", body, HEADERS)
+            answer = connection.getresponse()
+            text = answer.read()
+            if answer.status not in (200, 204):
+                raise RuntimeError(f"{server.name} refused a write: {answer.status} {text[:300]!r}")
 
 
 def _one_run(kind: servers.Kind, hosts: int, steps: int) -> dict[str, float]:

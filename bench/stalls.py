@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import closing
 
 import numpy as np
 
@@ -49,16 +50,16 @@ def _paced(server: servers.Running, shards: list[list[bytes]], seconds: float) -
     failures: list[str] = []
 
     def one(bodies: list[bytes]) -> None:
-        connection, began = server.connect(), time.monotonic()
-        for number, body in enumerate(bodies):
-            time.sleep(max(0.0, began + seconds * number / len(bodies) - time.monotonic()))
-            connection.request("POST", "/api/v1/write", body, HEADERS)
-            answer = connection.getresponse()
-            text = answer.read()
-            if answer.status not in (200, 204):
-                failures.append(f"{answer.status} {text[:300]!r}")
-                break
-        connection.close()
+        began = time.monotonic()
+        with closing(server.connect()) as connection:
+            for number, body in enumerate(bodies):
+                time.sleep(max(0.0, began + seconds * number / len(bodies) - time.monotonic()))
+                connection.request("POST", "/api/v1/write", body, HEADERS)
+                answer = connection.getresponse()
+                text = answer.read()
+                if answer.status not in (200, 204):
+                    failures.append(f"{answer.status} {text[:300]!r}")
+                    break
 
     threads = [threading.Thread(target=one, args=(shard,)) for shard in shards]
     for thread in threads:

@@ -1,0 +1,69 @@
+"""The cases of the benchmark that have parts of their own: they measure what is there, and fail where something is lost."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Import a module of bench/, which is no installed package."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    return lambda name: importlib.import_module(f"bench.{name}")
+
+
+def test_every_case_has_its_place_on_the_page(bench: Any) -> None:
+    order = bench("__main__").ORDER
+    named = set()
+    for file in (ROOT / "bench").glob("*.py"):
+        named.update(re.findall(r'Outcome\(\s*"([a-z_]+)"', file.read_text(encoding="utf-8")))
+        named.update(re.findall(r'_measure\("([a-z_]+)"', file.read_text(encoding="utf-8")))
+    assert {"million", "stalls", "select", "history", "recovery", "density_node"} <= named
+    assert named <= set(order)
+
+
+def test_a_select_is_measured_over_all_that_was_written(bench: Any) -> None:
+    outcome = bench("storage").select(2, 30, 2)
+    assert outcome.title == "Select of 6,000 samples from blocks"
+    assert len(next(m for m in outcome.measurements if m.what == "samples per CPU second").runs) == 2
+    assert outcome.median("bytes per sample on disk", "vedette") > 0
+    assert [t.wanted for t in outcome.targets] == [100]
+
+
+def test_a_killed_server_is_started_on_its_data_and_counted(bench: Any) -> None:
+    recovery, servers = bench("recovery"), bench("servers")
+    found = recovery._one_run(servers.VEDETTE, 1, 20)
+    assert 0 < found["healthy"] <= found["ready"]
+    assert found["rss"] > 10
+
+
+def test_bodies_are_rendered_as_they_are_taken(bench: Any) -> None:
+    bodies = bench("recovery")._bodies(60, 3, 1_700_000_000_000)
+    assert len(list(bodies)) == 3 * 2  # 6,000 series, 5,000 a request
+
+
+def test_answers_are_timed_while_samples_come_in(bench: Any) -> None:
+    stalls, servers = bench("stalls"), bench("servers")
+    found = stalls._one_run(servers.VEDETTE, 60, 1.0)
+    assert 0 < found["p50"] <= found["p99"] <= found["p99.9"] <= found["most"]
+    assert found["paced"] > 0 and found["capacity"] > 0
+
+
+def test_a_refused_write_ends_the_measurement(bench: Any) -> None:
+    recovery, stalls, servers = bench("recovery"), bench("stalls"), bench("servers")
+    with servers.running(servers.VEDETTE) as server:
+        with pytest.raises(RuntimeError, match="refused a write: 400"):
+            recovery._write(server, iter([b"not snappy"]))
+        with pytest.raises(RuntimeError, match="refused a write: 400"):
+            stalls._paced(server, [[b"not snappy"]], 0.1)
+        began = time.monotonic()
+        stalls._paced(server, [[], []], 5.0)
+        assert time.monotonic() - began < 5.0, "without requests there is nothing to wait for"
