@@ -25,7 +25,7 @@ from starlette.routing import BaseRoute, Route
 from vedette.web import login
 from vedette.web.login import Sessions
 
-PAGES = ("/", "/explore", "/alerts", "/targets", "/status")
+PAGES = ("/", "/explore", "/alerts", "/logs", "/targets", "/status")
 """The paths at which the UI has a page."""
 
 FORMER_PAGES = ("/graph", "/query", "/rules", "/service-discovery", "/tsdb-status", "/config", "/flags", "/runtime-info")

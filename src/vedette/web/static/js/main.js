@@ -7,6 +7,7 @@ import { Empty } from "./parts/states.js";
 import { Who } from "./parts/who.js";
 import { Alerts } from "./pages/alerts.js";
 import { Explore } from "./pages/explore.js";
+import { Logs } from "./pages/logs.js";
 import { Overview } from "./pages/overview.js";
 import { Status } from "./pages/status.js";
 import { Targets } from "./pages/targets.js";
@@ -15,6 +16,7 @@ const PAGES = [
   { path: "/", name: "Overview", icon: "overview", page: Overview },
   { path: "/explore", name: "Explore", icon: "explore", page: Explore },
   { path: "/alerts", name: "Alerts", icon: "alerts", page: Alerts },
+  { path: "/logs", name: "Logs", icon: "logs", page: Logs },
   { path: "/targets", name: "Targets", icon: "targets", page: Targets },
   { path: "/status", name: "Status", icon: "status", page: Status },
 ];
