@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 from vedette.errors import VedetteError
 
 Handler = Callable[[Request], Awaitable[Response]]
-Kind = Literal["text", "time", "duration", "integer", "boolean", "texts"]
+Kind = Literal["text", "time", "duration", "patience", "integer", "boolean", "texts"]
 T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)

@@ -20,6 +20,10 @@ _SCHEMAS: dict[str, dict[str, Any]] = {
     "text": {"type": "string"},
     "time": {"oneOf": [{"type": "number"}, {"type": "string", "format": "date-time"}], "description": "Unix seconds or RFC 3339."},
     "duration": {"oneOf": [{"type": "number"}, {"type": "string"}], "description": "Seconds, or a duration such as 1h30m."},
+    "patience": {
+        "oneOf": [{"type": "number", "minimum": 1}, {"type": "string", "pattern": "^[1-9][0-9]{0,5}(s|m|h)$"}],
+        "description": "Seconds, or a duration such as 30s.",
+    },
     "integer": {"type": "integer", "minimum": 0},
     "boolean": {"type": "boolean"},
     "texts": {"type": "array", "items": {"type": "string"}},

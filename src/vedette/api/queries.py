@@ -44,7 +44,7 @@ MAX_ID_DIGITS = 18
 _QUERY = Param("query", "text", "The PromQL expression.", required=True)
 _LIMIT = Param("limit", "integer", "The most series to return; 0 is all.")
 _TUNING = (
-    Param("timeout", "duration", "Give the evaluation up after this long; capped by the server's own limit."),
+    Param("timeout", "patience", "Give the evaluation up after this long; capped by the server's own limit."),
     Param("lookback_delta", "duration", "How far back an instant selector looks, for this query."),
     Param("stats", "text", "`true`: include times and counts of samples; `all`: also the counts of each step."),
     Param("explain", "boolean", "Include the operations of the query, each with rows, bytes and seconds."),
