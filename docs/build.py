@@ -29,6 +29,7 @@ ORDER = (
     "promql",
     "storage",
     "alerting",
+    "sdk",
     "logs",
     "access",
     "health",

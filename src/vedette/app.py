@@ -88,6 +88,7 @@ from vedette.promql.engine import Engine as Promql
 from vedette.promql.result import QueryResult
 from vedette.records.copy import copy_records
 from vedette.records.settings import is_postgres
+from vedette.rules.callbacks import Callbacks
 from vedette.rules.defaults import default_groups
 from vedette.rules.files import MADE, Group
 from vedette.rules.files import load as load_rules
@@ -95,6 +96,7 @@ from vedette.rules.managed import Defaults, ManagedRules
 from vedette.rules.packs import pack_groups
 from vedette.rules.template import Answers
 from vedette.rules.typed import Analysis, analysed
+from vedette.sdk import metrics_monitor
 from vedette.selfmetrics import Reading
 from vedette.settings import Settings, VedetteSection, resolve
 from vedette.storage.backends import open_backend
@@ -206,6 +208,7 @@ class House:
         self._live = live_api.Live(self.updates, tenant_of, self._closing.is_set)
         self.records: Records | None = None
         self.rules: Rules | None = None
+        self._callbacks = Callbacks(metrics_monitor.announce, lambda: metrics_monitor.listening)
         self.managed: ManagedRules | None = None
         self._told: tuple[made.Made, ...] = ()
         self.notifier: Notifier | None = None
@@ -249,6 +252,7 @@ class House:
         await self.notifier.start()
         self.alertmanagers = Alertmanagers(settings.alerting, self.clock, external_labels=settings.external_labels)
         await self.alertmanagers.start()
+        metrics_monitor.attach()
         self.rules = Rules(
             functools.partial(self._evaluate, DEFAULT_TENANT),
             self.door.append,
@@ -398,6 +402,8 @@ class House:
         """Stop in the order in which data flows, so that nothing is produced that nobody takes; flush; let go."""
         self.ready = False
         self._closing.set()
+        self._callbacks.close()
+        metrics_monitor.detach()
         await self.identities.close()
         if self._counts is not None:
             await self._counts.close()
@@ -684,6 +690,7 @@ class House:
         assert self.notifier is not None and self.alertmanagers is not None, "rules start after those they tell"
         await self.notifier.accept(self._outgoing(alerts))
         await self.alertmanagers.accept(alerts)
+        self._callbacks.hear(alerts, now_ms(self.clock))
 
     def _noticed(self, alerts: Sequence[Alert]) -> None:
         assert self.notifier is not None, "rules start after those they tell"

@@ -11,6 +11,7 @@ from vedette.sdk.monitor import MetricsMonitor
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _METHODS = frozenset(("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"))
 
@@ -21,9 +22,7 @@ class MetricsMiddleware:
     `monitor` is the process' `metrics_monitor` if None; `service` becomes the label of that name.
     """
 
-    def __init__(
-        self, app: Callable[[Scope, Receive, Send], Awaitable[None]], *, service: str = "", monitor: MetricsMonitor | None = None
-    ) -> None:
+    def __init__(self, app: App, *, service: str = "", monitor: MetricsMonitor | None = None) -> None:
         self._app, self._service, self._monitor = app, service, monitor
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
