@@ -35,6 +35,7 @@ PCODEC, ZSTD = "p", "z"
 
 _PACKED_MAX = 16 << 20
 _WORTH = 64
+_LARGE = 1 << 20
 _LEVEL = 8
 
 T = TypeVar("T", bound=np.generic)
@@ -124,9 +125,16 @@ class Sections:
 
     def _array(self, offset: int, size: int, dtype: type[T], packing: str) -> NDArray[T]:
         if not packing:
+            self._let_go(offset, size)
             return np.frombuffer(self._data, dtype=dtype, offset=offset, count=size // np.dtype(dtype).itemsize)
         try:
             array: NDArray[T] = np.frombuffer(_unpacked(packing, memoryview(self._data)[offset : offset + size]), dtype=dtype)
         except ValueError as error:
             raise Corrupt(f"a section cannot be unpacked: {error}", path=self.path, offset=offset) from error
         return array
+
+    def _let_go(self, offset: int, size: int) -> None:
+        """The checksum has read all of a large array; what is looked up in it will be read again, the rest need not stay resident."""
+        start, stop = -(-offset // mmap.PAGESIZE) * mmap.PAGESIZE, (offset + size) // mmap.PAGESIZE * mmap.PAGESIZE
+        if size >= _LARGE and hasattr(mmap, "MADV_DONTNEED"):
+            self._data.madvise(mmap.MADV_DONTNEED, start, stop - start)
