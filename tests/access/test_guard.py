@@ -18,7 +18,7 @@ from vedette.access.identity import Identities
 from vedette.access.settings import AccessSettings
 from vedette.clock import ManualClock
 from vedette.configfile import compose, parse, shown
-from vedette.errors import BadInput
+from vedette.errors import BadInput, Unreachable
 
 KEY = "s3cret-key"
 
@@ -42,6 +42,19 @@ def guarded(*, insecure: bool = False, **settings: Any) -> Guard:
 
 def client(*, base_url: str = "http://127.0.0.1:8009", **settings: Any) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(guarded(**settings)), base_url=base_url)
+
+
+async def test_a_database_that_does_not_answer_is_no_guess_of_the_callers() -> None:
+    class Gone(Identities):
+        async def identify(self, credential: Any, *, address: str) -> Any:
+            raise Unreachable("records at PostgreSQL cannot be used: gone", retry_after=5.0)
+
+    app = Starlette(routes=[Route("/health", whoami)])
+    guard = Guard(app, Gone(AccessSettings(api_key=KEY), ManualClock()), insecure=False, reading_posts=frozenset())
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(guard), base_url="http://127.0.0.1:8009") as asking:
+        answer = await asking.get("/api/v1/query", headers={"Authorization": "Bearer vdt_x"})
+    assert (answer.status_code, answer.headers["retry-after"]) == (500, "5")
+    assert answer.json()["errorType"] == "internal"
 
 
 async def connect(headers: dict[str, str]) -> list[str]:

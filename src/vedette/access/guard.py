@@ -24,7 +24,7 @@ from vedette.access.audit import Audit
 from vedette.access.identity import Credential, Identities, credential_of
 from vedette.access.permits import SAFE_METHODS, need_of, of_server
 from vedette.access.principal import OPEN, Need, Principal
-from vedette.errors import BadInput, LimitExceeded
+from vedette.errors import BadInput, LimitExceeded, Unreachable
 from vedette.model.samples import DEFAULT_TENANT
 
 Scope = MutableMapping[str, Any]
@@ -177,6 +177,8 @@ class Guard:
             return None
         try:
             who = await self._identities.identify(credential, address=_address(scope))
+        except Unreachable as error:
+            return _Refusal(500, "internal", str(error), retry_after=error.retry_after)
         except LimitExceeded as error:
             status, kind = (503, "unavailable") if error.retry_after is None else (429, "too_many_attempts")
             return _Refusal(status, kind, kind.replace("_", " "), retry_after=error.retry_after)
