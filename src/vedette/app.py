@@ -35,7 +35,7 @@ from vedette.access.guard import Guard, tenant_of
 from vedette.access.identity import Identities
 from vedette.access.sessions import Sessions
 from vedette.api import access as access_api
-from vedette.api import admin, export, exposition, federation, openapi, ops, prometheus, write
+from vedette.api import admin, export, exposition, federation, openapi, ops, prometheus, remote_read, write
 from vedette.api import alertmanager as alertmanager_api
 from vedette.api import alerts as alerts_api
 from vedette.api import backtest as backtest_api
@@ -528,6 +528,11 @@ class House:
                 )
             ),
             *export.endpoints(export.Exporting(self.storage, self.run_query, prometheus.matchers_of, tenant_of)),
+            *remote_read.endpoints(
+                remote_read.RemoteRead(
+                    self.storage, self.run_query, tenant_of, lambda: self.plan.settings.external_labels, lambda: self.ready
+                )
+            ),
             *federation.endpoints(
                 federation.Federation(
                     self.storage,

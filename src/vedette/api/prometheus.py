@@ -96,6 +96,6 @@ def _finished(endpoint: Endpoint, ready: Callable[[], bool], run: Run, cors_orig
 
 
 READING_POSTS = frozenset(
-    f"/api/v1/{name}" for name in ("query", "query_range", "query_exemplars", "format_query", "parse_query", "series", "labels")
+    f"/api/v1/{name}" for name in ("query", "query_range", "query_exemplars", "format_query", "parse_query", "series", "labels", "read")
 )
 """Paths whose POST only reads (the form is too long for a URL): no protection against cross-site requests is needed."""

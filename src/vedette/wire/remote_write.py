@@ -324,6 +324,11 @@ def _sample(value: float | Histogram, time: int) -> bytes:
     return _field(0x12, b"\x09" + struct.pack("<d", value) + b"\x10" + native.varint(time))
 
 
+def time_series(labels: Labels, samples: Sequence[tuple[int, float | Histogram]]) -> bytes:
+    """The field of one `TimeSeries` with samples (ms, value), as requests and answers of remote read hold it."""
+    return _field(0x0A, render_labels(labels) + b"".join(_sample(value, time) for time, value in samples))
+
+
 def render(
     series: Sequence[Labels],
     offsets: Sequence[int] | NDArray[np.int64],
@@ -335,8 +340,7 @@ def render(
     """The body of a request that holds these samples; series i owns `offsets[i]:offsets[i + 1]`. One Python step a sample."""
     parts: list[bytes] = []
     for i, labels in enumerate(series):
-        samples = (_sample(values[j], int(timestamps[j])) for j in range(int(offsets[i]), int(offsets[i + 1])))
-        parts.append(_field(0x0A, render_labels(labels) + b"".join(samples)))
+        parts.append(time_series(labels, [(int(timestamps[j]), values[j]) for j in range(int(offsets[i]), int(offsets[i + 1]))]))
     for m in metadata:
         kind = _TYPES.index(m.type)
         texts = ((0x12, m.metric), (0x22, m.help), (0x2A, m.unit))
