@@ -13,6 +13,8 @@ PATHS = [
     "/explore?g0.expr=node_load1",
     "/explore?g0.expr=up&g1.expr=rate(&g0.tab=table",
     "/alerts",
+    "/logs",
+    "/logs?view=errors",
     *(f"/alerts?view={v}" for v in ("standing", "silences", "history", "notifications")),
     "/targets",
     "/status",

@@ -59,6 +59,10 @@ def test_lines_filters_and_what_a_line_holds(viewer: Any, lines: str) -> None:
     expect(page.locator(".line-body")).to_contain_text(HOSTILE)
     expect(page.locator(".line-whole")).to_have_text(f"error number 3 of {HOSTILE}")
     assert page.title() == "Logs – Vedette", "markup in lines stays text"
+    page.get_by_role("button", name="3", exact=True).click()
+    expect(page.locator(".lines-total")).to_have_text("1 line in this range")
+    assert "field=n%3D3" in page.url
+    page.get_by_role("button", name="No longer only n=3").click()
     page.locator(".line-body").get_by_role("link", name="Metrics of shop").click()
     expect(page.locator("h1")).to_have_text("Explore")
 

@@ -29,7 +29,7 @@ function asked(params, now) {
   const end = range.last ? now : range.to;
   const start = range.last ? now - range.last : range.from;
   return {
-    filters: { text: params.get("text"), min_level: params.get("level"), service: params.get("service") },
+    filters: { text: params.get("text"), min_level: params.get("level"), service: params.get("service"), field: params.get("field") },
     times: { start: start.toFixed(3), end: end.toFixed(3) },
   };
 }
@@ -68,7 +68,15 @@ function Filters({ params, now, change, view, live }) {
     <label class="field-inline"><span class="sr-only">Service</span><select value=${service}
         onChange=${(event) => change({ service: event.target.value })}>
       <option value="">all services</option>${names.map((name) => html`<option key=${name} value=${name}>${name}</option>`)}</select></label>
-    <${Choice} label="Level" value=${params.get("level") ?? ""} options=${LEVEL_CHOICES} onChange=${(level) => change({ level })} />
+    ${
+      params.get("field") &&
+      html`<button type="button" class="button" onClick=${() => change({ field: null })} aria-label=${`No longer only ${params.get("field")}`}><span
+          class="mono clip">${params.get("field")}</span><${Icon} name="close" size=${12} /></button>`
+    }
+    ${
+      view === "lines" &&
+      html`<${Choice} label="Level" value=${params.get("level") ?? ""} options=${LEVEL_CHOICES} onChange=${(level) => change({ level })} />`
+    }
     ${
       view === "lines" &&
       html`<button type="button" class=${live ? "button button-main" : "button"} aria-pressed=${live}
@@ -119,7 +127,7 @@ function Lines({ params, now, live }) {
 function Nothing({ filtered }) {
   if (filtered)
     return html`<${Empty} title="No line matches."><button type="button" class="button"
-        onClick=${() => setParams({ text: null, level: null, service: null }, { replace: true })}>Show all lines</button> Or choose a longer time range.<//>`;
+        onClick=${() => setParams({ text: null, level: null, service: null, field: null }, { replace: true })}>Show all lines</button> Or choose a longer time range.<//>`;
   return html`<${Empty} title="No log lines in this range.">Send some:
     <code>curl -d '{"level":"info","service":"shop","message":"hello"}' ${location.origin}${base}/api/v1/logs</code>. Agents for Loki,
     Elasticsearch and OpenTelemetry, syslog and files work too: see the page Logs of the documentation.<//>`;
@@ -139,9 +147,7 @@ function Line({ row }) {
     ${
       open &&
       html`<div class="line-body"><dl class="facts">${fields.map(
-        ([name, value]) => html`<div key=${name}><dt class="mono">${name}</dt><dd class="mono">${
-          typeof value === "string" ? value : JSON.stringify(value)
-        }</dd></div>`,
+        ([name, value]) => html`<div key=${name}><dt class="mono">${name}</dt><dd class="mono"><${Value} name=${name} value=${value} /></dd></div>`,
       )}</dl>
       ${fields.length === 0 && html`<p class="quiet">No further fields.</p>`}
       ${
@@ -150,6 +156,14 @@ function Line({ row }) {
       }</div>`
     }
   </details>`;
+}
+
+// A field's value; pressed, it is what is looked for.
+function Value({ name, value }) {
+  const text = typeof value === "string" ? value : JSON.stringify(value);
+  if (value === null || typeof value === "object" || text === "") return text;
+  const only = () => setParams({ field: `${name}=${text}` });
+  return html`<button type="button" class="field-value" title="Only lines with this value" onClick=${only}>${text}</button>`;
 }
 
 // Bars of counts by level over time; a span without lines is a gap. Its figures are a table for those who cannot see it.
@@ -215,7 +229,7 @@ function useTail(filters, live) {
 
 function Errors({ params, now }) {
   const { filters, times } = asked(params, now);
-  const query = { text: filters.text, service: filters.service, ...times };
+  const query = { text: filters.text, service: filters.service, field: filters.field, ...times };
   const { data, error } = useLoad((signal) => fetchApi("errors", query, { signal }).then((a) => a.data), [JSON.stringify(query)]);
   if (error) return html`<${Failed} error=${error} />`;
   if (!data) return html`<${Loading} />`;
