@@ -33,6 +33,9 @@ def test_a_database_that_goes_and_comes_while_the_server_runs(launch, tools, dat
     assert server.get("/health").json()["dependencies"] == {"storage": "ok", "database": "ok"}
     made = server.post(RECORDS, json={"service_name": "User Service", "metric_name": "CPU_usage", "value": 72.5})
     assert made.status_code == 201
+    query = 'SELECT s.id FROM vedette_samples s JOIN vedette_series v ON v.id = s.series_id WHERE labels @> \'{"__name__": "CPU_usage"}\''
+    assert postgres.sql(url, query) == [str(made.json()["id"])], "a record's id is its row's"
+    assert [row["id"] for row in server.get(RECORDS, metric_name="CPU_usage").json()] == [made.json()["id"]]
     silenced = server.post("/api/v2/silences", json=silence(time.time()))
     assert silenced.status_code == 200
     now = int(time.time() * 1000)

@@ -11,12 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from vedette.model.labels import Labels
+from vedette.model.labels import Labels, LabelTable
 from vedette.model.matchers import Matcher
 from vedette.model.samples import Appended, MetricMetadata, SampleBatch
 from vedette.model.series import SeriesSet
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from vedette.storage.replay import ReplayProgress
     from vedette.storage.statistics import GrowthFigures, IndexFigures
 
@@ -57,6 +60,15 @@ class Estimating(Protocol):
 
     def estimate(self, tenant: str, matchers: Matchers | None, start: int, end: int) -> Estimate:
         """About what `select` would answer, by the index alone; with None the most that any select could."""
+        ...
+
+
+@runtime_checkable
+class RowNumbered(Protocol):
+    """A storage whose samples have numbers of their own."""
+
+    def row_ids(self, tenant: str, labels: LabelTable, times: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The number (below 2^53) of each series' sample at its place in `times` (int64[n], ms): int64[n], 0 where there is none."""
         ...
 
 

@@ -291,6 +291,13 @@ async def test_anybodys_sql_sees_samples_with_ids_of_their_own(open_postgres, to
     ids = [int(i) for i in postgres_server.sql(postgres_url, "SELECT id FROM vedette_samples")]
     assert len(set(ids)) == 7
     assert min(ids) > 0 and max(ids) < 1 << 53
+    found = storage.select("default", [Matcher("host", "=", "a")], *EVER)
+    times = found.timestamps
+    told = storage.row_ids("default", found.labels.take(np.zeros(len(times), dtype=np.int64)), times)
+    assert told.tolist() == [int(row[0]) for row in rows]
+    assert storage.row_ids("default", found.labels, np.array([tools.now - 1])).tolist() == [0]
+    assert storage.row_ids("other", found.labels, times[:1]).tolist() == [0]
+    assert len(storage.row_ids("default", found.labels.take(np.zeros(0, dtype=np.int64)), times[:0])) == 0
 
 
 async def test_a_tenants_limits_hold_here_too(tmp_path, clock, tools, keyspace, postgres_url):
@@ -370,7 +377,10 @@ async def test_figures_are_counted_seldom_and_kept(open_postgres, tools, keyspac
     await storage.append(SampleBatch.of(keyspace, [tools.metric("m")], [tools.now], [1.0]))
     assert storage.stats().series == 1
     await storage.append(SampleBatch.of(keyspace, [tools.metric("n")], [tools.now], [1.0]))
-    assert (storage.stats().series, storage.stats().samples_appended) == (1, 2)
+    # What this process wrote since is added; the rest waits for the next count.
+    stats = storage.stats()
+    assert (stats.series, stats.samples_appended, [*stats.series_by_metric]) == (2, 2, [("m", 1)])
     await clock.advance(20)
+    assert [*storage.stats().series_by_metric] == [("m", 1), ("n", 1)]
     assert storage.stats().series == 2
     assert storage.stats().block_bytes > 0

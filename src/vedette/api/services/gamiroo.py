@@ -43,6 +43,7 @@ from vedette.model.labels import METRIC_NAME, Labels, LabelTable
 from vedette.model.matchers import Matcher
 from vedette.model.samples import Appended, KeySpace, SampleBatch, canonical, is_stale
 from vedette.model.series import SeriesSet
+from vedette.storage.interface import RowNumbered
 from vedette.storage.limits import REASONS
 
 PATH = "/api/v1/monitoring/metrics"
@@ -216,7 +217,7 @@ class Gamiroo:
             here = part == number
             rows, of = np.unique(row[here], return_inverse=True)
             if len(rows):
-                ids[here] = record_ids(series_hashes(selected.labels.take(rows))[of.reshape(-1)], times[here])
+                ids[here] = self._ids(tenant, selected.labels.take(rows), of.reshape(-1), times[here])
         order = np.lexsort((ids, times))
         if edge is not None:
             beyond = (times > edge[0]) | ((times == edge[0]) & (ids > edge[1]))
@@ -227,6 +228,13 @@ class Gamiroo:
         for i in order[:room].tolist():
             one, when = found[part[i]].labels.row(int(row[i])), int(times[i])
             page.records.append((when, _record(int(ids[i]), asked.service or service_of(one), one.metric, float(values[i]), when)))
+
+    def _ids(self, tenant: str, labels: LabelTable, rows: NDArray[np.int64], times: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The ids of samples at `times` of the series `labels.row(rows[i])`: the storage's own where it numbers them."""
+        storage = self.backend.storage
+        if isinstance(storage, RowNumbered):
+            return storage.row_ids(tenant, labels.take(rows), times)
+        return record_ids(series_hashes(labels)[rows], times)
 
     async def write(self, request: Request) -> Response:
         """Store one record or a list; 201 with what was stored."""
@@ -248,7 +256,8 @@ class Gamiroo:
         appended = await self.append(SampleBatch.of(keyspace, labels, times, values))
         if appended.dropped:
             return await self._not_all(tenant, rows, several, appended)
-        ids = record_ids(series_hashes(LabelTable.from_labels(labels)), np.array(times, dtype=np.int64)).tolist() if rows else []
+        whole = np.arange(len(rows), dtype=np.int64), np.array(times, dtype=np.int64)
+        ids = (await self.backend.run(self._ids, tenant, LabelTable.from_labels(labels), *whole)).tolist() if rows else []
         records = [_record(i, g.service_name, g.metric_name, v, t) for i, g, v, t in zip(ids, given, values, times, strict=True)]
         return answer(records if several else records[0], 201)
 

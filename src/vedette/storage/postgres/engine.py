@@ -13,11 +13,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from vedette.clock import Clock, now_ms
 from vedette.errors import BadInput, LimitExceeded, VedetteError
-from vedette.model.labels import Labels
+from vedette.model.labels import Labels, LabelTable
 from vedette.model.samples import Appended, MetricMetadata, SampleBatch
 from vedette.model.series import SeriesSet
 from vedette.records.settings import is_postgres, parse_database_url, postgres_dsn
@@ -232,6 +234,13 @@ class Postgres:
             return await reader.values(connection, await self._present(connection, tenant, sets, start, end), name)
 
         return self._ask(read)
+
+    def row_ids(self, tenant: str, labels: LabelTable, times: NDArray[np.int64]) -> NDArray[np.int64]:
+        """See `RowNumbered.row_ids`: the column `id` of `vedette_samples`."""
+        if len(times) == 0:
+            return np.zeros(0, dtype=np.int64)
+        series = self._known.ids_of(tenant, [row.encode() for row in labels])
+        return self._ask(lambda connection: reader.row_ids(connection, series, times))
 
     def metadata(self, tenant: str, metric: str | None = None) -> list[MetricMetadata]:
         """See `Storage.metadata`."""

@@ -64,6 +64,15 @@ class Known(Names):
             self._learned()
         self.assign(numbers, ids)
 
+    def ids_of(self, tenant: str, keys: list[bytes]) -> NDArray[np.int32]:
+        """The ids of series by their canonical keys, 0 where one is not known."""
+        offsets = np.zeros(len(keys) + 1, dtype=_I64)
+        np.cumsum([len(k) for k in keys], out=offsets[1:])
+        with self._lock:
+            numbers, _ = self._series.register(tenant, np.frombuffer(bytearray().join(keys), dtype=np.uint8), offsets)
+            self._learned()
+            return self._ids.view()[numbers]
+
     def ids(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """The ids of local numbers; DROPPED stays, 0 is none yet."""
         with self._lock:

@@ -90,6 +90,16 @@ async def samples(connection: Any, ids: Ids, start: int, end: int, most: int) ->
     return b"".join(parts)
 
 
+async def row_ids(connection: Any, series: Ids, times: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The id of the sample of each series at its time, 0 where there is none."""
+    rows = await connection.fetch(
+        """SELECT coalesce(s.id, 0) FROM unnest($1::int[], $2::bigint[]) WITH ORDINALITY AS t (series, ts, n)
+           LEFT JOIN vedette_samples s ON s.series_id = t.series AND s.ts = t.ts AND s.ts BETWEEN $3 AND $4 ORDER BY t.n""",
+        *(series.tolist(), times.tolist(), int(times.min()), int(times.max())),
+    )
+    return np.array([row[0] for row in rows], dtype=np.int64)
+
+
 async def any_native(connection: Any) -> bool:
     """Whether there is any native histogram."""
     return bool(await connection.fetchval("SELECT EXISTS (SELECT 1 FROM vedette_samples WHERE histogram IS NOT NULL)"))

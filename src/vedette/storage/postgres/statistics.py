@@ -83,7 +83,7 @@ class Statistics:
         starts = [t for t in (self._first, written.min_time) if t is not None]
         ends = [t for t in (self._last, written.max_time) if t is not None]
         return StorageStats(
-            series=figures.series,
+            series=figures.series + (written.series - self._counted[1] if self._counted else 0),
             label_pairs=figures.label_pairs,
             min_time=min(starts, default=0),
             max_time=max(ends, default=0),
