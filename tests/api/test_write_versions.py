@@ -130,3 +130,10 @@ async def test_exemplars_are_answered_in_prometheus_shape(server: Server) -> Non
     assert (await server.client.get("/api/v1/query_exemplars", params={"query": "1 + 1"})).json()["data"] == []
     later = {"query": "up", "start": str(NOW_MS / 1000)}
     assert (await server.client.post("/api/v1/query_exemplars", data=later)).json()["data"] == []
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_refused_request_says_that_nothing_was_written(server: Server, way: str) -> None:
+    answer = await server.write(way, [Labels.of(job="nameless")], [0], [1.0])
+    assert (answer.status_code, written(answer)) == (400, (0, 0))
+    assert "no metric name" in answer.text

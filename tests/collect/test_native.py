@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vedette import configfile
 from vedette.clock import ManualClock
+from vedette.collect.config import CollectConfig, GlobalConfig, ScrapeConfigFile
 from vedette.collect.fetch import Fetched
 from vedette.collect.native import Converter, NativeSettings, finest_schema
 from vedette.collect.scrape import ScrapeLoop, ScrapeSettings
@@ -49,6 +51,15 @@ def wide(buckets: int, schema: int = 8, hint: int = 0) -> Histogram:
 
 def limited(h: Histogram, **settings) -> Histogram:
     return NativeSettings(scrape=True, **settings).limited(Histograms.of([0], [h])).sample(0)
+
+
+def test_the_settings_of_a_job(tmp_path):
+    file = tmp_path / "scrape.yml"
+    file.write_text("scrape_configs: [{job_name: a, scrape_classic_histograms: true, native_histogram_bucket_limit: 5}, {job_name: b}]")
+    given = GlobalConfig(scrape_native_histograms=True, convert_classic_histograms_to_nhcb=True)
+    one, other = (NativeSettings.of(job) for job in CollectConfig.of(given, configfile.load(file, ScrapeConfigFile).scrape_configs).jobs)
+    assert one == NativeSettings(scrape=True, classic_too=True, convert=True, bucket_limit=5)
+    assert other == NativeSettings(scrape=True, convert=True)
 
 
 def test_a_histogram_of_too_many_buckets_is_made_coarser():

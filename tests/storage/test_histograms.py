@@ -154,11 +154,16 @@ async def test_a_second_sample_at_one_time_is_refused(open_engine):
     assert (again.samples, again.dropped) == (1, {})
     other = await append(engine, (A, 0, sample(2)))
     assert (other.samples, other.dropped) == (0, {"duplicate": 1})
+    same_sum = Histogram(EXPONENTIAL, sample(1).cells + np.array([1, 0, 1, 0, 0, 0, 0]))
+    other_layout = Histogram(CUSTOM, np.array([10.0, 1.25, 0, 1, 2, 3, 4]))
+    for pretender in (same_sum, other_layout):
+        refused = await append(engine, (A, 0, pretender), (B, 0, sample(3)))
+        assert (refused.samples, refused.dropped) == (1, {"duplicate": 1}), "only the sum is the same"
     a_float = await append(engine, (A, 0, 5.0))
     assert a_float.dropped == {"duplicate": 1}
     too_late = await append(engine, (A, 10_000_000, sample(3)), (A, 0, sample(4)))
     assert too_late.dropped == {"too_old": 1}
-    assert same(read(engine), {A: [(NOW, sample(1)), (NOW + 10_000_000, sample(3))]})
+    assert same(read(engine), {A: [(NOW, sample(1)), (NOW + 10_000_000, sample(3))], B: [(NOW, sample(3))]})
 
 
 async def test_of_two_at_one_time_in_two_blocks_the_first_stored_counts(open_engine, only_when_asked):

@@ -80,6 +80,8 @@ class RemoteWrite:
             return
         except VedetteError as error:
             response = write(error)
+            # Version 2.0 wants to be told of nothing, too.
+            response.headers.update(_written(0, 0, 0))
         except Exception:  # noqa: BLE001 - the edge of a request: the sender must get an answer, and repeats on a 500; counted as one
             _log.exception("remote write failed", path=scope["path"])
             response = Response(f"{UNEXPECTED}\n", 500, media_type="text/plain")
@@ -168,13 +170,15 @@ def _asked_for(headers: dict[bytes, bytes]) -> int | str:
     return version
 
 
+def _written(samples: int, histograms: int, exemplars: int) -> dict[str, str]:
+    """The headers that say what was stored."""
+    counts = {"Samples": samples, "Histograms": histograms, "Exemplars": exemplars}
+    return {f"X-Prometheus-Remote-Write-{what}-Written": str(count) for what, count in counts.items()}
+
+
 def _acknowledged(batch: SampleBatch, appended: Appended) -> Response:
     """204 with what was written; 400 where samples were refused for their times, as Prometheus answers, the rest being stored."""
-    written = {
-        "X-Prometheus-Remote-Write-Samples-Written": str(appended.samples - appended.histograms),
-        "X-Prometheus-Remote-Write-Histograms-Written": str(appended.histograms),
-        "X-Prometheus-Remote-Write-Exemplars-Written": str(appended.exemplars),
-    }
+    written = _written(appended.samples - appended.histograms, appended.histograms, appended.exemplars)
     if not appended.dropped:
         return Response(status_code=204, headers=written)
     beyond = appended.dropped.get(SERIES_LIMIT, 0)

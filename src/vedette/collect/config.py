@@ -196,6 +196,8 @@ class ScrapeConfig(HttpConfig):
     fallback_scrape_protocol: str = option("", convert=_protocol)
     scrape_native_histograms: bool | None = None
     always_scrape_classic_histograms: bool | None = None
+    scrape_classic_histograms: bool = False
+    """The name of the setting above before Prometheus 3."""
     convert_classic_histograms_to_nhcb: bool | None = None
     extra_scrape_metrics: bool | None = None
     scrape_failure_log_file: str = ""
@@ -265,7 +267,7 @@ class ScrapeConfig(HttpConfig):
             scrape_timeout=timeout,
             scrape_protocols=self.scrape_protocols or given.scrape_protocols or (_NATIVE_PROTOCOLS if native else _DEFAULT_PROTOCOLS),
             scrape_native_histograms=native,
-            always_scrape_classic_histograms=flag("always_scrape_classic_histograms"),
+            always_scrape_classic_histograms=flag("always_scrape_classic_histograms") or self.scrape_classic_histograms,
             convert_classic_histograms_to_nhcb=flag("convert_classic_histograms_to_nhcb"),
             body_size_limit=either("body_size_limit"),
             sample_limit=either("sample_limit"),

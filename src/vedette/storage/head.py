@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from vedette.kernels import head as kernel
 from vedette.model.histograms import Histograms
-from vedette.storage.histogram_columns import Found
+from vedette.storage.histogram_columns import Found, other_than
 from vedette.storage.histogram_head import Batch, HeadHistograms, kept_of
 
 _I64 = np.int64
@@ -120,10 +120,27 @@ class Head:
 
     def keep_histograms(self, histograms: Histograms, batch: Batch, kept: Kept) -> Histograms | None:
         """Take those of a batch's `histograms` whose samples were `kept` by `append`; answers them, `at` in the log's order."""
-        native = kept_of(histograms, batch, (kept.ids, kept.times, kept.bits))
+        native, missed = kept_of(histograms, batch, (kept.ids, kept.times, kept.bits))
+        if len(missed):
+            self._check_repeated(histograms.take(missed, histograms.at[missed]), batch, kept)
         if native is not None:
             self.now.histograms.append(kept.ids[native.at].astype(_I64), kept.times[native.at], native)
         return native
+
+    def _check_repeated(self, histograms: Histograms, batch: Batch, kept: Kept) -> None:
+        """Of histograms that were not kept, those are duplicates that only have the sum of the one that stands at their time."""
+        ids, offsets, times, _ = batch
+        series = ids[np.searchsorted(offsets, histograms.at, side="right") - 1]
+        stored = np.flatnonzero(series >= 0)
+        if not len(stored):
+            return
+        histograms, stamps = histograms.take(stored, histograms.at[stored]), times[histograms.at[stored]]
+        known, rows = np.unique(series[stored], return_inverse=True)
+        found = self.histograms(known, int(stamps.min()), int(stamps.max()))
+        wrong = other_than(found, rows, stamps, histograms)
+        if wrong:
+            kept.same -= wrong
+            kept.dropped["duplicate"] = kept.dropped.get("duplicate", 0) + wrong
 
     def gather(self, ids: NDArray[np.int64], start: int, end: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """(offsets int64[n + 1], timestamps, value bits) of the samples of series `ids` in [start, end]."""

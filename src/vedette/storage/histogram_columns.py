@@ -61,3 +61,28 @@ def attached(
     if len(which) == len(at) and (len(at) < 2 or bool(np.all(which[1:] > which[:-1]))):
         return all_rows, replace(columns, at=places)
     return all_rows[which], columns.take(which, places)
+
+
+def other_than(found: Sequence[Found], rows: NDArray[np.int64], times: NDArray[np.int64], sent: Histograms) -> int:
+    """How many of the histograms `sent`, of `rows` at `times`, find another one of the same sum in their place in `found`."""
+    filled = [f for f in found if len(f.rows)]
+    if not filled or not len(rows):
+        return 0
+    known = Histograms.joined([f.columns for f in filled])
+    known_rows, stamps = np.concatenate([f.rows for f in filled]), np.concatenate([f.times for f in filled])
+    order = np.lexsort((stamps, known_rows))
+    known, stamps = known.take(order, order), stamps[order]
+    offsets = np.searchsorted(known_rows[order], np.arange(int(max(rows.max(), known_rows.max())) + 2)).astype(_I64)
+    at = np.empty(len(rows), dtype=_I64)
+    sums = [writable(h.sums, np.float64).view(_I64) for h in (sent, known)]
+    kernel.locate(writable(rows, _I64), writable(times, _I64), sums[0], offsets, stamps, sums[1], at)
+    met = np.flatnonzero(at >= 0)
+    both = Histograms.joined([sent.take(met, met), known.take(at[met], met)])
+    half = len(met)
+    other = both.layout[:half] != both.layout[half:]
+    widths = np.diff(both.offsets)
+    alike = np.flatnonzero(~other)
+    mine, theirs = (both.take(alike + shift, alike).cells.view(_I64) for shift in (0, half))
+    owner = np.repeat(np.arange(len(alike)), widths[alike])
+    other[alike[np.unique(owner[mine != theirs])]] = True
+    return int(np.count_nonzero(other))

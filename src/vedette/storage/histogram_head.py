@@ -23,17 +23,21 @@ Logged = tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.int64]]
 """Series, times and value bits of the samples that were kept of it, in its order."""
 
 
-def kept_of(histograms: Histograms, batch: Batch, logged: Logged) -> Histograms | None:
-    """Those of a batch's `histograms` whose samples were kept, `at` being their places in `logged`; None where there are none."""
+def kept_of(histograms: Histograms, batch: Batch, logged: Logged) -> tuple[Histograms | None, NDArray[np.int64]]:
+    """(those of a batch's `histograms` whose samples were kept, the numbers of the others).
+
+    `at` of the first are their places in `logged`; None where there are none.
+    """
     places = np.empty(len(batch[2]), dtype=_I64)
     kernel.kept(*batch, *logged, places)
     at = places[histograms.at]
     which = np.flatnonzero(at >= 0)
+    missed = np.flatnonzero(at < 0)
     if not len(which):
-        return None
+        return None, missed
     told = histograms.take(which, at[which])
     # That there was no reset says something beside the sample before it alone, and that may not be there: the counts tell.
-    return replace(told, hints=np.where(told.hints == NOT_RESET, np.uint8(UNKNOWN), told.hints))
+    return replace(told, hints=np.where(told.hints == NOT_RESET, np.uint8(UNKNOWN), told.hints)), missed
 
 
 class HeadHistograms:
