@@ -113,6 +113,7 @@ if TYPE_CHECKING:
 
     from vedette.notify.alertmanagers import Alertmanagers
     from vedette.notify.notifier import Notifier
+    from vedette.notify.plotted import Rows
     from vedette.records.database import Records
     from vedette.rules.engine import Rules
     from vedette.rules.state import GroupState
@@ -231,6 +232,7 @@ class House:
             await self.logs.start()
         from vedette.notify.alertmanagers import Alertmanagers
         from vedette.notify.notifier import Notifier
+        from vedette.notify.plotted import Plotter
         from vedette.records.database import Records
         from vedette.rules.engine import Rules
 
@@ -248,6 +250,7 @@ class House:
             made.client,
             external_url=settings.external_url,
             settings=settings.vedette.notify,
+            picture=Plotter(self._plotted, settings.external_url),
         )
         await self.notifier.start()
         self.alertmanagers = Alertmanagers(settings.alerting, self.clock, external_labels=settings.external_labels)
@@ -696,6 +699,10 @@ class House:
         await self.notifier.accept(self._outgoing(alerts))
         await self.alertmanagers.accept(alerts)
         self._callbacks.hear(alerts, now_ms(self.clock))
+
+    async def _plotted(self, expr: str, start: int, end: int, step: int) -> Rows:
+        result = await self.run_query(self.promql.range, DEFAULT_TENANT, expr, start, end, step)
+        return await self.run_query(result.rows)
 
     def _noticed(self, alerts: Sequence[Alert]) -> None:
         assert self.notifier is not None, "rules start after those they tell"

@@ -11,7 +11,7 @@ import asyncio
 import heapq
 import itertools
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,7 @@ from vedette.notify import told as notification_log
 from vedette.notify.acknowledgements import Acknowledgement, Acknowledgements, checked
 from vedette.notify.channels.posting import Http
 from vedette.notify.channels.table import channels_of
-from vedette.notify.config import Config
+from vedette.notify.config import Config, GlobalConfig, Receiver
 from vedette.notify.groups import AlertGroup, GroupKey, Timing, group_key
 from vedette.notify.held import Held
 from vedette.notify.history import History
@@ -86,10 +86,11 @@ class Notifier:
         external_url: str = "",
         tenant: str = DEFAULT_TENANT,
         settings: NotifySettings | None = None,
+        picture: Callable[[Notice], Awaitable[bytes | None]] | None = None,
     ) -> None:
         self._records, self._clock, self._http = records, clock, http
         self._external_url, self._tenant = external_url.rstrip("/"), tenant
-        self._settings = settings or NotifySettings()
+        self._settings, self._picture = settings or NotifySettings(), picture
         self.silences = Silences(records, clock, tenant=tenant)
         self.acknowledgements = Acknowledgements(records, clock, tenant=tenant)
         self.history = History(records, clock, tenant=tenant, keep_ms=self._settings.history_retention)
@@ -122,7 +123,7 @@ class Notifier:
         self._channels: dict[str, list[Channel]] = {}
         self.templates = Templates.load(config.templates if config else ())
         for receiver in config.receivers if config else ():
-            self._channels[receiver.name] = channels_of(receiver, config.global_, self._http, self.templates) if config else []
+            self._channels[receiver.name] = self._made(receiver, config.global_) if config else []
         self._resolve_timeout = config.global_.resolve_timeout if config else RESOLVE_TIMEOUT_MS
         self.standing.inhibit([Inhibition.of(r) for r in config.inhibit_rules if r is not None] if config else [], now_ms(self._clock))
         self._intervals = config.intervals if config else {}
@@ -140,6 +141,9 @@ class Notifier:
             counts=self.counts,
             outcome=self._outcome,
         )
+
+    def _made(self, receiver: Receiver, outer: GlobalConfig) -> list[Channel]:
+        return channels_of(receiver, outer, self._http, self.templates, self._picture if self._settings.email_plots else None)
 
     async def start(self) -> None:
         """Take up where the records left off, and begin."""

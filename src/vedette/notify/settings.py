@@ -27,6 +27,8 @@ class NotifySettings:
     email_from: str = "alerts@example.com"
     email_to: str = ""
     """Who gets the mails; empty: the address they come from."""
+    email_plots: bool = True
+    """Whether mails show the expression of their alert over the last hour."""
     dead_channel_after: int = 2
     """After how many notifications in a row that a channel did not take another one is told of it; 0: never."""
     dead_channel_receiver: str = ""

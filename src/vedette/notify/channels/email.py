@@ -21,6 +21,7 @@ from vedette.errors import BadInput, Undeliverable
 from vedette.net import TlsConfig, read_secret
 from vedette.notify.config import GlobalConfig
 from vedette.notify.notice import Notice, Receipt
+from vedette.notify.picture import HEIGHT, WIDTH
 from vedette.notify.receivers import EmailConfig
 from vedette.notify.template import Templates, Words
 
@@ -59,13 +60,21 @@ class Email:
 
     kind = "email"
 
-    def __init__(self, config: EmailConfig, fallback: GlobalConfig, templates: Templates) -> None:
+    def __init__(
+        self,
+        config: EmailConfig,
+        fallback: GlobalConfig,
+        templates: Templates,
+        picture: Callable[[Notice], Awaitable[bytes | None]] | None = None,
+    ) -> None:
         self.send_resolved = config.send_resolved
         self._config, self._global, self._templates = config, fallback, templates
+        self._picture = picture
 
     async def deliver(self, notice: Notice, *, seconds: float, leaving: Callable[[], Awaitable[None]]) -> Receipt:
         """As `notice.Channel` promises."""
-        message, sender, recipients = await asyncio.to_thread(lambda: self._message(notice, self._templates.over(notice)))
+        picture = await self._picture(notice) if self._picture is not None and self._config.html else None
+        message, sender, recipients = await asyncio.to_thread(lambda: self._message(notice, self._templates.over(notice), picture))
         account = await asyncio.to_thread(self._account)
         limit = min(seconds, TIMEOUT_S)
         session = _Session(account, limit)
@@ -102,7 +111,7 @@ class Email:
             tls=own.tls_config or outer.smtp_tls_config or TlsConfig(),
         )
 
-    def _message(self, notice: Notice, words: Words) -> tuple[bytes, str, list[str]]:
+    def _message(self, notice: Notice, words: Words, picture: bytes | None) -> tuple[bytes, str, list[str]]:
         """The message as it goes over the wire, its sender and its recipients."""
         config = self._config
         sender, to = words.text(config.from_ or self._global.smtp_from), words.text(config.to)
@@ -119,7 +128,14 @@ class Email:
         message["Auto-Submitted"] = "auto-generated"
         text, html = words.text(config.text), words.html(config.html)
         message.set_content(text or "(no text)", cte="quoted-printable")
-        if html:
+        if html and picture is not None:
+            name = f"plot.{notice.attempt}@{host}"
+            message.add_alternative(_with_plot(html, name), subtype="html", cte="quoted-printable")
+            _, twin = message.iter_parts()
+            assert isinstance(twin, EmailMessage)
+            # Inline and named by its Content-ID: mail programs show it where it stands, without asking anybody for it.
+            twin.add_related(picture, "image", "png", cid=f"<{name}>", filename="plot.png", disposition="inline")
+        elif html:
             message.add_alternative(html, subtype="html", cte="quoted-printable")
         recipients = [a for a in (_address(r) for r in to.split(",")) if a]
         if not recipients:
@@ -128,6 +144,16 @@ class Email:
 
     async def close(self) -> None:
         """Nothing is kept between two mails."""
+
+
+def _with_plot(html: str, name: str) -> str:
+    """The HTML with the picture of that Content-ID at its end, or where it says `cid:plot` itself."""
+    if "cid:plot" in html:
+        return html.replace("cid:plot", f"cid:{name}")
+    size = f'width="{WIDTH}" height="{HEIGHT}"'
+    image = f'<p style="text-align:center"><img src="cid:{name}" alt="The expression of the alert over time" {size}></p>'
+    before, end, after = html.rpartition("</body>")
+    return before + image + end + after if end else html + image
 
 
 def _file(path: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from vedette.net import HttpConfig
@@ -27,7 +27,7 @@ from vedette.notify.channels.webex import Webex
 from vedette.notify.channels.webhook import Webhook
 from vedette.notify.channels.wechat import Wechat
 from vedette.notify.config import GlobalConfig, Receiver
-from vedette.notify.notice import Channel
+from vedette.notify.notice import Channel, Notice
 from vedette.notify.template import Templates
 
 POSTING: dict[str, Callable[[Any, GlobalConfig, Http, Templates], Channel]] = {
@@ -53,9 +53,15 @@ POSTING: dict[str, Callable[[Any, GlobalConfig, Http, Templates], Channel]] = {
 """All channels but mail, by their key in a receiver."""
 
 
-def channels_of(receiver: Receiver, fallback: GlobalConfig, http: Callable[[HttpConfig], Http], templates: Templates) -> list[Channel]:
-    """A receiver's channels, in a fixed order of kinds; those of one kind in the order of the file."""
-    found: list[Channel] = [Email(config, fallback, templates) for config in receiver.email_configs]
+def channels_of(
+    receiver: Receiver,
+    fallback: GlobalConfig,
+    http: Callable[[HttpConfig], Http],
+    templates: Templates,
+    picture: Callable[[Notice], Awaitable[bytes | None]] | None = None,
+) -> list[Channel]:
+    """A receiver's channels, in a fixed order of kinds; those of one kind in the order of the file. Mails show `picture`, a PNG."""
+    found: list[Channel] = [Email(config, fallback, templates, picture) for config in receiver.email_configs]
     for key, make in POSTING.items():
         for config in getattr(receiver, key):
             own: HttpConfig | None = getattr(config, "http_config", None)
