@@ -77,13 +77,13 @@ EVENTS = "events_total"
 MONTH = (
     Query("rate, by the hour", f"sum(rate({EVENTS}[1h]))"),
     Query("rate, 10 series by the hour", f"rate({EVENTS}[1h])"),
-    Query("increase, by the day", f"sum by (zone) (increase({EVENTS}[1d]))"),
+    Query("increase, by the day", f"sum by (zone) (increase({EVENTS}[1d]))", since_s=86_400.0),
     Query("avg_over_time, by the hour", f"avg_over_time({EVENTS}[1h])"),
     Query("max_over_time, by the day", f"max_over_time({EVENTS}[1d])"),
     Query("quantile_over_time, by the hour", f"quantile_over_time(0.9, {EVENTS}[1h])"),
     Query("deriv, by the hour", f"deriv({EVENTS}[1h])", tolerance=1e-6),
     Query("sum of the last, by the hour", f"sum({EVENTS})"),
-    Query("subquery of rates", f"max_over_time(rate({EVENTS}[5m])[1h:5m])"),
+    Query("subquery of rates", f"max_over_time(rate({EVENTS}[5m] offset 500ms)[1h:5m])"),
     Query("one series, by the hour", f'{EVENTS}{{instance="i-3"}}', big=False),
 )
 """Over the month of `fleet.py`."""

@@ -405,6 +405,16 @@ def _of_window(code: int, ts: Any, vals: Any, a: int, b: int, p0: float, p1: flo
     return v
 
 
+@njit(cache=True, nogil=True)
+def _worth(offsets: Any, ts: Any, lo: int, hi: int, step: int) -> int:
+    """In how many windows a sample must lie for `_extremes` to beat windows side by side, which are slower where steps skip samples."""
+    for r in range(lo, hi):
+        samples = offsets[r + 1] - offsets[r]
+        if samples > 1:
+            return 4 if 2 * step * (samples - 1) > 3 * (ts[offsets[r + 1] - 1] - ts[offsets[r]]) else 40
+    return 40
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def over_time(
     code: int,
@@ -425,7 +435,7 @@ def over_time(
 ) -> None:
     """One of the functions above of each window. `p0`, `p1` float64[n] are its parameters, `times` int64[n] the evaluation times."""
     # Long windows that overlap much are cheaper gone through once; others are faster scanned, side by side.
-    if code in (MIN, MAX) and range_ms * n > 40 * (step * (n - 1) + range_ms):
+    if code in (MIN, MAX) and range_ms * n > _worth(offsets, ts, lo, hi, step) * (step * (n - 1) + range_ms):
         _extremes(code, offsets, ts, vals, lo, hi, first, step, n, range_ms, out, present)
         return
     longest = 0
