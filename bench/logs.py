@@ -100,6 +100,16 @@ def _metric(server: servers.Running, name: str) -> float:
     raise RuntimeError(f"no {name} at /metrics")
 
 
+def _at_rest(server: servers.Running) -> None:
+    """Wait until segments are neither written nor merged, so that the searches have the machine."""
+    deadline, quiet, before = time.monotonic() + 120, 0, -1.0
+    while quiet < 4 and time.monotonic() < deadline:
+        time.sleep(1)
+        used = server.cpu()
+        quiet = quiet + 1 if used - before < 0.3 else 0
+        before = used
+
+
 def _search(server: servers.Running, text: str, expected: int | None, repeats: int) -> list[float]:
     """Milliseconds of each search."""
     took = []
@@ -135,7 +145,7 @@ def run(count: int, repeats: int) -> Outcome:
             deadline = time.monotonic() + 120
             while _metric(server, "vedette_logs_memory_lines") > 500_000 and time.monotonic() < deadline:
                 time.sleep(0.2)
-            time.sleep(3)  # what is being written is to be written, so that the searches have the machine
+            _at_rest(server)
             found = {
                 "one line has": _search(server, NEEDLE.lower(), 1, repeats),
                 "no line has": _search(server, "no such word anywhere", 0, repeats),

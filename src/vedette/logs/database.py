@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from vedette.errors import LimitExceeded
+from vedette.logs import trigrams
 from vedette.logs.arrow import Lines
 from vedette.logs.memory import Chunk
 from vedette.logs.query import LogQuery, Place, where_of
@@ -95,6 +96,9 @@ class Source:
         elif query.after is not None:
             start = max(start, query.after.time)
         segments = [s for s in self.segments if s.newest >= start and s.oldest < end and s.last >= query.since_seq]
+        for line in query.lines:
+            if line.kind == "contains" and not line.negated:
+                segments = [s for s in segments if trigrams.may_hold(s.bits, line.text)]
         return Source(segments, [c for c in self.chunks if int(c.seqs[-1]) >= query.since_seq])
 
 

@@ -13,11 +13,12 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, unquote
 
 from vedette.errors import Corrupt
+from vedette.logs import trigrams
 
 _NAME = re.compile(r"([0-9a-f]{16})-([0-9a-f]{16})-(-?\d{1,19})-(-?\d{1,19})-(\d{1,12})-([0-9a-f]{8})\.parquet\Z", re.ASCII)
 _CHUNK = 1 << 20
@@ -36,6 +37,8 @@ class Segment:
     lines: int
     crc: int
     size: int
+    bits: trigrams.Bits | None = field(default=None, compare=False, repr=False)
+    """What a text search need not read (`trigrams.py`)."""
 
     def check(self) -> None:
         """Read all of it. Raises `Corrupt` where it is not what was written."""
@@ -69,7 +72,8 @@ def parsed(path: Path) -> Segment | None:
         return None
     first, last, crc = (int(found[i], 16) for i in (1, 2, 6))
     oldest, newest, lines = (int(found[i]) for i in (3, 4, 5))
-    return Segment(path, unquote(path.parent.name), first, last, oldest, newest, lines, crc, path.stat().st_size)
+    size, bits = path.stat().st_size, trigrams.load(path)
+    return Segment(path, unquote(path.parent.name), first, last, oldest, newest, lines, crc, size, bits)
 
 
 def scan(root: Path) -> tuple[list[Segment], list[Path]]:
@@ -86,6 +90,8 @@ def scan(root: Path) -> tuple[list[Segment], list[Path]]:
             else:
                 kept.append(segment)
                 end = segment.last
+        named = {s.path.with_suffix(trigrams.suffix()) for s in kept}
+        left += [p for p in directory.glob(f"*{trigrams.suffix()}") if p not in named]
     return kept, left
 
 

@@ -28,6 +28,7 @@ import structlog
 from vedette.clock import Clock
 from vedette.errors import Corrupt, LimitExceeded, NotFound
 from vedette.logs import segments as segment_files
+from vedette.logs import trigrams
 from vedette.logs.database import Database, Page, Source, Unreadable
 from vedette.logs.memory import Memory
 from vedette.logs.query import LogQuery
@@ -341,7 +342,8 @@ class LogStore:
                 sum(len(c.batch) for c in chunks),
             )
             try:
-                segment = self._made(tenant, bounds, lambda path, chunks=chunks: self._database.write(path, chunks))  # type: ignore[misc]
+                bits = trigrams.of_text(c.batch.messages.data for c in chunks)
+                segment = self._made(tenant, bounds, bits, lambda path, chunks=chunks: self._database.write(path, chunks))  # type: ignore[misc]
             except OSError as error:
                 self.counts.failures += 1
                 log.error("a segment cannot be written; its lines stay in the log", problem=str(error), tenant=tenant)
@@ -355,7 +357,9 @@ class LogStore:
                 self._disk.unlink(file.path)
         self._disk.sync_directory(self._logged)
 
-    def _made(self, tenant: str, bounds: tuple[int, int, int, int, int], write: Callable[[Path], None]) -> Segment:
+    def _made(
+        self, tenant: str, bounds: tuple[int, int, int, int, int], bits: trigrams.Bits | None, write: Callable[[Path], None]
+    ) -> Segment:
         """A segment that `write` fills, durable under its name. Raises `OSError`."""
         folder = segment_files.folder(self._root, tenant)
         if not folder.is_dir():
@@ -370,6 +374,8 @@ class LogStore:
             finally:
                 self._disk.close(fd)
             path = folder / segment_files.name(*bounds, segment_files.checksum(aside))
+            if bits is not None:
+                self._disk.write_file(path.with_suffix(trigrams.suffix()), trigrams.packed(bits))
             self._disk.rename(aside, path)
             self._disk.sync_directory(folder)
         except OSError:
@@ -393,12 +399,13 @@ class LogStore:
                 max(s.newest for s in group),
                 sum(s.lines for s in group),
             )
-            merged = self._made(tenant, bounds, lambda path, group=group: self._database.merge(path, group))  # type: ignore[misc]
+            bits = trigrams.merged(s.bits for s in group)
+            merged = self._made(tenant, bounds, bits, lambda path, group=group: self._database.merge(path, group))  # type: ignore[misc]
             gone = {s.path for s in group}
             with self._lock:
                 self._segments[tenant] = [merged, *(s for s in self._segments[tenant] if s.path not in gone)]
             for segment in group:
-                self._disk.unlink(segment.path)
+                self._unlink(segment)
             self.counts.segments_merged += len(group)
             return True
         return False
@@ -416,9 +423,15 @@ class LogStore:
             if not too_old and not too_much:
                 break
             self._drop(segment)
-            self._disk.unlink(segment.path)
+            self._unlink(segment)
             total -= segment.size
             self.counts.segments_deleted += 1
+
+    def _unlink(self, segment: Segment) -> None:
+        self._disk.unlink(segment.path)
+        if segment.bits is not None:
+            with contextlib.suppress(FileNotFoundError):
+                self._disk.unlink(segment.path.with_suffix(trigrams.suffix()))
 
     def _drop(self, segment: Segment) -> None:
         with self._lock:
