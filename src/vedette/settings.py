@@ -161,6 +161,7 @@ ENVIRONMENT: dict[str, tuple[str, str]] = {
     "ACCESS_LOG_LEVEL": ("server", "log_level"),
     "EXTERNAL_URL": ("server", "external_url"),
     "API_KEY": ("access", "api_key"),
+    "PROMETHEUS_URL": ("remote", "url"),
     "JWT_SECRET": ("access", "jwt_secret"),
     "SECRET_KEY": ("access", "secret_key"),
     "REDIS_URL": ("access", "redis_url"),

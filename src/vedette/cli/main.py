@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from vedette.cli import access
+from vedette.cli.dashboards import dashboards
 from vedette.errors import BadInput, VedetteError
 
 app = typer.Typer(
@@ -28,6 +29,7 @@ app.add_typer(storage, name="storage")
 app.add_typer(access.user, name="user")
 app.add_typer(access.token, name="token")
 app.add_typer(access.tenant, name="tenant")
+app.add_typer(dashboards, name="dashboards")
 
 rules = typer.Typer(help="Try rules on what a server has stored.", no_args_is_help=True)
 app.add_typer(rules, name="rules")
