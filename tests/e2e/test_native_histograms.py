@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from vedette.model.exemplars import Exemplar
 from vedette.model.histograms import Histogram, Layout
 from vedette.model.labels import Labels
 from vedette.wire import remote_write, remote_write2
@@ -120,6 +121,20 @@ def test_the_second_version_of_remote_write_is_taken(both, tools):
     assert answer.headers["x-prometheus-remote-write-samples-written"] == "12"
     first, second = (vedette.data("/api/v1/query", query=f"h{{way='{way}'}}", time=str(at))["result"] for way in ("", "v2"))
     assert [row["histogram"] for row in first] == [row["histogram"] for row in second]
+
+
+def test_exemplars_are_answered_as_prometheus_answers(both, tools):
+    vedette, prometheus, at = both
+    marks = [Exemplar(0, Labels.of(trace_id="abc"), 0.25, int(at * 1000) - 5000)]
+    body = remote_write2.render([SERIES[0]], [0, 1], [int(at * 1000) + 30_000], [1.0], exemplars=marks)
+    headers = {**tools.write_headers, "Content-Type": "application/x-protobuf;proto=io.prometheus.write.v2.Request"}
+    answer = vedette.post("/api/v1/write", content=body, headers=headers)
+    assert answer.headers["x-prometheus-remote-write-exemplars-written"] == "1"
+    span = {"query": "rate(h[1m])", "start": str(at - 60), "end": str(at)}
+    (found,) = vedette.data("/api/v1/query_exemplars", **span)
+    assert found["seriesLabels"] == {"__name__": "h", "job": "a"}
+    assert found["exemplars"] == [{"labels": {"trace_id": "abc"}, "value": "0.25", "timestamp": at - 5}]
+    assert prometheus.data("/api/v1/query_exemplars", **span) == vedette.data("/api/v1/query_exemplars", **span | {"query": "none"}) == []
 
 
 def test_histograms_survive_a_kill(both, module_launch, tools):

@@ -67,10 +67,11 @@ def endpoints(
     turns = Turns(
         concurrency=settings.max_concurrency, per_tenant=settings.max_concurrency_per_tenant, queued=settings.max_queued_per_tenant
     )
+    kept = Exemplars(0) if exemplars is None else exemplars
     gate = queries.Gate(run, clock, turns, timeout_s=settings.timeout_s)
     found = [
         *queries.endpoints(queries.Queries(engine, gate, clock, tenant_of)),
-        *exemplars_api.endpoints(exemplars_api.ExemplarQueries(exemplars or Exemplars(0), lambda text: engine.parse(text), tenant_of)),
+        *exemplars_api.endpoints(exemplars_api.ExemplarQueries(kept, lambda text: engine.parse(text), tenant_of)),
         *catalog.endpoints(catalog.Catalog(storage, run, matchers_of, tenant_of)),
         *watch.endpoints(watch.Watch(sources, matchers_of, info.external_url)),
         *status.endpoints(status.Status(info, storage, run, clock)),
