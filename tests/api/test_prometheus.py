@@ -380,7 +380,7 @@ async def test_the_syntax_tree(client: httpx.AsyncClient) -> None:
         "type": "binaryExpr",
         "op": "/",
         "bool": False,
-        "matching": {"card": "many-to-one", "labels": ["job"], "on": True, "include": ["y"]},
+        "matching": {"card": "many-to-one", "labels": ["job"], "on": True, "include": ["y"], "fillValues": {"lhs": None, "rhs": None}},
         "lhs": {
             "type": "unaryExpr",
             "op": "-",
@@ -398,10 +398,14 @@ async def test_the_syntax_tree(client: httpx.AsyncClient) -> None:
                             "type": "matrixSelector",
                             "name": "x",
                             "range": 300_000,
+                            "rangeExpr": None,
                             "offset": 60_000,
+                            "offsetExpr": None,
                             "matchers": [{"name": "a", "value": "b", "type": "=~"}, name],
                             "timestamp": None,
                             "startOrEnd": None,
+                            "anchored": False,
+                            "smoothed": False,
                         }
                     ],
                 },
@@ -409,13 +413,30 @@ async def test_the_syntax_tree(client: httpx.AsyncClient) -> None:
         },
         "rhs": {
             "type": "parenExpr",
-            "expr": {"type": "vectorSelector", "name": "x", "offset": 0, "matchers": [name], "timestamp": None, "startOrEnd": "end"},
+            "expr": {
+                "type": "vectorSelector",
+                "name": "x",
+                "offset": 0,
+                "offsetExpr": None,
+                "matchers": [name],
+                "timestamp": None,
+                "startOrEnd": "end",
+                "anchored": False,
+                "smoothed": False,
+            },
         },
     }
     for query, kind in (("1", "numberLiteral"), ('"x"', "stringLiteral"), ("x[5m:1m] @ 10", "subquery")):
         assert (await ask(client, "parse_query", query=query))["data"]["type"] == kind
     assert (await ask(client, "parse_query", query="x and x"))["data"]["matching"]["card"] == "many-to-many"
     assert (await ask(client, "parse_query", query="x + 1"))["data"]["matching"] is None
+    got = (await ask(client, "parse_query", query="x[step() * -5m:(2)] offset (max_of(1h, 2) / 3)"))["data"]
+    hour, two = {"type": "numberLiteral", "val": "3600", "duration": True}, {"type": "numberLiteral", "val": "2", "duration": False}
+    most = {"type": "durationExpr", "op": "max_of", "lhs": hour, "rhs": two, "wrapped": False}
+    step = {"type": "durationExpr", "op": "step", "lhs": None, "rhs": None, "wrapped": False}
+    assert got["rangeExpr"] == {**most, "op": "*", "lhs": step, "rhs": {**hour, "val": "-300"}}
+    assert got["offsetExpr"] == {**most, "op": "/", "lhs": most, "rhs": {**two, "val": "3"}, "wrapped": True}
+    assert (got["stepExpr"], got["step"]) == (None, 2000)
 
 
 async def test_a_tree_too_deep_for_json(client: httpx.AsyncClient) -> None:

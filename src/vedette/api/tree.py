@@ -17,6 +17,7 @@ from vedette.promql.nodes import (
     At,
     Binary,
     Call,
+    Duration,
     Node,
     Number,
     Paren,
@@ -49,10 +50,11 @@ def _shown(node: Node, shown: dict[int, dict[str, Any]]) -> dict[str, Any]:
         case Selector():
             return {"type": "vectorSelector", **_selector(node)}
         case Range():
-            return {"type": "matrixSelector", "range": node.range, **_selector(node.selector)}
+            return {"type": "matrixSelector", "range": node.range, "rangeExpr": _duration(node.range_expr), **_selector(node.selector)}
         case Subquery():
             span = {"range": node.range, "offset": node.offset, "step": node.step, **_at(node.at)}
-            return {"type": "subquery", "expr": shown[id(node.expr)], **span}
+            written = {"rangeExpr": node.range_expr, "offsetExpr": node.offset_expr, "stepExpr": node.step_expr}
+            return {"type": "subquery", "expr": shown[id(node.expr)], **span, **{k: _duration(d) for k, d in written.items()}}
         case Paren():
             return {"type": "parenExpr", "expr": shown[id(node.expr)]}
         case Unary():
@@ -74,7 +76,32 @@ def _shown(node: Node, shown: dict[int, dict[str, Any]]) -> dict[str, Any]:
 
 def _selector(node: Selector) -> dict[str, Any]:
     matchers = [{"name": m.name, "value": m.value, "type": m.op} for m in node.matchers]
-    return {"name": node.name, "offset": node.offset, "matchers": matchers, **_at(node.at)}
+    return {
+        "name": node.name,
+        "offset": node.offset,
+        "offsetExpr": _duration(node.offset_expr),
+        "matchers": matchers,
+        **_at(node.at),
+        "anchored": node.anchored,
+        "smoothed": node.smoothed,
+    }
+
+
+def _duration(root: Duration | None) -> dict[str, Any] | None:
+    """A duration that is an expression."""
+    if root is None:
+        return None
+    shown: dict[int, dict[str, Any]] = {}
+    for node in walk(root):
+        assert isinstance(node, Duration), "durations are made of durations"
+        if node.op == "number":
+            shown[id(node)] = {"type": "numberLiteral", "val": go_float(node.value), "duration": node.written}
+            continue
+        operands = [shown[id(d)] for d in node.operands]
+        # A sign stands before its operand.
+        sides = {"lhs": operands[0] if len(operands) == 2 else None, "rhs": operands[-1] if operands else None}
+        shown[id(node)] = {"type": "durationExpr", "op": node.op, **sides, "wrapped": node.wrapped}
+    return shown[id(root)]
 
 
 def _at(at: At) -> dict[str, Any]:
@@ -88,4 +115,10 @@ def _matching(node: Binary) -> dict[str, Any] | None:
     card = {"left": "many-to-one", "right": "one-to-many", None: "one-to-one"}[matching.group]
     if node.op in SET_OPERATORS:
         card = "many-to-many"
-    return {"card": card, "labels": list(matching.labels), "on": matching.on, "include": list(matching.include)}
+    return {
+        "card": card,
+        "labels": list(matching.labels),
+        "on": matching.on,
+        "include": list(matching.include),
+        "fillValues": {"lhs": matching.fill_left, "rhs": matching.fill_right},
+    }
