@@ -566,7 +566,8 @@ class House:
         """What the server stands on, and what is wrong with it: `ok`, `starting` or a reason."""
         if not self.ready or self.records is None:
             return {"storage": self.storage.problem or "starting", "database": "starting"}
-        return {"storage": self.storage.problem or "ok", "database": self.records.problem or "ok"}
+        logs = {"logs": self.logs.problem} if self.logs is not None and self.logs.problem else {}
+        return {"storage": self.storage.problem or "ok", "database": self.records.problem or "ok", **logs}
 
     def _alerting(self, cors: str) -> list[Endpoint]:
         """Alertmanager's API, the platform document's silences, and why somebody was told or not."""

@@ -501,7 +501,7 @@ async def test_counts_become_series_of_their_tenant(store: LogStore, client: htt
     await clock.advance(15)
     await series.close()
     at = (NOW + 15) * 1000
-    first = 'vedette_log_messages_total{job="vedette",level="error",service="database"}'
+    first = 'vedette_log_messages_total{level="error",service="database"}'
     mine = [s for s in stored if "database" in s[1]]
     assert [(t, when, value) for t, _, when, value in mine] == [("default", at - 1, 0.0), ("default", at, 1.0), ("default", at, 1.0)]
     assert mine[0][1].replace(" ", "") == first

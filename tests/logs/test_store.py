@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ from tests.logs.conftest import NOW, SECOND, Opened, lines
 from vedette.clock import ManualClock
 from vedette.errors import BadInput, LimitExceeded
 from vedette.logs.query import FieldFilter, LineFilter, LogQuery, Place
+from vedette.logs.settings import LogSettings
 from vedette.logs.store import LogStore
 from vedette.model.logs import LogBatch, LogBuilder, Text, joined, level_of
+from vedette.storage.disk import Disk
 
 
 async def messages(store: LogStore, tenant: str = "acme", **query: object) -> list[str]:
@@ -329,3 +332,44 @@ def test_a_line_that_is_too_long_is_named() -> None:
     with pytest.raises(BadInput, match="line 2: message: 13 bytes, at most 10"):
         builder.build()
     assert isinstance(lines("x"), LogBatch)
+
+
+class FullDisk(Disk):
+    """A disk that is full as long as `full` says: it takes no byte more, or none of segments."""
+
+    full = ""
+
+    def write(self, fd: int, data: bytes | memoryview) -> int:
+        if self.full == "log":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(fd, data)
+
+    def rename(self, old: Path, new: Path) -> None:
+        if self.full == "segments":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        super().rename(old, new)
+
+
+async def test_a_full_disk_refuses_and_recovers_by_itself(tmp_path: Path) -> None:
+    disk, clock = FullDisk(), ManualClock()
+    store = LogStore(tmp_path / "logs", LogSettings(), clock, disk=disk)
+    await store.start()
+    await store.append("acme", lines("before"))
+    disk.full = "log"
+    with pytest.raises(LimitExceeded, match="No space left on device"):
+        await store.append("acme", lines("refused", at=NOW + SECOND))
+    assert "cannot be written" in store.problem
+    disk.full = "segments"
+    await store.append("acme", lines("after", at=NOW + 2 * SECOND))
+    assert store.problem == ""
+    await clock.advance(301)
+    await until(lambda: store.counts.failures == 1)
+    assert "segments of log lines cannot be written" in store.problem
+    assert (await messages(store))[0] == "after"
+    disk.full = ""
+    await clock.advance(11)
+    await until(lambda: store.sizes()["segments"] == 1)
+    assert store.problem == ""
+    # The refused line was owed to the log, and is there: its sender was told to send it again, so it may come twice.
+    assert await messages(store) == ["after", "refused", "before"]
+    await store.close()

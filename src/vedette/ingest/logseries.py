@@ -19,7 +19,6 @@ from vedette.model.samples import Appended, KeySpace, SampleBatch, canonical
 log = structlog.get_logger(__name__)
 
 METRIC = "vedette_log_messages_total"
-JOB = "vedette"
 
 
 class LogSeries:
@@ -80,5 +79,5 @@ class LogSeries:
 
 def _labels(key: tuple[str, str]) -> Labels:
     service, level = key
-    found = {METRIC_NAME: METRIC, "job": JOB, "level": level}
+    found = {METRIC_NAME: METRIC, "level": level}
     return Labels.of({**found, "service": service} if service else found)

@@ -88,6 +88,7 @@ class LogStore:
         self._not_before = 0.0
         self._cut = 0
         self._opened_at = 0
+        self._flush_problem = ""
         self._background = ThreadPoolExecutor(1, thread_name_prefix="logs-segments")
         self._queries = ThreadPoolExecutor(_QUERY_THREADS, thread_name_prefix="logs-query")
         self._asking = 0
@@ -226,7 +227,7 @@ class LogStore:
     @property
     def problem(self) -> str:
         """Why lines cannot be stored now, empty where they can."""
-        return self._writer.problem if self._writer is not None else ""
+        return self._flush_problem or (self._writer.problem if self._writer is not None else "")
 
     @property
     def write_failures(self) -> int:
@@ -346,12 +347,14 @@ class LogStore:
                 segment = self._made(tenant, bounds, bits, lambda path, chunks=chunks: self._database.write(path, chunks))  # type: ignore[misc]
             except OSError as error:
                 self.counts.failures += 1
+                self._flush_problem = f"segments of log lines cannot be written: {error}"
                 log.error("a segment cannot be written; its lines stay in the log", problem=str(error), tenant=tenant)
                 return
             with self._lock:
                 self._segments.setdefault(tenant, []).append(segment)
                 self._memory.forget(tenant)
             self.counts.segments_written += 1
+            self._flush_problem = ""
         for file in wal.segments(self._logged):
             if file.number <= self._cut:
                 self._disk.unlink(file.path)
