@@ -90,6 +90,7 @@ def test_bad_variables_are_named(environment, said, tmp_path, monkeypatch):
         ("vedete: {}", "p.yml:1:1: vedete: unknown key (did you mean vedette?)"),
         ("remote_read: []", "p.yml:1:1: remote_read: not supported"),
         ("scrape_configs: [{job_name: a}, {job_name: a}]", "multiple scrape configs with job name 'a'"),
+        ("remote_write: [{url: 'http://h/', name: a}, {url: 'http://i/', name: a}]", "p.yml: remote_write[1]: found multiple"),
         ("rule_files: [absent.yml]", "rule file absent.yml does not exist"),
     ],
 )
@@ -98,6 +99,7 @@ def test_bad_files_are_pointed_at(text, said, tmp_path):
     with pytest.raises(BadInput) as refused:
         settings = resolve(path=file, environment={}, dotenv=None)
         settings.collect()
+        settings.forwards()
         settings.rule_paths()
     assert said in str(refused.value)
 

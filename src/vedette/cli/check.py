@@ -32,6 +32,7 @@ def config(file: Path, *, alertmanager: bool) -> None:
 
     settings = resolve(path=file, environment={}, dotenv=None)
     jobs = settings.collect().jobs
+    settings.forwards()
     console.print(f"[green]ok[/green] {file}: {len(jobs)} scrape configs, {len(settings.config.rule_files)} rule file patterns")
     rules(settings.rule_paths(), features=settings.vedette.promql.features)
 
