@@ -21,7 +21,8 @@ from vedette.errors import BadInput
 from vedette.model.matchers import match_labels
 from vedette.notify.held import Held
 from vedette.notify.matchers import parse_matchers
-from vedette.notify.notifier import Notifier, RouteView
+from vedette.notify.notifier import Notifier
+from vedette.notify.views import RouteView
 
 MAX_ALERTS = 100
 

@@ -113,7 +113,7 @@ def exact_times(buffer: Any, key_end: Any, times: Any) -> None:
             i += 1
         ms, digits = 0, 0
         while 48 <= buffer[i] <= 57 and digits < 16:
-            ms = ms * 10 + (np.int64(buffer[i]) - 48)
+            ms = ms * 10 + (int(buffer[i]) - 48)
             digits += 1
             i += 1
         ms *= 1000
@@ -121,7 +121,7 @@ def exact_times(buffer: Any, key_end: Any, times: Any) -> None:
             i += 1
             worth = 100
             while 48 <= buffer[i] <= 57:
-                digit = np.int64(buffer[i]) - 48
+                digit = int(buffer[i]) - 48
                 if worth > 0:
                     ms += digit * worth
                     worth //= 10
