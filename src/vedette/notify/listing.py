@@ -89,16 +89,23 @@ class Listing:
     async def alerts(self, held: Iterable[Held], quieting: Quieting, wanted: Wanted) -> list[bytes]:
         """The alerts that stand, each as a JSON object, by fingerprint."""
         found: list[tuple[str, bytes]] = []
-        now, idle = quieting.now, quieting.idle
+        now, idle, everything = quieting.now, quieting.idle, wanted.everything
+        last, rest = None, b""
         for i, one in enumerate(held):
             if i % _TURN == _TURN - 1:
                 await asyncio.sleep(0)
-            if one.alert.ends_at <= now or (wanted.matchers and not wanted.names(one.alert.labels)):
+            alert = one.alert
+            if alert.ends_at <= now or (wanted.matchers and not wanted.names(alert.labels)):
+                continue
+            receivers = self._receivers_of(alert.labels)
+            if idle and everything:
+                if receivers is not last:
+                    last, rest = receivers, self._rest(receivers, LOUD, ())
+                found.append((alert.known_fingerprint, one.json + rest))
                 continue
             quiet = LOUD if idle else quieting.of(one)
-            receivers = self._receivers_of(one.alert.labels)
             if wanted.takes(quiet) and (wanted.receiver is None or not receivers or any(map(wanted.receiver, receivers))):
-                found.append((one.alert.fingerprint, one.json + self._rest(receivers, quiet, ())))
+                found.append((alert.fingerprint, one.json + self._rest(receivers, quiet, ())))
         found.sort()
         return [text for _, text in found]
 
