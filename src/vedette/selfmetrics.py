@@ -54,7 +54,13 @@ def _one(name: str, kind: str, about: str, value: float) -> Reading:
     return Reading(name, kind, about, {"": value})
 
 
-_LEVELS = {"memory_bytes": "Bytes in memory", "page_cache_bytes": "Bytes in memory", "tombstones": "Now", "queued_samples": "Now"}
+_LEVELS = {
+    "memory_bytes": "Bytes in memory",
+    "page_cache_bytes": "Bytes in memory",
+    "rollup_bytes": "Bytes on disk",
+    "tombstones": "Now",
+    "queued_samples": "Now",
+}
 
 
 def of_storage(stats: StorageStats, counters: Mapping[str, int]) -> Iterator[Reading]:

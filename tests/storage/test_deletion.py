@@ -229,3 +229,19 @@ async def test_a_reader_that_has_a_block_still_knows_what_was_deleted_of_it(open
     assert sorted(labels.get("i") for labels in found.labels) == ["0", "2"]
     assert forgotten == [0], "the deletion was forgotten before the block was read"
     assert await asyncio.to_thread(engine.label_values, "default", "i", [], *EVER) == ["0", "2"]
+
+
+async def test_a_deletion_that_is_added_while_others_are_forgotten_stays(open_engine, tools, keyspace):
+    """What concerns the newest block alone is not forgotten for want of the blocks there were a moment before."""
+    engine = await open_engine()
+    tombs, blocks = engine._tombstones, engine._blocks
+
+    def asked():
+        assert tombs.lock.locked(), "nothing may be added between the list of blocks and what is forgotten by it"
+        return blocks.all
+
+    tombs.forget(asked)
+    await engine.append(SampleBatch.of(keyspace, [tools.metric("m")], [tools.now], [1.0]))
+    await engine.delete("default", [[Matcher("__name__", "=", "m")]], *EVER)
+    tombs.forget(asked)
+    assert len(tombs) == 1

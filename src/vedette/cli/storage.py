@@ -57,7 +57,8 @@ def snapshot(data: Path, *, url: str | None, api_key: str | None) -> None:
     try:
         name = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ") + f"-{time.time_ns() & 0xFFFFFFFF:08x}"
         segments = [s.path for s in wal.segments(data / "wal")]
-        made = snapshots.take(data, name, offline.block_paths(data), disk=Disk(), segments=segments)
+        blocks, rollups = offline.block_paths(data), offline.block_paths(data, "rollups")
+        made = snapshots.take(data, name, blocks, disk=Disk(), segments=segments, rollups=rollups)
         copy_records(data / STATE, made / STATE)
     finally:
         lock.release()

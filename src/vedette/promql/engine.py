@@ -18,6 +18,7 @@ from vedette.clock import Clock
 from vedette.configfile import option
 from vedette.model.durations import parse_duration, parse_seconds
 from vedette.model.labels import LabelTable, Symbols
+from vedette.model.series import SeriesSet
 from vedette.promql.actions import Features
 from vedette.promql.annotations import Annotations
 from vedette.promql.cost import expected
@@ -28,13 +29,13 @@ from vedette.promql.evaluation import READ_BYTES, TOO_MANY, Evaluation
 from vedette.promql.labelsets import unify
 from vedette.promql.nodes import DOCUMENTED_TYPE, Node
 from vedette.promql.parse import parse
-from vedette.promql.plan import Bounds, Plan, Prepared, make_plan
+from vedette.promql.plan import Bounds, Fetch, Plan, Prepared, make_plan
 from vedette.promql.result import QueryResult
 from vedette.promql.running import Running
 from vedette.promql.selectors import Fetched
 from vedette.promql.statistics import ReadCost, Statistics, count_queryable
 from vedette.promql.values import Grid, Scalar
-from vedette.storage.interface import Estimating, Storage
+from vedette.storage.interface import Estimating, Storage, Tiered
 from vedette.storage.settings import parse_size
 
 _T = TypeVar("_T", bound=np.generic)
@@ -227,7 +228,8 @@ class Engine:
     def _run(self, ev: Evaluation, tenant: str, prepared: Prepared, how: _How, *, ranged: bool) -> QueryResult:
         statistics, time = ev.statistics, self._clock.monotonic
         began = time()
-        plan = make_plan(prepared, ev.grid, ev.bounds)
+        tiers = {"rolled_up": self._storage.rolled_up} if isinstance(self._storage, Tiered) else {}
+        plan = make_plan(prepared, ev.grid, ev.bounds, **tiers)
         statistics.plan = plan
         self._estimate(ev, tenant, plan)
         data = self._fetch(ev, tenant, plan)
@@ -263,13 +265,23 @@ class Engine:
                 f"values at once, more than {ev.max_samples:,} (promql.max_samples); narrow its matchers, its range, or take longer steps"
             )
 
+    def _read(self, tenant: str, fetch: Fetch) -> tuple[SeriesSet, bool]:
+        """The answer to one read, and whether rollups had a part in it."""
+        if fetch.coarse is not None and isinstance(self._storage, Tiered):
+            found = self._storage.coarse_select(tenant, fetch.matchers, fetch.start, fetch.end, fetch.coarse)
+            if found is not None:
+                return found, True
+        return self._storage.select(tenant, fetch.matchers, fetch.start, fetch.end), False
+
     def _fetch(self, ev: Evaluation, tenant: str, plan: Plan) -> list[Fetched]:
         """Read what the plan needs, and give all of it one symbol table, private to the query."""
         answers = []
+        counted: list[bool] = []
         for fetch in plan.fetches:
             ev.check()
             began = self._clock.monotonic()
-            answer = self._storage.select(tenant, fetch.matchers, fetch.start, fetch.end)
+            answer, coarse = self._read(tenant, fetch)
+            counted.append(coarse and fetch.coarse is not None and fetch.coarse.column == "count")
             ev.statistics.reads.append(ReadCost(self._clock.monotonic() - began, len(answer.labels), answer.sample_count))
             cells = 0 if answer.histograms is None else len(answer.histograms.cells)
             # A histogram counts as the samples that would take as much memory, as in Prometheus.
@@ -287,8 +299,9 @@ class Engine:
                 _plain(a.values),
                 histograms=a.histograms,
                 starts=a.start_timestamps if self._settings.use_start_timestamps else None,
+                counted=of_rollups,
             )
-            for a in answers
+            for a, of_rollups in zip(answers, counted, strict=True)
         ]
 
 

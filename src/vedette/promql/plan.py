@@ -7,23 +7,26 @@ are read from storage once, unless they lie too far apart in time. Nothing here 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from vedette.model.labels import METRIC_NAME
 from vedette.model.matchers import Matcher
+from vedette.promql.coarse import coarse_of, columns_of
 from vedette.promql.durations import has_expressions
 from vedette.promql.nodes import TRIMS, At, Binary, Call, Node, Number, Paren, Range, Selector, Subquery, Text, unwrapped, walk
 from vedette.promql.values import Grid
+from vedette.storage.interface import Coarse
 
 
 @dataclass(slots=True)
 class Fetch:
-    """One read: matchers and the inclusive range of time, in ms."""
+    """One read: matchers and the inclusive range of time, in ms; `coarse` says what of rollups would do as well."""
 
     matchers: tuple[Matcher, ...]
     start: int
     end: int
+    coarse: Coarse | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +173,8 @@ class Prepared:
     timed: frozenset[int]
     info: Mapping[int, Selector]
     counts_only: frozenset[int]
+    columns: Mapping[int, tuple[str, bool]]
+    """The selectors that rollups could serve (`coarse.columns_of`)."""
     durations: bool
 
     @classmethod
@@ -179,12 +184,14 @@ class Prepared:
         info = {id(n): info_selector(n) for n in calls if n.func.name == "info"}
         # Of the info series, the times of samples are wanted: the newest one counts.
         timed = {id(unwrapped(c.args[0])) for c in calls if c.func.name == "timestamp"} | set(map(id, info.values()))
-        return cls(root, frozenset(_invariant(root)), frozenset(timed), info, frozenset(_counts_only(root)), has_expressions(root))
+        counts_only, columns = frozenset(_counts_only(root)), columns_of(root)
+        return cls(root, frozenset(_invariant(root)), frozenset(timed), info, counts_only, columns, has_expressions(root))
 
 
 class _Planner:
-    def __init__(self, prepared: Prepared, bounds: Bounds) -> None:
+    def __init__(self, prepared: Prepared, bounds: Bounds, rolled_up: Callable[[int, int], bool]) -> None:
         self.bounds = bounds
+        self.columns, self.rolled_up = prepared.columns, rolled_up
         self.invariant, self.timed = prepared.invariant, prepared.timed
         self.info, self.counts_only = prepared.info, prepared.counts_only
         self.operations: list[Operation] = []
@@ -196,7 +203,8 @@ class _Planner:
         if isinstance(node, (Selector, Range)):
             s = node.selector if isinstance(node, Range) else node
             range_ = node.range if isinstance(node, Range) else 0
-            return (s.matchers, s.offset, s.at, s.anchored, s.smoothed, range_, id(node) in self.timed, id(s) in self.counts_only)
+            hints = (id(node) in self.timed, id(s) in self.counts_only, self.columns.get(id(node)))
+            return (s.matchers, s.offset, s.at, s.anchored, s.smoothed, range_, *hints)
         return id(node)
 
     def plan(self, root: Node, grid: Grid) -> Plan:
@@ -261,18 +269,21 @@ class _Planner:
             start -= self.bounds.lookback
         if selector.smoothed:
             end += self.bounds.lookback
+        coarse = coarse_of(self.columns.get(id(node)), ends, node.range if isinstance(node, Range) else 0)
+        if coarse is not None and not self.rolled_up(start, end):
+            coarse = None
         for i, known in enumerate(self.fetches):
-            if known.matchers != selector.matchers:
+            if known.matchers != selector.matchers or known.coarse != coarse:
                 continue
             low, high = min(start, known.start), max(end, known.end)
             # One longer read beats two, unless most of it would lie between them.
             if high - low <= 1.25 * (end - start + known.end - known.start) + 60_000:
                 self.fetches[i] = replace(known, start=low, end=high)
                 return i
-        self.fetches.append(Fetch(selector.matchers, start, end))
+        self.fetches.append(Fetch(selector.matchers, start, end, coarse))
         return len(self.fetches) - 1
 
 
-def make_plan(prepared: Prepared, grid: Grid, bounds: Bounds) -> Plan:
-    """The plan of a tree on `grid`."""
-    return _Planner(prepared, bounds).plan(prepared.root, grid)
+def make_plan(prepared: Prepared, grid: Grid, bounds: Bounds, *, rolled_up: Callable[[int, int], bool] = lambda start, end: False) -> Plan:
+    """The plan of a query on `grid`; `rolled_up` says whether there are rollups of a range of time, ms."""
+    return _Planner(prepared, bounds, rolled_up).plan(prepared.root, grid)

@@ -31,7 +31,7 @@ class Fetched:
     None where there are none.
     """
 
-    __slots__ = ("_clean", "histograms", "labels", "offsets", "starts", "timestamps", "values")
+    __slots__ = ("_clean", "counted", "histograms", "labels", "offsets", "starts", "timestamps", "values")
 
     def __init__(
         self,
@@ -42,7 +42,9 @@ class Fetched:
         *,
         histograms: Histograms | None = None,
         starts: Ints | None = None,
+        counted: bool = False,
     ) -> None:
+        self.counted = counted
         self.histograms = histograms
         self.starts = starts
         self.labels = labels
@@ -194,6 +196,7 @@ def windows(ev: Evaluation, node: Range, grid: Grid, data: Fetched, *, counts_on
         selector.smoothed,
         data.natives(counts_only=counts_only),
         starts,
+        data.counted,
     )
 
 
@@ -371,13 +374,15 @@ def window_function(ev: Evaluation, call: Call, args: Sequence[Value], grid: Gri
 
     def over_time(piece: _Piece, values: Floats, present: Bools) -> None:
         first, last = piece.first, piece.last
+        # What rollups have counted is added up.
+        code = k.SUM if over.counted else _OVER_TIME[name]
         whole = last - first == grid.n
         # Kernels write contiguous rows: a part of the steps goes through arrays of its own.
         into = (
             (values, present) if whole else (np.empty((len(values), last - first)), np.empty((len(values), last - first), dtype=np.bool_))
         )
         k.over_time(
-            _OVER_TIME[name], over.offsets, over.timestamps, over.values, piece.lo, piece.hi, over.first + first * over.step, over.step,
+            code, over.offsets, over.timestamps, over.values, piece.lo, piece.hi, over.first + first * over.step, over.step,
             last - first, over.range, params.p0[first:last], params.p1[first:last], times[first:last], *into,
         )  # fmt: skip
         if not whole:

@@ -176,6 +176,8 @@ class Windows:
     smoothed: bool = False
     natives: Natives | None = None
     starts: Ints | None = None
+    counted: bool = False
+    """Whether the values are how many samples there were, from rollups."""
 
     @property
     def histograms(self) -> Objects | None:

@@ -23,6 +23,7 @@ from vedette.storage.block_writer import Abandoned, Origin, write_block
 from vedette.storage.blocks import Blocks
 from vedette.storage.merging import Merged
 from vedette.storage.retention import Retention
+from vedette.storage.rollup import Present, Rollups
 from vedette.storage.settings import StorageSettings
 from vedette.storage.tombstones import Gone, Tombstones
 
@@ -52,6 +53,8 @@ class Compactor:
         *,
         retention: Retention,
         covered: Callable[[], Block | None],
+        rollups: Rollups,
+        present: Callable[[], Present],
     ) -> None:
         self._blocks = blocks
         self._tombstones = tombstones
@@ -59,6 +62,8 @@ class Compactor:
         self._clock = clock
         self._retention = retention
         self._covered = covered
+        self._rollups = rollups
+        self._present = present
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="storage-compact", initializer=_step_back)
         self._running: Future[None] | None = None
         self._asked: list[tuple[bool, Future[None]]] = []
@@ -113,9 +118,22 @@ class Compactor:
         for block in self._idle():
             if self._worth_rewriting(block, now, clean=clean):
                 self._rewrite([block], now)
-        self._tombstones.forget(self._blocks.all)
+        self._roll_up(now)
+        self._tombstones.forget(lambda: self._blocks.all)
         for block in self._blocks.all:
             block.rest()
+
+    def _roll_up(self, now: int) -> None:
+        while True:
+            before = len(self._damaged)
+            try:
+                self._rollups.work(self._present(), now, skip=self._damaged, gone_of=self._tombstones.of, stopped=lambda: self._stopping)
+                return
+            except Corrupt as damage:
+                # Reported once; the days of that block are read from what is left of it.
+                self._leave_alone(damage, self._blocks.all)
+                if len(self._damaged) == before:
+                    raise
 
     def _idle(self) -> list[Block]:
         covered = self._covered()
@@ -160,6 +178,7 @@ class Compactor:
             raise
         made = self._blocks.open(path) if path is not None else None
         self._blocks.replace(run, made)
+        self._rollups.merged(run, made)
         self.compactions += 1
         log.debug("blocks were written again", blocks=len(run), path=str(path), bytes=made.nbytes if made else 0)
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from vedette.clock import Clock, now_ms
 from vedette.errors import BadInput, Corrupt, LimitExceeded
 from vedette.model.labels import Labels
-from vedette.model.samples import Appended, MetricMetadata, SampleBatch
+from vedette.model.samples import Appended, MetricMetadata, SampleBatch, is_stale
 from vedette.model.series import SeriesSet
 from vedette.storage import snapshots, wal
 from vedette.storage.block import Block
@@ -31,11 +31,12 @@ from vedette.storage.disk import Disk
 from vedette.storage.flush import Flusher
 from vedette.storage.head import FAR_FUTURE
 from vedette.storage.index import IndexView
-from vedette.storage.interface import Estimate, Matchers, StorageStats
+from vedette.storage.interface import Coarse, Estimate, Matchers, StorageStats
 from vedette.storage.limits import Limits
 from vedette.storage.memory import Memory
 from vedette.storage.replay import Replay, Replayed, ReplayProgress
 from vedette.storage.retention import Retention, RetentionRule
+from vedette.storage.rollup import Present, Rollups, Stretch, hidden_tenant
 from vedette.storage.select import Part, block_labels, merge
 from vedette.storage.series import SymbolTable
 from vedette.storage.settings import StorageSettings
@@ -75,8 +76,16 @@ class Engine:
         self._flusher = Flusher(self._memory, self._blocks, settings, clock, limits=self.limits)
         self._tombstones = Tombstones(settings.data / "tombstones", self._disk)
         self._retention = Retention(settings.retention, retention)
+        self._rollups = Rollups(settings.data / "rollups", self._disk, keep=settings.rollups, page_cache=settings.page_cache // 4)
         self._compactor = Compactor(
-            self._blocks, self._tombstones, settings, clock, retention=self._retention, covered=lambda: self._flusher.covered
+            self._blocks,
+            self._tombstones,
+            settings,
+            clock,
+            retention=self._retention,
+            covered=lambda: self._flusher.covered,
+            rollups=self._rollups,
+            present=self._present_now,
         )
         self._lock = DirectoryLock(settings.data, self._disk)
         self._writer: Writer | None = None
@@ -136,6 +145,7 @@ class Engine:
         try:
             self._flusher.recover()
             self._load_tombstones()
+            self._rollups.load(self._blocks.all)
             replay = Replay(self._memory)
             self._replaying = replay.found
             return replay.run(self.settings.data / "wal", between_scopes=self._flusher.between_scopes)
@@ -189,6 +199,8 @@ class Engine:
                 # To a block first: a deletion then concerns nothing that is still in the log, or in memory.
                 await self.flush()
                 self._flusher.release()
+            # First these: a crash in between has them made anew for nothing, the other way round they would show what was deleted.
+            await asyncio.to_thread(self._rollups.delete, tenant, sets, start, end)
             await asyncio.to_thread(self._tombstones.add, tenant, sets, start, end, upto=lambda: self._blocks.last_sequence)
 
     async def snapshot(self, *, skip_head: bool = False, beside: Callable[[Path], None] | None = None) -> str:
@@ -206,8 +218,10 @@ class Engine:
         return name
 
     def _snapshot(self, name: str, beside: Callable[[Path], None] | None) -> None:
-        with self._blocks.files:
-            snapshots.take(self.settings.data, name, [b.path for b in self._blocks.all], disk=self._disk, beside=beside)
+        with self._blocks.files, self._rollups.lock:
+            rollups = [d.block.path for d in self._rollups.days if d.block is not None]
+            blocks = [b.path for b in self._blocks.all]
+            snapshots.take(self.settings.data, name, blocks, disk=self._disk, rollups=rollups, beside=beside)
 
     def _in_memory(self, tenant: str, sets: Sequence[Matchers], start: int, end: int) -> bool:
         return bool(sets) and len(self._head_present(tenant, sets, start, end)[2]) > 0
@@ -245,6 +259,61 @@ class Engine:
             series = max(series, len(rows))
             samples += int(block.counts(rows).sum()) * _overlap(block.meta.min_time, block.meta.max_time, start, end)
         return Estimate(series, int(samples))
+
+    def _present_now(self) -> Present:
+        """What rollups are made of, and stand in for."""
+        with self._memory.lock:
+            head = self._memory.head
+            unflushed = head.now.min_time if self._flusher.covered is not None else head.min_time
+            blocks = self._blocks.all
+        keep = self._retention.keep
+        return Present(blocks, unflushed, now_ms(self.clock) - keep if keep else -(1 << 62))
+
+    def rolled_up(self, start: int, end: int) -> bool:
+        """See `Tiered.rolled_up`."""
+        return self._rollups.any_of(start, end)
+
+    def coarse_select(self, tenant: str, matchers: Matchers, start: int, end: int, coarse: Coarse) -> SeriesSet | None:
+        """See `Tiered.coarse_select`."""
+        deletions = self._rollups.tombstones.now  # before the days: see there
+        plan = self._rollups.plan(coarse.width, start, end, exact=coarse.exact, present=self._present_now())
+        if all(stretch.day is None for stretch in plan):
+            return None
+        names = self._memory.series.names
+        parts: list[Part] = []
+        samples = 0
+        for stretch in plan:
+            if stretch.day is not None:
+                try:
+                    part = self._rolled_up(names, deletions, stretch, hidden_tenant(tenant, coarse.column), matchers)
+                except Corrupt as damage:
+                    self._rollups.set_aside(stretch.day, damage)
+                    return self.coarse_select(tenant, matchers, start, end, coarse)
+            else:
+                found = self.select(tenant, matchers, stretch.start, stretch.end)
+                if found.labels.symbols is not names.symbols:
+                    return self.coarse_select(tenant, matchers, start, end, coarse)  # another table of names came meanwhile
+                if found.histograms is not None:
+                    return None
+                part = _as_column(found, coarse.column)
+            if part is not None:
+                parts.append(part)
+                samples += len(part.times)
+                self._within_budget(len(part.labels), samples)
+        return merge(parts, names.symbols)
+
+    def _rolled_up(self, names: SymbolTable, deletions: Deletions, stretch: Stretch, tenant: str, matchers: Matchers) -> Part | None:
+        assert stretch.day is not None
+        block = stretch.day.block
+        if block is None or (view := block.index(tenant)) is None:
+            return None
+        rows = block.within(view.matching(matchers), stretch.start, stretch.end)
+        columns = block.read(rows, stretch.start, stretch.end)
+        kept = Retention(0, self._retention.rules)
+        gone = Gone.join(deletions.of(block), kept.hidden(view, rows, now_ms(self.clock), block.meta.min_time))
+        if gone is not None:
+            columns = gone.erase(rows, columns)
+        return Part.of(block_labels(self._memory, names, block, view.labels(rows)), columns)
 
     def _within_budget(self, series: int, samples: int) -> None:
         settings = self.settings
@@ -421,6 +490,9 @@ class Engine:
             "compaction_failures": self._compactor.failures,
             "tombstones": len(self._tombstones),
             "damaged_blocks": self._blocks.damaged,
+            "rolled_up_days": self._rollups.made,
+            "damaged_rollups": self._rollups.damaged,
+            "rollup_bytes": self._rollups.nbytes,
             "page_cache_hits": cache.hits,
             "page_cache_misses": cache.misses,
             "page_cache_bytes": cache.nbytes,
@@ -440,6 +512,15 @@ class Engine:
         self._flusher.stop()
         self._compactor.stop()
         self._wal.close()
+
+
+def _as_column(found: SeriesSet, column: str) -> Part:
+    """Samples as they stand beside a tier's: each counts for one in the column of counts."""
+    first = int(found.offsets[0])
+    bits = found.values[first : first + found.sample_count].view(np.int64)
+    if column == "count":
+        bits = np.where(is_stale(found.values), bits, np.float64(1.0).view(np.int64))
+    return Part(found.labels, found.offsets - first, found.timestamps, bits)
 
 
 @contextmanager

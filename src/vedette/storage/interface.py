@@ -63,6 +63,32 @@ class Estimating(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Coarse:
+    """A select whose answer goes by stretches of `width` ms, which all its windows begin and end with.
+
+    `column` is what is made of them: `count`, `sum`, `min`, `max`, `last` or `counter` (`rollup.COLUMNS`). Where that is not `exact`
+    to the bit, it may only stand in for samples that are not kept any more.
+    """
+
+    width: int
+    column: str
+    exact: bool
+
+
+@runtime_checkable
+class Tiered(Protocol):
+    """A storage that keeps rollups."""
+
+    def rolled_up(self, start: int, end: int) -> bool:
+        """Whether there are any of [start, end] (ms)."""
+        ...
+
+    def coarse_select(self, tenant: str, matchers: Matchers, start: int, end: int, coarse: Coarse) -> SeriesSet | None:
+        """What the function needs of [start, end], from rollups where they serve; None where they do not, or hold no more than samples."""
+        ...
+
+
 @runtime_checkable
 class RowNumbered(Protocol):
     """A storage whose samples have numbers of their own."""

@@ -13,7 +13,7 @@ import orjson
 
 from vedette.errors import Corrupt
 from vedette.model.samples import MetricMetadata
-from vedette.storage import tombstones, wal
+from vedette.storage import rollup, tombstones, wal
 from vedette.storage.block import Block, Meta, PageCache, read_meta
 from vedette.storage.block_writer import TEMPORARY
 from vedette.storage.memory import Memory
@@ -23,9 +23,9 @@ from vedette.storage.statistics import Growth, GrowthFigures, IndexFigures, grow
 _ROWS_AT_ONCE = 1 << 16
 
 
-def block_paths(data: Path) -> list[Path]:
-    """The directories of blocks, in order of their numbers."""
-    directory = data / "blocks"
+def block_paths(data: Path, part: str = "blocks") -> list[Path]:
+    """The directories of blocks (or of `rollups`), in order of their numbers."""
+    directory = data / part
     return sorted(p for p in directory.iterdir() if p.is_dir() and not p.name.startswith(TEMPORARY)) if directory.is_dir() else []
 
 
@@ -44,11 +44,16 @@ def verify(data: Path) -> Iterator[tuple[Path, int, list[Corrupt]]]:
 
     A cut-off record at the end of a segment is no damage: a crash leaves it, and nobody was told that it was stored.
     """
-    for path in block_paths(data):
+    for path in (*block_paths(data), *block_paths(data, "rollups")):
         yield path, sum(f.stat().st_size for f in path.iterdir()), _block(path)
     for segment in wal.segments(data / "wal"):
         yield segment.path, segment.size, _segment(segment)
-    for name, read in (("tombstones", tombstones.read), ("metadata.json", _metadata)):
+    for name, read in (
+        ("tombstones", tombstones.read),
+        ("metadata.json", _metadata),
+        ("rollups/tombstones", tombstones.read),
+        ("rollups/index.json", _rollup_index),
+    ):
         path = data / name
         if path.exists():
             try:
@@ -77,6 +82,11 @@ def _segment(segment: wal.Segment) -> list[Corrupt]:
         if problem is not None and "ends inside" not in str(problem):
             found.append(problem)
     return found
+
+
+def _rollup_index(path: Path) -> None:
+    for _ in rollup.read_index(path.parent, lambda _: None):
+        pass
 
 
 def _metadata(path: Path) -> None:

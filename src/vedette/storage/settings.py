@@ -65,6 +65,8 @@ class StorageSettings:
     """Where blocks and log together are larger, the oldest blocks are deleted; 0 for no limit."""
     retention_by_selector: dict[str, int] = option(factory=dict, convert=parse_duration)
     """How long the series that a selector selects are kept, instead of `retention`; the first that selects a series counts."""
+    rollups: dict[str, int] = option(factory=lambda: {"5m": 180 * 86_400_000, "1h": 730 * 86_400_000}, convert=parse_duration)
+    """How long the rollup tiers are kept: stretches of 5 minutes and of an hour; 0 is for ever, one that is left out is not made."""
     admin_api: bool = False
     """Whether series may be deleted and snapshots taken over HTTP."""
     out_of_order_window: int = option(3_600_000, convert=parse_duration)

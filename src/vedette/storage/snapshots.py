@@ -10,14 +10,14 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from vedette.errors import BadInput
 from vedette.storage.block_writer import TEMPORARY
 from vedette.storage.disk import Disk
 
-PARTS = ("blocks", "wal", "metadata.json", "tombstones")
+PARTS = ("blocks", "wal", "rollups", "metadata.json", "tombstones")
 """What of a data directory holds samples."""
 
 Progress = Callable[[Path, int], None]
@@ -36,9 +36,10 @@ def take(
     *,
     disk: Disk,
     segments: Iterable[Path] = (),
+    rollups: Sequence[Path] = (),
     beside: Callable[[Path], None] | None = None,
 ) -> Path:
-    """Link `blocks` (directories) and `segments` (of the log) into the snapshot `name`; answers its directory, durable.
+    """Link `blocks` and `rollups` (directories) and `segments` (of the log) into the snapshot `name`; answers its directory, durable.
 
     `beside` puts further files into the directory that it is given, synced; what it raises ends the snapshot.
     Raises `OSError`; nothing is left behind then. Nobody may delete what is linked meanwhile.
@@ -51,12 +52,19 @@ def take(
     try:
         for part in ("blocks", "wal"):
             disk.mkdir(temporary / part)
-        for block in blocks:
-            target = temporary / "blocks" / block.name
+        if rollups:
+            disk.mkdir(temporary / "rollups")
+            for part in ("index.json", "tombstones"):
+                if (data / "rollups" / part).exists():
+                    disk.link(data / "rollups" / part, temporary / "rollups" / part)
+            disk.sync_directory(temporary / "rollups")
+        for block in (*blocks, *rollups):
+            target = temporary / block.parent.name / block.name
             disk.mkdir(target)
             for file in block.iterdir():
                 disk.link(file, target / file.name)
             disk.sync_directory(target)
+            disk.sync_directory(target.parent)
         for segment in segments:
             disk.link(segment, temporary / "wal" / segment.name)
         for part in ("metadata.json", "tombstones"):
@@ -103,8 +111,8 @@ def restore(source: Path, data: Path, *, progress: Progress = lambda path, size:
     directories = {data, data / "blocks", data / "wal"}
     for file in files_of(source):
         target = data / file.relative_to(source)
-        target.parent.mkdir(exist_ok=True)
-        directories.add(target.parent)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        directories |= {target.parent, target.parent.parent} - {data.parent}
         with file.open("rb") as old, target.open("wb") as new:
             shutil.copyfileobj(old, new, 1 << 20)
             new.flush()

@@ -127,10 +127,12 @@ class Tombstones:
             last = upto()
             self._keep((*self.now.items, *(Tombstone(tenant, tuple(matchers), start, end, last) for matchers in sets)))
 
-    def forget(self, blocks: Sequence[Block]) -> None:
-        """Drop the deletions that concern none of `blocks`, all there are. Raises `OSError`."""
+    def forget(self, blocks: Callable[[], Sequence[Block]]) -> None:
+        """Drop the deletions that concern none of `blocks()`, all there are. Raises `OSError`."""
         with self.lock:
-            left = tuple(t for t in self.now.items if any(self._concerns(t, block) for block in blocks))
+            # Asked for under the lock: a deletion that is added meanwhile may concern none but the newest block.
+            there = blocks()
+            left = tuple(t for t in self.now.items if any(self._concerns(t, block) for block in there))
             if left != self.now.items:
                 self._keep(left)
 
