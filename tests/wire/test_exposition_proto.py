@@ -13,7 +13,7 @@ from vedette.model.exemplars import Exemplar
 from vedette.model.histograms import GAUGE
 from vedette.model.labels import Labels
 from vedette.model.samples import MetricMetadata
-from vedette.wire import exposition
+from vedette.wire import exposition, exposition_proto
 from vedette.wire.exposition import exposition_keyspace, parse_series
 from vedette.wire.exposition_proto import Wanted, parse
 from vedette.wire.native import varint
@@ -177,6 +177,26 @@ def test_metadata_is_left_out_when_it_is_known():
     first = parse(raw, SPACE, NOW, wanted=Wanted())
     assert len(first.batch.metadata) == 1
     assert parse(raw, SPACE, NOW, wanted=Wanted(), metadata_known=first.metadata_hash).batch.metadata == ()
+
+
+def test_labels_are_remembered_from_one_scrape_to_the_next():
+    known: dict = {}
+    pairs = [{"a": "1"}, {"a": "2", "b": "x" * 200}, {}]
+    raw = body(family("m", GAUGE_TYPE, *(metric(labels, gauge=M["Gauge"](value=i)) for i, labels in enumerate(pairs))))
+    first = parse(raw, SPACE, NOW, wanted=Wanted(), known=known)
+    held = len(known)
+    again = parse(raw, SPACE, NOW, wanted=Wanted(), known=known)
+    assert shown(first) == shown(again) == shown(parse(raw, SPACE, NOW, wanted=Wanted()))
+    assert series(first.batch) == [Labels.of(__name__="m", **labels) for labels in pairs]
+    assert 0 < held == len(known)
+
+
+def test_labels_that_are_remembered_are_bounded(monkeypatch):
+    monkeypatch.setattr(exposition_proto, "_MOST_KNOWN", 5)
+    known: dict = {}
+    for i in range(20):
+        parse(body(family("m", GAUGE_TYPE, metric({"i": str(i)}, gauge=M["Gauge"](value=i)))), SPACE, NOW, wanted=Wanted(), known=known)
+        assert len(known) <= 6
 
 
 def test_timestamps_are_left_out_unless_honoured():

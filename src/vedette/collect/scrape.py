@@ -146,6 +146,7 @@ class ScrapeLoop:
         self._owed = _NO_IDS
         self._kept: dict[bytes, bool] = {}
         self._warm: set[str] = set()
+        self._labels_known: dict[bytes, list[str]] = {}
         self._converter = Converter(settings.native.classic_too, settings.native) if settings.native.convert else None
         names = REPORT + EXTRA_REPORT if settings.extra_report else REPORT
         self._report = [target.labels.with_({METRIC_NAME: name}) for name in names]
@@ -218,7 +219,7 @@ class ScrapeLoop:
         honor, known = self._settings.honor_timestamps, self._metadata_known
         if fetched.format == "protobuf":
             wanted = self._settings.native.wanted
-            found = exposition_proto.parse(*given, wanted=wanted, honor_timestamps=honor, metadata_known=known)
+            found = exposition_proto.parse(*given, wanted=wanted, honor_timestamps=honor, metadata_known=known, known=self._labels_known)
         else:
             openmetrics = fetched.format == "openmetrics"
             found = parse(*given, openmetrics=openmetrics, honor_timestamps=honor, metadata_known=known)

@@ -1,7 +1,7 @@
 """Protobuf exposition (`io.prometheus.client.MetricFamily`, delimited) to a `SampleBatch`: classic series, native histograms, exemplars.
 
-Keys are those of the text format (`name{a="b"}`), so that a series keeps its name whatever its target speaks. One Python
-step a message: a tenth of the speed of text, and asked for only where native histograms are wanted. Not here: HTTP,
+Keys are those of the text format (`name{a="b"}`), so that a series keeps its name whatever its target speaks. One Python step a
+message (6 µs a series that is known), which text is spared, and so asked for only where native histograms are wanted. Not here: HTTP,
 relabelling.
 """
 
@@ -29,6 +29,7 @@ MEDIA_TYPE = "application/vnd.google.protobuf"
 """What a target says that it sends, with `proto=io.prometheus.client.MetricFamily` and `encoding=delimited`."""
 
 _TYPES = ("counter", "gauge", "summary", "unknown", "histogram", "gaugehistogram")
+_MOST_KNOWN = 200_000
 _COUNTER, _GAUGE, _SUMMARY, _UNTYPED, _HISTOGRAM, _GAUGE_HISTOGRAM = range(6)
 
 
@@ -56,6 +57,8 @@ class _Rows:
     gauges: list[bool] = field(default_factory=list)
     exemplars: list[Exemplar] = field(default_factory=list)
     metadata: list[MetricMetadata] = field(default_factory=list)
+    known: dict[bytes, list[str]] = field(default_factory=dict)
+    """The labels, as keys have them, of what metrics begin with."""
 
     def add(self, key: str, value: float, time: int | None) -> int:
         self.keys.append(key.encode())
@@ -72,12 +75,15 @@ def parse(
     wanted: Wanted,
     honor_timestamps: bool = True,
     metadata_known: int | None = None,
+    known: dict[bytes, list[str]] | None = None,
 ) -> Exposition:
-    """The samples of an exposition, as `exposition.parse` answers them.
+    """The samples of an exposition, as `exposition.parse` answers them. `known` remembers label sets from one to the next.
 
     Raises `BadInput` for bytes that are no such messages, and for a native histogram that cannot be.
     """
-    rows = _Rows()
+    if known is not None and len(known) > _MOST_KNOWN:
+        known.clear()
+    rows = _Rows(known={} if known is None else known)
     for message in _delimited(body):
         _family(message, rows, wanted)
     times = [now_ms if t is None or not honor_timestamps else t for t in rows.times]
@@ -162,12 +168,12 @@ _VALUES = {_COUNTER: 0x1A, _GAUGE: 0x12, _SUMMARY: 0x22, _UNTYPED: 0x2A, _HISTOG
 
 
 def _metric(name: str, kind: int, message: bytes, rows: _Rows, wanted: Wanted) -> None:
-    labels: list[str] = []
+    labels, at = _labels(message, rows.known)
     content = b""
     time: int | None = None
-    for tag, value in fields(message):
+    for tag, value in fields(message[at:]):
         if tag == 0x0A:
-            labels.append("{}={}".format(*_pair(value)))
+            labels = [*labels, "{}={}".format(*_pair(value))]
         elif tag == _VALUES[kind] and isinstance(value, bytes):
             content = value
         elif tag == 0x30 and isinstance(value, int):
@@ -187,6 +193,18 @@ def _metric(name: str, kind: int, message: bytes, rows: _Rows, wanted: Wanted) -
         row = rows.add(_key(name, labels), number, time)
         if exemplar:
             rows.exemplars.append(_exemplar(exemplar, row))
+
+
+def _labels(message: bytes, known: dict[bytes, list[str]]) -> tuple[list[str], int]:
+    """The labels that a metric begins with, and where they end. They change far less often than values."""
+    at, end = 0, len(message)
+    while end - at >= 2 and message[at] == 0x0A and message[at + 1] < 0x80 and message[at + 1] + 2 <= end - at:
+        at += 2 + message[at + 1]
+    prefix = message[:at]
+    found = known.get(prefix)
+    if found is None:
+        found = known[prefix] = ["{}={}".format(*_pair(value)) for _, value in fields(prefix)]
+    return found, at
 
 
 def _key(name: str, labels: list[str]) -> str:

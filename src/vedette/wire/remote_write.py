@@ -218,9 +218,19 @@ def fields(message: bytes) -> list[Field]:
     """(tag, content) of each field of a message: an int for varints, bytes for the rest. Raises `BadInput`."""
     found: list[Field] = []
     at = 0
-    while at < len(message):
+    end = len(message)
+    while at < end:
         begin = at
-        tag, at = _read_varint(message, at)
+        # Nearly every tag and every length is one byte.
+        tag = message[at]
+        if 8 <= tag < 0x80:
+            at += 1
+            if tag & 7 == 2 and at < end and (size := message[at]) < 0x80 and size < end - at:
+                found.append((tag, message[at + 1 : at + 1 + size]))
+                at += 1 + size
+                continue
+        else:
+            tag, at = _read_varint(message, at)
         kind = tag & 7
         if tag < 8 or tag > 0xFFFFFFFF:
             raise BadInput(f"remote write: {_FAULTS[kernel.FIELD_ZERO]}", where=f"byte {begin} of the message")
