@@ -251,13 +251,25 @@ def _quoted(table: LabelTable) -> tuple[NDArray[np.uint8], Ints, NDArray[np.int6
         # To look for equal ones would cost more than to write them twice.
         distinct, inverse = both, np.arange(len(both), dtype=np.int64)
     else:
-        distinct, inverse = np.unique(both, return_inverse=True)
+        distinct, inverse = _distinct(both)
     pieces = [orjson.dumps(table.symbols.text(s)) for s in distinct.tolist()]
     offsets = np.zeros(len(pieces) + 1, dtype=np.int64)
     np.cumsum([len(p) for p in pieces], out=offsets[1:])
     pool = np.frombuffer(b"".join(pieces) or b"\0", dtype=np.uint8).copy()
-    indices = inverse.reshape(-1).astype(np.int64, copy=False)
-    return pool, offsets, indices[: len(table.names)], indices[len(table.names) :]
+    return pool, offsets, inverse[: len(table.names)], inverse[len(table.names) :]
+
+
+def _distinct(symbols: NDArray[np.int32]) -> tuple[NDArray[np.int32], Ints]:
+    """The distinct symbols, ascending, and for each of `symbols` its place among them."""
+    if len(symbols) and symbols.min() >= 0 and symbols.max() < 16 * len(symbols):
+        # Marking what occurs costs a tenth of sorting all of it.
+        seen = np.zeros(int(symbols.max()) + 1, dtype=np.int64)
+        seen[symbols] = 1
+        distinct = np.flatnonzero(seen).astype(np.int32)
+        seen[distinct] = np.arange(len(distinct))
+        return distinct, seen[symbols]
+    distinct, inverse = np.unique(symbols, return_inverse=True)
+    return distinct, inverse.reshape(-1).astype(np.int64, copy=False)
 
 
 def sorted_rows(table: LabelTable) -> Ints:
@@ -266,10 +278,10 @@ def sorted_rows(table: LabelTable) -> Ints:
     if len(order) < 2:
         return order
     both = np.concatenate([table.names, table.values])
-    distinct, inverse = np.unique(both, return_inverse=True)
+    distinct, inverse = _distinct(both)
     texts = [table.symbols.text(s) for s in distinct.tolist()]
     ranks = np.empty(len(texts), dtype=np.int64)
     ranks[sorted(range(len(texts)), key=texts.__getitem__)] = np.arange(len(texts))
-    ranked = ranks[inverse.reshape(-1)]
+    ranked = ranks[inverse]
     render.sort_rows(table.offsets, ranked[: len(table.names)], ranked[len(table.names) :], order, np.empty_like(order))
     return order
