@@ -118,7 +118,7 @@ def _warming(before_ms: int) -> list[bytes]:
     return [requests[0] for requests in rounds]
 
 
-def _at_rest(server: servers.Running, seconds: float = 30.0) -> None:
+def at_rest(server: servers.Running, seconds: float = 30.0) -> None:
     """Wait until the server does nothing more of its own after its start (loading, compiling), or `seconds` are over."""
     deadline = time.monotonic() + seconds
     before = server.cpu()
@@ -134,7 +134,7 @@ def _one_run(kind: servers.Kind, rounds: list[list[bytes]], load: Load, start_ms
     series = load.hosts * data.FIELDS_PER_HOST
     with servers.running(kind) as server:
         send(server, [_warming(start_ms)])
-        _at_rest(server)
+        at_rest(server)
         cpu = server.cpu()
         send(server, shards_of(rounds[:1], SENDERS))
         new_cpu = server.cpu() - cpu
