@@ -28,6 +28,7 @@ from bench import (
     remote_write,
     report,
     results,
+    rules,
     scrape,
     servers,
     stalls,
@@ -54,6 +55,7 @@ ORDER = (
     "recovery",
     "logs",
     "alerts",
+    "rules",
     "startup",
     "install",
 )
@@ -74,6 +76,7 @@ def _cases(quick: bool, kinds: tuple[servers.Kind, ...], containing: str) -> dic
             lambda: density.hosts(20 if quick else 100, 180 if quick else 720, kinds),
             lambda: density.node(60 if quick else 480, 0.2, kinds),
         ],
+        "rules": [lambda: rules.run(3 if quick else 8, 2 if quick else 5, kinds)],
         "alerts": [lambda: alerts.run(100_000, 5 if quick else 15, kinds)],
         "million": [
             lambda: million.run(1000 if quick else 10_000, 4 if quick else 40, tuple(k for k in kinds if k is not servers.PROMETHEUS))
@@ -94,7 +97,7 @@ def _arguments() -> argparse.Namespace:
         "--only",
         metavar="CASE",
         action="append",
-        help="remote_write, scrape, queries, month, dashboard, density, alerts, logs, startup or install; may be repeated",
+        help="remote_write, scrape, queries, month, dashboard, density, alerts, rules, logs, startup or install; may be repeated",
     )
     parser.add_argument("--servers", metavar="NAMES", default="", help="a comma-separated part of vedette,prometheus,victoria-metrics")
     parser.add_argument(
