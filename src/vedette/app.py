@@ -88,6 +88,7 @@ from vedette.promql.engine import Engine as Promql
 from vedette.promql.result import QueryResult
 from vedette.records.copy import copy_records
 from vedette.records.settings import is_postgres
+from vedette.rules.alerting import Outage
 from vedette.rules.callbacks import Callbacks
 from vedette.rules.defaults import default_groups
 from vedette.rules.files import MADE, Group
@@ -266,6 +267,7 @@ class House:
             external_url=settings.external_url,
             tenant=DEFAULT_TENANT,
             resend_ms=settings.vedette.rules.resend_delay,
+            outage=Outage(tolerance_ms=settings.vedette.rules.outage_tolerance, grace_ms=settings.vedette.rules.grace_period),
             analyse=functools.partial(self._analyse, DEFAULT_TENANT),
             noticed=self._noticed,
         )

@@ -29,7 +29,10 @@ async def client(tmp_path: Path, serve: Any) -> AsyncIterator[httpx.AsyncClient]
     async def changed() -> None:
         pass
 
-    made = ManagedRules(records, ManualClock(), changed)
+    async def admit(_: Any) -> None:
+        pass
+
+    made = ManagedRules(records, ManualClock(), changed, admit=admit)
 
     def rules_of(scope: Any) -> ManagedRules:
         if scope["headers"] and any(name == b"x-scope-orgid" for name, _ in scope["headers"]):

@@ -256,6 +256,70 @@ async def test_a_restart_keeps_for_and_tells_what_fires_at_once(world: Any) -> N
     assert world.emitted[-1][0].starts_at == fired
 
 
+LONG = DOWN.replace("for: 2m", "for: 20m")
+OUTAGES = [  # pending from minute 0 on, last seen at 5; back at `at`: pending since `active`, in minutes
+    (6, 0),
+    (15, 9),
+    (30, 24),
+    (64, 58),
+    (66, 66),
+]
+
+
+@pytest.mark.parametrize(("at", "active"), OUTAGES)
+async def test_time_away_does_not_count_towards_a_for(world: Any, at: int, active: int) -> None:
+    for minute in range(100):
+        world.put(minute * MINUTE, 0, __name__="up", instance="a")
+    await world.start(LONG)
+    for minute in range(6):
+        await world.tick(minute * MINUTE)
+    await world.stop()
+    await world.start(LONG)
+    await world.tick(at * MINUTE)
+    (alert,) = world.rules.groups()[0].rules[0].alerts
+    assert (alert.state, (alert.active_at - 1_700_000_000_000) // MINUTE) == ("pending", active)
+    (row,) = await world.records.load(RuleAlertRow)
+    assert row.active_at == alert.active_at, "a second restart must go on from there"
+    await world.tick((active + 20) * MINUTE)
+    assert world.rules.groups()[0].rules[0].alerts[0].state == "firing"
+
+
+async def test_an_alert_that_is_nearly_due_stays_pending_for_the_grace_period(world: Any) -> None:
+    for minute in range(100):
+        world.put(minute * MINUTE, 0, __name__="up", instance="a")
+    await world.start(LONG)
+    for minute in range(18):
+        await world.tick(minute * MINUTE)
+    await world.stop()
+    await world.start(LONG)
+    await world.tick(40 * MINUTE)
+    await world.tick(49 * MINUTE)
+    assert world.rules.groups()[0].rules[0].alerts[0].state == "pending"
+    await world.tick(50 * MINUTE)
+    assert world.rules.groups()[0].rules[0].alerts[0].state == "firing"
+
+
+async def test_two_files_may_define_one_group(world: Any) -> None:
+    world.put(0, 1, __name__="m")
+    rule = "groups:\n- {name: g, rules: [{record: R, expr: m}]}\n"
+    await world.start([*parse(rule.replace("R", "a"), name="a.yml"), *parse(rule.replace("R", "b"), name="b.yml")])
+    await world.tick(0)
+    assert [(g.file, g.name) for g in world.rules.groups()] == [("a.yml", "g"), ("b.yml", "g")]
+    assert {**world.value(0, "a"), **world.value(0, "b")} == {"a": 1.0, "b": 1.0}
+
+
+async def test_a_group_made_over_the_api_is_evaluated_at_once(world: Any) -> None:
+    world.put(0, 0, __name__="up", instance="a")
+    await world.start("groups: []\n")
+    await world.rules.apply(parse(DOWN, name="api:x"), at_once=lambda group: group.file.startswith("api:"))
+    await world.clock.advance(0)
+    deadline = asyncio.get_running_loop().time() + 10
+    while not world.rules.groups()[0].iterations and asyncio.get_running_loop().time() < deadline:
+        await asyncio.sleep(0)
+    assert world.rules.groups()[0].iterations == 1
+    assert [a.state for a in world.rules.groups()[0].rules[0].alerts] == ["pending"]
+
+
 async def test_an_alert_that_ended_while_nobody_looked_resolves_after_the_restart(world: Any) -> None:
     world.put(0, 0, __name__="up", instance="a")
     await world.start(DOWN.replace("for: 2m", "for: 0s"))

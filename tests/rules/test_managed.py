@@ -159,6 +159,12 @@ async def test_bad_groups_are_refused_and_nothing_changes(world: World, namespac
     assert world.applied == 0
 
 
+async def test_who_cannot_be_told_is_refused(world: World) -> None:
+    with pytest.raises(BadInput, match="notify: this tenant has no receivers of its own"):
+        await world.rules.put("default", WEB.replace("name: web", "name: web, notify: {email: [a@b.c]}"))
+    assert world.rules.all() == []
+
+
 async def test_a_namespace_is_deleted_as_a_whole(world: World) -> None:
     for name in ("a", "b"):
         await world.rules.put("default", WEB.replace("web", name))

@@ -127,6 +127,34 @@ def due(states: States, now: int, *, resend_ms: int = RESEND_DELAY_MS) -> list[A
     return [a for a in states.values() if a.state != "pending" and (a.resolved_at > a.last_sent_at or a.last_sent_at + resend_ms < now)]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outage:
+    """How a restart is bridged; times in ms. `tolerance`: how long ago an alert may have been seen last; `grace`: see `taken_up`."""
+
+    tolerance_ms: int = 3_600_000
+    grace_ms: int = 600_000
+
+
+def taken_up(alert: AlertState, now: int, seen_at: int | None, *, hold_ms: int, interval_ms: int, outage: Outage) -> AlertState:
+    """An alert of the records at the first evaluation after a restart, as Prometheus takes up a `for`; `seen_at` is its last evaluation.
+
+    Nobody looked while the server was away, so what is beyond one interval of it does not count: a pending alert that held for
+    two of five minutes has three to go. It starts anew where it was last seen too long ago, or never (None). After an outage it
+    stays pending for `grace_ms` at least where the rule's `for` is that long, so that a restart pages nobody at once.
+    """
+    if alert.state != "pending":
+        return alert
+    if seen_at is None or now - seen_at > outage.tolerance_ms:
+        return replace(alert, active_at=now)
+    away = now - seen_at - interval_ms
+    remaining = hold_ms - (seen_at - alert.active_at)
+    if away <= 0 or remaining <= 0:
+        return alert
+    if remaining < outage.grace_ms <= hold_ms:
+        return replace(alert, active_at=now + outage.grace_ms - hold_ms)
+    return replace(alert, active_at=alert.active_at + away)
+
+
 def announced(alert: AlertState, now: int, *, interval_ms: int, resend_ms: int, generator_url: str) -> Alert:
     """The alert as it is handed on. One that fires holds for four intervals, so that two failed evaluations do not end it."""
     ends = alert.resolved_at or now + 4 * max(interval_ms, resend_ms)

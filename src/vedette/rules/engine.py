@@ -52,6 +52,7 @@ class Rules:
         resend_ms: int = alerting.RESEND_DELAY_MS,
         analyse: Callable[[str, Analysis, int], Awaitable[Samples]] | None = None,
         noticed: Callable[[Sequence[Alert]], None] = lambda _alerts: None,
+        outage: alerting.Outage = alerting.Outage(),  # noqa: B008 - it is frozen
     ) -> None:
         self._around = Surroundings(
             query=query,
@@ -65,6 +66,7 @@ class Rules:
             resend_ms=resend_ms,
             analyse=analyse,
             noticed=noticed,
+            outage=outage,
         )
         self._clock = clock
         self._tickers: list[Ticker] = []
@@ -115,7 +117,7 @@ class Rules:
         found: dict[str, LiveRule] = {}
         for row in await self._around.records.load(RuleAlertRow, tenant=self._around.tenant):
             alert = alert_of(row)
-            found.setdefault(row.rule, LiveRule(_UNKNOWN, row.rule)).states[alert.labels] = alert
+            found.setdefault(row.rule, LiveRule(_UNKNOWN, row.rule, restored=True)).states[alert.labels] = alert
         return found
 
     def _live(self, group: Group, memory: dict[str, LiveRule], taken: set[str]) -> LiveGroup:

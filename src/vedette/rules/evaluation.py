@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from vedette.errors import BadInput, LimitExceeded, VedetteError
 from vedette.model.alerts import ALERT_NAME, Alert
+from vedette.model.durations import format_duration
 from vedette.model.histograms import Histogram
-from vedette.model.labels import METRIC_NAME, Labels, LabelTable
+from vedette.model.labels import METRIC_NAME, Labels, LabelTable, quote
 from vedette.model.samples import STALE, KeySpace, SampleBatch
 from vedette.promql.native_render import text
 from vedette.records.rows import RuleAlertRow
@@ -83,6 +84,7 @@ class Surroundings:
     noticed: Callable[[Sequence[Alert]], None] = lambda _alerts: None
     """Hears of alerts that have become pending, of which nobody is told yet."""
     analyse: Callable[[str, Analysis, int], Awaitable[Samples]] | None = None
+    outage: alerting.Outage = field(default_factory=alerting.Outage)
 
     async def found(self, rule: Rule, at: int) -> Samples:
         """What a rule's expression, or the analysis of it, finds at a time (ms). Raises as `samples` does."""
@@ -150,16 +152,39 @@ class LiveRule:
     last_error: str = ""
     last_evaluation: float = 0.0
     evaluation_time: float = 0.0
+    restored: bool = False
+    """Whether its states come from the records of a process before this one, and no evaluation has taken them up yet."""
 
     async def evaluate(self, at: int, group: Group, around: Surroundings) -> Samples:
         """The samples to write for an evaluation at `at` (ms)."""
         result = await around.found(self.rule, at - group.query_offset_ms)
         if self.rule.kind == "recording":
             return record(self.rule.name, self.rule.labels, result, limit=group.limit)
+        if self.restored:
+            await self._take_up(at, group, around)
         observed = await self._observe(result, at, group, around)
         await self._advance(observed, at, group, around)
         await self._tell(at, group, around)
         return list(alerting.series(self.rule.name, self.states))
+
+    async def _take_up(self, at: int, group: Group, around: Surroundings) -> None:
+        """Put right what was pending when the server went away, by when `ALERTS_FOR_STATE` was last written."""
+        pending = [a for a in self.states.values() if a.state == "pending"]
+        if pending and self.rule.hold_ms:
+            window = format_duration(max(around.outage.tolerance_ms, 1000))
+            step = format_duration(max(group.interval_ms, around.outage.tolerance_ms // 1000, 1))
+            series = f"ALERTS_FOR_STATE{{{ALERT_NAME}={quote(self.rule.name)}}}"
+            seen = dict(await around.samples(f"max_over_time(timestamp({series})[{window}:{step}])", at - group.query_offset_ms))
+            changed = []
+            for alert in pending:
+                when = seen.get(alert.labels.without(METRIC_NAME))
+                known = round(when * 1000) + group.query_offset_ms if isinstance(when, float) else None
+                new = alerting.taken_up(alert, at, known, hold_ms=self.rule.hold_ms, interval_ms=group.interval_ms, outage=around.outage)
+                if new is not alert:
+                    changed.append(new)
+            await around.records.save([row_of(around.tenant, self.key, a) for a in changed])
+            self.states = {**self.states, **{a.labels: a for a in changed}}
+        self.restored = False
 
     async def _observe(self, result: Samples, at: int, group: Group, around: Surroundings) -> list[Observed]:
         async def query(expr: str) -> list[tuple[Labels, float | str]]:

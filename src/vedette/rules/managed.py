@@ -181,6 +181,8 @@ class ManagedRules:
         group = await asyncio.to_thread(check, text, namespace, defaults=self._defaults())
         if self._admit is not None:
             await self._admit(group)
+        elif group.notify is not None:
+            raise BadInput("this tenant has no receivers of its own", where="notify", hint="leave it out, and name receivers in its routes")
         document = rewritten(text)
         key = namespace, group.name
         async with self._writing:

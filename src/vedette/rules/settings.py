@@ -23,6 +23,11 @@ class RulesSettings:
     resend_delay: int = option(60_000, convert=parse_duration)
     """After how long an alert that goes on firing is told again to those who are told."""
 
+    outage_tolerance: int = option(3_600_000, convert=parse_duration)
+    """How long ago a pending alert may have been seen last, at a restart, for the time before to count towards its `for`."""
+    grace_period: int = option(600_000, convert=parse_duration)
+    """The least time that an alert stays pending after an outage, of rules whose `for` is at least this long."""
+
     def __post_init__(self) -> None:
         for name in self.packs:
             if name not in (*PACKS, "all"):

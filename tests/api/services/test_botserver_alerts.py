@@ -30,8 +30,11 @@ async def room(services: Any, serve: Any, tmp_path: Path) -> AsyncIterator[Room]
     async def changed() -> None:
         pass
 
+    async def admit(_: Any) -> None:
+        pass
+
     made = Room()
-    made.rules = ManagedRules(records, services.clock, changed)
+    made.rules = ManagedRules(records, services.clock, changed, admit=admit)
     made.client = serve(routes(list(endpoints(Alerts(services.backend, lambda _: made.rules), Limit(0, services.clock.monotonic)))))
     services.put({"__name__": "orders_total", "shop": "a"}, (0, 1))
     services.put({"__name__": "http_requests_total", "job": "api"}, (0, 1))
