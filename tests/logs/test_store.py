@@ -206,6 +206,7 @@ async def test_a_damaged_segment_is_set_aside_and_the_rest_answers(opened: Opene
 async def test_silent_damage_is_found_after_a_start(opened: Opened, tmp_path: Path) -> None:
     store = await opened()
     await store.append("acme", lines(*(f"line {i}" for i in range(1000))))
+    store.flush()
     await store.close()
     (path,) = (tmp_path / "logs").rglob("*.parquet")
     data = bytearray(path.read_bytes())
@@ -247,6 +248,7 @@ async def test_left_over_files_of_a_crash_are_cleared(opened: Opened, tmp_path: 
     (first,) = (tmp_path / "logs").rglob("*.parquet")
     copy = first.read_bytes()
     await store.append("acme", lines("two"))
+    store.flush()
     await store.close()
     half = first.with_name("00000000000000ff.tmp")
     half.write_bytes(b"PAR1")
@@ -373,3 +375,16 @@ async def test_a_full_disk_refuses_and_recovers_by_itself(tmp_path: Path) -> Non
     # The refused line was owed to the log, and is there: its sender was told to send it again, so it may come twice.
     assert await messages(store) == ["after", "refused", "before"]
     await store.close()
+
+
+async def test_much_in_memory_becomes_a_segment_at_the_end_and_little_stays_in_the_log(opened: Opened, tmp_path: Path) -> None:
+    store = await opened()
+    await store.append("acme", lines("little"))
+    await store.close()
+    assert not list((tmp_path / "logs").rglob("*.parquet"))
+    store = await opened()
+    await store.append("acme", lines(*["much"] * 10_000))
+    await store.close()
+    assert len(list((tmp_path / "logs").rglob("*.parquet"))) == 1
+    store = await opened()
+    assert (await store.search("acme", LogQuery())).total == 10_001

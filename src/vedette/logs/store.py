@@ -51,6 +51,7 @@ _MOST_MERGED_BYTES = 256 << 20
 _MOST_SERVICES = 1_000
 _RETRIES = 3
 _AGAIN_S = 10.0
+_WORTH_A_SEGMENT = 10_000
 
 
 @dataclass(slots=True)
@@ -96,6 +97,8 @@ class LogStore:
         self._closing = threading.Event()
         self._watchers: set[Callable[[str], None]] = set()
         self._threads = threads
+        self._opened: Database | None = None
+        self._opening = threading.Lock()
         if importlib.util.find_spec("duckdb") is None:
             raise NotFound("logs need DuckDB: pip install 'vedette[logs]'")
 
@@ -105,13 +108,19 @@ class LogStore:
         """Find the segments, read the log again, begin to take lines. Raises `OSError`."""
         await asyncio.to_thread(self._open)
 
+    @property
+    def _database(self) -> Database:
+        """DuckDB, opened at its first use: half a second and 50 MB that a server without lines is spared."""
+        with self._opening:
+            if self._opened is None:
+                settings = self.settings
+                timeout_s = settings.query_timeout / 1000
+                self._opened = Database(self.directory, memory=settings.query_memory, timeout_s=timeout_s, threads=self._threads)
+            return self._opened
+
     def _open(self) -> None:
-        settings = self.settings
         for path in (self.directory, self._root, self._logged):
             path.mkdir(parents=True, exist_ok=True)
-        self._database = Database(
-            self.directory, memory=settings.query_memory, timeout_s=settings.query_timeout / 1000, threads=self._threads
-        )
         self._disk.sync_directory(self.directory)
         self._disk.sync_directory(self.directory.parent)
         found, left = segment_files.scan(self._root)
@@ -164,7 +173,7 @@ class LogStore:
         log.error("the log of lines is damaged, what can be read is kept", problem=str(error))
 
     async def close(self) -> None:
-        """Make segments of what is in memory, sync, end all threads. Where a segment cannot be written, the log keeps the lines."""
+        """Make segments of what is in memory, if it is much, sync, end all threads. What is in no segment, the log keeps."""
         if self._writer is None:
             return
         writer = self._writer
@@ -174,14 +183,16 @@ class LogStore:
 
     def _close(self) -> None:
         self._background.shutdown(wait=True)
-        if not self._memory.frozen and self._memory.lines:
+        # A few lines can as well be read from the log again: the server is to stop at once.
+        if not self._memory.frozen and self._memory.lines >= _WORTH_A_SEGMENT:
             self._freeze()
         if self._memory.frozen:
             self._flush()
         with contextlib.suppress(OSError):  # already reported where it was owed; what is synced is kept
             self._wal.close()
         self._queries.shutdown(wait=True, cancel_futures=True)
-        self._database.close()
+        if self._opened is not None:
+            self._opened.close()
 
     # -- in -----------------------------------------------------------------------------------------------------------
 
