@@ -17,7 +17,7 @@ import structlog
 
 from vedette.clock import Clock, now_ms
 from vedette.errors import Corrupt, LimitExceeded
-from vedette.storage import levels, wal
+from vedette.storage import heap, levels, wal
 from vedette.storage.block import Block
 from vedette.storage.block_writer import Abandoned, Origin, write_block
 from vedette.storage.blocks import Blocks
@@ -106,6 +106,7 @@ class Compactor:
             log.error("blocks could not be merged or deleted; it is tried again", problem=str(error), exc_info=trace)
         for _, done in asked:
             done.set_exception(problem) if problem else done.set_result(None)
+        heap.give_back()
 
     def _work(self, *, clean: bool) -> None:
         if self._stopping:
