@@ -21,7 +21,8 @@ from vedette.storage.retention import RetentionRule
 from vedette.storage.rollup import COLUMNS, DAY, TIERS, Rollups
 from vedette.storage.settings import StorageSettings
 
-pytestmark = pytest.mark.usefixtures("only_when_asked")
+# The first run compiles all kernels of these queries.
+pytestmark = [pytest.mark.usefixtures("only_when_asked"), pytest.mark.timeout(240)]
 
 EVER = (-(1 << 62), 1 << 62)
 MINUTE, HOUR = 60_000, 3_600_000
