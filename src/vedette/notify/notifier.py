@@ -8,8 +8,6 @@ flush does (`pipeline.py`), how alerts are listed (`listing.py`).
 from __future__ import annotations
 
 import asyncio
-import heapq
-import itertools
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
@@ -31,6 +29,7 @@ from vedette.notify.acknowledgements import Acknowledgement, Acknowledgements, c
 from vedette.notify.channels.posting import Http
 from vedette.notify.channels.table import channels_of
 from vedette.notify.config import Config, GlobalConfig, Receiver
+from vedette.notify.flushes import Flushes
 from vedette.notify.groups import AlertGroup, GroupKey, Timing, group_key
 from vedette.notify.held import Held
 from vedette.notify.history import History
@@ -59,9 +58,6 @@ TRIM_MS = 3_600_000
 KEEP_RESOLVED_MS = 15 * 60_000
 FORGET_MS = 5 * 86_400_000
 """After how long a notification that never arrived is forgotten, once nobody tries any more."""
-MAX_FLUSHES = 10_000
-"""How many groups are flushed at once."""
-_CLOSE_S = 5.0
 _SLICE = 2_000
 """How many alerts are taken before others get their turn on the loop."""
 _MANY = 1_000
@@ -102,19 +98,16 @@ class Notifier:
         self._ordered: list[AlertGroup] | None = None
         self._ways: dict[Labels, tuple[Route, ...]] = {}
         self._same: dict[tuple[str, ...], tuple[str, ...]] = {}
-        self._due: list[tuple[int, int, GroupKey]] = []
-        self._count = itertools.count()
         self._listing = Listing(self.receivers_of, self._route_labels)
         self._changed: dict[GroupKey, None] = {}
         self._steps: list[AlertEventRow] = []
-        self._flushes: set[asyncio.Task[None]] = set()
+        self._flushes = Flushes(self._groups, self._flush)
         self._reports: set[asyncio.Task[None]] = set()
         self._dead = dead.Ledger(self._settings.dead_channel_after)
         self._wake, self._news = asyncio.Event(), asyncio.Event()
         self._loops: list[asyncio.Task[None]] = []
         self._maintained = self._trimmed = now_ms(clock)
         self._some_ended = True
-        self._paused = False
         self._configure(config)
 
     def _configure(self, config: Config | None) -> None:
@@ -246,11 +239,11 @@ class Notifier:
             if group is None:
                 group = self._groups[key] = AlertGroup(route, key[1], Timing(now + route.group_wait))
                 self._ordered = None
-                self._plan(key, group)
+                self._flushes.plan(key, group)
             before = group.timing
             group.insert(held, now)
             if group.timing is not before:
-                self._plan(key, group)
+                self._flushes.plan(key, group)
             self._changed[key] = None
         if len(self.standing) >= _MANY:
             held.json  # noqa: B018 - written now, so that whoever asks for the list need not wait for it
@@ -267,38 +260,28 @@ class Notifier:
             self._ways[labels] = found
         return found
 
-    def _plan(self, key: GroupKey, group: AlertGroup) -> None:
-        heapq.heappush(self._due, (group.timing.next_flush, next(self._count), key))
-
     async def apply(self, config: Config | None, settings: NotifySettings | None = None) -> None:
         """Put a configuration in place of the one in force. Alerts stay; what was told is not told again."""
-        self._paused = True
+        self._flushes.paused = True
         try:
             # A flush of the old groups beside one of the new would tell things twice.
-            await self._end_flushes()
+            await self._flushes.end()
             old = [channel for channels in self._channels.values() for channel in channels]
             self._settings = settings or self._settings
             self._dead = dead.Ledger(self._settings.dead_channel_after)
             self._configure(config)
-            self._groups, self._ordered, self._due = {}, None, []
+            self._groups.clear()
+            self._flushes.forget()
+            self._ordered = None
             self._listing.forget()
             now = now_ms(self._clock)
             for held in self.standing:
                 self._hold(held, now)
         finally:
-            self._paused = False
+            self._flushes.paused = False
             self._wake.set()
         for channel in old:
             await channel.close()
-
-    async def _end_flushes(self) -> None:
-        """Let flushes under way end, for a few seconds; what was cut off is told again by the next flush."""
-        if not self._flushes:
-            return
-        _, pending = await asyncio.wait(self._flushes, timeout=_CLOSE_S)
-        for task in pending:
-            task.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
 
     async def acknowledge(self, fingerprint: str, *, author: str = "", note: str = "", expires_at: int = 0) -> Acknowledgement:
         """Acknowledge an alert until `expires_at` (Unix ms, 0: as long as it stands); it is on disk when this returns.
@@ -451,9 +434,8 @@ class Notifier:
             await self._sleep(self._next())
 
     def _next(self) -> int:
-        due = [self._due[0][0]] if self._due and not self._paused else []
-        end = self.standing.next_end()
-        return min([self._maintained + MAINTENANCE_MS, *due, *([end] if end is not None else [])])
+        ahead = (self._maintained + MAINTENANCE_MS, self._flushes.next(), self.standing.next_end())
+        return min(t for t in ahead if t is not None)
 
     async def _sleep(self, until: int) -> None:
         asleep = asyncio.ensure_future(self._clock.sleep((until - now_ms(self._clock)) / 1000))
@@ -463,21 +445,6 @@ class Notifier:
         finally:
             asleep.cancel()
             woken.cancel()
-
-    def flush_due(self) -> None:
-        """Begin the flush of each group that is due. A group is never flushed twice at once."""
-        now = now_ms(self._clock)
-        while self._due and self._due[0][0] <= now and not self._paused and len(self._flushes) < MAX_FLUSHES:
-            when, _, key = heapq.heappop(self._due)
-            group = self._groups.get(key)
-            # A plan that was overtaken by another; a group that is being flushed is planned anew when that ends.
-            if group is None or group.flushing or group.timing.next_flush != when:
-                continue
-            group.timing = group.timing.after_flush(group.route, now)
-            group.flushing = True
-            task = asyncio.create_task(self._flush(group, now), name=f"flush {group.key}")
-            self._flushes.add(task)
-            task.add_done_callback(self._flushes.discard)
 
     async def _flush(self, group: AlertGroup, now: int) -> None:
         alerts = group.snapshot()
@@ -493,16 +460,15 @@ class Notifier:
             self.counts.failed["internal"] += 1
             log.exception("group not flushed", group=group.key, receiver=group.route.receiver)
         finally:
-            group.flushing = False
-            key = group.route.path, group.labels
-            if self._groups.get(key) is group:
-                self._plan(key, group)
             self._wake.set()
+
+    def flush_due(self) -> None:
+        """Begin the flush of each group that is due."""
+        self._flushes.begin(now_ms(self._clock))
 
     async def settled(self) -> None:
         """Return once no flush is under way."""
-        while self._flushes:
-            await asyncio.wait(self._flushes)
+        await self._flushes.settled()
 
     async def _end(self, now: int) -> None:
         """Note what ended by itself: alerts nobody tells of any more, acknowledgements and silences whose reason is gone."""
@@ -568,7 +534,7 @@ class Notifier:
         for task in loops:
             task.cancel()
         await asyncio.gather(*loops, return_exceptions=True)
-        await self._end_flushes()
+        await self._flushes.end()
         for channels in self._channels.values():
             for channel in channels:
                 await channel.close()
