@@ -95,6 +95,7 @@ from vedette.rules.files import MADE, Group
 from vedette.rules.files import load as load_rules
 from vedette.rules.managed import Defaults, ManagedRules
 from vedette.rules.packs import pack_groups
+from vedette.rules.state import Tally
 from vedette.rules.template import Answers
 from vedette.rules.typed import Analysis, analysed
 from vedette.sdk import metrics_monitor
@@ -734,7 +735,7 @@ class House:
         if self.alertmanagers is not None:
             yield from selfmetrics.of_alertmanagers(self.alertmanagers.peers())
         yield from selfmetrics.of_targets(self.collector.targets(), self.collector.failures)
-        yield from selfmetrics.of_rules(self.rules.groups() if self.rules else [])
+        yield from selfmetrics.of_rules(self.rules.tally() if self.rules else Tally())
         yield Reading("metrics_exported", "counter", "Total metrics exported: answers of /metrics.", {"": self._dialects.exports.total})
 
 

@@ -33,7 +33,7 @@ from vedette.logs.store import LogStore
 from vedette.net import redacted_url
 from vedette.notify.alertmanagers import PeerState
 from vedette.notify.pipeline import Counts as NotifierCounts
-from vedette.rules.state import GroupState
+from vedette.rules.state import Tally
 from vedette.storage.interface import StorageStats
 
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -162,15 +162,13 @@ def of_targets(targets: Sequence[TargetState], failures: int) -> Iterator[Readin
     yield Reading("vedette_targets", "gauge", "Targets by health.", health, "health")
 
 
-def of_rules(groups: Sequence[GroupState]) -> Iterator[Reading]:
+def of_rules(tally: Tally) -> Iterator[Reading]:
     """How evaluating goes."""
-    yield _one("vedette_rule_groups", "gauge", "Rule groups in force.", len(groups))
-    yield _one("vedette_rule_evaluations", "counter", "Evaluations of rule groups.", sum(g.iterations for g in groups))
-    yield _one("vedette_rule_failures", "counter", "Evaluations of rules that failed.", sum(g.failures for g in groups))
-    yield _one(
-        "vedette_rule_iterations_missed", "counter", "Evaluations that came too late and were left out.", sum(g.missed for g in groups)
-    )
-    states = {s: float(sum(a.state == s for g in groups for r in g.rules for a in r.alerts)) for s in ("pending", "firing")}
+    yield _one("vedette_rule_groups", "gauge", "Rule groups in force.", tally.groups)
+    yield _one("vedette_rule_evaluations", "counter", "Evaluations of rule groups.", tally.iterations)
+    yield _one("vedette_rule_failures", "counter", "Evaluations of rules that failed.", tally.failures)
+    yield _one("vedette_rule_iterations_missed", "counter", "Evaluations that came too late and were left out.", tally.missed)
+    states = {"pending": float(tally.pending), "firing": float(tally.firing)}
     yield Reading("vedette_alerts", "gauge", "Active alerts by state.", states, "state")
 
 

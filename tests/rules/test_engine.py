@@ -73,6 +73,18 @@ async def test_states_are_shown(world: Any) -> None:
     assert (record.kind, record.name, record.expr, record.labels) == ("recording", "r", "sum(up)", Labels.of(x="y"))
 
 
+async def test_the_tally_is_what_the_groups_show(world: Any) -> None:
+    for name in "ab":
+        world.put(0, 0, __name__="up", instance=name)
+    now = "  - {alert: Now, expr: up == 0}\n  - {record: bad, expr: 'up[5m]'}\n"
+    await world.start(DOWN + now)
+    await world.tick(0)
+    tally, groups = world.rules.tally(), world.rules.groups()
+    states = [a.state for g in groups for r in g.rules for a in r.alerts]
+    assert (tally.pending, tally.firing) == (states.count("pending"), states.count("firing")) == (2, 2)
+    assert (tally.groups, tally.iterations, tally.failures, tally.missed) == (1, 1, 1, 0)
+
+
 async def test_rules_see_what_those_before_them_wrote(world: Any) -> None:
     world.put(0, 3, __name__="m")
     rules = [("a", "m * 2"), ("b", "a + 1"), ("c", "m"), ("d", '{__name__=~"a|b|c"}')]

@@ -112,7 +112,9 @@ class Engine:
         self._features = settings.features
         self._pool = ThreadPoolExecutor(max_workers=settings.kernel_threads, thread_name_prefix="promql-kernel")
         self._slots = threading.BoundedSemaphore(settings.max_concurrency)
+        # Asked once: whether an object has a protocol's methods takes longer to find out than to read a few series.
         self._estimating = storage if isinstance(storage, Estimating) else None
+        self._tiered = storage if isinstance(storage, Tiered) else None
         self._parsed: OrderedDict[str, Prepared] = OrderedDict()
         self._lock = threading.Lock()
         self.running = Running(clock, max_bytes=settings.max_memory)
@@ -228,7 +230,7 @@ class Engine:
     def _run(self, ev: Evaluation, tenant: str, prepared: Prepared, how: _How, *, ranged: bool) -> QueryResult:
         statistics, time = ev.statistics, self._clock.monotonic
         began = time()
-        tiers = {"rolled_up": self._storage.rolled_up} if isinstance(self._storage, Tiered) else {}
+        tiers = {"rolled_up": self._tiered.rolled_up} if self._tiered is not None else {}
         plan = make_plan(prepared, ev.grid, ev.bounds, **tiers)
         statistics.plan = plan
         self._estimate(ev, tenant, plan)
@@ -267,8 +269,8 @@ class Engine:
 
     def _read(self, tenant: str, fetch: Fetch) -> tuple[SeriesSet, bool]:
         """The answer to one read, and whether rollups had a part in it."""
-        if fetch.coarse is not None and isinstance(self._storage, Tiered):
-            found = self._storage.coarse_select(tenant, fetch.matchers, fetch.start, fetch.end, fetch.coarse)
+        if fetch.coarse is not None and self._tiered is not None:
+            found = self._tiered.coarse_select(tenant, fetch.matchers, fetch.start, fetch.end, fetch.coarse)
             if found is not None:
                 return found, True
         return self._storage.select(tenant, fetch.matchers, fetch.start, fetch.end), False

@@ -47,6 +47,18 @@ class RuleState:
 
 
 @dataclass(frozen=True, slots=True)
+class Tally:
+    """All groups in figures, for metrics: evaluations of groups, of them missed; failed evaluations of rules; active alerts."""
+
+    groups: int = 0
+    iterations: int = 0
+    missed: int = 0
+    failures: int = 0
+    pending: int = 0
+    firing: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class GroupState:
     """One group as it stands; units as in `RuleState`. `iterations` counts evaluations, `missed` those that came too late."""
 
