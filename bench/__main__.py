@@ -17,12 +17,14 @@ from rich.console import Console
 
 from bench import (
     alerts,
+    anomaly,
     dashboard,
     density,
     fleet,
     install,
     logs,
     million,
+    postgres,
     queries,
     recovery,
     remote_write,
@@ -54,7 +56,9 @@ ORDER = (
     "history",
     "recovery",
     "logs",
+    "postgres",
     "alerts",
+    "anomaly",
     "rules",
     "startup",
     "install",
@@ -78,6 +82,7 @@ def _cases(quick: bool, kinds: tuple[servers.Kind, ...], containing: str) -> dic
         ],
         "rules": [lambda: rules.run(3 if quick else 8, 2 if quick else 5, kinds)],
         "alerts": [lambda: alerts.run(100_000, 5 if quick else 15, kinds)],
+        "anomaly": [anomaly.run],
         "million": [
             lambda: million.run(1000 if quick else 10_000, 4 if quick else 40, tuple(k for k in kinds if k is not servers.PROMETHEUS))
         ],
@@ -86,6 +91,7 @@ def _cases(quick: bool, kinds: tuple[servers.Kind, ...], containing: str) -> dic
         "history": [lambda: storage.history(5 if quick else 20, 3 if quick else 12, (1, 4, 16), 1 if quick else 3)],
         "recovery": [lambda: recovery.run(10 if quick else 100, 1000, repeats, kinds)],
         "logs": [lambda: logs.run(1_000_000 if quick else 10_000_000, repeats)],
+        "postgres": [lambda: postgres.run(100, 20 if quick else 200, repeats)],
         "startup": [lambda: startup.run(2 if quick else 5, 1 if quick else 3, kinds)],
         "install": [] if quick else [install.run],
     }
@@ -97,7 +103,7 @@ def _arguments() -> argparse.Namespace:
         "--only",
         metavar="CASE",
         action="append",
-        help="remote_write, scrape, queries, month, dashboard, density, alerts, rules, logs, startup or install; may be repeated",
+        help="remote_write, scrape, queries, month, dashboard, density, alerts, anomaly, rules, logs, postgres, startup, …; repeatable",
     )
     parser.add_argument("--servers", metavar="NAMES", default="", help="a comma-separated part of vedette,prometheus,victoria-metrics")
     parser.add_argument(

@@ -1,7 +1,8 @@
 """Which points of a series are not as usual: by their distance from a robust baseline.
 
 The score is Iglewicz and Hoaglin's modified z-score (1993): the distance from what is usual in robust standard
-deviations; above 3.5 it is an anomaly. Pure functions on columns; not here: detection as samples come in.
+deviations, which of many points are no smaller than their rarest ones say; above 3.5 it is an anomaly. Pure functions on
+columns; not here: detection as samples come in.
 """
 
 from __future__ import annotations
@@ -33,6 +34,6 @@ def anomalies(x: NDArray[np.float64], y: NDArray[np.float64], *, period: int = 1
         return Anomalies(np.zeros(0, np.int64), np.zeros(0), np.zeros(0))
     usual = Baseline.of(x, y, period)
     expected = usual.at(x)
-    score = np.abs(y - expected) / usual.scale if usual.scale else np.zeros(len(x))
+    score = np.abs(y - expected) / usual.reach if usual.reach else np.zeros(len(x))
     rows = np.flatnonzero(score > threshold)
     return Anomalies(rows, expected[rows], score[rows])

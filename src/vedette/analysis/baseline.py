@@ -20,6 +20,10 @@ Floats = NDArray[np.float64]
 _MAD = 1.4826
 _MEAN_AD = 1.2533
 _NOISE = 1e-9
+# Of a normal distribution 99.5 % lie within so many standard deviations.
+_RARE, _RARE_AT = 0.995, 2.807
+_TAIL_FROM = 200
+"""So many points it takes for one of two hundred to be told from the greatest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,9 @@ class Baseline:
 
     `x` counts whole steps; its place in the season is `x mod period`. `mean_x`, `spread_x` (the sum of squared distances
     from the mean) and `n` are those of the points it was made from.
+
+    `reach` is the scale by which a value is judged: not less than makes what happens once in two hundred points usual. What
+    programs measure has longer tails than a normal distribution, whose scale alone would call every burst an anomaly.
     """
 
     slope: float
@@ -37,6 +44,7 @@ class Baseline:
     mean_x: float
     spread_x: float
     n: int
+    reach: float
 
     @classmethod
     def of(cls, x: Floats, y: Floats, period: int) -> Baseline:
@@ -59,8 +67,11 @@ class Baseline:
         scale = _MAD * float(np.median(deviations)) or _MEAN_AD * float(np.mean(deviations))
         if scale <= _NOISE * float(np.max(np.abs(y))):
             scale = 0.0
+        reach = scale
+        if scale and len(x) >= _TAIL_FROM:
+            reach = max(scale, float(np.quantile(np.abs(rest), _RARE)) / _RARE_AT)
         centre = float(np.mean(x))
-        return cls(slope, intercept, season, scale, centre, float(((x - centre) ** 2).sum()), len(x))
+        return cls(slope, intercept, season, scale, centre, float(((x - centre) ** 2).sum()), len(x), reach)
 
     def at(self, x: Floats) -> Floats:
         """What is usual at `x`: float64 of its shape."""

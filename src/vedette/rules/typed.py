@@ -117,7 +117,7 @@ class Analysis:
             return None
         usual = Baseline.of(x, y, self.period)
         off = float(y[-1] - usual.at(x[-1:])[0])
-        if not usual.scale or abs(off) <= self.threshold * usual.scale:
+        if not usual.reach or abs(off) <= self.threshold * usual.reach:
             return None
         return float(y[-1]) if self.op == "!=" or (self.op == ">") == (off > 0) else None
 
