@@ -11,8 +11,10 @@ import httpx
 import numpy as np
 import pytest
 
+from vedette.access.permits import need_of
 from vedette.api.endpoint import routes
-from vedette.api.remote_read import RemoteRead, endpoints
+from vedette.api.prometheus import READING_POSTS
+from vedette.api.remote_read import PATH, RemoteRead, endpoints
 from vedette.clock import ManualClock
 from vedette.model.histogram_arithmetic import equal
 from vedette.model.histograms import NO_BUCKETS, Histogram, Layout
@@ -148,3 +150,8 @@ async def test_chunks_or_samples_are_samples(reader: Reader) -> None:
 async def test_a_body_that_is_not_snappy_is_refused(reader: Reader) -> None:
     answer = await reader.client.post("/api/v1/read", content=b"nonsense, not snappy")
     assert (answer.status_code, "snappy" in answer.text) == (400, True)
+
+
+def test_whoever_may_read_may_read_from_afar() -> None:
+    need = need_of("POST", PATH, reading_posts=READING_POSTS)
+    assert need == need_of("GET", "/api/v1/query", reading_posts=READING_POSTS)
