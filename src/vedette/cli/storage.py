@@ -138,6 +138,9 @@ def stats(data: Path) -> None:
     console = Console(highlight=False)
     if count:
         console.print(table)
+    rolled_up = offline.block_paths(data, "rollups")
+    if rolled_up:
+        console.print(f"{len(rolled_up)} days of rollups: {sum(f.stat().st_size for day in rolled_up for f in day.iterdir()):,} bytes")
     log = sum(s.size for s in wal.segments(data / "wal"))
     console.print(f"{count} blocks: {samples:,} samples in {size:,} bytes ({size / max(1, samples):.2f} a sample); log: {log:,} bytes")
 
