@@ -158,3 +158,30 @@ def test_every_rule_file_of_the_public_collections_loads(conformance: Path) -> N
             refused.append(f"{path.name}: {error}")
     assert rules > 500
     assert refused == []
+
+
+def test_every_rule_of_the_public_collections_evaluates(conformance: Path) -> None:
+    """Over one sample of each metric that a rule names: what is wrong with an expression beyond its syntax would show."""
+    from vedette.clock import ManualClock
+    from vedette.model.labels import Labels
+    from vedette.promql.engine import Engine, PromqlSettings
+    from vedette.promql.memory import MemoryStorage
+
+    files = [*(conformance / "samber_awesome-prometheus-alerts/dist").rglob("*.yml")]
+    files += [p for kind in ("alerts", "rules") for p in (conformance / "monitoring-mixins_website").rglob(f"*{kind}.yaml")]
+    rules = {r.expr: r for path in files if path.name != "template.yml" for g in load(path) for r in g.rules}
+    now = 1_700_000_000_000
+    failed = []
+    for rule in rules.values():
+        storage = MemoryStorage()
+        for name in rule.reads or ():
+            storage.add(Labels.of(__name__=name, job="j", instance="i"), now, 1.0)
+        engine = Engine(storage, PromqlSettings(kernel_threads=1), ManualClock())  # type: ignore[arg-type]  # the read half suffices
+        try:
+            assert engine.instant("default", rule.expr, now).type in ("vector", "scalar")
+        except BadInput as error:
+            failed.append(f"{rule.name}: {error}")
+        finally:
+            engine.close()
+    assert len(rules) > 500
+    assert failed == []
