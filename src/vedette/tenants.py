@@ -148,6 +148,7 @@ class Tenants:
             external_url=outside.external_url,
             tenant=tenant,
             analyse=lambda expr, analysis, at: self._analyse(tenant, expr, analysis, at),
+            noticed=notifier.noticed,
         )
 
         async def changed() -> None:
