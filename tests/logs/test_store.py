@@ -388,3 +388,14 @@ async def test_much_in_memory_becomes_a_segment_at_the_end_and_little_stays_in_t
     assert len(list((tmp_path / "logs").rglob("*.parquet"))) == 1
     store = await opened()
     assert (await store.search("acme", LogQuery())).total == 10_001
+
+
+async def test_a_short_page_of_many_segments_is_the_right_one(opened: Opened) -> None:
+    store = await opened()
+    for i in (3, 0, 4, 1, 2):
+        await store.append("acme", lines(*(f"{i} line {n}" for n in range(3)), at=NOW + 10 * i * SECOND))
+        store.flush()
+    assert await messages(store, limit=4) == ["4 line 2", "4 line 1", "4 line 0", "3 line 2"]
+    assert await messages(store, limit=4, newest_first=False) == ["0 line 0", "0 line 1", "0 line 2", "1 line 0"]
+    page = await store.search("acme", LogQuery(lines=(LineFilter("contains", "2 LINE"),), limit=1))
+    assert (page.rows[0].message, page.total, page.more) == ("2 line 2", 3, True)

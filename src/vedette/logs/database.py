@@ -174,17 +174,18 @@ class Database:
             return [], 0
         where = where_of(query)
         counting = (
-            f"select filename, file_row_number // {ROW_GROUP} as part, count(*), min(time), max(time)"
-            f" from read_parquet(?, filename = true, file_row_number = true) where {where.sql} group by all"
+            f"select file_index, file_row_number // {ROW_GROUP} as part, count(*), min(time), max(time)"
+            f" from read_parquet(?, file_row_number = true) where {where.sql} group by all"
         )
         with self._cursor(()) as cursor:
-            groups = self._all(cursor, counting, [[str(s.path) for s in segments], *where.values])
+            paths = [str(s.path) for s in segments]
+            groups = self._all(cursor, counting, [paths, *where.values])
             total = sum(g[2] for g in groups)
             if not total:
                 return [], 0
             bounds = _enough(groups, query.limit + 1, newest_first=query.newest_first)
             narrow = where_of(replace(query, start=max(query.start, bounds[0]), end=min(query.end, bounds[1])))
-            files = sorted({g[0] for g in groups if g[4] >= bounds[0] and g[3] < bounds[1]})
+            files = sorted({paths[g[0]] for g in groups if g[4] >= bounds[0] and g[3] < bounds[1]})
             direction = "desc" if query.newest_first else "asc"
             sql = f"select {_COLUMNS} from {_STORED} where {narrow.sql} order by time {direction}, seq {direction} limit ?"
             found = self._all(cursor, sql, [files, *narrow.values, query.limit + 1])
