@@ -36,6 +36,12 @@ class Missing(Exception):
     """A peer's binary is not installed; the text names the Debian package."""
 
 
+def _cpu(pid: int) -> float:
+    """CPU seconds of a process, to the nanosecond: `/proc` counts in hundredths, which is a third of what ten thousand new series take."""
+    # The clock of a process, as `clock_getcpuclockid(3)` makes it up.
+    return time.clock_gettime(~pid << 3 | 2)
+
+
 @dataclass
 class Running:
     """A started server."""
@@ -50,12 +56,8 @@ class Running:
 
     def cpu(self) -> float:
         """CPU seconds (user + system) used so far by the process and its living children."""
-        total = 0.0
         parent = psutil.Process(self.process.pid)
-        for one in [parent, *parent.children(recursive=True)]:
-            times = one.cpu_times()
-            total += times.user + times.system
-        return total
+        return sum(_cpu(one.pid) for one in [parent, *parent.children(recursive=True)])
 
     def rss(self) -> int:
         """Resident bytes now."""

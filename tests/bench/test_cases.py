@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import time
 from pathlib import Path
@@ -67,3 +68,11 @@ def test_a_refused_write_ends_the_measurement(bench: Any) -> None:
         began = time.monotonic()
         stalls._paced(server, [[], []], 5.0)
         assert time.monotonic() - began < 5.0, "without requests there is nothing to wait for"
+
+
+def test_cpu_is_counted_finer_than_in_hundredths(bench: Any) -> None:
+    clock = bench("servers")._cpu
+    before, own = clock(os.getpid()), time.process_time()
+    assert abs(before - own) < 0.1
+    sum(range(20_000))
+    assert 0 < clock(os.getpid()) - before < 1
