@@ -130,8 +130,9 @@ def in_groups(groups: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
 def test_the_best_of_each_group(largest: bool, limit: int) -> None:
     values, present, groups = matrix()
     starts, _ = in_groups(groups, 5)
-    keep = np.zeros(values.shape, dtype=np.bool_)
-    k.group_topk(values, present, groups, starts, np.full(9, limit), largest, keep, np.empty(60, dtype=np.int64))
+    keep = np.ones(values.shape, dtype=np.bool_)
+    for part in ((0, 4), (4, 9)):
+        k.group_topk(values, present, groups, starts, np.full(9, limit), largest, *part, keep, np.empty(60, dtype=np.int64))
     for (g, s), numbers in members(values, present, groups).items():
         got = sorted((float(v) for v in values[keep[:, s] & (groups == g), s]), key=lambda v: (math.isnan(v), v))
         real = [v for v in numbers if not math.isnan(v)]
@@ -144,7 +145,7 @@ def test_for_one_step_the_best_come_first() -> None:
     values = np.array([[1.0], [9.0], [math.nan], [4.0], [7.0]])
     keep, order = np.zeros((5, 1), dtype=np.bool_), np.empty(5, dtype=np.int64)
     written = k.group_topk(
-        values, np.ones((5, 1), dtype=np.bool_), np.zeros(5, dtype=np.int64), np.array([0, 5]), np.array([5]), True, keep, order
+        values, np.ones((5, 1), dtype=np.bool_), np.zeros(5, dtype=np.int64), np.array([0, 5]), np.array([5]), True, 0, 1, keep, order
     )
     assert order[:written].tolist() == [1, 4, 3, 0, 2]
 

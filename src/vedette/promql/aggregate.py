@@ -205,9 +205,15 @@ def _top(ev: Evaluation, node: Aggregate, param: Floats, matrix: Matrix) -> Matr
         return _limitk(matrix, groups, len(first), limits)
     starts, _ = _members(groups, len(first))
     keep, order = np.empty(matrix.present.shape, dtype=np.bool_), np.empty(len(matrix), dtype=np.int64)
-    written = k.group_topk(
-        np.ascontiguousarray(matrix.values), np.ascontiguousarray(matrix.present), groups, starts, limits, node.op == "topk", keep, order
-    )
+    table, there, written = np.ascontiguousarray(matrix.values), np.ascontiguousarray(matrix.present), 0
+
+    def part(begin: int, end: int) -> None:
+        nonlocal written
+        ev.check()
+        # Of the rows in order only a single step tells, which is one part.
+        written = k.group_topk(table, there, groups, starts, limits, node.op == "topk", begin, end, keep, order)
+
+    ev.in_two(part, n, worth=table.size > BLOCK_CELLS)
     chosen = Matrix(matrix.labels, matrix.values, keep, matrix.drop)
     return chosen.take(order[:written]) if n == 1 else chosen.found()
 
