@@ -13,6 +13,7 @@ from vedette.rules import unittest, unittestfile
 from vedette.rules.files import load
 from vedette.rules.packs import FOLDER, pack_groups
 from vedette.rules.settings import PACKS, RulesSettings
+from vedette.settings import resolve
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,6 +53,10 @@ def test_packs_are_chosen_by_name() -> None:
     assert RulesSettings(packs=("all",)).chosen == PACKS
     with pytest.raises(BadInput, match=re.escape("packs: not a pack: 'everything'")):
         RulesSettings(packs=("everything",))
+
+
+def test_the_variable_is_a_list() -> None:
+    assert resolve(environment={"VEDETTE_RULES_PACKS": "[security]"}, dotenv=None).vedette.rules.chosen == ("security",)
 
 
 def test_the_package_carries_the_files() -> None:
