@@ -27,7 +27,8 @@ def _one_run(kind: servers.Kind, hosts: int, rounds: int) -> dict[str, float]:
         began = time.monotonic()
         for number in range(rounds + 1):
             values, at, used = walk.next(), 0, server.cpu()
-            stamp, shards = int(time.time() * 1000), [[] for _ in range(SENDERS)]
+            stamp = int(time.time() * 1000)
+            shards: list[list[bytes]] = [[] for _ in range(SENDERS)]
             started = time.monotonic()
             for i, template in enumerate(templates):
                 shards[i % SENDERS].append(template.render(values[at : at + template.series], stamp))

@@ -109,11 +109,11 @@ def _crossings(server: servers.Running, heard: list[tuple[float, str]], times: i
         before = len(heard)
         _write(server, template.render(np.array([1.0]), time.time_ns() // 1_000_000))
         began = time.monotonic()
-        _until(lambda before=before: [h for h in heard[before:] if h[1] == "firing"], "the webhook heard of the crossing")  # type: ignore[misc]
+        _until(lambda before=before: [h for h in heard[before:] if h[1] == "firing"], "the webhook heard of the crossing")
         took.append(next(at for at, status in heard[before:] if status == "firing") - began)
         _write(server, template.render(np.array([0.0]), time.time_ns() // 1_000_000))
         before = len(heard)
-        _until(lambda before=before: [h for h in heard[before:] if h[1] == "resolved"], "the webhook heard of the end")  # type: ignore[misc]
+        _until(lambda before=before: [h for h in heard[before:] if h[1] == "resolved"], "the webhook heard of the end")
     return took
 
 

@@ -197,7 +197,7 @@ def running(
     config: str | None = None,
     env: dict[str, str] | None = None,
     wait: bool = True,
-    seed: Callable[[Path], None] | None = None,
+    seed: Callable[[Path], object] | None = None,
 ) -> Iterator[Running]:
     """Start a server on an empty data directory, give it once it is ready, stop it and remove what it wrote.
 

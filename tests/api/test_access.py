@@ -39,7 +39,16 @@ async def echo(request: Request) -> Response:
     return PlainTextResponse(f"{tenant_of(request)} {request.url.path}")
 
 
-PATHS = ("/api/v1/query", "/api/v1/write", "/api/v1/silences", "/-/reload", "/api/v1/targets", "/api/metrics/system", "/es/_bulk")
+PATHS = (
+    "/api/v1/query",
+    "/api/v1/write",
+    "/api/v1/silences",
+    "/-/reload",
+    "/api/v1/targets",
+    "/api/metrics/system",
+    "/es/_bulk",
+    "/es/_doc",
+)
 
 
 class House:
@@ -155,7 +164,7 @@ class TestWhoMayDoWhat:
         secret = made.json()["data"]["key"]
         agent = house.client(secret)
         assert (await agent.post("/api/v1/write")).text.startswith("acme ")
-        assert (await agent.post("/es/_bulk")).status_code == 200
+        assert (await agent.post("/es/_bulk", "/es/_doc")).status_code == 200
         assert (await agent.get("/api/v1/query")).status_code == 403
         assert (await agent.post("/api/v1/silences")).status_code == 403
         listed = (await alice.get("/api/v1/access/keys")).json()["data"]

@@ -40,7 +40,7 @@ _WRITE = (
     "/v1/logs",
     "/v1/metrics",
 )
-_BULK = "/_bulk"
+_BULK = ("/_bulk", "/_doc")
 _OWN = ("/api/v1/auth",)
 
 SERVER_PATHS = (
