@@ -57,16 +57,16 @@ class PostedMatcher(msgspec.Struct, frozen=True, rename="camel"):
 class PostedSilence(msgspec.Struct, frozen=True, rename="camel"):
     """A silence to make, or with `id` to change.
 
-    Ours: `filter`, further matchers as texts, `recurs`, time intervals in which alone it holds, `endsWhenResolved`, and `confirm`
+    Ours: `filter`, matchers as texts, beside or instead of `matchers`, `recurs`, time intervals in which alone it holds, `endsWhenResolved`, and `confirm`
     for one that covers every alert.
-    Where the first two are left out, a silence that is changed keeps them: other clients do not know them.
+    Where `recurs` and `endsWhenResolved` are left out, a silence that is changed keeps them: other clients do not know them.
     """
 
-    matchers: list[PostedMatcher]
     starts_at: str
     ends_at: str
     created_by: str
     comment: str
+    matchers: list[PostedMatcher] = []
     filter: list[str] = []
     id: str = ""
     annotations: dict[str, str] | None = None
@@ -322,7 +322,7 @@ _MATCHER = {
 }
 _SILENCE_BODY = {
     "type": "object",
-    "required": ["matchers", "startsAt", "endsAt", "createdBy", "comment"],
+    "required": ["startsAt", "endsAt", "createdBy", "comment"],
     "properties": {
         "id": {"type": "string"},
         "matchers": {"type": "array", "items": _MATCHER},
