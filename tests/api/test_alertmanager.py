@@ -167,6 +167,18 @@ async def test_a_silence_from_making_to_end(client: httpx.AsyncClient, valid: An
     assert await get(client, "/silences", expired="false") == []
 
 
+async def test_a_silence_from_matchers_as_texts_alone(client: httpx.AsyncClient, valid: Any) -> None:
+    posted = {key: value for key, value in silence().items() if key != "matchers"}
+    refused = await client.post("/silences", json=posted)
+    assert (refused.status_code, "at least one matcher required" in refused.json()) == (400, True)
+    made = await client.post("/silences", json={**posted, "filter": ['foo="bar"', "x!~y"]})
+    found = valid("gettableSilence", await get(client, f"/silence/{made.json()['silenceID']}"))
+    assert [(m["name"], m["value"], m["isRegex"], m["isEqual"]) for m in found["matchers"]] == [
+        ("foo", "bar", False, True),
+        ("x", "y", True, False),
+    ]
+
+
 async def test_filters_of_silences(client: httpx.AsyncClient) -> None:
     for name in ("a", "b"):
         await client.post("/silences", json=silence((name, "bar🙂")))
@@ -204,7 +216,7 @@ REFUSED = [
     ("GET", "/alerts?active=maybe", None, 400, 'invalid parameter "active"'),
     ("GET", "/silence/nobody", None, 404, "silence nobody not found"),
     ("DELETE", "/silence/nobody", None, 404, "silence nobody not found"),
-    ("POST", "/silences", b"{}", 400, "missing required field `matchers`"),
+    ("POST", "/silences", b"{}", 400, "missing required field `startsAt`"),
 ]
 
 

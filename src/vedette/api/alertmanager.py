@@ -57,8 +57,8 @@ class PostedMatcher(msgspec.Struct, frozen=True, rename="camel"):
 class PostedSilence(msgspec.Struct, frozen=True, rename="camel"):
     """A silence to make, or with `id` to change.
 
-    Ours: `filter`, matchers as texts, beside or instead of `matchers`, `recurs`, time intervals in which alone it holds, `endsWhenResolved`, and `confirm`
-    for one that covers every alert.
+    Ours: `filter`, matchers as texts, beside or instead of `matchers`, `recurs`, time intervals in which alone it holds,
+    `endsWhenResolved`, and `confirm` for one that covers every alert.
     Where `recurs` and `endsWhenResolved` are left out, a silence that is changed keeps them: other clients do not know them.
     """
 
