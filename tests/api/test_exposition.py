@@ -78,6 +78,30 @@ async def test_json(client: httpx.AsyncClient, collected: None) -> None:
     assert len(body["metrics"]) == 3
 
 
+ACCEPT = (
+    "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+)
+
+
+async def test_openmetrics_by_parameter_and_by_accept(client: httpx.AsyncClient, storage: Any, collected: None) -> None:
+    storage.put(Labels.of(__name__="clash"), (NOW_MS - 1000, 1.0))
+    storage.put(Labels.of(__name__="clash_total"), (NOW_MS - 1000, 2.0))
+    storage.put(Labels.of(__name__="odd"), (NOW_MS - 1000, 3.0))
+    storage.about("clash", "gauge", "")
+    storage.about("clash_total", "counter", 'Says "no".')
+    storage.about("odd", "unknown", "")
+    answer = await client.get("/metrics", params={"format": "openmetrics"})
+    assert answer.headers["content-type"] == "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    assert '# HELP hits Hits.\\nMany.\n# TYPE hits counter\nhits_total{path="/a b"} 2\n' in answer.text
+    assert '# HELP clash_total Says \\"no\\".\n# TYPE clash_total unknown\nclash_total 2\n' in answer.text
+    assert "# TYPE odd unknown\n" in answer.text
+    assert answer.text.endswith("\n# EOF\n")
+    asked = await client.get("/metrics", headers={"accept": ACCEPT})
+    assert asked.content == answer.content
+    plain = await client.get("/metrics", headers={"accept": "application/openmetrics-text;q=0.4,text/plain, x;q=z, text/plain;q=nan"})
+    assert plain.headers["content-type"].startswith("text/plain")
+
+
 @pytest.mark.parametrize("params", [{"format": "xml"}, {"match[]": "{"}, {"match[]": '{a=~".*"}'}])
 async def test_bad_parameters(client: httpx.AsyncClient, params: dict[str, str]) -> None:
     answer = await client.get("/metrics", params=params)

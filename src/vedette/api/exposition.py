@@ -2,7 +2,7 @@
 
 Whoever scrapes this and writes what it scraped back into Vedette must not make it grow at each turn. So series that
 came from such a text (scraping marks them with `exported_job` or `exported_instance`) stay out, unless `match[]` asks
-for them. Not here: OpenMetrics text and aggregates.
+for them. Not here: aggregates.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ from vedette.wire import exposition
 from vedette.wire.exposition_table import render_table
 
 _LOOKBACK_MS = 300_000
-_FORMATS = ("prometheus", "json")
+FORMATS = {"prometheus": exposition.TEXT_TYPE, "openmetrics": exposition.OPENMETRICS_TYPE, "json": "application/json"}
+"""What `format` may say, and the media types of the answers."""
 _MARKS = ("exported_job", "exported_instance")
 
 
@@ -52,15 +53,17 @@ class Metrics:
     async def exposed(self, request: Request) -> Response:
         """The latest values."""
         form = await form_of(request)
-        shape = form.text("format") or "prometheus"
-        if shape not in _FORMATS:
-            raise BadInput(f"format: {shape!r} is not a format", hint="expected one of " + ", ".join(_FORMATS))
+        shape = form.text("format") or _preferred(request.headers.get("accept", ""))
+        if shape not in FORMATS:
+            raise BadInput(f"format: {shape!r} is not a format", hint="expected one of " + ", ".join(FORMATS))
         sets = matcher_sets(form, self.parse_selector)
         body = await self.run(self._body, self.tenant_of(request.scope), sets, shape)
-        return Response(body, media_type=exposition.TEXT_TYPE if shape == "prometheus" else "application/json")
+        return Response(body, media_type=FORMATS[shape])
 
     def _body(self, tenant: str, sets: Sequence[Sequence[Matcher]], shape: str) -> bytes:
         """The answer's bytes. Runs on a worker thread."""
+        if shape == "openmetrics":
+            return exposition.as_openmetrics(self._body(tenant, sets, "prometheus"))
         now = now_ms(self.clock)
         labels: list[Labels] = []
         values: list[float] = []
@@ -114,6 +117,20 @@ class Metrics:
         return render_table(labels, values, found.labels, rows[named], latest[named], metadata=metadata)
 
 
+def _preferred(accept: str) -> str:
+    """The format that a scraper's `Accept` likes best: OpenMetrics only where it is named and preferred to text."""
+    quality = {"text/plain": 0.0, "application/openmetrics-text": 0.0}
+    for offer in accept.split(","):
+        media, *params = (part.strip() for part in offer.split(";"))
+        given = next((p.removeprefix("q=") for p in params if p.startswith("q=")), "1")
+        try:
+            if media in quality:
+                quality[media] = max(quality[media], float(given))
+        except ValueError:
+            continue  # what cannot be read asks for nothing
+    return "openmetrics" if quality["application/openmetrics-text"] > quality["text/plain"] else "prometheus"
+
+
 def _latest(found: SeriesSet, *, lacking: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The rows that have a last sample and none of the labels `lacking`; and those samples. Native histograms have no text."""
     rows, last = found.latest()
@@ -147,7 +164,7 @@ def endpoints(metrics: Metrics, *, cors_origin: str = ".*") -> list[Endpoint]:
     handler = answering(metrics.exposed, refuse, lambda: Response(UNEXPECTED + "\n", 500, media_type="text/plain"))
     params = (
         Param("match[]", "texts", "Only collected series that any of these selects."),
-        Param("format", "text", "prometheus (text) or json."),
+        Param("format", "text", "prometheus (text), openmetrics or json; absent: what `Accept` prefers of the first two."),
     )
     shown = finishing(handler, metrics.run, cors_origin)
     return [Endpoint("/metrics", shown, "Latest values", params=params, tag="operations", media="text/plain", shared=True)]

@@ -8,6 +8,7 @@ additionally holds OpenMetrics to its specification. Not here: HTTP, relabelling
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -312,6 +313,30 @@ def render(
         assert metric, "a series without a metric name cannot be exposed"
         families.setdefault(family_of(metric, known), []).append(f"{format_series(labels)} {format_value(float(value))}{stamp}")
     return "".join(header(family, known) + "\n".join(lines) + "\n" for family, lines in families.items()).encode()
+
+
+OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+_HEADER = re.compile(rb'^(?:# HELP ("(?:[^"\\]|\\.)*"|\S+) (.*)\n)?# TYPE ("(?:[^"\\]|\\.)*"|\S+) (\w+)$', re.MULTILINE)
+
+
+def as_openmetrics(text: bytes) -> bytes:
+    """OpenMetrics 1.0 of what `render` (or `render_table`) wrote without timestamps.
+
+    A counter's family goes without `_total` there. One that has no such name, or whose family would then be another's, is `unknown`.
+    """
+    families = {found[3] for found in _HEADER.finditer(text)}
+
+    def told(found: re.Match[bytes]) -> bytes:
+        name, kind = found[3], found[4].replace(b"untyped", b"unknown")
+        if kind == b"counter":
+            quoted = b'"' if name.endswith(b'"') else b""
+            short = name.removesuffix(b"_total" + quoted) + quoted
+            name, kind = (name, b"unknown") if short in families else (short, kind)
+        about = b"" if found[1] is None else b"# HELP " + name + b" " + found[2].replace(b'"', b'\\"') + b"\n"
+        return about + b"# TYPE " + name + b" " + kind
+
+    return _HEADER.sub(told, text) + b"# EOF\n"
 
 
 def header(family: str, known: dict[str, MetricMetadata]) -> str:

@@ -171,6 +171,8 @@ async def test_the_documents_aggregates(own: Any, services: Any) -> None:
         assert (await client.post("/metrics/track/batch", json=[{**COUNTER, "value": 2.5}, SECONDS])).json()["failed"] == 0
         await services.clock.advance(60)
     text = (await client.get("/metrics?format=prometheus&aggregated=true")).text
+    open_text = (await client.get("/metrics?format=openmetrics&aggregated=true")).text
+    assert open_text == text + "# EOF\n"
     rest = '{endpoint="/api/v1/instruments",job="gateway-service",service="gateway"'
     lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     assert float(lines[f'api_requests_total_avg{rest},tenant_id="tenant-1"}}']) == 2.0, (

@@ -20,6 +20,7 @@ from starlette.responses import Response
 
 from vedette.api.answers import finishing
 from vedette.api.endpoint import Endpoint, Handler, Param
+from vedette.api.exposition import FORMATS
 from vedette.api.params import form_of
 from vedette.api.params import matcher_sets as selector_sets
 from vedette.api.prometheus import matchers_of
@@ -32,7 +33,6 @@ from vedette.model.samples import MetricMetadata, is_stale
 from vedette.model.series import SeriesSet
 from vedette.wire import exposition
 
-FORMATS = ("prometheus", "json")
 Floats = NDArray[np.float64]
 
 _PARTS = ("_sum", "_count")
@@ -158,8 +158,8 @@ class Exporter:
         self._count()
         self.exports.windows += 1
         self.exports.aggregated_series = len(found)
-        body = await self.backend.run(_text if shape == "prometheus" else _json, found)
-        return Response(body, media_type=exposition.TEXT_TYPE if shape == "prometheus" else "application/json")
+        body = await self.backend.run(_json if shape == "json" else _text, found)
+        return Response(exposition.as_openmetrics(body) if shape == "openmetrics" else body, media_type=FORMATS[shape])
 
     def _count(self) -> None:
         self.exports.total += 1
