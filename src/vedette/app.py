@@ -10,15 +10,13 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import functools
-import logging
 import os
 import platform
-import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -28,9 +26,9 @@ import structlog
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
-from vedette import configfile, selfmetrics, warm
+from vedette import selfmetrics, warm
 from vedette.access.audit import Audit
-from vedette.access.directory import Directory, parse_tenant
+from vedette.access.directory import Directory
 from vedette.access.guard import Guard, tenant_of
 from vedette.access.identity import Identities
 from vedette.access.sessions import Sessions
@@ -60,7 +58,6 @@ from vedette.api.updates import Updates
 from vedette.api.watch import Sources
 from vedette.clock import Clock, SystemClock, now_ms
 from vedette.collect.collector import Collector
-from vedette.collect.config import CollectConfig
 from vedette.collect.host import host_target
 from vedette.collect.own import own_target, read_own
 from vedette.errors import BadInput, LimitExceeded, NotFound, Undeliverable, VedetteError
@@ -81,20 +78,15 @@ from vedette.model.samples import DEFAULT_TENANT
 from vedette.net.addresses import public_address
 from vedette.notify import made
 from vedette.notify.config import Config as NotifyConfig
-from vedette.notify.config import load as load_notify
-from vedette.notify.config import parse as parse_notify
-from vedette.notify.config import redacted as redacted_notify
+from vedette.plan import Plan, retention_of, storage_of
+from vedette.process import commit_of_checkout, configure_logging
 from vedette.promql.engine import Engine as Promql
 from vedette.promql.result import QueryResult
 from vedette.records.copy import copy_records
-from vedette.records.settings import is_postgres
 from vedette.rules.alerting import Outage
 from vedette.rules.callbacks import Callbacks
-from vedette.rules.defaults import default_groups
 from vedette.rules.files import MADE, Group
-from vedette.rules.files import load as load_rules
 from vedette.rules.managed import Defaults, ManagedRules
-from vedette.rules.packs import pack_groups
 from vedette.rules.state import Tally
 from vedette.rules.template import Answers
 from vedette.rules.typed import Analysis, analysed
@@ -105,8 +97,6 @@ from vedette.storage.backends import open_backend
 from vedette.storage.interface import Replaying
 from vedette.storage.limits import Limits
 from vedette.storage.replay import ReplayProgress
-from vedette.storage.retention import RetentionRule
-from vedette.storage.settings import StorageSettings
 from vedette.tenants import Outside, Tenants
 from vedette.web.routes import routes as web_routes
 
@@ -125,49 +115,6 @@ log = structlog.get_logger(__name__)
 
 _QUERY_THREADS = 4
 _WRITE_THREADS = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What the files say, read and checked, nothing of it in force yet."""
-
-    settings: Settings
-    collect: CollectConfig
-    groups: tuple[Group, ...]
-    notify: NotifyConfig | None
-    notify_text: str = "{}\n"
-    """The `alertmanager.yml` as YAML, secrets redacted."""
-    tenants: Mapping[str, NotifyConfig] = field(default_factory=dict)
-    """Those of other tenants."""
-
-    @classmethod
-    def of(cls, settings: Settings) -> Plan:
-        """Read every file that the settings name. Raises `BadInput` for the first that is bad."""
-        globals_ = settings.config.global_
-        groups = default_groups(settings.vedette.alerts)
-        groups += pack_groups(
-            settings.vedette.rules.chosen,
-            interval_ms=globals_.evaluation_interval,
-            query_offset_ms=globals_.rule_query_offset,
-            features=settings.vedette.promql.features,
-        )
-        for path in settings.rule_paths():
-            groups += load_rules(
-                path,
-                interval_ms=globals_.evaluation_interval,
-                query_offset_ms=globals_.rule_query_offset,
-                features=settings.vedette.promql.features,
-            )
-        file, route = settings.alertmanager_file, settings.vedette.notify.default_route()
-        base = settings.path.parent if settings.path else Path()
-        tenants = {parse_tenant(name): load_notify(base / path) for name, path in settings.vedette.notify.tenants.items()}
-        settings.forwards()
-        plan = cls(settings, settings.collect(), tuple(groups), None, tenants=tenants)
-        if file is not None:
-            return dataclasses.replace(plan, notify=load_notify(file), notify_text=redacted_notify(configfile.read(file)))
-        if route is not None:
-            return dataclasses.replace(plan, notify=parse_notify(route, name="notify"), notify_text=redacted_notify(route))
-        return plan
 
 
 class House:
@@ -190,7 +137,7 @@ class House:
         self._writes = ThreadPoolExecutor(_WRITE_THREADS, thread_name_prefix="write")
         room = settings.vedette
         self.limits = Limits(room.limits, window=room.storage.out_of_order_window)
-        self.storage = open_backend(storage_of(room), clock, retention=_retention(room.storage), limits=self.limits, remote=room.remote)
+        self.storage = open_backend(storage_of(room), clock, retention=retention_of(room.storage), limits=self.limits, remote=room.remote)
         self.exemplars = Exemplars(max(0, settings.config.storage.exemplars.max_exemplars))
         self.forwards = Forwards(clock, room.storage.data / "forward", room.forward)
         self.door = Door(self.storage, clock, limits=self.limits, exemplars=self.exemplars, tee=self.forwards.take)
@@ -748,14 +695,6 @@ def _engine_of(room: VedetteSection, storage: Any, clock: Clock) -> Promql:
     return Promql(storage, room.promql, clock)
 
 
-def storage_of(room: VedetteSection) -> StorageSettings:
-    """Storage's settings; PostgreSQL that is not named there is the database of the records."""
-    settings = room.storage
-    if settings.backend == "postgres" and not settings.url and is_postgres(room.records.url):
-        return dataclasses.replace(settings, url=room.records.url)
-    return settings
-
-
 def _log_store(directory: Path, settings: LogSettings, clock: Clock) -> LogStore | None:
     """The log store; None, with a line in the log, where DuckDB is not installed."""
     try:
@@ -780,17 +719,6 @@ class _History:
         if result.type not in ("vector", "scalar"):
             raise BadInput("a template's query gives no vector or scalar", hint=f"it is a {result.type}")
         return [(labels, float(values[-1])) for labels, _, values in result.rows()]
-
-
-def _retention(settings: StorageSettings) -> list[RetentionRule]:
-    """The retention of selectors. Raises `BadInput` naming a selector that cannot be parsed."""
-    rules = []
-    for selector, keep in settings.retention_by_selector.items():
-        try:
-            rules.append(RetentionRule(tuple(prometheus.matchers_of(selector)), keep))
-        except BadInput as error:
-            raise BadInput(error.problem, where=f"storage.retention_by_selector: {selector}: {error.where}", hint=error.hint) from None
-    return rules
 
 
 @asynccontextmanager
@@ -822,47 +750,3 @@ def __getattr__(name: str) -> Any:
     if name == "app":
         return from_environment()
     raise AttributeError(name)
-
-
-@functools.cache
-def commit_of_checkout() -> str:
-    """The commit that is checked out where this runs from source, "" for an installed package."""
-    git = Path(__file__).parents[2] / ".git"
-    try:
-        head = (git / "HEAD").read_text("ascii").strip()
-        if not head.startswith("ref: "):
-            return head
-        ref = git / head.removeprefix("ref: ")
-        if ref.is_file():
-            return ref.read_text("ascii").strip()
-        packed = (git / "packed-refs").read_text("ascii").splitlines()
-        return next((line.split()[0] for line in packed if line.endswith(f" {head.removeprefix('ref: ')}")), "")
-    except OSError:
-        return ""
-
-
-def configure_logging(level: str, *, keep: Any = None) -> None:
-    """JSON lines on stderr, readable lines on a terminal; of libraries (the HTTP server, say) their warnings, in the same form.
-
-    `keep` is a structlog processor that sees each line, too.
-    """
-    shown: Any = structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
-    common: list[Any] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-        *([keep] if keep is not None else []),
-    ]
-    structlog.configure(
-        processors=[*common, shown],
-        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
-    libraries = logging.StreamHandler(sys.stderr)
-    meta = structlog.stdlib.ProcessorFormatter.remove_processors_meta
-    libraries.setFormatter(
-        structlog.stdlib.ProcessorFormatter(processors=[meta, shown], foreign_pre_chain=[structlog.stdlib.add_logger_name, *common])
-    )
-    logging.basicConfig(level=logging.WARNING, handlers=[libraries])

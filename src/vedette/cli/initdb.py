@@ -6,8 +6,8 @@ import asyncio
 import os
 from pathlib import Path
 
-from vedette.app import storage_of
 from vedette.clock import SystemClock
+from vedette.plan import storage_of
 from vedette.settings import resolve
 from vedette.storage.backends import open_backend
 from vedette.storage.limits import Limits
