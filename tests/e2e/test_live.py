@@ -28,11 +28,12 @@ def at(server: Any, path: str) -> str:
 
 
 async def value_of(socket: ClientConnection, wanted: float) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while (json.loads(await socket.recv())).get("value") != wanted:
             pass
 
 
+@pytest.mark.timeout(300)
 async def test_a_thousand_watch(server: Any) -> None:
     put(server, "live_a", 1.0)
     url = at(server, "/api/v1/monitoring/ws/metrics?metric=live_a")

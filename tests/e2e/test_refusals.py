@@ -208,8 +208,8 @@ def test_one_bad_series_refuses_the_whole_request(server: Any, tools: Any) -> No
 def test_wrong_media_types_are_refused(server: Any, tools: Any) -> None:
     body = tools.write_body([({"__name__": "bad"}, [(1_700_000_000_000, 1.0)])])
     assert server.post("/api/v1/write", content=body, headers={**tools.write_headers, "Content-Encoding": "gzip"}).status_code == 415
-    second = {**tools.write_headers, "Content-Type": "application/x-protobuf;proto=io.prometheus.write.v2.Request"}
-    assert server.post("/api/v1/write", content=body, headers=second).status_code == 415
+    unknown = {**tools.write_headers, "Content-Type": "application/x-protobuf;proto=io.prometheus.write.v3.Request"}
+    assert server.post("/api/v1/write", content=body, headers=unknown).status_code == 415
 
 
 @pytest.mark.parametrize(
