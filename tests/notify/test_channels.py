@@ -504,6 +504,26 @@ async def test_one_that_hangs_is_given_up_in_time(receiver: Any) -> None:
     assert failed.value.reason == "timeout"
 
 
+@pytest.mark.parametrize(("kind", "told"), [("webhook", True), ("slack", False)])
+async def test_an_endless_answer_is_cut_and_a_yes_only_where_the_status_says_all(receiver: Any, kind: str, told: bool) -> None:
+    """A webhook that answered 2xx has the notification: to fail would be to tell it again after each `group_interval`."""
+    receiver.answers = [(200, {"Content-Type": "application/json"}, "x" * ((1 << 20) + 1))]
+    made = channel(kind, {"url" if kind == "webhook" else "api_url": receiver.url})
+    if told:
+        assert (await tell(made, notice())).detail == "2xx, answer longer than 1048576 bytes"
+        return
+    with pytest.raises(Undeliverable, match="answer longer than") as failed:
+        await tell(made, notice())
+    assert (failed.value.reason, failed.value.retryable) == ("too_large", False)
+
+
+async def test_a_refusal_with_an_endless_answer_is_a_refusal(receiver: Any) -> None:
+    receiver.answers = [(500, {}, "x" * ((1 << 20) + 1))]
+    with pytest.raises(Undeliverable) as failed:
+        await tell(channel("webhook", {"url": receiver.url}), notice())
+    assert (failed.value.reason, failed.value.retryable) == ("status", True)
+
+
 def test_relative_files_of_all_channels_are_taken_from_the_files_directory(tmp_path: Path) -> None:
     from vedette.notify.config import load
 

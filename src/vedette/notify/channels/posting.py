@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
+from vedette.errors import Undeliverable
 from vedette.net import Answer, read_secret
 from vedette.notify.notice import Notice, Receipt
 from vedette.notify.template import Templates, Words
@@ -72,6 +73,8 @@ class HttpChannel:
     timeout_ms = 0
     at_once = False
     """Whether `letter` neither reads files nor renders texts."""
+    judged_by_status = False
+    """Whether a status of 2xx is a yes whatever the answer says, so that one too long to be read is a yes, too."""
 
     def __init__(self, http: Http, templates: Templates, *, send_resolved: bool) -> None:
         self.send_resolved = send_resolved
@@ -92,14 +95,20 @@ class HttpChannel:
         else:
             # On a thread: files are read, and the texts of a group of thousands take longer than the loop can wait.
             letter = await asyncio.to_thread(lambda: self.letter(notice, self._templates.over(notice)))
-        limit = min(seconds, self.timeout_ms / 1000 or TIMEOUT_S)
-        if letter.form:
-            headers = {**_FORM, **letter.headers}
-            body = urlencode(letter.payload).encode()
-            answer = await self._http.post(letter.url, body, timeout=limit, headers=headers, leaving=leaving)
-        else:
-            answer = await self._http.post_json(letter.url, letter.payload, timeout=limit, headers=letter.headers, leaving=leaving)
+        try:
+            answer = await self._post(letter, min(seconds, self.timeout_ms / 1000 or TIMEOUT_S), leaving)
+        except Undeliverable as error:
+            # Only a 2xx is read that far. Where the status is all that counts it is a yes; telling again would page again.
+            if error.reason != "too_large" or not self.judged_by_status:
+                raise
+            return Receipt(f"2xx, {error}")
         return self.judge(answer)
+
+    async def _post(self, letter: Letter, limit: float, leaving: Callable[[], Awaitable[None]]) -> Answer:
+        if letter.form:
+            body = urlencode(letter.payload).encode()
+            return await self._http.post(letter.url, body, timeout=limit, headers={**_FORM, **letter.headers}, leaving=leaving)
+        return await self._http.post_json(letter.url, letter.payload, timeout=limit, headers=letter.headers, leaving=leaving)
 
     async def close(self) -> None:
         """Close its connections."""

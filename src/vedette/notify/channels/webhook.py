@@ -49,6 +49,7 @@ class Webhook(HttpChannel):
     """One webhook of one receiver."""
 
     kind = "webhook"
+    judged_by_status = True
 
     def __init__(self, config: WebhookConfig, _fallback: GlobalConfig, http: Http, templates: Templates) -> None:
         super().__init__(http, templates, send_resolved=config.send_resolved)
