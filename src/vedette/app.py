@@ -322,6 +322,10 @@ class House:
             try:
                 await public_address(httpx.URL(group.notify.webhook))
             except (Undeliverable, httpx.InvalidURL) as error:
+                if isinstance(error, Undeliverable) and error.retryable:
+                    # A name that cannot be resolved just now is tried, and judged, again at each notification.
+                    log.warning("webhook of a rule not checked", rule=group.name, reason=str(error))
+                    return
                 hint = "rules.private_webhooks allows private addresses"
                 raise BadInput(str(error), where="notify.webhook", hint=hint) from None
 

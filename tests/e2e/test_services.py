@@ -144,6 +144,16 @@ def test_botservers_walk(server: Any, tools: Any) -> None:
     assert application["requests"]["average_latency_ms"] > 0
 
 
+def test_a_webhook_whose_name_cannot_be_resolved_just_now_is_taken_and_a_private_one_is_not(server: Any) -> None:
+    url = server.doors["botserver"] + "/api/v1/monitoring/alerts/configure"
+    asked = {"name": "told", "type": "threshold", "metric": "memory.usage_percent", "condition": "greater_than", "threshold": 101}
+    unknown = httpx.post(url, json={**asked, "notify": {"webhook": "https://nobody.invalid/alerts"}})
+    assert unknown.status_code == 201, unknown.text
+    private = httpx.post(url, json={**asked, "notify": {"webhook": "http://127.0.0.1:9/alerts"}})
+    assert private.status_code == 422, private.text
+    assert "127.0.0.1 is not a public address" in private.text
+
+
 def test_every_door_describes_itself(server: Any) -> None:
     for dialect, path in (("gamiroo", RECORDS), ("platform", "/api/v1/alerts/silence"), ("xscore", "/api/metrics")):
         paths = httpx.get(f"{server.doors[dialect]}/openapi.json").json()["paths"]
