@@ -38,6 +38,13 @@ def test_a_mail_server() -> None:
     assert (mail.from_, mail.to, mail.require_tls) == ("alerts@example.com", "alerts@example.com", True)
 
 
+@pytest.mark.parametrize("server", ["127.0.0.1:1025", "localhost:1025", "[::1]:1025"])
+def test_a_mail_server_on_this_machine_need_not_speak_tls(server: str) -> None:
+    text = of(EMAIL_SERVER=server).default_route()
+    assert text is not None
+    assert parse(text).receivers[0].email_configs[0].require_tls is False
+
+
 def test_what_is_wrong_is_said() -> None:
     with pytest.raises(BadInput, match="SLACK_WEBHOOK_URL: unsupported scheme"):
         of(SLACK_WEBHOOK_URL="hooks.slack.com/x")

@@ -13,6 +13,7 @@ from typing import Any
 
 from vedette.model.matchers import Matcher
 from vedette.net import HttpClient, HttpConfig
+from vedette.notify.channels.email import needs_tls, split_smarthost
 from vedette.notify.channels.posting import Http
 from vedette.notify.config import Config, Receiver, RouteConfig, WebhookConfig
 from vedette.notify.receivers import EmailConfig
@@ -54,7 +55,7 @@ def with_made(config: Config | None, made: Sequence[Made], *, server: str = "", 
     assert base.route is not None, "a configuration has a route"
     own: dict[str, Any] = {}
     if not base.global_.smtp_smarthost:
-        own = {"smarthost": server, "from_": sender, "require_tls": not server.endswith(":25")}
+        own = {"smarthost": server, "from_": sender, "require_tls": needs_tls(*split_smarthost(server))}
     receivers = tuple(
         Receiver(
             name=f"{LABEL}: {one.key}",

@@ -11,7 +11,7 @@ import yaml
 from vedette.configfile import option
 from vedette.errors import BadInput
 from vedette.model.durations import parse_duration
-from vedette.notify.channels.email import split_smarthost
+from vedette.notify.channels.email import needs_tls, split_smarthost
 from vedette.notify.receivers import parse_url
 
 
@@ -23,7 +23,7 @@ class NotifySettings:
     """An `alertmanager.yml`, relative to the configuration file."""
     slack_webhook_url: str = option("", convert=parse_url, secret=True)
     email_server: str = ""
-    """`host` or `host:port`. TLS is required, except on port 25, where relays of one's own house listen."""
+    """`host` or `host:port`. TLS is required, except on port 25, where relays of one's own house listen, and on this machine."""
     email_from: str = "alerts@example.com"
     email_to: str = ""
     """Who gets the mails; empty: the address they come from."""
@@ -56,7 +56,7 @@ class NotifySettings:
         if self.email_server:
             host, port = split_smarthost(self.email_server)
             mail = {"to": self.email_to or self.email_from, "from": self.email_from, "smarthost": f"{host}:{port}"}
-            receiver["email_configs"] = [{**mail, "require_tls": port != 25, "send_resolved": True}]
+            receiver["email_configs"] = [{**mail, "require_tls": needs_tls(host, port), "send_resolved": True}]
         if len(receiver) == 1:
             return None
         route = {"receiver": "default", "group_by": ["alertname"]}

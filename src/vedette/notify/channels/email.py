@@ -55,6 +55,11 @@ def split_smarthost(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+def needs_tls(host: str, port: int) -> bool:
+    """Whether TLS is asked for where nobody says: not on port 25, where relays of one's own house listen, nor on this machine."""
+    return port != smtplib.SMTP_PORT and host not in _LOOPBACK
+
+
 class Email:
     """One mail address (or several, by commas) of one receiver."""
 
