@@ -40,6 +40,9 @@ _MOST = 4_000_000
 _REQUEST = 20_000
 """Samples in one request of remote write."""
 
+_PATIENCE = 120.0
+"""Seconds that one request is put off at most: a limit on series may never let it in."""
+
 _EVER = 1 << 60
 _UNLIMITED = TenantLimits(
     max_series=0, max_labels=0, max_label_name_length=0, max_label_value_length=0, samples_per_second=0, out_of_order_window=_EVER
@@ -182,7 +185,10 @@ def run_import(paths: Sequence[Path], *, form: Format | None, tenant: str, data:
             ended = sum(min(p.stat().st_size, a) for p, a in before.items())
             bar.update(task, completed=ended, samples=so_far.samples)
 
-        work = _into_server(files, url, tenant, api_key, notes, progress) if url else _into_directory(files, data, tenant, notes, progress)
+        if url:
+            work = _into_server(files, _client(url, tenant, api_key), notes, progress, console)
+        else:
+            work = _into_directory(files, data, tenant, notes, progress)
         found = asyncio.run(work)
     if notes.problem:
         console.print(f"[yellow]how far the import came could not be noted: {notes.problem}[/yellow]")
@@ -214,21 +220,33 @@ class _Closing:
         self.aclose = engine.close
 
 
-async def _into_server(files: Any, url: str, tenant: str, api_key: str | None, notes: importing.Notes, progress: Any) -> Stored:
+async def _into_server(files: Any, server: httpx.Client, notes: importing.Notes, progress: Any, console: Console) -> Stored:
     headers = {"Content-Type": "application/x-protobuf", "Content-Encoding": "snappy", "X-Prometheus-Remote-Write-Version": "0.1.0"}
-    with closing(_client(url, tenant, api_key)) as client:
-        path = "" if httpx.URL(url).path.strip("/") else "/api/v1/write"
+    url = str(server.base_url).rstrip("/")
+    with closing(server) as client:
+        path = "" if server.base_url.path.strip("/") else "/api/v1/write"
+        told: set[str] = set()
 
         async def store(run: Run) -> Stored:
             total = Stored()
             for body, samples in _bodies(run):
+                waited = 0.0
                 while True:
                     try:
                         answer = await asyncio.to_thread(client.post, path, content=body, headers=headers)
                         total.add(_told(answer, samples))
                         break
                     except LimitExceeded as error:
-                        await asyncio.sleep(error.retry_after or 5.0)
+                        pause = 5.0 if error.retry_after is None else error.retry_after
+                        waited += pause
+                        if waited > _PATIENCE:
+                            raise Undeliverable(
+                                f"{url} takes no more: {error} (run it again to go on)", reason="limit", retryable=True
+                            ) from None
+                        if str(error) not in told:
+                            told.add(str(error))
+                            console.print(f"waiting for {url}: {error}", style="yellow", markup=False)
+                        await asyncio.sleep(pause)
                     except httpx.TransportError as error:
                         raise Undeliverable(f"{url} does not answer: {error}", reason="refused", retryable=True) from None
             return total

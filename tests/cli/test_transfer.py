@@ -1,0 +1,71 @@
+"""`vedette storage import --url` into a server that puts it off."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from typer.testing import CliRunner
+
+from vedette.cli import transfer
+from vedette.cli.main import app
+from vedette.errors import Undeliverable
+
+WHY = "limit exceeded: tenant default has 50 series in memory"
+
+
+@pytest.fixture
+def receiver() -> Iterator[tuple[str, list[int]]]:
+    """A receiver of remote write, and the statuses it has still to give: 204 once there are none."""
+    statuses: list[int] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            status = statuses.pop(0) if statuses else 204
+            body = WHY.encode() if status == 429 else b""
+            self.send_response(status)
+            self.send_header("Retry-After", "0" if len(statuses) else "1")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing: the test's output is the command's."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", statuses
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def dump(tmp_path):
+    path = tmp_path / "dump.prom"
+    path.write_text('up{job="a"} 1 1700000000000\n')
+    return path
+
+
+def test_what_is_put_off_is_told_once_and_sent_again(receiver, dump):
+    url, statuses = receiver
+    statuses += [429, 429, 503, 204]
+    result = CliRunner().invoke(app, ["storage", "import", str(dump), "--url", url], env={"COLUMNS": "200"})
+    assert result.exit_code == 0, result.output
+    assert "1 samples imported" in result.stdout
+    assert result.stderr.count(WHY) == 1
+    assert statuses == []
+
+
+def test_an_import_that_a_limit_never_lets_in_ends_and_says_why(receiver, dump, monkeypatch):
+    url, statuses = receiver
+    statuses += [429]
+    monkeypatch.setattr(transfer, "_PATIENCE", 0.0)
+    result = CliRunner().invoke(app, ["storage", "import", str(dump), "--url", url])
+    assert isinstance(result.exception, Undeliverable)
+    assert f"takes no more: {WHY}" in str(result.exception)
+    assert result.exit_code != 0
