@@ -150,7 +150,8 @@ async def test_a_webhook_timeout_is_a_failure_with_its_reason(records: Records, 
     async with running(config(receiver.url, more="timeout: 20ms"), records) as notifier:
         await notifier.accept([alert()])
         await until(lambda: notifier.counts.sent["webhook"] == 1)
-        assert notifier.counts.failed["timeout"] == 1
+        # Of a machine with much to do the second attempt may be late, too.
+        assert notifier.counts.failed["timeout"] >= 1
 
 
 async def test_nobody_is_told_of_what_ended_before_they_knew(records: Records, receiver: Any, until: Until) -> None:

@@ -74,7 +74,8 @@ class Live:
         try:
             while not self.ending():
                 try:
-                    messages = await asyncio.wait_for(subscription.take(), 1.0)
+                    async with asyncio.timeout(1.0):
+                        messages = await subscription.take()
                 except TimeoutError:
                     continue
                 async with asyncio.timeout(_SEND_S):
@@ -97,7 +98,8 @@ class Live:
             yield b": open\n\n"
             while not self.ending():
                 try:
-                    messages = await asyncio.wait_for(subscription.take(), 1.0)
+                    async with asyncio.timeout(1.0):
+                        messages = await subscription.take()
                 except TimeoutError:
                     quiet += 1.0
                     if quiet >= _ALIVE_S:

@@ -292,7 +292,8 @@ class Logs:
             yield b": open\n\n"
             while not self.backend.ending():
                 try:
-                    await asyncio.wait_for(woken.wait(), 1.0)
+                    async with asyncio.timeout(1.0):
+                        await woken.wait()
                 except TimeoutError:
                     quiet += 1
                     if quiet % _TAIL_ALIVE_S == 0:

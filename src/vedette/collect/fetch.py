@@ -90,8 +90,10 @@ def read_fetch(read: Callable[[], bytes], timeout_ms: int) -> Fetch:
         if running is None or running.done():
             running = asyncio.ensure_future(asyncio.to_thread(read))
         try:
-            # Shielded: a thread cannot be stopped, and its late answer is taken by the next call.
-            return Fetched(await asyncio.wait_for(asyncio.shield(running), timeout_ms / 1000))
+            # Shielded: a thread cannot be stopped, and its late answer is taken by the next call. Not `wait_for`: in Python 3.11 it
+            # loses a cancellation that comes with the answer, and whoever waits for the end of this loop would wait for ever.
+            async with asyncio.timeout(timeout_ms / 1000):
+                return Fetched(await asyncio.shield(running))
         except TimeoutError:
             raise Undeliverable(f"no answer within {timeout_ms / 1000:g}s", reason="timeout", retryable=True) from None
         except OSError as error:

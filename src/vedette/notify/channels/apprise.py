@@ -78,7 +78,8 @@ class Apprise:
         limit = min(seconds, self._config.timeout / 1000 or TIMEOUT_S)
         try:
             # The thread may outlive the limit: apprise has limits of its own, and cannot be interrupted.
-            problem = await asyncio.wait_for(asyncio.to_thread(self._notify, service, title, text, notice.status), limit)
+            async with asyncio.timeout(limit):
+                problem = await asyncio.to_thread(self._notify, service, title, text, notice.status)
         except TimeoutError:
             raise Undeliverable(f"apprise did not end within {limit:g} s", reason="timeout", retryable=True) from None
         if problem is not None:
