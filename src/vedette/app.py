@@ -528,7 +528,7 @@ class House:
         info = alertmanager_api.AlertmanagerInfo(version("vedette"), self.started, lambda: self.plan.notify_text)
         room = alertmanager_api.Alertmanager(self._notifier_of, lambda: now_ms(self.clock), info, self.run_write)
         silencing = silencing_api.Silencing(self._notifier_of, lambda: now_ms(self.clock))
-        explaining = explaining_api.Explaining(self._notifier_of, lambda: now_ms(self.clock))
+        explaining = explaining_api.Explaining(self._notifier_of, lambda: now_ms(self.clock), self._groups_of)
         return [
             *alertmanager_api.endpoints(room, run=self.run_query, cors_origin=cors),
             *silencing_api.endpoints(silencing),

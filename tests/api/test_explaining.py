@@ -17,6 +17,7 @@ from vedette.notify.config import parse
 from vedette.notify.notifier import Notifier
 from vedette.notify.silences import Silence
 from vedette.records.database import Records
+from vedette.rules.state import ActiveAlert, GroupState, RuleState
 
 CONFIG = """
 route:
@@ -40,6 +41,61 @@ class Hook:
 
     async def close(self) -> None:
         pass
+
+
+def rule(name: str, *, alerts: list[ActiveAlert] | None = None, health: Any = "ok", error: str = "", at: float = 1.0) -> RuleState:
+    state = alerts[0].state if alerts else "inactive"
+    return RuleState(
+        "alerting",
+        name,
+        "up == 0",
+        300_000,
+        0,
+        Labels(),
+        Labels(),
+        health,
+        error,
+        at,
+        0.001,
+        state,
+        alerts or [],
+    )
+
+
+async def test_what_nobody_is_told_of_yet_and_why(tmp_path: Path, clock: ManualClock, serve: Any) -> None:
+    records = await Records.open(tmp_path / "v.db")
+    notifier = Notifier(parse(CONFIG), records, clock, lambda _config: Hook())  # type: ignore[arg-type]
+    await notifier.start()
+    waiting = ActiveAlert(Labels.of(alertname="Slow", service="db"), Labels(), "pending", now_ms(clock), 1.0)
+    rules = [
+        rule("Slow", alerts=[waiting]),
+        rule("Quiet"),
+        rule("Broken", health="err", error="no such function"),
+        rule("New", at=0.0),
+    ]
+    groups = [GroupState("g", "rules.yml", 15_000, 0, 1.0, 0.001, rules)]
+    room = Explaining(lambda _: notifier, lambda: now_ms(clock), lambda _: groups)
+    client = serve(routes(endpoints(room)))
+
+    async def why(*filters: str) -> Any:
+        return (await client.get("/api/v1/alerts/explain", params={"filter": filters})).json()
+
+    slow = await why("alertname=Slow", 'service="db"')
+    (alert,) = slow["alerts"]
+    assert (alert["status"], alert["routes"], slow["rules"]) == ("pending", [], [])
+    assert alert["verdict"] == (
+        "pending since 2023-11-14T22:13:20Z: its rule waits for 5m, so it fires at 2023-11-14T22:18:20Z if it holds until then"
+    )
+    assert (await why("alertname=Slow", "service=web"))["alerts"] == []
+    for name, says in (("Quiet", "gave nothing"), ("Broken", "no such function"), ("New", "not evaluated yet")):
+        found = await why(f"alertname={name}")
+        assert found["alerts"] == []
+        ((quiet),) = found["rules"]
+        assert (quiet["rule"], quiet["group"], quiet["file"]) == (name, "g", "rules.yml")
+        assert says in quiet["verdict"]
+    assert (await why("service=db"))["rules"] == [], "no rule was asked for by its name"
+    await notifier.close()
+    await records.close()
 
 
 async def test_every_reason_is_named(tmp_path: Path, clock: ManualClock, serve: Any) -> None:
@@ -78,6 +134,10 @@ async def test_every_reason_is_named(tmp_path: Path, clock: ManualClock, serve: 
 
     refused = await client.get("/api/v1/alerts/explain")
     assert (refused.status_code, refused.json()["detail"][0]["loc"]) == (422, ["body", "filter"])
-    assert (await client.get("/api/v1/alerts/explain", params={"filter": "alertname=None"})).json() == {"alerts": [], "truncated": 0}
+    assert (await client.get("/api/v1/alerts/explain", params={"filter": "alertname=None"})).json() == {
+        "alerts": [],
+        "rules": [],
+        "truncated": 0,
+    }
     await notifier.close()
     await records.close()

@@ -5,9 +5,9 @@ Not here: the decisions themselves, which are the pipeline's own (`notify`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from starlette.requests import Request
@@ -18,32 +18,47 @@ from vedette.api.endpoint import Endpoint, Param, answering
 from vedette.api.params import form_of, rfc3339
 from vedette.api.problems import UNEXPECTED, detail
 from vedette.errors import BadInput
-from vedette.model.matchers import match_labels
+from vedette.model.durations import format_duration
+from vedette.model.matchers import Matcher, match_labels
 from vedette.notify.held import Held
 from vedette.notify.matchers import parse_matchers
 from vedette.notify.notifier import Notifier
 from vedette.notify.views import RouteView
+
+if TYPE_CHECKING:
+    from vedette.rules.state import ActiveAlert, GroupState, RuleState
 
 MAX_ALERTS = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Explaining:
-    """The operation over the notifications of whoever asks. `now` is in Unix ms."""
+    """The operation over the notifications and rules of whoever asks. `now` is in Unix ms."""
 
     notifier_of: Callable[[Mapping[str, Any]], Notifier]
     now: Callable[[], int]
+    groups_of: Callable[[Mapping[str, Any]], Sequence[GroupState]] = lambda _request: ()
 
     async def explain(self, request: Request) -> Response:
-        """The alerts that pass the filter, each with its ways to people; at most `MAX_ALERTS`."""
+        """The alerts that pass the filter, each with its ways to people (at most `MAX_ALERTS`), and the rules that raise none now."""
         form = await form_of(request)
         matchers = tuple(m for text in form.texts("filter") for m in parse_matchers(text))
         if not matchers:
             raise BadInput('expected matchers such as alertname="Down"', where="filter")
         notifier = self.notifier_of(request)
         found = [h for h in notifier.alerts() if match_labels(matchers, h.alert.labels)]
+        groups = self.groups_of(request)
+        pending = [
+            (rule, alert)
+            for group in groups
+            for rule in group.rules
+            for alert in rule.alerts
+            if alert.state == "pending" and match_labels(matchers, alert.labels)
+        ]
         shown = [self._alert(h, notifier.explain(h)) for h in found[:MAX_ALERTS]]
-        return _json(200, {"alerts": shown, "truncated": len(found) - len(shown)})
+        shown += [_pending(rule, alert) for rule, alert in pending[: MAX_ALERTS - len(shown)]]
+        quiet = [_quiet(group, rule) for group in groups for rule in group.rules if _raises_none(rule, matchers)]
+        return _json(200, {"alerts": shown, "rules": quiet[:MAX_ALERTS], "truncated": len(found) + len(pending) - len(shown)})
 
     def _alert(self, held: Held, routes: list[RouteView]) -> dict[str, Any]:
         alert = held.alert
@@ -54,6 +69,36 @@ class Explaining:
             "routes": [_route(r) for r in routes],
             "verdict": "; ".join(f"{r.receiver}: {_verdict(r)}" for r in routes) or "nobody is configured to be told",
         }
+
+
+def _pending(rule: RuleState, alert: ActiveAlert) -> dict[str, Any]:
+    since, until = (rfc3339(at / 1000) for at in (alert.active_at, alert.active_at + rule.duration_ms))
+    verdict = (
+        f"pending since {since}: its rule waits for {format_duration(rule.duration_ms)}, so it fires at {until} if it holds until then"
+    )
+    return {
+        "fingerprint": f"{alert.labels.fingerprint():016x}",
+        "labels": dict(alert.labels),
+        "status": "pending",
+        "routes": [],
+        "verdict": verdict,
+    }
+
+
+def _raises_none(rule: RuleState, matchers: Sequence[Matcher]) -> bool:
+    """Whether an alerting rule of the name that is asked for has no alert: nobody can be told of what its expression does not give."""
+    named = [m for m in matchers if m.name == "alertname"]
+    return rule.kind == "alerting" and not rule.alerts and bool(named) and all(m.matches(rule.name) for m in named)
+
+
+def _quiet(group: GroupState, rule: RuleState) -> dict[str, Any]:
+    if rule.health == "err":
+        verdict = f"its evaluation fails: {rule.last_error}"
+    elif not rule.last_evaluation:
+        verdict = "it was not evaluated yet"
+    else:
+        verdict = f"its expression gave nothing at {rfc3339(rule.last_evaluation)}; /api/v1/alerts/history has what it gave before"
+    return {"rule": rule.name, "group": group.name, "file": group.file, "expr": rule.expr, "verdict": verdict}
 
 
 def _route(route: RouteView) -> dict[str, Any]:
