@@ -1,7 +1,8 @@
-"""`vedette storage import --url` into a server that puts it off."""
+"""`vedette storage import --url` into a server that puts it off; what `export` says of itself."""
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,7 +12,12 @@ from typer.testing import CliRunner
 
 from vedette.cli import transfer
 from vedette.cli.main import app
-from vedette.errors import Undeliverable
+from vedette.clock import ManualClock
+from vedette.errors import BadInput, Undeliverable
+from vedette.model.labels import Labels
+from vedette.model.samples import SampleBatch, canonical
+from vedette.storage.engine import Engine
+from vedette.storage.settings import StorageSettings
 
 WHY = "limit exceeded: tenant default has 50 series in memory"
 
@@ -69,3 +75,32 @@ def test_an_import_that_a_limit_never_lets_in_ends_and_says_why(receiver, dump, 
     assert isinstance(result.exception, Undeliverable)
     assert f"takes no more: {WHY}" in str(result.exception)
     assert result.exit_code != 0
+
+
+class TestExport:
+    """What an export says of itself."""
+
+    def run(self, tmp_path, *words):
+        return CliRunner().invoke(
+            app, ["storage", "export", str(tmp_path / "out"), "--format", "csv", "--data", str(tmp_path / "data"), *words]
+        )
+
+    async def fill(self, tmp_path):
+        engine = Engine(StorageSettings(data=tmp_path / "data"), ManualClock())
+        await engine.start()
+        now = int(ManualClock().now() * 1000)
+        await engine.append(SampleBatch.of(canonical(), [Labels.of(__name__="m"), Labels.of(__name__="n")], [now] * 2, [1.0, 2.0]))
+        await engine.close()
+
+    async def test_again_it_says_that_it_is_complete(self, tmp_path):
+        await self.fill(tmp_path)
+        assert "2 samples exported" in await asyncio.to_thread(lambda: self.run(tmp_path).output)
+        again = await asyncio.to_thread(lambda: self.run(tmp_path).output)
+        assert "complete already, up to 2023-11-14T22:13:20Z" in again
+
+    async def test_one_selector_and_no_more(self, tmp_path):
+        await self.fill(tmp_path)
+        refused = await asyncio.to_thread(lambda: self.run(tmp_path, "--match", "m", "--match", "n"))
+        assert isinstance(refused.exception, BadInput)
+        assert "more than one selector" in str(refused.exception)
+        assert "1 samples exported" in await asyncio.to_thread(lambda: self.run(tmp_path, "--match", "m").output)

@@ -147,7 +147,7 @@ TenantOption = Annotated[str, typer.Option("--tenant", help="Whose series.")]
 def storage_export(
     directory: Annotated[Path, typer.Argument(metavar="DIRECTORY", help="Where the files go; an interrupted export goes on there.")],
     form: Annotated[FormatOption, typer.Option("--format", help="What to write; parquet needs the extra [b]logs[/b].")] = "parquet",
-    match: Annotated[str, typer.Option("--match", help="A selector of the series.")] = '{__name__!=""}',
+    match: Annotated[list[str] | None, typer.Option("--match", help='A selector of the series. [dim]default: {__name__!=""}[/dim]')] = None,
     start: Annotated[str | None, typer.Option("--start", help="Unix seconds or RFC 3339. [dim]default: the oldest sample[/dim]")] = None,
     end: Annotated[str | None, typer.Option("--end", help="Inclusive. [dim]default: the newest sample[/dim]")] = None,
     tenant: TenantOption = "default",
@@ -158,7 +158,10 @@ def storage_export(
     """Write samples to files, a file a day at most; run it again to go on after an interruption."""
     from vedette.cli.transfer import run_export
 
-    run_export(directory, form=form, match=match, start=start, end=end, tenant=tenant, data=data, url=url, api_key=api_key)
+    if match and len(match) > 1:
+        raise BadInput("more than one selector", where="--match", hint="a series must not stand in a file twice; use a regular expression")
+    only = match[0] if match else '{__name__!=""}'
+    run_export(directory, form=form, match=only, start=start, end=end, tenant=tenant, data=data, url=url, api_key=api_key)
 
 
 @storage.command("import")

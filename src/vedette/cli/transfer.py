@@ -19,7 +19,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from vedette.api.params import parse_time
+from vedette.api.params import parse_time, rfc3339
 from vedette.clock import SystemClock
 from vedette.errors import BadInput, LimitExceeded, NotFound, Undeliverable
 from vedette.model.samples import canonical
@@ -110,6 +110,9 @@ def _export(
     samples = left_out = 0
     with _bar(console) as bar:
         missing = sum(hi - lo + 1 for lo, hi in made.gaps())
+        if not missing:
+            print(f"{directory}: complete already, up to {rfc3339(end / 1000)}; name another directory, or --end, for what came since")
+            return
         task = bar.add_task("exporting", total=end - start + 1, completed=end - start + 1 - missing, samples=0)
         for span, written in made.run(fetch):
             samples, left_out = samples + written.samples, left_out + written.left_out
