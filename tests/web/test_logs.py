@@ -70,8 +70,8 @@ def test_lines_filters_and_what_a_line_holds(viewer: Any, lines: str) -> None:
 def test_counts_over_time_can_be_chosen(viewer: Any, lines: str) -> None:
     page = viewer.open("/logs?service=shop")
     bars = page.locator("button.histogram-column")
-    assert bars.count() > 20
     expect(bars.first.locator(".histogram-part").first).to_be_visible()
+    assert bars.count() > 20
     expect(page.locator(".histogram-key")).to_have_text(re.compile("error.*warn.*info.*debug"))
     bars.first.click()
     expect(page.locator(".lines-total")).not_to_have_text("150 lines in this range")
