@@ -26,7 +26,8 @@ HOSTILE = {
         "characters",
     ),
     "a regex bomb": ('m{i=~"((a{100}){100}){100}"}', "parse error"),
-    "one that takes forever": ("quantile_over_time(0.5, vector(time())[2d:1s])", "timed out"),
+    # Each part differs from the others, so none is computed once for all: minutes of work on any machine.
+    "one that takes forever": (" + ".join(f"quantile_over_time(0.{i:02}, vector(time())[2d:1s])" for i in range(5, 95)), "timed out"),
 }
 
 
