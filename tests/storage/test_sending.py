@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 
 import cramjam
 import pytest
 
 from vedette.clock import ManualClock
 from vedette.errors import BadInput, Undeliverable
+from vedette.storage.disk import Disk
 from vedette.storage.queue import Item, Queue
 from vedette.storage.sending import Sender, SendSettings
 
@@ -54,14 +56,21 @@ def manual():
 def make(tmp_path, receiver, manual):
     """Makes a started sender over the queue of the test's directory."""
 
-    def make_(**settings) -> tuple[Queue, Sender]:
-        sender = Sender(receiver, manual, tmp_path / "dead", SendSettings(**settings))
+    def make_(disk=None, **settings) -> tuple[Queue, Sender]:
+        sender = Sender(receiver, manual, tmp_path / "dead", SendSettings(**settings), disk=disk)
         queue = Queue(tmp_path / "queue", limit=1 << 20, added=sender.add)
         queue.open()
         sender.start(queue)
         return queue, sender
 
     return make_
+
+
+async def eventually(true, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it never came true"
+        await asyncio.sleep(0.005)
 
 
 async def turns(n=30):
@@ -152,7 +161,7 @@ async def test_what_is_refused_as_bad_is_kept_aside_and_holds_nothing_up(make, r
     await turns()
     put(queue, b"a", b"BAD", b"c", samples=7)
     receiver.gate.set()
-    await turns(100)
+    await eventually(lambda: not queue.samples)
     # All three went together and were refused; then each by itself, so that one alone is lost.
     assert [text for _, text in receiver.taken] == [b"first", b"a", b"c"]
     assert (sender.sent.refused_requests, sender.sent.refused_samples, queue.samples) == (1, 7, 0)
@@ -169,9 +178,57 @@ async def test_no_more_refused_requests_are_kept_than_allowed(make, receiver, tm
     receiver.bad = b"BAD"
     queue, sender = make(max_dead=3, max_samples=1)
     put(queue, *(b"BAD%d" % i for i in range(6)))
-    await turns(200)
+    await eventually(lambda: not queue.samples)
     kept = sorted(p.read_bytes() for p in (tmp_path / "dead").glob("*.snappy"))
     assert [bytes(cramjam.snappy.decompress_raw(body)) for body in kept] == [b"BAD3", b"BAD4", b"BAD5"]
+    await sender.close()
+
+
+class FullDisk(Disk):
+    """One that takes nothing while it is full."""
+
+    full = True
+    refused = 0
+
+    def create(self, path):
+        if self.full:
+            self.refused += 1
+            raise OSError(28, "No space left on device", str(path))
+        return super().create(path)
+
+
+async def test_what_is_refused_stays_queued_until_the_disk_takes_it(make, receiver, manual, tmp_path):
+    receiver.bad = b"BAD"
+    disk = FullDisk()
+    queue, sender = make(disk=disk, max_backoff_s=5.0)
+    put(queue, b"BAD", samples=3)
+    await eventually(lambda: disk.refused == 1 and "No space left" in sender.problem)
+    assert (sender.sent.refused_samples, queue.samples) == (0, 3), "neither counted nor let go of before it is kept"
+    disk.full = False
+    await turns()
+    await manual.advance(5)
+    await eventually(lambda: not queue.samples)
+    assert sender.sent.refused_samples == 3
+    assert sender.problem == ""
+    assert sorted(p.suffix for p in (tmp_path / "dead").iterdir()) == [".json", ".snappy"]
+    await sender.close()
+
+
+async def test_a_letter_is_counted_only_once_its_files_are_there(make, receiver, tmp_path):
+    receiver.bad = b"BAD"
+    queue, sender = make()
+    seen = []
+
+    class Watching(Disk):
+        def create(self, path):
+            seen.append(sender.sent.refused_samples)
+            return super().create(path)
+
+    sender._disk = Watching()
+    put(queue, b"BAD")
+    await eventually(lambda: sender.sent.refused_samples == 1)
+    assert seen == [0, 0], "both files were begun before the count"
+    assert sorted(p.suffix for p in (tmp_path / "dead").iterdir()) == [".json", ".snappy"]
     await sender.close()
 
 

@@ -8,8 +8,10 @@ Not here: HTTP (`post`).
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import random
+import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ import structlog
 
 from vedette.clock import Clock
 from vedette.errors import BadInput, Corrupt, Undeliverable
+from vedette.storage.disk import Disk
 from vedette.storage.queue import Entry, Queue
 
 log = structlog.get_logger(__name__)
@@ -55,11 +58,14 @@ class Sent:
 class Sender:
     """The lanes of one queue. `add` is the queue's `added`; `start` and `close` on the loop that sends."""
 
-    def __init__(self, post: Post, clock: Clock, dead: Path, settings: SendSettings | None = None) -> None:
+    def __init__(self, post: Post, clock: Clock, dead: Path, settings: SendSettings | None = None, *, disk: Disk | None = None) -> None:
         self._post = post
         self._clock = clock
         self._dead = dead
         self._settings = settings or SendSettings()
+        self._disk = disk or Disk()
+        self._keeping = threading.Lock()
+        self._letters = itertools.count(1)
         self._lanes: dict[tuple[str, int], deque[Entry]] = {}
         self._tasks: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._queue: Queue | None = None
@@ -131,7 +137,7 @@ class Sender:
                 await self._deliver(tenant, [entry])
             return
         if refusal is not None:
-            self._bury(tenant, bodies[0], samples, refusal)
+            await self._bury(tenant, bodies[0], samples, refusal)
         else:
             self.sent.requests += 1
             self.sent.samples += samples
@@ -162,22 +168,38 @@ class Sender:
             await self._clock.sleep(asked if asked is not None else wait * (0.5 + random.random() / 2))  # noqa: S311 - no secret
             wait = min(wait * 2, self._settings.max_backoff_s)
 
-    def _bury(self, tenant: str, body: bytes, samples: int, why: str) -> None:
+    async def _bury(self, tenant: str, body: bytes, samples: int, why: str) -> None:
+        """Keep what was refused, however long the disk refuses it in turn: it is in the queue until then."""
+        now = self._clock.now()
+        name = f"{int(now * 1000):015d}-{next(self._letters):06d}"
+        about = {"tenant": tenant, "samples": samples, "reason": why, "time": now, "body": "remote write 1.0, snappy"}
+        log.error("the receiver refuses samples for good; they are kept", reason=why, samples=samples, path=str(self._dead / name))
+        while True:
+            try:
+                await asyncio.to_thread(self._keep, name, body, about)
+                break
+            except OSError as error:
+                problem = f"refused samples cannot be kept: {error}"
+                if self.problem != problem:
+                    log.error("refused samples cannot be kept, and are kept later", problem=str(error), path=str(self._dead))
+                self.problem = problem
+            await self._clock.sleep(self._settings.max_backoff_s)
+        self.problem = ""
+        # Counted once they are there: who sees the count finds the files.
         self.sent.refused_requests += 1
         self.sent.refused_samples += samples
-        now = self._clock.now()
-        name = f"{int(now * 1000):015d}-{self.sent.refused_requests:06d}"
-        log.error("the receiver refuses samples for good; they are kept", reason=why, samples=samples, path=str(self._dead / name))
-        try:
-            self._dead.mkdir(parents=True, exist_ok=True)
-            (self._dead / f"{name}.snappy").write_bytes(bytes(cramjam.snappy.compress_raw(body)))
-            about = {"tenant": tenant, "samples": samples, "reason": why, "time": now, "body": "remote write 1.0, snappy"}
-            (self._dead / f"{name}.json").write_text(json.dumps(about), "utf-8")
+
+    def _keep(self, name: str, body: bytes, about: dict[str, object]) -> None:
+        """Write the two files of a dead letter, durable when it returns. Raises `OSError`."""
+        with self._keeping:
+            if not self._dead.is_dir():
+                self._dead.mkdir(parents=True)
+                self._disk.sync_directory(self._dead.parent)
+            self._disk.replace_file(self._dead / f"{name}.snappy", bytes(cramjam.snappy.compress_raw(body)))
+            self._disk.replace_file(self._dead / f"{name}.json", json.dumps(about).encode())
             for old in sorted(self._dead.glob("*.json"))[: -self._settings.max_dead]:
-                old.unlink()
+                self._disk.unlink(old)
                 old.with_suffix(".snappy").unlink(missing_ok=True)
-        except OSError as error:
-            log.error("refused samples could not be kept", problem=str(error), path=str(self._dead))
 
     async def close(self) -> None:
         """Stop sending; what is not sent yet is still queued."""
