@@ -83,6 +83,8 @@ class LogStore:
         self._logged = directory / "wal"
         self._memory = Memory()
         self._lock = threading.Lock()
+        # Segments are made by one at a time: the background thread, or whoever asks for it at once.
+        self._making = threading.Lock()
         self._segments: dict[str, list[Segment]] = {}
         self._writer: LogWriter | None = None
         self._flushed_at = clock.monotonic()
@@ -134,7 +136,7 @@ class LogStore:
         self._wal = wal.Wal(self._logged, self._disk, segment_size=_WAL_SEGMENT, keep_unsynced=True, next_number=number)
         self._wal.begin_scope()
         self._writer = LogWriter(
-            self._memory, self._wal, self.settings, next_seq=next_seq, housekeeping=self._housekeeping, committed=self._committed
+            self._memory, self._wal, self.settings, next_seq=next_seq, housekeeping=self._housekeeping, tell=self._committed
         )
         self._writer.start()
         if found:
@@ -324,11 +326,12 @@ class LogStore:
     def _work(self) -> None:
         """On the background thread: flush, merge, retire."""
         try:
-            if self._memory.frozen:
-                self._flush()
-            while not self._closing.is_set() and self._merge_one():
-                pass
-            self._retire()
+            with self._making:
+                if self._memory.frozen:
+                    self._flush()
+                while not self._closing.is_set() and self._merge_one():
+                    pass
+                self._retire()
         except Exception:
             log.exception("making segments failed")
             self.counts.failures += 1
@@ -339,9 +342,10 @@ class LogStore:
 
     def flush(self) -> None:
         """Make segments of all lines in memory, now; for tests and tools. Nothing else may be writing."""
-        if not self._memory.frozen:
-            self._freeze()
-        self._flush()
+        with self._making:
+            if not self._memory.frozen:
+                self._freeze()
+            self._flush()
 
     def _flush(self) -> None:
         for tenant in self._memory.frozen_tenants():
