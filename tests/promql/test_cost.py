@@ -60,7 +60,7 @@ class Sized(MemoryStorage):
             for k in range(10):
                 self.add(Labels.of(__name__="m", i=str(i)), k * 60_000, float(k))
 
-    def estimate(self, tenant: str, matchers: Matchers | None, start: int, end: int) -> Estimate:
+    def estimate(self, tenant: str, matchers: Matchers | None, start: int, end: int, coarse: object = None) -> Estimate:
         if matchers is None:
             return Estimate(50, 500)
         found = super().select(tenant, matchers, start, end)

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from vedette.kernels.windows import DELTA, RATE
+
 COUNT, SUM, MIN, MAX, LAST, COUNTER = range(6)
 """What `roll` makes of a stretch. The first four are one number at its end; the others keep real samples: the last one (and, behind
 it, a stale marker that ends the stretch), and those between which a counter's increase is the same as between all."""
@@ -74,7 +76,8 @@ def roll(
                 for i in range(p, q):
                     if bits[i] == stale:
                         continue
-                    if before < 0 or values[i] < values[before]:
+                    # A NaN is kept with what stands before and after it: neither is less than the other.
+                    if before < 0 or not (values[i] >= values[before]):
                         if before >= 0 and written != before:
                             out_times[at] = times[before]
                             out_bits[at] = bits[before]
@@ -91,3 +94,98 @@ def roll(
             p = q
     out_offsets[len(offsets) - 1] = at
     return at
+
+
+@njit(cache=True, nogil=True)
+def weigh(
+    offsets: Any, times: Any, values: Any, count_offsets: Any, count_times: Any, counts: Any, rows: Any, width: int, out: Any
+) -> None:
+    """For how many samples each of series i stands (0 for a stale marker), where row `rows[i]` (-1 for none) of `counts` counts them.
+
+    Each stands for itself, the last one of a stretch (k * width - width, k * width] for those that were left out, too.
+    """
+    stale = 0x7FF0000000000002
+    bits, count_bits = values.view(np.int64), counts.view(np.int64)
+    for i in range(len(offsets) - 1):
+        row = rows[i]
+        p, stop = offsets[i], offsets[i + 1]
+        q = count_offsets[row] if row >= 0 else 0
+        end = count_offsets[row + 1] if row >= 0 else 0
+        while p < stop:
+            edge = -((-times[p]) // width) * width
+            kept, last = 0, -1
+            while p < stop and times[p] <= edge:
+                out[p] = 0.0 if bits[p] == stale else 1.0
+                if bits[p] != stale:
+                    kept += 1
+                    last = p
+                p += 1
+            total = 0.0
+            while q < end and count_times[q] <= edge:
+                if count_times[q] > edge - width and count_bits[q] != stale:
+                    total += counts[q]
+                q += 1
+            if last >= 0 and total > kept:
+                out[last] += total - kept
+
+
+AVG = 3
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def weighted(
+    kind: int, offsets: Any, ts: Any, vals: Any, weights: Any, lo: int, hi: int,
+    first: int, step: int, n: int, range_ms: int, out: Any, present: Any,
+) -> None:  # fmt: skip
+    """`rate` (0), `increase` (1), `delta` (2) as `windows.extrapolated` has them, and the average (3), of samples that stand for several.
+
+    In the same order of operations, so that the first three are the same to the bit.
+    """
+    seconds = range_ms / 1000.0
+    for r in range(lo, hi):
+        a, b, end = offsets[r], offsets[r], offsets[r + 1]
+        for k in range(n):
+            t = first + k * step
+            while a < end and ts[a] <= t - range_ms:
+                a += 1
+            b = max(a, b)
+            while b < end and ts[b] <= t:
+                b += 1
+            samples = 0.0
+            for i in range(a, b):
+                samples += weights[i]
+            if kind == AVG:
+                present[r - lo, k] = samples > 0
+                total, lost = 0.0, 0.0
+                for i in range(a, b):
+                    # Neumaier's sum, as in `roll`.
+                    v = vals[i]
+                    new = total + v
+                    if np.isinf(new):
+                        lost = 0.0
+                    elif abs(total) >= abs(v):
+                        lost += (total - new) + v
+                    else:
+                        lost += (v - new) + total
+                    total = new
+                out[r - lo, k] = (total + lost) / samples
+                continue
+            present[r - lo, k] = samples >= 2
+            if samples < 2:
+                continue
+            since = vals[a]
+            change = vals[b - 1] - since
+            if kind != DELTA:
+                for i in range(a + 1, b):
+                    if vals[i] < vals[i - 1]:
+                        change += vals[i - 1]
+            sampled = (ts[b - 1] - ts[a]) / 1000.0
+            spacing = sampled / (samples - 1)
+            threshold = spacing * 1.1
+            start, rest = (ts[a] - (t - range_ms)) / 1000.0, (t - ts[b - 1]) / 1000.0
+            back = spacing / 2 if start >= threshold else start
+            ahead = spacing / 2 if rest >= threshold else rest
+            if kind != DELTA and change > 0.0 and since >= 0.0:
+                back = min(back, sampled * (since / change))
+            factor = (sampled + back + ahead) / sampled
+            out[r - lo, k] = change * (factor / seconds) if kind == RATE else change * factor

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -34,8 +34,8 @@ from vedette.promql.result import QueryResult
 from vedette.promql.running import Running
 from vedette.promql.selectors import Fetched
 from vedette.promql.statistics import ReadCost, Statistics, count_queryable
-from vedette.promql.values import Grid, Scalar
-from vedette.storage.interface import Estimating, Storage, Tiered
+from vedette.promql.values import Floats, Grid, Scalar
+from vedette.storage.interface import Estimating, Storage, Stretches, Tiered
 from vedette.storage.settings import parse_size
 
 _T = TypeVar("_T", bound=np.generic)
@@ -259,7 +259,7 @@ class Engine:
         most = storage.estimate(tenant, None, 0, 0)
         if most.samples * len(plan.fetches) <= ev.max_samples and most.series * plan.most_steps <= ev.max_samples:
             return
-        found = [storage.estimate(tenant, f.matchers, f.start, f.end) for f in plan.fetches]
+        found = [storage.estimate(tenant, f.matchers, f.start, f.end, f.coarse) for f in plan.fetches]
         ev.statistics.estimate = cost = expected(plan, found)
         if max(cost.samples, cost.cells) > ev.max_samples:
             raise TooManySamples(
@@ -267,23 +267,26 @@ class Engine:
                 f"values at once, more than {ev.max_samples:,} (promql.max_samples); narrow its matchers, its range, or take longer steps"
             )
 
-    def _read(self, tenant: str, fetch: Fetch) -> tuple[SeriesSet, bool]:
-        """The answer to one read, and whether rollups had a part in it."""
-        if fetch.coarse is not None and self._tiered is not None:
-            found = self._tiered.coarse_select(tenant, fetch.matchers, fetch.start, fetch.end, fetch.coarse)
+    def _read(self, tenant: str, fetch: Fetch) -> tuple[SeriesSet, Stretches | None]:
+        """The answer to one read, and how it came from rollups where these had a part in it."""
+        if (coarse := fetch.coarse) is not None and self._tiered is not None:
+            if self._settings.use_start_timestamps and coarse.column == "counter":
+                coarse = replace(coarse, exact=False)  # a tier has no start timestamps
+            found = self._tiered.coarse_select(tenant, fetch.matchers, fetch.start, fetch.end, coarse)
             if found is not None:
-                return found, True
-        return self._storage.select(tenant, fetch.matchers, fetch.start, fetch.end), False
+                return found.series, found
+        return self._storage.select(tenant, fetch.matchers, fetch.start, fetch.end), None
 
     def _fetch(self, ev: Evaluation, tenant: str, plan: Plan) -> list[Fetched]:
         """Read what the plan needs, and give all of it one symbol table, private to the query."""
         answers = []
-        counted: list[bool] = []
+        rolled: list[tuple[bool, Floats | None]] = []
         for fetch in plan.fetches:
             ev.check()
             began = self._clock.monotonic()
             answer, coarse = self._read(tenant, fetch)
-            counted.append(coarse and fetch.coarse is not None and fetch.coarse.column == "count")
+            counted = coarse is not None and fetch.coarse is not None and fetch.coarse.column == "count"
+            rolled.append((counted, coarse.weights if coarse is not None else None))
             ev.statistics.reads.append(ReadCost(self._clock.monotonic() - began, len(answer.labels), answer.sample_count))
             cells = 0 if answer.histograms is None else len(answer.histograms.cells)
             # A histogram counts as the samples that would take as much memory, as in Prometheus.
@@ -301,9 +304,10 @@ class Engine:
                 _plain(a.values),
                 histograms=a.histograms,
                 starts=a.start_timestamps if self._settings.use_start_timestamps else None,
-                counted=of_rollups,
+                counted=counted,
+                weights=weights,
             )
-            for a, of_rollups in zip(answers, counted, strict=True)
+            for a, (counted, weights) in zip(answers, rolled, strict=True)
         ]
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from vedette.model.labels import METRIC_NAME
 from vedette.model.matchers import Matcher
-from vedette.promql.coarse import coarse_of, columns_of
+from vedette.promql.coarse import Column, coarse_of, columns_of
 from vedette.promql.durations import has_expressions
 from vedette.promql.nodes import TRIMS, At, Binary, Call, Node, Number, Paren, Range, Selector, Subquery, Text, unwrapped, walk
 from vedette.promql.values import Grid
@@ -173,7 +173,7 @@ class Prepared:
     timed: frozenset[int]
     info: Mapping[int, Selector]
     counts_only: frozenset[int]
-    columns: Mapping[int, tuple[str, bool]]
+    columns: Mapping[int, Column]
     """The selectors that rollups could serve (`coarse.columns_of`)."""
     durations: bool
 

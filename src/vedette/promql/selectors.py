@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from vedette.kernels import rollup
 from vedette.kernels import windows as k
 from vedette.model.histogram_arithmetic import is_reset
 from vedette.model.histograms import GAUGE, NOT_RESET, RESET, UNKNOWN, Histograms
@@ -31,7 +32,7 @@ class Fetched:
     None where there are none.
     """
 
-    __slots__ = ("_clean", "counted", "histograms", "labels", "offsets", "starts", "timestamps", "values")
+    __slots__ = ("_clean", "counted", "histograms", "labels", "offsets", "starts", "timestamps", "values", "weights")
 
     def __init__(
         self,
@@ -43,8 +44,10 @@ class Fetched:
         histograms: Histograms | None = None,
         starts: Ints | None = None,
         counted: bool = False,
+        weights: Floats | None = None,
     ) -> None:
         self.counted = counted
+        self.weights = weights
         self.histograms = histograms
         self.starts = starts
         self.labels = labels
@@ -197,6 +200,7 @@ def windows(ev: Evaluation, node: Range, grid: Grid, data: Fetched, *, counts_on
         data.natives(counts_only=counts_only),
         starts,
         data.counted,
+        None if data.weights is None else data.weights[~is_stale(data.values)],
     )
 
 
@@ -273,6 +277,7 @@ _OVER_TIME = {
     "double_exponential_smoothing": k.SMOOTH,
 }
 _EXTRAPOLATED = {"rate": k.RATE, "increase": k.INCREASE, "delta": k.DELTA}
+_WEIGHTED = {**_EXTRAPOLATED, "avg_over_time": rollup.AVG}
 _EXTENDED = {**_EXTRAPOLATED, "changes": k.EXT_CHANGES, "resets": k.EXT_RESETS}
 WINDOW_FUNCTIONS = frozenset((*_OVER_TIME, *_EXTRAPOLATED))
 """The functions that give one number for each window."""
@@ -350,6 +355,11 @@ def window_function(ev: Evaluation, call: Call, args: Sequence[Value], grid: Gri
             k.extended(
                 _EXTENDED[name], over.offsets, over.timestamps, over.values, lo, hi, over.first, over.step, grid.n, over.range,
                 ev.bounds.lookback, over.smoothed, values, present,
+            )  # fmt: skip
+        elif over.weights is not None and name in _WEIGHTED:
+            rollup.weighted(
+                _WEIGHTED[name], over.offsets, over.timestamps, over.values, over.weights, lo, hi, over.first, over.step, grid.n,
+                over.range, values, present,
             )  # fmt: skip
         elif name in _EXTRAPOLATED:
             k.extrapolated(

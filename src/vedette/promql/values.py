@@ -178,6 +178,8 @@ class Windows:
     starts: Ints | None = None
     counted: bool = False
     """Whether the values are how many samples there were, from rollups."""
+    weights: Floats | None = None
+    """Where they are from rollups: for how many samples each stands."""
 
     @property
     def histograms(self) -> Objects | None:

@@ -391,7 +391,9 @@ class Block:
                     yield damage
         if self.meta.histograms:
             try:
-                yield from HistogramReader(self.path).damage()
+                with self._lock:
+                    reader = self._reader()  # the one that is kept where the files are about to be deleted
+                yield from reader.damage()
             except Corrupt as damage:
                 yield damage
 

@@ -20,29 +20,31 @@ from numpy.typing import NDArray
 from vedette.clock import Clock, now_ms
 from vedette.errors import BadInput, Corrupt, LimitExceeded
 from vedette.model.labels import Labels
-from vedette.model.samples import Appended, MetricMetadata, SampleBatch, is_stale
+from vedette.model.samples import Appended, MetricMetadata, SampleBatch
 from vedette.model.series import SeriesSet
 from vedette.storage import snapshots, wal
 from vedette.storage.block import Block
 from vedette.storage.blocks import Blocks
+from vedette.storage.committer import RETRY_AFTER
 from vedette.storage.compaction import Compactor
 from vedette.storage.directory import DirectoryLock
 from vedette.storage.disk import Disk
 from vedette.storage.flush import Flusher
 from vedette.storage.head import FAR_FUTURE
 from vedette.storage.index import IndexView
-from vedette.storage.interface import Coarse, Estimate, Matchers, StorageStats
+from vedette.storage.interface import Coarse, Estimate, Matchers, StorageStats, Stretches
 from vedette.storage.limits import Limits
 from vedette.storage.memory import Memory
 from vedette.storage.replay import Replay, Replayed, ReplayProgress
 from vedette.storage.retention import Retention, RetentionRule
-from vedette.storage.rollup import Present, Rollups, Stretch, hidden_tenant
+from vedette.storage.rollup import Present, Rollups
 from vedette.storage.select import Part, block_labels, merge
 from vedette.storage.series import SymbolTable
 from vedette.storage.settings import StorageSettings
 from vedette.storage.statistics import Growth, GrowthFigures, IndexFigures, growth_figures, index_figures
+from vedette.storage.tiered import TieredReads, overlap
 from vedette.storage.tombstones import Deletions, Gone, Tombstones
-from vedette.storage.writer import RETRY_AFTER, Writer
+from vedette.storage.writer import Writer
 
 _NONE = np.zeros(0, dtype=np.uint32)
 _FIGURES_EVERY = 15.0
@@ -86,6 +88,14 @@ class Engine:
             covered=lambda: self._flusher.covered,
             rollups=self._rollups,
             present=self._present_now,
+        )
+        self._tiers = TieredReads(
+            self._rollups,
+            self._memory,
+            raw=self,
+            present=self._present_now,
+            hidden=lambda view, rows, oldest: Retention(0, retention).hidden(view, rows, now_ms(clock), oldest),
+            within_budget=self._within_budget,
         )
         self._lock = DirectoryLock(settings.data, self._disk)
         self._writer: Writer | None = None
@@ -245,19 +255,21 @@ class Engine:
         # The head last: of two samples at one time, the one that came first counts.
         return merge([*parts, head] if head else parts, names.symbols)
 
-    def estimate(self, tenant: str, matchers: Matchers | None, start: int, end: int) -> Estimate:
+    def estimate(self, tenant: str, matchers: Matchers | None, start: int, end: int, coarse: Coarse | None = None) -> Estimate:
         """See `Estimating.estimate`. Samples are taken to lie evenly within a block, and within the head."""
         if matchers is None:
-            blocks = self._blocks.all
+            every = [*self._blocks.all, *(d.block for d in self._rollups.days if d.block is not None)]
             held = self._memory.head.held
-            return Estimate(len(self._memory.series) + sum(b.meta.series for b in blocks), held + sum(b.meta.samples for b in blocks))
+            return Estimate(len(self._memory.series) + sum(b.meta.series for b in every), held + sum(b.meta.samples for b in every))
+        if coarse is not None and (found := self._tiers.estimate(tenant, matchers, start, end, coarse)) is not None:
+            return found
         deletions = self._tombstones.now
         _, _, ids, blocks = self._head_present(tenant, [matchers], start, end)
         series, head = len(ids), self._memory.head
-        samples = head.bound(ids.astype(np.int64)) * _overlap(head.min_time, head.max_time, start, end) if len(ids) else 0.0
+        samples = head.bound(ids.astype(np.int64)) * overlap(head.min_time, head.max_time, start, end) if len(ids) else 0.0
         for block, _, rows in self._block_rows(blocks, deletions, tenant, [matchers], start, end):
             series = max(series, len(rows))
-            samples += int(block.counts(rows).sum()) * _overlap(block.meta.min_time, block.meta.max_time, start, end)
+            samples += int(block.counts(rows).sum()) * overlap(block.meta.min_time, block.meta.max_time, start, end)
         return Estimate(series, int(samples))
 
     def _present_now(self) -> Present:
@@ -273,47 +285,9 @@ class Engine:
         """See `Tiered.rolled_up`."""
         return self._rollups.any_of(start, end)
 
-    def coarse_select(self, tenant: str, matchers: Matchers, start: int, end: int, coarse: Coarse) -> SeriesSet | None:
+    def coarse_select(self, tenant: str, matchers: Matchers, start: int, end: int, coarse: Coarse) -> Stretches | None:
         """See `Tiered.coarse_select`."""
-        deletions = self._rollups.tombstones.now  # before the days: see there
-        plan = self._rollups.plan(coarse.width, start, end, exact=coarse.exact, present=self._present_now())
-        if all(stretch.day is None for stretch in plan):
-            return None
-        names = self._memory.series.names
-        parts: list[Part] = []
-        samples = 0
-        for stretch in plan:
-            if stretch.day is not None:
-                try:
-                    part = self._rolled_up(names, deletions, stretch, hidden_tenant(tenant, coarse.column), matchers)
-                except Corrupt as damage:
-                    self._rollups.set_aside(stretch.day, damage)
-                    return self.coarse_select(tenant, matchers, start, end, coarse)
-            else:
-                found = self.select(tenant, matchers, stretch.start, stretch.end)
-                if found.labels.symbols is not names.symbols:
-                    return self.coarse_select(tenant, matchers, start, end, coarse)  # another table of names came meanwhile
-                if found.histograms is not None:
-                    return None
-                part = _as_column(found, coarse.column)
-            if part is not None:
-                parts.append(part)
-                samples += len(part.times)
-                self._within_budget(len(part.labels), samples)
-        return merge(parts, names.symbols)
-
-    def _rolled_up(self, names: SymbolTable, deletions: Deletions, stretch: Stretch, tenant: str, matchers: Matchers) -> Part | None:
-        assert stretch.day is not None
-        block = stretch.day.block
-        if block is None or (view := block.index(tenant)) is None:
-            return None
-        rows = block.within(view.matching(matchers), stretch.start, stretch.end)
-        columns = block.read(rows, stretch.start, stretch.end)
-        kept = Retention(0, self._retention.rules)
-        gone = Gone.join(deletions.of(block), kept.hidden(view, rows, now_ms(self.clock), block.meta.min_time))
-        if gone is not None:
-            columns = gone.erase(rows, columns)
-        return Part.of(block_labels(self._memory, names, block, view.labels(rows)), columns)
+        return self._tiers.select(tenant, matchers, start, end, coarse)
 
     def _within_budget(self, series: int, samples: int) -> None:
         settings = self.settings
@@ -514,15 +488,6 @@ class Engine:
         self._wal.close()
 
 
-def _as_column(found: SeriesSet, column: str) -> Part:
-    """Samples as they stand beside a tier's: each counts for one in the column of counts."""
-    first = int(found.offsets[0])
-    bits = found.values[first : first + found.sample_count].view(np.int64)
-    if column == "count":
-        bits = np.where(is_stale(found.values), bits, np.float64(1.0).view(np.int64))
-    return Part(found.labels, found.offsets - first, found.timestamps, bits)
-
-
 @contextmanager
 def _writing() -> Iterator[None]:
     """Turns what the disk refuses into `LimitExceeded`."""
@@ -538,8 +503,3 @@ def _any_of(view: IndexView, sets: Sequence[Matchers]) -> NDArray[np.uint32]:
         return view.all_ids
     found = [view.matching(matchers) for matchers in sets]
     return found[0] if len(found) == 1 else np.unique(np.concatenate(found))
-
-
-def _overlap(low: int, high: int, start: int, end: int) -> float:
-    """The part of [low, high] that lies in [start, end]."""
-    return min(1.0, max(0, min(high, end) - max(low, start) + 1) / max(1, high - low + 1))

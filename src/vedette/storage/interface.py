@@ -58,8 +58,11 @@ class Estimate:
 class Estimating(Protocol):
     """What a backend may offer besides: the size of an answer before it is read, so that a query may be refused in time."""
 
-    def estimate(self, tenant: str, matchers: Matchers | None, start: int, end: int) -> Estimate:
-        """About what `select` would answer, by the index alone; with None the most that any select could."""
+    def estimate(self, tenant: str, matchers: Matchers | None, start: int, end: int, coarse: Coarse | None = None) -> Estimate:
+        """About what `select` would answer, by the index alone; with None the most that any select could.
+
+        With `coarse`, about what `coarse_select` would.
+        """
         ...
 
 
@@ -68,12 +71,21 @@ class Coarse:
     """A select whose answer goes by stretches of `width` ms, which all its windows begin and end with.
 
     `column` is what is made of them: `count`, `sum`, `min`, `max`, `last` or `counter` (`rollup.COLUMNS`). Where that is not `exact`
-    to the bit, it may only stand in for samples that are not kept any more.
+    to the bit, it may only stand in for samples that are not kept any more. `weighted` asks for how many samples each one stands.
     """
 
     width: int
     column: str
     exact: bool
+    weighted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stretches:
+    """What a coarse select answers; `weights` float64 (where it was asked for): for how many samples each of `series` stands."""
+
+    series: SeriesSet
+    weights: NDArray[np.float64] | None = None
 
 
 @runtime_checkable
@@ -84,7 +96,7 @@ class Tiered(Protocol):
         """Whether there are any of [start, end] (ms)."""
         ...
 
-    def coarse_select(self, tenant: str, matchers: Matchers, start: int, end: int, coarse: Coarse) -> SeriesSet | None:
+    def coarse_select(self, tenant: str, matchers: Matchers, start: int, end: int, coarse: Coarse) -> Stretches | None:
         """What the function needs of [start, end], from rollups where they serve; None where they do not, or hold no more than samples."""
         ...
 

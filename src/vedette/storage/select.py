@@ -74,8 +74,8 @@ def merge(parts: Sequence[Part], symbols: Symbols) -> SeriesSet:
         only = filled[0]
         native = attached(only.histograms, only.offsets, only.times, only.bits)
         return SeriesSet(only.labels, only.offsets, only.times, only.bits.view(np.float64), native[1] if native else None)
-    labels = _stacked(filled, symbols)
-    targets, first = _identities(labels)
+    labels = stacked([p.labels for p in filled], symbols)
+    targets, first = identities(labels)
     offsets = np.concatenate([filled[0].offsets[:1], np.cumsum(np.concatenate([np.diff(p.offsets) for p in filled]))])
     times, bits = np.concatenate([p.times for p in filled]), np.concatenate([p.bits for p in filled])
     out_offsets, out_times, out_bits = np.empty(len(first) + 1, _I64), np.empty_like(times), np.empty_like(bits)
@@ -88,14 +88,15 @@ def merge(parts: Sequence[Part], symbols: Symbols) -> SeriesSet:
     return SeriesSet(labels.take(first), out_offsets, out_times, out_bits.view(np.float64), native[1] if native else None)
 
 
-def _stacked(parts: Sequence[Part], symbols: Symbols) -> LabelTable:
-    lengths = np.concatenate([np.diff(p.labels.offsets) for p in parts])
+def stacked(tables: Sequence[LabelTable], symbols: Symbols) -> LabelTable:
+    """The rows of several tables of the same symbols, one after the other."""
+    lengths = np.concatenate([np.diff(t.offsets) for t in tables])
     offsets = np.zeros(len(lengths) + 1, dtype=_I64)
     np.cumsum(lengths, out=offsets[1:])
-    return LabelTable(symbols, offsets, np.concatenate([p.labels.names for p in parts]), np.concatenate([p.labels.values for p in parts]))
+    return LabelTable(symbols, offsets, np.concatenate([t.names for t in tables]), np.concatenate([t.values for t in tables]))
 
 
-def _identities(labels: LabelTable) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def identities(labels: LabelTable) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(a number from 0 up for each row, equal for equal label sets; the first row of each number)."""
     pairs = np.stack([labels.names, labels.values], axis=1)
     raw = np.ascontiguousarray(pairs).reshape(-1).view(np.uint8)
