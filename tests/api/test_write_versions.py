@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import cramjam
 import httpx
 import numpy as np
 import pytest
@@ -137,3 +138,30 @@ async def test_a_refused_request_says_that_nothing_was_written(server: Server, w
     answer = await server.write(way, [Labels.of(job="nameless")], [0], [1.0])
     assert (answer.status_code, written(answer)) == (400, (0, 0))
     assert "no metric name" in answer.text
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_series_that_is_not_valid_is_named_and_the_rest_is_stored(server: Server, way: str) -> None:
+    series = [Labels.of(job="nameless"), UP, H, Labels([("__name__", "x"), ("a", "1"), ("a", "2")])]
+    for again in range(2):  # what is refused is refused again, not forgotten as known
+        answer = await server.write(way, series, [again, again, again, again], [1.0, 2.0, GOOD, 3.0])
+        assert (answer.status_code, written(answer)) == (400, (1, 1))
+        assert "2 invalid labels; the others of this request are stored" in answer.text
+        assert "no metric name" in answer.text
+        assert "(and 1 more series)" in answer.text
+    found = server.engine.select("default", [], 0, 1 << 60)
+    assert sorted(found.labels) == [H, UP]
+    assert server.door.counts.dropped == {"invalid_labels": 4}
+    assert server.door.counts.refused == {}
+
+
+async def test_a_broken_reference_keeps_one_series_out(server: Server) -> None:
+    good = remote_write2.render([UP], [0, 1], [NOW_MS], [1.0])
+    body = bytes(cramjam.snappy.decompress_raw(good))
+    # A series of one sample whose labels_refs name symbols that are not there.
+    bad = b"\x0a\x02\x63\x64" + b"\x12\x0b\x09" + bytes(8) + b"\x10" + b"\x01"
+    body = bytes(cramjam.snappy.compress_raw(body + b"\x2a" + bytes([len(bad)]) + bad))
+    answer = await server.client.post("/api/v1/write", content=body, headers={"Content-Type": V2, "Content-Encoding": "snappy"})
+    assert (answer.status_code, written(answer)) == (400, (1, 0))
+    assert "1 invalid labels" in answer.text
+    assert "a series names a symbol that is not there" in answer.text

@@ -10,6 +10,8 @@ import pytest
 from vedette.clock import ManualClock
 from vedette.errors import BadInput, LimitExceeded
 from vedette.ingest.door import Door
+from vedette.ingest.exemplars import Exemplars
+from vedette.model.exemplars import Exemplar
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher
 from vedette.model.samples import KeySpace, SampleBatch, canonical
@@ -89,3 +91,75 @@ async def test_samples_too_far_ahead_are_dropped_and_spoil_nothing(engine):
         found.labels.row(i).metric: found.timestamps[found.offsets[i] : found.offsets[i + 1]].tolist() for i in range(len(found.labels))
     }
     assert stored == {"m": [NOW, latest], "n": [NOW, latest]}
+
+
+def partial(space, series, values, **more):
+    batch = SampleBatch.of(space, series, [NOW] * len(series), values)
+    return dataclasses.replace(batch, partial=True, **more)
+
+
+def picky() -> KeySpace:
+    """A key space that takes no series with a label `bad`."""
+
+    def resolve(key: bytes) -> Labels:
+        labels = Labels.decode(key)
+        if labels.get("bad"):
+            raise BadInput("not that one", where=f"series {labels}")
+        return labels
+
+    return KeySpace("default", resolve)
+
+
+async def test_what_is_not_valid_of_a_partial_batch_keeps_only_itself_out(engine):
+    teed = []
+
+    async def tee(batch, appended):
+        teed.append((batch.series_count, len(appended.ids)))
+
+    door, space = Door(engine, ManualClock(NOW / 1000), tee=tee), picky()
+    series = [Labels.of(__name__="m", n=str(i), bad="yes" if i in (0, 5, 6) else "") for i in range(9)]
+    for again in range(2):  # the second time storage knows the good ones, and still not the bad
+        appended = await door.append(partial(space, series, [float(i) for i in range(9)]))
+        assert (appended.samples, appended.new_series) == (6, 0 if again else 6)
+        assert appended.dropped == {"invalid_labels": 3}
+        assert appended.problem == 'series m{bad="yes", n="0"}: not that one (and 2 more series)'
+    found = engine.select("default", [Matcher("__name__", "=", "m")], 0, 1 << 62)
+    assert sorted(found.values.tolist()) == [1.0, 2.0, 3.0, 4.0, 7.0, 8.0]
+    assert dict(door.counts.dropped) == {"invalid_labels": 6}
+    assert dict(door.counts.refused) == {}
+    assert teed == [(6, 6), (6, 6)], "what is forwarded is what was stored"
+
+
+async def test_rows_of_many_samples_and_their_exemplars_stay_together_where_others_are_left_out(engine):
+    exemplars = Exemplars()
+    door, space = Door(engine, ManualClock(NOW / 1000), exemplars=exemplars), picky()
+    series = [Labels.of(__name__="m", bad="yes"), Labels.of(__name__="m", n="1"), Labels.of(__name__="m", n="2")]
+    told = [Exemplar(row, Labels.of(trace=str(row)), 1.0, NOW) for row in range(3)]
+    batch = partial(space, series, [0.0, 1.0, 2.0], exemplars=told)
+    batch = dataclasses.replace(
+        batch,
+        offsets=np.array([0, 2, 5, 6], dtype=np.int64),
+        timestamps=NOW - np.array([2, 1, 3, 2, 1, 0], dtype=np.int64),
+        values=np.arange(6.0),
+    )
+    appended = await door.append(batch)
+    assert (appended.samples, appended.exemplars, appended.dropped) == (4, 2, {"invalid_labels": 2})
+    found = engine.select("default", [Matcher("n", "=", "1")], 0, 1 << 62)
+    assert found.values.tolist() == [2.0, 3.0, 4.0]
+    kept = exemplars.select("default", [[Matcher("__name__", "=", "m")]], 0, 1 << 62)
+    assert [(labels.get("n"), found[0].labels.get("trace")) for labels, found in kept] == [("1", "1"), ("2", "2")]
+
+
+async def test_of_a_partial_batch_in_which_nothing_is_valid_nothing_is_stored(engine):
+    door = Door(engine, ManualClock(NOW / 1000))
+    appended = await door.append(partial(picky(), [Labels.of(__name__="m", bad="yes")], [1.0]))
+    assert (appended.samples, appended.dropped) == (0, {"invalid_labels": 1})
+    assert "not that one" in appended.problem
+
+
+async def test_a_batch_that_is_not_partial_is_all_or_nothing(engine):
+    door = Door(engine, ManualClock(NOW / 1000))
+    batch = SampleBatch.of(picky(), [M, Labels.of(__name__="m", bad="yes")], [NOW, NOW], [1.0, 2.0])
+    with pytest.raises(BadInput, match="not that one"):
+        await door.append(batch)
+    assert engine.series("default", [], 0, 1 << 62) == []

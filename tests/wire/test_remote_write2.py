@@ -129,6 +129,9 @@ def test_labels_may_come_unsorted_and_with_empty_values():
         (["", "__name__", "up"], [1, 2, 1, 2], "given twice"),
         (["", "__name__", "up"], [0, 2, 1, 2], "empty name"),
         (["", "__name__", "up"], [], "no metric name"),
+        (["", "a"], [1], "not pairs"),
+        (["", "a"], [1, 2], "symbol that is not there"),
+        ([], [0, 0], "symbol that is not there"),
     ],
 )
 def test_a_bad_label_set_is_refused_by_name(symbols, refs, problem):
@@ -137,15 +140,20 @@ def test_a_bad_label_set_is_refused_by_name(symbols, refs, problem):
         batch.keyspace.canonicalise(batch.buffer, batch.key_start, batch.key_end)
 
 
+def test_a_series_whose_labels_cannot_be_told_spoils_no_other():
+    good = {"labels_refs": [1, 2], "samples": [V2["Sample"](value=1)]}
+    batch = parse(request(UP, good, {"labels_refs": [1], "samples": [V2["Sample"](value=9)]}, {**good, "labels_refs": [1, 2, 2, 1]}), SPACE)
+    keys = [batch.buffer[lo:hi].tobytes() for lo, hi in zip(batch.key_start, batch.key_end, strict=True)]
+    assert [str(batch.keyspace.resolve(keys[row])) for row in (0, 2)] == ["up", 'up{up="__name__"}']
+    assert batch.values.tolist() == [1.0, 9.0, 1.0]
+
+
 def broken(symbols: list[str], **series):
     return V2["Request"](symbols=symbols, timeseries=[V2["TimeSeries"](**series)])
 
 
 UP = ["", "__name__", "up"]
 BROKEN = {
-    "odd labels": (broken(["", "a"], labels_refs=[1]), "not pairs"),
-    "unknown symbol": (broken(["", "a"], labels_refs=[1, 2]), "symbol that is not there"),
-    "no symbols": (broken([], labels_refs=[0, 0]), "symbol that is not there"),
     "unknown help": (broken(UP, labels_refs=[1, 2], metadata=V2["Metadata"](type=1, help_ref=9)), "symbol that is not there"),
     "exemplar's odd labels": (broken(UP, labels_refs=[1, 2], exemplars=[V2["Exemplar"](labels_refs=[1])]), "exemplar are not pairs"),
     "exemplar's unknown symbol": (

@@ -34,7 +34,14 @@ _log = structlog.get_logger(__name__)
 # and back costs 0.1 ms of CPU, a quarter of what a small request costs in all.
 _AT_ONCE = 64 << 10
 # Drops that the sender must hear of, since they are a mistake on its side; a relabelling rule is on ours.
-_SENDERS_FAULT = ("duplicate", "too_old", "too_far_ahead", "bad_histogram", *(reason for reason in REASONS if reason != SERIES_LIMIT))
+_SENDERS_FAULT = (
+    "duplicate",
+    "too_old",
+    "too_far_ahead",
+    "bad_histogram",
+    "invalid_labels",
+    *(reason for reason in REASONS if reason != SERIES_LIMIT),
+)
 # A tenant gets room for new series when old ones are gone, which is looked for once a minute.
 _SERIES_RETRY_S = 60.0
 
@@ -115,6 +122,7 @@ class RemoteWrite:
             body = parts[0] if len(parts) == 1 else b"".join(parts)
             parts.clear()
             batch = await self._batch(body, self._version(version, self._tenant_of(scope)))
+            batch.partial = True
             return _acknowledged(batch, await self._append(batch))
         finally:
             self._held -= held
@@ -177,19 +185,20 @@ def _written(samples: int, histograms: int, exemplars: int) -> dict[str, str]:
 
 
 def _acknowledged(batch: SampleBatch, appended: Appended) -> Response:
-    """204 with what was written; 400 where samples were refused for their times, as Prometheus answers, the rest being stored."""
+    """204 with what was written; 400 where samples were refused for their times or labels, as Prometheus answers, the rest being stored."""
     written = _written(appended.samples - appended.histograms, appended.histograms, appended.exemplars)
-    if not appended.dropped:
+    problem = appended.problem or batch.problem
+    if not appended.dropped and not problem:
         return Response(status_code=204, headers=written)
     beyond = appended.dropped.get(SERIES_LIMIT, 0)
     if beyond:
         text = f"{beyond} samples not stored: their tenant has as many series as it may (limits: max_series); the others are stored\n"
         return Response(text, 429, media_type="text/plain", headers=written | retry_after(_SERIES_RETRY_S))
     faults = {reason: n for reason in _SENDERS_FAULT if (n := appended.dropped.get(reason, 0))}
-    if not faults:
+    if not faults and not problem:
         return Response(status_code=204, headers=written)
-    named = ", ".join(f"{n} {reason.replace('_', ' ')}" for reason, n in faults.items())
-    first = f"; {batch.problem}" if batch.problem else ""
+    named = ", ".join(f"{n} {reason.replace('_', ' ')}" for reason, n in faults.items()) or "a series that is not valid has none"
+    first = f"; {problem}" if problem else ""
     text = f"samples not stored: {named}; the others of this request are stored{first}\n"
     return Response(text, 400, media_type="text/plain", headers=written)
 

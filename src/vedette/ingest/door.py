@@ -5,11 +5,13 @@ Not here: parsing (`wire`), who may send (`access`), durability (`storage`).
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+import structlog
 
 from vedette.clock import Clock, now_ms
 from vedette.errors import BadInput, LimitExceeded
@@ -17,6 +19,8 @@ from vedette.ingest.exemplars import Exemplars
 from vedette.model.samples import Appended, SampleBatch
 from vedette.storage.interface import Storage
 from vedette.storage.limits import REASONS, Limits
+
+log = structlog.get_logger(__name__)
 
 # As far ahead as Prometheus takes samples. Beyond it a sender's clock is wrong, and one such sample would make all that
 # its series gets from then on too old.
@@ -66,8 +70,9 @@ class Door:
     async def append(self, batch: SampleBatch) -> Appended:
         """Store a batch; durable when it returns. Samples more than ten minutes ahead are dropped as `too_far_ahead`.
 
-        Raises `BadInput` where a series in it is not valid and `LimitExceeded` where it is too large or storage cannot
-        take it now or (`TenantLimit`) its tenant sends too much; nothing of it is stored then.
+        Of a `partial` batch series that are not valid are left out, as `invalid_labels`. Raises `BadInput` where there is one in
+        another batch and `LimitExceeded` where it is too large or storage cannot take it now or (`TenantLimit`) its tenant sends
+        too much; nothing of it is stored then.
         """
         counts = self.counts
         if self._max_samples and batch.sample_count > self._max_samples:
@@ -82,7 +87,7 @@ class Door:
             raise
         batch, ahead = _without_future(batch, now_ms(self._clock) + _AHEAD_MS)
         try:
-            appended = await self._storage.append(batch)
+            batch, invalid, appended = await self._stored(batch)
         except BadInput:
             counts.refused["bad_input"] += 1
             raise
@@ -93,6 +98,9 @@ class Door:
             appended.dropped["too_far_ahead"] = ahead
         if batch.bad_histograms:
             appended.dropped["bad_histogram"] = batch.bad_histograms
+        if invalid is not None and invalid.samples:
+            appended.dropped["invalid_labels"] = invalid.samples
+        appended.problem = batch.problem if invalid is None else invalid.problem
         counts.batches += 1
         counts.samples += appended.samples
         counts.new_series += appended.new_series
@@ -104,6 +112,53 @@ class Door:
         if self._tee is not None:
             await self._tee(batch, appended)
         return appended
+
+    async def _stored(self, batch: SampleBatch) -> tuple[SampleBatch, _Invalid | None, Appended]:
+        """(what was stored of a batch, what was left out since it is not valid, what became of it)."""
+        try:
+            return batch, None, await self._storage.append(batch)
+        except BadInput as error:
+            if not batch.partial or batch.ids is not None:
+                raise
+            # Only now, when storage has met a key that it cannot read, are keys looked at: all that it knows are valid.
+            batch, invalid = await asyncio.to_thread(_without_invalid, batch)
+            if invalid is None:
+                raise
+            log.info("series that are not valid were left out", tenant=batch.keyspace.tenant, series=invalid.series, problem=str(error))
+            return batch, invalid, await self._storage.append(batch)
+
+
+@dataclass(frozen=True, slots=True)
+class _Invalid:
+    """What a batch had of series that are not valid, and what is wrong with the first."""
+
+    series: int
+    samples: int
+    problem: str
+
+
+def _without_invalid(batch: SampleBatch) -> tuple[SampleBatch, _Invalid | None]:
+    """The batch without the series whose keys its key space refuses, and what those were (None where there were none)."""
+    bad: list[int] = []
+    problems: list[str] = []
+    spans = [(0, batch.series_count)]
+    while spans:  # halves, since most are valid and many at once are read fast
+        lo, hi = spans.pop()
+        try:
+            batch.keyspace.canonicalise(batch.buffer, batch.key_start[lo:hi], batch.key_end[lo:hi])
+        except BadInput as error:
+            if hi - lo == 1:
+                bad.append(lo)
+                problems.append(str(error))
+            else:
+                middle = (lo + hi) // 2
+                spans += [(middle, hi), (lo, middle)]
+    if not bad:
+        return batch, None
+    samples = int(np.diff(batch.offsets)[bad].sum())
+    more = f" (and {len(bad) - 1} more series)" if len(bad) > 1 else ""
+    good = np.setdiff1d(np.arange(batch.series_count), np.array(bad, dtype=np.int64))
+    return batch.rows(good), _Invalid(len(bad), samples, problems[0] + more)
 
 
 def _without_future(batch: SampleBatch, latest: int) -> tuple[SampleBatch, int]:

@@ -210,6 +210,12 @@ def decode(
             i = hi
         begin = key_at
         key_at, name, fault = _write_key(data, symbols, counts[SYMBOLS], refs, n, keys, begin)
+        if fault in (ODD, RANGE):
+            if begin + 3 > len(keys):
+                return KEYS_FULL
+            # The others of the request are not at fault: this one gets a key that is no series', and that says why.
+            keys[begin], keys[begin + 1], keys[begin + 2] = 0xFF, fault, 0xFF
+            key_at, name, fault = begin + 3, -1, OK
         if fault != OK:
             counts[WHERE] = first
             return fault

@@ -118,6 +118,8 @@ class SampleBatch:
     bad_histograms: int = 0
     """How many native histograms were left out because they cannot be, and `problem`, what is wrong with the first."""
     problem: str = ""
+    partial: bool = False
+    """Whether a series that is not valid keeps only itself out, instead of the whole batch: who sent it is told which it was."""
 
     @property
     def series_count(self) -> int:
@@ -171,16 +173,17 @@ class SampleBatch:
         )
 
     def rows(self, which: NDArray[np.int64]) -> SampleBatch:
-        """The batch of the rows `which` (ascending), each of which has one sample."""
+        """The batch of the rows `which` (ascending)."""
         good = np.zeros(self.series_count, dtype=np.bool_)
         good[which] = True
         numbers = np.cumsum(good) - 1
+        lengths = np.diff(self.offsets)
         return replace(
-            self.only(good),
+            self.only(np.repeat(good, lengths)),
             key_start=self.key_start[which],
             key_end=self.key_end[which],
             hashes=self.hashes[which],
-            offsets=np.arange(len(which) + 1, dtype=np.int64),
+            offsets=np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths[which])]),
             exemplars=[e._replace(row=int(numbers[e.row])) for e in self.exemplars if good[e.row]],
         )
 
@@ -224,4 +227,6 @@ class Appended:
     exemplars: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
     """Samples not stored, by reason: `duplicate`, `too_old`, `too_far_ahead`, `relabelled`, `series_limit`,
-    `too_many_labels`, `label_name_too_long`, `label_value_too_long`."""
+    `too_many_labels`, `label_name_too_long`, `label_value_too_long`, `invalid_labels`, `bad_histogram`."""
+    problem: str = ""
+    """What is wrong with the first series or histogram that was left out as not valid, empty where none was."""

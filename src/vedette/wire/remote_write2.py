@@ -59,6 +59,8 @@ def parse_labels(key: bytes) -> Labels:
     pairs = list(zip(texts[::2], texts[1::2], strict=True))
     labels = Labels(sorted(pairs))
     where = f"series {str(labels)[:200]}"
+    if key[:1] == b"\xff" and len(texts) == 2 and len(texts[1]) == 1 and (fault := ord(texts[1])) in (kernel.ODD, kernel.RANGE):
+        raise BadInput(_FAULTS[fault], where="its labels_refs")
     if any(not name for name, _ in pairs):
         raise BadInput("a label of a series has an empty name", where=where)
     if len({name for name, _ in pairs}) < len(pairs):
@@ -168,7 +170,10 @@ class _Columns:
 
         def named(i: int) -> str:
             row = int(places[i, 1])
-            return str(parse_labels(batch.buffer[batch.key_start[row] : batch.key_end[row]].tobytes()))
+            try:
+                return str(parse_labels(batch.buffer[batch.key_start[row] : batch.key_end[row]].tobytes()))
+            except BadInput as error:  # its sender hears of that, too
+                return f"a series that is not valid ({error})"
 
         longer, rows = native.with_histograms(batch, places[:, 1], decoded, named)
         found = extras[extras[:, 0] == kernel.EXEMPLAR].tolist()
