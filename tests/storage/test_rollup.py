@@ -323,6 +323,27 @@ async def test_snapshots_have_the_tiers(open_with, tools, keyspace, clock, tmp_p
     assert answers(engine, clock, *query) == right
 
 
+async def test_tiers_count_among_what_may_be_stored_and_the_oldest_days_go(open_with, tools, keyspace, clock):
+    engine = await open_with(retention=0)
+    await days_of(engine, tools, keyspace, clock)
+    blocks = engine.stats().block_bytes
+    sizes = {(d.tier, d.day): d.block.nbytes for d in engine._rollups.days}
+    await engine.close()
+
+    async def left(limit):
+        engine = await open_with(retention=0, retention_size=limit)
+        for _ in range(2):  # and the second time nothing is made anew
+            await engine.compact()
+        await engine.close()
+        return {(d.tier, d.day) for d in engine._rollups.days}, engine.stats().blocks, engine.counters()["rolled_up_days"]
+
+    tiers = sum(sizes.values())
+    assert tiers > blocks, "tiers are more than half of all"
+    assert await left(blocks + tiers + 4096) == (set(sizes), 1, 0)
+    assert await left(blocks + tiers - 1) == (set(sizes) - {("5m", MIDNIGHT)}, 1, 0), "one day is enough"
+    assert await left(2000) == (set(), 0, 0), "where no block is left, all of them"
+
+
 def test_a_tier_that_there_is_not_is_refused(tmp_path):
     with pytest.raises(BadInput, match="no rollup tier '2h'"):
         Rollups(tmp_path, None, keep={"2h": 1}, page_cache=0)

@@ -217,15 +217,18 @@ class Compactor:
         blocks, settings = self._idle(), self._settings
         longest = self._retention.longest
         old = [b for b in self._blocks.all if longest and b.meta.max_time < now - longest and b is not self._covered()]
-        if settings.retention_size:
-            size = sum(b.nbytes for b in self._blocks.all) + sum(s.size for s in wal.segments(settings.data / "wal"))
-            size -= sum(b.nbytes for b in old)
+        if most := settings.retention_size:
+            excess = sum(b.nbytes for b in self._blocks.all) + sum(s.size for s in wal.segments(settings.data / "wal"))
+            excess += self._rollups.nbytes - sum(b.nbytes for b in old) - most
+            # Tiers outlive samples by far: beyond half of the room they would leave none for these.
+            excess -= self._rollups.shrink(min(excess, self._rollups.nbytes - most // 2))
             for block in sorted(blocks, key=lambda b: b.meta.max_time):
-                if size <= settings.retention_size:
+                if excess <= 0:
                     break
                 if block not in old:
                     old.append(block)
-                    size -= block.nbytes
+                    excess -= block.nbytes
+            self._rollups.shrink(excess)
         if old:
             self._blocks.remove(old)
             log.info("blocks beyond the retention were deleted", blocks=len(old))

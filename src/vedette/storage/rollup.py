@@ -150,6 +150,7 @@ class Rollups:
         self._cache = PageCache(page_cache)
         self._days: dict[tuple[str, int], Day] = {}
         self._unreadable: set[Path] = set()
+        self._given_up: dict[str, int] = {}
         self._last = 0
 
     @property
@@ -250,7 +251,8 @@ class Rollups:
             self.tombstones.forget(lambda: [d.block for d in self.days if d.block is not None])
 
     def _due(self, tier: str, present: Present, now: int) -> Iterator[int]:
-        oldest = max(present.kept_since, now - self._keep[tier] if self._keep[tier] else -(1 << 62))
+        ever = -(1 << 62)
+        oldest = max(present.kept_since, now - self._keep[tier] if self._keep[tier] else ever, self._given_up.get(tier, ever) + 1)
         days = {
             day
             for b in present.blocks
@@ -297,6 +299,26 @@ class Rollups:
                     del self._days[day.tier, day.day]
                 self._save()
                 self._delete(old)
+
+    def shrink(self, by: int) -> int:
+        """Delete the oldest days until that frees `by` bytes or none is left; answers how many it freed. Raises `OSError`."""
+        freed, old = 0, []
+        with self.lock:
+            for day in sorted(self._days.values(), key=lambda d: (d.day, TIERS[d.tier])):
+                if freed >= by:
+                    break
+                if day.block is not None:
+                    old.append(day)
+                    freed += day.block.nbytes
+            for day in old:
+                del self._days[day.tier, day.day]
+                # Made anew, it would be too much again.
+                self._given_up[day.tier] = max(day.day, self._given_up.get(day.tier, day.day))
+            if old:
+                self._save()
+                self._delete(old)
+                log.info("days of rollups beyond the size of the retention were deleted", days=len(old))
+        return freed
 
     def _delete(self, days: Sequence[Day]) -> None:
         for day in days:

@@ -62,7 +62,7 @@ class StorageSettings:
     retention: int = option(30 * 86_400_000, convert=parse_duration)
     """Samples older than this are neither taken nor kept; 0 keeps all."""
     retention_size: int = option(0, convert=parse_size)
-    """Where blocks and log together are larger, the oldest blocks are deleted; 0 for no limit."""
+    """Where blocks, log and rollups together are larger, the oldest are deleted (rollups where they are half of it); 0 for no limit."""
     retention_by_selector: dict[str, int] = option(factory=dict, convert=parse_duration)
     """How long the series that a selector selects are kept, instead of `retention`; the first that selects a series counts."""
     rollups: dict[str, int] = option(factory=lambda: {"5m": 180 * 86_400_000, "1h": 730 * 86_400_000}, convert=parse_duration)
