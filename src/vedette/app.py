@@ -8,6 +8,7 @@ the command line.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import dataclasses
 import functools
 import os
@@ -54,6 +55,7 @@ from vedette.api.services.dialects import DIALECTS as DIALECTS
 from vedette.api.services.limits import Limit, RedisCounts
 from vedette.api.services.shared import Backend
 from vedette.api.status import Reloaded, StatusInfo
+from vedette.api.tracing import Tracing
 from vedette.api.updates import Updates
 from vedette.api.watch import Sources
 from vedette.clock import Clock, SystemClock, now_ms
@@ -145,6 +147,7 @@ class House:
         self.collector = Collector(self.door.append, clock)
         self.tracker = Tracker(self.storage, self.door.append, run=self.run_query, clock=clock, settings=room.track)
         self.identities = Identities(room.access, clock)
+        self.tracing = Tracing(room.tracing, clock, version=version("vedette"))
         self._counts = RedisCounts(room.access.redis_url) if room.access.redis_url else None
         self.audit = Audit(clock, retention_ms=room.access.audit_retention)
         self.logs = _log_store(room.storage.data / "logs", room.logs, clock)
@@ -168,7 +171,8 @@ class House:
         self._dialects = self._services(self._operations())
         self._endpoints = self._dialects.union
         known = {e.path for e in self._endpoints}
-        self._http = selfmetrics.HttpMetrics(self.registry, lambda path: path if path in known else "other")
+        self._known = lambda path: path if path in known else "other"
+        self._http = selfmetrics.HttpMetrics(self.registry, self._known)
 
     def lock(self) -> None:
         """Take the data directory. Raises `BadInput` where another process has it or it cannot be written."""
@@ -227,6 +231,7 @@ class House:
         await self._apply(self.plan)
         self.tracker.start()
         self.health.start()
+        self.tracing.start()
         self.updates.start()
         await self.log_ways.start()
         self.ready = True
@@ -367,6 +372,7 @@ class House:
         for room in (
             self.collector,
             self.health,
+            self.tracing,
             self.updates,
             self.tracker,
             self.log_ways,
@@ -392,8 +398,8 @@ class House:
         )
 
     def run_query(self, function: Callable[..., T], /, *args: Any) -> Awaitable[T]:
-        """Run a blocking read on the query threads."""
-        return asyncio.get_running_loop().run_in_executor(self._queries, function, *args)
+        """Run a blocking read on the query threads, known by the request that asks."""
+        return asyncio.get_running_loop().run_in_executor(self._queries, contextvars.copy_context().run, function, *args)
 
     def run_write(self, function: Callable[..., T], /, *args: Any) -> Awaitable[T]:
         """Run a blocking decode on threads that no query can occupy."""
@@ -417,7 +423,7 @@ class House:
             reading_posts=prometheus.READING_POSTS,
             login=dialect is None,
         )
-        return self._http.around(guarded)
+        return self.tracing.around(self._http.around(guarded), self._known)
 
     def _operations(self) -> list[Endpoint]:
         """Every operation that belongs to no dialect alone, the hottest first."""
@@ -612,7 +618,7 @@ class House:
             server=server,
             registry=self.registry,
             settings=room.services,
-            max_points=room.track.max_points,
+            tracking=room.track,
             cors_origin=room.access.reading_origins,
             counts=self._counts,
         )
@@ -683,6 +689,8 @@ class House:
         yield Reading("vedette_live_updates_dropped", "counter", "Updates that they were too slow for.", {"": self.updates.lost})
         if self.notifier is not None:
             yield from selfmetrics.of_notifier(self.notifier.counts)
+        yield Reading("vedette_spans_sent", "counter", "Spans that the collector took.", {"": self.tracing.counts.sent})
+        yield Reading("vedette_spans_dropped", "counter", "Spans not sent.", {"": self.tracing.counts.dropped})
         if self.alertmanagers is not None:
             yield from selfmetrics.of_alertmanagers(self.alertmanagers.peers())
         yield from selfmetrics.of_targets(self.collector.targets(), self.collector.failures)

@@ -15,12 +15,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 import yaml
 
 from vedette import configfile
 from vedette.access.settings import AccessSettings
 from vedette.api.services.settings import ServicesSettings
+from vedette.api.tracing import TracingSettings
 from vedette.collect.config import CollectConfig, GlobalConfig, HostSettings, ScrapeConfig
 from vedette.configfile import option
 from vedette.errors import BadInput
@@ -42,6 +44,8 @@ from vedette.storage.remote.settings import RemoteSettings
 from vedette.storage.settings import StorageSettings, format_size, format_sync, parse_size, parse_sync
 
 DEFAULT_PORT = 8009
+ENDPOINT_PORT = 8012
+"""The port of the metrics service's document."""
 DEFAULT_FILE = Path("vedette.yml")
 
 
@@ -105,6 +109,7 @@ class VedetteSection:
     notify: NotifySettings = field(default_factory=NotifySettings)
     track: TrackSettings = field(default_factory=TrackSettings)
     services: ServicesSettings = field(default_factory=ServicesSettings)
+    tracing: TracingSettings = field(default_factory=TracingSettings)
     health: HealthSettings = field(default_factory=HealthSettings)
     logs: LogSettings = field(default_factory=LogSettings)
 
@@ -138,7 +143,7 @@ class ConfigFile:
 
     UNSUPPORTED: ClassVar[dict[str, str]] = {
         "remote_read": "Vedette reads only its own storage; remove the section",
-        "tracing": "Vedette sends no traces yet; remove the section",
+        "tracing": "Vedette's own traces are set up in vedette.tracing; remove the section",
         "otlp": "Vedette takes no OTLP yet; remove the section",
     }
 
@@ -181,6 +186,9 @@ ENVIRONMENT: dict[str, tuple[str, str]] = {
     "ACCESS_MAX_POINTS_PER_SERIES": ("track", "max_points"),
     "ACCESS_AGGREGATION_WINDOW_SECONDS": ("services", "aggregation_window"),
     "ACCESS_ENV": ("services", "environment"),
+    "ACCESS_ENABLE_TRACING": ("tracing", "enabled"),
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": ("tracing", "endpoint"),
+    "OTEL_SERVICE_NAME": ("tracing", "service"),
 }
 # What a bare number means in a variable whose document gives it a unit.
 _BARE_UNIT = {"RETENTION_DAYS": "d", "METRICS_COLLECTION_INTERVAL": "s", "ACCESS_AGGREGATION_WINDOW_SECONDS": "s"}
@@ -334,7 +342,7 @@ def resolve(
     variables = {name: (value, f"{dotenv}: {name}") for name, (value, _) in variables.items()}
     variables.update({name: (value, name) for name, value in environment.items()})
     section, origins = _overlay(config, variables, flags or {}, str(path or ""))
-    section, origins = _with_prometheus_port(section, origins, variables)
+    section, origins = _with_doors(section, origins, variables)
     window = config.storage.tsdb.out_of_order_time_window
     if window is not None:
         section = dataclasses.replace(section, storage=dataclasses.replace(section.storage, out_of_order_window=window))
@@ -351,22 +359,43 @@ def resolve(
     )
 
 
-def _with_prometheus_port(
+def _with_doors(
     section: VedetteSection, origins: list[Origin], variables: Mapping[str, tuple[str, str]]
 ) -> tuple[VedetteSection, list[Origin]]:
-    """`PROMETHEUS_PORT` opens one listener more, beside those of `server.listen`, unless they name it."""
-    text, source = next((variables[n] for n in ("VEDETTE_PROMETHEUS_PORT", "PROMETHEUS_PORT") if n in variables), ("", ""))
-    listen = section.server.listen
-    if not text or "xscore" in listen:
+    """`PROMETHEUS_PORT` and `ACCESS_METRICS_ENDPOINT` open one listener more each, beside those of `server.listen`, unless they name it."""
+    listen = dict(section.server.listen)
+    sources = [next(o.source for o in origins if o.setting == "server.listen")]
+    for variable, dialect, port_of in (
+        ("PROMETHEUS_PORT", "xscore", parse_port),
+        ("ACCESS_METRICS_ENDPOINT", "access_layer", _port_of_url),
+    ):
+        text, source = next((variables[n] for n in (f"VEDETTE_{variable}", variable) if n in variables), ("", ""))
+        if not text or dialect in listen:
+            continue
+        try:
+            port = port_of(text)
+        except BadInput as error:
+            raise BadInput(error.problem, where=source, hint=error.hint) from None
+        if dialect == "access_layer" and port == section.server.port:
+            continue  # the main listener serves that document, too
+        listen[dialect] = port
+        sources.append(source)
+    if listen == section.server.listen:
         return section, origins
-    try:
-        listen = {**listen, "xscore": parse_port(text)}
-    except BadInput as error:
-        raise BadInput(error.problem, where=source, hint=error.hint) from None
-    sources = {o.setting: o.source for o in origins}
-    source = source if sources["server.listen"] == "default" else f"{sources['server.listen']}, {source}"
+    source = ", ".join(s for s in sources if s != "default")
     origins = [Origin(o.setting, listen, source, str(listen)) if o.setting == "server.listen" else o for o in origins]
     return dataclasses.replace(section, server=dataclasses.replace(section.server, listen=listen)), origins
+
+
+def _port_of_url(text: str) -> int:
+    """The port of `http://HOST:PORT`; without one, that of the metrics service's document."""
+    try:
+        parts = urlsplit(text)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError
+        return ENDPOINT_PORT if parts.port is None else parts.port
+    except ValueError:
+        raise BadInput(f"not a URL: {text!r}", hint=f"expected http://HOST:PORT, such as http://localhost:{ENDPOINT_PORT}") from None
 
 
 def _load(path: Path) -> tuple[ConfigFile, str]:

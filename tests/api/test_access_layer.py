@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from vedette.api.endpoint import routes
-from vedette.api.services.access_layer import MAX_BODY_BYTES, MAX_ITEMS, endpoints
+from vedette.api.services.access_layer import MAX_BODY_BYTES, endpoints
 from vedette.clock import ManualClock
 from vedette.errors import LimitExceeded
 from vedette.ingest.track import Tracker, TrackSettings
@@ -30,7 +32,8 @@ SERIES = (
 @pytest.fixture
 def client(storage: Any, clock: ManualClock, run: Any, serve: Any) -> httpx.AsyncClient:
     tracker = Tracker(storage, storage.append, run=run, clock=clock, settings=TrackSettings(max_series=10))
-    made: httpx.AsyncClient = serve(routes(endpoints(tracker, tenant_of=lambda scope: "default")))
+    settings = TrackSettings()
+    made: httpx.AsyncClient = serve(routes(endpoints(tracker, tenant_of=lambda scope: "default", clock=clock, settings=settings)))
     return made
 
 
@@ -145,8 +148,8 @@ async def test_a_large_batch(client: httpx.AsyncClient, storage: Any) -> None:
 
 async def test_bounds_of_a_request(client: httpx.AsyncClient) -> None:
     assert (await client.post("/metrics/track", content=b" " * (MAX_BODY_BYTES + 1))).status_code == 413
-    answer = await client.post("/metrics/track/batch", content=b"[" + b"1," * MAX_ITEMS + b"1]")
-    assert (answer.status_code, f"{MAX_ITEMS + 1} metrics" in answer.json()["detail"][0]["msg"]) == (422, True)
+    answer = await client.post("/metrics/track/batch", content=b"[" + b"1," * TrackSettings().batch_size + b"1]")
+    assert (answer.status_code, f"{TrackSettings().batch_size + 1} metrics" in answer.json()["detail"][0]["msg"]) == (422, True)
 
 
 async def test_a_full_disk_and_a_fault(client: httpx.AsyncClient, storage: Any) -> None:
@@ -156,3 +159,45 @@ async def test_a_full_disk_and_a_fault(client: httpx.AsyncClient, storage: Any) 
     storage.failing = RuntimeError("insides")
     answer = await client.post("/metrics/track", json=COUNTER)
     assert (answer.status_code, "insides" in answer.text) == (500, False)
+
+
+async def test_a_request_that_waits_too_long_is_told_so_and_its_metrics_still_come(
+    storage: Any, clock: ManualClock, run: Any, serve: Any
+) -> None:
+    gate = asyncio.Event()
+
+    async def append(batch: Any) -> Any:
+        await gate.wait()
+        return await storage.append(batch)
+
+    settings = TrackSettings(timeout=1)
+    tracker = Tracker(storage, append, run=run, clock=clock, settings=settings)
+    client: httpx.AsyncClient = serve(routes(endpoints(tracker, tenant_of=lambda scope: "default", clock=clock, settings=settings)))
+    late = await client.post("/metrics/track", json=COUNTER)
+    assert (late.status_code, late.headers["retry-after"]) == (503, "1")
+    assert "not stored within 0.001 s" in late.json()["detail"]
+    gate.set()
+    await tracker.close()
+    assert stored(storage) == {SERIES: 1.0}
+
+
+async def test_a_batch_may_be_as_long_as_the_settings_say(storage: Any, clock: ManualClock, run: Any, serve: Any) -> None:
+    settings = TrackSettings(batch_size=2)
+    tracker = Tracker(storage, storage.append, run=run, clock=clock, settings=settings)
+    client: httpx.AsyncClient = serve(routes(endpoints(tracker, tenant_of=lambda scope: "default", clock=clock, settings=settings)))
+    assert (await client.post("/metrics/track/batch", json=[COUNTER] * 2)).json()["successful"] == 2
+    refused = await client.post("/metrics/track/batch", json=[COUNTER] * 3)
+    assert (refused.status_code, refused.json()["detail"][0]["msg"]) == (422, "3 metrics in one batch (at most 2, by track.batch_size)")
+
+
+async def test_one_line_a_second_says_what_was_collected(client: httpx.AsyncClient, clock: ManualClock) -> None:
+    with capture_logs() as logs:
+        for _ in range(5):
+            await client.post("/metrics/track", json=COUNTER)
+        await clock.advance(1)
+        await client.post("/metrics/track/batch", json=[COUNTER, {"name": ""}])
+    assert [(line["action"], line.get("metric_name"), line.get("metrics"), line.get("held_back")) for line in logs] == [
+        ("metric_collected", "api_requests_total", None, None),
+        ("metric_collected", None, 1, 4),
+    ]
+    assert logs[0]["event"] == "Metric collected successfully"

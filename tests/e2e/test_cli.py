@@ -136,6 +136,6 @@ def test_every_line_of_the_log_is_json(launch: Any, tools: Any) -> None:
         assert client.recv(1000).startswith(b"HTTP/1.1 400")
     tools.eventually(lambda: "Invalid HTTP request" in server.logged(), "the refusal is logged")
     lines = [json.loads(line) for line in server.logged().splitlines()]
-    refusal = next(line for line in lines if "Invalid HTTP request" in line["event"])
-    assert (refusal["level"], refusal["logger"]) == ("warning", "uvicorn.error")
-    assert "timestamp" in refusal
+    refusal = next(line for line in lines if "Invalid HTTP request" in line["message"])
+    assert (refusal["level"], refusal["logger"], refusal["service"]) == ("WARNING", "uvicorn.error", "vedette")
+    assert all(list(line)[:4] == ["timestamp", "level", "service", "message"] for line in lines), "the document's names, in its order"

@@ -14,7 +14,7 @@ from vedette.clock import ManualClock
 from vedette.configfile import parse
 from vedette.errors import BadInput, LimitExceeded
 from vedette.ingest.accumulate import bound_text
-from vedette.ingest.track import Observation, Tracker, TrackSettings, observation
+from vedette.ingest.track import Observation, Tracked, Tracker, TrackSettings, observation
 from vedette.model.labels import Labels, LabelTable
 from vedette.model.matchers import match_labels
 from vedette.model.samples import STALE, Appended, MetricMetadata, SampleBatch
@@ -138,7 +138,7 @@ class TestKinds:
         track = tracker(shelf, clock)
         for value in (1, 2.5, 0):
             assert await track.track("default", [seen("hits_total", "counter", value, path="/")]) == [None]
-        assert [v for _, v in shelf.samples["default", Labels.of(__name__="hits_total", path="/")]] == [1, 3.5, 3.5]
+        assert [v for _, v in shelf.samples["default", Labels.of(__name__="hits_total", path="/")]] == [0, 1, 3.5, 3.5]
         assert shelf.known["default", "hits_total"] == "counter"
 
     async def test_a_gauge_is_set(self, shelf: Shelf, clock: ManualClock) -> None:
@@ -187,6 +187,40 @@ class TestKinds:
         (later,) = await tracker(shelf, clock).track("default", [seen("x", "gauge", 1)])
         assert isinstance(later, BadInput), "the type is remembered by storage"
         assert track.dropped == {"type": 1}
+
+
+class TestBirth:
+    """What only rises begins at zero, a minute before it is first seen: else its first rise would never be counted."""
+
+    async def test_of_every_kind(self, shelf: Shelf, clock: ManualClock) -> None:
+        track = tracker(shelf, clock, buckets=[1.0])
+        kinds = ("counter", "gauge", "histogram", "summary")
+        await track.track("default", [seen(kind, kind, 5) for kind in kinds])
+        await track.track("default", [seen(kind, kind, 5) for kind in kinds])
+        now, rows = int(NOW * 1000), {str(labels): samples for (_, labels), samples in shelf.samples.items()}
+        assert rows["counter"] == [(now - 60_000, 0), (now, 5), (now + 1, 10)]
+        assert rows["gauge"] == [(now, 5), (now + 1, 5)]
+        assert rows["histogram_sum"] == rows["summary_sum"] == [(now - 60_000, 0), (now, 5), (now + 1, 10)]
+        assert rows["histogram_count"] == rows["summary_count"] == [(now - 60_000, 0), (now, 1), (now + 1, 2)]
+        assert rows['histogram_bucket{le="1"}'] == [(now - 60_000, 0), (now, 0), (now + 1, 0)]
+        assert rows['summary{quantile="0.5"}'] == [(now, 5), (now + 1, 5)]
+
+    async def test_is_not_repeated_after_a_restart(self, shelf: Shelf, clock: ManualClock) -> None:
+        for _ in range(2):
+            track = tracker(shelf, clock, buckets=[1.0])
+            await track.track("default", [seen("hits", "counter", 1), seen("took", "histogram", 1), seen("size", "summary", 1)])
+            await clock.advance(600)
+        for name in ("hits", "took_count", "size_count"):
+            assert [v for _, v in shelf.samples["default", Labels.of(__name__=name)]] == [0, 1, 2]
+
+    async def test_waits_for_the_append_that_succeeds(self, shelf: Shelf, clock: ManualClock) -> None:
+        track = tracker(shelf, clock)
+        shelf.failing = LimitExceeded("the disk is full", retry_after=1)
+        with pytest.raises(LimitExceeded):
+            await track.track("default", [seen("hits", "counter", 1)])
+        shelf.failing = None
+        await track.track("default", [seen("hits", "counter", 1)])
+        assert [v for _, v in shelf.samples["default", Labels.of(__name__="hits")]] == [0, 1]
 
 
 class TestRestart:
@@ -264,6 +298,14 @@ class TestTogether:
         assert (shelf.last("alice"), shelf.last("bob")) == ({"hits": 2}, {"hits": 10})
         assert await track.track("carol", [seen("hits", "gauge", 1)]) == [None], "types are each tenant's own"
 
+    async def test_each_tenants_counts_are_its_own(self, shelf: Shelf, clock: ManualClock) -> None:
+        track = tracker(shelf, clock)
+        await track.track("alice", [seen("hits", "counter", 1, n="1"), seen("hits", "counter", 1, n="2"), seen("hits", "gauge", 1)])
+        await track.track("bob", [seen("hits", "counter", 1)])
+        assert (track.of("alice"), track.of("bob")) == (Tracked(2, 1, 2), Tracked(1, 0, 1))
+        assert track.of("carol") == Tracked(0, 0, 0)
+        assert (track.collected, track.dropped, track.series) == (3, {"type": 1}, 3)
+
 
 class TestLimit:
     async def test_beyond_it_new_series_are_refused_and_old_ones_go_on(self, shelf: Shelf, clock: ManualClock) -> None:
@@ -291,10 +333,10 @@ class TestRefresh:
         rows = shelf.samples["default", Labels.of(__name__="hits")]
         await clock.advance(12 * 3600)
         await track.refresh()
-        assert [v for _, v in rows] == [3, 3]
+        assert [v for _, v in rows] == [0, 3, 3]
         await clock.advance(13 * 3600)
         await track.refresh()
-        assert len(rows) == 2
+        assert len(rows) == 3
 
     async def test_on_the_clock(self, shelf: Shelf, clock: ManualClock) -> None:
         async def here(function: Callable[..., Any], *args: Any) -> Any:
@@ -305,7 +347,7 @@ class TestRefresh:
         await track.track("default", [seen("hits", "counter", 3)])
         await clock.advance(180)
         times = [t for t, _ in shelf.samples["default", Labels.of(__name__="hits")]]
-        assert times == [int(NOW * 1000) + s * 1000 for s in (0, 60, 120, 180)]
+        assert times == [int(NOW * 1000) + s * 1000 for s in (-60, 0, 60, 120, 180)]
         shelf.failing = LimitExceeded("the disk is full", retry_after=1)
         await clock.advance(60)
         shelf.failing = RuntimeError("broken")
@@ -313,10 +355,10 @@ class TestRefresh:
         assert track.failures == 2
         shelf.failing = None
         await clock.advance(60)
-        assert len(shelf.samples["default", Labels.of(__name__="hits")]) == 5
+        assert len(shelf.samples["default", Labels.of(__name__="hits")]) == 6
         await track.close()
         await clock.advance(600)
-        assert len(shelf.samples["default", Labels.of(__name__="hits")]) == 5
+        assert len(shelf.samples["default", Labels.of(__name__="hits")]) == 6
 
     async def test_never(self, shelf: Shelf, clock: ManualClock) -> None:
         track = tracker(shelf, clock, collection_interval=0)
@@ -332,7 +374,18 @@ class TestSettings:
         got = parse("max_series: 5\nbuckets: [1, 2.5]\nmetric_buckets: {size: [10, 20]}", TrackSettings)
         assert (got.max_series, got.buckets, got.metric_buckets) == (5, [1.0, 2.5], {"size": [10.0, 20.0]})
 
-    @pytest.mark.parametrize("text", ["buckets: [2, 1]", "buckets: []", "buckets: [1, 1]", "metric_buckets: {a: [.inf]}", "max_series: 0"])
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "buckets: [2, 1]",
+            "buckets: []",
+            "buckets: [1, 1]",
+            "metric_buckets: {a: [.inf]}",
+            "max_series: 0",
+            "batch_size: 0",
+            "timeout: 0s",
+        ],
+    )
     def test_bad_ones_are_pointed_at(self, text: str) -> None:
         with pytest.raises(BadInput, match=rf"<text>:1:\d+: {text.split(':')[0]}"):
             parse(text, TrackSettings)

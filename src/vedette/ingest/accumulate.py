@@ -23,10 +23,14 @@ QUANTILES = (0.5, 0.9, 0.95, 0.99)
 
 
 class State(Protocol):
-    """What has come together of one series; `used` is when it last was observed, on the monotonic clock."""
+    """What has come together of one series; `used` is when it last was observed, on the monotonic clock.
+
+    `born` says that nothing of it is stored yet.
+    """
 
     kind: Kind
     used: float
+    born: bool
 
     def observe(self, value: float) -> None:
         """Take one value."""
@@ -44,6 +48,7 @@ class CounterState:
     total: float = 0.0
     used: float = 0.0
     kind: Kind = "counter"
+    born: bool = False
 
     def observe(self, value: float) -> None:
         self.total += value
@@ -59,6 +64,7 @@ class GaugeState:
     value: float = 0.0
     used: float = 0.0
     kind: Kind = "gauge"
+    born: bool = False
 
     def observe(self, value: float) -> None:
         self.value = value
@@ -76,9 +82,10 @@ class HistogramState:
     sum: float = 0.0
     used: float = 0.0
     kind: Kind = "histogram"
+    born: bool = False
 
     def __copy__(self) -> HistogramState:
-        return HistogramState(self.bounds, list(self.counts), self.sum, self.used)
+        return HistogramState(self.bounds, list(self.counts), self.sum, self.used, born=self.born)
 
     def observe(self, value: float) -> None:
         self.counts[bisect_left(self.bounds, value)] += 1
@@ -102,9 +109,10 @@ class SummaryState:
     count: float = 0.0
     used: float = 0.0
     kind: Kind = "summary"
+    born: bool = False
 
     def __copy__(self) -> SummaryState:
-        return SummaryState(deque(self.recent, self.recent.maxlen), self.sum, self.count, self.used)
+        return SummaryState(deque(self.recent, self.recent.maxlen), self.sum, self.count, self.used, born=self.born)
 
     def observe(self, value: float) -> None:
         self.recent.append(value)

@@ -5,7 +5,9 @@ stored is what a Prometheus client would expose after it. Requests that wait tog
 together: one sample a series, durable before any of them is answered, and nothing is kept in memory of an append that
 failed. A series met for the first time goes on from its last stored value, so a restart is no counter reset.
 Values that nobody changes are written again every `collection_interval`, as if they were scraped: else a counter that
-moves once in ten minutes would vanish in between and never have a rate. Not here: JSON and HTTP (`api`), the storage.
+moves once in ten minutes would vanish in between and never have a rate. What only rises begins with a zero a minute before
+its first observation, since a rise needs two samples: else the first of all requests would never be counted. Not here: JSON
+and HTTP (`api`), the storage.
 """
 
 from __future__ import annotations
@@ -31,6 +33,8 @@ from vedette.model.samples import Appended, KeySpace, MetricMetadata, SampleBatc
 from vedette.storage.interface import Storage
 
 _HOUR_MS = 3_600_000
+BIRTH_MS = 60_000
+"""How long before its first observation a series that only rises begins, at zero."""
 _IDLE_S = 24 * 3600.0
 _log = structlog.get_logger(__name__)
 _MAX_LABELS = 64
@@ -47,6 +51,10 @@ class TrackSettings:
     """How many series may be tracked at once; one that was idle for a day makes room."""
     collection_interval: int = option(60_000, convert=parse_duration)
     """How often values that nobody changed are written again, until they were idle for a day; 0: never."""
+    batch_size: int = 10_000
+    """The most metrics of one request."""
+    timeout: int = option(30_000, convert=parse_duration)
+    """How long a request waits for its metrics to be durable, before it is told that they may not be."""
     max_points: int = 1000
     """Over how many of its last observations a summary's quantiles are taken."""
     buckets: list[float] = option(factory=lambda: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0])
@@ -58,9 +66,18 @@ class TrackSettings:
         for key, bounds in {"buckets": self.buckets, **{f"metric_buckets.{m}": b for m, b in self.metric_buckets.items()}}.items():
             if not bounds or not all(map(math.isfinite, bounds)) or sorted(set(bounds)) != list(bounds):
                 raise BadInput(f"{key}: not bucket bounds: {bounds}", where=key.partition(".")[0], hint="expected rising finite numbers")
-        for name in ("max_series", "max_points"):
+        for name in ("max_series", "max_points", "batch_size", "timeout"):
             if getattr(self, name) < 1:
                 raise BadInput(f"{getattr(self, name)} where at least 1 is expected", where=name)
+
+
+@dataclass(frozen=True, slots=True)
+class Tracked:
+    """What one tenant tracked since the start: observations taken and refused, and its series now."""
+
+    collected: int
+    dropped: int
+    series: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +172,9 @@ class Tracker:
         self._waiting: list[_Waiting] = []
         self._turn = asyncio.Lock()
         self._last_ms = 0
-        self.collected = 0
         self.points = 0
-        self.dropped: dict[str, int] = {}
+        self._collected: dict[str, int] = {}
+        self._dropped: dict[tuple[str, str], int] = {}
         self.failures = 0
         self._refreshing: asyncio.Task[None] | None = None
 
@@ -165,6 +182,24 @@ class Tracker:
     def series(self) -> int:
         """How many series are tracked now."""
         return len(self._series)
+
+    @property
+    def collected(self) -> int:
+        """Observations taken."""
+        return sum(self._collected.values())
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Observations refused, by reason."""
+        found: dict[str, int] = {}
+        for (_, reason), count in self._dropped.items():
+            found[reason] = found.get(reason, 0) + count
+        return found
+
+    def of(self, tenant: str) -> Tracked:
+        """One tenant's counts."""
+        dropped = sum(count for (whose, _), count in self._dropped.items() if whose == tenant)
+        return Tracked(self._collected.get(tenant, 0), dropped, sum(whose == tenant for whose, _ in self._series))
 
     async def track(self, tenant: str, observations: Sequence[Observation]) -> list[VedetteError | None]:
         """For each observation None once it is durable, or why it was not taken. Raises what storage raises; then none was taken."""
@@ -226,11 +261,14 @@ class Tracker:
         except VedetteError as error:
             failure = error
         else:
+            for state in staged.values():
+                state.born = False
             self._series |= staged
             self._kinds |= kinds
             for request in waiting:
                 request.done = True
-                self.collected += sum(reason is None for reason in request.reasons)
+                taken = sum(reason is None for reason in request.reasons)
+                self._collected[request.tenant] = self._collected.get(request.tenant, 0) + taken
         finally:
             for request in waiting:
                 if not request.done:
@@ -251,7 +289,7 @@ class Tracker:
                         new[key] = seen.kind
                     else:
                         reason = LimitExceeded(f"more than {self._settings.max_series} series are tracked", retry_after=None)
-                        self._drop("series_limit")
+                        self._drop(request.tenant, "series_limit")
                 request.reasons.append(reason)
         if new:
             staged |= await self._run(self._restore, new)
@@ -270,13 +308,13 @@ class Tracker:
             stored = await self._run(self._storage.metadata, *name)
             kind = next((m.type for m in stored if m.type in KINDS), None) or seen.kind
         if kind != seen.kind:
-            self._drop("type")
+            self._drop(tenant, "type")
             return BadInput(f"{seen.labels.metric} is a {kind}", where="type", hint="one metric has one type")
         kinds[name] = seen.kind
         return None
 
-    def _drop(self, reason: str) -> None:
-        self.dropped[reason] = self.dropped.get(reason, 0) + 1
+    def _drop(self, tenant: str, reason: str) -> None:
+        self._dropped[tenant, reason] = self._dropped.get((tenant, reason), 0) + 1
 
     def _room(self, new: int) -> bool:
         """Whether one more series may be tracked; those idle for a day make room, since storage remembers their values."""
@@ -297,10 +335,13 @@ class Tracker:
     def _batch(self, tenant: str, series: Mapping[Labels, State], metadata: Sequence[MetricMetadata]) -> SampleBatch:
         """What the series come to now, as samples. Runs on a worker thread, since many histograms are many rows."""
         rows = [row for labels, state in series.items() for row in state.samples(labels)]
+        born = [zero for labels, state in series.items() if state.born for zero in _zeros(labels, state)]
         # Two commits may fall into one millisecond, and a second value for a time is a duplicate.
         self._last_ms = max(now_ms(self._clock), self._last_ms + 1)
         keyspace = self._keyspaces.setdefault(tenant, canonical(tenant))
-        return SampleBatch.of(keyspace, [r[0] for r in rows], [self._last_ms] * len(rows), [r[1] for r in rows], metadata=metadata)
+        names, values = [*born, *(r[0] for r in rows)], [*(0.0 for _ in born), *(r[1] for r in rows)]
+        times = [self._last_ms - BIRTH_MS] * len(born) + [self._last_ms] * len(rows)
+        return SampleBatch.of(keyspace, names, times, values, metadata=metadata)
 
     def _restore(self, new: Mapping[_Key, Kind]) -> dict[_Key, State]:
         return {key: self._restored(*key, kind) for key, kind in new.items()}
@@ -309,14 +350,15 @@ class Tracker:
         """A series' state as storage last had it, or a new one. Runs on a worker thread."""
         settings = self._settings
         if kind == "counter":
-            return CounterState(self._last(tenant, labels) or 0.0)
+            before = self._last(tenant, labels)
+            return CounterState(before or 0.0, born=before is None)
         if kind == "gauge":
             return GaugeState()
         total, count = (self._last(tenant, part(labels, suffix)) for suffix in ("_sum", "_count"))
         if kind == "summary":
-            return SummaryState(deque(maxlen=settings.max_points), total or 0.0, count or 0.0)
+            return SummaryState(deque(maxlen=settings.max_points), total or 0.0, count or 0.0, born=count is None)
         bounds = settings.metric_buckets.get(labels.metric, settings.buckets)
-        fresh = HistogramState(bounds, [0.0] * (len(bounds) + 1))
+        fresh = HistogramState(bounds, [0.0] * (len(bounds) + 1), born=count is None)
         if not count:
             return fresh
         stored = [self._last(tenant, part(labels, "_bucket", le=bound_text(b))) for b in (*bounds, math.inf)]
@@ -338,3 +380,10 @@ class Tracker:
                 if len(values) and found.labels.row(i) == labels:
                     return float(values[-1])
         return None
+
+
+def _zeros(labels: Labels, state: State) -> list[Labels]:
+    """The series of a metric that rise from zero: a gauge has none, and no quantile does."""
+    if state.kind == "gauge":
+        return []
+    return [row for row, _ in state.samples(labels) if state.kind != "summary" or "quantile" not in row.as_dict()]

@@ -23,6 +23,7 @@ from vedette.errors import BadInput, Undeliverable
 from vedette.net.addresses import public_address, redacted_url
 from vedette.net.answers import Answer, Body
 from vedette.net.config import HttpConfig, TlsConfig
+from vedette.net.trace import current
 
 USER_AGENT = "Vedette"
 MAX_REDIRECTS = 10
@@ -166,6 +167,8 @@ class HttpClient:
         if self._config.tls_config.server_name and at_home:
             extensions["sni_hostname"] = self._config.tls_config.server_name
         base = {"Host": url.netloc.decode("ascii"), "User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "gzip"}
+        if (trace := current()) is not None and trace.traceparent:
+            base["traceparent"] = trace.traceparent
         request = httpx.Request(method, connect, headers={**base, **headers}, content=body, extensions=extensions)
         door = await self._door(connect, url.host, at_home)
         door.busy += 1

@@ -62,7 +62,7 @@ class Services:
             server=server,
             registry=self.registry,
             settings=ServicesSettings(metrics_per_minute=per_minute, alerts_per_minute=min(per_minute, 10)),
-            max_points=1000,
+            tracking=TrackSettings(),
             cors_origin="",
         )
 

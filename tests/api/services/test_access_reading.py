@@ -159,10 +159,33 @@ async def test_statistics_count_what_happened(own: Any, services: Any) -> None:
     now = shown_time(int(services.clock.now() * 1000))
     assert (await client.get("/metrics/stats")).json() == {
         "collector": {"total_points": 2, "total_series": 2, "dropped_points": 1},
-        "aggregator": {"total_windows": 1, "aggregated_series": 0},
+        "aggregator": {"total_windows": 1, "aggregated_series": 3},
         "exporter": {"total_exports": 3, "last_export": now},
         "timestamp": now,
     }
+
+
+async def test_statistics_are_each_tenants_own(own: Any, services: Any) -> None:
+    client = own("access_layer")
+    await client.post("/metrics/track/batch", json=[COUNTER, SECONDS])
+    await client.get("/metrics")
+    services.tenant = "charlie"
+    nothing = (await client.get("/metrics/stats")).json()
+    assert nothing["collector"] == {"total_points": 0, "total_series": 0, "dropped_points": 0}
+    assert nothing["exporter"] == {"total_exports": 0, "last_export": None}
+
+
+async def test_one_observation_is_a_rise(own: Any, services: Any) -> None:
+    """Of what only rises the first observation counts, too, and nothing is shown that nobody sent."""
+    client = own("access_layer")
+    assert (await client.post("/metrics/track/batch", json=[COUNTER, SECONDS])).json()["successful"] == 2
+    text = (await client.get("/metrics?format=prometheus&aggregated=true")).text
+    lines = {line.partition("{")[0]: float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if not line.startswith("#")}
+    assert lines == {"api_requests_total_avg": 0.2, "api_requests_total_sum": 1, "response_time_seconds_avg": pytest.approx(0.042)}
+    series = (await client.get("/metrics/series?name=api_requests_total")).json()["series"]
+    assert [[point["value"] for point in one["points"]] for one in series] == [[1]]
+    trend = (await client.get("/metrics/trends/api_requests_total")).json()
+    assert [point["value"] > 0 for point in trend["data_points"]] == [True]
 
 
 async def test_the_documents_aggregates(own: Any, services: Any) -> None:

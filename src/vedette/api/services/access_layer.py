@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
+import numpy as np
+import structlog
+from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -32,17 +35,18 @@ from vedette.api.services.shared import (
     refused,
     shown_time,
 )
-from vedette.clock import now_ms
+from vedette.api.services.sparing import Sparing
+from vedette.clock import Clock, now_ms
 from vedette.errors import BadInput, LimitExceeded, VedetteError
 from vedette.ingest.accumulate import KINDS
-from vedette.ingest.track import Observation, observation
+from vedette.ingest.track import BIRTH_MS, Observation, Tracked, TrackSettings, observation
 from vedette.model.labels import METRIC_NAME, Labels
 from vedette.model.matchers import Matcher
 from vedette.model.samples import is_stale
 
 MAX_BODY_BYTES = 8 << 20
-MAX_ITEMS = 10_000
 _AT_ONCE = 64 << 10
+_log = structlog.get_logger(__name__)
 
 
 class Metric(msgspec.Struct, frozen=True):
@@ -76,14 +80,14 @@ def _decoded(decoder: msgspec.json.Decoder[Metric], data: bytes | msgspec.Raw) -
     return observation(metric.name, metric.type, metric.value, labels=metric.labels, service=metric.service, tenant_id=metric.tenant_id)
 
 
-def _checked(body: bytes) -> tuple[int, dict[int, Observation], dict[int, VedetteError]]:
+def _checked(body: bytes, most: int) -> tuple[int, dict[int, Observation], dict[int, VedetteError]]:
     """How many items a batch has, the good ones and what is wrong with the others, by index. Raises `BadInput` for no batch."""
     try:
         items = _items.decode(body)
     except msgspec.DecodeError as error:
         raise pointing(error) from None
-    if len(items) > MAX_ITEMS:
-        raise BadInput(f"{len(items)} metrics in one batch", hint=f"at most {MAX_ITEMS}")
+    if len(items) > most:
+        raise BadInput(f"{len(items)} metrics in one batch", hint=f"at most {most}, by track.batch_size")
     good: dict[int, Observation] = {}
     reasons: dict[int, VedetteError] = {}
     for index, item in enumerate(items):
@@ -96,26 +100,31 @@ def _checked(body: bytes) -> tuple[int, dict[int, Observation], dict[int, Vedett
 
 @dataclass(frozen=True, slots=True)
 class AccessLayer:
-    """The operations over one tracker."""
+    """The operations over one tracker; `batch_size` is the most metrics of a batch, `patience` how many seconds a request waits."""
 
     tracking: Tracking
     tenant_of: Callable[[Mapping[str, Any]], str]
+    batch_size: int
+    patience: float
+    told: Sparing
 
     async def track(self, request: Request) -> Response:
         """Take one metric."""
         seen = _decoded(_metric, await body_of(request, MAX_BODY_BYTES))
-        (reason,) = await self.tracking.track(self.tenant_of(request.scope), [seen])
+        (reason,) = await self._stored(self.tenant_of(request.scope), [seen])
         if reason is not None:
             raise reason
+        self.told.say("Metric collected successfully", action="metric_collected", metric_name=seen.labels.metric)
         return answer({"success": True, "message": "Metric tracked successfully"})
 
     async def batch(self, request: Request) -> Response:
         """Take each good metric of a list; name what is wrong with the others."""
         body = await body_of(request, MAX_BODY_BYTES)
         # Thousands of metrics take tens of milliseconds to check, which the loop has not.
-        total, good, reasons = await asyncio.to_thread(_checked, body) if len(body) > _AT_ONCE else _checked(body)
+        most = self.batch_size
+        total, good, reasons = await asyncio.to_thread(_checked, body, most) if len(body) > _AT_ONCE else _checked(body, most)
         if good:
-            outcomes = await self.tracking.track(self.tenant_of(request.scope), list(good.values()))
+            outcomes = await self._stored(self.tenant_of(request.scope), list(good.values()))
             reasons |= {index: reason for index, reason in zip(good, outcomes, strict=True) if reason is not None}
         outcome: dict[str, Any] = {
             "success": not reasons,
@@ -123,10 +132,27 @@ class AccessLayer:
             "successful": total - len(reasons),
             "failed": len(reasons),
         }
+        if len(reasons) < total:
+            self.told.say("Metrics collected successfully", action="metric_collected", metrics=total - len(reasons))
         if reasons:
             outcome["errors"] = [{"index": index, "reason": str(reasons[index])} for index in sorted(reasons)]
         all_over_limit = bool(total) and len(reasons) == total and all(isinstance(r, LimitExceeded) for r in reasons.values())
         return answer(outcome, 429 if all_over_limit else 200)
+
+    async def _stored(self, tenant: str, seen: Sequence[Observation]) -> list[VedetteError | None]:
+        """What tracking says of each; raises `LimitExceeded` where it does not say it in time. What is under way goes on."""
+        storing = asyncio.ensure_future(self.tracking.track(tenant, seen))
+        done, _ = await asyncio.wait((storing,), timeout=self.patience)
+        if not done:
+            storing.add_done_callback(_ended)
+            raise LimitExceeded(f"not stored within {self.patience:g} s, and perhaps later", retry_after=self.patience)
+        return storing.result()
+
+
+def _ended(storing: asyncio.Future[list[VedetteError | None]]) -> None:
+    # Its request was answered already; a failure that nobody asks for would be a warning without a reason.
+    if not storing.cancelled() and (error := storing.exception()) is not None:
+        _log.warning("metrics not stored, after their request had been answered", reason=str(error))
 
 
 _METRIC_SCHEMA = {
@@ -160,10 +186,15 @@ _BATCH = {
 
 
 def endpoints(
-    tracking: Tracking, *, tenant_of: Callable[[Mapping[str, Any]], str], observe: Callable[[float], None] = lambda seconds: None
+    tracking: Tracking,
+    *,
+    tenant_of: Callable[[Mapping[str, Any]], str],
+    clock: Clock,
+    settings: TrackSettings,
+    observe: Callable[[float], None] = lambda seconds: None,
 ) -> list[Endpoint]:
     """The tracking operations. `observe` is told how many seconds each request took, until its metrics were durable or refused."""
-    service = AccessLayer(tracking, tenant_of)
+    service = AccessLayer(tracking, tenant_of, settings.batch_size, settings.timeout / 1000, Sparing(clock.monotonic))
 
     def handled(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
         answered = answering(handler, refused, broken)
@@ -188,7 +219,6 @@ def endpoints(
     ]
 
 
-SERIES_WINDOW_MS = 24 * 3_600_000
 DEFAULT_SERIES, MOST_SERIES = 100, 1000
 DEFAULT_POINTS = 100
 
@@ -196,11 +226,7 @@ DEFAULT_POINTS = 100
 class Collector(Protocol):
     """What the statistics are of: `ingest.track.Tracker`."""
 
-    collected: int
-    dropped: dict[str, int]
-
-    @property
-    def series(self) -> int: ...
+    def of(self, tenant: str) -> Tracked: ...
 
 
 def tracked_service(labels: Labels) -> tuple[str, str]:
@@ -211,9 +237,17 @@ def tracked_service(labels: Labels) -> tuple[str, str]:
     return "", ""
 
 
+def born(times: NDArray[np.int64], values: NDArray[np.float64]) -> bool:
+    """Whether a series' first sample is the zero that tracking puts before its first observation: nobody sent it."""
+    return len(times) > 1 and values[0] == 0 and times[1] - times[0] == BIRTH_MS
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The reading operations. `started` in Unix seconds, `max_points` the most points of a series."""
+    """The reading operations.
+
+    `started` in Unix seconds, `max_points` the most points of a series, `retention` how far back they reach, in ms.
+    """
 
     backend: Backend
     collector: Collector
@@ -222,9 +256,10 @@ class Reading:
     version: str
     commit: str
     max_points: int
+    retention: int
 
     async def series(self, request: Request) -> Response:
-        """Series with samples within a day, and their newest points."""
+        """Series with samples within the retention of the settings, and their newest points."""
         form = await form_of(request)
         limit = count_of(form, "limit", DEFAULT_SERIES, high=MOST_SERIES)
         points = count_of(form, "points", min(DEFAULT_POINTS, self.max_points), high=self.max_points)
@@ -237,7 +272,7 @@ class Reading:
     def _series(self, tenant: str, sets: Sequence[Sequence[Matcher]], most: tuple[int, int], service: str) -> dict[str, Any]:
         """Runs on a worker thread."""
         storage, now = self.backend.storage, now_ms(self.backend.clock)
-        start = now - SERIES_WINDOW_MS
+        start = now - self.retention
         found = storage.series(tenant, sets, start, now)
         kinds = Kinds(storage.metadata(tenant))
         entries = []
@@ -267,18 +302,21 @@ class Reading:
         lo, hi = int(found.offsets[row]), int(found.offsets[row + 1])
         times, values = found.timestamps[lo:hi], found.values[lo:hi]
         good = ~is_stale(values)
+        if born(times, values):
+            good[0] = False
         newest = zip(times[good][-most:].tolist(), values[good][-most:].tolist(), strict=True)
         return [{"value": finite(value), "timestamp": shown_time(when)} for when, value in newest]
 
     async def stats(self, request: Request) -> Response:
-        """What was collected, aggregated and exported since the start."""
-        exports = self.exports
+        """What was collected, aggregated and exported since the start, for whoever asks."""
+        tenant = self.backend.tenant_of(request.scope)
+        exports, tracked = self.exports.of(tenant), self.collector.of(tenant)
         return answer(
             {
                 "collector": {
-                    "total_points": self.collector.collected,
-                    "total_series": self.collector.series,
-                    "dropped_points": sum(self.collector.dropped.values()),
+                    "total_points": tracked.collected,
+                    "total_series": tracked.series,
+                    "dropped_points": tracked.dropped,
                 },
                 "aggregator": {"total_windows": exports.windows, "aggregated_series": exports.aggregated_series},
                 "exporter": {

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 import numpy as np
@@ -26,6 +26,7 @@ from vedette.api.params import matcher_sets as selector_sets
 from vedette.api.prometheus import matchers_of
 from vedette.api.services.settings import ServicesSettings
 from vedette.api.services.shared import Backend, Kinds, choice_of, flag_of
+from vedette.api.services.sparing import Sparing
 from vedette.clock import now_ms
 from vedette.model.labels import METRIC_NAME, Labels
 from vedette.model.matchers import Matcher
@@ -40,13 +41,29 @@ _WORDS = {"avg": "Average", "sum": "Sum", "min": "Least", "max": "Greatest"}
 
 
 @dataclass(slots=True)
-class Exports:
-    """What was exported since the start; `windows` and `aggregated_series` are of aggregated exports, the latter of the last one."""
+class Exported:
+    """What one tenant was answered since the start; `windows` and `aggregated_series` are of aggregated answers, the latter of the last."""
 
     total: int = 0
     last_ms: int = 0
     windows: int = 0
     aggregated_series: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Exports:
+    """Answers of `/metrics`, by tenant."""
+
+    tenants: dict[str, Exported] = field(default_factory=dict)
+
+    def of(self, tenant: str) -> Exported:
+        """One tenant's counts, to read and to count on."""
+        return self.tenants.setdefault(tenant, Exported())
+
+    @property
+    def total(self) -> int:
+        """Answers to all tenants."""
+        return sum(one.total for one in self.tenants.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +157,14 @@ class Exporter:
     exports: Exports
     window: int
     types: Collection[str]
+    told: Sparing
 
     async def latest_values(self, request: Request) -> Response:
         """The latest values."""
         response = await self.latest(request)
         if response.status_code == 200:
-            self._count()
+            self._count(request)
+            self.told.say("Metrics exported", action="export")
         return response
 
     async def aggregates(self, request: Request) -> Response:
@@ -155,15 +174,18 @@ class Exporter:
         shape = choice_of(form, "format", "prometheus", FORMATS)
         sets = selector_sets(form, matchers_of) or [[Matcher(METRIC_NAME, "!=", "")]]
         found = await self.backend.run(self._aggregates, self.backend.tenant_of(request.scope), sets)
-        self._count()
-        self.exports.windows += 1
-        self.exports.aggregated_series = len(found)
+        counts = self._count(request)
+        counts.windows += 1
+        counts.aggregated_series = len(found)
+        self.told.say("Aggregates exported", action="aggregation export", series=len(found))
         body = await self.backend.run(_json if shape == "json" else _text, found)
         return Response(exposition.as_openmetrics(body) if shape == "openmetrics" else body, media_type=FORMATS[shape])
 
-    def _count(self) -> None:
-        self.exports.total += 1
-        self.exports.last_ms = now_ms(self.backend.clock)
+    def _count(self, request: Request) -> Exported:
+        counts = self.exports.of(self.backend.tenant_of(request.scope))
+        counts.total += 1
+        counts.last_ms = now_ms(self.backend.clock)
+        return counts
 
     def _aggregates(self, tenant: str, sets: Sequence[Sequence[Matcher]]) -> list[Aggregate]:
         """Runs on a worker thread."""
@@ -194,7 +216,8 @@ def _json(found: Sequence[Aggregate]) -> bytes:
 
 def endpoint(backend: Backend, latest: Endpoint, exports: Exports, *, settings: ServicesSettings, cors_origin: str) -> Endpoint:
     """`latest` (`/metrics`) with `aggregated`, every answer of it counted."""
-    exporter = Exporter(backend, cast(Handler, latest.handler), exports, settings.aggregation_window, settings.aggregation_types)
+    told = Sparing(backend.clock.monotonic)
+    exporter = Exporter(backend, cast(Handler, latest.handler), exports, settings.aggregation_window, settings.aggregation_types, told)
     # The latest values are finished (compressed, with CORS headers) already.
     aggregates = finishing(backend.handled(exporter.aggregates), backend.run, cors_origin)
 

@@ -22,7 +22,7 @@ from vedette.api.services.limits import Shared
 from vedette.api.services.own import OwnRequests
 from vedette.api.services.settings import ServicesSettings
 from vedette.api.services.shared import Backend
-from vedette.ingest.track import Tracker
+from vedette.ingest.track import Tracker, TrackSettings
 
 DIALECTS = {"gamiroo": 8001, "platform": 8009, "botserver": 8080, "access_layer": 8012, "xscore": 9090}
 """The dialects and the ports that their documents name."""
@@ -30,6 +30,7 @@ DIALECTS = {"gamiroo": 8001, "platform": 8009, "botserver": 8080, "access_layer"
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Of the time that tracking takes."""
 
+HOUR_MS = 3_600_000
 _PROBES = ("/-/healthy", "/-/ready")
 
 
@@ -52,13 +53,13 @@ def build(
     server: Server,
     registry: CollectorRegistry,
     settings: ServicesSettings,
-    max_points: int,
+    tracking: TrackSettings,
     cors_origin: str,
     counts: Shared | None = None,
 ) -> Dialects:
     """The operations of all dialects with `others`, those of the other rooms, which dialects share by path.
 
-    `append` returns once a batch is durable; `max_points` is the most points of a series that the access layer shows;
+    `append` returns once a batch is durable; `tracking` are the settings of tracked metrics;
     `counts` are the rate limits' counts that several instances keep together.
     """
     processor, requests = machine.Processor(backend.clock.monotonic), OwnRequests(registry)
@@ -68,7 +69,14 @@ def build(
     exposed = aggregates.endpoint(backend, shared["/metrics"], exports, settings=settings, cors_origin=cors_origin)
     shared["/metrics"] = exposed
     reading = access_layer.Reading(
-        backend, tracker, exports, started=server.started, version=server.version, commit=server.commit, max_points=max_points
+        backend,
+        tracker,
+        exports,
+        started=server.started,
+        version=server.version,
+        commit=server.commit,
+        max_points=tracking.max_points,
+        retention=settings.retention_hours * HOUR_MS,
     )
 
     def finished(endpoints: Sequence[Endpoint]) -> list[Endpoint]:
@@ -81,9 +89,9 @@ def build(
         ]
 
     access = [
-        *access_layer.endpoints(tracker, tenant_of=backend.tenant_of, observe=took.observe),
+        *access_layer.endpoints(tracker, tenant_of=backend.tenant_of, observe=took.observe, clock=backend.clock, settings=tracking),
         *access_layer.reading(reading),
-        *trends.endpoints(backend),
+        *trends.endpoints(backend, hours=settings.trend_hours),
     ]
     bots = botserver.endpoints(BotServer(backend, server, processor, requests, cast(Handler, exposed.handler)), settings, shared=counts)
     bots += botlogs.endpoints(logs, settings, shared=counts)

@@ -8,6 +8,8 @@ from vedette.configfile import option
 from vedette.errors import BadInput
 from vedette.model.durations import parse_duration
 
+MOST_HOURS = 90 * 24
+"""The longest past that trends and series are asked for."""
 AGGREGATION_TYPES = ("avg", "sum", "min", "max")
 
 
@@ -19,6 +21,10 @@ class ServicesSettings:
     """Over how much of the past `/metrics?aggregated=true` aggregates."""
     aggregation_types: tuple[str, ...] = AGGREGATION_TYPES
     """Which aggregates these are."""
+    retention_hours: int = 24
+    """How far back `/metrics/series` reaches. What is kept, and for how long, storage's retention says."""
+    trend_hours: int = 24
+    """Over how much of the past a trend is that does not name its `hours`."""
     environment: str = "local"
     """What this installation is called in `/debug/info`."""
 
@@ -38,6 +44,9 @@ class ServicesSettings:
         for name in ("metrics_per_minute", "alerts_per_minute", "logs_per_minute"):
             if getattr(self, name) < 0:
                 raise BadInput(f"{getattr(self, name)} where at least 0 is expected", where=name)
+        for name in ("retention_hours", "trend_hours"):
+            if not 1 <= getattr(self, name) <= MOST_HOURS:
+                raise BadInput(f"{getattr(self, name)} where 1 to {MOST_HOURS} is expected", where=name)
         if unknown := [kind for kind in self.aggregation_types if kind not in AGGREGATION_TYPES]:
             raise BadInput(
                 f"not an aggregate: {unknown[0]!r}", where="aggregation_types", hint="expected some of " + ", ".join(AGGREGATION_TYPES)

@@ -19,12 +19,12 @@ from vedette.analysis.forecast import forecast
 from vedette.analysis.trend import trend_of
 from vedette.api.endpoint import Endpoint, Param
 from vedette.api.params import MAX_TIME, MIN_TIME, form_of
+from vedette.api.services.settings import MOST_HOURS
 from vedette.api.services.shared import Backend, Kinds, answer, any_of, count_of, flag_of, matcher_sets, shown_time
 from vedette.clock import now_ms
 from vedette.errors import NotFound
 
 HOUR_MS = 3_600_000
-DEFAULT_HOURS, MOST_HOURS = 24, 90 * 24
 MOST_AHEAD = 7 * 24
 DAY = 24
 """Steps of the season."""
@@ -41,9 +41,10 @@ class _Asked:
 
 @dataclass(frozen=True, slots=True)
 class Trends:
-    """The operation over one backend."""
+    """The operation over one backend; `default_hours` is how far back it goes where it is not told."""
 
     backend: Backend
+    default_hours: int
 
     async def trend(self, request: Request) -> Response:
         """A metric's trend over the last hours."""
@@ -51,7 +52,7 @@ class Trends:
         asked = _Asked(
             name=request.path_params["name"],
             service=form.text("service"),
-            hours=count_of(form, "hours", DEFAULT_HOURS, high=MOST_HOURS),
+            hours=count_of(form, "hours", self.default_hours, high=MOST_HOURS),
             anomalies=flag_of(form, "anomalies"),
             ahead=count_of(form, "forecast_hours", 0, low=0, high=MOST_AHEAD),
         )
@@ -145,13 +146,13 @@ _ANSWER: dict[str, Any] = {
 }
 
 
-def endpoints(backend: Backend) -> list[Endpoint]:
+def endpoints(backend: Backend, *, hours: int) -> list[Endpoint]:
     """The operation of this module."""
     params = (
-        Param("hours", "integer", f"How far back, 1 to {MOST_HOURS:,}; {DEFAULT_HOURS} if absent."),
+        Param("hours", "integer", f"How far back, 1 to {MOST_HOURS:,}; {hours} if absent."),
         Param("service", "text", "Series of this service only."),
         Param("anomalies", "boolean", "Also which hours were unusual."),
         Param("forecast_hours", "integer", f"Also what to expect of so many hours to come, at most {MOST_AHEAD}."),
     )
-    handler = backend.handled(Trends(backend).trend)
+    handler = backend.handled(Trends(backend, hours).trend)
     return [Endpoint("/metrics/trends/{name:path}", handler, "A metric's trend", params=params, tag="track", answer=_ANSWER)]
