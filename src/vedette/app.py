@@ -140,7 +140,7 @@ class House:
         room = settings.vedette
         self.limits = Limits(room.limits, window=room.storage.out_of_order_window)
         self.storage = open_backend(storage_of(room), clock, retention=retention_of(room.storage), limits=self.limits, remote=room.remote)
-        self.exemplars = Exemplars(max(0, settings.config.storage.exemplars.max_exemplars))
+        self.exemplars = Exemplars(max(0, settings.config.storage.exemplars.max_exemplars), room.storage.data / "exemplars")
         self.forwards = Forwards(clock, room.storage.data / "forward", room.forward)
         self.door = Door(self.storage, clock, limits=self.limits, exemplars=self.exemplars, tee=self.forwards.take)
         self.promql = _engine_of(room, self.storage, clock)
@@ -181,6 +181,7 @@ class House:
     async def start(self) -> None:
         """Replay the log, restore state, begin to scrape and to evaluate. Health answers meanwhile."""
         await self.storage.start()
+        await self.exemplars.start()
         if self.logs is not None:
             await self.logs.start()
         from vedette.notify.alertmanagers import Alertmanagers
@@ -383,6 +384,7 @@ class House:
             self.alertmanagers,
             self.records,
             self.forwards,
+            self.exemplars,
             self.storage,
         ):
             if room is not None:

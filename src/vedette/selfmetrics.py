@@ -101,7 +101,7 @@ def of_door(counts: Counts) -> Iterator[Reading]:
 
 def of_exemplars(exemplars: Exemplars) -> Iterator[Reading]:
     """What is kept of exemplars."""
-    yield _one("vedette_exemplars", "gauge", "Exemplars in memory.", len(exemplars))
+    yield _one("vedette_exemplars", "gauge", "Exemplars kept.", len(exemplars))
     yield _one("vedette_exemplar_series", "gauge", "Series that have exemplars.", exemplars.series)
     yield _one("vedette_appended_exemplars", "counter", "Exemplars taken in.", exemplars.appended)
     yield Reading("vedette_dropped_exemplars", "counter", "Exemplars not kept, by reason.", dict(exemplars.dropped), "reason")

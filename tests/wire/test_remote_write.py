@@ -268,3 +268,15 @@ def test_a_mutated_compressed_body_does_no_harm():
 @given(label_sets)
 def test_label_regions_go_both_ways(labels):
     assert parse_labels(render_labels(labels)) == labels
+
+
+def test_a_series_too_short_for_a_name_is_left_out_with_all_that_is_its():
+    good = render([Labels.of(__name__="up", job="a")], [0, 2], [1, 2], [1.0, 2.0])
+    short = render([Labels.of(a="b")], [0, 3], [1, 2, 3], [7.0, 8.0, 9.0])
+    body = b"".join(bytes(cramjam.snappy.decompress_raw(part)) for part in (short, good, short, good))
+    batch = parse(bytes(cramjam.snappy.compress_raw(body)), SPACE)
+    assert (batch.values.tolist(), batch.offsets.tolist()) == ([1.0, 2.0, 1.0, 2.0], [0, 2, 4])
+    assert (batch.bad_series, batch.bad_series_samples) == (2, 6)
+    assert "no metric name" in batch.problem
+    with pytest.raises(BadInput, match="no metric name"):
+        parse(short, SPACE)

@@ -98,15 +98,15 @@ class Door:
             appended.dropped["too_far_ahead"] = ahead
         if batch.bad_histograms:
             appended.dropped["bad_histogram"] = batch.bad_histograms
-        if invalid is not None and invalid.samples:
-            appended.dropped["invalid_labels"] = invalid.samples
+        if lost := batch.bad_series_samples + (invalid.samples if invalid is not None else 0):
+            appended.dropped["invalid_labels"] = lost
         appended.problem = batch.problem if invalid is None else invalid.problem
         counts.batches += 1
         counts.samples += appended.samples
         counts.new_series += appended.new_series
         counts.dropped.update(appended.dropped)
         if batch.exemplars and self._exemplars is not None:
-            appended.exemplars = self._exemplars.add(batch, appended.ids.tolist())
+            appended.exemplars = await self._exemplars.keep(batch, appended.ids.tolist())
         if limited := sum(appended.dropped.get(reason, 0) for reason in REASONS):
             counts.limited[tenant] += limited
         if self._tee is not None:

@@ -1,20 +1,29 @@
-"""Exemplars of the last while: a bounded store in memory, oldest out first.
+"""Exemplars of the last while: a bounded store, oldest out first, in memory and in a log on disk.
 
-What is kept and refused is what Prometheus keeps and refuses: label sets of up to 128 characters, rising times a series. They
-are gone after a restart, as samples never are. Not here: reading them from what senders sent (`wire`).
+What is kept and refused is what Prometheus keeps and refuses: label sets of up to 128 characters, rising times a series. What
+`keep` has counted survives `kill -9` and loss of power. Not here: reading them from what senders sent (`wire`).
 """
 
 from __future__ import annotations
 
+import asyncio
+import struct
 import threading
 from collections import Counter, OrderedDict, deque
 from collections.abc import Sequence
+from pathlib import Path
 
-from vedette.errors import BadInput
+import structlog
+
+from vedette.errors import BadInput, Corrupt, LimitExceeded
 from vedette.model.exemplars import Exemplar
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher, match_labels
 from vedette.model.samples import SampleBatch
+from vedette.storage.disk import Disk
+from vedette.storage.queue import Entry, Item, Putter, Queue
+
+log = structlog.get_logger(__name__)
 
 DEFAULT_MOST = 100_000
 """As many as Prometheus keeps unless told otherwise."""
@@ -22,22 +31,35 @@ DEFAULT_MOST = 100_000
 _LABELS_LENGTH = 128
 _KEYS = 50_000
 
+_LOG_BYTES = 4 << 30
+"""The log is bounded by how many exemplars it holds; this is for the case that they are all as large as they may be."""
+
+_LENGTHS = struct.Struct("<IHdq")
+"""Before the labels of a series and those of an exemplar: their lengths, its value and its time."""
+
 Series = tuple[str, Labels]
 """A tenant and the labels of one of its series."""
 
 
 class Exemplars:
-    """The store; safe from any thread. `most` exemplars are kept, 0 keeps none."""
+    """The store; safe from any thread. `most` exemplars are kept, 0 keeps none.
 
-    def __init__(self, most: int = DEFAULT_MOST) -> None:
+    With a `directory` they are kept there, too: `start` reads what is there, `close` lets go of it.
+    """
+
+    def __init__(self, most: int = DEFAULT_MOST, directory: Path | None = None, *, disk: Disk | None = None) -> None:
         self._most = most
+        self._queue = None if directory is None else Queue(directory, limit=_LOG_BYTES, added=self._logged, disk=disk)
+        self._putter = None if self._queue is None else Putter(self._queue)
+        self._entries: deque[Entry] = deque()
+        self._in_log = 0
         self._lock = threading.Lock()
         self._found: dict[Series, deque[Exemplar]] = {}
         self._order: deque[Series] = deque()
         self._names: OrderedDict[tuple[int, bytes], Labels | None] = OrderedDict()
         self.appended = 0
         self.dropped: Counter[str] = Counter()
-        """Those not kept, by reason: `out_of_order`, `too_long`."""
+        """Those not kept, by reason: `out_of_order`, `too_long`; and `not_logged`, which are lost if the server dies now."""
 
     def __len__(self) -> int:
         return len(self._order)
@@ -53,17 +75,74 @@ class Exemplars:
             self._most = most
             self._shrink()
 
+    async def start(self) -> None:
+        """Read what is on disk. Raises `BadInput` where that is not possible."""
+        if self._queue is None:
+            return
+        try:
+            self._queue.directory.parent.mkdir(parents=True, exist_ok=True)
+            await asyncio.to_thread(self._restore, self._queue)
+        except OSError as error:
+            raise BadInput(f"the exemplars cannot be read: {error.strerror}", where=str(self._queue.directory)) from error
+
+    def _restore(self, queue: Queue) -> None:
+        queue.open()
+        for entry in list(self._entries):
+            try:
+                found = _read(queue.read(entry))
+            except (Corrupt, struct.error, ValueError) as error:
+                log.error("exemplars cannot be read back", problem=str(error), exemplars=entry.samples)
+                continue
+            with self._lock:
+                for labels, exemplar in found:
+                    self._take((entry.tenant, labels), exemplar)
+                self._shrink()
+        self.dropped.clear()  # what has been counted before
+
+    async def close(self) -> None:
+        """Let go of the files; what was counted is in them."""
+        if self._queue is not None and self._putter is not None:
+            await self._putter.finish()
+            await asyncio.to_thread(self._queue.close)
+
+    async def keep(self, batch: SampleBatch, ids: Sequence[int]) -> int:
+        """`add`, and log them: how many were kept, durably. Where the disk is full they are kept in memory, and not counted."""
+        taken = self._add(batch, ids)
+        if not taken or self._putter is None:
+            return len(taken)
+        body = b"".join(_written(labels, exemplar) for (_, labels), exemplar in taken)
+        try:
+            await self._putter.put([Item(batch.keyspace.tenant, 0, len(taken), body)])
+        except LimitExceeded:  # told by `storage.queue`, and by samples that are refused for the same reason
+            self.dropped["not_logged"] += len(taken)
+            return 0
+        return len(taken)
+
+    def _logged(self, entries: Sequence[Entry]) -> None:
+        """These are in the log; what is older than all that is kept goes out of it."""
+        self._entries.extend(entries)
+        self._in_log += sum(e.samples for e in entries)
+        gone = []
+        while self._entries and self._in_log - self._entries[0].samples >= self._most:
+            gone.append(self._entries.popleft())
+            self._in_log -= gone[-1].samples
+        if gone and self._queue is not None:
+            self._queue.finish(gone)
+
     def add(self, batch: SampleBatch, ids: Sequence[int]) -> int:
-        """Take a batch's exemplars, whose rows were stored as `ids` (below 0: dropped); how many were kept."""
-        kept = 0
+        """Take a batch's exemplars, whose rows were stored as `ids` (below 0: dropped); how many were kept, in memory."""
+        return len(self._add(batch, ids))
+
+    def _add(self, batch: SampleBatch, ids: Sequence[int]) -> list[tuple[Series, Exemplar]]:
+        taken: list[tuple[Series, Exemplar]] = []
         with self._lock:
             for exemplar in sorted(batch.exemplars, key=lambda e: (e.row, e.timestamp, e.value)):
                 labels = self._labels(batch, exemplar.row) if exemplar.row >= 0 and ids[exemplar.row] >= 0 else None
-                if labels is not None:
-                    kept += self._take((batch.keyspace.tenant, labels), exemplar)
+                if labels is not None and self._take(series := (batch.keyspace.tenant, labels), exemplar):
+                    taken.append((series, exemplar))
             self._shrink()
-            self.appended += kept
-        return kept
+            self.appended += len(taken)
+        return taken
 
     def _labels(self, batch: SampleBatch, row: int) -> Labels | None:
         key = (batch.keyspace.id, batch.buffer[batch.key_start[row] : batch.key_end[row]].tobytes())
@@ -107,3 +186,24 @@ class Exemplars:
         chosen = ((labels, found) for labels, found in mine if any(match_labels(tuple(m), labels) for m in sets))
         inside = ((labels, [e for e in found if start <= e.timestamp <= end]) for labels, found in chosen)
         return sorted(((labels, found) for labels, found in inside if found), key=lambda pair: pair[0])
+
+
+def _written(labels: Labels, exemplar: Exemplar) -> bytes:
+    """A series and its exemplar as the log has them."""
+    series, own = labels.encode(), exemplar.labels.encode()
+    return _LENGTHS.pack(len(series), len(own), exemplar.value, exemplar.timestamp) + series + own
+
+
+def _read(body: bytes) -> list[tuple[Labels, Exemplar]]:
+    """The inverse of `_written`, of many end to end. Raises `struct.error`, `ValueError`."""
+    found = []
+    at = 0
+    while at < len(body):
+        series, own, value, time = _LENGTHS.unpack_from(body, at)
+        at += _LENGTHS.size
+        if series + own > len(body) - at:
+            raise ValueError("an entry ends inside its labels")
+        labels = Labels.decode(body[at : at + series])
+        found.append((labels, Exemplar(0, Labels.decode(body[at + series : at + series + own]), value, time)))
+        at += series + own
+    return found

@@ -23,7 +23,10 @@ MIN_KEY = 15
 """The shortest label region that names a series: a Label of `__name__` and one character."""
 
 SERIES, SAMPLES, METADATA, EXTRAS, SHORT_KEY, WHERE = range(6)
-"""Slots of `counts`: rows, samples, metadata spans, extras, 1 + the first row whose key is short, offset of a fault."""
+"""Slots of `counts`: rows, samples, metadata spans, extras, series whose keys are short, offset of a fault."""
+
+SHORT_START, SHORT_END, SHORT_SAMPLES = 6, 7, 8
+"""Further ones of this version: where the first short key lies, how many samples and histograms such series have."""
 
 HISTOGRAM, EXEMPLAR = 0x22, 0x1A
 """What an extra is: the tag of its field."""
@@ -327,7 +330,7 @@ def decode(
 
     `key_start`, `key_end` int64[r], `hashes` uint64[r, 2], `offsets` int64[r + 1], `timestamps` int64[s], `bits`
     uint64[s], `meta_spans` int64[m, 2], `extras` int64[x, 4] (what it is, its row, where it lies) bound what is taken: `FULL`
-    says that one of them was too small. `counts` int64[6].
+    says that one of them was too small. `counts` int64[9].
     """
     counts[:] = 0
     row, sample, meta = 0, 0, 0
@@ -362,10 +365,17 @@ def decode(
                 if fault != OK:
                     return fault
             if key_end[row] - key_start[row] < MIN_KEY:
-                # Too short to name a series: the caller says what is wrong with it, and rows stay few.
-                counts[SHORT_KEY] = row + 1
-                counts[SERIES] = row + 1
-                return OK
+                # Too short to name a series: left out, and the caller says what is wrong with it. So rows stay few.
+                if counts[SHORT_KEY] == 0:
+                    counts[SHORT_START], counts[SHORT_END] = key_start[row], key_end[row]
+                counts[SHORT_KEY] += 1
+                counts[SHORT_SAMPLES] += sample - offsets[row]
+                sample = offsets[row]
+                while counts[EXTRAS] > 0 and extras[counts[EXTRAS] - 1, 1] == row:
+                    counts[EXTRAS] -= 1
+                    counts[SHORT_SAMPLES] += 1 if extras[counts[EXTRAS], 0] == HISTOGRAM else 0
+                at = stop
+                continue
             hashes[row, 0], hashes[row, 1] = hash_region(data, key_start[row], key_end[row], seed, hash_key)
             row += 1
             offsets[row] = sample

@@ -118,6 +118,9 @@ class SampleBatch:
     bad_histograms: int = 0
     """How many native histograms were left out because they cannot be, and `problem`, what is wrong with the first."""
     problem: str = ""
+    bad_series: int = 0
+    bad_series_samples: int = 0
+    """How many series, and samples of theirs, were left out already since they cannot be; `problem` tells of the first."""
     partial: bool = False
     """Whether a series that is not valid keeps only itself out, instead of the whole batch: who sent it is told which it was."""
 

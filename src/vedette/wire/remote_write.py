@@ -80,11 +80,23 @@ def parse(body: bytes, keyspace: KeySpace, *, max_bytes: int = MAX_BYTES) -> Sam
     counts = columns.counts
     if fault != kernel.OK:
         raise BadInput(f"remote write: {_FAULTS[fault]}", where=f"byte {counts[kernel.WHERE]} of the decoded message")
-    if counts[kernel.SHORT_KEY]:
-        row = int(counts[kernel.SHORT_KEY]) - 1
-        _explain(data, int(columns.key_start[row]), int(columns.key_end[row]))
     batch = columns.batch(data, keyspace)
-    return batch if not counts[kernel.EXTRAS] else _extended(batch, columns.extras[: int(counts[kernel.EXTRAS])])
+    if counts[kernel.EXTRAS]:
+        batch = _extended(batch, columns.extras[: int(counts[kernel.EXTRAS])])
+    if counts[kernel.SHORT_KEY]:
+        _leave_out(batch, data, counts)
+    return batch
+
+
+def _leave_out(batch: SampleBatch, data: NDArray[np.uint8], counts: NDArray[np.int64]) -> None:
+    """Note what was left out of a batch since its keys are too short. Raises `BadInput` where there is nothing else."""
+    try:
+        _explain(data, int(counts[kernel.SHORT_START]), int(counts[kernel.SHORT_END]))
+    except BadInput as error:
+        if not batch.series_count:
+            raise
+        batch.bad_series, batch.bad_series_samples = int(counts[kernel.SHORT_KEY]), int(counts[kernel.SHORT_SAMPLES])
+        batch.problem = batch.problem or str(error)
 
 
 def _extended(batch: SampleBatch, extras: NDArray[np.int64]) -> SampleBatch:
@@ -94,7 +106,10 @@ def _extended(batch: SampleBatch, extras: NDArray[np.int64]) -> SampleBatch:
 
     def named(i: int) -> str:
         row = int(places[i, 1])
-        return str(parse_labels(batch.buffer[batch.key_start[row] : batch.key_end[row]].tobytes()))
+        try:
+            return str(parse_labels(batch.buffer[batch.key_start[row] : batch.key_end[row]].tobytes()))
+        except BadInput as error:  # its sender hears of that, too
+            return f"a series that is not valid ({error})"
 
     longer, rows = native.with_histograms(batch, places[:, 1], decoded, named)
     found = extras[extras[:, 0] == kernel.EXEMPLAR].tolist()
@@ -175,7 +190,7 @@ class _Columns:
             bits=np.empty(samples, u64),
             meta_spans=np.empty((metas, 2), i64),
             extras=np.empty((extras, 4), i64),
-            counts=np.empty(6, i64),
+            counts=np.empty(9, i64),
         )
 
     def decode(self, data: NDArray[np.uint8], keyspace: KeySpace) -> int:
