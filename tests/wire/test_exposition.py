@@ -342,3 +342,66 @@ def test_mutated_bodies_are_refused_or_read_never_worse() -> None:
             except BadInput as error:
                 assert error.where.startswith("series "), error
     assert read_well > 100
+
+
+# -- keys known from an earlier text --------------------------------------------------------------------------------------
+
+
+def whole(body: bytes, **known: object) -> object:
+    """All that a parsed text says, or what is wrong with it."""
+    try:
+        found = parse(body, KEYS, NOW, **known)  # type: ignore[arg-type]
+    except BadInput as error:
+        return str(error)
+    batch = found.batch
+    return (
+        repr(samples(found)),
+        batch.hashes.tolist(),
+        batch.key_end.tolist(),
+        found.explicit.tolist(),
+        batch.metadata,
+        found.metadata_hash,
+    )
+
+
+def lines_of(rng: random.Random, count: int) -> list[bytes]:
+    """Lines of a few series, so that many are the same in two texts; some have no labels, blanks, comments, or are broken."""
+    made = []
+    for _ in range(count):
+        n = rng.randrange(40)
+        key = rng.choice((f'm{n % 3}{{i="{n}"}}', f'm{{i="{n}",}}', f"up{n}", f'{{"a.b",i="{n}"}}', f'm {{i="{n}"}}', f'm{{i="a}} {n}"}}'))
+        line = f"{key} {rng.choice((n, 1.5, 'NaN', 1e300))}{rng.choice(('', ' 1700000000000'))}"
+        made.append(rng.choice([line] * 60 + [f"# HELP m{n} words", "", key, key + "} 1", f'm{{i="{n}" 1']).encode())
+    return made
+
+
+def test_what_is_known_of_an_earlier_text_changes_nothing() -> None:
+    rng = random.Random(7)
+    refused = 0
+    for _ in range(400):
+        before = lines_of(rng, rng.randrange(60))
+        after = list(before)
+        for _ in range(rng.randrange(6)):  # series come, go and change places
+            at = rng.randrange(len(after) + 1)
+            after[at : at + rng.choice((0, 0, 1, 5, 70))] = lines_of(rng, rng.choice((0, 1, 1, 3, 70)))
+        try:
+            keys = parse(b"\n".join(before), KEYS, NOW).keys
+        except BadInput:
+            refused += 1
+            continue
+        body = b"\n".join(after)
+        assert whole(body, keys_known=keys) == whole(body)
+    assert 0 < refused < 300
+
+
+def test_a_longer_text_than_the_one_known_is_read_whole() -> None:
+    known = parse(b'a{b="c"} 1\n', KEYS, NOW).keys
+    longer = b"".join(b'a{b="%d"} 1\n# TYPE a%d gauge\n' % (n, n) for n in range(1000)) + b'a{b="c"} 1\n'
+    assert whole(longer, keys_known=known) == whole(longer)
+    assert len(parse(longer, KEYS, NOW, keys_known=known).batch.metadata) == 1000
+
+
+def test_a_name_that_gets_labels_is_another_series() -> None:
+    known = parse(b'up 1\nup{a="b"} 2\n', KEYS, NOW).keys
+    for text in ('up {a="b"} 1\n', 'up{a="b"} 1\n', "up 1\n", 'up{a="b"}1\n', 'up{a="b"}\t7\n', 'up{a="b"}} 7\n'):
+        assert whole(text.encode(), keys_known=known) == whole(text.encode())

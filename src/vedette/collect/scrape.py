@@ -25,7 +25,7 @@ from vedette.errors import BadInput, LimitExceeded, Undeliverable
 from vedette.model.labels import METRIC_NAME, Labels
 from vedette.model.samples import STALE, Appended, KeySpace, SampleBatch
 from vedette.wire import exposition_proto
-from vedette.wire.exposition import Exposition, parse
+from vedette.wire.exposition import NO_KEYS, Exposition, parse
 
 Append = Callable[[SampleBatch], Awaitable[Appended]]
 
@@ -143,6 +143,7 @@ class ScrapeLoop:
         self._report_keys = report_keys
         self._keyspace = KeySpace(report_keys.tenant, rules.resolve)
         self._metadata_known: int | None = None
+        self._keys_known = NO_KEYS
         self._owed = _NO_IDS
         self._kept: dict[bytes, bool] = {}
         self._warm: set[str] = set()
@@ -222,7 +223,8 @@ class ScrapeLoop:
             found = exposition_proto.parse(*given, wanted=wanted, honor_timestamps=honor, metadata_known=known, known=self._labels_known)
         else:
             openmetrics = fetched.format == "openmetrics"
-            found = parse(*given, openmetrics=openmetrics, honor_timestamps=honor, metadata_known=known)
+            found = parse(*given, openmetrics=openmetrics, honor_timestamps=honor, metadata_known=known, keys_known=self._keys_known)
+            self._keys_known = found.keys
         return found if self._converter is None else self._converter.convert(found)
 
     async def _store(self, stamp_ms: int, start: float, exposition: Exposition | None, problem: str, size: int) -> None:

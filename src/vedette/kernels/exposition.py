@@ -39,6 +39,11 @@ ERRORS = (
 )
 """What each error code that `scan_exposition` reports says."""
 
+FULL = 255
+"""The error code of a text that has more lines than were made room for."""
+
+_NEARBY = 64
+
 HELP, TYPE, UNIT = 1, 2, 3
 EXPLICIT, SLOW_VALUE, SLOW_TIME = 1, 2, 4
 """Row flags: the line has its own timestamp; value or timestamp is to be read by Python's `float`."""
@@ -145,6 +150,8 @@ def scan_exposition(
     bits: Any,
     flags: Any,
     meta: Any,
+    known: Any,
+    known_lengths: Any,
     result: Any,
 ) -> int:
     """The number of sample rows of `buf[:n]` (uint8, n + 1 long, `buf[n]` a line feed: every inner loop stops there).
@@ -152,10 +159,14 @@ def scan_exposition(
     Writes for row r: `spans[r]` int64 (key start, key end, value start, timestamp start), `hashes[r]` uint64[2] of the
     key seeded by `seed`, `timestamps[r]` int64 ms where `flags[r]` has EXPLICIT, `bits[r]` uint64 the value's bits.
     `meta[m]` int64 (HELP | TYPE | UNIT, name start, name end, text start, text end). `result` int64[4]: error code (an
-    index of ERRORS) and its position, rows of `meta`, and a hash of all metadata lines. Capacity is the caller's
-    duty: one row a line, one meta row a line that begins with `#` (after blanks).
+    index of ERRORS) and its position, rows of `meta`, and a hash of all metadata lines. Where `spans` or `meta` is too
+    short the error code is FULL: one row a line and one meta row a line that begins with `#` (after blanks) always do.
+
+    `known` uint64[k] and `known_lengths` int32[k] are the first hash and the length of the keys of an earlier text, in
+    its order: a key found again at its place was checked then. Series that come or go cost a search nearby.
     """
     rows = 0
+    place = 0
     metas = 0
     meta_hash = np.uint64(0)
     eof = False
@@ -219,6 +230,9 @@ def scan_exposition(
                 error = 13
                 i = j
                 break
+            if metas == len(meta):
+                error = FULL
+                break
             meta[metas, 0] = kind
             meta[metas, 1] = name
             meta[metas, 2] = j
@@ -230,29 +244,49 @@ def scan_exposition(
             meta_hash = (meta_hash ^ h1) * np.uint64(0x9E3779B97F4A7C15)
             i = end + 1
             continue
-        if _CLASSES[c] & 1:
-            i += 1
-            while _CLASSES[buf[i]] & 2:
-                i += 1
-            stop = i
-            i = _skip(buf, i, openmetrics)
-        elif c == 123:
-            stop = i
-        else:
-            error = 1
+        if rows == len(spans):
+            error = FULL
             break
-        if buf[i] == 123:
-            after, error, at = _labels(buf, i, openmetrics, stop > start)
-            if error != 0:
-                i = at
-                break
-            i = after
-            stop = i
-            if not openmetrics:
+        again = False
+        h1 = h2 = np.uint64(0)
+        stop = i
+        if place < len(known):
+            stop = start + known_lengths[place]
+            # A key without labels may have some now: only one that ends as they do is whole for sure.
+            if stop < n and buf[stop] == 32 and buf[stop - 1] == 125:
+                h1, h2 = hash_region(buf, start, stop, seed, key)
+                again = h1 == known[place]
+        if again:
+            place += 1
+            i = _skip(buf, stop, openmetrics)
+        else:
+            if _CLASSES[c] & 1:
+                i += 1
+                while _CLASSES[buf[i]] & 2:
+                    i += 1
+                stop = i
                 i = _skip(buf, i, openmetrics)
+            elif c == 123:
+                stop = i
+            else:
+                error = 1
+                break
+            if buf[i] == 123:
+                after, error, at = _labels(buf, i, openmetrics, stop > start)
+                if error != 0:
+                    i = at
+                    break
+                i = after
+                stop = i
+                if not openmetrics:
+                    i = _skip(buf, i, openmetrics)
+            h1, h2 = hash_region(buf, start, stop, seed, key)
+            for k in range(place, min(place + _NEARBY, len(known))):
+                if known[k] == h1:
+                    place = k + 1
+                    break
         spans[rows, 0] = start
         spans[rows, 1] = stop
-        h1, h2 = hash_region(buf, start, stop, seed, key)
         hashes[rows, 0] = h1
         hashes[rows, 1] = h2
         if openmetrics:

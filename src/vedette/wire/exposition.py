@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vedette.errors import BadInput
-from vedette.kernels.exposition import ERRORS, EXPLICIT, HELP, SLOW_TIME, SLOW_VALUE, TYPE, scan_exposition
+from vedette.kernels.exposition import ERRORS, EXPLICIT, FULL, HELP, SLOW_TIME, SLOW_VALUE, TYPE, scan_exposition
 from vedette.kernels.floats import POWERS
 from vedette.kernels.hashing import PROCESS_KEY
 from vedette.model.exemplars import Exemplar
@@ -30,13 +30,30 @@ TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _TYPES = frozenset(("counter", "gauge", "histogram", "gaugehistogram", "summary", "info", "stateset", "unknown", "untyped"))
 
 
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The keys of a text in their order: their first hashes uint64[n] and lengths int32[n]; and how many metadata lines it has."""
+
+    hashes: NDArray[np.uint64]
+    lengths: NDArray[np.int32]
+    comments: int
+
+
+NO_KEYS = Keys(np.empty(0, np.uint64), np.empty(0, np.int32), 0)
+"""Of no text: what a first one is read with."""
+
+
 @dataclass(slots=True)
 class Exposition:
-    """A parsed body. `explicit` bool[n] says which rows carry their own timestamp; `metadata_hash` names the metadata lines."""
+    """A parsed body. `explicit` bool[n] says which rows carry their own timestamp; `metadata_hash` names the metadata lines.
+
+    `keys` speed up the next parsing of a text of the same source, with the same key space.
+    """
 
     batch: SampleBatch
     explicit: NDArray[np.bool_]
     metadata_hash: int
+    keys: Keys = NO_KEYS
 
 
 def parse(
@@ -48,29 +65,89 @@ def parse(
     strict: bool = False,
     honor_timestamps: bool = True,
     metadata_known: int | None = None,
+    keys_known: Keys = NO_KEYS,
 ) -> Exposition:
     """The samples of an exposition, one row a line, in the order of the text.
 
     Lines without a timestamp (all, without `honor_timestamps`) get `now_ms`. Metadata is left out of the batch where its
-    hash equals `metadata_known`, an earlier answer's: it seldom changes. Raises `BadInput` with line and column (of
+    hash equals `metadata_known`, an earlier answer's: it seldom changes. `keys_known` are an earlier answer's `keys`, of the
+    same key space: what they have is not read letter by letter again. Raises `BadInput` with line and column (of
     bytes, both from 1) for the first line that breaks the syntax.
     """
     n = len(body)
     buffer = np.empty(n + 1, dtype=np.uint8)
     buffer[:n] = np.frombuffer(body, dtype=np.uint8)
     buffer[n] = 10
+    known = len(keys_known.hashes)
+    # About as many lines as the last time: to count them takes longer than to be wrong now and then.
+    room = (known + 64, keys_known.comments + 64) if known else _counted(body)
+    found = _scanned(buffer, keyspace, now_ms, room, keys_known, openmetrics=openmetrics)
+    if found.error == FULL:
+        found = _scanned(buffer, keyspace, now_ms, _counted(body), keys_known, openmetrics=openmetrics)
+    if found.error:
+        raise _bad(body, found.error_at, ERRORS[found.error])
+    spans, flags, timestamps, bits = found.spans, found.flags, found.timestamps, found.bits
+    if n and int(buffer.max()) >= 0x80:
+        _check_utf8(body)
+    if strict and openmetrics:
+        check_openmetrics(body)
+    _slow_rows(body, spans, flags, timestamps, bits)
+    explicit = (flags & EXPLICIT).astype(np.bool_)
+    if not honor_timestamps and explicit.any():
+        timestamps[:] = now_ms
+        explicit[:] = False
+    metadata = () if found.metadata_hash == metadata_known else _metadata(body, found.meta.tolist())
+    batch = SampleBatch(
+        keyspace=keyspace,
+        buffer=buffer,
+        key_start=np.ascontiguousarray(spans[:, 0]),
+        key_end=np.ascontiguousarray(spans[:, 1]),
+        hashes=found.hashes,
+        offsets=np.arange(len(spans) + 1, dtype=np.int64),
+        timestamps=timestamps,
+        values=bits.view(np.float64),
+        metadata=metadata,
+        exemplars=list(_exemplars(body, spans, timestamps)) if openmetrics and b"# {" in body else (),
+    )
+    keys = Keys(found.hashes[:, 0].copy(), (spans[:, 1] - spans[:, 0]).astype(np.int32), len(found.meta))
+    return Exposition(batch, explicit, found.metadata_hash, keys)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scanned:
+    """What `scan_exposition` wrote, cut to what it found."""
+
+    spans: NDArray[np.int64]
+    hashes: NDArray[np.uint64]
+    timestamps: NDArray[np.int64]
+    bits: NDArray[np.uint64]
+    flags: NDArray[np.uint8]
+    meta: NDArray[np.int64]
+    error: int
+    error_at: int
+    metadata_hash: int
+
+
+def _counted(body: bytes) -> tuple[int, int]:
+    """How many rows, and how many metadata lines, there are at the most."""
     lines = body.count(b"\n") + 1
-    spans = np.zeros((lines, 4), dtype=np.int64)
-    hashes = np.empty((lines, 2), dtype=np.uint64)
-    timestamps = np.full(lines, now_ms, dtype=np.int64)
-    bits = np.empty(lines, dtype=np.uint64)
-    flags = np.empty(lines, dtype=np.uint8)
-    meta = np.empty((min(lines, body.count(b"#")), 5), dtype=np.int64)
+    return lines, min(lines, body.count(b"#"))
+
+
+def _scanned(
+    buffer: NDArray[np.uint8], keyspace: KeySpace, now_ms: int, room: tuple[int, int], keys: Keys, *, openmetrics: bool
+) -> _Scanned:
+    spans = np.zeros((room[0], 4), dtype=np.int64)
+    hashes = np.empty((room[0], 2), dtype=np.uint64)
+    timestamps = np.full(room[0], now_ms, dtype=np.int64)
+    bits = np.empty(room[0], dtype=np.uint64)
+    flags = np.empty(room[0], dtype=np.uint8)
+    meta = np.empty((room[1], 5), dtype=np.int64)
     result = np.zeros(4, dtype=np.int64)
     word = np.zeros(1, dtype=np.float64)
     rows = scan_exposition(
         buffer,
-        n,
+        len(buffer) - 1,
         openmetrics,
         np.uint64(keyspace.id),
         PROCESS_KEY,
@@ -82,35 +159,12 @@ def parse(
         bits,
         flags,
         meta,
+        keys.hashes,
+        keys.lengths,
         result,
     )
-    if result[0]:
-        raise _bad(body, int(result[1]), ERRORS[int(result[0])])
-    if n and int(buffer.max()) >= 0x80:
-        _check_utf8(body)
-    if strict and openmetrics:
-        check_openmetrics(body)
-    spans, flags, timestamps, bits = spans[:rows], flags[:rows], timestamps[:rows], bits[:rows]
-    _slow_rows(body, spans, flags, timestamps, bits)
-    explicit = (flags & EXPLICIT).astype(np.bool_)
-    if not honor_timestamps and explicit.any():
-        timestamps[:] = now_ms
-        explicit[:] = False
-    metadata_hash = int(result[3])
-    metadata = () if metadata_hash == metadata_known else _metadata(body, meta[: result[2]].tolist())
-    batch = SampleBatch(
-        keyspace=keyspace,
-        buffer=buffer,
-        key_start=np.ascontiguousarray(spans[:, 0]),
-        key_end=np.ascontiguousarray(spans[:, 1]),
-        hashes=hashes[:rows],
-        offsets=np.arange(rows + 1, dtype=np.int64),
-        timestamps=timestamps,
-        values=bits.view(np.float64),
-        metadata=metadata,
-        exemplars=list(_exemplars(body, spans, timestamps)) if openmetrics and b"# {" in body else (),
-    )
-    return Exposition(batch, explicit, metadata_hash)
+    error, at, metas, metadata_hash = result.tolist()
+    return _Scanned(spans[:rows], hashes[:rows], timestamps[:rows], bits[:rows], flags[:rows], meta[:metas], error, at, metadata_hash)
 
 
 def _exemplars(body: bytes, spans: NDArray[np.int64], timestamps: NDArray[np.int64]) -> Iterator[Exemplar]:
