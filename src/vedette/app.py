@@ -95,6 +95,7 @@ from vedette.rules.typed import Analysis, analysed
 from vedette.sdk import metrics_monitor
 from vedette.selfmetrics import Reading
 from vedette.settings import Settings, VedetteSection, resolve
+from vedette.storage import heap
 from vedette.storage.backends import open_backend
 from vedette.storage.interface import Replaying
 from vedette.storage.limits import Limits
@@ -123,6 +124,7 @@ class House:
     """The running server. `lock`, then `start`; `close` at the end. `read` gives the settings anew at each reload."""
 
     def __init__(self, settings: Settings, *, clock: Clock, read: Callable[[], Settings]) -> None:
+        heap.economise(os.environ)
         self.log_ways = LogWays(settings.vedette.logs, clock)
         configure_logging(settings.vedette.server.log_level, keep=self.log_ways.keep)
         self.plan = Plan.of(settings)

@@ -24,6 +24,7 @@ from vedette.model.matchers import Matcher
 from vedette.model.samples import DEFAULT_TENANT, MetricMetadata
 from vedette.promql.engine import Engine as Promql
 from vedette.promql.engine import PromqlSettings
+from vedette.storage import heap
 from vedette.storage.engine import Engine as Storage
 from vedette.storage.settings import StorageSettings
 from vedette.wire import exposition, remote_write, remote_write2
@@ -128,4 +129,10 @@ def in_two(stopped: Callable[[], bool]) -> tuple[Callable[[], None], Callable[[]
         if stopped():
             remaining.close()
 
-    return lambda: take(INGEST_STEPS), lambda: take(None)
+    def take_rest() -> None:
+        take(None)
+        # What loaded the kernels is in no one's way any more.
+        heap.give_back()
+        heap.let_code_go()
+
+    return lambda: take(INGEST_STEPS), take_rest

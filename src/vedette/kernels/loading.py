@@ -1,0 +1,53 @@
+"""How a kernel comes out of Numba's cache: with its machine code alone.
+
+Numba also sets up all that a compiler needs (every function it knows how to type and to lower: eleven megabytes and a fifth of a
+second), and keeps each kernel's LLVM module beside its machine code (a quarter of a megabyte each), in case another one is compiled
+that calls it. Here both wait until something is compiled. Not here: where the cache lies (`kernels/__init__.py`).
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any
+
+import llvmlite.binding
+import numba.core.codegen
+import numba.core.runtime.nrt
+
+# Numba is not typed.
+_library: Any = numba.core.codegen.CPUCodeLibrary
+_unserialize: Any = _library._unserialize.__func__
+_module_for_linking: Any = _library._get_module_for_linking
+_llvm: Any = llvmlite.binding
+_runtime: Any = numba.core.runtime.nrt.rtsys
+
+
+def load_overload(cache: Any, signature: Any, target_context: Any) -> Any:
+    """`Cache.load_overload` without making the compiler ready, which compiling does itself. None where nothing is kept."""
+    # What compiled code calls to allocate arrays; done once.
+    _runtime.initialize(target_context)
+    with cache._guard_against_spurious_io_errors():
+        return cache._load_overload(signature, target_context)
+
+
+def unserialize(cls: Any, codegen: Any, state: Any) -> Any:
+    """`CPUCodeLibrary._unserialize`, which lets go of the module once its symbols are known; its bitcode, packed, takes a tenth."""
+    library = _unserialize(cls, codegen, state)
+    _, kind, data = state
+    if kind == "object":
+        library._shared_module.close()
+        library._shared_module = None
+        library._packed_bitcode = zlib.compress(data[1], 1)
+    return library
+
+
+def module_for_linking(library: Any) -> Any:
+    """`CPUCodeLibrary._get_module_for_linking`, of a library from the cache too: a module for whoever links it in now."""
+    packed = getattr(library, "_packed_bitcode", None)
+    return _module_for_linking(library) if packed is None else _llvm.parse_bitcode(zlib.decompress(packed))
+
+
+def lightly() -> None:
+    """Keep no modules of kernels that are loaded from now on."""
+    _library._unserialize = classmethod(unserialize)
+    _library._get_module_for_linking = module_for_linking
