@@ -84,6 +84,7 @@ from vedette.plan import Plan, retention_of, storage_of
 from vedette.process import commit_of_checkout, configure_logging
 from vedette.promql.engine import Engine as Promql
 from vedette.promql.result import QueryResult
+from vedette.promql.standing import Answer, Standing
 from vedette.records.copy import copy_records
 from vedette.rules.alerting import Outage
 from vedette.rules.callbacks import Callbacks
@@ -168,7 +169,7 @@ class House:
         self._told: tuple[made.Made, ...] = ()
         self.notifier: Notifier | None = None
         self.alertmanagers: Alertmanagers | None = None
-        self.tenants = Tenants(clock, evaluate=self._evaluate, analyse=self._analyse, append=self.door.append, outside=self._outside)
+        self.tenants = Tenants(clock, ask=self._ask, analyse=self._analyse, append=self.door.append, outside=self._outside)
         self.registry = selfmetrics.registry(self._readings)
         self._dialects = self._services(self._operations())
         self._endpoints = self._dialects.union
@@ -213,7 +214,7 @@ class House:
         await self.alertmanagers.start()
         metrics_monitor.attach()
         self.rules = Rules(
-            functools.partial(self._evaluate, DEFAULT_TENANT),
+            functools.partial(self._ask, DEFAULT_TENANT),
             self.door.append,
             self._emit,
             self.records,
@@ -652,6 +653,9 @@ class House:
 
     async def _evaluate(self, tenant: str, expr: str, time_ms: int) -> QueryResult:
         return await self.run_query(self.promql.instant, tenant, expr, time_ms)
+
+    async def _ask(self, tenant: str, asked: Sequence[Standing], time_ms: int) -> list[Answer]:
+        return await self.run_query(self.promql.instants, tenant, asked, time_ms)
 
     async def _analyse(self, tenant: str, expr: str, analysis: Analysis, time_ms: int) -> list[tuple[Labels, float]]:
         def query_range(text: str, start: int, end: int, step: int) -> QueryResult:

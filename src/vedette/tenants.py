@@ -19,7 +19,7 @@ from vedette.model.labels import Labels
 from vedette.model.samples import DEFAULT_TENANT
 from vedette.notify.config import Config as NotifyConfig
 from vedette.notify.settings import NotifySettings
-from vedette.promql.result import QueryResult
+from vedette.promql.standing import Answer, Standing
 from vedette.rules.managed import Defaults, ManagedRules
 from vedette.rules.state import GroupState
 from vedette.rules.typed import Analysis
@@ -70,20 +70,20 @@ class Alerting:
 class Tenants:
     """The alerting of all tenants but the default one. `start` once the records are open, `apply` after a reload, `close` at the end.
 
-    `evaluate` and `analyse` take the tenant first; `outside` says what is in force now.
+    `ask` and `analyse` take the tenant first; `outside` says what is in force now.
     """
 
     def __init__(
         self,
         clock: Clock,
         *,
-        evaluate: Callable[[str, str, int], Awaitable[QueryResult]],
+        ask: Callable[[str, Sequence[Standing], int], Awaitable[Sequence[Answer]]],
         analyse: Callable[[str, str, Analysis, int], Awaitable[list[tuple[Labels, float]]]],
         append: Callable[[Any], Awaitable[Any]],
         outside: Callable[[], Outside],
     ) -> None:
         self._clock = clock
-        self._evaluate, self._analyse, self._append, self._outside = evaluate, analyse, append, outside
+        self._ask, self._analyse, self._append, self._outside = ask, analyse, append, outside
         self._records: Records | None = None
         self._open: dict[str, Alerting] = {}
         self._turn = asyncio.Lock()
@@ -139,7 +139,7 @@ class Tenants:
         )
         await notifier.start()
         rules = Rules(
-            lambda expr, at: self._evaluate(tenant, expr, at),
+            lambda asked, at: self._ask(tenant, asked, at),
             self._append,
             notifier.accept,
             records,

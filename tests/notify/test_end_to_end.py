@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from vedette.clock import ManualClock, SystemClock
-from vedette.model.labels import Labels, LabelTable
+from vedette.model.labels import Labels
 from vedette.model.samples import SampleBatch
 from vedette.notify.config import parse
 from vedette.notify.history import Question
 from vedette.notify.notifier import Notifier
+from vedette.promql.engine import Engine, PromqlSettings
+from vedette.promql.memory import MemoryStorage
+from vedette.promql.standing import Answer, Standing
 from vedette.records.database import Records
 from vedette.rules.engine import Rules
 from vedette.rules.files import load
@@ -48,39 +48,24 @@ receivers:
 Until = Callable[[Callable[[], object]], Awaitable[None]]
 
 
-@dataclass
-class Answer:
-    """A query's result."""
-
-    samples: list[tuple[Labels, float]]
-    type: str = "vector"
-
-    def vector(self) -> tuple[LabelTable, Any, int]:
-        table = LabelTable.from_labels([s for s, _ in self.samples])
-        return table, np.array([v for _, v in self.samples]), 0
-
-    def histogram_rows(self) -> list[Any]:
-        return []
-
-
 async def test_an_alert_fires_and_resolves_each_told_once(tmp_path: Path, records: Records, receiver: Any, until: Until) -> None:
     (tmp_path / "rules.yml").write_text(RULES)
-    down: list[tuple[Labels, float]] = [(Labels.of(__name__="up", instance="a:1", job="web"), 0.0)]
+    up, storage = Labels.of(__name__="up", instance="a:1", job="web"), MemoryStorage()
     appended: list[SampleBatch] = []
 
-    async def query(expr: str, at: int) -> Answer:
-        assert expr == "up == 0"
-        return Answer(list(down))
+    async def ask(asked: Sequence[Standing], at: int) -> list[Answer]:
+        return engine.instants("default", asked, at)
 
     async def append(batch: SampleBatch) -> None:
         appended.append(batch)
 
     clock = SystemClock()
+    engine = Engine(storage, PromqlSettings(), clock)  # type: ignore[arg-type]  # the read half suffices
     notifier = Notifier(parse(CONFIG.format(url=receiver.url)), records, clock, external_url="http://vedette:8009/")
     await notifier.start()
     rules = Rules(
         # Their own clock stands still: a tick of it would be one evaluation more than those below.
-        *(query, append, notifier.accept, records, ManualClock(clock.now())),
+        *(ask, append, notifier.accept, records, ManualClock(clock.now())),
         external_labels=Labels(),
         external_url="http://vedette:8009/",
         noticed=notifier.noticed,
@@ -89,12 +74,14 @@ async def test_an_alert_fires_and_resolves_each_told_once(tmp_path: Path, record
 
     start = int(clock.now() * 1000) - 60_000
     for at in (0, 15_000, 30_000, 45_000):
+        storage.add(up, start + at, 0.0)
         await rules.evaluate(start + at)
     await until(lambda: receiver.requests)
-    down.clear()
+    storage.add(up, start + 60_000, 1.0)
     await rules.evaluate(start + 60_000)
     await until(lambda: len(receiver.requests) == 2)
     await rules.close()
+    engine.close()
     steps = (await notifier.history.events(Question(since=0, until=1 << 62, limit=10))).rows
     assert [(s.kind, s.value) for s in steps] == [("resolved", 0.0), ("firing", 0.0), ("pending", 0.0)]
     assert len({s.fingerprint for s in steps}) == 1

@@ -17,7 +17,7 @@ from vedette.model.labels import Labels
 from vedette.model.samples import SampleBatch
 from vedette.promql.engine import Engine, PromqlSettings
 from vedette.promql.memory import MemoryStorage
-from vedette.promql.result import QueryResult
+from vedette.promql.standing import Answer, Standing
 from vedette.records.database import Records
 from vedette.rules.engine import Rules
 from vedette.rules.files import Group, parse
@@ -42,9 +42,9 @@ class World:
         self.records: Records
         self.rules: Rules
 
-    async def query(self, expr: str, at: int) -> QueryResult:
-        self.queries.append(expr)
-        return self.engine.instant("default", expr, at)
+    async def ask(self, asked: Sequence[Standing], at: int) -> list[Answer]:
+        self.queries += [one.expr for one in asked]
+        return self.engine.instants("default", asked, at)
 
     async def append(self, batch: SampleBatch) -> None:
         if self.full:
@@ -65,7 +65,7 @@ class World:
         """Open the records and put rules in force, as a process does that starts."""
         self.records = await Records.open(self.path)
         settings = {"external_labels": Labels.of(dc="x"), "external_url": "http://v:1/p", **settings}
-        self.rules = Rules(self.query, self.append, self.emit, self.records, self.clock, **settings)
+        self.rules = Rules(self.ask, self.append, self.emit, self.records, self.clock, **settings)
         await self.rules.apply(parse(rules, name="rules.yml") if isinstance(rules, str) else rules)
 
     async def stop(self) -> None:

@@ -347,7 +347,7 @@ async def test_tenants_have_their_own_alerts(world: Any) -> None:
     world.put(0, 0, __name__="up", instance="a")
     await world.start(DOWN)
     await world.tick(0)
-    other = Rules(world.query, world.append, world.emit, world.records, world.clock, external_labels=Labels(), external_url="", tenant="b")
+    other = Rules(world.ask, world.append, world.emit, world.records, world.clock, external_labels=Labels(), external_url="", tenant="b")
     await other.apply(parse(DOWN, name="rules.yml"))
     assert other.groups()[0].rules[0].alerts == []
     await other.close()

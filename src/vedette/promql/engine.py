@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -16,14 +17,16 @@ from numpy.typing import NDArray
 
 from vedette.clock import Clock
 from vedette.configfile import option
+from vedette.errors import VedetteError
 from vedette.model.durations import parse_duration, parse_seconds
 from vedette.model.labels import LabelTable, Symbols
+from vedette.model.matchers import Matcher
 from vedette.model.series import SeriesSet
 from vedette.promql.actions import Features
 from vedette.promql.annotations import Annotations
 from vedette.promql.cost import expected
 from vedette.promql.durations import resolved
-from vedette.promql.errors import ParseError, QueryTimeout, TooManySamples
+from vedette.promql.errors import ParseError, QueryCanceled, QueryTimeout, TooManySamples
 from vedette.promql.evaluate import evaluate
 from vedette.promql.evaluation import READ_BYTES, TOO_MANY, Evaluation
 from vedette.promql.labelsets import unify
@@ -31,8 +34,9 @@ from vedette.promql.nodes import DOCUMENTED_TYPE, Node
 from vedette.promql.parse import parse
 from vedette.promql.plan import Bounds, Fetch, Plan, Prepared, make_plan
 from vedette.promql.result import QueryResult
-from vedette.promql.running import Running
+from vedette.promql.running import Running, Ticket
 from vedette.promql.selectors import Fetched
+from vedette.promql.standing import Answer, Reads, Source, Standing, Threshold, estimating
 from vedette.promql.statistics import ReadCost, Statistics, count_queryable
 from vedette.promql.values import Floats, Grid, Scalar
 from vedette.storage.interface import Estimating, Storage, Stretches, Tiered
@@ -96,10 +100,12 @@ class PromqlSettings:
 class _How:
     """What a caller may say of how one query is run."""
 
-    timeout_s: float | None
-    lookback_ms: int | None
-    cancel: threading.Event | None
-    queryable: bool
+    timeout_s: float | None = None
+    lookback_ms: int | None = None
+    cancel: threading.Event | None = None
+    queryable: bool = False
+    reads: Reads | None = None
+    plan: Plan | None = None
 
 
 class Engine:
@@ -128,14 +134,17 @@ class Engine:
             if (known := self._parsed.get(expr)) is not None:
                 self._parsed.move_to_end(expr)
                 return known
-        if len(expr) > self._settings.max_expr_bytes:
-            raise ParseError(f"parse error: query is longer than {self._settings.max_expr_bytes} bytes", where="1:1")
-        prepared = Prepared.of(parse(expr, self._features))
+        prepared = self._parse(expr)
         with self._lock:
             self._parsed[expr] = prepared
             while len(self._parsed) > self._settings.parse_cache:
                 self._parsed.popitem(last=False)
         return prepared
+
+    def _parse(self, expr: str) -> Prepared:
+        if len(expr) > self._settings.max_expr_bytes:
+            raise ParseError(f"parse error: query is longer than {self._settings.max_expr_bytes} bytes", where="1:1")
+        return Prepared.of(parse(expr, self._features))
 
     def instant(
         self,
@@ -182,59 +191,146 @@ class Engine:
         grid = Grid(start_ms, step_ms, (end_ms - start_ms) // step_ms + 1)
         return self._query(tenant, expr, grid, _How(timeout_s, lookback_ms, cancel, queryable), end_ms=end_ms)
 
+    def instants(self, tenant: str, asked: Sequence[Standing], time_ms: int) -> list[Answer]:
+        """The value of each of several expressions at one time, in their order; what they read of one metric is read once.
+
+        An error of one, of those that `instant` raises, is its answer; it does not touch the others.
+        """
+        if not asked:
+            return []
+        text = asked[0].expr + (f" (and {len(asked) - 1} more)" if len(asked) > 1 else "")
+        self._enter(self._clock.monotonic() + self._settings.timeout_s)
+        try:
+            # A signalling NaN is a value like others.
+            with self.running.entered(tenant, text, (time_ms, time_ms, 0), None) as ticket, np.errstate(invalid="ignore"):
+                return self._together(tenant, asked, Grid(time_ms, 1, 1), ticket)
+        finally:
+            self._slots.release()
+
+    def _together(self, tenant: str, asked: Sequence[Standing], grid: Grid, ticket: Ticket) -> list[Answer]:
+        def select(matchers: tuple[Matcher, ...], start: int, end: int) -> SeriesSet:
+            found = self._storage.select(tenant, matchers, start, end)
+            ticket.hold(ticket.samples + found.sample_count, ticket.bytes + READ_BYTES * found.sample_count)
+            return found
+
+        time, how = self._clock.monotonic, _How(cancel=ticket.cancel)
+        reads = Reads(select, None if self._estimating is None else estimating(self._estimating, tenant))
+        wanted = [self._wanted(one, grid, self._bounds(grid, None, how)) for one in asked]
+        reads.expect([f for plan in wanted if isinstance(plan, Plan) for f in plan.fetches])
+        answers = []
+        for one, plan in zip(asked, wanted, strict=True):
+            began = time()
+            found: QueryResult | VedetteError
+            try:
+                found = self._answer(tenant, one, plan, grid, replace(how, reads=reads))
+            except VedetteError as error:
+                found = error
+            answers.append(Answer(found, time() - began))
+        return answers
+
+    def _wanted(self, one: Standing, grid: Grid, bounds: Bounds) -> Plan | VedetteError:
+        """How an expression will be evaluated, or why it cannot be; of a comparison only what it reads."""
+        try:
+            if one.prepared is None:
+                one.prepared = self._parse(one.expr)
+                one.threshold = Threshold.of(one.prepared.root)
+            if one.threshold is not None:
+                return Plan([], [Fetch(one.threshold.matchers, grid.start - bounds.lookback + 1, grid.start)], -1)
+            return self._planned(one.prepared, one.expr, grid, bounds)
+        except VedetteError as error:
+            return error
+
+    def _answer(self, tenant: str, one: Standing, plan: Plan | VedetteError, grid: Grid, how: _How) -> QueryResult:
+        """The answer to one of several expressions. Raises as `instant` does."""
+        if isinstance(plan, VedetteError):
+            raise plan
+        assert how.cancel is not None and how.reads is not None and one.prepared is not None, "as `instants` makes them"
+        if how.cancel.is_set():
+            raise QueryCanceled("query was canceled in expression evaluation")
+        if one.threshold is not None:
+            if (compared := self._compared(one.threshold, plan.fetches[0], grid, how.reads)) is not None:
+                return compared
+        else:
+            how = replace(how, plan=plan)
+        return self._evaluated(tenant, one.expr, one.prepared, grid, how, self._clock.monotonic() + self._settings.timeout_s)
+
+    def _compared(self, threshold: Threshold, fetch: Fetch, grid: Grid, reads: Reads) -> QueryResult | None:
+        """The answer to a comparison; None where it takes the long way, since there are native histograms."""
+        shared = reads.of(fetch)
+        if shared is None:
+            source = Source(reads.select(fetch.matchers, fetch.start, fetch.end))
+            if not source.divisible:
+                return None
+            shared = source, source.rows(())
+        source, rows = shared
+        return threshold.compared(source, rows, grid, self._settings.lookback_ms) or reads.nothing(grid)
+
     def close(self) -> None:
         """Let go of the kernel threads; queries that run on are not waited for."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _query(self, tenant: str, expr: str, grid: Grid, how: _How, *, end_ms: int | None = None) -> QueryResult:
         prepared = self._prepared(expr)
-        root = prepared.root
-        ranged = end_ms is not None
-        if ranged and root.type not in ("vector", "scalar"):
-            shown = DOCUMENTED_TYPE[root.type]
+        if end_ms is not None and prepared.root.type not in ("vector", "scalar"):
+            shown = DOCUMENTED_TYPE[prepared.root.type]
             raise ParseError(f'invalid expression type "{shown}" for range query, must be Scalar or instant Vector')
         limit = self._settings.timeout_s if how.timeout_s is None else min(how.timeout_s, self._settings.timeout_s)
-        deadline = self._clock.monotonic() + limit
-        bounds = Bounds(
+        self._enter(deadline := self._clock.monotonic() + limit)
+        try:
+            return self._evaluated(tenant, expr, prepared, grid, how, deadline, end_ms=end_ms)
+        finally:
+            self._slots.release()
+
+    def _enter(self, deadline: float) -> None:
+        """Take one of the places of queries that run. Raises `QueryTimeout` where none is free in time."""
+        if not self._slots.acquire(timeout=max(0.0, deadline - self._clock.monotonic())):
+            raise QueryTimeout("query timed out in query queue")
+
+    def _bounds(self, grid: Grid, end_ms: int | None, how: _How) -> Bounds:
+        return Bounds(
             grid.start,
             grid.start if end_ms is None else end_ms,
             how.lookback_ms or self._settings.lookback_ms,
             self._settings.default_subquery_step_ms,
-            grid.step if ranged else 0,
+            0 if end_ms is None else grid.step,
         )
+
+    def _planned(self, prepared: Prepared, expr: str, grid: Grid, bounds: Bounds) -> Plan:
         if prepared.durations:
-            prepared = Prepared.of(resolved(root, expr, step=bounds.step, range_=bounds.end - bounds.start))
-        if not self._slots.acquire(timeout=max(0.0, limit)):
-            raise QueryTimeout("query timed out in query queue")
-        try:
-            with self.running.entered(tenant, expr, (bounds.start, bounds.end, bounds.step), how.cancel) as ticket:
-                ev = Evaluation(
-                    annotations=Annotations(expr),
-                    symbols=Symbols(),
-                    bounds=bounds,
-                    grid=grid,
-                    clock=self._clock,
-                    deadline=deadline,
-                    max_samples=self._settings.max_samples,
-                    max_bytes=self._settings.max_query_memory,
-                    delayed_names=self._settings.delayed_name_removal,
-                    type_labels=self._settings.type_and_unit_labels,
-                    pool=self._pool,
-                    ticket=ticket,
-                    statistics=Statistics(),
-                )
-                return self._run(ev, tenant, prepared, how, ranged=ranged)
-        finally:
-            self._slots.release()
+            prepared = Prepared.of(resolved(prepared.root, expr, step=bounds.step, range_=bounds.end - bounds.start))
+        tiers = {"rolled_up": self._tiered.rolled_up} if self._tiered is not None else {}
+        return make_plan(prepared, grid, bounds, **tiers)
+
+    def _evaluated(
+        self, tenant: str, expr: str, prepared: Prepared, grid: Grid, how: _How, deadline: float, *, end_ms: int | None = None
+    ) -> QueryResult:
+        """The answer of an expression that has its place among those that run."""
+        bounds = self._bounds(grid, end_ms, how)
+        with self.running.entered(tenant, expr, (bounds.start, bounds.end, bounds.step), how.cancel) as ticket:
+            ev = Evaluation(
+                annotations=Annotations(expr),
+                symbols=Symbols(),
+                bounds=bounds,
+                grid=grid,
+                clock=self._clock,
+                deadline=deadline,
+                max_samples=self._settings.max_samples,
+                max_bytes=self._settings.max_query_memory,
+                delayed_names=self._settings.delayed_name_removal,
+                type_labels=self._settings.type_and_unit_labels,
+                pool=self._pool,
+                ticket=ticket,
+                statistics=Statistics(),
+            )
+            return self._run(ev, tenant, prepared, how, ranged=end_ms is not None)
 
     def _run(self, ev: Evaluation, tenant: str, prepared: Prepared, how: _How, *, ranged: bool) -> QueryResult:
         statistics, time = ev.statistics, self._clock.monotonic
         began = time()
-        tiers = {"rolled_up": self._tiered.rolled_up} if self._tiered is not None else {}
-        plan = make_plan(prepared, ev.grid, ev.bounds, **tiers)
+        plan = how.plan or self._planned(prepared, ev.ticket.expr, ev.grid, ev.bounds)
         statistics.plan = plan
         self._estimate(ev, tenant, plan)
-        data = self._fetch(ev, tenant, plan)
+        data = self._fetch(ev, tenant, plan, how.reads)
         if how.queryable:
             statistics.per_step = count_queryable(plan, [(d.offsets, d.timestamps, d.values) for d in data], ev.bounds, ev.grid)
         ready = time()
@@ -277,14 +373,15 @@ class Engine:
                 return found.series, found
         return self._storage.select(tenant, fetch.matchers, fetch.start, fetch.end), None
 
-    def _fetch(self, ev: Evaluation, tenant: str, plan: Plan) -> list[Fetched]:
+    def _fetch(self, ev: Evaluation, tenant: str, plan: Plan, reads: Reads | None) -> list[Fetched]:
         """Read what the plan needs, and give all of it one symbol table, private to the query."""
         answers = []
         rolled: list[tuple[bool, Floats | None]] = []
         for fetch in plan.fetches:
             ev.check()
             began = self._clock.monotonic()
-            answer, coarse = self._read(tenant, fetch)
+            shared = reads.of(fetch) if reads is not None else None
+            answer, coarse = self._read(tenant, fetch) if shared is None else (shared[0].part(shared[1]), None)
             counted = coarse is not None and fetch.coarse is not None and fetch.coarse.column == "count"
             rolled.append((counted, coarse.weights if coarse is not None else None))
             ev.statistics.reads.append(ReadCost(self._clock.monotonic() - began, len(answer.labels), answer.sample_count))

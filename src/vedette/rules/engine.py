@@ -21,9 +21,10 @@ from vedette.errors import VedetteError
 from vedette.model.alerts import Alert
 from vedette.model.labels import Labels
 from vedette.model.samples import DEFAULT_TENANT, STALE, SampleBatch, canonical
+from vedette.promql.standing import Answer, Standing
 from vedette.records.rows import RuleAlertRow
 from vedette.rules import alerting
-from vedette.rules.evaluation import LiveGroup, LiveRule, QueryResult, Samples, Surroundings, alert_of, row_of
+from vedette.rules.evaluation import LiveGroup, LiveRule, Samples, Surroundings, alert_of, row_of
 from vedette.rules.files import Group, Rule
 from vedette.rules.scheduler import Ticker
 from vedette.rules.state import GroupState, Tally
@@ -40,7 +41,7 @@ class Rules:
 
     def __init__(
         self,
-        query: Callable[[str, int], Awaitable[QueryResult]],
+        ask: Callable[[Sequence[Standing], int], Awaitable[Sequence[Answer]]],
         append: Callable[[SampleBatch], Awaitable[Any]],
         emit: Callable[[Sequence[Alert]], Awaitable[None]],
         records: Records,
@@ -55,7 +56,7 @@ class Rules:
         outage: alerting.Outage = alerting.Outage(),  # noqa: B008 - it is frozen
     ) -> None:
         self._around = Surroundings(
-            query=query,
+            ask=ask,
             append=append,
             emit=emit,
             records=records,

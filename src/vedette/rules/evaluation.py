@@ -1,5 +1,7 @@
 """Rules and groups at work: query, step, commit, tell, write; in that order, rule after rule.
 
+Rules that do not read what others of them write are asked together, so that what they read of one metric is read once.
+
 What a rule found out is committed to the records before anyone hears of it, so that after a crash the next evaluation
 goes on from there. Not here: when a group is evaluated (`scheduler.py`), and which groups there are (`engine.py`).
 """
@@ -14,15 +16,15 @@ from typing import Any, Protocol
 import numpy as np
 import orjson
 import structlog
-from numpy.typing import NDArray
 
 from vedette.errors import BadInput, LimitExceeded, VedetteError
 from vedette.model.alerts import ALERT_NAME, Alert
 from vedette.model.durations import format_duration
 from vedette.model.histograms import Histogram
-from vedette.model.labels import METRIC_NAME, Labels, LabelTable, quote
+from vedette.model.labels import METRIC_NAME, Labels, quote
 from vedette.model.samples import STALE, KeySpace, SampleBatch
 from vedette.promql.native_render import text
+from vedette.promql.standing import Answer, Standing
 from vedette.records.rows import RuleAlertRow
 from vedette.rules import alerting
 from vedette.rules.alerting import AlertState, Observed
@@ -34,26 +36,12 @@ from vedette.rules.typed import Analysis
 
 log = structlog.get_logger(__name__)
 
+MOST_TOGETHER = 500
+"""How many rules are asked together: between one such set and the next, others have their turn."""
+
 Sample = float | Histogram
 Samples = Sequence[tuple[Labels, Sample]]
 """Elements of a result, or samples to write."""
-
-
-class QueryResult(Protocol):
-    """What rules need of a query's answer."""
-
-    @property
-    def type(self) -> str:
-        """`vector` or `scalar`; rules take no other."""
-        ...
-
-    def vector(self) -> tuple[LabelTable, NDArray[np.float64], int]:
-        """The floats as columns, labels and values, and their time (ms); a scalar is one sample without labels."""
-        ...
-
-    def histogram_rows(self) -> Sequence[tuple[Labels, NDArray[np.int64], Sequence[Histogram]]]:
-        """Each series of native histograms, with times and samples; of a vector one each."""
-        ...
 
 
 class Ledger(Protocol):
@@ -72,7 +60,7 @@ class Ledger(Protocol):
 class Surroundings:
     """What rules are handed: where they ask, write and tell. `analyse` is for typed rules that PromQL cannot say."""
 
-    query: Callable[[str, int], Awaitable[QueryResult]]
+    ask: Callable[[Sequence[Standing], int], Awaitable[Sequence[Answer]]]
     append: Callable[[SampleBatch], Awaitable[Any]]
     emit: Callable[[Sequence[Alert]], Awaitable[None]]
     records: Ledger
@@ -86,22 +74,29 @@ class Surroundings:
     analyse: Callable[[str, Analysis, int], Awaitable[Samples]] | None = None
     outage: alerting.Outage = field(default_factory=alerting.Outage)
 
-    async def found(self, rule: Rule, at: int) -> Samples:
-        """What a rule's expression, or the analysis of it, finds at a time (ms). Raises as `samples` does."""
-        if rule.analysis is None:
-            return await self.samples(rule.expr, at)
+    async def analysed(self, rule: Rule, at: int) -> Samples:
+        """What the analysis of a rule's expression finds at a time (ms). Raises what its query raises, `BadInput` where nobody analyses."""
+        assert rule.analysis is not None, "other rules are asked together"
         if self.analyse is None:
             raise BadInput(f"a rule of type {rule.analysis.kind} needs a server's history", hint="backtest it against one")
         return await self.analyse(rule.expr, rule.analysis, at)
 
     async def samples(self, expr: str, at: int) -> Samples:
         """An expression's result at a time (ms). Raises what the query raises, `BadInput` for a range vector or a string."""
-        result = await self.query(expr, at)
-        if result.type not in ("vector", "scalar"):
-            raise BadInput("rule result is not a vector or scalar", hint=f"it is a {result.type}")
-        table, values, _ = result.vector()
-        found: list[tuple[Labels, Sample]] = list(zip(table, values.tolist(), strict=True))
-        return [*found, *((labels, h) for labels, _, (h,) in result.histogram_rows())]
+        (answer,) = await self.ask([Standing(expr)], at)
+        return samples_of(answer)
+
+
+def samples_of(answer: Answer) -> Samples:
+    """The elements of an answer. Raises what the query raised, `BadInput` for a range vector or a string."""
+    result = answer.result()
+    if result.type not in ("vector", "scalar"):
+        raise BadInput("rule result is not a vector or scalar", hint=f"it is a {result.type}")
+    if result.type == "vector" and not len(result):
+        return ()
+    table, values, _ = result.vector()
+    found: list[tuple[Labels, Sample]] = list(zip(table, values.tolist(), strict=True))
+    return [*found, *((labels, h) for labels, _, (h,) in result.histogram_rows())]
 
 
 def _shown(value: Sample) -> float | str:
@@ -142,7 +137,10 @@ def alert_of(row: RuleAlertRow) -> AlertState:
 
 @dataclass(slots=True)
 class LiveRule:
-    """A rule with what it remembers. `key` names it in the records; `written` are the series of its last evaluation."""
+    """A rule with what it remembers. `key` names it in the records; `written` are the series of its last evaluation.
+
+    `asked` is its expression, with what the engine knows of it.
+    """
 
     rule: Rule
     key: str
@@ -152,14 +150,26 @@ class LiveRule:
     last_error: str = ""
     last_evaluation: float = 0.0
     evaluation_time: float = 0.0
+    asked: Standing = field(init=False)
     restored: bool = False
     """Whether its states come from the records of a process before this one, and no evaluation has taken them up yet."""
 
-    async def evaluate(self, at: int, group: Group, around: Surroundings) -> Samples:
-        """The samples to write for an evaluation at `at` (ms)."""
-        result = await around.found(self.rule, at - group.query_offset_ms)
+    def __post_init__(self) -> None:
+        self.asked = Standing(self.rule.expr)
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        """The metrics that its evaluation may write."""
+        return (self.rule.name,) if self.rule.kind == "recording" else ("ALERTS", "ALERTS_FOR_STATE")
+
+    async def evaluate(self, answer: Answer | None, at: int, group: Group, around: Surroundings) -> Samples:
+        """The samples to write for an evaluation at `at` (ms); `answer` is that to its expression, None where it is analysed."""
+        result = samples_of(answer) if answer is not None else await around.analysed(self.rule, at - group.query_offset_ms)
         if self.rule.kind == "recording":
             return record(self.rule.name, self.rule.labels, result, limit=group.limit)
+        if not result and not self.states:
+            self.restored = False
+            return ()
         if self.restored:
             await self._take_up(at, group, around)
         observed = await self._observe(result, at, group, around)
@@ -265,6 +275,7 @@ class LiveGroup:
     group: Group
     rules: list[LiveRule]
     around: Surroundings
+    runs: list[list[LiveRule]] | None = None
     last_evaluation: float = 0.0
     evaluation_time: float = 0.0
     iterations: int = 0
@@ -274,25 +285,41 @@ class LiveGroup:
     async def evaluate(self, at: int) -> None:
         """Evaluate all rules once, in order, as of `at` (ms). A rule that fails is marked and does not stop the others."""
         begun = time.perf_counter()
-        unwritten: list[tuple[LiveRule, Samples]] = []
-        pending: set[str] = set()  # the metrics that `unwritten` will write
-        for live in self.rules:
-            started = time.perf_counter()
-            # A rule sees what those before it wrote; what it does not read may wait and share one append.
-            if pending and (live.rule.reads is None or not pending.isdisjoint(live.rule.reads)):
-                await self._write(unwritten, at)
-                unwritten, pending = [], set()
-            try:
-                unwritten.append((live, await live.evaluate(at, self.group, self.around)))
-            except VedetteError as error:
-                self._failed(live, error)
-            else:
-                live.health, live.last_error = "ok", ""
-                pending.update((live.rule.name,) if live.rule.kind == "recording" else ("ALERTS", "ALERTS_FOR_STATE"))
-            live.last_evaluation, live.evaluation_time = at / 1000, time.perf_counter() - started
-        await self._write(unwritten, at)
+        for together in self._runs():
+            # Analyses are not expressions that the engine answers: each asks by itself when its turn comes.
+            asked = [live for live in together if live.rule.analysis is None]
+            answers = await self.around.ask([live.asked for live in asked], at - self.group.query_offset_ms) if asked else ()
+            by_rule = {id(live): answer for live, answer in zip(asked, answers, strict=True)}
+            unwritten: list[tuple[LiveRule, Samples]] = []
+            for live in together:
+                started, answer = time.perf_counter(), by_rule.pop(id(live), None)
+                try:
+                    found = await live.evaluate(answer, at, self.group, self.around)
+                except VedetteError as error:
+                    self._failed(live, error)
+                else:
+                    live.health, live.last_error = "ok", ""
+                    if found or live.written:
+                        unwritten.append((live, found))
+                asking = answer.seconds if answer is not None else 0.0
+                live.last_evaluation, live.evaluation_time = at / 1000, time.perf_counter() - started + asking
+            await self._write(unwritten, at)
         self.last_evaluation, self.evaluation_time = at / 1000, time.perf_counter() - begun
         self.iterations += 1
+
+    def _runs(self) -> list[list[LiveRule]]:
+        """The rules in order, in runs within which none reads what one before it writes: a rule sees what those before it wrote."""
+        if self.runs is None:
+            self.runs = []
+            written: set[str] = set()
+            for live in self.rules:
+                reads = live.rule.reads
+                if not self.runs or reads is None or not written.isdisjoint(reads) or len(self.runs[-1]) >= MOST_TOGETHER:
+                    self.runs.append([])
+                    written = set()
+                self.runs[-1].append(live)
+                written.update(live.writes)
+        return self.runs
 
     async def _write(self, found: Sequence[tuple[LiveRule, Samples]], at: int) -> None:
         """Append the samples of some rules, and stale markers for series that they wrote before and no longer do."""

@@ -23,6 +23,7 @@ from vedette.promql.native_render import literal
 from vedette.promql.parse import NO_FEATURES
 from vedette.promql.result import QueryResult
 from vedette.promql.seriesnotation import HistogramLiteral, SeriesLine, parse_items, parse_labels
+from vedette.promql.standing import Answer, Standing
 from vedette.records.rows import RuleAlertRow
 from vedette.rules.evaluation import LiveGroup, LiveRule, Surroundings
 from vedette.rules.files import Group
@@ -90,7 +91,7 @@ class _World:
         )
         self._engine = Engine(self._storage, settings, SystemClock())
         around = Surroundings(
-            query=self._query,
+            ask=self._ask,
             append=self._append,
             emit=self._emit,
             records=_Forgetful(),
@@ -107,8 +108,8 @@ class _World:
     def close(self) -> None:
         self._engine.close()
 
-    async def _query(self, expr: str, at: int) -> QueryResult:
-        return self._engine.instant(DEFAULT_TENANT, expr, at)
+    async def _ask(self, asked: Sequence[Standing], at: int) -> list[Answer]:
+        return self._engine.instants(DEFAULT_TENANT, asked, at)
 
     async def _analyse(self, expr: str, analysis: Analysis, at: int) -> list[tuple[Labels, float]]:
         def query_range(text: str, start: int, end: int, step: int) -> QueryResult:
