@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import re
 import types
 import typing
@@ -138,6 +139,12 @@ def _check_depth(text: str, name: str) -> None:
                 raise BadInput(f"nested more than {_MAX_DEPTH} levels deep", where=f"{name}:{mark.line + 1}:{mark.column + 1}")
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
+
+
+@functools.cache
+def _hints(shape: type) -> Mapping[str, Any]:
+    """The types of a class' fields; to work them out takes longer than to fill them, and files have thousands of equal parts."""
+    return typing.get_type_hints(shape, include_extras=True)
 
 
 def _first(text: str, name: str, on_more: Callable[[str], None]) -> yaml.Node | None:
@@ -283,7 +290,7 @@ class _Decoder:
 
     def record(self, node: yaml.Node, shape: type, path: tuple[str | int, ...]) -> Any:
         pairs = {} if node.tag == _NULL else self.pairs(node, path)
-        hints = typing.get_type_hints(shape, include_extras=True)
+        hints = _hints(shape)
         fields = {f.metadata.get("key", f.name): f for f in dataclasses.fields(shape) if f.init}
         refused: dict[str, str] = getattr(shape, "UNSUPPORTED", {})
         given: dict[str, Any] = {}
@@ -386,7 +393,7 @@ def shown(node: yaml.Node | None, shape: Any) -> Any:
         pairs = _Decoder("").pairs(node, ())
         if not (dataclasses.is_dataclass(shape) and isinstance(shape, type)):
             return {key: shown(value, args[-1] if args else Any) for key, value in pairs.items()}
-        hints = typing.get_type_hints(shape, include_extras=True)
+        hints = _hints(shape)
         fields = {f.metadata.get("key", f.name): f for f in dataclasses.fields(shape)}
         return {k: "<secret>" if fields[k].metadata.get("secret") else shown(v, hints[fields[k].name]) for k, v in pairs.items()}
     value = plain(node)

@@ -211,6 +211,8 @@ class _Checker:
     def __init__(self, features: Features) -> None:
         self.features = features
         self.mistakes: list[tuple[_Path, str, str]] = []
+        self.prepared: dict[str, Template | str] = {}
+        """Templates by their texts: those of a file are mostly the same few."""
 
     def mistake(self, path: _Path, problem: str, hint: str = "") -> None:
         self.mistakes.append((path, problem, hint))
@@ -306,7 +308,9 @@ class _Checker:
         for part, texts in (("labels", {**group.labels, **entry.labels}), ("annotations", entry.annotations)):
             for label, text in texts.items():
                 try:
-                    yield f"{part}.{label}", prepare(text, name="template")
+                    if text not in self.prepared:
+                        self.prepared[text] = prepare(text, name="template")
+                    yield f"{part}.{label}", self.prepared[text]
                 except BadInput as error:
                     self.mistake((*path, part, label), f"{error.where}: {error.problem}", error.hint)
 
