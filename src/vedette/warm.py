@@ -26,14 +26,19 @@ from vedette.promql.engine import Engine as Promql
 from vedette.promql.engine import PromqlSettings
 from vedette.storage import heap
 from vedette.storage.engine import Engine as Storage
+from vedette.storage.series import KeyTable
 from vedette.storage.settings import StorageSettings
 from vedette.wire import exposition, remote_write, remote_write2
+from vedette.wire.exposition_table import render_table
 
 QUERIES = (
     "warm",
     "warm * 2 + 1",
     "warm + on (id) group_left warm",
+    "warm / on () group_left sum(warm)",
+    'warm{id="1"}',
     "warm and warm unless warm or warm",
+    "warm > 1 or warm",
     "warm > 1",
     *(f"{op} by (id) (warm)" for op in ("sum", "avg", "min", "max", "count", "group", "stddev")),
     "topk(1, warm)",
@@ -54,7 +59,7 @@ QUERIES = (
 
 
 NATIVE_QUERIES = ("native", "histogram_quantile(0.9, sum(rate(native[5m])))")
-STEPS = len(QUERIES) + len(NATIVE_QUERIES) + 9
+STEPS = len(QUERIES) + len(NATIVE_QUERIES) + 11
 INGEST_STEPS = 2
 
 
@@ -89,6 +94,10 @@ def steps() -> Generator[tuple[str, Callable[[], None]], None, None]:
             body = remote_write2.render([Labels.of(__name__="native")], [0, 4], times, samples)
             runner.run(storage.append(remote_write2.parse(body, remote_write2.remote_write2_keyspace(DEFAULT_TENANT))))
 
+        def expose() -> None:
+            found = storage.select(DEFAULT_TENANT, [Matcher("__name__", "=", "warm")], now - 300_000, now)
+            render_table([], [], found.labels, np.arange(len(found.labels)), found.values[found.offsets[1:] - 1])
+
         def ask(query: str) -> Callable[[], None]:
             def asked() -> None:
                 with contextlib.suppress(VedetteError):
@@ -101,8 +110,10 @@ def steps() -> Generator[tuple[str, Callable[[], None]], None, None]:
         stack.callback(lambda: runner.run(storage.close()))
         yield "remote write", remote
         yield "scrape", scrape
+        yield "a growing table of series", lambda: KeyTable(8).reserve(8)
         for query in QUERIES:
             yield query, ask(query)
+        yield "exposition", expose
         yield "remote write 2.0, native histograms", native
         for query in NATIVE_QUERIES:
             yield query, ask(query)
