@@ -75,7 +75,7 @@ from vedette.logs.store import LogStore
 from vedette.logways import LogWays
 from vedette.model.alerts import Alert
 from vedette.model.durations import format_duration
-from vedette.model.labels import Labels
+from vedette.model.labels import METRIC_NAME, Labels
 from vedette.model.samples import DEFAULT_TENANT
 from vedette.net.addresses import public_address
 from vedette.notify import made
@@ -149,8 +149,8 @@ class House:
         self.promql = _engine_of(room, self.storage, clock)
         self.collector = Collector(self.door.append, clock)
         self.tracker = Tracker(self.storage, self.door.append, run=self.run_query, clock=clock, settings=room.track)
-        self.identities = Identities(room.access, clock)
         self.tracing = Tracing(room.tracing, clock, version=version("vedette"))
+        self.identities = Identities(room.access, clock)
         self._counts = RedisCounts(room.access.redis_url) if room.access.redis_url else None
         self.audit = Audit(clock, retention_ms=room.access.audit_retention)
         self.logs = _log_store(room.storage.data / "logs", room.logs, clock)
@@ -161,7 +161,7 @@ class House:
         self.health = Watch(room.health, clock, self.door.append, own=self._own_probes(room.health))
         services = room.services
         self.updates = Updates(self._evaluate, clock, interval_ms=services.live_interval, most=services.live_clients)
-        self._live = live_api.Live(self.updates, tenant_of, self._closing.is_set)
+        self._live = live_api.Live(self.updates, tenant_of, self._closing.is_set, self._metrics_of)
         self.records: Records | None = None
         self.rules: Rules | None = None
         self._callbacks = Callbacks(metrics_monitor.announce, lambda: metrics_monitor.listening)
@@ -233,9 +233,9 @@ class House:
         ingest, rest = warm.in_two(self._closing.is_set)
         await self._compile(ingest)
         await self._apply(self.plan)
+        self.tracing.start()
         self.tracker.start()
         self.health.start()
-        self.tracing.start()
         self.updates.start()
         await self.log_ways.start()
         self.ready = True
@@ -374,9 +374,9 @@ class House:
         if self._counts is not None:
             await self._counts.close()
         for room in (
+            self.tracing,
             self.collector,
             self.health,
-            self.tracing,
             self.updates,
             self.tracker,
             self.log_ways,
@@ -651,6 +651,11 @@ class House:
             revision=commit_of_checkout(),
         )
 
+    def _metrics_of(self, tenant: str) -> Awaitable[Sequence[str]]:
+        """The names of a tenant's metrics of the last hour."""
+        now = now_ms(self.clock)
+        return self.run_query(self.storage.label_values, tenant, METRIC_NAME, [], now - 3_600_000, now)
+
     async def _evaluate(self, tenant: str, expr: str, time_ms: int) -> QueryResult:
         return await self.run_query(self.promql.instant, tenant, expr, time_ms)
 
@@ -691,14 +696,14 @@ class House:
         yield from selfmetrics.of_exemplars(self.exemplars)
         yield from selfmetrics.of_limits(self.storage.tenant_series(), self.limits.in_series)
         yield from selfmetrics.of_tracker(self.tracker)
+        yield Reading("vedette_spans_sent", "counter", "Spans that the collector took.", {"": self.tracing.counts.sent})
+        yield Reading("vedette_spans_dropped", "counter", "Spans not sent.", {"": self.tracing.counts.dropped})
         yield from self.log_ways.readings()
         yield Reading("vedette_live_clients", "gauge", "Clients that watch live values.", {"": self.updates.clients})
         yield Reading("vedette_live_updates", "counter", "Updates put in line for them.", {"": self.updates.told})
         yield Reading("vedette_live_updates_dropped", "counter", "Updates that they were too slow for.", {"": self.updates.lost})
         if self.notifier is not None:
             yield from selfmetrics.of_notifier(self.notifier.counts)
-        yield Reading("vedette_spans_sent", "counter", "Spans that the collector took.", {"": self.tracing.counts.sent})
-        yield Reading("vedette_spans_dropped", "counter", "Spans not sent.", {"": self.tracing.counts.dropped})
         if self.alertmanagers is not None:
             yield from selfmetrics.of_alertmanagers(self.alertmanagers.peers())
         yield from selfmetrics.of_targets(self.collector.targets(), self.collector.failures)

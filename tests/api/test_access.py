@@ -192,6 +192,18 @@ class TestWhoMayDoWhat:
         assert (await house.client().get("/api/v1/query", auth=("anyone", ROOT))).text.startswith("default ")
 
 
+class TestUnknownTenants:
+    async def test_whoever_would_see_nothing_is_not_made(self, house: House) -> None:
+        root = house.client(headers={"Authorization": f"Bearer {ROOT}"})
+        for path, body in (("users", {"name": "x", "password": PASSWORD}), ("keys", {"name": "x"})):
+            refused = await root.post(f"/api/v1/access/{path}", json={**body, "tenant": "nosuch"})
+            assert (refused.status_code, "there is no tenant nosuch" in refused.text) == (400, True)
+        assert (await root.patch("/api/v1/access/users/bob", json={"tenant": "nosuch"})).status_code == 400
+        assert (await root.post("/api/v1/access/tenants", json={"name": "nosuch"})).status_code == 201
+        assert (await root.post("/api/v1/access/keys", json={"name": "x", "tenant": "nosuch"})).status_code == 201
+        assert (await root.post("/api/v1/access/keys", json={"name": "y", "tenant": "*"})).status_code == 201
+
+
 class TestUsers:
     async def test_an_admin_sees_and_makes_their_own_tenants(self, house: House) -> None:
         alice, charlie = house.client(await token(house, "alice")), house.client(await token(house, "charlie"))

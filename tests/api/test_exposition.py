@@ -116,3 +116,21 @@ async def test_scraping_what_was_written_back_does_not_grow(client: httpx.AsyncC
             back = labels.with_({"exported_job": labels.get("job"), "job": "self"})
             storage.put(back, (NOW_MS - 500, 1.0))
     assert (await client.get("/metrics")).text.count("\n") == before
+
+
+async def test_names_beyond_the_old_ones_only_for_who_knows_them(client: httpx.AsyncClient, storage: Any) -> None:
+    storage.put(Labels.of({"__name__": "my.metric", "host.name": "a.b"}), (NOW_MS - 1000, 2.0))
+    storage.about("my.metric", "gauge", "Mine.")
+
+    async def lines(path: str, **headers: str) -> tuple[str, str]:
+        answer = await client.get(path, headers=headers)
+        return answer.headers["content-type"], next(line for line in answer.text.splitlines() if line.endswith(" 2"))
+
+    for path in ("/metrics?match[]={__name__=~'my.*'}", "/metrics?match[]={__name__=~'my.*'}&match[]=up"):
+        assert (await lines(path))[1] == 'my_metric{host_name="a.b"} 2'
+        utf8 = await lines(path, accept="text/plain;version=1.0.0;escaping=allow-utf-8")
+        assert utf8 == ("text/plain; version=0.0.4; charset=utf-8; escaping=allow-utf-8", '{"my.metric","host.name"="a.b"} 2')
+        assert (await lines(path, accept="text/plain;escaping=values"))[1] == 'U__my_2e_metric{U__host_2e_name="a.b"} 2'
+    assert "# TYPE my_metric gauge" in (await client.get("/metrics")).text
+    shown = (await client.get("/metrics?format=json&match[]={__name__=~'my.*'}", headers={"accept": "text/plain;escaping=dots"})).json()
+    assert shown["metrics"][0]["name"] == "my.metric"

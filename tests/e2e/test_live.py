@@ -109,3 +109,11 @@ async def test_the_server_stops_although_they_watch(launch: Any, tools: Any) -> 
                     await socket.recv()
         assert await asyncio.to_thread(server.popen.wait, 20) == 0
         assert time.monotonic() - began < 60
+
+
+def test_a_slip_in_the_name_is_told(server: Any) -> None:
+    put(server, "live_spelling", 1.0)
+    with httpx.stream("GET", server.url + "/api/v1/live", params={"metric": "live_speling"}, timeout=30) as answer:
+        told = json.loads(next(line for line in answer.iter_lines() if line.startswith("data: "))[6:])
+    assert (told["type"], told["metric"]) == ("no_data", "live_speling")
+    assert "live_spelling" in told["did_you_mean"]

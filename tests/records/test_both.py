@@ -8,6 +8,7 @@ import math
 import time
 
 import pytest
+import sqlalchemy as sa
 
 from vedette.errors import BadInput, Corrupt, LimitExceeded, Unreachable
 from vedette.records import database as module
@@ -134,6 +135,47 @@ async def test_the_pool_and_the_version_are_told(records, place):
         assert records.pool().in_use == 0
     else:
         assert (figures.kind, figures.size, figures.most) == ("sqlite", 1, 1)
+
+
+async def test_what_goes_to_the_database_is_counted(records, place):
+    traffic = records.pool().traffic
+    before, connected = traffic.statements, traffic.created
+    assert connected >= 1
+    await asyncio.gather(*(records.ping() for _ in range(8)))
+    assert traffic.statements >= before + 8
+    assert (traffic.waiting, traffic.held, traffic.active) == (0, 0, 0)
+    assert traffic.average_ms > 0
+    if not isinstance(place, str):
+        assert connected == 1
+        await asyncio.gather(*(records.ping() for _ in range(8)))
+        assert traffic.created == 1, "SQLite's one connection is kept"
+
+
+async def test_who_waits_for_the_one_connection_is_seen(tmp_path):
+    records = await Records.open(tmp_path / "v.db")
+    try:
+        async with records.traffic.through(records._turn, records._engine.connect()):
+            waiting = [asyncio.create_task(records.ping()) for _ in range(3)]
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert (records.traffic.waiting, records.pool().in_use, records.pool().idle) == (3, 1, 0)
+        await asyncio.gather(*waiting)
+        assert (records.traffic.waiting, records.pool().in_use, records.pool().idle) == (0, 0, 1)
+    finally:
+        await records.close()
+    assert records.traffic.closed == records.traffic.created == 1
+
+
+async def test_a_statement_that_fails_has_ended(tmp_path):
+    records = await Records.open(tmp_path / "v.db")
+    try:
+        before = records.traffic.statements
+        with pytest.raises(sa.exc.OperationalError):
+            async with records._engine.connect() as connection:
+                await connection.execute(sa.text("SELECT nothing FROM nowhere"))
+        assert (records.traffic.active, records.traffic.statements) == (0, before + 1)
+    finally:
+        await records.close()
 
 
 async def test_a_newer_schema_is_refused(place, postgres_server):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from vedette.model.labels import Labels, LabelTable
 from vedette.model.samples import MetricMetadata
+from vedette.wire.escaping import SCHEMES, Spell
 from vedette.wire.exposition import render
 from vedette.wire.exposition_table import render_table
 
@@ -32,14 +33,13 @@ KNOWN = [
 ]
 
 
-@given(series, series)
-def test_the_same_text_as_one_by_one(given_ones: dict[Labels, float], others: dict[Labels, float]) -> None:
+@given(series, series, st.sampled_from(list(SCHEMES.values())))
+def test_the_same_text_as_one_by_one(given_ones: dict[Labels, float], others: dict[Labels, float], spell: Spell) -> None:
     table = LabelTable.from_labels([Labels.of(__name__="not", shown="x"), *others])
     rows = np.arange(1, len(others) + 1, dtype=np.int64)
-    got = render_table(
-        list(given_ones), list(given_ones.values()), table, rows, np.array(list(others.values()), dtype=np.float64), metadata=KNOWN
-    )
-    wanted = render([*given_ones, *others], [*given_ones.values(), *others.values()], metadata=KNOWN)
+    floats = np.array(list(others.values()), dtype=np.float64)
+    got = render_table(list(given_ones), list(given_ones.values()), table, rows, floats, metadata=KNOWN, spell=spell)
+    wanted = render([*given_ones, *others], [*given_ones.values(), *others.values()], metadata=KNOWN, spell=spell)
     assert got.decode() == wanted.decode()
 
 

@@ -74,6 +74,11 @@ class Directory:
         named = {user.tenant for user in self.users.values()} | {key.tenant for key in self.keys.values()}
         return sorted((named | set(self.tenants) | {DEFAULT_TENANT}) - {ANY_TENANT})
 
+    def expect_tenant(self, name: str) -> None:
+        """Raises `BadInput` for a tenant that nobody has made: whoever were put into it would see nothing, and be told nothing."""
+        if name != ANY_TENANT and parse_tenant(name) not in self.tenant_names():
+            raise BadInput(f"there is no tenant {name}", where="tenant", hint=f"vedette tenant add {name}, or POST /api/v1/access/tenants")
+
     # Users
 
     async def put_user(

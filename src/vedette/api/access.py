@@ -244,6 +244,8 @@ class Access:
         tenant = tenant_of(request) if asked is None else asked
         if not self._mine(request)(tenant):
             raise BadInput(f"{who.name} may only make users and keys of their own tenant", where="tenant")
+        if asked is not None:
+            self._directory().expect_tenant(tenant)
         return tenant
 
     @staticmethod

@@ -30,6 +30,7 @@ from vedette.model.samples import MetricMetadata
 from vedette.model.series import SeriesSet
 from vedette.storage.interface import Storage
 from vedette.wire import exposition
+from vedette.wire.escaping import SCHEMES, Spell, asked_for
 from vedette.wire.exposition_table import render_table
 
 _LOOKBACK_MS = 300_000
@@ -57,13 +58,14 @@ class Metrics:
         if shape not in FORMATS:
             raise BadInput(f"format: {shape!r} is not a format", hint="expected one of " + ", ".join(FORMATS))
         sets = matcher_sets(form, self.parse_selector)
-        body = await self.run(self._body, self.tenant_of(request.scope), sets, shape)
-        return Response(body, media_type=FORMATS[shape])
+        spell, media = spelling(request, FORMATS[shape])
+        body = await self.run(self._body, self.tenant_of(request.scope), sets, shape, spell)
+        return Response(body, media_type=media)
 
-    def _body(self, tenant: str, sets: Sequence[Sequence[Matcher]], shape: str) -> bytes:
+    def _body(self, tenant: str, sets: Sequence[Sequence[Matcher]], shape: str, spell: Spell) -> bytes:
         """The answer's bytes. Runs on a worker thread."""
         if shape == "openmetrics":
-            return exposition.as_openmetrics(self._body(tenant, sets, "prometheus"))
+            return exposition.as_openmetrics(self._body(tenant, sets, "prometheus", spell))
         now = now_ms(self.clock)
         labels: list[Labels] = []
         values: list[float] = []
@@ -75,7 +77,7 @@ class Metrics:
             values += own.values.tolist()
             metadata += own.metadata
         if shape == "prometheus" and len(sets) <= 1:
-            return self._text(tenant, sets, now, labels, values, metadata)
+            return self._text(tenant, sets, now, (labels, values, metadata), spell)
         seen = set(labels)
         for matchers in sets or [[Matcher(METRIC_NAME, "!=", "")]]:
             found = self.storage.select(tenant, matchers, now - _LOOKBACK_MS, now)
@@ -87,18 +89,20 @@ class Metrics:
                     labels.append(series)
                     values.append(value)
         metadata += self.storage.metadata(tenant)
-        return exposition.render(labels, values, metadata=metadata) if shape == "prometheus" else _json(labels, values, metadata)
+        if shape == "json":
+            return _json(labels, values, metadata)
+        return exposition.render(labels, values, metadata=metadata, spell=spell)
 
     def _text(
         self,
         tenant: str,
         sets: Sequence[Sequence[Matcher]],
         now: int,
-        labels: list[Labels],
-        values: list[float],
-        metadata: list[MetricMetadata],
+        given: tuple[list[Labels], list[float], list[MetricMetadata]],
+        spell: Spell,
     ) -> bytes:
         """The text of the series given and of one read, whose series are not looked at one by one."""
+        labels, values, metadata = given
         matchers = sets[0] if sets else [Matcher(METRIC_NAME, "!=", "")]
         found = self.storage.select(tenant, matchers, now - _LOOKBACK_MS, now)
         rows, latest = _latest(found, lacking=() if sets else _MARKS)
@@ -114,7 +118,13 @@ class Metrics:
             rows, latest = rows[keep], latest[keep]
         named = found.labels.column(METRIC_NAME)[rows] >= 0
         metadata += self.storage.metadata(tenant)
-        return render_table(labels, values, found.labels, rows[named], latest[named], metadata=metadata)
+        return render_table(labels, values, found.labels, rows[named], latest[named], metadata=metadata, spell=spell)
+
+
+def spelling(request: Request, media: str) -> tuple[Spell, str]:
+    """How names are written for whoever asks, and the media type of the answer: UTF-8 names only for those who say that they know them."""
+    scheme = asked_for(request.headers.get("accept", ""))
+    return SCHEMES[scheme or "underscores"], f"{media}; escaping={scheme}" if scheme and media != FORMATS["json"] else media
 
 
 def _preferred(accept: str) -> str:

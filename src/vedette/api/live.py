@@ -6,7 +6,7 @@ Without `metric` it is the processor, memory and disk of the machines that are w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from vedette.api.endpoint import Endpoint, Param, answering
 from vedette.api.updates import Question, Subscription, Updates
 from vedette.errors import LimitExceeded, VedetteError
 from vedette.promql.parse import parse
-from vedette.rules.aliases import expression_of
+from vedette.rules.aliases import expression_of, is_alias, near
 
 USUAL = ("cpu_usage", "memory_usage", "disk_usage")
 """What is watched where nothing is named."""
@@ -36,11 +36,12 @@ _SEND_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """The operations. `ending` says that the server stops."""
+    """The operations. `ending` says that the server stops, `known` which metrics a tenant has now."""
 
     updates: Updates
     tenant_of: Callable[[Mapping[str, Any]], str]
     ending: Callable[[], bool]
+    known: Callable[[str], Awaitable[Sequence[str]]]
 
     def _questions(self, connection: HTTPConnection) -> list[Question]:
         """What is asked for. Raises `BadInput` for what is no PromQL."""
@@ -51,11 +52,22 @@ class Live:
             parse(question.expr)
         return found
 
+    async def _subscribed(self, connection: HTTPConnection) -> Subscription:
+        """Whoever asks, watching. What has no series now is told at once, with what may have been meant: a slip would be waited on."""
+        found = await self.updates.subscribe(self._questions(connection))
+        for question in found.questions:
+            if is_alias(question.name) or not self.updates.empty(question):
+                continue
+            meant = near(question.name, await self.known(question.tenant))
+            told = {"type": "no_data", "metric": question.name, "message": "no such series now; values come once there are some"}
+            found.tell(orjson.dumps({**told, "did_you_mean": meant}))
+        return found
+
     async def socket(self, socket: WebSocket) -> None:
         """One WebSocket: it is told, and what it says is ignored."""
         await socket.accept()
         try:
-            subscription = await self.updates.subscribe(self._questions(socket))
+            subscription = await self._subscribed(socket)
         except VedetteError as error:
             await socket.send_text(orjson.dumps({"type": "problem", "error": str(error)}).decode())
             await socket.close(1013 if isinstance(error, LimitExceeded) else 1008, str(error)[:100])
@@ -88,7 +100,7 @@ class Live:
 
     async def events(self, request: Request) -> Response:
         """The same as server-sent events."""
-        subscription = await self.updates.subscribe(self._questions(request))
+        subscription = await self._subscribed(request)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingResponse(self._stream(subscription), media_type="text/event-stream", headers=headers)
 

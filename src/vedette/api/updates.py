@@ -139,6 +139,11 @@ class Updates:
             raise
         return found
 
+    def empty(self, question: Question) -> bool:
+        """Whether a question that is watched found nothing the last time."""
+        watched = self._watched.get(question)
+        return watched is not None and not watched.values
+
     def unsubscribe(self, subscription: Subscription) -> None:
         """Watch no more; a question that nobody watches is asked no more."""
         self.clients -= 1

@@ -120,6 +120,7 @@ def user_add(
     async def act(directory: Directory) -> str:
         if name in directory.users:
             raise BadInput(f"there is a user {name} already", where="NAME", hint="vedette user change NAME")
+        directory.expect_tenant(tenant or _DEFAULT_TENANT)
         row = await directory.put_user(name, password=password, role=parsed, tenant=tenant or _DEFAULT_TENANT)
         return f"{row.name} may log in as {row.role} of tenant {row.tenant}"
 
@@ -144,6 +145,8 @@ def user_change(
     async def act(directory: Directory) -> str:
         if name not in directory.users:
             raise NotFound(f"there is no user {name}")
+        if tenant is not None:
+            directory.expect_tenant(tenant)
         row = await directory.put_user(name, password=given, role=role, tenant=tenant, disabled=disabled)
         return f"{row.name}: {row.role} of tenant {row.tenant}{', disabled' if row.disabled else ''}"
 
@@ -195,6 +198,7 @@ def token_create(
     until = now_ms(SystemClock()) + parse_duration(expires) if expires else 0
 
     async def act(directory: Directory) -> tuple[Any, str]:
+        directory.expect_tenant(tenant or _DEFAULT_TENANT)
         author = f"{getpass.getuser()} (command line)"
         return await directory.new_key(name, role=chosen, tenant=tenant or _DEFAULT_TENANT, scopes=scopes, expires_at=until, author=author)
 

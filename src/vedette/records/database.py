@@ -45,6 +45,7 @@ from vedette.records.rows import (
     TenantRow,
     UserRow,
 )
+from vedette.records.traffic import Traffic
 
 R = TypeVar("R", bound=Row)
 L = TypeVar("L", bound=LogRow)
@@ -86,6 +87,8 @@ class Records:
     def __init__(self, engine: AsyncEngine, place: str) -> None:
         self._engine = engine
         self._place = place
+        self.traffic = Traffic()
+        self.traffic.watch(engine)
         metadata = sa.MetaData()
         self._tables = {kind: _table(kind, metadata) for kind in _NAMES}
         self._plain: dict[type[Row], str] = {}
@@ -145,7 +148,7 @@ class Records:
         """Ask the database for nothing; answers how many seconds that took. Raises `Unreachable`."""
         began = time.perf_counter()
         try:
-            async with self._turn, self._engine.connect() as connection:
+            async with self.traffic.through(self._turn, self._engine.connect()) as connection:
                 await connection.execute(sa.text("SELECT 1"))
         except FAILURES as error:
             raise self._translated(error) from error
@@ -154,7 +157,7 @@ class Records:
 
     def pool(self) -> PoolFigures:
         """The connections now."""
-        return figures(self._engine)
+        return figures(self._engine, self.traffic)
 
     @property
     def schema(self) -> int:
@@ -165,7 +168,7 @@ class Records:
         """The database's own version, such as `15.8`. Raises `Unreachable`."""
         query = "SHOW server_version" if self.pool().kind == "postgresql" else "SELECT sqlite_version()"
         try:
-            async with self._turn, self._engine.connect() as connection:
+            async with self.traffic.through(self._turn, self._engine.connect()) as connection:
                 return str((await connection.execute(sa.text(query))).scalar())
         except FAILURES as error:
             raise self._translated(error) from error
@@ -199,7 +202,7 @@ class Records:
         for column, value in equal.items():
             query = query.where(table.c[column] == value)
         try:
-            async with self._turn, self._engine.connect() as connection:
+            async with self.traffic.through(self._turn, self._engine.connect()) as connection:
                 rows = (await connection.execute(query)).all()
         except FAILURES as error:
             raise self._translated(error) from error
@@ -210,7 +213,7 @@ class Records:
         kinds: tuple[type[Row], ...] = (HeldAlertRow, SilenceRow, RuleGroupRow, RuleAlertRow)
         query = sa.union(*(sa.select(self._tables[kind].c.tenant) for kind in kinds))
         try:
-            async with self._turn, self._engine.connect() as connection:
+            async with self.traffic.through(self._turn, self._engine.connect()) as connection:
                 return sorted((await connection.execute(query)).scalars().all())
         except DBAPIError as error:
             raise self._translated(error) from error
@@ -227,7 +230,7 @@ class Records:
         for column, value in (equal or {}).items():
             query = query.where(table.c[column] == value)
         try:
-            async with self._turn, self._engine.connect() as connection:
+            async with self.traffic.through(self._turn, self._engine.connect()) as connection:
                 rows = (await connection.execute(query.order_by(table.c.seq.desc()).limit(limit))).all()
         except FAILURES as error:
             raise self._translated(error) from error
@@ -237,7 +240,7 @@ class Records:
         """The highest `seq` of a log, 0 for an empty one."""
         table = self._tables[kind]
         try:
-            async with self._turn, self._engine.connect() as connection:
+            async with self.traffic.through(self._turn, self._engine.connect()) as connection:
                 return int((await connection.execute(sa.select(sa.func.max(table.c.seq)).where(table.c.tenant == tenant))).scalar() or 0)
         except FAILURES as error:
             raise self._translated(error) from error
@@ -247,7 +250,7 @@ class Records:
         table = self._tables[kind]
         gone = sa.delete(table).where(table.c.tenant == tenant, sa.or_(table.c.at < older_than, table.c.seq <= up_to))
         try:
-            async with self._turn, self._engine.begin() as connection:
+            async with self.traffic.through(self._turn, self._engine.begin()) as connection:
                 await connection.execute(gone)
         except FAILURES as error:
             raise self._translated(error) from error
@@ -270,7 +273,7 @@ class Records:
         while self._waiting:
             batch, self._waiting = self._waiting, []
             try:
-                async with self._turn, self._engine.begin() as connection:
+                async with self.traffic.through(self._turn, self._engine.begin()) as connection:
                     for put, drop, _ in batch:
                         await self._apply(connection, put, drop)
             except FAILURES as error:

@@ -14,6 +14,7 @@ from sqlalchemy.pool import QueuePool, StaticPool
 
 from vedette.errors import BadInput
 from vedette.records.settings import is_postgres, parse_database_url, postgres_dsn
+from vedette.records.traffic import Traffic
 
 SCHEMA = "vedette"
 """The schema of the records in PostgreSQL: their tables have names (`users`) that others have, too."""
@@ -32,7 +33,7 @@ class RefusedConnection(ConnectionError):
 
 @dataclass(frozen=True, slots=True)
 class PoolFigures:
-    """The connections to the database now; `most` is how many there may be. SQLite has one, which all share."""
+    """The connections to the database now; `most` is how many there may be. SQLite has one, which all share; `traffic` went through."""
 
     kind: str
     size: int
@@ -40,6 +41,7 @@ class PoolFigures:
     idle: int
     overflow: int
     most: int
+    traffic: Traffic
 
 
 def reach(where: Path | str) -> tuple[AsyncEngine, str]:
@@ -89,10 +91,10 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     cursor.close()
 
 
-def figures(engine: AsyncEngine) -> PoolFigures:
+def figures(engine: AsyncEngine, traffic: Traffic) -> PoolFigures:
     """What the engine's pool holds."""
     pool = engine.sync_engine.pool
     if not isinstance(pool, QueuePool):
-        return PoolFigures("sqlite", 1, 0, 1, 0, 1)
+        return PoolFigures("sqlite", 1, traffic.held, 1 - traffic.held, 0, 1, traffic)
     # SQLAlchemy counts overflow from minus the pool's size on.
-    return PoolFigures("postgresql", pool.size(), pool.checkedout(), pool.checkedin(), max(0, pool.overflow()), _POOL + _MORE)
+    return PoolFigures("postgresql", pool.size(), pool.checkedout(), pool.checkedin(), max(0, pool.overflow()), _POOL + _MORE, traffic)

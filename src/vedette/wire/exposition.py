@@ -23,6 +23,7 @@ from vedette.model.exemplars import Exemplar
 from vedette.model.labels import METRIC_NAME, Labels, is_legacy_metric_name, quote
 from vedette.model.labels import is_legacy_label_name as plain_label
 from vedette.model.samples import KeySpace, MetricMetadata, SampleBatch
+from vedette.wire.escaping import Spell, as_it_is
 
 TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """The media type of what `render` writes."""
@@ -354,10 +355,11 @@ def render(
     timestamps: Sequence[int] | NDArray[np.int64] | None = None,
     *,
     metadata: Sequence[MetricMetadata] = (),
+    spell: Spell = as_it_is,
 ) -> bytes:
     """Text 0.0.4 of one sample a series: families in the order of first appearance, each behind its HELP and TYPE.
 
-    `timestamps` (ms) are written where given. Series without a metric name are an error of the caller.
+    `timestamps` (ms) are written where given, names as `spell` gives them. Series without a metric name are an error of the caller.
     """
     known = {m.metric: m for m in metadata}
     families: dict[str, list[str]] = {}
@@ -365,8 +367,8 @@ def render(
     for labels, value, stamp in zip(series, values, stamps, strict=True):
         metric = labels.metric
         assert metric, "a series without a metric name cannot be exposed"
-        families.setdefault(family_of(metric, known), []).append(f"{format_series(labels)} {format_value(float(value))}{stamp}")
-    return "".join(header(family, known) + "\n".join(lines) + "\n" for family, lines in families.items()).encode()
+        families.setdefault(family_of(metric, known), []).append(f"{format_series(labels, spell)} {format_value(float(value))}{stamp}")
+    return "".join(header(family, known, spell) + "\n".join(lines) + "\n" for family, lines in families.items()).encode()
 
 
 OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -393,12 +395,13 @@ def as_openmetrics(text: bytes) -> bytes:
     return _HEADER.sub(told, text) + b"# EOF\n"
 
 
-def header(family: str, known: dict[str, MetricMetadata]) -> str:
+def header(family: str, known: dict[str, MetricMetadata], spell: Spell = as_it_is) -> str:
     """The HELP and TYPE lines of a family, empty where nothing is known of it."""
     about = known.get(family)
     if about is None:
         return ""
-    name = family if is_legacy_metric_name(family) else quote(family)
+    spelt = spell(family)
+    name = spelt if is_legacy_metric_name(spelt) else quote(spelt)
     told = f"# HELP {name} " + about.help.replace("\\", "\\\\").replace("\n", "\\n") + "\n" if about.help else ""
     return f"{told}# TYPE {name} {_TEXT_TYPES.get(about.type, 'untyped')}\n"
 
@@ -415,12 +418,12 @@ def family_of(metric: str, known: dict[str, MetricMetadata]) -> str:
     return metric
 
 
-def format_series(labels: Labels) -> str:
+def format_series(labels: Labels, spell: Spell = as_it_is) -> str:
     """`name{a="b"}` as the text format writes it (no blanks; names that need it are quoted, the metric's first)."""
-    metric = labels.metric
+    metric = spell(labels.metric)
     head = metric if is_legacy_metric_name(metric) else ""
     parts = [] if head else [quote(metric)]
-    parts += [f"{label_text(n)}={quote(v)}" for n, v in labels if n != METRIC_NAME]
+    parts += [f"{label_text(spell(n))}={quote(v)}" for n, v in labels if n != METRIC_NAME]
     return f"{head}{{{','.join(parts)}}}" if parts else head
 
 

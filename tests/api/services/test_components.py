@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from vedette.api.services import components
 from vedette.health.check import DEGRADED, HEALTHY, STARTING, UNHEALTHY, State
+from vedette.records.traffic import Traffic
 
 
 def state(name: str, kind: str, status: str = HEALTHY, reason: str = "", **figures: Any) -> State:
@@ -50,6 +51,7 @@ class Pool:
     in_use: int = 1
     idle: int = 4
     most: int = 15
+    traffic: Traffic = field(default_factory=lambda: Traffic(7, 2, 3, 0, 1, 20, 1, 0.5))
 
 
 def test_the_documents_detailed_health() -> None:
@@ -107,8 +109,15 @@ def test_the_documents_database() -> None:
 
 def test_without_one_the_records_pool() -> None:
     found = components.database(state("database", "own"), Pool())
-    assert (found["pool"]["max_connections"], found["pool"]["active_connections"], found["pool"]["idle_connections"]) == (15, 1, 4)
-    assert found["pool"]["total_created"] is None, "not measured, so not made up"
+    assert found["pool"] == {
+        "max_connections": 15,
+        "active_connections": 1,
+        "idle_connections": 4,
+        "waiting_requests": 3,
+        "total_created": 7,
+        "total_closed": 2,
+    }
+    assert found["queries"] == {"active": 1, "slow_queries": 1, "average_duration_ms": 25.0}
     assert components.database(None, None)["pool"] == {"status": "starting"}
     gone = state("database", "postgres", UNHEALTHY, "connection refused")
     assert components.database(gone, Pool())["pool"] == {"status": "unhealthy", "error": "connection refused"}

@@ -20,7 +20,7 @@ from starlette.responses import Response
 
 from vedette.api.answers import finishing
 from vedette.api.endpoint import Endpoint, Handler, Param
-from vedette.api.exposition import FORMATS
+from vedette.api.exposition import FORMATS, spelling
 from vedette.api.params import form_of
 from vedette.api.params import matcher_sets as selector_sets
 from vedette.api.prometheus import matchers_of
@@ -33,6 +33,7 @@ from vedette.model.matchers import Matcher
 from vedette.model.samples import MetricMetadata, is_stale
 from vedette.model.series import SeriesSet
 from vedette.wire import exposition
+from vedette.wire.escaping import Spell
 
 Floats = NDArray[np.float64]
 
@@ -178,8 +179,9 @@ class Exporter:
         counts.windows += 1
         counts.aggregated_series = len(found)
         self.told.say("Aggregates exported", action="aggregation export", series=len(found))
-        body = await self.backend.run(_json if shape == "json" else _text, found)
-        return Response(exposition.as_openmetrics(body) if shape == "openmetrics" else body, media_type=FORMATS[shape])
+        spell, media = spelling(request, FORMATS[shape])
+        body = await (self.backend.run(_json, found) if shape == "json" else self.backend.run(_text, found, spell))
+        return Response(exposition.as_openmetrics(body) if shape == "openmetrics" else body, media_type=media)
 
     def _count(self, request: Request) -> Exported:
         counts = self.exports.of(self.backend.tenant_of(request.scope))
@@ -198,9 +200,9 @@ class Exporter:
         return list(found.values())
 
 
-def _text(found: Sequence[Aggregate]) -> bytes:
+def _text(found: Sequence[Aggregate], spell: Spell) -> bytes:
     metadata = {one.labels.metric: MetricMetadata(one.labels.metric, "gauge", one.about) for one in found}
-    return exposition.render([one.labels for one in found], [one.value for one in found], metadata=list(metadata.values()))
+    return exposition.render([one.labels for one in found], [one.value for one in found], metadata=list(metadata.values()), spell=spell)
 
 
 def _json(found: Sequence[Aggregate]) -> bytes:

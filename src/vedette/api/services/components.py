@@ -22,6 +22,19 @@ _SHOWN = {
 _RUNS = {HEALTHY: "running", DEGRADED: "degraded", UNHEALTHY: "down", STARTING: "unknown"}
 
 
+class Traffic(Protocol):
+    """What went through a pool since the start; `waiting` and `active` are now."""
+
+    created: int
+    closed: int
+    waiting: int
+    active: int
+    slow: int
+
+    @property
+    def average_ms(self) -> float | None: ...
+
+
 class Pool(Protocol):
     """The connections of a pool, now."""
 
@@ -31,6 +44,8 @@ class Pool(Protocol):
     def idle(self) -> int: ...
     @property
     def most(self) -> int: ...
+    @property
+    def traffic(self) -> Traffic: ...
 
 
 def components(states: Sequence[State]) -> dict[str, dict[str, Any]]:
@@ -82,9 +97,10 @@ def database(state: State | None, own: Pool | None) -> dict[str, Any]:
     if own is None:
         return {"pool": {"status": STARTING}, "queries": {"status": STARTING}}
     figures = {"max_connections": own.most, "active_connections": own.in_use, "idle_connections": own.idle}
-    nothing = {"waiting_requests": None, "total_created": None, "total_closed": None}
-    queries = {"active": own.in_use, "slow_queries": None, "average_duration_ms": None}
-    return {"pool": {**figures, **nothing}, "queries": queries}
+    went = own.traffic
+    since = {"waiting_requests": went.waiting, "total_created": went.created, "total_closed": went.closed}
+    queries = {"active": went.active, "slow_queries": went.slow, "average_duration_ms": went.average_ms}
+    return {"pool": {**figures, **since}, "queries": queries}
 
 
 def cache(state: State | None) -> dict[str, Any]:
