@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 from typing import Any
@@ -202,6 +203,22 @@ class TestRules:
 
     async def test_without_alerts(self, client: httpx.AsyncClient) -> None:
         assert (await data(client, "rules", exclude_alerts="true"))["groups"][0]["rules"][0]["alerts"] == []
+
+    async def test_others_have_their_turn_while_many_are_listed(self, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+        whole = await data(client, "rules")
+        monkeypatch.setattr("vedette.api.watch.RULES_AT_ONCE", 0)
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        counting = asyncio.create_task(count())
+        assert await data(client, "rules") == whole
+        counting.cancel()
+        assert turns > 2
 
     async def test_pages(self, client: httpx.AsyncClient) -> None:
         seen, token = [], {}

@@ -243,5 +243,5 @@ def rfc3339(seconds: float) -> str:
     """A Unix time as Go prints it in JSON: UTC, the fraction without trailing zeros; 0 is Go's zero time."""
     if seconds == 0:
         return "0001-01-01T00:00:00Z"
-    text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
-    return text.rstrip("0").rstrip(".") + "Z"
+    text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")
+    return text.removesuffix("+00:00").rstrip("0").rstrip(".") + "Z"

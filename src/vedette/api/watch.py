@@ -5,6 +5,7 @@ States come as snapshots from the rooms that own them; this room only filters an
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from vedette.collect.scrape import TargetState
     from vedette.collect.targets import DroppedTarget
     from vedette.rules.state import ActiveAlert, GroupState, RuleState
+
+RULES_AT_ONCE = 1000
+"""How many rules are rendered before others on the loop have their turn: some milliseconds' worth."""
 
 _LOCAL = frozenset(("localhost", "127.0.0.1", "::1"))
 
@@ -127,7 +131,13 @@ class Watch:
                 raise BadInput(f"invalid parameter \"group_next_token\": invalid group_next_token '{token}'. were rule groups changed?")
             groups = groups[at:]
         shown: list[dict[str, Any]] = []
+        rendered = 0
         for group in groups:
+            if rendered > RULES_AT_ONCE:
+                # Others have their turn: ten thousand rules take a while.
+                await asyncio.sleep(0)
+                rendered = 0
+            rendered += len(group.rules)
             rules = (
                 [_rule(r, wanted.alerts) for r in group.rules if wanted.takes(r)] if of_group(group.name) and of_file(group.file) else []
             )
@@ -159,8 +169,7 @@ class _RuleFilter:
     def takes(self, rule: RuleState) -> bool:
         if (self.kind and rule.kind != self.kind) or not self.name(rule.name):
             return False
-        labels = Labels.of(dict(rule.labels))
-        return not self.sets or any(match_labels(matchers, labels) for matchers in self.sets)
+        return not self.sets or any(match_labels(matchers, rule.labels) for matchers in self.sets)
 
 
 def _page(form: Form) -> tuple[int, str]:
@@ -193,23 +202,21 @@ def _group(group: GroupState, rules: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _rule(rule: RuleState, with_alerts: bool) -> dict[str, Any]:
-    common: dict[str, Any] = {"name": rule.name, "query": rule.expr, "labels": dict(rule.labels), "health": rule.health}
+    shown: dict[str, Any] = {"state": rule.state} if rule.kind == "alerting" else {}
+    shown |= {"name": rule.name, "query": rule.expr, "labels": dict(rule.labels), "health": rule.health}
     if rule.analysis:
-        common["analysis"] = rule.analysis
+        shown["analysis"] = rule.analysis
     if rule.last_error:
-        common["lastError"] = rule.last_error
-    common |= {"evaluationTime": rule.evaluation_time, "lastEvaluation": rfc3339(rule.last_evaluation)}
+        shown["lastError"] = rule.last_error
+    shown["evaluationTime"], shown["lastEvaluation"] = rule.evaluation_time, rfc3339(rule.last_evaluation)
     if rule.kind == "recording":
-        return {**common, "type": "recording"}
-    return {
-        "state": rule.state,
-        **common,
-        "duration": rule.duration_ms / 1000,
-        "keepFiringFor": rule.keep_firing_for_ms / 1000,
-        "annotations": dict(rule.annotations),
-        "alerts": [_alert(a) for a in rule.alerts] if with_alerts else [],
-        "type": "alerting",
-    }
+        shown["type"] = "recording"
+        return shown
+    shown["duration"], shown["keepFiringFor"] = rule.duration_ms / 1000, rule.keep_firing_for_ms / 1000
+    shown["annotations"] = dict(rule.annotations)
+    shown["alerts"] = [_alert(a) for a in rule.alerts] if with_alerts and rule.alerts else []
+    shown["type"] = "alerting"
+    return shown
 
 
 def _alert(alert: ActiveAlert) -> dict[str, Any]:

@@ -244,11 +244,13 @@ class LiveRule:
 
     def snapshot(self) -> RuleState:
         """The rule as it stands."""
-        active = [
-            ActiveAlert(a.labels, a.annotations, a.state, a.active_at, a.value, a.keep_firing_since)
-            for a in self.states.values()
-            if a.state != "inactive"
-        ]
+        active: list[ActiveAlert] = []
+        if self.states:
+            active = [
+                ActiveAlert(a.labels, a.annotations, a.state, a.active_at, a.value, a.keep_firing_since)
+                for a in self.states.values()
+                if a.state != "inactive"
+            ]
         rule = self.rule
         return RuleState(
             kind=rule.kind,
@@ -262,7 +264,7 @@ class LiveRule:
             last_error=self.last_error,
             last_evaluation=self.last_evaluation,
             evaluation_time=self.evaluation_time,
-            state=alerting.summary(self.states),
+            state=alerting.summary(self.states) if self.states else "inactive",
             alerts=active,
             analysis="" if rule.analysis is None else str(rule.analysis),
         )
