@@ -10,7 +10,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+
+from vedette.model.histograms import NO_BUCKETS, Histogram, Layout
+from vedette.model.labels import Labels
+from vedette.storage import parquet
+from vedette.wire import remote_write
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -130,3 +136,35 @@ def test_promtool_reads_our_openmetrics_and_we_read_its_dump(tools: Any, debian_
         _run(tools, "export", tmp_path / f"{name}-out", "--data", tmp_path / name, "--format", "prometheus")
     assert len(_lines(tmp_path / "data-out")) == 40
     assert _lines(tmp_path / "back-out") == _lines(tmp_path / "data-out")
+
+
+def test_native_histograms_go_by_parquet_and_are_named_where_they_cannot(server: Any, tools: Any, tmp_path: Path) -> None:
+    layout = Layout(2, 0.001, (), np.array([-3, 0, 4], dtype=np.int32), NO_BUCKETS)
+    samples = [Histogram(layout, np.array([6.0 + i, 2.5 * i, 1.0, 1.0, 2.0, 2.0 + i])) for i in range(3)]
+    body = remote_write.render([Labels.of(__name__="native")], [0, 3], [NOW - 3000, NOW - 2000, NOW - 1000], samples)
+    headers = {"Content-Type": "application/x-protobuf", "Content-Encoding": "snappy", "X-Prometheus-Remote-Write-Version": "0.1.0"}
+    assert server.post("/api/v1/write", content=body, headers=headers).status_code == 204
+    match = '{__name__=~"native|other"}'
+    told = _run(tools, "export", tmp_path / "text", "--url", server.url, "--format", "csv", "--match", match)
+    assert "3 native histograms were left out, of native" in " ".join(told.split())
+    assert "4 samples exported" in _run(tools, "export", tmp_path / "out", "--url", server.url, "--format", "parquet", "--match", match)
+    data = tmp_path / "data"
+    assert "4 samples imported" in _run(tools, "import", tmp_path / "out", "--data", data)
+    before = _run(tools, "stats", "--data", data)
+    told = _run(tools, "import", tmp_path / "out", "--data", data)
+    assert "0 samples imported" in told
+    assert "4 samples were there already" in told
+    assert _run(tools, "stats", "--data", data) == before, "no second block of the same samples"
+    _run(tools, "export", tmp_path / "again", "--data", data, "--format", "parquet", "--match", match)
+    first, second = ([r for f in (tmp_path / name).glob("*.parquet") for r, _ in parquet.read(f)] for name in ("out", "again"))
+    assert [h.tolist() for r in first for h in (r.times, r.values, r.histograms.cells)] == [
+        h.tolist() for r in second for h in (r.times, r.values, r.histograms.cells)
+    ]
+
+
+def test_another_tenant_on_a_server_without_keys_is_refused(server: Any, tools: Any, tmp_path: Path) -> None:
+    (tmp_path / "x.prom").write_text(f"fresh 1.5 {NOW}\n")
+    told = " ".join(_run(tools, "import", tmp_path / "x.prom", "--url", server.url, "--tenant", "ci", status=2).split())
+    assert "takes you for tenant 'default', not 'ci'" in told
+    told = " ".join(_run(tools, "export", tmp_path / "out", "--url", server.url, "--tenant", "ci", status=2).split())
+    assert "takes you for tenant 'default', not 'ci'" in told

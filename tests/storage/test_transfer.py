@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 
 from vedette.errors import BadInput, LimitExceeded
 from vedette.kernels.dump import C_NAN, STALE_NAN, TEXT_NAN
+from vedette.model.histogram_arithmetic import equal
+from vedette.model.histograms import CUSTOM_SCHEMA, NO_BUCKETS, Histogram, Histograms, Layout
 from vedette.model.labels import Labels, LabelTable
-from vedette.model.samples import MetricMetadata
+from vedette.model.samples import STALE, MetricMetadata
 from vedette.model.series import SeriesSet
-from vedette.storage import importing, parquet
+from vedette.storage import export, importing, parquet
 from vedette.storage.export import SUFFIXES, Export, Wanted, Written, write
 from vedette.storage.importing import Notes, Stored
 from vedette.wire import dump
@@ -343,3 +345,128 @@ class TestImport:
 
         with pytest.raises(BadInput, match=r"x\.csv: a series without a name"):
             await importing.run([(path, "csv")], store, Notes(tmp_path / "n", ""), progress=lambda *_: None)
+
+
+LAYOUTS = [
+    Layout(3, 0.001, (), np.array([-7, 0, 5], dtype=np.int32), np.array([2], dtype=np.int32)),
+    Layout(CUSTOM_SCHEMA, 0.0, (0.5, 1.0), np.arange(3, dtype=np.int32), NO_BUCKETS),
+    Layout(-4, 1e-128, (), NO_BUCKETS, NO_BUCKETS),
+]
+CELL = st.floats(0, 1e300, allow_nan=False)
+
+
+def with_histograms(samples: list[tuple[int, int, list[float], float, int] | None]) -> SeriesSet:
+    """A series `m` of a sample a second, numbers where None stands, else (time, layout, cells, sum, hint)."""
+    times = np.arange(len(samples), dtype=np.int64) * 1000
+    values, at, found = np.arange(len(samples), dtype=np.float64), [], []
+    for i, sample in enumerate(samples):
+        if sample is not None:
+            layout = LAYOUTS[sample[1]]
+            cells = np.array((sample[2] * 8)[: layout.width])
+            cells[1] = values[i] = sample[3]
+            at.append(i)
+            found.append(Histogram(layout, cells, sample[4]))
+    native = Histograms.of(at, found) if at else None
+    labels = LabelTable.from_labels([Labels.of(__name__="m", le="é\n")])
+    return SeriesSet(labels, np.array([0, len(samples)], dtype=np.int64), times, values, native)
+
+
+NATIVE = st.tuples(
+    st.just(0), st.integers(0, 2), st.lists(CELL, min_size=1, max_size=8), st.one_of(CELL, st.just(STALE), st.just(-1.5)), st.integers(0, 3)
+)
+
+
+class TestHistograms:
+    @given(samples=st.lists(st.one_of(st.none(), NATIVE), min_size=1, max_size=12))
+    @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    def test_they_come_back_from_parquet_to_the_bit(self, tmp_path, samples):
+        series = with_histograms(samples)
+        assert write(series, tmp_path / "x", "parquet", metadata=[]) == Written(len(samples))
+        ((run, _),) = importing.pieces(tmp_path / "x", "parquet", 0)
+        assert run.values.view(np.int64).tolist() == series.values.view(np.int64).tolist()
+        if series.histograms is None:
+            assert run.histograms is None
+            return
+        assert run.histograms.at.tolist() == series.histograms.at.tolist()
+        for j in range(len(run.histograms)):
+            mine, back = series.histograms.sample(j), run.histograms.sample(j)
+            assert equal(mine, back)
+            assert mine.hint == back.hint
+
+    @pytest.mark.parametrize("form", FORMATS[1:])
+    def test_the_other_formats_say_of_which_metrics_they_leave_them_out(self, tmp_path, form):
+        native = (0, 0, [1.0], 2.5, 0)
+        assert write(with_histograms([None, native, native]), tmp_path / "x", form, metadata=[]) == Written(1, 2, ["m"])
+        assert write(with_histograms([native]), tmp_path / "y", form, metadata=[]) == Written(0, 1, ["m"])
+        assert not (tmp_path / "y").exists()
+
+    def test_too_many_buckets_for_one_file_are_refused_so_that_it_is_split(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(export, "_CELLS", 10)
+        native = (0, 0, [1.0], 2.5, 0)
+        with pytest.raises(LimitExceeded, match="buckets"):
+            write(with_histograms([native, native]), tmp_path / "x", "parquet", metadata=[])
+        assert write(with_histograms([native]), tmp_path / "x", "parquet", metadata=[]).samples == 1
+
+    @pytest.mark.parametrize(
+        ("change", "problem"),
+        [
+            ("schema := 9", "schema 9"),
+            ("positive_index := [1, 0, 2]", "do not ascend"),
+            ("positive := [1.0]::DOUBLE[]", "not as many"),
+            ("positive := [1.0, -1.0, 1.0]::DOUBLE[]", "below zero"),
+            ("hint := 'maybe'", "hint 'maybe'"),
+            ("schema := -53", "beyond their bounds"),
+        ],
+    )
+    def test_what_can_be_no_histogram_is_refused(self, tmp_path, change, problem):
+        write(with_histograms([(0, 0, [1.0], 2.5, 0)]), tmp_path / "x", "parquet", metadata=[])
+        with parquet.duckdb().connect() as con:
+            con.execute(
+                f"COPY (SELECT metric, labels, timestamp, value, nan_bits, struct_update(histogram, {change}) AS histogram"
+                f" FROM read_parquet('{tmp_path}/x')) TO '{tmp_path}/y' (FORMAT parquet)"
+            )
+        with pytest.raises(BadInput, match=problem):
+            list(importing.pieces(tmp_path / "y", "parquet", 0))
+
+    def test_another_struct_is_refused(self, tmp_path):
+        with parquet.duckdb().connect() as con:
+            con.execute(
+                "COPY (SELECT 'm' AS metric, MAP {'a': '1'} AS labels, now()::TIMESTAMP AS timestamp, 1.0::DOUBLE AS value,"
+                f" {{'count': 1}} AS histogram) TO '{tmp_path}/x' (FORMAT parquet)"
+            )
+        with pytest.raises(BadInput, match="column histogram is STRUCT"):
+            list(importing.pieces(tmp_path / "x", "parquet", 0))
+
+
+class TestImportedTwice:
+    @pytest.mark.parametrize("many", [1, 100])
+    async def test_what_is_there_is_left_out_and_the_rest_is_stored(self, open_engine, tools, keyspace, many):
+        engine = await open_engine(retention=0)
+        rows = [(tools.metric("m", i=str(i)), [(tools.now + k * 1000, float(k)) for k in range(5)]) for i in range(many)]
+        await engine.append(tools.batch(rows, keyspace))
+        labels = [label for label, _ in rows] + [tools.metric("m", i="new")]
+        times = [tools.now + k * 1000 for k in (0, 3, 4, 7)] * len(labels)
+        values = [0.0, 3.0, 99.0, 7.0] * len(labels)
+        offsets = np.arange(len(labels) + 1) * 4
+        run = dump.Run(labels, offsets, np.array(times), np.array(values))
+        fresh, known = importing.without_known(run, lambda *asked: engine.select("default", *asked))
+        assert known == 2 * many
+        left = contents_of([fresh])
+        assert sorted(left[labels[0]]) == [tools.now + 4000, tools.now + 7000], "another value at a known time is not the same"
+        assert len(left[labels[-1]]) == 4
+        found = importing.stored_of(await engine.append(importing.batch_of(fresh, keyspace)))
+        assert (found.samples, dict(found.dropped)) == (many + 4, {"duplicate": many})
+
+    async def test_of_histograms_those_that_are_the_same(self, open_engine, keyspace):
+        engine = await open_engine(retention=0, out_of_order_window=1 << 50)
+        one, other = (0, 0, [1.0], 2.5, 0), (0, 0, [7.0], 2.5, 0)
+        stored = with_histograms([one, one, None, one])
+        run = dump.Run([stored.labels.row(0)], stored.offsets, stored.timestamps, stored.values, histograms=stored.histograms)
+        assert (await engine.append(importing.batch_of(run, keyspace))).samples == 4
+        sent = with_histograms([one, other, None, None])
+        again = dump.Run(run.labels, sent.offsets, sent.timestamps, sent.values, histograms=sent.histograms)
+        fresh, known = importing.without_known(again, lambda *asked: engine.select("default", *asked))
+        assert known == 2
+        assert fresh.times.tolist() == [1000, 3000]
+        assert fresh.histograms.at.tolist() == [0]
+        assert equal(fresh.histograms.sample(0), sent.histograms.sample(1))

@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
+from urllib.parse import quote
 
 from starlette.background import BackgroundTask
 from starlette.requests import Request
@@ -24,14 +25,17 @@ from vedette.errors import BadInput, LimitExceeded
 from vedette.model.matchers import Matcher
 from vedette.model.series import SeriesSet
 from vedette.storage import parquet
-from vedette.storage.export import Format
+from vedette.storage.export import Format, written_of
 from vedette.storage.interface import Storage
 from vedette.wire import dump
 
 MOST_SAMPLES = 4_000_000
 """In one answer: 64 MB in memory."""
 
-SAMPLES, LEFT_OUT = "x-vedette-samples", "x-vedette-left-out"
+SAMPLES, LEFT_OUT, LEFT_OUT_METRICS = "x-vedette-samples", "x-vedette-left-out", "x-vedette-left-out-metrics"
+"""How many samples the file has, how many native histograms it has no form for, and of which metrics these are (percent-encoded)."""
+
+MOST_NAMED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +62,10 @@ class Exporting:
         start, end = time_of(form, "start", MIN_TIME), time_of(form, "end", MAX_TIME)
         tenant = self.tenant_of(request.scope)
         found = await self.run(self._select, tenant, sets[0], start, end)
-        histograms = dump.histogram_count(found)
-        counts = {SAMPLES: str(found.sample_count - histograms), LEFT_OUT: str(histograms)}
-        if found.sample_count == histograms:
+        written = written_of(found, cast("Format", kind))
+        named = [quote(name, safe="") for name in written.metrics[:MOST_NAMED]]
+        counts = {SAMPLES: str(written.samples), LEFT_OUT: str(written.left_out), LEFT_OUT_METRICS: ",".join(named)}
+        if written.samples == 0:
             return Response(status_code=204, headers=counts)
         name = f'attachment; filename="export.{kind}"'
         if kind == "parquet":

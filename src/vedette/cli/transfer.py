@@ -11,8 +11,10 @@ import asyncio
 import os
 from collections.abc import Sequence
 from contextlib import aclosing, closing
+from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import httpx
 import numpy as np
@@ -22,6 +24,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from vedette.api.params import parse_time, rfc3339
 from vedette.clock import SystemClock
 from vedette.errors import BadInput, LimitExceeded, NotFound, Undeliverable
+from vedette.model.histograms import Histogram
 from vedette.model.samples import canonical
 from vedette.promql.parse import parse_selector
 from vedette.storage import export as exporting
@@ -108,6 +111,7 @@ def _export(
         raise BadInput("the end is before the start", where="--end")
     made = exporting.Export(directory, Wanted(form, tenant, match, start, end, source))
     samples = left_out = 0
+    metrics: set[str] = set()
     with _bar(console) as bar:
         missing = sum(hi - lo + 1 for lo, hi in made.gaps())
         if not missing:
@@ -116,10 +120,13 @@ def _export(
         task = bar.add_task("exporting", total=end - start + 1, completed=end - start + 1 - missing, samples=0)
         for span, written in made.run(fetch):
             samples, left_out = samples + written.samples, left_out + written.left_out
+            metrics.update(written.metrics)
             bar.update(task, advance=span, samples=samples)
     print(f"{directory}: {samples:,} samples exported, {len(made.done())} files")
     if left_out:
-        console.print(f"[yellow]{left_out:,} native histograms were left out: {form} has no form for them[/yellow]")
+        named = ", ".join(sorted(metrics)[:20]) + (" and others" if len(metrics) > 20 else "")
+        why = f"{left_out:,} native histograms were left out, of {named}: {form} has no form for them, parquet has"
+        console.print(why, style="yellow", markup=False)
 
 
 def _local(engine: Engine, form: Format, match: str, tenant: str) -> Fetch:
@@ -133,13 +140,34 @@ def _local(engine: Engine, form: Format, match: str, tenant: str) -> Fetch:
 
 
 def _client(url: str, tenant: str, api_key: str | None) -> httpx.Client:
+    """A client for a server. Raises `BadInput` where that is a Vedette that takes this caller's samples for another tenant's."""
     headers = {"X-Scope-OrgID": tenant} if tenant != "default" else {}
     if api_key:
         headers["Authorization"] = f"Bearer {api_key}"
     try:
-        return httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=600)
+        client = httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=600)
     except httpx.InvalidURL as error:
         raise BadInput(f"not a URL: {url!r}: {error}", where="--url") from None
+    if tenant != "default":
+        try:
+            _check_tenant(client, tenant)
+        except BaseException:
+            client.close()
+            raise
+    return client
+
+
+def _check_tenant(client: httpx.Client, tenant: str) -> None:
+    try:
+        answer = client.get("/api/v1/auth/me")
+        mine = answer.json()["data"]["tenant"] if answer.is_success else tenant
+    except httpx.TransportError as error:
+        raise Undeliverable(f"{client.base_url} does not answer: {error}", reason="refused", retryable=True) from None
+    except (ValueError, KeyError, TypeError):
+        return  # no Vedette
+    if mine != tenant:
+        hint = "a key of that tenant or of an admin says so (--api-key); a server without users and keys has the one tenant"
+        raise BadInput(f"{str(client.base_url).rstrip('/')} takes you for tenant {mine!r}, not {tenant!r}", where="--tenant", hint=hint)
 
 
 def _answered(answer: httpx.Response) -> httpx.Response:
@@ -163,7 +191,8 @@ def _remote(client: httpx.Client, form: Format, match: str) -> Fetch:
                 file.write(piece)
             file.flush()
             os.fsync(file.fileno())
-        written = Written(int(answer.headers["x-vedette-samples"]), int(answer.headers["x-vedette-left-out"]))
+        named = [unquote(name) for name in answer.headers.get("x-vedette-left-out-metrics", "").split(",") if name]
+        written = Written(int(answer.headers["x-vedette-samples"]), int(answer.headers["x-vedette-left-out"]), named)
         if written.samples == 0:
             path.unlink()
         return written
@@ -196,6 +225,8 @@ def run_import(paths: Sequence[Path], *, form: Format | None, tenant: str, data:
     if notes.problem:
         console.print(f"[yellow]how far the import came could not be noted: {notes.problem}[/yellow]")
     print(f"{url or data}: {found.samples:,} samples imported from {len(files)} files")
+    if found.known:
+        print(f"{found.known:,} samples were there already")
     for reason, count in sorted(found.dropped.items()):
         print(f"{count:,} samples not stored: {reason.replace('_', ' ')}")
     return 1 if found.dropped else 0
@@ -207,9 +238,16 @@ async def _into_directory(files: Any, data: Path, tenant: str, notes: importing.
     keyspace = canonical(tenant)
 
     async def store(run: Run) -> Stored:
-        return importing.stored_of(await engine.append(importing.batch_of(run, keyspace)))
+        known = 0
+        if not empty:
+            run, known = await asyncio.to_thread(importing.without_known, run, partial(engine.select, tenant))
+        found = importing.stored_of(await engine.append(importing.batch_of(run, keyspace))) if len(run.times) else Stored()
+        found.known = known
+        return found
 
     await engine.start()
+    # Of what this import brings, files of an export are no samples of each other; only what was there before needs a look.
+    empty = engine.estimate(tenant, None, 0, 0).series == 0
     async with aclosing(_Closing(engine)):
         found = await importing.run(files, store, notes, progress=progress)
         await engine.flush()
@@ -272,10 +310,14 @@ def _told(answer: httpx.Response, samples: int) -> Stored:
 def _bodies(run: Run) -> Sequence[tuple[bytes, int]]:
     """Requests of at most so many samples: a series may be in several, in order of time."""
     out, at, total = [], 0, len(run.times)
+    values: list[float | Histogram] = run.values.tolist()
+    if run.histograms is not None:
+        for j, place in enumerate(run.histograms.at.tolist()):
+            values[place] = run.histograms.sample(j)
     while at < total:
         end = min(at + _REQUEST, total)
         first, last = np.searchsorted(run.offsets, [at, end - 1], side="right") - 1
         cuts = np.clip(run.offsets[first : last + 2], at, end)
-        out.append((remote_write.render(run.labels[first : last + 1], cuts - at, run.times[at:end], run.values[at:end]), end - at))
+        out.append((remote_write.render(run.labels[first : last + 1], cuts - at, run.times[at:end], values[at:end]), end - at))
         at = end
     return out

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -25,6 +25,8 @@ Format = Literal["parquet", "csv", "openmetrics", "prometheus"]
 SUFFIXES: dict[Format, str] = {"parquet": ".parquet", "csv": ".csv", "openmetrics": ".om", "prometheus": ".prom"}
 _DAY = 86_400_000
 _TEMPORARY = ".part"
+_CELLS = 20_000_000
+"""Buckets of native histograms in one file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,8 @@ class Written:
 
     samples: int = 0
     left_out: int = 0
+    metrics: Sequence[str] = ()
+    """Those of which something was left out."""
 
 
 Fetch = Callable[[int, int, Path], Written]
@@ -127,11 +131,10 @@ class Export:
 
 
 def write(series: SeriesSet, path: Path, form: Format, *, metadata: list[MetricMetadata]) -> Written:
-    """Write a file of these samples, synced, unless there are none. Raises `OSError`."""
-    histograms = dump.histogram_count(series)
-    samples = series.sample_count - histograms
-    if samples == 0:
-        return Written(0, histograms)
+    """Write a file of these samples, synced, unless there are none. Raises `OSError`, and `LimitExceeded` for too many buckets."""
+    written = written_of(series, form)
+    if written.samples == 0:
+        return written
     if form == "parquet":
         parquet.write(series, path)
     else:
@@ -140,7 +143,17 @@ def write(series: SeriesSet, path: Path, form: Format, *, metadata: list[MetricM
                 file.write(piece)
     with path.open("rb") as file:
         os.fsync(file.fileno())
-    return Written(samples, histograms)
+    return written
+
+
+def written_of(series: SeriesSet, form: Format) -> Written:
+    """What a file of these samples has, and has not. Raises `LimitExceeded` where native histograms are too many for one."""
+    count = dump.histogram_count(series)
+    if form == "parquet":
+        if series.histograms is not None and len(series.histograms.cells) > _CELLS:
+            raise LimitExceeded(f"native histograms of more than {_CELLS} buckets at once; narrow the range or the matchers")
+        return Written(series.sample_count)
+    return Written(series.sample_count - count, count, dump.histogram_metrics(series))
 
 
 def _synced(path: Path, content: bytes) -> None:

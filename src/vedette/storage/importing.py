@@ -9,14 +9,20 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from vedette.errors import BadInput, LimitExceeded
+from vedette.model.histogram_arithmetic import equal
+from vedette.model.histograms import Histogram, Histograms
+from vedette.model.labels import METRIC_NAME
+from vedette.model.matchers import Matcher
 from vedette.model.samples import Appended, KeySpace, SampleBatch
+from vedette.model.series import SeriesSet
 from vedette.storage import parquet
 from vedette.storage.export import SUFFIXES, Format
 from vedette.wire.dump import CsvReader, Run, TextReader
@@ -27,14 +33,16 @@ _ALSO: dict[str, Format] = {".openmetrics": "openmetrics", ".txt": "prometheus",
 
 @dataclass(slots=True)
 class Stored:
-    """What became of a piece, or of all: samples stored and those that were not, by reason."""
+    """What became of a piece, or of all: samples stored, those that were there before, and those that were not stored, by reason."""
 
     samples: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
+    known: int = 0
 
     def add(self, other: Stored) -> None:
         """Count these, too."""
         self.samples += other.samples
+        self.known += other.known
         self.dropped.update(other.dropped)
 
 
@@ -46,13 +54,76 @@ def batch_of(run: Run, keyspace: KeySpace) -> SampleBatch:
     """Samples as storage takes them; `keyspace` is a canonical one."""
     count = len(run.labels)
     batch = SampleBatch.of(keyspace, run.labels, np.zeros(count, np.int64), np.zeros(count), metadata=run.metadata)
-    batch.offsets, batch.timestamps, batch.values = run.offsets, run.times, run.values
+    batch.offsets, batch.timestamps, batch.values, batch.histograms = run.offsets, run.times, run.values, run.histograms
     return batch
 
 
 def stored_of(appended: Appended) -> Stored:
     """What storage says of a batch."""
     return Stored(appended.samples, Counter(appended.dropped))
+
+
+_BY_NAME = 64
+"""From how many series of one metric on all of the metric is read, not one after the other."""
+
+Select = Callable[[Sequence[Matcher], int, int], SeriesSet]
+
+
+def without_known(run: Run, select: Select) -> tuple[Run, int]:
+    """The samples that are not stored yet, and how many are: the same ones, of the same series at the same time.
+
+    So that a file that is imported again leaves no second copy in another block. Raises as `select`.
+    """
+    keep = np.ones(len(run.times), dtype=np.bool_)
+    by_metric: dict[str, list[int]] = {}
+    for i, labels in enumerate(run.labels):
+        if run.offsets[i + 1] > run.offsets[i]:
+            by_metric.setdefault(labels.metric, []).append(i)
+    for metric, rows in by_metric.items():
+        for some in [rows] if len(rows) >= _BY_NAME else [[row] for row in rows]:
+            matchers = [Matcher(n, "=", v) for n, v in run.labels[some[0]]] if len(some) == 1 else [Matcher(METRIC_NAME, "=", metric)]
+            stamps = np.concatenate([run.times[run.offsets[i] : run.offsets[i + 1]] for i in some])
+            found = select(matchers, int(stamps.min()), int(stamps.max()))
+            places = {found.labels.row(j): j for j in range(len(found))} if found.sample_count else {}
+            for i in some:
+                if (j := places.get(run.labels[i])) is not None:
+                    _mark_known(run, i, found, j, keep)
+    if keep.all():
+        return run, 0
+    before = np.concatenate([np.zeros(1, np.int64), np.cumsum(keep, dtype=np.int64)])
+    native = run.histograms
+    if native is not None:
+        which = np.flatnonzero(keep[native.at])
+        native = native.take(which, before[native.at[which]]) if len(which) else None
+    fresh = replace(run, offsets=before[run.offsets], times=run.times[keep], values=run.values[keep], histograms=native)
+    return fresh, int(len(keep) - before[-1])
+
+
+def _mark_known(run: Run, i: int, found: SeriesSet, j: int, keep: NDArray[np.bool_]) -> None:
+    """Take from `keep` the samples of series `i` that series `j` of `found` has, to the bit."""
+    lo, hi = int(run.offsets[i]), int(run.offsets[i + 1])
+    a, b = int(found.offsets[j]), int(found.offsets[j + 1])
+    if a == b:
+        return
+    at = np.minimum(np.searchsorted(found.timestamps[a:b], run.times[lo:hi]) + a, b - 1)
+    same = found.timestamps[at] == run.times[lo:hi]
+    same &= found.values[at].view(np.int64) == run.values[lo:hi].view(np.int64)
+    if run.histograms is None and found.histograms is None:
+        keep[lo:hi] &= ~same
+        return
+    places = np.flatnonzero(same)
+    for place, there in zip(places.tolist(), at[places].tolist(), strict=True):
+        # So far a histogram is known by its sum.
+        mine, known = (_histogram(h, p) for h, p in ((run.histograms, lo + place), (found.histograms, there)))
+        same[place] = (mine is None) == (known is None) and (mine is None or known is None or equal(mine, known))
+    keep[lo:hi] &= ~same
+
+
+def _histogram(histograms: Histograms | None, place: int) -> Histogram | None:
+    if histograms is None:
+        return None
+    j = int(np.searchsorted(histograms.at, place))
+    return histograms.sample(j) if j < len(histograms) and histograms.at[j] == place else None
 
 
 def files_of(paths: Sequence[Path], form: Format | None) -> list[tuple[Path, Format]]:

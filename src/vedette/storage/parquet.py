@@ -1,8 +1,8 @@
 """Series as Parquet files, both ways and to the bit, by DuckDB (the extra `logs`).
 
 Columns: `metric` VARCHAR, `labels` MAP(VARCHAR, VARCHAR) without the name, `timestamp` TIMESTAMP (UTC), `value` DOUBLE, and
-`nan_bits` BIGINT: the bits of a NaN, NULL for every other value, so that `nan_bits IS NULL` leaves stale markers out. Not here:
-native histograms, for which there is no column.
+`nan_bits` BIGINT: the bits of a NaN, NULL for every other value, so that `nan_bits IS NULL` leaves stale markers out. A native histogram
+has its sum for a value, and stands in the column `histogram` (`parquet_histograms.py`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from vedette.errors import BadInput
 from vedette.kernels.dump import TEXT_NAN
 from vedette.model.labels import METRIC_NAME, Labels
 from vedette.model.series import SeriesSet
-from vedette.wire.dump import Run, without_histograms
+from vedette.storage import parquet_histograms
+from vedette.wire.dump import Run
 
 _ROWS = 1 << 20
 _WANTED = {"metric": "VARCHAR", "labels": "MAP(VARCHAR, VARCHAR)", "value": "DOUBLE"}
@@ -34,12 +35,14 @@ def duckdb() -> Any:
 
 def write(series: SeriesSet, path: Path) -> None:
     """Write a file: series by their labels, samples by time. Raises `OSError`."""
-    series = without_histograms(series)
     rows = [series.labels.row(i) for i in range(len(series))]
     order = sorted(range(len(rows)), key=rows.__getitem__)
     rank = np.empty(len(rows), dtype=np.int64)
     rank[order] = np.arange(len(rows))
     nan = np.isnan(series.values)
+    native = np.full(series.sample_count, -1, dtype=np.int64)
+    if series.histograms is not None:
+        native[series.histograms.at] = np.arange(len(series.histograms))
     samples = {
         "series": np.repeat(rank, np.diff(series.offsets)),
         "stamp": series.timestamps,
@@ -47,6 +50,7 @@ def write(series: SeriesSet, path: Path) -> None:
         "number": np.where(nan, 0.0, series.values),
         "bits": np.where(nan, series.values.view(np.int64), 0),
         "nan": nan,
+        "native": native,
     }
     pairs = [(place, n, v) for place, i in enumerate(order) for n, v in rows[i]]
     engine = duckdb()
@@ -67,10 +71,12 @@ def write(series: SeriesSet, path: Path) -> None:
                     " coalesce(map(list(n ORDER BY n) FILTER (n <> '__name__'), list(v ORDER BY n) FILTER (n <> '__name__')), MAP {})"
                     " FROM pairs GROUP BY series"
                 )
+            parquet_histograms.prepare(con, series.histograms)
             con.execute(
                 "COPY (SELECT metric, labels, make_timestamp(stamp * 1000) AS timestamp,"
-                " CASE WHEN nan THEN 'NaN'::DOUBLE ELSE number END AS value, CASE WHEN nan THEN bits END AS nan_bits"
-                " FROM samples JOIN names USING (series) ORDER BY series, stamp) TO $path (FORMAT parquet, COMPRESSION zstd)",
+                " CASE WHEN nan THEN 'NaN'::DOUBLE ELSE number END AS value, CASE WHEN nan THEN bits END AS nan_bits, histogram"
+                " FROM samples JOIN names USING (series) LEFT JOIN natives USING (native) ORDER BY series, stamp)"
+                " TO $path (FORMAT parquet, COMPRESSION zstd)",
                 {"path": str(path)},
             )
         except engine.Error as error:
@@ -98,8 +104,9 @@ def read(path: Path, *, start: int = 0) -> Iterator[tuple[Run, int]]:
             _check(kinds, path)
             bits = "nan_bits" if kinds.get("nan_bits") == "BIGINT" else "NULL::BIGINT"
             (total,) = con.execute("SELECT count(*) FROM read_parquet($path)", source).fetchone()
+            native = "histogram" if "histogram" in kinds else "NULL"
             while start < total:
-                yield _some(con, path, bits, start), min(start + _ROWS, total)
+                yield _some(con, path, (native, bits), start), min(start + _ROWS, total)
                 start += _ROWS
         except engine.Error as error:
             raise BadInput(
@@ -111,14 +118,18 @@ def _check(kinds: dict[str, str], path: Path) -> None:
     for name, kind in _WANTED.items():
         if kinds.get(name) != kind:
             raise BadInput(f"column {name} is {kinds.get(name, 'missing')}", where=str(path), hint=f"expected {kind}")
+    if "histogram" in kinds and kinds["histogram"].replace('"', "") != parquet_histograms.KIND:
+        raise BadInput(f"column histogram is {kinds['histogram']}", where=str(path), hint=f"expected {parquet_histograms.KIND}, or none")
     if not kinds.get("timestamp", "").startswith("TIMESTAMP"):
         raise BadInput(f"column timestamp is {kinds.get('timestamp', 'missing')}", where=str(path), hint="expected TIMESTAMP")
 
 
-def _some(con: Any, path: Path, bits: str, start: int) -> Run:
+def _some(con: Any, path: Path, columns: tuple[str, str], start: int) -> Run:
+    """The rows from `start` on; `columns` are the expressions of the histogram and of the NaN's bits."""
+    native, bits = columns
     con.execute(
-        # `bits` is one of two texts above, nobody's input.
-        "CREATE OR REPLACE TEMP TABLE part AS SELECT metric, labels, epoch_ms(timestamp) AS stamp, value,"  # noqa: S608
+        # These are two texts of `read`, nobody's input.
+        f"CREATE OR REPLACE TEMP TABLE part AS SELECT metric, labels, epoch_ms(timestamp) AS stamp, value, {native} AS histogram,"  # noqa: S608
         f" coalesce({bits}, CASE WHEN isnan(value) THEN {TEXT_NAN} END, 0) AS bits FROM read_parquet($path, file_row_number = true)"
         " WHERE file_row_number >= $lo AND file_row_number < $hi AND value IS NOT NULL AND timestamp IS NOT NULL",
         {"path": str(path), "lo": start, "hi": start + _ROWS},
@@ -128,12 +139,15 @@ def _some(con: Any, path: Path, bits: str, start: int) -> Run:
     )
     found = con.execute("SELECT metric, map_keys(labels), map_values(labels) FROM names ORDER BY series").fetchall()
     labels = [Labels.of({**dict(zip(keys or (), values or (), strict=True)), METRIC_NAME: metric or ""}) for metric, keys, values in found]
-    columns = con.execute(
-        "SELECT series, stamp, CASE WHEN bits = 0 THEN value ELSE 0 END AS number, bits FROM part JOIN names"
-        " ON part.metric IS NOT DISTINCT FROM names.metric AND part.labels IS NOT DISTINCT FROM names.labels ORDER BY series, stamp"
-    ).fetchnumpy()
-    series, stamps, values, nans = (np.ma.getdata(columns[name]) for name in ("series", "stamp", "number", "bits"))
+    con.execute(
+        "CREATE OR REPLACE TEMP TABLE ordered AS SELECT row_number() OVER (ORDER BY series, stamp) - 1 AS place, series, stamp,"
+        " CASE WHEN bits = 0 THEN value ELSE 0 END AS number, bits, histogram FROM part JOIN names"
+        " ON part.metric IS NOT DISTINCT FROM names.metric AND part.labels IS NOT DISTINCT FROM names.labels"
+    )
+    read_ = con.execute("SELECT series, stamp, number, bits FROM ordered ORDER BY place").fetchnumpy()
+    series, stamps, values, nans = (np.ma.getdata(read_[name]) for name in ("series", "stamp", "number", "bits"))
     values = values.astype(np.float64)
     values.view(np.int64)[nans != 0] = nans[nans != 0]
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(series, minlength=len(labels)))]).astype(np.int64)
-    return Run(labels, offsets, stamps.astype(np.int64), values)
+    histograms = parquet_histograms.read(con, values, path) if native != "NULL" else None
+    return Run(labels, offsets, stamps.astype(np.int64), values, histograms=histograms)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from vedette.errors import BadInput
 from vedette.kernels import dump as kernel
+from vedette.model.histograms import Histograms
 from vedette.model.labels import METRIC_NAME, Labels, is_legacy_metric_name, quote
 from vedette.model.samples import MetricMetadata
 from vedette.model.series import SeriesSet
@@ -45,6 +46,7 @@ class Run:
     times: NDArray[np.int64]
     values: NDArray[np.float64]
     metadata: Sequence[MetricMetadata] = ()
+    histograms: Histograms | None = None
 
 
 def unspellable(series: SeriesSet) -> int:
@@ -81,6 +83,14 @@ def render(series: SeriesSet, form: TextFormat, *, metadata: Sequence[MetricMeta
 def histogram_count(series: SeriesSet) -> int:
     """How many samples are native histograms, for which no format here has room."""
     return 0 if series.histograms is None else len(series.histograms)
+
+
+def histogram_metrics(series: SeriesSet) -> list[str]:
+    """The metrics that these are of, sorted."""
+    if series.histograms is None:
+        return []
+    rows = np.unique(np.searchsorted(series.offsets, series.histograms.at, side="right") - 1)
+    return sorted({series.labels.row(row).metric for row in rows.tolist()})
 
 
 def without_histograms(series: SeriesSet) -> SeriesSet:
