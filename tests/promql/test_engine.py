@@ -18,6 +18,7 @@ from vedette.model.series import SeriesSet
 from vedette.promql.engine import Engine, PromqlSettings
 from vedette.promql.errors import ExecutionError, ParseError, QueryCanceled, QueryTimeout, TooManySamples
 from vedette.promql.memory import MemoryStorage
+from vedette.promql.seriesnotation import parse_series
 from vedette.storage.interface import Matchers
 
 
@@ -273,4 +274,25 @@ def test_delayed_name_removal_at_the_top_of_a_subquery(storage: Watched) -> None
     assert [labels for labels, _, _ in engine.instant("t", "(-up)[1m:30s]", 60_000).rows()] == [Labels.of(host="a"), Labels.of(host="b")]
     with pytest.raises(ExecutionError, match="same labelset"):
         engine.instant("t", 'label_replace(-up, "host", "x", "", "")[1m:30s]', 60_000)
+    engine.close()
+
+
+def test_columns_for_tables() -> None:
+    storage = MemoryStorage()
+    native = parse_series("m {{count:1 sum:1}}").items[0].histogram  # type: ignore[union-attr]
+    for n, values in {"1": (1.0, math.nan, 3.0), "2": (4.0, native, 6.0), "3": (native, native, native)}.items():
+        for k, value in enumerate(values):
+            storage.add(Labels.of(__name__="m", n=n), k * 30_000, value)
+    engine = Engine(storage, PromqlSettings(), SystemClock())
+    found = engine.range("t", "m", 0, 60_000, 30_000).series()
+    assert [dict(found.labels.row(i))["n"] for i in range(len(found))] == ["1", "2", "3"]
+    assert found.offsets.tolist() == [0, 3, 5, 5]
+    assert found.timestamps.tolist() == [0, 30_000, 60_000, 0, 60_000]
+    assert found.values.view(np.int64).tolist()[1] == 0x7FF8000000000001
+    first = engine.range("t", "m", 0, 60_000, 30_000).series(limit=1)
+    assert (len(first), first.sample_count) == (1, 3)
+    scalar = engine.instant("t", "1 + 1", 7000).series()
+    assert (scalar.labels.row(0), scalar.timestamps.tolist(), scalar.values.tolist()) == (Labels(), [7000], [2.0])
+    with pytest.raises(BadInput, match="a string is no table"):
+        engine.instant("t", "'text'", 0).series()
     engine.close()

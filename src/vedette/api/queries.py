@@ -18,6 +18,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from vedette.api import tables
 from vedette.api.answers import JSON, enveloped, success
 from vedette.api.endpoint import Endpoint, Param, Run
 from vedette.api.params import Form, boolean_of, form_of, limit_of, parameter, parse_span, parse_time, rfc3339, time_of
@@ -47,6 +48,7 @@ _TUNING = (
     Param("timeout", "patience", "Give the evaluation up after this long; capped by the server's own limit."),
     Param("lookback_delta", "duration", "How far back an instant selector looks, for this query."),
     Param("stats", "text", "`true`: include times and counts of samples; `all`: also the counts of each step."),
+    Param("format", "text", "`json` (default), or a table with a row for each value: `csv`, `parquet`."),
     Param("explain", "boolean", "Include the operations of the query, each with rows, bytes and seconds."),
 )
 
@@ -134,6 +136,7 @@ class _Options:
     lookback_ms: int | None
     stats: str
     explain: bool
+    table: tables.Kind | None
 
 
 def _options(form: Form) -> _Options:
@@ -149,6 +152,7 @@ def _options(form: Form) -> _Options:
         lookback_ms=lookback_ms,
         stats=form.text("stats"),
         explain=boolean_of(form, "explain"),
+        table=tables.wanted(form),
     )
 
 
@@ -207,6 +211,7 @@ class Queries:
         span: tuple[int, int, int],
     ) -> Response:
         asked = self.clock.monotonic()
+        notes: list[str] = []
 
         def evaluated(deadline: float, cancel: threading.Event) -> bytes:
             began = self.clock.monotonic()
@@ -220,6 +225,9 @@ class Queries:
             warnings = list(result.warnings)
             if options.limit and len(result) > options.limit:
                 warnings.append(TRUNCATED)
+            if options.table:
+                notes.extend(warnings)
+                return tables.encoded(result.series(options.limit), options.table)
             data = result.json(options.limit)
             if options.stats:
                 stats = _stats(result, queued=began - asked, total=self.clock.monotonic() - began, per_step=options.stats == "all")
@@ -230,9 +238,12 @@ class Queries:
 
         # What is short now may not be of another time, where there is more data; a few minutes on it will be.
         shape: Hashable = (tenant, options.text, *span, options.lookback_ms, options.limit, options.stats, options.explain)
-        if len(options.text) > _LONGEST_KEPT:
+        if len(options.text) > _LONGEST_KEPT or options.table:
             shape = None
-        return Response(await self.gate.evaluate(request, tenant, options.timeout_s, evaluated, shape=shape), media_type=JSON)
+        answer = await self.gate.evaluate(request, tenant, options.timeout_s, evaluated, shape=shape)
+        if options.table:
+            return Response(answer, media_type=tables.MEDIA[options.table], headers=tables.headers(options.table, notes))
+        return Response(answer, media_type=JSON)
 
     async def format(self, request: Request) -> Response:
         """An expression laid out for reading."""

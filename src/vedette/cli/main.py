@@ -75,11 +75,14 @@ def query(
     explain: Annotated[
         bool, typer.Option("--explain", help="Show what the query cost instead: its operations with rows, bytes and milliseconds.")
     ] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the answer to a .csv, .parquet or .json file instead.")
+    ] = None,
 ) -> None:
     """Ask a running server: a table, and for ranges a plot."""
     from vedette.cli.query import run
 
-    run(expr, range_=range_, step=step, time=time, url=url, api_key=api_key, as_json=as_json, explain=explain)
+    run(expr, range_=range_, step=step, time=time, url=url, api_key=api_key, as_json=as_json, explain=explain, output=output)
 
 
 @check.command("config")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 import time as clock
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import httpx
 from rich.console import Console
@@ -31,9 +33,12 @@ def run(
     api_key: str | None,
     as_json: bool,
     explain: bool = False,
+    output: Path | None = None,
 ) -> None:
-    """Send one query and show its answer. Raises `BadInput` for what the server refuses, `Undeliverable` without one."""
+    """Send one query, show its answer or write it to a file. Raises `BadInput` for what is refused, `Undeliverable` without a server."""
     params: dict[str, str] = {"query": expr}
+    if output is not None:
+        params["format"] = _format_of(output)
     path = "/api/v1/query"
     if range_ is not None:
         end = _when(time)
@@ -45,6 +50,9 @@ def run(
     if explain:
         params |= {"explain": "true", "stats": "true"}
     text = _post(url, path, params, api_key)
+    if output is not None:
+        _write(text, output)
+        return
     if as_json:
         print(text.text)
         return
@@ -58,6 +66,23 @@ def run(
         show(console, body["data"])
     else:
         _show(console, body["data"])
+
+
+def _format_of(output: Path) -> str:
+    kind = output.suffix.removeprefix(".").lower()
+    if kind not in ("csv", "parquet", "json"):
+        raise BadInput(f"cannot tell the format of {output}", where="--output", hint="expected a name that ends in .csv, .parquet or .json")
+    return kind
+
+
+def _write(answer: httpx.Response, output: Path) -> None:
+    for note in filter(None, answer.headers.get("x-vedette-warnings", "").split(",")):
+        Console(stderr=True, highlight=False).print(f"[yellow]{unquote(note)}[/yellow]")
+    try:
+        output.write_bytes(answer.content)
+    except OSError as error:
+        raise BadInput(f"cannot write {output}: {error.strerror}", where="--output") from error
+    print(f"{output}: {len(answer.content):,} bytes")
 
 
 def _when(time: str | None) -> float:

@@ -9,9 +9,12 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from vedette.errors import BadInput
 from vedette.kernels import render
+from vedette.kernels.dump import TEXT_NAN
 from vedette.model.histograms import Histogram
 from vedette.model.labels import Labels, LabelTable
+from vedette.model.series import SeriesSet
 from vedette.promql.format import json_float
 from vedette.promql.native_render import JsonHistograms
 from vedette.promql.statistics import Statistics
@@ -20,6 +23,7 @@ from vedette.promql.values import Floats, Grid, Ints, Matrix, Objects, Scalar, V
 ResultType = Literal["scalar", "string", "vector", "matrix"]
 
 _FEW_TEXTS = 128
+_NAN = np.array(TEXT_NAN).view(np.float64)[()]
 _CHUNK_POINTS = 1 << 17
 _FRAME = (b'{"metric":{', b'},"values":[', b'},"value":', b"]}", b"}")
 
@@ -119,6 +123,26 @@ class QueryResult:
             floats = np.flatnonzero(~native_mask(self._histograms))
             return self._labels.take(floats), self._floats[floats], self._grid.start
         return self._labels, self._floats, self._grid.start
+
+    def series(self, limit: int = 0) -> SeriesSet:
+        """The same as columns, the first `limit` series (0: all); a scalar is one series without labels. Native histograms are left out.
+
+        A NaN is the usual one: which of many it is means nothing in a result. Raises `BadInput` for a string.
+        """
+        if self.type == "string":
+            raise BadInput("a string is no table")
+        if self._labels is None:
+            labels = LabelTable.from_labels([Labels()])
+            return SeriesSet(labels, np.array([0, 1], dtype=np.int64), np.array([self._grid.start], dtype=np.int64), self._floats)
+        count = min(limit, len(self)) if limit else len(self)
+        offsets = self._offsets[: count + 1]
+        times, floats = self._times[: offsets[-1]], self._floats[: offsets[-1]]
+        if self._histograms is not None:
+            kept = ~native_mask(self._histograms[: offsets[-1]])
+            before = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(kept, dtype=np.int64)])
+            offsets, times, floats = before[offsets], times[kept], floats[kept]
+        floats = np.where(np.isnan(floats), _NAN, floats)
+        return SeriesSet(self._labels.take(self._order[:count]), offsets, times, floats)
 
     def rows(self) -> list[tuple[Labels, Ints, Floats]]:
         """Each series with its times (int64 ms) and values (float64); a scalar has no labels, a string is not a row.
