@@ -212,6 +212,9 @@ class HttpMetrics:
         )
         self._document_requests = Counter("botserver_requests", "Total number of requests.", ["method", "status"], registry=into)
         self._document_duration = Histogram("botserver_request_duration_seconds", "Request duration.", buckets=BUCKETS_S, registry=into)
+        # To find a metric of given labels takes longer than to count in it; handlers, codes and methods are few.
+        self._counts: dict[tuple[str, int, str], tuple[Counter, Counter]] = {}
+        self._times: dict[str, Histogram] = {}
 
     def around(self, inner: ASGIApp) -> ASGIApp:
         """`inner` with every request observed."""
@@ -236,10 +239,17 @@ class HttpMetrics:
         return observed
 
     def _observe(self, scope: Scope, status: int, seconds: float) -> None:
-        handler, code = self._known(scope["path"]), str(status)
+        handler = self._known(scope["path"])
         # A client may send any word as the method; only the standard ones become label values.
         method = scope["method"] if scope["method"] in ("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH") else "other"
-        self._requests.labels(handler, code).inc()
-        self._duration.labels(handler).observe(seconds)
-        self._document_requests.labels(method, code).inc()
+        counts = self._counts.get((handler, status, method))
+        if counts is None:
+            code = str(status)
+            counts = self._requests.labels(handler, code), self._document_requests.labels(method, code)
+            self._counts[handler, status, method] = counts
+        for count in counts:
+            count.inc()
+        if handler not in self._times:
+            self._times[handler] = self._duration.labels(handler)
+        self._times[handler].observe(seconds)
         self._document_duration.observe(seconds)

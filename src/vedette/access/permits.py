@@ -6,6 +6,8 @@ otherwise. A path below a listed one counts as that one. Not here: who the calle
 
 from __future__ import annotations
 
+import functools
+
 from vedette.access.principal import Need
 
 SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
@@ -60,7 +62,12 @@ SERVER_PATHS = (
 
 
 def _below(path: str, listed: tuple[str, ...]) -> bool:
-    return any(path == one or path.startswith(one + "/") for one in listed)
+    return (path + "/").startswith(_folders(listed))
+
+
+@functools.cache
+def _folders(listed: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(one + "/" for one in listed)
 
 
 def need_of(method: str, path: str, *, reading_posts: frozenset[str]) -> Need:

@@ -10,7 +10,6 @@ import asyncio
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -76,27 +75,35 @@ class Gate:
         """
         allowed = self._timeout_s if timeout_s is None else min(timeout_s, self._timeout_s)
         deadline = self._clock.monotonic() + allowed
-        async with AsyncExitStack() as turn:
+        if not self._turns.take(tenant):
             try:
                 async with asyncio.timeout(max(0.0, allowed)):
-                    await turn.enter_async_context(self._turns.taken(tenant))
+                    await self._turns.wait(tenant)
             except TimeoutError:
                 raise QueryTimeout(QUEUED_TOO_LONG) from None
+        try:
             cancel = threading.Event()
             if shape in self._short:
                 return self._at_once(evaluation, shape, deadline, cancel)
-            began = self._clock.monotonic()
-            running = asyncio.ensure_future(self._run(evaluation, deadline, cancel))
-            # Most queries are over before it is worth watching whether anybody still waits.
-            done, _ = await asyncio.wait((running,), timeout=_PATIENCE_S)
-            if not done:
-                return await _while_connected(request, running, cancel)
-            result = running.result()
-            if shape is not None and self._clock.monotonic() - began < _SHORT_S:
-                self._short[shape] = None
-                while len(self._short) > _KNOWN_SHAPES:
-                    self._short.popitem(last=False)
-            return result
+            return await self._on_a_thread(request, evaluation, shape, deadline, cancel)
+        finally:
+            self._turns.give_back(tenant)
+
+    async def _on_a_thread(
+        self, request: Request, evaluation: Evaluation, shape: Hashable, deadline: float, cancel: threading.Event
+    ) -> bytes:
+        began = self._clock.monotonic()
+        running = asyncio.ensure_future(self._run(evaluation, deadline, cancel))
+        # Most queries are over before it is worth watching whether anybody still waits.
+        done, _ = await asyncio.wait((running,), timeout=_PATIENCE_S)
+        if not done:
+            return await _while_connected(request, running, cancel)
+        result = running.result()
+        if shape is not None and self._clock.monotonic() - began < _SHORT_S:
+            self._short[shape] = None
+            while len(self._short) > _KNOWN_SHAPES:
+                self._short.popitem(last=False)
+        return result
 
     def _at_once(self, evaluation: Evaluation, shape: Hashable, deadline: float, cancel: threading.Event) -> bytes:
         """Evaluate on the loop's own thread: to hand it to another and back would take longer."""

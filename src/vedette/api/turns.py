@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from vedette.errors import LimitExceeded
 
@@ -31,19 +29,15 @@ class Turns:
         """How many wait, of all tenants."""
         return sum(map(len, self._waiting.values()))
 
-    @asynccontextmanager
-    async def taken(self, tenant: str) -> AsyncIterator[None]:
-        """A turn while the context lasts. Raises `LimitExceeded` where too many of the tenant's wait already."""
+    def take(self, tenant: str) -> bool:
+        """Take a turn where one is free at once: then it must be given back."""
         if self._free and tenant not in self._waiting and self._running.get(tenant, 0) < self._per_tenant:
             self._take(tenant)
-        else:
-            await self._wait(tenant)
-        try:
-            yield
-        finally:
-            self._give_back(tenant)
+            return True
+        return False
 
-    async def _wait(self, tenant: str) -> None:
+    async def wait(self, tenant: str) -> None:
+        """Take a turn when it comes: then it must be given back. Raises `LimitExceeded` where too many of the tenant's wait already."""
         line = self._waiting.setdefault(tenant, deque())
         if len(line) >= self._queued:
             if not line:
@@ -58,7 +52,7 @@ class Turns:
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 # It was given a turn in the very moment in which it gave up.
-                self._give_back(tenant)
+                self.give_back(tenant)
             else:
                 self._leave(tenant, turn)
             raise
@@ -73,7 +67,8 @@ class Turns:
         self._free -= 1
         self._running[tenant] = self._running.get(tenant, 0) + 1
 
-    def _give_back(self, tenant: str) -> None:
+    def give_back(self, tenant: str) -> None:
+        """End a turn; the next one begins."""
         self._free += 1
         self._running[tenant] -= 1
         if not self._running[tenant]:

@@ -214,9 +214,10 @@ def render_rows(
     """Write series `rows` as JSON objects, each followed by a comma; returns the number of bytes.
 
     Row r has labels `label_offsets[r]:label_offsets[r+1]` of `names`, `values` (indices into the quoted texts in
-    `pool[pool_offsets[i]:pool_offsets[i+1]]`), and the points that `offsets[j]:offsets[j+1]` bounds in `times`, `floats`, where
-    j counts rows. `whole`, `places` are of `decimals`, and `digits` from `digits_at` on is the text of the floats that have none,
-    in order. `frame` holds the fixed pieces: before the labels, between labels and points (list, single), and after them (list, single).
+    `pool[pool_offsets[i]:pool_offsets[i+1]]`; where the value is -1, the name stands for all of the pair), and the points that
+    `offsets[j]:offsets[j+1]` bounds in `times`, `floats`, where j counts rows. `whole`, `places` are of `decimals`, and `digits`
+    from `digits_at` on is the text of the floats that have none, in order. `frame` holds the fixed pieces: before the labels,
+    between labels and points (list, single), and after them (list, single).
     """
     at = 0
     d = digits_at
@@ -236,8 +237,9 @@ def render_rows(
                 out[at] = 44
                 at += 1
             at = _copy(out, at, pool, pool_offsets[names[i]], pool_offsets[names[i] + 1])
-            out[at] = 58
-            at = _copy(out, at + 1, pool, pool_offsets[values[i]], pool_offsets[values[i] + 1])
+            if values[i] >= 0:
+                out[at] = 58
+                at = _copy(out, at + 1, pool, pool_offsets[values[i]], pool_offsets[values[i] + 1])
         middle = 2 if single else 1
         at = _copy(out, at, frame, frame_offsets[middle], frame_offsets[middle + 1])
         for p in range(offsets[j], offsets[j + 1]):

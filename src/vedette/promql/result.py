@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import orjson
@@ -22,10 +24,12 @@ from vedette.promql.values import Floats, Grid, Ints, Matrix, Objects, Scalar, V
 
 ResultType = Literal["scalar", "string", "vector", "matrix"]
 
-_FEW_TEXTS = 128
+_FEW_ROWS = 24
 _NAN = np.array(TEXT_NAN).view(np.float64)[()]
 _CHUNK_POINTS = 1 << 17
+_ROW_BYTES = 40
 _FRAME = (b'{"metric":{', b'},"values":[', b'},"value":', b"]}", b"}")
+_FRAME_OFFSETS = tuple(itertools.accumulate(map(len, _FRAME), initial=0))
 
 
 class QueryResult:
@@ -220,14 +224,9 @@ class QueryResult:
         if not count:
             return []
         assert self._labels is not None
-        table = self._labels
-        pool, pool_offsets, names, values = _quoted(table)
-        frame = np.frombuffer(b"".join(_FRAME), dtype=np.uint8).copy()
-        frame_offsets = np.cumsum([0, *(len(f) for f in _FRAME)], dtype=np.int64)
-        sizes = np.diff(pool_offsets)
-        label_bytes = np.zeros(len(names) + 1, dtype=np.int64)
-        np.cumsum(sizes[names] + sizes[values] + 2, out=label_bytes[1:])
-        row_bytes = label_bytes[table.offsets[1:]] - label_bytes[table.offsets[:-1]] + 40
+        texts = _few_texts(self._labels, self._order[:count]) if count <= _FEW_ROWS else _texts(self._labels, self._order)
+        # Writable, as kernels are compiled for.
+        frame, frame_offsets = np.frombuffer(bytearray(b"".join(_FRAME)), dtype=np.uint8), np.array(_FRAME_OFFSETS, dtype=np.int64)
         parts: list[tuple[int, int]] = []
         lo = 0
         while lo < count:
@@ -238,16 +237,17 @@ class QueryResult:
 
         def chunk(part: tuple[int, int]) -> bytes:
             lo, hi = part
-            rows = self._order[lo:hi]
+            rows = texts.rows[lo:hi]
             a, b = int(self._offsets[lo]), int(self._offsets[hi])
             floats = np.ascontiguousarray(self._floats[a:b])
             whole, places = np.empty(b - a, dtype=np.int64), np.empty(b - a, dtype=np.int8)
             hard = floats[places < 0] if render.decimals(floats, whole, places) else floats[:0]
-            digits = np.frombuffer(orjson.dumps(hard, option=orjson.OPT_SERIALIZE_NUMPY), dtype=np.uint8).copy()
-            buffer = np.empty(int(row_bytes[rows].sum()) + (b - a) * render.POINT_BYTES, dtype=np.uint8)
+            digits = np.frombuffer(bytearray(orjson.dumps(hard, option=orjson.OPT_SERIALIZE_NUMPY)), dtype=np.uint8)
+            buffer = np.empty(int(texts.sizes[rows].sum()) + (hi - lo) * _ROW_BYTES + (b - a) * render.POINT_BYTES, dtype=np.uint8)
             size = render.render_rows(
-                rows, table.offsets, names, values, pool, pool_offsets, frame, frame_offsets, self._offsets[lo : hi + 1] - a,
-                np.ascontiguousarray(self._times[a:b]), floats, whole, places, digits, 1, self.type == "vector", buffer,
+                rows, texts.offsets, texts.names, texts.values, texts.pool, texts.pool_offsets, frame, frame_offsets,
+                self._offsets[lo : hi + 1] - a, np.ascontiguousarray(self._times[a:b]), floats, whole, places, digits, 1,
+                self.type == "vector", buffer,
             )  # fmt: skip
             return buffer[: size - 1].tobytes()
 
@@ -268,19 +268,42 @@ def _points(times: Ints, floats: Floats) -> bytes:
     return one._chunks(1)[0].removeprefix(b'{"metric":{},"value":').removesuffix(b"}")
 
 
-def _quoted(table: LabelTable) -> tuple[NDArray[np.uint8], Ints, NDArray[np.int64], NDArray[np.int64]]:
-    """All texts of a table as JSON strings in one pool, and its names and values as indices into it."""
-    both = np.concatenate([table.names, table.values])
-    if len(both) <= _FEW_TEXTS:
-        # To look for equal ones would cost more than to write them twice.
-        distinct, inverse = both, np.arange(len(both), dtype=np.int64)
-    else:
-        distinct, inverse = _distinct(both)
-    pieces = [orjson.dumps(table.symbols.text(s)) for s in distinct.tolist()]
-    offsets = np.zeros(len(pieces) + 1, dtype=np.int64)
-    np.cumsum([len(p) for p in pieces], out=offsets[1:])
-    pool = np.frombuffer(b"".join(pieces) or b"\0", dtype=np.uint8).copy()
-    return pool, offsets, inverse[: len(table.names)], inverse[len(table.names) :]
+class _Texts(NamedTuple):
+    """The labels of rows as JSON, as `render.render_rows` takes them; `rows` are the rows, `sizes` the most bytes of each."""
+
+    rows: Ints
+    sizes: Ints
+    offsets: Ints
+    names: Ints
+    values: Ints
+    pool: NDArray[np.uint8]
+    pool_offsets: Ints
+
+
+def _texts(table: LabelTable, rows: Ints) -> _Texts:
+    """Each text once, however many labels have it."""
+    distinct, inverse = _distinct(np.concatenate([table.names, table.values]))
+    names, values = inverse[: len(table.names)], inverse[len(table.names) :]
+    pool, ends = _pool([orjson.dumps(table.symbols.text(s)) for s in distinct.tolist()])
+    sizes = np.diff(ends)
+    upto = np.zeros(len(names) + 1, dtype=np.int64)
+    np.cumsum(sizes[names] + sizes[values] + 2, out=upto[1:])
+    return _Texts(rows, upto[table.offsets[1:]] - upto[table.offsets[:-1]], table.offsets, names, values, pool, ends)
+
+
+def _few_texts(table: LabelTable, rows: Ints) -> _Texts:
+    """Each row's labels as one text: of a few rows, to find the texts that they share takes longer than to write them again."""
+    pool, ends = _pool([orjson.dumps(table.row(row).as_dict())[1:-1] for row in rows.tolist()])
+    numbers = np.arange(len(rows), dtype=np.int64)
+    none = np.full(len(rows), -1, dtype=np.int64)
+    return _Texts(numbers, ends[1:] - ends[:-1], np.arange(len(rows) + 1, dtype=np.int64), numbers, none, pool, ends)
+
+
+def _pool(texts: Sequence[bytes]) -> tuple[NDArray[np.uint8], Ints]:
+    """Texts end to end, and where they begin: int64[n + 1]."""
+    ends = np.fromiter(itertools.accumulate(map(len, texts), initial=0), dtype=np.int64, count=len(texts) + 1)
+    # Writable, as kernels are compiled for.
+    return np.frombuffer(bytearray(b"".join(texts) or b"\0"), dtype=np.uint8), ends
 
 
 def _distinct(symbols: NDArray[np.int32]) -> tuple[NDArray[np.int32], Ints]:

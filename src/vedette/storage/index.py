@@ -44,7 +44,7 @@ class Postings:
     def of(self, name: int, value: int) -> NDArray[np.uint32]:
         """The series with one pair."""
         key = np.uint64(name << 32 | value)
-        at = int(np.searchsorted(self.keys, key))
+        at = int(self.keys.searchsorted(key))
         if at == len(self.keys) or self.keys[at] != key:
             return self.ids[:0]
         return self.ids[self.starts[at] : self.starts[at + 1]]

@@ -1,0 +1,79 @@
+"""A result's JSON: of few rows and of many, the same text, which is what a plain writer makes."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from vedette.model.labels import Labels, LabelTable
+from vedette.promql.result import QueryResult
+from vedette.promql.values import Grid, Matrix
+
+ODD = ("plain", 'quo"ted', "back\\slash", "line\nbreak", "tab\t", "é ☃ 𝄞", "</script>", "\x7f")
+VALUES = (0.0, -0.0, 1.5, 1e-7, 1e21, 123456789.25, 0.1 + 0.2, float("inf"), float("-inf"), float("nan"))
+
+
+def result(rows: int, steps: int, *, range_query: bool = True, labels: int = 3) -> tuple[QueryResult, list[dict[str, str]]]:
+    """A matrix of `rows` series in no order, some of whose points are missing, and its label sets."""
+    sets = [
+        {"__name__": "m", **{f"l{i}": ODD[(row + i) % len(ODD)] + str(row % 7) for i in range(labels)}, "row": f"{row * 37 % rows:05}"}
+        for row in range(rows)
+    ]
+    values = np.array([[VALUES[(row + step) % len(VALUES)] for step in range(steps)] for row in range(rows)])
+    present = np.array([[(row + step) % 3 != 1 or not range_query for step in range(steps)] for row in range(rows)], dtype=np.bool_)
+    matrix = Matrix(LabelTable.from_labels([Labels.of(s) for s in sets]), values, present)
+    grid = Grid(1_700_000_000_500, 250, steps)
+    return QueryResult(matrix, grid, range_query=range_query, warnings=[], infos=[]), sets
+
+
+def plainly(found: QueryResult) -> list[str]:
+    """The series, each as text, one Python step a point."""
+    from vedette.promql.format import json_float
+
+    shown = []
+    for labels, times, values in found.rows():
+        points = [
+            f"[{t / 1000:.3f}".removesuffix(".000") + f',"{json_float(v)}"]' for t, v in zip(times.tolist(), values.tolist(), strict=True)
+        ]
+        metric = json.dumps(labels.as_dict(), ensure_ascii=False, separators=(",", ":"))
+        shown.append(
+            f'{{"metric":{metric},"values":[{",".join(points)}]}}'
+            if found.type == "matrix"
+            else f'{{"metric":{metric},"value":{points[0]}}}'
+        )
+    return shown
+
+
+@pytest.mark.parametrize("rows", [1, 2, 23, 24, 25, 60])
+@pytest.mark.parametrize("range_query", [True, False])
+def test_few_rows_and_many_are_written_alike(rows: int, range_query: bool) -> None:
+    found, _ = result(rows, 5 if range_query else 1, range_query=range_query)
+    kind = "matrix" if range_query else "vector"
+    assert found.json().decode() == f'{{"resultType":"{kind}","result":[{",".join(plainly(found))}]}}'
+
+
+def test_a_range_is_in_order_of_labels_and_an_instant_is_not_touched() -> None:
+    found, sets = result(30, 3)
+    assert [s["metric"] for s in json.loads(found.json())["result"]] == sorted(sets, key=lambda s: sorted(s.items()))
+    found, sets = result(20, 1, range_query=False)
+    assert [s["metric"] for s in json.loads(found.json())["result"]] == sets
+
+
+@pytest.mark.parametrize("limit", [1, 24, 25, 39, 40, 41])
+def test_a_limit_keeps_the_first(limit: int) -> None:
+    found, _ = result(40, 2)
+    shown = json.loads(found.json(limit))["result"]
+    assert shown == json.loads(found.json())["result"][:limit]
+
+
+@pytest.mark.parametrize("rows", [1, 30])
+def test_series_without_labels_or_with_very_long_ones(rows: int) -> None:
+    long = "x" * 100_000
+    table = LabelTable.from_labels([Labels.of(a=long + str(i)) if i else Labels() for i in range(rows)])
+    matrix = Matrix(table, np.ones((rows, 1)), np.ones((rows, 1), dtype=np.bool_))
+    found = QueryResult(matrix, Grid(0, 1, 1), range_query=True, warnings=[], infos=[])
+    shown = json.loads(found.json())["result"]
+    assert [s["metric"] for s in shown] == [row.as_dict() for row in sorted(table)]
+    assert all(s["values"] == [[0, "1"]] for s in shown)
