@@ -48,8 +48,9 @@ class Labels(tuple[tuple[str, str], ...]):
     @classmethod
     def of(cls, mapping: Mapping[str, str] | None = None, /, **labels: str) -> Self:
         """From a mapping and/or keywords; empty values are left out, as an empty label is no label."""
-        merged = {**(mapping or {}), **labels}
-        return cls(sorted((n, v) for n, v in merged.items() if v != ""))
+        merged = {**(mapping or {}), **labels} if labels else (mapping or {})
+        pairs = sorted(merged.items())
+        return cls([p for p in pairs if p[1] != ""] if "" in merged.values() else pairs)
 
     @classmethod
     def from_pairs(cls, pairs: Iterable[tuple[str, str]]) -> Self:

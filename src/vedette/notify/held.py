@@ -119,12 +119,12 @@ def worth_saving(old: Held | None, new: Held, now: int) -> bool:
     return not same or old.timeout != new.timeout
 
 
-def row_of(tenant: str, held: Held) -> HeldAlertRow:
-    """Its record."""
+def row_of(tenant: str, held: Held, labels: str = "") -> HeldAlertRow:
+    """Its record; `labels` is their JSON where it is at hand."""
     alert = held.alert
     return HeldAlertRow(
         tenant=tenant,
-        labels=orjson.dumps(dict(alert.labels)).decode(),
+        labels=labels or orjson.dumps(dict(alert.labels)).decode(),
         annotations=orjson.dumps(dict(alert.annotations)).decode(),
         generator_url=alert.generator_url,
         starts_at=alert.starts_at,

@@ -76,8 +76,8 @@ class History:
         self._events = await self._records.newest(AlertEventRow, self._tenant)
         self._deliveries = await self._records.newest(DeliveryRow, self._tenant)
 
-    def event(self, kind: Kind, alert: Alert, at: int, note: str = "") -> AlertEventRow:
-        """The row of one step."""
+    def event(self, kind: Kind, alert: Alert, at: int, note: str = "", *, labels: str = "") -> AlertEventRow:
+        """The row of one step; `labels` is their JSON where it is at hand."""
         self._events += 1
         return AlertEventRow(
             tenant=self._tenant,
@@ -86,7 +86,7 @@ class History:
             kind=kind,
             fingerprint=alert.fingerprint,
             alertname=alert.labels.get(ALERT_NAME),
-            labels=orjson.dumps(dict(alert.labels)).decode(),
+            labels=labels or orjson.dumps(dict(alert.labels)).decode(),
             starts_at=alert.starts_at,
             value=math.nan if alert.value is None else alert.value,
             note=note[:MAX_DETAIL],

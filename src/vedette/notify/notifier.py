@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import orjson
 import structlog
 
 from vedette.clock import Clock, now_ms
@@ -60,6 +61,8 @@ FORGET_MS = 5 * 86_400_000
 """After how long a notification that never arrived is forgotten, once nobody tries any more."""
 _SLICE = 2_000
 """How many alerts are taken before others get their turn on the loop."""
+_PAUSE_S, _PATIENCE = 0.2, 25
+"""Alerts of which nothing was heard for so long have all come; after so many pauses their listing is made ready all the same."""
 _MANY = 1_000
 """From how many alerts on their listing is kept ready."""
 
@@ -108,6 +111,7 @@ class Notifier:
         self._loops: list[asyncio.Task[None]] = []
         self._maintained = self._trimmed = now_ms(clock)
         self._some_ended = True
+        self._heard = 0
         self._configure(config)
 
     def _configure(self, config: Config | None) -> None:
@@ -175,12 +179,14 @@ class Notifier:
             name = old.alert.fingerprint if old else alert.known_fingerprint or names[alert.labels]
             new = held_alerts.received(alert, now, resolve_timeout=self._resolve_timeout, fingerprint=name)
             new = held_alerts.merged(old, new, now)
-            if held_alerts.worth_saving(old, new, now):
-                saved[alert.labels] = held_alerts.row_of(self._tenant, new)
             joined[alert.labels] = new
             fired, fires = old is not None and not old.resolved(now), not new.resolved(now)
+            worth = held_alerts.worth_saving(old, new, now)
+            text = orjson.dumps(dict(alert.labels)).decode() if worth or fired != fires else ""
+            if worth:
+                saved[alert.labels] = held_alerts.row_of(self._tenant, new, text)
             if fired != fires:
-                self._steps.append(self.history.event("firing" if fires else "resolved", new.alert, now))
+                self._steps.append(self.history.event("firing" if fires else "resolved", new.alert, now, labels=text))
                 ended.update(self._outdone(new, now) if fires else self._acknowledged(new, "the alert resolved"))
         await self._commit(list(saved.values()), ended, now)
         for held in joined.values():
@@ -246,7 +252,7 @@ class Notifier:
                 self._flushes.plan(key, group)
             self._changed[key] = None
         if len(self.standing) >= _MANY:
-            held.json  # noqa: B018 - written now, so that whoever asks for the list need not wait for it
+            self._heard += 1
             self._news.set()
 
     def _routes(self, labels: Labels) -> tuple[Route, ...]:
@@ -485,10 +491,16 @@ class Notifier:
                 await self.silences.expire(silence.id)
 
     async def _freshen(self) -> None:
-        """Keep the listing of many alerts ready, at no more than a tenth of the time."""
+        """Keep the listing of many alerts ready, at no more than a tenth of the time, once they come no longer one after another."""
         while True:
             await self._news.wait()
             self._news.clear()
+            heard = -1
+            for _ in range(_PATIENCE):
+                if heard == self._heard:
+                    break
+                heard = self._heard
+                await self._clock.sleep(_PAUSE_S)
             busy, written = 0.0, 0
             while self._changed:
                 key, _ = self._changed.popitem()

@@ -349,10 +349,11 @@ def _by_kind(rows: Sequence[Row]) -> dict[type[Row], list[Row]]:
 def _columns(kind: type[Row], names: Sequence[str], rows: Sequence[Row]) -> list[tuple[Any, ...]]:
     """The rows as tuples, NaN as NULL."""
     values: Any = map(operator.attrgetter(*names), rows)
-    floats = {i for i, f in enumerate(dataclasses.fields(kind)) if f.type == "float"}
-    if not floats:
-        return list(values)
-    return [tuple(None if i in floats and math.isnan(v) else v for i, v in enumerate(row)) for row in values]
+    found: list[tuple[Any, ...]] = list(values)
+    for i, field in enumerate(dataclasses.fields(kind)):
+        if field.type == "float":
+            found = [(*row[:i], None, *row[i + 1 :]) if math.isnan(row[i]) else row for row in found]
+    return found
 
 
 def _in(row: Row) -> dict[str, Any]:
