@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.logs.conftest import NOW, SECOND, Opened, lines
@@ -22,6 +23,52 @@ def test_text_that_is_there_is_never_left_out(before: str, text: str, after: str
     bits = trigrams.of_text([np.frombuffer(f"{before}{text}{after}".encode("utf-8", "replace"), np.uint8)])
     for asked in (text, text.upper() if text.isascii() else text, text.lower() if text.isascii() else text):
         assert trigrams.may_hold(bits, asked)
+
+
+@given(before=st.text(), text=st.text(alphabet="abkKsSzZ0 ."), after=st.text())
+def test_the_spelling_that_is_there_is_never_left_out(before: str, text: str, after: str) -> None:
+    bits = trigrams.of_text([np.frombuffer(f"{before}{text}{after}".encode("utf-8", "replace"), np.uint8)])
+    for asked in (text, text.upper(), text.lower()):
+        found = trigrams.spellings(bits, asked)
+        assert not found or text in found
+
+
+def test_mostly_there_is_one_spelling() -> None:
+    bits = bits_of("GET /api/v1/users 200", "Cache miss for key", "cache miss again", "TimeoutError: no answer")
+    assert trigrams.spellings(bits, "CACHE MISS") == ["Cache miss", "cache miss"]
+    both = ["TimeoutError", "Timeouterror", "timeoutError", "timeouterror"]
+    assert trigrams.spellings(bits, "timeouterror") == both, "lower case may be anywhere"
+    assert trigrams.spellings(bits, "get /API") == ["GET /api", "get /api"]
+    assert trigrams.spellings(bits, "größe") == trigrams.spellings(None, "x") == []
+    assert trigrams.spellings(bits_of("300 \u212aelvin"), "kelvin") == [], "anything may be there"
+    everything = np.full_like(bits, 255)
+    assert trigrams.spellings(everything, "timeout") == []
+
+
+def test_bits_of_before_there_were_capitals_say_nothing_of_them(tmp_path: Path) -> None:
+    segment = tmp_path / "s.parquet"
+    old = bits_of("the needle")[:8192]
+    segment.with_suffix(".trigrams").write_bytes(trigrams.packed(old))
+    bits = trigrams.load(segment)
+    assert bits is not None
+    assert trigrams.may_hold(bits, "NEEDLE") and not trigrams.may_hold(bits, "timeout")
+    assert trigrams.spellings(bits, "needle") == []
+
+
+@pytest.mark.parametrize("negated", [False, True])
+async def test_every_spelling_is_found_in_segments_and_in_memory(opened: Opened, negated: bool) -> None:
+    store = await opened()
+    messages = ["Cache Miss", "cache miss", "CACHE MISS", "cAcHe MiSs", "cache hit", "300 \u212aelvin"]
+    for i, message in enumerate(messages):
+        await store.append("acme", lines(message, at=NOW + i * SECOND))
+        if i != 3:
+            store.flush()
+    for text, least in (("cache miss", 4), ("CACHE", 5), ("kelvin", 1), ("no such", 0)):
+        page = await store.search("acme", LogQuery(lines=(LineFilter("contains", text, negated=negated),)))
+        found = {row.message for row in page.rows}
+        wanted = {m for m in messages if (text.lower() in m.lower().replace("\u212a", "k")) != negated}
+        assert (found, page.total) == (wanted, len(wanted))
+        assert len(wanted) == (len(messages) - least if negated else least)
 
 
 def test_text_that_is_not_there_mostly_is() -> None:

@@ -23,12 +23,16 @@ _PLAIN = re.compile(r"[A-Za-z0-9_.:@/ -]{3,}\Z", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class LineFilter:
-    """A condition on the message. `contains` heeds case only where told to; a `regex` need not match all of it."""
+    """A condition on the message. `contains` heeds case only where told to; a `regex` need not match all of it.
+
+    `spellings` are the only ways of writing a `contains` that can be where it is looked for, empty where that is not known.
+    """
 
     kind: Literal["contains", "regex"]
     text: str
     negated: bool = False
     heed_case: bool = False
+    spellings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +146,9 @@ def _line(where: Where, line: LineFilter) -> None:
         return
     if line.heed_case:
         where.add(f"{no}contains(message, ?)", line.text)
+        return
+    if line.spellings:
+        where.add(f"{no}({' or '.join(['contains(message, ?)'] * len(line.spellings))})", *line.spellings)
         return
     runs = _CASELESS.findall(line.text)
     if runs and not line.negated:
