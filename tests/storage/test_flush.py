@@ -26,7 +26,7 @@ async def test_a_small_generation_answers_from_memory_for_some_minutes(open_engi
     await engine.append(tools.batch(rows(tools, 10), keyspace))
     before = tools.contents(engine)
     await engine.flush()
-    assert engine.stats().chunks == 20
+    assert engine.stats().chunks == 10
     assert tools.contents(engine) == before
     assert engine.counters()["page_cache_misses"] == 0
     await clock.advance(flush._KEEP_BEFORE + 1)
@@ -38,7 +38,7 @@ async def test_a_small_generation_answers_from_memory_for_some_minutes(open_engi
 async def test_a_large_one_leaves_memory_as_soon_as_it_is_in_a_block(
     open_engine, tools, keyspace, only_when_asked, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(flush, "_KEEP_BYTES", 100 * 2 * 256)
+    monkeypatch.setattr(flush, "_KEEP_BYTES", 100 * 64)
     engine = await open_engine()
     await engine.append(tools.batch(rows(tools, 200), keyspace))
     before = tools.contents(engine)

@@ -241,7 +241,7 @@ async def test_histograms_outlive_the_forgetting_of_other_series(open_engine, cl
     memory = engine._memory
     memory.head.freeze()
     gone = np.array([True, False, False])
-    memory.head.before.state[0, 5] = 0  # as if series a had no sample left
+    memory.head.before.counts[0] = 0  # as if series a had no sample left
     table, new_ids = memory.series.without(gone)
     memory.succeed(table, new_ids, 1 << 60)
     assert same(read(engine), {B: [(NOW, sample(2))], C: [(NOW, sample(3))]})

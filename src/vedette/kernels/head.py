@@ -1,8 +1,7 @@
-"""Samples in memory: chains of fixed-size chunks, one chain a series, in one arena.
+"""Samples in memory: chains of chunks (`chunks.py`), one chain a series, in one arena.
 
-A chunk is int64[32]: the chunk before it in its series (-1 for none), the newest timestamp in it, then 15 pairs of
-timestamp and value bits. Chains are read from their newest end, so a query about now touches what is new. A series'
-state is int64[8] (the slots below). Chunks and states of the generation before, which is being written to a block,
+Chains are read from their newest end, so a query about now touches what is new. A series' state is int64[4] (the slots
+below, the last four of which are int32). Chunks and states of the generation before, which is being written to a block,
 stand beside those of the present one, and are only read. Not here: locks, growth, the log (`storage/head.py`).
 """
 
@@ -13,54 +12,62 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-CHUNK_WORDS = 32
-CHUNK_SAMPLES = 15
+from vedette.kernels import chunks
+from vedette.kernels.chunks import (
+    CLOSED,
+    HEADER_BYTES,
+    LONGEST,
+    MOST_SAMPLES,
+    PREVIOUS,
+    SPAN,
+    UNIT_BYTES,
+    UNIT_WORDS,
+    decode,
+    put,
+    put_short,
+    short,
+)
 
-LAST_TIME, LAST_BITS, FIRST, TAIL, FILL, COUNT, UNSORTED, SCOPE = range(8)
-"""Slots of a series' state. The first two outlive a generation; `SCOPE` is the log's scope that defines the series."""
+STATE_WORDS = 4
+LAST_TIME, LAST_BITS = 0, 1
+"""Slots of a series' state; they outlive a generation. Of a series that never had late samples they are its newest sample."""
+TAIL, COUNT, DELTA, SCOPE = 4, 5, 6, 7
+"""Slots of the state as int32[8]: the newest chunk (0: none), the samples of the chain, how far its last two lie apart (0 where that
+says nothing, `LATE` where they do not ascend), the log's scope that defines the series."""
 
+LATE = -1
 NEVER = -(1 << 63)
 """`LAST_TIME` of a series without samples."""
 
-KEPT, SAME, DUPLICATE, TOO_OLD, DROPPED, CHUNKS, DEFINED, OLDEST, NEWEST = range(9)
-"""Slots of `tally`: samples logged, repeated, refused for each reason, chunks in use, series to define, the range kept."""
+MOST_UNITS = 2
+"""No sample needs more new units than this."""
+
+KEPT, SAME, DUPLICATE, TOO_OLD, DROPPED, UNITS, CHUNKS, DEFINED, OLDEST, NEWEST = range(10)
+"""Slots of `tally`: samples logged, repeated, refused for each reason, units and chunks in use, series to define, the range kept."""
+
+_FARTHEST = (1 << 31) - 1
 
 
 @njit(cache=True, nogil=True)
-def _known(chunks: Any, state: Any, series: int, timestamp: int, bits: int) -> int:
-    """Whether a series' chain holds a sample at `timestamp`: 0 no, 1 with the same bits, 2 with others."""
-    chunk, n, in_order = state[series, TAIL], state[series, FILL], state[series, UNSORTED] == 0
-    while chunk >= 0:
-        if chunks[chunk, 1] >= timestamp:
-            for i in range(n):
-                if chunks[chunk, 2 + 2 * i] == timestamp:
-                    return 1 if chunks[chunk, 3 + 2 * i] == bits else 2
+def _newest(arena: Any, links: Any, chunk: Any) -> int:
+    """The time of a chunk's newest sample."""
+    return int(arena[chunk * UNIT_WORDS] + links[2 * UNIT_WORDS * chunk + SPAN])
+
+
+@njit(cache=True, nogil=True)
+def _known(arena: Any, state: Any, series: int, timestamp: int, bits: int, times: Any, found: Any) -> int:
+    """Whether a series' chain holds a sample at `timestamp`: 0 no, 1 with the same bits, 2 with others. `times`, `found`: int64[256]."""
+    links, data, fields, values = arena.view(np.int32), arena.view(np.uint8), state.view(np.int32), found.view(np.float64)
+    chunk, in_order = fields[series, TAIL], fields[series, DELTA] != LATE
+    while chunk > 0:
+        if _newest(arena, links, chunk) >= timestamp:
+            for i in range(decode(arena, data, chunk, times, found, values, 0)):
+                if times[i] == timestamp:
+                    return 1 if found[i] == bits else 2
         elif in_order:
             break
-        chunk, n = chunks[chunk, 0], CHUNK_SAMPLES
+        chunk = links[2 * UNIT_WORDS * chunk + PREVIOUS]
     return 0
-
-
-@njit(cache=True, nogil=True)
-def _push(state: Any, series: int, chunks: Any, used: int, timestamp: int, bits: int) -> int:
-    """Append one sample to the chain; answers how many chunks are in use. There must be a free one."""
-    fill = state[series, FILL]
-    tail = state[series, TAIL]
-    if tail < 0 or fill == CHUNK_SAMPLES:
-        chunks[used, 0] = tail
-        chunks[used, 1] = timestamp
-        if tail < 0:
-            state[series, FIRST] = used
-        state[series, TAIL] = tail = used
-        used += 1
-        fill = 0
-    elif timestamp > chunks[tail, 1]:
-        chunks[tail, 1] = timestamp
-    chunks[tail, 2 + 2 * fill] = timestamp
-    chunks[tail, 3 + 2 * fill] = bits
-    state[series, FILL] = fill + 1
-    state[series, COUNT] += 1
-    return used
 
 
 @njit(cache=True, nogil=True)
@@ -70,9 +77,9 @@ def append(
     timestamps: Any,
     bits: Any,
     state: Any,
-    chunks: Any,
+    arena: Any,
     old_state: Any,
-    old_chunks: Any,
+    old_arena: Any,
     window: int,
     oldest: int,
     scope: int,
@@ -87,9 +94,13 @@ def append(
     A sample newer than its series' newest is kept; one at the same time is a repetition (same bits) or a duplicate;
     an older one is kept within `window` ms of the newest unless the chain has its time. One before `oldest` is too old.
     What is kept is copied to `log_ids` uint32, `log_times`, `log_bits` int64 (as many as samples), and the series whose
-    state lacks `scope` to `defined` uint32[n]. `tally` int64[9] is added to. The arena must have a chunk for each sample.
+    state lacks `scope` (int32) to `defined` uint32[n]. `tally` int64[10] is added to. The arena must have `MOST_UNITS` for each sample.
     """
-    kept, used, new = tally[KEPT], tally[CHUNKS], tally[DEFINED]
+    kept, units, new = tally[KEPT], tally[UNITS], tally[DEFINED]
+    links, data, fields = arena.view(np.int32), arena.view(np.uint8), state.view(np.int32)
+    values, last_values = bits.view(np.float64), state.view(np.float64)
+    code, times, found = np.empty(LONGEST, np.uint8), np.empty(MOST_SAMPLES + 1, np.int64), np.empty(MOST_SAMPLES + 1, np.int64)
+    found_values = found.view(np.float64)
     for row in range(len(ids)):
         series = ids[row]
         lo, hi = offsets[row], offsets[row + 1]
@@ -102,27 +113,77 @@ def append(
             if timestamp < oldest:
                 tally[TOO_OLD] += 1
                 continue
-            if timestamp > last:
-                state[series, LAST_TIME] = timestamp
-                state[series, LAST_BITS] = value
-            elif timestamp == last and last != NEVER:
+            if timestamp == last and last != NEVER:
                 tally[SAME if state[series, LAST_BITS] == value else DUPLICATE] += 1
                 continue
-            elif timestamp < last:
+            if timestamp < last:
                 # Compared this way round, since last - timestamp may overflow.
                 if last >= NEVER + window and timestamp < last - window:
                     tally[TOO_OLD] += 1
                     continue
-                known = _known(chunks, state, series, timestamp, value)
+                known = _known(arena, state, series, timestamp, value, times, found)
                 if known == 0 and series < len(old_state):
-                    known = _known(old_chunks, old_state, series, timestamp, value)
+                    known = _known(old_arena, old_state, series, timestamp, value, times, found)
                 if known != 0:
                     tally[SAME if known == 1 else DUPLICATE] += 1
                     continue
-                state[series, UNSORTED] = 1
-            used = _push(state, series, chunks, used, timestamp, value)
-            if state[series, SCOPE] != scope:
-                state[series, SCOPE] = scope
+            chunk: Any = np.int64(fields[series, TAIL])
+            before_delta: Any = np.int64(fields[series, DELTA])
+            late = before_delta == LATE or timestamp < last
+            before_time, before_bits, before = last, state[series, LAST_BITS], last_values[series, LAST_BITS]
+            if late and chunk > 0:
+                # What came last is not what is newest: the chunk knows it.
+                n = decode(arena, data, chunk, times, found, found_values, 0)
+                before_time, before_bits, before = times[n - 1], found[n - 1], found_values[n - 1]
+                before_delta = times[n - 1] - times[n - 2] if n > 1 else 0
+            fits = False
+            delta: Any = np.int64(0)
+            used: Any = np.int64(0)
+            scale: Any = np.int64(0)
+            if chunk > 0:
+                at = chunk * UNIT_BYTES
+                first = arena[chunk * UNIT_WORDS]
+                delta = timestamp - before_time
+                # Beyond what 32 bits hold (and where the difference overflowed), a chunk begins anew.
+                if -_FARTHEST < delta < _FARTHEST and (timestamp > before_time) == (delta > 0) and data[at + chunks.SAMPLES] < MOST_SAMPLES:
+                    span = timestamp - first
+                    if timestamp <= first or 0 < span < _FARTHEST:
+                        used, scale = np.int64(data[at + chunks.USED]), np.int64(data[at + chunks.AT_SCALE])
+                        place, room = at + HEADER_BYTES + used, UNIT_BYTES * np.int64(data[at + chunks.UNITS]) - HEADER_BYTES - used
+                        bend, zigzag = delta - before_delta, -1
+                        # Nearly all are short.
+                        if bend == 0 and room >= 3 and scale < CLOSED:
+                            zigzag = short(values[j], value, before, scale)
+                        if zigzag >= 0:
+                            size = put_short(data, place, zigzag)
+                        else:
+                            size, scale = put(data, place, room, values[j], value, before, before_bits, scale, bend, code)
+                        if size > 0:
+                            fits = True
+                            data[at + chunks.SAMPLES] += 1
+                            if timestamp > first and span > links[2 * UNIT_WORDS * chunk + SPAN]:
+                                links[2 * UNIT_WORDS * chunk + SPAN] = span
+            if not fits:
+                after, chunk = chunk, units
+                at, used, delta = chunk * UNIT_BYTES, 0, 0
+                # A series has one unit to begin with, for many have few samples.
+                more = 1 if after == 0 else MOST_UNITS
+                units += more
+                tally[CHUNKS] += 1
+                size, scale = put(data, at + HEADER_BYTES, LONGEST, values[j], value, 0.0, 0, 0, 0, code)
+                arena[chunk * UNIT_WORDS] = timestamp
+                links[2 * UNIT_WORDS * chunk + PREVIOUS] = after
+                links[2 * UNIT_WORDS * chunk + SPAN] = 0
+                data[at + chunks.SAMPLES], data[at + chunks.UNITS] = 1, more
+                fields[series, TAIL] = chunk
+            data[at + chunks.USED], data[at + chunks.AT_SCALE] = used + size, scale
+            fields[series, COUNT] += 1
+            fields[series, DELTA] = LATE if late else delta
+            if timestamp > last or last == NEVER:
+                state[series, LAST_TIME] = timestamp
+                state[series, LAST_BITS] = value
+            if fields[series, SCOPE] != scope:
+                fields[series, SCOPE] = scope
                 defined[new] = series
                 new += 1
             log_ids[kept] = series
@@ -131,63 +192,65 @@ def append(
             kept += 1
             tally[OLDEST] = min(tally[OLDEST], timestamp)
             tally[NEWEST] = max(tally[NEWEST], timestamp)
-    tally[KEPT], tally[CHUNKS], tally[DEFINED] = kept, used, new
+    tally[KEPT], tally[UNITS], tally[DEFINED] = kept, units, new
 
 
 @njit(cache=True, nogil=True)
 def bound(ids: Any, state: Any, old_state: Any) -> int:
     """How many samples the series `ids` (int64[n]) have at most, both generations together."""
+    fields, old_fields = state.view(np.int32), old_state.view(np.int32)
     total = 0
     for row in range(len(ids)):
         if ids[row] < len(state):
-            total += state[ids[row], COUNT]
+            total += fields[ids[row], COUNT]
         if ids[row] < len(old_state):
-            total += old_state[ids[row], COUNT]
+            total += old_fields[ids[row], COUNT]
     return total
 
 
 @njit(cache=True, nogil=True)
-def _count_chain(state: Any, series: int, chunks: Any, start: int, end: int) -> int:
-    """How many samples of the chain, which is not empty, lie in [start, end]."""
-    in_order, tail = state[series, UNSORTED] == 0, state[series, TAIL]
-    if in_order and chunks[tail, 1] <= end and chunks[state[series, FIRST], 2] >= start:
-        return int(state[series, COUNT])
-    count, chunk, n = 0, tail, state[series, FILL]
-    while chunk >= 0:
-        if chunks[chunk, 1] >= start:
-            if in_order and chunks[chunk, 2] >= start and chunks[chunk, 1] <= end:
-                count += n
-            else:
-                for i in range(n):
-                    if start <= chunks[chunk, 2 + 2 * i] <= end:
-                        count += 1
-        elif in_order:
-            break
-        chunk, n = chunks[chunk, 0], CHUNK_SAMPLES
-    return count
+def _copy_chain(
+    fields: Any, series: int, arena: Any, links: Any, data: Any, start: int, end: int, at: int, times: Any, bits: Any, values: Any
+) -> int:
+    """Copy the chain's samples in [start, end] to `times` and `bits` from `at` on, in the order they came; answers the next place.
 
-
-@njit(cache=True, nogil=True)
-def _copy_chain(state: Any, series: int, chunks: Any, start: int, end: int, at: int, out_times: Any, out_bits: Any) -> int:
-    """Copy the chain's samples in [start, end] to `out` from `at` on, in the order they came; answers the next place."""
-    after = at + _count_chain(state, series, chunks, start, end)
-    place, chunk, n = after, state[series, TAIL], state[series, FILL]
+    There must be room for all of the chain. `links` and `data` are the arena's int32s and bytes, `values` the `bits` as float64.
+    """
+    in_order, whole = fields[series, DELTA] != LATE, True
+    stop: Any = at
+    tail = np.int64(fields[series, TAIL])
+    chunk: Any = tail
+    while chunk > 0:
+        if _newest(arena, links, chunk) < start:
+            if in_order:
+                break
+        elif not in_order or arena[chunk * UNIT_WORDS] <= end:
+            stop += np.int64(data[chunk * UNIT_BYTES + chunks.SAMPLES])
+            whole = whole and arena[chunk * UNIT_WORDS] >= start and _newest(arena, links, chunk) <= end
+        chunk = np.int64(links[2 * UNIT_WORDS * chunk + PREVIOUS])
     # From the end backwards, until all that was counted is there.
+    place: Any = stop
+    chunk = tail
     while place > at:
-        if chunks[chunk, 1] >= start:
-            if place - n >= at and chunks[chunk, 1] <= end and state[series, UNSORTED] == 0 and chunks[chunk, 2] >= start:
-                place -= n
-                for i in range(n):
-                    out_times[place + i] = chunks[chunk, 2 + 2 * i]
-                    out_bits[place + i] = chunks[chunk, 3 + 2 * i]
-            else:
-                for i in range(n - 1, -1, -1):
-                    if start <= chunks[chunk, 2 + 2 * i] <= end:
-                        place -= 1
-                        out_times[place] = chunks[chunk, 2 + 2 * i]
-                        out_bits[place] = chunks[chunk, 3 + 2 * i]
-        chunk, n = chunks[chunk, 0], CHUNK_SAMPLES
-    return after
+        if _newest(arena, links, chunk) >= start and (not in_order or arena[chunk * UNIT_WORDS] <= end):
+            place -= np.int64(data[chunk * UNIT_BYTES + chunks.SAMPLES])
+            decode(arena, data, chunk, times, bits, values, place)
+        chunk = np.int64(links[2 * UNIT_WORDS * chunk + PREVIOUS])
+    if whole and in_order:
+        return int(stop)
+    if in_order:
+        while place < stop and times[place] < start:
+            place += 1
+        while stop > place and times[stop - 1] > end:
+            stop -= 1
+        for i in range(stop - place if place > at else 0):
+            times[at + i], bits[at + i] = times[place + i], bits[place + i]
+        return int(at + stop - place)
+    for i in range(at, stop):
+        if start <= times[i] <= end:
+            times[place], bits[place] = times[i], bits[i]
+            place += 1
+    return int(place)
 
 
 @njit(cache=True, nogil=True)
@@ -232,9 +295,9 @@ def ensure_increasing(times: Any, bits: Any, lo: int, hi: int) -> int:
 def gather(
     ids: Any,
     state: Any,
-    chunks: Any,
+    arena: Any,
     old_state: Any,
-    old_chunks: Any,
+    old_arena: Any,
     start: int,
     end: int,
     out_offsets: Any,
@@ -245,37 +308,52 @@ def gather(
 
     `out_times` and `out_bits` (int64) must hold what `bound` answered.
     """
+    fields, links, data = state.view(np.int32), arena.view(np.int32), arena.view(np.uint8)
+    old_fields, old_links, old_data = old_state.view(np.int32), old_arena.view(np.int32), old_arena.view(np.uint8)
+    out_values = out_bits.view(np.float64)
     at = 0
     out_offsets[0] = 0
     for row in range(len(ids)):
         series, begin, chains = ids[row], at, 0
-        if series < len(old_state) and old_state[series, COUNT] > 0:
-            at = _copy_chain(old_state, series, old_chunks, start, end, at, out_times, out_bits)
-            chains += 1 + old_state[series, UNSORTED]
-        if series < len(state) and state[series, COUNT] > 0:
-            at = _copy_chain(state, series, chunks, start, end, at, out_times, out_bits)
-            chains += 1 + state[series, UNSORTED]
+        if series < len(old_state) and old_fields[series, COUNT] > 0:
+            at = _copy_chain(old_fields, series, old_arena, old_links, old_data, start, end, at, out_times, out_bits, out_values)
+            chains += 1 + int(old_fields[series, DELTA] == LATE)
+        if series < len(state) and fields[series, COUNT] > 0:
+            at = _copy_chain(fields, series, arena, links, data, start, end, at, out_times, out_bits, out_values)
+            chains += 1 + int(fields[series, DELTA] == LATE)
         if chains > 1:
             at = ensure_increasing(out_times, out_bits, begin, at)
         out_offsets[row + 1] = at
 
 
 @njit(cache=True, nogil=True)
-def present(ids: Any, state: Any, chunks: Any, old_state: Any, old_chunks: Any, start: int, end: int, out: Any) -> None:
-    """`out` bool[n]: whether series `ids` (int64[n]) have a sample in [start, end]."""
-    for row in range(len(ids)):
-        series = ids[row]
-        out[row] = series < len(state) and state[series, COUNT] > 0 and _count_chain(state, series, chunks, start, end) > 0
-        if not out[row] and series < len(old_state) and old_state[series, COUNT] > 0:
-            out[row] = _count_chain(old_state, series, old_chunks, start, end) > 0
+def _any_within(fields: Any, series: int, arena: Any, start: int, end: int, times: Any, bits: Any) -> bool:
+    """Whether the chain has a sample in [start, end]. `times` and `bits`: int64[256]."""
+    links, data, values = arena.view(np.int32), arena.view(np.uint8), bits.view(np.float64)
+    in_order = fields[series, DELTA] != LATE
+    chunk: Any = np.int64(fields[series, TAIL])
+    while chunk > 0:
+        newest = _newest(arena, links, chunk)
+        if newest >= start:
+            if newest <= end or start <= arena[chunk * UNIT_WORDS] <= end:
+                return True
+            if not in_order or arena[chunk * UNIT_WORDS] < start:
+                for i in range(decode(arena, data, chunk, times, bits, values, 0)):
+                    if start <= times[i] <= end:
+                        return True
+        elif in_order:
+            break
+        chunk = np.int64(links[2 * UNIT_WORDS * chunk + PREVIOUS])
+    return False
 
 
 @njit(cache=True, nogil=True)
-def begin_generation(state: Any) -> None:
-    """Empty all chains of `state`, whose chunks have moved to the generation before."""
-    for series in range(len(state)):
-        state[series, FIRST] = -1
-        state[series, TAIL] = -1
-        state[series, FILL] = 0
-        state[series, COUNT] = 0
-        state[series, UNSORTED] = 0
+def present(ids: Any, state: Any, arena: Any, old_state: Any, old_arena: Any, start: int, end: int, out: Any) -> None:
+    """`out` bool[n]: whether series `ids` (int64[n]) have a sample in [start, end]."""
+    fields, old_fields = state.view(np.int32), old_state.view(np.int32)
+    times, bits = np.empty(MOST_SAMPLES + 1, np.int64), np.empty(MOST_SAMPLES + 1, np.int64)
+    for row in range(len(ids)):
+        series = ids[row]
+        out[row] = series < len(state) and fields[series, COUNT] > 0 and _any_within(fields, series, arena, start, end, times, bits)
+        if not out[row] and series < len(old_state) and old_fields[series, COUNT] > 0:
+            out[row] = _any_within(old_fields, series, old_arena, start, end, times, bits)

@@ -126,8 +126,7 @@ class GenerationSource:
 
     def counts(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """See `Source`; exact but for repeated times."""
-        counts: NDArray[np.int64] = self._generation.state[ids, head_kernel.COUNT]
-        return counts
+        return self._generation.counts[ids].astype(_I64)
 
     def read(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """See `Source`."""
@@ -136,7 +135,7 @@ class GenerationSource:
         offsets, times, bits = np.empty(len(ids) + 1, _I64), np.empty(most, _I64), np.empty(most, _I64)
         none = Generation.empty()
         everything = (-(1 << 63), (1 << 63) - 1)
-        head_kernel.gather(ids, generation.state, generation.chunks, none.state, none.chunks, *everything, offsets, times, bits)
+        head_kernel.gather(ids, generation.state, generation.arena, none.state, none.arena, *everything, offsets, times, bits)
         return offsets, times[: offsets[-1]], bits[: offsets[-1]]
 
     def histograms(self, ids: NDArray[np.int64]) -> Sequence[Found]:

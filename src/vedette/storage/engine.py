@@ -412,7 +412,7 @@ class Engine:
         newest = max([head.max_time, *(b.meta.max_time for b in blocks)])
         return StorageStats(
             series=series,
-            chunks=head.now.used + head.before.used,
+            chunks=head.now.chunks + head.before.chunks,
             label_pairs=self._figures.label_pairs,
             min_time=oldest if oldest != FAR_FUTURE else 0,
             max_time=newest if newest != -FAR_FUTURE else 0,

@@ -18,6 +18,7 @@ import structlog
 
 from vedette.clock import Clock
 from vedette.errors import Corrupt, LimitExceeded
+from vedette.kernels.chunks import UNIT_BYTES
 from vedette.model.samples import MetricMetadata
 from vedette.storage import heap, wal
 from vedette.storage.block import Block
@@ -142,8 +143,9 @@ class Flusher:
         if head.samples == 0:
             self._began = now
             return False
-        # Chunks, some nearly empty; but of those with which every series begins, another block would make no fewer.
-        crowded = head.used * 16 >= self._settings.head_samples * 2 and 2 * head.used > 3 * len(self._memory.series)
+        # Chunks, some nearly empty or of samples that are no decimal numbers; but of those with which every series begins, another
+        # block would make no fewer.
+        crowded = head.units * UNIT_BYTES >= self._settings.head_samples * 16 and 2 * head.units > 3 * len(self._memory.series)
         crowded = crowded or head.histograms.nbytes >= self._settings.head_samples * 16
         if now < self._retry_at:
             return False

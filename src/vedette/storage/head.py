@@ -1,4 +1,4 @@
-"""The head: the samples of the last minutes to hours, uncompressed, in chains of chunks.
+"""The head: the samples of the last minutes to hours, in chains of chunks, two bytes a sample or so.
 
 Two generations at most: the one that takes samples, and the one before, frozen, which is being (or has just been)
 written to a block and answers queries meanwhile. One writer; whoever reads holds the engine's lock while a kernel
@@ -13,49 +13,84 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vedette.kernels import head as kernel
+from vedette.kernels.chunks import UNIT_BYTES, UNIT_WORDS
 from vedette.model.histograms import Histograms
 from vedette.storage.histogram_columns import Found, other_than
 from vedette.storage.histogram_head import Batch, HeadHistograms, kept_of
 
 _I64 = np.int64
-_FIRST_CHUNKS = 1 << 12
+_FIRST_UNITS = 1 << 12
 FAR_FUTURE = (1 << 63) - 1
 """`min_time` where there are no samples; `max_time` is its negative then."""
 
 
-def _states(count: int) -> NDArray[np.int64]:
-    state = np.zeros((count, 8), dtype=_I64)
-    state[:, kernel.LAST_TIME] = kernel.NEVER
-    state[:, kernel.FIRST] = -1
-    state[:, kernel.TAIL] = -1
-    return state
+def _arena(units: int) -> NDArray[np.int64]:
+    return np.empty(units * UNIT_WORDS, dtype=_I64)
 
 
 @dataclass(slots=True)
 class Generation:
-    """Samples that become one block: `state` int64[n, 8] of each series, `chunks` int64[m, 32] of which `used` hold samples."""
+    """Samples that become one block: `state` int64[n, 4] of each series, and `arena` int64[...], of which `units` are in use.
+
+    What was allocated ahead is touched by nobody, and so takes no memory.
+    """
 
     state: NDArray[np.int64]
-    chunks: NDArray[np.int64]
-    used: int = 0
+    arena: NDArray[np.int64]
+    units: int = 1
+    """The first is not used: a chunk's number 0 says that there is none."""
+    chunks: int = 0
     samples: int = 0
     min_time: int = FAR_FUTURE
     max_time: int = -FAR_FUTURE
     histograms: HeadHistograms = field(default_factory=HeadHistograms)
+    ahead: NDArray[np.int64] | None = None
+    """What `state` is the beginning of, in zeros."""
 
     @classmethod
     def empty(cls) -> Generation:
         """One without series."""
-        return cls(_states(0), np.empty((0, kernel.CHUNK_WORDS), dtype=_I64))
+        return cls(np.zeros((0, kernel.STATE_WORDS), dtype=_I64), _arena(0))
+
+    def reserve(self, series: int, samples: int) -> None:
+        """Make room for ids below `series` and for `samples` more samples."""
+        known = len(self.state)
+        if series > known:
+            if self.ahead is None or series > len(self.ahead):
+                # From the system's store of zeros: what is not used yet stays there.
+                self.ahead = np.zeros((max(series, known * 5 // 4, 1024), kernel.STATE_WORDS), dtype=_I64)
+                self.ahead[:known] = self.state
+            self.state = self.ahead[:series]
+            self.state[known:, kernel.LAST_TIME] = kernel.NEVER
+        # One more than all, since reading leaps a little ahead.
+        needed, held = self.units + kernel.MOST_UNITS * samples + 1, len(self.arena) // UNIT_WORDS
+        if needed > held:
+            grown = _arena(max(needed, held * 3 // 2, _FIRST_UNITS))
+            used = min(self.units * UNIT_WORDS, len(self.arena))
+            grown[:used] = self.arena[:used]
+            self.arena = grown
+
+    @property
+    def counts(self) -> NDArray[np.int32]:
+        """How many samples each series has; a view."""
+        return self.state.view(np.int32)[:, kernel.COUNT]
+
+    def chained_as(self, ids: NDArray[np.int64]) -> Generation:
+        """The same samples where series i is the one that was `ids[i]`, int64[n], new where that is not known here."""
+        made = replace(self, state=self.state[:0], ahead=None, histograms=self.histograms.renumbered(ids))
+        made.reserve(len(ids), 0)
+        known = np.flatnonzero(ids < len(self.state))
+        made.state[known] = self.state[ids[known]]
+        return made
 
     @property
     def held_bytes(self) -> int:
         """Bytes in use: what was allocated ahead is not in memory yet."""
-        return self.used * self.chunks.itemsize * kernel.CHUNK_WORDS + self.state.nbytes
+        return (self.units - 1) * UNIT_BYTES + self.state.nbytes
 
     def series(self) -> NDArray[np.int64]:
         """The ids that have samples, ascending."""
-        return np.flatnonzero(self.state[:, kernel.COUNT])
+        return np.flatnonzero(self.counts)
 
 
 @dataclass(slots=True)
@@ -75,20 +110,14 @@ class Head:
     """The generation that takes samples and the one before."""
 
     def __init__(self) -> None:
-        self.now = Generation(_states(1024), np.empty((_FIRST_CHUNKS, kernel.CHUNK_WORDS), dtype=_I64))
+        self.now = Generation.empty()
         self.before = Generation.empty()
+        self._scope = 0
+        self._scopes = 0
 
     def reserve(self, series: int, samples: int) -> None:
         """Make room for ids below `series` and for `samples` more samples."""
-        now = self.now
-        if series > len(now.state):
-            grown = _states(max(series, len(now.state) * 3 // 2))
-            grown[: len(now.state)] = now.state
-            now.state = grown
-        if now.used + samples > len(now.chunks):
-            chunks = np.empty((max(now.used + samples, len(now.chunks) * 2), kernel.CHUNK_WORDS), dtype=_I64)
-            chunks[: now.used] = now.chunks[: now.used]
-            now.chunks = chunks
+        self.now.reserve(series, samples)
 
     def append(
         self,
@@ -101,22 +130,34 @@ class Head:
         oldest: int,
         scope: int,
     ) -> Kept:
-        """Take the samples of rows `ids` (`kernels/head.py`); `reserve` has made room for them."""
+        """Take the samples of rows `ids` (`kernels/head.py`); `reserve` has made room for them. `scope` 0 defines no series."""
         now, n = self.now, len(timestamps)
-        tally = np.zeros(9, dtype=_I64)
-        tally[kernel.CHUNKS], tally[kernel.OLDEST], tally[kernel.NEWEST] = now.used, now.min_time, now.max_time
+        tally = np.zeros(10, dtype=_I64)
+        tally[kernel.UNITS], tally[kernel.CHUNKS], tally[kernel.OLDEST], tally[kernel.NEWEST] = (
+            now.units,
+            now.chunks,
+            now.min_time,
+            now.max_time,
+        )
         log_ids, log_times, log_bits = np.empty(n, np.uint32), np.empty(n, _I64), np.empty(n, _I64)
         defined = np.empty(len(ids), np.uint32)
         kernel.append(
-            *(ids, offsets, timestamps, bits, now.state, now.chunks, self.before.state, self.before.chunks),
-            *(window, oldest, scope, log_ids, log_times, log_bits, defined, tally),
+            *(ids, offsets, timestamps, bits, now.state, now.arena, self.before.state, self.before.arena),
+            *(window, oldest, self._number_of(scope), log_ids, log_times, log_bits, defined, tally),
         )
-        kept, same, duplicate, old, dropped, now.used, new, now.min_time, now.max_time = tally.tolist()
+        kept, same, duplicate, old, dropped, now.units, now.chunks, new, now.min_time, now.max_time = tally.tolist()
         now.samples += kept
         reasons = {"duplicate": duplicate, "too_old": old, "relabelled": dropped}
         return Kept(
             log_ids[:kept], log_times[:kept], log_bits[:kept], defined[:new], same, {why: count for why, count in reasons.items() if count}
         )
+
+    def _number_of(self, scope: int) -> int:
+        """The scope's number here, which is short: one comes after the other, and none comes back."""
+        if scope and scope != self._scope:
+            self._scope = scope
+            self._scopes += 1
+        return self._scopes if scope else 0
 
     def keep_histograms(self, histograms: Histograms, batch: Batch, kept: Kept) -> Histograms | None:
         """Take those of a batch's `histograms` whose samples were `kept` by `append`; answers them, `at` in the log's order."""
@@ -147,7 +188,7 @@ class Head:
         now, before = self.now, self.before
         most = int(kernel.bound(ids, now.state, before.state))
         offsets, times, bits = np.empty(len(ids) + 1, _I64), np.empty(most, _I64), np.empty(most, _I64)
-        kernel.gather(ids, now.state, now.chunks, before.state, before.chunks, start, end, offsets, times, bits)
+        kernel.gather(ids, now.state, now.arena, before.state, before.arena, start, end, offsets, times, bits)
         return offsets, times[: offsets[-1]], bits[: offsets[-1]]
 
     def histograms(self, ids: NDArray[np.int64], start: int, end: int) -> list[Found]:
@@ -158,23 +199,24 @@ class Head:
     def present(self, ids: NDArray[np.int64], start: int, end: int) -> NDArray[np.bool_]:
         """Which of the series `ids` have samples in [start, end]."""
         out = np.empty(len(ids), dtype=np.bool_)
-        kernel.present(ids, self.now.state, self.now.chunks, self.before.state, self.before.chunks, start, end, out)
+        kernel.present(ids, self.now.state, self.now.arena, self.before.state, self.before.arena, start, end, out)
         return out
 
     def freeze(self) -> Generation:
         """Begin a new generation; answers the one that ends, which stays readable as `before`."""
         frozen = self.now
-        state = frozen.state.copy()
-        kernel.begin_generation(state)
-        self.before = frozen
-        self.now = Generation(state, np.empty((_FIRST_CHUNKS, kernel.CHUNK_WORDS), dtype=_I64))
+        begun = Generation.empty()
+        begun.reserve(len(frozen.state), 0)
+        begun.state[:] = frozen.state
+        fields = begun.state.view(np.int32)
+        fields[:, kernel.TAIL : kernel.DELTA + 1] = 0
+        self.before, self.now = frozen, begun
         return frozen
 
     def idle(self, since: int) -> NDArray[np.bool_]:
         """Which series have no samples here, and had their last before `since`; as many as there is room for."""
-        state = self.now.state
-        idle: NDArray[np.bool_] = (state[:, kernel.COUNT] == 0) & (state[:, kernel.LAST_TIME] < since)
-        idle[: len(self.before.state)] &= self.before.state[:, kernel.COUNT] == 0
+        idle: NDArray[np.bool_] = (self.now.counts == 0) & (self.now.state[:, kernel.LAST_TIME] < since)
+        idle[: len(self.before.state)] &= self.before.counts == 0
         return idle
 
     def renumber(self, old_ids: NDArray[np.int64]) -> None:
@@ -182,15 +224,9 @@ class Head:
 
         The generation before becomes another object: whoever still writes the old one to a block is not disturbed.
         """
-        state = _states(max(1024, len(old_ids)))
-        state[: len(old_ids)] = self.now.state[old_ids]
-        self.now.state = state
-        self.now.histograms = self.now.histograms.renumbered(old_ids)
+        self.now = self.now.chained_as(old_ids)
         if len(self.before.state):
-            known = np.flatnonzero(old_ids < len(self.before.state))
-            state = _states(len(old_ids))
-            state[known] = self.before.state[old_ids[known]]
-            self.before = replace(self.before, state=state, histograms=self.before.histograms.renumbered(old_ids))
+            self.before = self.before.chained_as(old_ids)
 
     def drop_before(self) -> None:
         """Let go of the generation before."""
@@ -217,5 +253,5 @@ class Head:
 
     @property
     def nbytes(self) -> int:
-        """Bytes allocated."""
-        return sum(g.state.nbytes + g.chunks.nbytes + g.histograms.nbytes for g in (self.now, self.before))
+        """Bytes in use."""
+        return sum(g.held_bytes + g.histograms.nbytes for g in (self.now, self.before))

@@ -89,7 +89,7 @@ class Memory:
         ids, new, named, refused = self._ids(batch, limits)
         offsets, times, bits = _columns(batch)
         with self.lock:
-            self.head.reserve(len(self.series), len(times) // 15 + min(len(ids), len(times)) + 1)
+            self.head.reserve(len(self.series), len(times))
             kept = self.head.append(ids, offsets, times, bits, window=window, oldest=oldest, scope=scope)
             self.samples_appended += len(kept.ids)
             native = self.head.keep_histograms(batch.histograms, (ids, offsets, times, bits), kept) if batch.histograms else None

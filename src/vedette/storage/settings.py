@@ -74,7 +74,8 @@ class StorageSettings:
     head_span: int = option(2 * 3_600_000, convert=parse_duration)
     """How long samples gather in memory before they become a block."""
     head_samples: int = option(15_000_000)
-    """How many samples may gather in memory before they become a block, whatever their age: 17 bytes each, at least 256 a series."""
+    """How many samples may gather in memory before they become a block, whatever their age: 3 bytes each or so (10 where
+    values are no decimal numbers), at least 64 a series."""
     queue_samples: int = option(10_000_000)
     """How many samples may wait to be stored; more is refused until there is room."""
     segment_size: int = option(64 << 20, convert=parse_size)

@@ -1,0 +1,210 @@
+"""Chunks: samples of one series end to end, in two bytes each or so, written one by one and read from the front.
+
+An arena is int64 words, in units of eight (64 bytes). A chunk is one unit or two, and is known by its first unit's number, 0
+for none:
+
+    byte  0  the first sample's time, int64 ms
+          8  the chunk before it in its series, int32
+         12  how much newer than the first its newest sample is, int32 ms
+         16  its samples; 17 the bytes in use from 20 on; 18 its units; 19 the scale that holds after them, `| CLOSED`
+         20  the samples
+
+A sample is, each where it is needed, `SCALE` and the scale from here on (value = whole / 10^scale); `TIME` and by how much
+the distance to the sample before differs from the last one, as a zigzag varint; then its value: below 192 the zigzag
+difference of the wholes, in the lower six bits and 0, 1 or 2 bytes more (least significant first) as the upper two say;
+`WHOLE + n - 1` the same in n bytes (least significant first); `BITS + n - 1` the lower n bytes of the exclusive or of the bit
+patterns. The sample before the first is 0 at scale 0. What is no decimal number (stale markers, ratios) costs up to 9 bytes, a value like
+the last one 1. Times need not ascend. Not here: which chunk belongs to whom (`head.py`); nothing of this is ever written to disk.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from vedette.kernels.hashing import load_u64
+
+UNIT_WORDS = 8
+UNIT_BYTES = 64
+HEADER_BYTES = 20
+
+PREVIOUS, SPAN = 2, 3
+"""Places in a chunk as int32s."""
+SAMPLES, USED, UNITS, AT_SCALE = 16, 17, 18, 19
+"""Places in a chunk as bytes."""
+
+MOST_SAMPLES = 255
+LONGEST = 32
+"""No sample takes more bytes."""
+
+WHOLE, BITS, SCALE, TIME = 192, 200, 208, 209
+CLOSED = 128
+"""Said beside a scale: a value was no decimal number, and the search is not repeated in this chunk."""
+
+SCALES = 10
+_SHORT = 1 << 22
+_TENS = np.array([float(10**k) for k in range(SCALES)])
+_LARGEST = float(1 << 50)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _nearest(value: float, scale: Any) -> int:
+    """The whole number at `scale` that stands for `value` to its successor; 0 for what is too large or no number."""
+    scaled = value * _TENS[scale]
+    if -_LARGEST < scaled < _LARGEST:
+        return int(np.rint(scaled))
+    return 0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _fits(value: float, bits: int, whole: int, scale: int) -> bool:
+    """Whether `whole` at `scale` is exactly `value`; minus zero is not 0."""
+    return whole / _TENS[scale] == value and (whole != 0 or bits == 0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def short(value: float, bits: int, before: float, scale: Any) -> int:
+    """The zigzag difference of `value` and the one before it, -1 where that is not what stands for it, or does not fit `put_short`."""
+    whole = _nearest(value, scale)
+    step = whole - _nearest(before, scale)
+    zigzag = step << 1 ^ step >> 63
+    return zigzag if zigzag < _SHORT and _fits(value, bits, whole, scale) else -1
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def put_short(data: Any, at: Any, zigzag: int) -> int:
+    """Write what `short` answered at `at`, where three bytes are free; answers how many are used."""
+    # Without a branch for the length, since it is anyone's guess.
+    more = int(zigzag >= 64) + int(zigzag >= 16384)
+    data[at] = more << 6 | zigzag & 63
+    data[at + 1] = zigzag >> 6 & 255
+    data[at + 2] = zigzag >> 14
+    return 1 + more
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _encode(out: Any, value: float, bits: int, before: float, before_bits: int, scale: Any, bend: Any) -> tuple[int, int]:
+    """Write one sample to `out` uint8[LONGEST]; answers (its bytes, the scale after it, `| CLOSED` maybe).
+
+    `before` is the sample before it in the chunk, `scale` what holds after that, `bend` by how much the distance of times changed.
+    """
+    n, at = 0, scale & 15
+    whole = _nearest(value, at)
+    fits = _fits(value, bits, whole, at)
+    if not fits and scale < CLOSED and value - value == 0.0:
+        for finer in range(at + 1, SCALES):
+            whole = _nearest(value, finer)
+            fits = _fits(value, bits, whole, finer)
+            if fits:
+                out[0], out[1] = SCALE, finer
+                n, at, scale = 2, finer, finer
+                break
+        if not fits:
+            scale |= CLOSED
+    if bend != 0:
+        out[n] = TIME
+        n += 1
+        rest = np.uint64(bend << 1 ^ bend >> 63)
+        while rest >= np.uint64(128):
+            out[n] = np.uint8(rest & np.uint64(127) | np.uint64(128))
+            rest >>= np.uint64(7)
+            n += 1
+        out[n] = np.uint8(rest)
+        n += 1
+    if fits:
+        step = whole - _nearest(before, at)
+        zigzag = step << 1 ^ step >> 63
+        if zigzag < _SHORT:
+            return n + put_short(out, n, zigzag), scale
+        token, rest = WHOLE, np.uint64(zigzag)
+    else:
+        token, rest = BITS, np.uint64(bits ^ before_bits)
+    size = 0
+    while size == 0 or rest != np.uint64(0):
+        size += 1
+        out[n + size] = np.uint8(rest & np.uint64(255))
+        rest >>= np.uint64(8)
+    out[n] = token + size - 1
+    return n + size + 1, scale
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def put(
+    data: Any, at: Any, room: Any, value: float, bits: int, before: float, before_bits: int, scale: Any, bend: Any, code: Any
+) -> tuple[int, int]:
+    """Write one sample to `data` uint8[...] at `at`; answers (its bytes, the scale after it, `| CLOSED` maybe), 0 bytes where it needs
+    more than `room`: then nothing was written.
+
+    `before` is the sample before it in the chunk, `scale` what holds after that, `bend` by how much the distance of times changed.
+    `code` is uint8[LONGEST], to work in.
+    """
+    size, after = _encode(code, value, bits, before, before_bits, scale, bend)
+    if size > room:
+        return 0, scale
+    for i in range(size):
+        data[at + i] = code[i]
+    return size, after
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def decode(words: Any, data: Any, chunk: Any, times: Any, bits: Any, values: Any, at: int) -> int:
+    """Read a chunk's samples to `times` and `bits` (int64; `values` are the same as float64) from `at` on; answers how many.
+
+    `words` is the arena, `data` its bytes, of which seven are read beyond the chunk. The order is that in which they came.
+    """
+    i = chunk * UNIT_BYTES + HEADER_BYTES
+    count = np.int64(data[chunk * UNIT_BYTES + SAMPLES])
+    time: Any = words[chunk * UNIT_WORDS]
+    delta: Any = 0
+    whole: Any = 0
+    scale: Any = 0
+    power = 1.0
+    for place in range(at, at + count):
+        word = load_u64(data, i)
+        if word & np.uint64(255) >= np.uint64(WHOLE):
+            if data[i] == SCALE:
+                scale = np.int64(data[i + 1])
+                power = _TENS[scale]
+                whole = _nearest(values[place - 1], scale) if place > at else 0
+                i += 2
+            if data[i] == TIME:
+                bend: Any = np.int64(0)
+                shift = 0
+                i += 1
+                while data[i] >= 128:
+                    bend |= np.int64(data[i] & 127) << shift
+                    shift += 7
+                    i += 1
+                bend |= np.int64(data[i]) << shift
+                delta += np.int64(np.uint64(bend) >> np.uint64(1)) ^ -(bend & 1)
+                i += 1
+            token = np.int64(data[i])
+            if token >= WHOLE:
+                size = (token - WHOLE & 7) + 1
+                rest: Any = np.int64(0)
+                for k in range(size):
+                    rest |= np.int64(data[i + 1 + k]) << 8 * k
+                i += 1 + size
+                if place > at:
+                    time += delta
+                times[place] = time
+                if token < BITS:
+                    whole += rest >> 1 ^ -(rest & 1)
+                    values[place] = whole / power
+                else:
+                    bits[place] = rest ^ (bits[place - 1] if place > at else 0)
+                    whole = _nearest(values[place], scale)
+                continue
+            word = load_u64(data, i)
+        if place > at:
+            time += delta
+        times[place] = time
+        more = word >> np.uint64(6) & np.uint64(3)
+        kept = (np.uint64(64) << np.uint64(8) * more) - np.uint64(1)
+        zigzag = np.int64((word & np.uint64(63) | word >> np.uint64(8) << np.uint64(6)) & kept)
+        i += 1 + np.int64(more)
+        whole += zigzag >> 1 ^ -(zigzag & 1)
+        values[place] = whole / power
+    return int(count)
