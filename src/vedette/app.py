@@ -98,9 +98,11 @@ from vedette.selfmetrics import Reading
 from vedette.settings import Settings, VedetteSection, resolve
 from vedette.storage import heap
 from vedette.storage.backends import open_backend
+from vedette.storage.disk import Disk
 from vedette.storage.interface import Replaying
 from vedette.storage.limits import Limits
 from vedette.storage.replay import ReplayProgress
+from vedette.storage.snapshots import copy_records_of
 from vedette.tenants import Outside, Tenants
 from vedette.web.routes import routes as web_routes
 
@@ -492,7 +494,7 @@ class House:
                     lambda: self.plan.settings.vedette.storage.admin_api,
                     prometheus.matchers_of,
                     tenant_of,
-                    beside=self._copy_records,
+                    beside=self._copy_beside,
                 )
             ),
             *export.endpoints(export.Exporting(self.storage, self.run_query, prometheus.matchers_of, tenant_of)),
@@ -628,7 +630,8 @@ class House:
             counts=self._counts,
         )
 
-    def _copy_records(self, into: Path) -> None:
+    def _copy_beside(self, into: Path) -> None:
+        """Put into a snapshot what is not the storage's: the records, log lines, exemplars."""
         place = self.plan.settings.records_place
         if isinstance(place, Path):
             copy_records(place, into / place.name)
@@ -644,6 +647,9 @@ class House:
             config=lambda: self.plan.settings.text,
             flags=lambda: {o.setting: o.text for o in self.plan.settings.origins},
             reloaded=lambda: self._reloaded,
+        if self.logs is not None:
+            self.logs.copy(into / "logs")
+        copy_records_of(self.plan.settings.vedette.storage.data / "exemplars", into / "exemplars", disk=Disk())
             retention=lambda: format_duration(self.plan.settings.vedette.storage.retention),
             replay=self._replay_progress,
             corruptions=lambda: self.storage.counters().get("wal_corrupt_records", 0),

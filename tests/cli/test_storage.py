@@ -143,3 +143,14 @@ def test_a_directory_in_use_is_left_alone_and_none_is_made(data, tmp_path):
 def test_a_server_that_is_not_there_is_named():
     with pytest.raises(Undeliverable, match=r"http://127\.0\.0\.1:9 does not answer"):
         vedette("snapshot", "--url", "http://127.0.0.1:9")
+
+
+def test_damaged_records_are_found(data):
+    assert "all whole" in vedette("verify", "--data", data).output
+    state = data / "vedette.db"
+    raw = bytearray(state.read_bytes())
+    raw[100:140] = bytes(40)
+    state.write_bytes(raw)
+    done = vedette("verify", "--data", data)
+    assert done.exit_code == 1
+    assert f"{state}: byte 0:" in done.output

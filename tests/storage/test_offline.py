@@ -12,6 +12,7 @@ from vedette.model.matchers import Matcher
 from vedette.model.samples import MetricMetadata, SampleBatch
 from vedette.storage import offline, snapshots
 from vedette.storage.disk import Disk
+from vedette.storage.queue import Item, Queue
 
 DAY = 86_400_000
 
@@ -161,3 +162,33 @@ async def test_figures_count_a_series_once_wherever_it_lies(open_engine, tools, 
     total, figures, _ = offline.figures(tmp_path / "data", since=0, top=1)
     assert (total, list(figures.series_by_metric), list(figures.values_by_label)) == (9, [("m", 7)], [("i", 7)])
     assert offline.figures(tmp_path / "data", since=tools.now + 1, top=5)[1].series_by_metric == [("m", 7), ("n", 2)]
+
+
+def test_queues_are_read_too(tmp_path):
+    for place in ("exemplars", "remote/queue", "forward/there/queue"):
+        directory = tmp_path / place
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        queue = Queue(directory, limit=1 << 20, added=lambda _: None)
+        queue.open()
+        queue.put([Item("default", 1, 2, b"body" * 10)])
+        queue.close()
+    assert [d for _, _, found in offline.verify(tmp_path) for d in found] == []
+    (segment,) = (tmp_path / "exemplars").glob("*.wal")
+    raw = segment.read_bytes()
+    segment.write_bytes(raw[:-4] + bytes([raw[-4] ^ 1]) + raw[-3:])
+    (damage,) = [d for _, _, found in offline.verify(tmp_path) for d in found]
+    assert damage.path == segment
+    # Cut off in its last record it is what a crash leaves, and a copy that is made beside writes.
+    segment.write_bytes(raw[:-4])
+    assert [d for _, _, found in offline.verify(tmp_path) for d in found] == []
+
+
+def test_a_snapshots_log_lines_and_exemplars_are_restored(tmp_path):
+    for file in ("blocks/.keep", "logs/segments/a%2Fb/1.parquet", "logs/wal/1.wal", "exemplars/1.wal"):
+        (tmp_path / "snap" / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "snap" / file).write_text(file)
+    snapshots.restore(tmp_path / "snap", tmp_path / "data")
+    for file in ("logs/segments/a%2Fb/1.parquet", "logs/wal/1.wal", "exemplars/1.wal"):
+        assert (tmp_path / "data" / file).read_text() == file
+    with pytest.raises(BadInput, match="holds samples already"):
+        snapshots.restore(tmp_path / "snap", tmp_path / "data")

@@ -6,6 +6,7 @@ are the largest metrics. Not here: what is done to the files (`storage`).
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from rich.table import Table
 
 from vedette.errors import BadInput, Corrupt, NotFound, Undeliverable
 from vedette.model.durations import parse_duration
-from vedette.records.copy import copy_records
+from vedette.records.copy import copy_records, verify_records
 
 STATE = "vedette.db"
 By = Literal["metric", "label", "pair"]
@@ -48,6 +49,7 @@ def snapshot(data: Path, *, url: str | None, api_key: str | None) -> None:
         answer = _request(url, "POST", "/api/v1/admin/tsdb/snapshot", {}, api_key)
         print(f"snapshots/{answer['data']['name']} in the server's data directory")
         return
+    from vedette.logs import copies
     from vedette.storage import offline, snapshots, wal
     from vedette.storage.directory import DirectoryLock
     from vedette.storage.disk import Disk
@@ -58,8 +60,13 @@ def snapshot(data: Path, *, url: str | None, api_key: str | None) -> None:
         name = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ") + f"-{time.time_ns() & 0xFFFFFFFF:08x}"
         segments = [s.path for s in wal.segments(data / "wal")]
         blocks, rollups = offline.block_paths(data), offline.block_paths(data, "rollups")
-        made = snapshots.take(data, name, blocks, disk=Disk(), segments=segments, rollups=rollups)
-        copy_records(data / STATE, made / STATE)
+
+        def beside(into: Path) -> None:
+            copy_records(data / STATE, into / STATE)
+            copies.copy(data / "logs", into / "logs", disk=Disk())
+            snapshots.copy_records_of(data / "exemplars", into / "exemplars", disk=Disk())
+
+        made = snapshots.take(data, name, blocks, disk=Disk(), segments=segments, rollups=rollups, beside=beside)
     finally:
         lock.release()
     print(made)
@@ -108,15 +115,16 @@ def verify(data: Path) -> int:
 
 
 def _verified(console: Console, data: Path) -> list[Corrupt]:
+    from vedette.logs import copies
     from vedette.storage import offline, snapshots
 
     found: list[Corrupt] = []
     with _bar(console) as bar:
         task = bar.add_task("reading", total=sum(f.stat().st_size for f in snapshots.files_of(data)))
-        for _, size, damage in offline.verify(data):
+        for _, size, damage in itertools.chain(offline.verify(data), copies.verify(data / "logs")):
             found += damage
             bar.advance(task, size)
-    return found
+    return found + verify_records(data / STATE)
 
 
 def stats(data: Path) -> None:

@@ -27,8 +27,8 @@ import structlog
 
 from vedette.clock import Clock
 from vedette.errors import Corrupt, LimitExceeded, NotFound
+from vedette.logs import copies, trigrams
 from vedette.logs import segments as segment_files
-from vedette.logs import trigrams
 from vedette.logs.database import Database, Page, Source, Unreadable
 from vedette.logs.memory import Memory
 from vedette.logs.query import LogQuery
@@ -105,6 +105,12 @@ class LogStore:
             raise NotFound("logs need DuckDB: pip install 'vedette[logs]'")
 
     # -- life ---------------------------------------------------------------------------------------------------------
+
+    def apply(self, settings: LogSettings) -> None:
+        """Put other settings in force; the memory of queries and the room for what waits stay as they were at the start."""
+        self.settings = settings
+        if self._opened is not None:
+            self._opened.timeout_s = settings.query_timeout / 1000
 
     async def start(self) -> None:
         """Find the segments, read the log again, begin to take lines. Raises `OSError`."""
@@ -339,6 +345,11 @@ class LogStore:
             if self._memory.frozen:
                 self._not_before = self._clock.monotonic() + _AGAIN_S
             self._working.clear()
+
+    def copy(self, into: Path) -> None:
+        """Put a copy of what is stored by now into `into`, which is made (`copies.copy`). Raises `OSError`."""
+        with self._making:
+            copies.copy(self.directory, into, disk=self._disk)
 
     def flush(self) -> None:
         """Make segments of all lines in memory, now; for tests and tools. Nothing else may be writing."""

@@ -5,7 +5,8 @@ Nothing is changed. Not here: printing (`cli/storage.py`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import struct
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import orjson
 
 from vedette.errors import Corrupt
 from vedette.model.samples import MetricMetadata
-from vedette.storage import rollup, tombstones, wal
+from vedette.storage import queue, rollup, tombstones, wal
 from vedette.storage.block import Block, Meta, PageCache, read_meta
 from vedette.storage.block_writer import TEMPORARY
 from vedette.storage.memory import Memory
@@ -48,6 +49,8 @@ def verify(data: Path) -> Iterator[tuple[Path, int, list[Corrupt]]]:
         yield path, sum(f.stat().st_size for f in path.iterdir()), _block(path)
     for segment in wal.segments(data / "wal"):
         yield segment.path, segment.size, _segment(segment)
+    for directory in (data / "exemplars", data / "remote" / "queue", *sorted((data / "forward").glob("*/queue"))):
+        yield from verify_records(directory, _item_problem)
     for name, read in (
         ("tombstones", tombstones.read),
         ("metadata.json", _metadata),
@@ -82,6 +85,31 @@ def _segment(segment: wal.Segment) -> list[Corrupt]:
         if problem is not None and "ends inside" not in str(problem):
             found.append(problem)
     return found
+
+
+def verify_records(directory: Path, problem: Callable[[int, memoryview], str]) -> Iterator[tuple[Path, int, list[Corrupt]]]:
+    """As `verify`, of a directory of records (a log, a queue); `problem` says what is wrong with (kind, payload), empty for nothing."""
+    for segment in wal.segments(directory) if directory.is_dir() else ():
+        found: list[Corrupt] = []
+        try:
+            for item in wal.read_segment(segment)[1]:
+                text = str(item) if isinstance(item, Corrupt) else problem(item.kind, item.payload)
+                if text and "ends inside" not in text:
+                    found.append(item if isinstance(item, Corrupt) else Corrupt(text, path=segment.path, offset=item.offset))
+        except Corrupt as damage:
+            # One without a whole head is what a crash leaves.
+            found += [damage] if segment.size >= wal.SEGMENT_HEADER.size else []
+        yield segment.path, segment.size, found
+
+
+def _item_problem(kind: int, payload: memoryview) -> str:
+    if kind != queue.ITEM:
+        return f"a record of unknown kind {kind}"
+    try:
+        queue.Item.read(payload)
+    except (struct.error, ValueError) as error:
+        return str(error)
+    return ""
 
 
 def _rollup_index(path: Path) -> None:

@@ -20,6 +20,9 @@ from vedette.storage.disk import Disk
 PARTS = ("blocks", "wal", "rollups", "metadata.json", "tombstones")
 """What of a data directory holds samples."""
 
+BESIDE = ("logs", "exemplars")
+"""What else it holds, each of them a directory."""
+
 Progress = Callable[[Path, int], None]
 """Called with each file and its bytes, once it is done."""
 
@@ -85,10 +88,26 @@ def take(
     return final
 
 
+def copy_records_of(directory: Path, into: Path, *, disk: Disk) -> None:
+    """Copy a log or a queue (`wal.py`, `queue.py`), where there is one, into a new directory, as it is by now; synced. Raises `OSError`.
+
+    Somebody may add to it meanwhile: a record that is copied in part is one that was not there yet.
+    """
+    if not directory.is_dir():
+        return
+    disk.mkdir(into)
+    # First up to where all is done: what is done meanwhile is then done again, not forgotten.
+    for file in sorted(directory.iterdir(), key=lambda f: (f.name != "position", f.name)):
+        if file.is_file() and not file.name.endswith(".tmp"):
+            with contextlib.suppress(FileNotFoundError):  # all of it was done, or is in a segment of another kind
+                disk.write_file(into / file.name, file.read_bytes())
+    disk.sync_directory(into)
+
+
 def files_of(data: Path) -> list[Path]:
-    """The files of a data directory that hold samples, in a fixed order."""
+    """The files of a data directory that hold samples, log lines and exemplars, in a fixed order."""
     found: list[Path] = []
-    for part in PARTS:
+    for part in (*PARTS, *BESIDE):
         path = data / part
         if path.is_file():
             found.append(path)
@@ -112,7 +131,7 @@ def restore(source: Path, data: Path, *, progress: Progress = lambda path, size:
     for file in files_of(source):
         target = data / file.relative_to(source)
         target.parent.mkdir(parents=True, exist_ok=True)
-        directories |= {target.parent, target.parent.parent} - {data.parent}
+        directories |= {above for above in target.parents if above == data or data in above.parents}
         with file.open("rb") as old, target.open("wb") as new:
             shutil.copyfileobj(old, new, 1 << 20)
             new.flush()
