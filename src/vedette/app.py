@@ -149,7 +149,8 @@ class House:
         self.forwards = Forwards(clock, room.storage.data / "forward", room.forward)
         self.door = Door(self.storage, clock, limits=self.limits, exemplars=self.exemplars, tee=self.forwards.take)
         self.promql = _engine_of(room, self.storage, clock)
-        self.collector = Collector(self.door.append, clock)
+        started = room.storage.start_timestamps or room.storage.start_zeros
+        self.collector = Collector(self.door.append, clock, starts=started)
         self.tracker = Tracker(self.storage, self.door.append, run=self.run_query, clock=clock, settings=room.track)
         self.tracing = Tracing(room.tracing, clock, version=version("vedette"))
         self.identities = Identities(room.access, clock)

@@ -41,6 +41,7 @@ from vedette.rules.defaults import Thresholds
 from vedette.rules.settings import RulesSettings
 from vedette.storage.limits import LimitsSettings
 from vedette.storage.remote.settings import RemoteSettings
+from vedette.storage.settings import FEATURES as STORED
 from vedette.storage.settings import StorageSettings, format_size, format_sync, parse_size, parse_sync
 
 DEFAULT_PORT = 8009
@@ -282,7 +283,10 @@ class Settings:
         """What is to be scraped, globals filled in. Raises `BadInput` naming the file and the job."""
         base = self.path.parent if self.path else Path()
         try:
-            return CollectConfig.of(self.config.global_, self.config.scrape_configs, files=self.config.scrape_config_files, base=base)
+            started = self.vedette.storage.start_timestamps or self.vedette.storage.start_zeros
+            return CollectConfig.of(
+                self.config.global_, self.config.scrape_configs, files=self.config.scrape_config_files, base=base, starts=started
+            )
         except BadInput as error:
             if not error.where.startswith("scrape_config"):  # a file of scrape_config_files, which names itself
                 raise
@@ -434,7 +438,8 @@ def _overlay(
             if (found := _from_environment(room.name, item, hints[item.name], variables)) is not None:
                 value, source = found
             if (room.name, item.name) in flags:
-                flag = "enable-feature" if room.name == "promql" else item.name.replace("_", "-")
+                feature = room.name == "promql" or (room.name == "storage" and item.name in STORED.values())
+                flag = "enable-feature" if feature else item.name.replace("_", "-")
                 value, source = flags[room.name, item.name], f"--{flag}"
             if value != getattr(given, item.name):
                 changes[item.name] = value

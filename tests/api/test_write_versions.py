@@ -165,3 +165,18 @@ async def test_a_broken_reference_keeps_one_series_out(server: Server) -> None:
     assert (answer.status_code, written(answer)) == (400, (1, 0))
     assert "1 invalid labels" in answer.text
     assert "a series names a symbol that is not there" in answer.text
+
+
+async def test_start_timestamps_are_kept_where_they_are_wanted(tmp_path: Path, run: Any, serve: Any) -> None:
+    clock = ManualClock(NOW_MS / 1000)
+    engine = Engine(StorageSettings(data=tmp_path / "data", start_timestamps=True), clock)
+    await engine.start()
+    client = serve(routes(endpoints(Door(engine, clock).append, run=run, tenant_of=lambda scope: "default")))
+    body = remote_write2.render([UP, H], [0, 1, 2], [NOW_MS, NOW_MS], [1.0, GOOD], starts=[NOW_MS - 60_000, NOW_MS - 5])
+    answer = await client.post("/api/v1/write", content=body, headers={"Content-Type": V2, "Content-Encoding": "snappy"})
+    assert (answer.status_code, written(answer)) == (204, (1, 1))
+    found = engine.select("default", [], 0, NOW_MS)
+    found = engine.with_starts("default", [], 0, NOW_MS, found)
+    assert found.start_timestamps is not None
+    assert dict(zip(found.labels, found.start_timestamps.tolist(), strict=True)) == {UP: NOW_MS - 60_000, H: NOW_MS - 5}
+    await engine.close()

@@ -26,14 +26,14 @@ def test_off_until_enabled(name: str) -> None:
     with pytest.raises(ParseError) as refused:
         parse(expr, Features(duration_expr=False))
     assert message in str(refused.value)
-    flags = {("promql", setting): True for setting in _enabled([name])}
+    flags = {place: True for place in _enabled([name])}
     parse(expr, resolve(flags=flags, environment={}).vedette.promql.features)
 
 
 def test_lists_are_taken_and_unknown_names_are_told() -> None:
     with capture_logs() as logs:
         found = _enabled(["promql-experimental-functions, use-start-timestamps", "exemplar-storage", ""])
-    assert found == ["experimental_functions", "use_start_timestamps"]
+    assert found == [("promql", "experimental_functions"), ("promql", "use_start_timestamps")]
     assert [(line["event"], line["option"]) for line in logs] == [("unknown option for --enable-feature", "exemplar-storage")]
 
 

@@ -261,3 +261,22 @@ async def test_loops_leave_out_what_they_missed() -> None:
     await asyncio.gather(task, return_exceptions=True)
     starts = [round(t - 1_700_000_000.0 - first, 3) for t in scraped]
     assert starts[:4] == [0.0, 25.0, 50.0, 75.0], "one begins when the last has ended, and none is made up for"
+
+
+async def test_created_lines_are_starts_where_those_are_wanted(memory: Any, until: Until, site: Any) -> None:
+    batches: list[Any] = []
+
+    async def append(batch: Any) -> Any:
+        batches.append(batch)
+        return await memory.append(batch)
+
+    run = Run(memory, until)
+    run.collector = Collector(append, run.clock, starts=True)
+    site.kind = "application/openmetrics-text; version=1.0.0"
+    site.pages["/metrics"] = "# TYPE a counter\na_total 1\na_created 17\n# EOF\n"
+    await run.collector.apply(config(ONE, address=site.address))
+    await run.tick()
+    assert memory.of("a_total") == [1.0]
+    assert memory.of("a_created") == []
+    assert [b.starts.tolist() for b in batches if b.starts is not None] == [[17_000]]
+    await run.collector.close()

@@ -162,4 +162,4 @@ async def test_a_batch_that_is_not_partial_is_all_or_nothing(engine):
     batch = SampleBatch.of(picky(), [M, Labels.of(__name__="m", bad="yes")], [NOW, NOW], [1.0, 2.0])
     with pytest.raises(BadInput, match="not that one"):
         await door.append(batch)
-    assert engine.series("default", [], 0, 1 << 62) == []
+    assert engine.series("default", [[]], 0, 1 << 62) == []

@@ -277,3 +277,22 @@ def test_exemplars_of_openmetrics_text():
     )
     found = exposition.parse(text, SPACE, NOW, openmetrics=True)
     assert found.batch.exemplars == [Exemplar(0, Labels.of(trace_id='a"}b'), 0.5, 123_250), Exemplar(2, Labels(), 4.0, 7500)]
+
+
+def test_start_timestamps_of_what_counts():
+    since = M["Timestamp"](seconds=1_600_000_000, nanos=250_000_000)
+    bucket, quantile = M["Bucket"](upper_bound=1, cumulative_count=2), M["Quantile"](quantile=0.5, value=3)
+    families = [
+        ("c", 0, {"counter": M["Counter"](value=1, created_timestamp=since)}),
+        ("g", 1, {"gauge": M["Gauge"](value=1)}),
+        ("s", 2, {"summary": M["Summary"](sample_count=2, sample_sum=5, quantile=[quantile], created_timestamp=since)}),
+        ("h", 4, {"histogram": M["Histogram"](sample_count=2, sample_sum=1, bucket=[bucket], created_timestamp=since)}),
+        ("n", 4, {"histogram": M["Histogram"](sample_count=0, sample_sum=0, zero_threshold=0.1, created_timestamp=since)}),
+    ]
+    raw = [M["MetricFamily"](name=n, type=t, metric=[M["Metric"](**m)]).SerializeToString() for n, t, m in families]
+    batch = parse(b"".join(varint(len(m)) + m for m in raw), SPACE, NOW, wanted=Wanted(native=True)).batch
+    assert batch.starts is not None
+    keys = [batch.buffer[lo:hi].tobytes().decode() for lo, hi in zip(batch.key_start, batch.key_end, strict=True)]
+    assert {k for k, s in zip(keys, batch.starts.tolist(), strict=True) if s == 1_600_000_000_250} == {k for k in keys if k != "g"}
+    assert batch.starts[keys.index("g")] == 0
+    assert len(keys) == 10

@@ -16,7 +16,7 @@ from vedette.errors import BadInput
 from vedette.kernels.hashing import hash_regions
 from vedette.model.exemplars import Exemplar
 from vedette.model.histogram_arithmetic import equal
-from vedette.model.histograms import GAUGE, Histogram, Layout
+from vedette.model.histograms import GAUGE, NO_BUCKETS, Histogram, Layout
 from vedette.model.labels import Labels
 from vedette.model.samples import MetricMetadata, SampleBatch
 from vedette.wire.remote_write2 import parse, parse_labels, remote_write2_keyspace, render
@@ -229,3 +229,28 @@ def test_mutated_requests_do_no_harm():
             continue
         assert batch.offsets[-1] == batch.sample_count
     assert 500 < refused < 4000
+
+
+def test_start_timestamps_of_samples_of_series_and_of_histograms():
+    sample, histogram = V2["Sample"], V2["Histogram"]
+    body = request(
+        [*UP, "h"],
+        {"labels_refs": [1, 2], "samples": [sample(value=1, timestamp=10, start_timestamp=3), sample(value=2, timestamp=20)]},
+        {"labels_refs": [1, 2, 3, 3], "samples": [sample(value=3, timestamp=10), sample(value=4, timestamp=20, start_timestamp=15)]}
+        | {"created_timestamp": 7},
+        {"labels_refs": [1, 3], "histograms": [histogram(timestamp=10, start_timestamp=5), histogram(timestamp=20)]},
+        {"labels_refs": [1, 2], "samples": [sample(value=5, timestamp=30)]},
+    )
+    batch = parse(body, SPACE)
+    assert batch.starts is not None
+    told = sorted(zip(batch.timestamps.tolist(), batch.values.tolist(), batch.starts.tolist(), strict=True), key=lambda t: t[::-1])
+    assert told == [(20, 0.0, 0), (20, 2.0, 0), (30, 5.0, 0), (10, 1.0, 3), (10, 0.0, 5), (10, 3.0, 7), (20, 4.0, 15)]
+    assert parse(request(UP, {"labels_refs": [1, 2], "samples": [sample(value=1, timestamp=1)]}), SPACE).starts is None
+
+
+def test_start_timestamps_come_through_a_round_trip():
+    h = Histogram(Layout(0, 0.0, (), np.array([1], dtype=np.int32), NO_BUCKETS), np.array([2.0, 3.0, 0, 2]))
+    series = [Labels.of(__name__="a"), Labels.of(__name__="h")]
+    batch = parse(render(series, [0, 2, 3], [10, 20, 30], [1.0, 2.0, h], starts=[4, 0, 6]), SPACE)
+    assert batch.starts is not None
+    assert sorted(zip(batch.timestamps.tolist(), batch.starts.tolist(), strict=True)) == [(10, 4), (20, 0), (30, 6)]

@@ -28,6 +28,7 @@ from vedette.clock import SystemClock
 from vedette.errors import BadInput
 from vedette.promql.engine import FEATURES
 from vedette.settings import ServerSettings, Settings, parse_port, resolve
+from vedette.storage.settings import FEATURES as STORED
 
 _log = structlog.get_logger(__name__)
 
@@ -64,7 +65,7 @@ def run(
         ("server", "port"): parse_port(port) if port is not None else None,
         ("server", "listen"): _doors(listen) or None,
         ("server", "insecure"): insecure or None,
-        **{("promql", name): True for name in _enabled(features)},
+        **dict.fromkeys(_enabled(features), True),
     }
     flags = {name: value for name, value in given.items() if value is not None}
 
@@ -93,14 +94,15 @@ def run(
     os._exit(0)
 
 
-def _enabled(features: Sequence[str]) -> list[str]:
-    """The settings that `--enable-feature` turns on; a name that means nothing here is logged, as Prometheus does."""
+def _enabled(features: Sequence[str]) -> list[tuple[str, str]]:
+    """The settings (section, name) that `--enable-feature` turns on; a name that means nothing here is logged, as Prometheus does."""
+    known = {name: (room, setting) for room, names in (("promql", FEATURES), ("storage", STORED)) for name, setting in names.items()}
     found = []
     for name in (n.strip() for text in features for n in text.split(",")):
-        if name in FEATURES:
-            found.append(FEATURES[name])
+        if name in known:
+            found.append(known[name])
         elif name:
-            _log.warning("unknown option for --enable-feature", option=name, known=sorted(FEATURES))
+            _log.warning("unknown option for --enable-feature", option=name, known=sorted(known))
     return found
 
 

@@ -13,10 +13,10 @@ from vedette.model.samples import DEFAULT_TENANT, canonical
 
 
 class Collector:
-    """Scrapes by the configuration last applied; samples go to `append` under `tenant`."""
+    """Scrapes by the configuration last applied; samples go to `append` under `tenant`, where `starts` with what `_created` lines say."""
 
-    def __init__(self, append: Append, clock: Clock, *, tenant: str = DEFAULT_TENANT) -> None:
-        self._means = Means(append, clock, canonical(tenant))
+    def __init__(self, append: Append, clock: Clock, *, tenant: str = DEFAULT_TENANT, starts: bool = False) -> None:
+        self._means = Means(append, clock, canonical(tenant), starts)
         self._pools: dict[str, Pool] = {}
         self._internal = InternalPool(self._means)
         self._turn = asyncio.Lock()

@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vedette.collect.config import ScrapeConfig
 from vedette.errors import BadInput
@@ -130,13 +131,18 @@ def _series(part: Labels) -> Labels:
     return (part.without("le") if kind == "bucket" else part).with_({METRIC_NAME: base})
 
 
+def _starts_of(batch: SampleBatch) -> NDArray[np.int64]:
+    return np.zeros(batch.sample_count, dtype=np.int64) if batch.starts is None else batch.starts
+
+
 def _with_made(
     exposition: Exposition, made: list[tuple[Labels, int, Histogram]], gone: dict[int, int], *, keep: bool, limits: NativeSettings
 ) -> Exposition:
     batch, explicit = exposition.batch, exposition.explicit
     first_rows = {number: row for row, number in reversed(gone.items())}
     moved = [e._replace(row=gone[e.row]) for e in batch.exemplars if e.row in gone]
-    stamped = explicit[[first_rows[n] for n in range(len(made))]]
+    first_of = [first_rows[n] for n in range(len(made))]
+    stamped = explicit[first_of]
     if not keep:
         which = np.array([row for row in range(batch.series_count) if row not in gone], dtype=np.int64)
         batch, explicit = batch.rows(which), explicit[which]
@@ -159,5 +165,6 @@ def _with_made(
         values=np.concatenate([batch.values, own.sums]),
         histograms=own if batch.histograms is None else Histograms.joined([batch.histograms, own]),
         exemplars=[*batch.exemplars, *(e._replace(row=rows + e.row) for e in moved)],
+        starts=None if exposition.batch.starts is None else np.concatenate([_starts_of(batch), exposition.batch.starts[first_of]]),
     )
     return Exposition(longer, np.concatenate([explicit, stamped]), exposition.metadata_hash)

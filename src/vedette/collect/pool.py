@@ -28,11 +28,12 @@ _TargetKey = tuple[Labels, str]
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What every pool works with: where samples go, the time, and the key space of report series."""
+    """What every pool works with: where samples go, the time, the key space of report series, whether start timestamps are wanted."""
 
     append: Append
     clock: Clock
     report_keys: KeySpace
+    starts: bool = False
 
 
 @dataclass(slots=True)
@@ -204,6 +205,7 @@ class Pool:
             track_timestamps=config.track_timestamps_staleness,
             extra_report=bool(config.extra_scrape_metrics),
             native=NativeSettings.of(config),
+            starts=self._means.starts,
         )
         return ScrapeLoop(
             config.job_name,

@@ -17,6 +17,7 @@ import structlog
 from numpy.typing import NDArray
 
 from vedette.clock import Clock, now_ms
+from vedette.collect.created import Created
 from vedette.collect.fetch import Fetch, Fetched
 from vedette.collect.native import Converter, NativeSettings
 from vedette.collect.series import SeriesRules
@@ -72,6 +73,8 @@ class ScrapeSettings:
     track_timestamps: bool = False
     extra_report: bool = False
     native: NativeSettings = field(default_factory=NativeSettings)
+    starts: bool = False
+    """Whether OpenMetrics' `_created` lines are start timestamps, instead of series."""
     at_once: bool = False
     """Scrape when the loop starts, before its place in the interval comes: for what answers at no cost."""
 
@@ -149,6 +152,7 @@ class ScrapeLoop:
         self._warm: set[str] = set()
         self._labels_known: dict[bytes, list[str]] = {}
         self._converter = Converter(settings.native.classic_too, settings.native) if settings.native.convert else None
+        self._created = Created() if settings.starts else None
         names = REPORT + EXTRA_REPORT if settings.extra_report else REPORT
         self._report = [target.labels.with_({METRIC_NAME: name}) for name in names]
 
@@ -225,6 +229,8 @@ class ScrapeLoop:
             openmetrics = fetched.format == "openmetrics"
             found = parse(*given, openmetrics=openmetrics, honor_timestamps=honor, metadata_known=known, keys_known=self._keys_known)
             self._keys_known = found.keys
+            if openmetrics and self._created is not None:
+                found = self._created.taken(found)
         return found if self._converter is None else self._converter.convert(found)
 
     async def _store(self, stamp_ms: int, start: float, exposition: Exposition | None, problem: str, size: int) -> None:

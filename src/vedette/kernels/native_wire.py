@@ -16,10 +16,11 @@ from vedette.kernels.remote_write import OK, TRUNCATED, VARINT, WIRE_TYPE, read_
 
 NOTHING, COUNT_INT, COUNT_FLOAT, SUM, SCHEMA, THRESHOLD, ZERO_INT, ZERO_FLOAT, HINT, TIME, BOUNDS = range(11)
 NEGATIVE_SPANS, NEGATIVE_DELTAS, NEGATIVE_COUNTS, POSITIVE_SPANS, POSITIVE_DELTAS, POSITIVE_COUNTS = range(11, 17)
+START = 17
 """What a field is."""
 
-SCHEMA_AT, TIME_AT, HINT_AT, POSITIVE_AT, NEGATIVE_AT, BOUNDS_AT, FAULT, DETAIL, OTHER = range(9)
-"""Columns of `heads`: schema, timestamp, hint, how many buckets and bounds, and what is wrong with two numbers to it."""
+SCHEMA_AT, TIME_AT, HINT_AT, POSITIVE_AT, NEGATIVE_AT, BOUNDS_AT, FAULT, DETAIL, OTHER, START_AT = range(10)
+"""Columns of `heads`: schema, timestamp, hint, how many buckets and bounds, what is wrong with two numbers to it, start timestamp."""
 
 FINE, BAD_SCHEMA, EXPONENTIAL_BOUNDS, NEGATIVE_BUCKET, COUNT_SMALL, COUNT_OTHER, NEGATIVE_COUNT, NEGATIVE_ZERO, INDEX_RANGE = range(9)
 NEGATIVE_SIDE_OFFSET, POSITIVE_SIDE_OFFSET, NEGATIVE_SIDE_BUCKETS, POSITIVE_SIDE_BUCKETS = range(9, 13)
@@ -168,7 +169,7 @@ def decode_histograms(
     """Read the histogram messages `data[places[i, 0]:places[i, 1]]` (int64[n, 2]); answers `OK` or why one is not well-formed.
 
     `meanings` int64[32] says what a field's number means; with `one_of` a histogram counts in floats where its float count
-    is there, else where it is not zero. Out come `heads` int64[n, 9], `thresholds` float64[n], and end to end `cells` float64
+    is there, else where it is not zero. Out come `heads` int64[n, 10], `thresholds` float64[n], and end to end `cells` float64
     (count, sum, zero bucket, buckets), `indices` int32 and `bounds` float64, `ends` int64[n, 3] saying where each one's end;
     `where[0]` is the number of the one that is not well-formed. Room for cells: three and a message's bytes for each histogram; for
     indices and bounds its bytes. A fault that leaves it well-formed stands in its head, and it has no buckets then.
@@ -190,7 +191,7 @@ def decode_histograms(
         n_delta[:], n_float[:], n_span[:] = 0, 0, 0
         n_bounds = 0
         count, total, zero, threshold, whole = 0.0, 0.0, 0.0, 0.0, True
-        schema, time, hint = 0, 0, 0
+        schema, time, hint, start = 0, 0, 0, 0
         while at < end:
             tag, first, stop, fault = read_field(data, at, end)
             if fault != OK:
@@ -211,7 +212,7 @@ def decode_histograms(
                     else:
                         zero = real[0]
                         whole = whole and one_of
-            elif meaning in (COUNT_INT, ZERO_INT, SCHEMA, HINT, TIME):
+            elif meaning in (COUNT_INT, ZERO_INT, SCHEMA, HINT, TIME, START):
                 if kind != 0:
                     return WIRE_TYPE
                 if meaning == COUNT_INT:
@@ -223,6 +224,8 @@ def decode_histograms(
                     schema = _zigzag(first)
                 elif meaning == HINT:
                     hint = first if 0 <= first <= 3 else 0
+                elif meaning == START:
+                    start = first
                 else:
                     time = first
             elif meaning in (POSITIVE_SPANS, NEGATIVE_SPANS):
@@ -250,6 +253,7 @@ def decode_histograms(
             at = stop
         positive, negative = (n_delta[0], n_delta[1]) if whole else (n_float[0], n_float[1])
         heads[i, SCHEMA_AT], heads[i, TIME_AT], heads[i, HINT_AT] = schema, time, hint
+        heads[i, START_AT] = start
         thresholds[i] = threshold
         cells[cell], cells[cell + 1], cells[cell + 2] = count, total, zero
         wrong, detail, other = _kind_fault(schema, threshold, zero, n_span[1], negative, real_bounds, 0, n_bounds), schema, 0

@@ -32,8 +32,8 @@ from vedette.kernels.remote_write import (
     read_varint,
 )
 
-KEY_BYTES, SYMBOLS = 6, 7
-"""Further slots of `counts`: bytes of keys, symbols."""
+KEY_BYTES, SYMBOLS, STARTS = 6, 7, 8
+"""Further slots of `counts`: bytes of keys, symbols, whether any sample has a start timestamp."""
 
 UTF8, ODD, RANGE, KEYS_FULL = 16, 17, 18, 19
 """Further answers: a symbol is not UTF-8, labels are not pairs, a number of no symbol, more keys than there is room for."""
@@ -131,6 +131,18 @@ def _write_key(data: Any, symbols: Any, count: int, refs: Any, n: int, keys: Any
 
 
 @njit(cache=True, nogil=True)
+def _start(data: Any, at: int, end: int) -> int:
+    """The start timestamp in a Sample message that `_decode_sample` has read whole."""
+    start = 0
+    while at < end:
+        tag, first, stop, _ = read_field(data, at, end)
+        if tag == 0x18:
+            start = first
+        at = stop
+    return start
+
+
+@njit(cache=True, nogil=True)
 def decode(
     data: Any,
     seed: np.uint64,
@@ -143,6 +155,7 @@ def decode(
     offsets: Any,
     timestamps: Any,
     bits: Any,
+    starts: Any,
     metadata: Any,
     extras: Any,
     counts: Any,
@@ -151,7 +164,8 @@ def decode(
 
     As in `remote_write.decode`, but for `symbols` int64[s, 2] (where each lies), `refs` int64 (room for one series' labels),
     `keys` uint8 (all series' keys, that of row i ending at `key_end[i]`), `metadata` int64[r, 4] (symbols of name, type, help and
-    unit; name -1 where a series has none) and `counts` int64[8].
+    unit; name -1 where a series has none) and `counts` int64[9]. `starts` int64[s], all 0 before, is written to where a sample has
+    a start timestamp (its own, or that of its series).
     """
     counts[:] = 0
     fault = _symbols(data, symbols, counts)
@@ -167,7 +181,7 @@ def decode(
             continue
         if row >= len(key_end):
             return FULL
-        n, i, described = 0, first, -1
+        n, i, described, created = 0, first, -1, 0
         while i < stop:
             # A sample as nearly every sender writes it.
             if stop - i >= 13 and data[i] == 0x12 and data[i + 1] < 0x80 and data[i + 2] == 0x09 and data[i + 11] == 0x10:
@@ -192,7 +206,13 @@ def decode(
                 if sample >= len(timestamps):
                     return FULL
                 timestamps[sample], bits[sample], _, fault = _decode_sample(data, lo, hi)
+                start = _start(data, lo, hi) if fault == OK else 0
+                if start != 0:
+                    starts[sample] = start
+                    counts[STARTS] = 1
                 sample += 1
+            elif tag == 0x30:
+                created = lo
             elif tag in (HISTOGRAM, EXEMPLAR):
                 if counts[EXTRAS] >= len(extras):
                     return FULL
@@ -208,6 +228,11 @@ def decode(
                 counts[WHERE] = lo
                 return fault
             i = hi
+        if created != 0:
+            counts[STARTS] = 1
+            for k in range(offsets[row], sample):
+                if starts[k] == 0:
+                    starts[k] = created
         begin = key_at
         key_at, name, fault = _write_key(data, symbols, counts[SYMBOLS], refs, n, keys, begin)
         if fault in (ODD, RANGE):

@@ -75,6 +75,10 @@ class KeySpace:
         # A bytearray, since kernels would be compiled a second time for an array that is read-only.
         return np.frombuffer(bytearray().join(keys), dtype=np.uint8), offsets
 
+    def twin(self, tenant: str) -> KeySpace:
+        """A key space of another tenant in which the same bytes mean the same."""
+        return KeySpace(tenant, self.resolve, resolve_many=self._many)
+
     def close(self) -> None:
         """No more batches will come from this key space."""
         self.closed = True
@@ -115,6 +119,8 @@ class SampleBatch:
     ids: NDArray[np.int64] | None = None
     histograms: Histograms | None = None
     exemplars: Sequence[Exemplar] = ()
+    starts: NDArray[np.int64] | None = None
+    """Since when each sample's counter has been counting (int64 ms, 0 where that is not known), None where none says so."""
     bad_histograms: int = 0
     """How many native histograms were left out because they cannot be, and `problem`, what is wrong with the first."""
     problem: str = ""
@@ -172,7 +178,12 @@ class SampleBatch:
             which = np.flatnonzero(good[histograms.at])
             histograms = histograms.take(which, before[histograms.at[which]]) if len(which) else None
         return replace(
-            self, offsets=before[self.offsets], timestamps=self.timestamps[good], values=self.values[good], histograms=histograms
+            self,
+            offsets=before[self.offsets],
+            timestamps=self.timestamps[good],
+            values=self.values[good],
+            histograms=histograms,
+            starts=None if self.starts is None else self.starts[good],
         )
 
     def rows(self, which: NDArray[np.int64]) -> SampleBatch:

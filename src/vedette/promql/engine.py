@@ -39,7 +39,7 @@ from vedette.promql.selectors import Fetched
 from vedette.promql.standing import Answer, Reads, Source, Standing, Threshold, estimating
 from vedette.promql.statistics import ReadCost, Statistics, count_queryable
 from vedette.promql.values import Floats, Grid, Scalar
-from vedette.storage.interface import Estimating, Storage, Stretches, Tiered
+from vedette.storage.interface import Estimating, Starting, Storage, Stretches, Tiered
 from vedette.storage.settings import parse_size
 
 _T = TypeVar("_T", bound=np.generic)
@@ -121,6 +121,7 @@ class Engine:
         # Asked once: whether an object has a protocol's methods takes longer to find out than to read a few series.
         self._estimating = storage if isinstance(storage, Estimating) else None
         self._tiered = storage if isinstance(storage, Tiered) else None
+        self._starting = storage if settings.use_start_timestamps and isinstance(storage, Starting) else None
         self._parsed: OrderedDict[str, Prepared] = OrderedDict()
         self._lock = threading.Lock()
         self.running = Running(clock, max_bytes=settings.max_memory)
@@ -209,7 +210,7 @@ class Engine:
 
     def _together(self, tenant: str, asked: Sequence[Standing], grid: Grid, ticket: Ticket) -> list[Answer]:
         def select(matchers: tuple[Matcher, ...], start: int, end: int) -> SeriesSet:
-            found = self._storage.select(tenant, matchers, start, end)
+            found = self._samples(tenant, matchers, start, end)
             ticket.hold(ticket.samples + found.sample_count, ticket.bytes + READ_BYTES * found.sample_count)
             return found
 
@@ -371,7 +372,12 @@ class Engine:
             found = self._tiered.coarse_select(tenant, fetch.matchers, fetch.start, fetch.end, coarse)
             if found is not None:
                 return found.series, found
-        return self._storage.select(tenant, fetch.matchers, fetch.start, fetch.end), None
+        return self._samples(tenant, fetch.matchers, fetch.start, fetch.end), None
+
+    def _samples(self, tenant: str, matchers: tuple[Matcher, ...], start: int, end: int) -> SeriesSet:
+        """The samples themselves, with start timestamps where those are heeded."""
+        found = self._storage.select(tenant, matchers, start, end)
+        return found if self._starting is None else self._starting.with_starts(tenant, matchers, start, end, found)
 
     def _fetch(self, ev: Evaluation, tenant: str, plan: Plan, reads: Reads | None) -> list[Fetched]:
         """Read what the plan needs, and give all of it one symbol table, private to the query."""

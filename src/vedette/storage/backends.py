@@ -58,6 +58,9 @@ def open_backend(
     settings: StorageSettings, clock: Clock, *, retention: Sequence[RetentionRule], limits: Limits, remote: RemoteSettings = NOWHERE
 ) -> Backend:
     """The backend, not yet started. Raises `BadInput` for settings that do not go together."""
+    if settings.backend != "embedded" and (settings.start_timestamps or settings.start_zeros):
+        name = "start_timestamps" if settings.start_timestamps else "start_zeros"
+        raise BadInput(f"the backend {settings.backend} keeps no start timestamps", where=f"storage.{name}")
     if settings.backend == "remote":
         from vedette.storage.remote.engine import Remote
 

@@ -38,9 +38,10 @@ from vedette.storage.memory import Memory
 from vedette.storage.replay import Replay, Replayed, ReplayProgress
 from vedette.storage.retention import Retention, RetentionRule
 from vedette.storage.rollup import Present, Rollups
-from vedette.storage.select import Part, block_labels, merge
+from vedette.storage.select import Part, block_labels, merge, with_starts
 from vedette.storage.series import SymbolTable
 from vedette.storage.settings import StorageSettings
+from vedette.storage.starts import Starts, hidden_tenant, shown_tenant
 from vedette.storage.statistics import Growth, GrowthFigures, IndexFigures, growth_figures, index_figures
 from vedette.storage.tiered import TieredReads, overlap
 from vedette.storage.tombstones import Deletions, Gone, Tombstones
@@ -97,6 +98,7 @@ class Engine:
             hidden=lambda view, rows, oldest: Retention(0, retention).hidden(view, rows, now_ms(clock), oldest),
             within_budget=self._within_budget,
         )
+        self._starts = Starts()
         self._lock = DirectoryLock(settings.data, self._disk)
         self._writer: Writer | None = None
         self._wal: wal.Wal | None = None
@@ -175,7 +177,17 @@ class Engine:
         """See `Storage.append`. `LimitExceeded` too before `start` has replayed the log."""
         if self._writer is None:
             raise LimitExceeded("the storage is still reading its log", retry_after=1.0)
-        return await self._writer.submit(batch)
+        starts = self._starts.of(batch) if self.settings.start_timestamps else None
+        if starts is None:
+            return await self._writer.submit(batch)
+        # Of one group, nearly always: both or none are durable. A sender that hears of neither sends both again.
+        both = self._writer.submit(batch), self._writer.submit(starts)
+        appended, kept = await asyncio.gather(*both, return_exceptions=True)
+        for outcome in (appended, kept):
+            if isinstance(outcome, BaseException):
+                raise outcome
+        assert isinstance(appended, Appended)
+        return appended
 
     async def flush(self) -> None:
         """Write what is in memory to a block now. Raises `OSError` where it cannot be written; it is tried again later.
@@ -211,7 +223,9 @@ class Engine:
                 self._flusher.release()
             # First these: a crash in between has them made anew for nothing, the other way round they would show what was deleted.
             await asyncio.to_thread(self._rollups.delete, tenant, sets, start, end)
-            await asyncio.to_thread(self._tombstones.add, tenant, sets, start, end, upto=lambda: self._blocks.last_sequence)
+            hidden = hidden_tenant(tenant)
+            for owner in (tenant, hidden) if self._knows(hidden) else (tenant,):
+                await asyncio.to_thread(self._tombstones.add, owner, sets, start, end, upto=lambda: self._blocks.last_sequence)
 
     async def snapshot(self, *, skip_head: bool = False, beside: Callable[[Path], None] | None = None) -> str:
         """Take a snapshot of what is stored now (with `skip_head`, of what is in blocks); answers its name under `snapshots/`.
@@ -254,6 +268,20 @@ class Engine:
             self._within_budget(series, samples)
         # The head last: of two samples at one time, the one that came first counts.
         return merge([*parts, head] if head else parts, names.symbols)
+
+    def with_starts(self, tenant: str, matchers: Matchers, start: int, end: int, found: SeriesSet) -> SeriesSet:
+        """See `Starting.with_starts`."""
+        hidden = hidden_tenant(tenant)
+        while self._knows(hidden):
+            made = with_starts(found, self.select(hidden, matchers, start, end))
+            if made is not None:
+                return made
+            found = self.select(tenant, matchers, start, end)  # another table of names came meanwhile
+        return found
+
+    def _knows(self, tenant: str) -> bool:
+        """Whether there is anything of a tenant."""
+        return self._memory.series.tenant_number(tenant) >= 0 or any(tenant in block.meta.tenants for block in self._blocks.all)
 
     def estimate(self, tenant: str, matchers: Matchers | None, start: int, end: int, coarse: Coarse | None = None) -> Estimate:
         """See `Estimating.estimate`. Samples are taken to lie evenly within a block, and within the head."""
@@ -411,7 +439,7 @@ class Engine:
         oldest = min([head.min_time, *(b.meta.min_time for b in blocks)])
         newest = max([head.max_time, *(b.meta.max_time for b in blocks)])
         return StorageStats(
-            series=series,
+            series=series - memory.hidden_series,
             chunks=head.now.chunks + head.before.chunks,
             label_pairs=self._figures.label_pairs,
             min_time=oldest if oldest != FAR_FUTURE else 0,
@@ -445,7 +473,8 @@ class Engine:
         """How many series each tenant has in memory."""
         with self._memory.lock:
             series = self._memory.series
-            return {tenant: len(ids) for tenant, ids in zip(series.tenants, series.ids_of, strict=True)}
+            named = zip(series.tenants, series.ids_of, strict=True)
+            return {tenant: len(ids) for tenant, ids in named if shown_tenant(tenant) == tenant}
 
     def counters(self) -> dict[str, int]:
         """Counts since the start, by name, for the server's own metrics."""

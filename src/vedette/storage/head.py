@@ -202,6 +202,14 @@ class Head:
         kernel.present(ids, self.now.state, self.now.arena, self.before.state, self.before.arena, start, end, out)
         return out
 
+    def newest(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The time of each series' newest sample: the far past where there is none, the far future where `ids` is below 0."""
+        out = np.full(len(ids), -FAR_FUTURE, dtype=_I64)
+        known = (ids >= 0) & (ids < len(self.now.state))
+        out[known] = self.now.state[ids[known], kernel.LAST_TIME]
+        out[ids < 0] = FAR_FUTURE
+        return out
+
     def freeze(self) -> Generation:
         """Begin a new generation; answers the one that ends, which stays readable as `before`."""
         frozen = self.now

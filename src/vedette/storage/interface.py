@@ -102,6 +102,15 @@ class Tiered(Protocol):
 
 
 @runtime_checkable
+class Starting(Protocol):
+    """A storage that may keep start timestamps."""
+
+    def with_starts(self, tenant: str, matchers: Matchers, start: int, end: int, found: SeriesSet) -> SeriesSet:
+        """What a `select` of these arguments has `found`, with the start timestamps that are kept of it."""
+        ...
+
+
+@runtime_checkable
 class RowNumbered(Protocol):
     """A storage whose samples have numbers of their own."""
 

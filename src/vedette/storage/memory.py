@@ -23,6 +23,7 @@ from vedette.storage.histogram_wal import histograms_record
 from vedette.storage.index import IndexView, TenantIndex
 from vedette.storage.limits import BUILT_IN, SERIES_LIMIT, TenantLimits, too_large
 from vedette.storage.series import SeriesTable, writable
+from vedette.storage.starts import Zeros, shown_tenant, with_zeros
 
 Refused = dict[str, NDArray[np.int64]]
 """Rows of a batch that limits keep out, by reason."""
@@ -80,18 +81,23 @@ class Memory:
         self._indexes: dict[str, TenantIndex] = {}
 
     def take(
-        self, batch: SampleBatch, *, window: int, oldest: int, scope: int, limits: TenantLimits = BUILT_IN
+        self, batch: SampleBatch, *, window: int, oldest: int, scope: int, limits: TenantLimits = BUILT_IN, zeros: bool = False
     ) -> tuple[Appended, list[bytes]]:
         """Take a batch; answers what became of it and the records that must be logged before it is acknowledged.
 
-        What `limits` keep out is among what was dropped. Raises `BadInput` where a new key names no valid series; nothing is changed then.
+        `zeros` puts samples in at start timestamps (`starts.with_zeros`), which nobody sent and nobody is told of. What `limits` keep out
+        is among what was dropped. Raises `BadInput` where a new key names no valid series; nothing is changed then.
         """
         ids, new, named, refused = self._ids(batch, limits)
+        added = Zeros(batch, 0, 0)
+        if zeros and batch.starts is not None:
+            added = with_zeros(batch, self.head.newest(ids), oldest=oldest)
+            batch = added.batch
         offsets, times, bits = _columns(batch)
         with self.lock:
             self.head.reserve(len(self.series), len(times))
             kept = self.head.append(ids, offsets, times, bits, window=window, oldest=oldest, scope=scope)
-            self.samples_appended += len(kept.ids)
+            self.samples_appended += len(kept.ids) if shown_tenant(batch.keyspace.tenant) == batch.keyspace.tenant else 0
             native = self.head.keep_histograms(batch.histograms, (ids, offsets, times, bits), kept) if batch.histograms else None
         records = self._records(kept, named, native)
         if batch.metadata:
@@ -101,7 +107,7 @@ class Memory:
                 records.append(metadata_record(batch.keyspace.tenant, changed))
         dropped = _by_reason(kept.dropped, batch, refused) if refused else kept.dropped
         histograms = 0 if batch.histograms is None else len(native or ()) if dropped else len(batch.histograms)
-        return Appended(self.series.handles(ids), len(kept.ids) + kept.same, new, histograms, dropped=dropped), records
+        return Appended(self.series.handles(ids), len(kept.ids) + kept.same - added.samples, new, histograms - added.histograms, dropped=dropped), records
 
     def _ids(self, batch: SampleBatch, limits: TenantLimits) -> tuple[NDArray[np.int64], int, _Named | None, Refused]:
         """(the series of each row, how many are new, what is known of the names of rows that were met first, rows refused by reason)."""
@@ -175,6 +181,12 @@ class Memory:
             self.head.renumber(old_ids)
             self.series = series
             self._indexes = {}
+
+    @property
+    def hidden_series(self) -> int:
+        """How many of the series hold start timestamps."""
+        named = zip(list(self.series.tenants), self.series.ids_of, strict=False)
+        return sum(len(ids) for tenant, ids in named if shown_tenant(tenant) != tenant)
 
     @property
     def nbytes(self) -> int:

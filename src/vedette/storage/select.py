@@ -6,7 +6,7 @@ Not here: which sources there are (`engine.py`), postings (`index.py`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,3 +102,49 @@ def identities(labels: LabelTable) -> tuple[NDArray[np.int64], NDArray[np.int64]
     raw = np.ascontiguousarray(pairs).reshape(-1).view(np.uint8)
     hashes = hash_regions(raw, labels.offsets[:-1] * 8, labels.offsets[1:] * 8, np.uint64(0))
     return KeyTable(16).find_or_add(hashes, 0, 0)
+
+
+def with_starts(found: SeriesSet, starts: SeriesSet) -> SeriesSet | None:
+    """`found` with `start_timestamps` from the samples of the tenant hidden behind theirs (`starts.py`).
+
+    None where the two are not of one table of symbols.
+    """
+    out = np.zeros(found.sample_count, dtype=_I64)
+    if starts.sample_count and found.sample_count:
+        if found.labels.symbols is not starts.labels.symbols:
+            return None
+        row_of = _rows(found.labels, starts.labels)
+        lengths = np.diff(starts.offsets)
+        first = int(starts.offsets[0])
+        rows = np.repeat(row_of, lengths)
+        times, values = starts.timestamps[first : first + len(rows)], starts.values[first : first + len(rows)]
+        known = rows >= 0
+        place = _places(found, rows[known], times[known])
+        there = place >= 0
+        out[place[there]] = values[known][there].astype(_I64)
+    return replace(found, start_timestamps=out)
+
+
+def _rows(table: LabelTable, others: LabelTable) -> NDArray[np.int64]:
+    """The row of `table` that has the labels of each of `others`, -1 where none has."""
+    numbers, _ = identities(stacked([table, others], table.symbols))
+    row = np.full(len(numbers), -1, dtype=_I64)
+    row[numbers[: len(table)]] = np.arange(len(table))
+    return row[numbers[len(table) :]]
+
+
+def _places(found: SeriesSet, rows: NDArray[np.int64], times: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where in `found` the sample of each row at each time is, -1 where there is none."""
+    if not len(rows):
+        return rows
+    first = int(found.offsets[0])
+    own = found.timestamps[first:]
+    low = min(int(own.min()), int(times.min()))
+    span = max(int(own.max()), int(times.max())) - low + 1
+    # Rows of all times, as one rising number: a sample is found by a search, not by a walk.
+    own_keys = np.repeat(np.arange(len(found)), np.diff(found.offsets)) * span + (own - low)
+    keys = rows * span + (times - low)
+    at = np.searchsorted(own_keys, keys)
+    there = own_keys[np.minimum(at, len(own_keys) - 1)] == keys
+    place: NDArray[np.int64] = np.where(there, at + first, -1)
+    return place

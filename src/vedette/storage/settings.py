@@ -47,6 +47,10 @@ def parse_sync(text: str) -> int:
     raise BadInput(f"not a way to sync: {text!r}", hint="expected commit, interval=5s or off")
 
 
+FEATURES = {"st-storage": "start_timestamps", "created-timestamp-zero-ingestion": "start_zeros"}
+"""Prometheus' names of what may be turned on, and the settings that do it."""
+
+
 @dataclass(frozen=True, slots=True)
 class StorageSettings:
     """Where samples are kept, and the embedded engine's settings."""
@@ -78,6 +82,10 @@ class StorageSettings:
     values are no decimal numbers), at least 64 a series."""
     queue_samples: int = option(10_000_000)
     """How many samples may wait to be stored; more is refused until there is room."""
+    start_timestamps: bool = False
+    """Whether start timestamps are kept (`--enable-feature=st-storage`)."""
+    start_zeros: bool = False
+    """Whether a sample of zero is put in at a start timestamp (`--enable-feature=created-timestamp-zero-ingestion`)."""
     segment_size: int = option(64 << 20, convert=parse_size)
     """Where a segment of the log ends and the next begins."""
     page_cache: int = option(128 << 20, convert=parse_size)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from vedette.model.labels import METRIC_NAME
 from vedette.storage.memory import Memory
+from vedette.storage.starts import shown_tenant
 
 _LOW = np.uint64(0xFFFFFFFF)
 
@@ -105,7 +106,7 @@ def growth_figures(memory: Memory, *, first: int, since: float, top: int = 10) -
 def index_figures(memory: Memory, *, top: int = 10) -> IndexFigures:
     """The figures now, `top` of each ranking: some ten milliseconds for a million label pairs."""
     series = memory.series
-    indexes = [memory.index(tenant) for tenant in list(series.tenants)]
+    indexes = [memory.index(tenant) for tenant in list(series.tenants) if shown_tenant(tenant) == tenant]
     # Of a table that took this one's place meanwhile, the symbols mean something else: the next call counts its series.
     pieces = [piece for of, view in indexes if of is series and view is not None for piece in view.pieces]
     if not pieces:

@@ -18,6 +18,7 @@ from vedette.storage.committer import RETRY_AFTER, Committer
 from vedette.storage.limits import Limits
 from vedette.storage.memory import Memory
 from vedette.storage.settings import StorageSettings
+from vedette.storage.starts import shown_tenant
 from vedette.storage.wal import Wal
 
 log = structlog.get_logger(__name__)
@@ -99,8 +100,11 @@ class Writer:
             return LimitExceeded("too many samples wait in memory for a block to be written", retry_after=RETRY_AFTER)
         try:
             self._wal.settle()
-            limits, window = self._limits.of(batch.keyspace.tenant), self._limits.window(batch.keyspace.tenant)
-            outcome, records = self._memory.take(batch, window=window, oldest=oldest, scope=self._wal.scope, limits=limits)
+            tenant = shown_tenant(batch.keyspace.tenant)
+            limits, window = self._limits.of(tenant), self._limits.window(tenant)
+            outcome, records = self._memory.take(
+                batch, window=window, oldest=oldest, scope=self._wal.scope, limits=limits, zeros=settings.start_zeros
+            )
             self._wal.append(records)
         except OSError as error:
             return self._refusal(error)

@@ -52,6 +52,7 @@ class _Rows:
     keys: list[bytes] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
     times: list[int | None] = field(default_factory=list)
+    starts: list[int] = field(default_factory=list)
     messages: list[bytes] = field(default_factory=list)
     native_rows: list[int] = field(default_factory=list)
     gauges: list[bool] = field(default_factory=list)
@@ -60,10 +61,11 @@ class _Rows:
     known: dict[bytes, list[str]] = field(default_factory=dict)
     """The labels, as keys have them, of what metrics begin with."""
 
-    def add(self, key: str, value: float, time: int | None) -> int:
+    def add(self, key: str, value: float, time: int | None, start: int = 0) -> int:
         self.keys.append(key.encode())
         self.values.append(value)
         self.times.append(time)
+        self.starts.append(start)
         return len(self.keys) - 1
 
 
@@ -103,6 +105,7 @@ def parse(
         values=np.array(rows.values, dtype=np.float64),
         metadata=() if metadata_hash == metadata_known else rows.metadata,
         exemplars=[e if e.timestamp else e._replace(timestamp=times[e.row]) for e in rows.exemplars],
+        starts=np.array(rows.starts, dtype=np.int64) if any(rows.starts) else None,
     )
     if rows.messages:
         batch.histograms = _histograms(rows, wanted)
@@ -184,13 +187,15 @@ def _metric(name: str, kind: int, message: bytes, rows: _Rows, wanted: Wanted) -
         _histogram(name, labels, content, time, rows, wanted, gauge=kind == _GAUGE_HISTOGRAM)
     else:
         number = 0.0
-        exemplar = b""
+        exemplar, start = b"", 0
         for tag, value in fields(content):
             if tag == 0x09:
                 number = _real(value)
             elif tag == 0x12 and kind == _COUNTER and isinstance(value, bytes):
                 exemplar = value
-        row = rows.add(_key(name, labels), number, time)
+            elif tag == 0x1A and kind == _COUNTER:
+                start = _stamp(value)
+        row = rows.add(_key(name, labels), number, time, start)
         if exemplar:
             rows.exemplars.append(_exemplar(exemplar, row))
 
@@ -234,7 +239,9 @@ def _bound(value: float) -> str:
 
 def _summary(name: str, labels: list[str], message: bytes, time: int | None, rows: _Rows) -> None:
     count, total = 0.0, 0.0
-    for tag, value in fields(message):
+    found = fields(message)
+    start = _created(found, _SUMMARY_CREATED)
+    for tag, value in found:
         if tag == 0x08:
             count = float(_whole(value))
         elif tag == 0x11:
@@ -246,21 +253,38 @@ def _summary(name: str, labels: list[str], message: bytes, time: int | None, row
                     quantile = _real(part)
                 elif inner == 0x11:
                     number = _real(part)
-            rows.add(_key(name, [*labels, f'quantile="{_bound(quantile)}"']), number, time)
-    rows.add(_key(f"{name}_sum", labels), total, time)
-    rows.add(_key(f"{name}_count", labels), count, time)
+            rows.add(_key(name, [*labels, f'quantile="{_bound(quantile)}"']), number, time, start)
+    rows.add(_key(f"{name}_sum", labels), total, time, start)
+    rows.add(_key(f"{name}_count", labels), count, time, start)
 
 
 _NATIVE = frozenset((0x31, 0x41, 0x4A, 0x62))
 """The fields by which a histogram is a native one: zero bucket's threshold and counts, spans."""
 
 _EXEMPLARS = 16 << 3 | 2
+_SUMMARY_CREATED, _HISTOGRAM_CREATED = 4 << 3 | 2, 15 << 3 | 2
+
+
+def _created(found: list[Field], tag: int) -> int:
+    """The start timestamp (ms) among a message's fields, 0 where there is none."""
+    return next((_stamp(content) for at, content in found if at == tag), 0)
+
+
+def _stamp(content: int | bytes) -> int:
+    """A Timestamp message as ms."""
+    time = 0
+    for tag, part in _message(content):
+        if tag == 0x08:
+            time += _whole(part) * 1000
+        elif tag == 0x10:
+            time += _whole(part) // 1_000_000
+    return time
 
 
 def _histogram(name: str, labels: list[str], message: bytes, time: int | None, rows: _Rows, wanted: Wanted, *, gauge: bool) -> None:
     found = fields(message)
     if wanted.native and any((tag in _NATIVE and content != bytes(8)) or (tag == 0x38 and content) for tag, content in found):
-        row = rows.add(_key(name, labels), 0.0, time)
+        row = rows.add(_key(name, labels), 0.0, time, 0 if gauge else _created(found, _HISTOGRAM_CREATED))
         rows.messages.append(message)
         rows.native_rows.append(row)
         rows.gauges.append(gauge)
@@ -269,10 +293,10 @@ def _histogram(name: str, labels: list[str], message: bytes, time: int | None, r
         rows.exemplars += [_exemplar(c, row) for c in own or of_buckets if isinstance(c, bytes)]
         if not wanted.classic or not any(tag == 0x1A for tag, _ in found):
             return
-    _classic(name, labels, found, time, rows)
+    _classic(name, labels, found, time, rows, start=0 if gauge else _created(found, _HISTOGRAM_CREATED))
 
 
-def _classic(name: str, labels: list[str], found: list[Field], time: int | None, rows: _Rows) -> None:
+def _classic(name: str, labels: list[str], found: list[Field], time: int | None, rows: _Rows, *, start: int) -> None:
     count, total, infinite = 0.0, 0.0, False
     for tag, value in found:
         if tag == 0x08:
@@ -293,13 +317,13 @@ def _classic(name: str, labels: list[str], found: list[Field], time: int | None,
                 elif inner == 0x1A and isinstance(part, bytes):
                     exemplar = part
             infinite = infinite or bound == math.inf
-            row = rows.add(_key(f"{name}_bucket", [*labels, f'le="{_bound(bound)}"']), number, time)
+            row = rows.add(_key(f"{name}_bucket", [*labels, f'le="{_bound(bound)}"']), number, time, start)
             if exemplar:
                 rows.exemplars.append(_exemplar(exemplar, row))
     if not infinite:
-        rows.add(_key(f"{name}_bucket", [*labels, 'le="+Inf"']), count, time)
-    rows.add(_key(f"{name}_sum", labels), total, time)
-    rows.add(_key(f"{name}_count", labels), count, time)
+        rows.add(_key(f"{name}_bucket", [*labels, 'le="+Inf"']), count, time, start)
+    rows.add(_key(f"{name}_sum", labels), total, time, start)
+    rows.add(_key(f"{name}_count", labels), count, time, start)
 
 
 def _exemplar(message: bytes, row: int) -> Exemplar:
@@ -317,11 +341,7 @@ def _exemplar(message: bytes, row: int) -> Exemplar:
         elif tag == 0x11:
             value = _real(content)
         elif tag == 0x1A:
-            for inner, part in _message(content):
-                if inner == 0x08:
-                    time += _whole(part) * 1000
-                elif inner == 0x10:
-                    time += _whole(part) // 1_000_000
+            time = _stamp(content)
     return Exemplar(row, Labels.from_pairs(pairs), value, time)
 
 

@@ -41,6 +41,7 @@ REMOTE_WRITE = _meanings(
     zero_float=7,
     hint=14,
     time=15,
+    start=17,
     negative_spans=8,
     negative_deltas=9,
     negative_counts=10,
@@ -102,11 +103,12 @@ _FAULTS = {
 class Decoded:
     """The good ones of some messages: message `which[j]` (int64[m], ascending) is histogram j of `columns`, at `times[j]` (ms).
 
-    `faults` are (message, what is wrong) of the others.
+    `faults` are (message, what is wrong) of the others; `starts` are start timestamps (ms), 0 where there is none.
     """
 
     which: NDArray[np.int64]
     times: NDArray[np.int64]
+    starts: NDArray[np.int64]
     columns: Histograms
     faults: Sequence[tuple[int, str]] = ()
 
@@ -117,7 +119,7 @@ def decode(data: NDArray[np.uint8], places: NDArray[np.int64], meanings: NDArray
     Raises `BadInput` where one of them is no message, saying at which byte of `data` it begins.
     """
     n, size = len(places), int((places[:, 1] - places[:, 0]).sum())
-    heads, thresholds = np.empty((n, 9), dtype=np.int64), np.empty(n)
+    heads, thresholds = np.empty((n, 10), dtype=np.int64), np.empty(n)
     cells, indices, bounds = np.empty(3 * n + size), np.empty(size, dtype=np.int32), np.empty(size // 8 + 1)
     ends, where = np.empty((n, 3), dtype=np.int64), np.zeros(1, dtype=np.int64)
     fault = int(
@@ -137,7 +139,7 @@ def decode(data: NDArray[np.uint8], places: NDArray[np.int64], meanings: NDArray
         columns = columns.take(good, np.arange(len(good)))
     if any(layout.schema > _HIGHEST for layout in found):
         columns = Histograms.of(columns.at, [_kept(columns.sample(j)) for j in range(len(columns))])
-    return Decoded(good, heads[good, kernel.TIME_AT], columns, faults)
+    return Decoded(good, heads[good, kernel.TIME_AT], heads[good, kernel.START_AT], columns, faults)
 
 
 def _layout(
@@ -237,6 +239,9 @@ def with_histograms(batch: SampleBatch, rows: NDArray[np.int64], decoded: Decode
     numbers[own] = len(kept) + np.arange(len(own))
     numbers[kept] = np.arange(len(kept))
     samples, count = batch.sample_count, len(decoded.which)
+    starts = batch.starts
+    if starts is not None or decoded.starts.any():
+        starts = np.concatenate([np.zeros(samples, dtype=np.int64) if starts is None else starts, decoded.starts])
     ends = samples + np.append(first[1:], count)[: len(own)]
     longer = replace(
         batch,
@@ -246,6 +251,7 @@ def with_histograms(batch: SampleBatch, rows: NDArray[np.int64], decoded: Decode
         offsets=np.concatenate([batch.offsets[:1], batch.offsets[1:][kept], ends]),
         timestamps=np.concatenate([batch.timestamps, decoded.times]),
         values=np.concatenate([batch.values, decoded.columns.sums]),
+        starts=starts,
         histograms=replace(decoded.columns, at=samples + np.arange(count)) if count else None,
         bad_histograms=len(decoded.faults),
         problem=_first_fault(decoded.faults, named),

@@ -102,6 +102,7 @@ class _Columns:
     offsets: NDArray[np.int64]
     timestamps: NDArray[np.int64]
     bits: NDArray[np.uint64]
+    starts: NDArray[np.int64]
     metadata: NDArray[np.int64]
     extras: NDArray[np.int64]
     counts: NDArray[np.int64]
@@ -118,14 +119,16 @@ class _Columns:
             offsets=np.empty(room + 1, i64),
             timestamps=np.empty(room, i64),
             bits=np.empty(room, u64),
+            # Not written to unless there are any, so that these pages are not even there.
+            starts=np.zeros(room, i64),
             metadata=np.empty((room, 4), i64),
             extras=np.empty((room, 4), i64),
-            counts=np.empty(8, i64),
+            counts=np.empty(9, i64),
         )
 
     def decode(self, data: NDArray[np.uint8], keyspace: KeySpace) -> int:
         outs = (self.symbols, self.refs, self.keys, self.key_end, self.hashes, self.offsets, self.timestamps, self.bits)
-        return int(kernel.decode(data, np.uint64(keyspace.id), PROCESS_KEY, *outs, self.metadata, self.extras, self.counts))
+        return int(kernel.decode(data, np.uint64(keyspace.id), PROCESS_KEY, *outs, self.starts, self.metadata, self.extras, self.counts))
 
     def batch(self, data: NDArray[np.uint8], keyspace: KeySpace) -> SampleBatch:
         counts = self.counts
@@ -141,6 +144,7 @@ class _Columns:
             timestamps=self.timestamps[:samples],
             values=self.bits[:samples].view(np.float64),
             metadata=self._described(data),
+            starts=self.starts[:samples] if self.counts[kernel.STARTS] else None,
         )
         extras = self.extras[: int(counts[shared.EXTRAS])]
         return self._extended(batch, data, extras) if len(extras) else batch
@@ -217,8 +221,12 @@ def render(
     *,
     metadata: Sequence[MetricMetadata | None] = (),
     exemplars: Sequence[Exemplar] = (),
+    starts: Sequence[int] = (),
 ) -> bytes:
-    """The body of a request that holds these samples; series i owns `offsets[i]:offsets[i + 1]`, `metadata[i]` and its exemplars."""
+    """The body of a request that holds these samples; series i owns `offsets[i]:offsets[i + 1]`, `metadata[i]` and its exemplars.
+
+    `starts`, where given, are the start timestamps of all samples.
+    """
     table: dict[str, int] = {"": 0}
 
     def refs(labels: Labels) -> bytes:
@@ -233,10 +241,12 @@ def render(
         for j in range(offsets[i], offsets[i + 1]):
             value = values[j]
             if isinstance(value, Histogram):
-                content += native.field(3, 2, native.render(value, timestamps[j]))
+                since = native.field(17, 0, native.varint(starts[j])) if starts and starts[j] else b""
+                content += native.field(3, 2, native.render(value, timestamps[j]) + since)
             else:
                 stamped = native.field(1, 1, struct.pack("<d", value)) + native.field(2, 0, native.varint(timestamps[j]))
-                content += native.field(2, 2, stamped)
+                since = native.field(3, 0, native.varint(starts[j])) if starts and starts[j] else b""
+                content += native.field(2, 2, stamped + since)
         for e in exemplars:
             if e.row == i:
                 inner = native.field(1, 2, refs(e.labels)) + native.field(2, 1, struct.pack("<d", e.value))
