@@ -107,7 +107,9 @@ class Memory:
                 records.append(metadata_record(batch.keyspace.tenant, changed))
         dropped = _by_reason(kept.dropped, batch, refused) if refused else kept.dropped
         histograms = 0 if batch.histograms is None else len(native or ()) if dropped else len(batch.histograms)
-        return Appended(self.series.handles(ids), len(kept.ids) + kept.same - added.samples, new, histograms - added.histograms, dropped=dropped), records
+        return Appended(
+            self.series.handles(ids), len(kept.ids) + kept.same - added.samples, new, histograms - added.histograms, dropped=dropped
+        ), records
 
     def _ids(self, batch: SampleBatch, limits: TenantLimits) -> tuple[NDArray[np.int64], int, _Named | None, Refused]:
         """(the series of each row, how many are new, what is known of the names of rows that were met first, rows refused by reason)."""
