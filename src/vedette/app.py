@@ -30,7 +30,7 @@ from starlette.routing import BaseRoute
 from vedette import selfmetrics, warm
 from vedette.access.audit import Audit
 from vedette.access.directory import Directory
-from vedette.access.guard import Guard, tenant_of
+from vedette.access.guard import Guard, may_listen, tenant_of
 from vedette.access.identity import Identities
 from vedette.access.sessions import Sessions
 from vedette.api import access as access_api
@@ -253,6 +253,8 @@ class House:
 
     async def _apply(self, plan: Plan) -> None:
         assert self.managed is not None and self.notifier is not None and self.alertmanagers is not None, "start comes first"
+        if plan is not self.plan:
+            await self._apply_ways_in(plan.settings)
         # First of all, so that nothing is stored that is not also forwarded.
         await self.forwards.apply(plan.settings.forwards(), external_labels=plan.settings.external_labels)
         host = plan.settings.vedette.host
@@ -275,6 +277,15 @@ class House:
             await self.tenants.apply()
             self.health.apply(plan.settings.vedette.health)
         await self._put_rules(at_once=False)
+
+    async def _apply_ways_in(self, settings: Settings) -> None:
+        """Put the settings of logs and of access in force. Raises `BadInput` where they would leave an open door, or none at all."""
+        server, access = settings.vedette.server, settings.vedette.access
+        may_listen(self.plan.settings.vedette.server.host, authenticated=access.authenticated, insecure=server.insecure)
+        await self.log_ways.apply(settings.vedette.logs)
+        if self.logs is not None:
+            self.logs.apply(settings.vedette.logs)
+        self.identities.apply(access)
 
     def _own_probes(self, settings: HealthSettings) -> dict[str, Probe]:
         """What is watched without being configured: the records, unless the database of applications takes their place."""
@@ -352,11 +363,11 @@ class House:
         async with self._turn:
             try:
                 plan = await asyncio.to_thread(lambda: Plan.of(self._read()))
+                if self.rules is not None:
+                    await self._apply(plan)
             except BadInput:
                 self._reloaded = dataclasses.replace(self._reloaded, success=False)
                 raise
-            if self.rules is not None:
-                await self._apply(plan)
             self._reloaded = Reloaded(True, self.clock.now())
             log.info("configuration reloaded", file=str(plan.settings.path or "none"))
 
@@ -636,6 +647,9 @@ class House:
         place = self.plan.settings.records_place
         if isinstance(place, Path):
             copy_records(place, into / place.name)
+        if self.logs is not None:
+            self.logs.copy(into / "logs")
+        copy_records_of(self.plan.settings.vedette.storage.data / "exemplars", into / "exemplars", disk=Disk())
 
     def _replay_progress(self) -> ReplayProgress:
         # Another backend reads no log.
@@ -648,9 +662,6 @@ class House:
             config=lambda: self.plan.settings.text,
             flags=lambda: {o.setting: o.text for o in self.plan.settings.origins},
             reloaded=lambda: self._reloaded,
-        if self.logs is not None:
-            self.logs.copy(into / "logs")
-        copy_records_of(self.plan.settings.vedette.storage.data / "exemplars", into / "exemplars", disk=Disk())
             retention=lambda: format_duration(self.plan.settings.vedette.storage.retention),
             replay=self._replay_progress,
             corruptions=lambda: self.storage.counters().get("wal_corrupt_records", 0),

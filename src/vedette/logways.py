@@ -13,7 +13,7 @@ import structlog
 
 from vedette.clock import Clock
 from vedette.collect.tail import FileTail
-from vedette.errors import LimitExceeded
+from vedette.errors import BadInput, LimitExceeded
 from vedette.ingest.logseries import LogSeries
 from vedette.ingest.ownlogs import OwnLogs
 from vedette.ingest.syslog import SyslogListener
@@ -37,6 +37,7 @@ class LogWays:
         self._syslog: SyslogListener | None = None
         self._tail: FileTail | None = None
         self._series: LogSeries | None = None
+        self._places = Path()
 
     def keep(self, logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         """The structlog processor that notes the server's own lines."""
@@ -44,9 +45,14 @@ class LogWays:
 
     def open(self, store: LogStore, append: Callable[[SampleBatch], Awaitable[Appended]], places: Path, *, interval_ms: int) -> None:
         """Lines go to `store`, counts to `append` every `interval_ms`, places in files to `places`. Raises `BadInput`."""
-        settings = self._settings
-        self._store = store
+        self._store, self._places = store, places
         self._series = LogSeries(lambda: store.counts.lines, append, self._clock, interval_ms=interval_ms)
+        self._make()
+
+    def _make(self) -> None:
+        """The listener and the follower that the settings ask for, not started. Raises `BadInput`."""
+        settings = self._settings
+        self._syslog = self._tail = None
         if settings.syslog_udp or settings.syslog_tcp:
             self._syslog = SyslogListener(
                 self._append,
@@ -58,8 +64,27 @@ class LogWays:
             )
         if settings.files:
             self._tail = FileTail(
-                settings.files, self._append, self._clock, places=places, tenant=DEFAULT_TENANT, max_line=settings.max_line
+                settings.files, self._append, self._clock, places=self._places, tenant=DEFAULT_TENANT, max_line=settings.max_line
             )
+
+    async def apply(self, settings: LogSettings) -> None:
+        """Put other settings in force: listen and follow anew where that changes. Raises `BadInput`; then the old ones stay."""
+        before, self._settings = self._settings, settings
+        if self._store is None or _ways(before) == _ways(settings):
+            return
+        try:
+            await self._again()
+        except BadInput:
+            self._settings = before
+            await self._again()
+            raise
+
+    async def _again(self) -> None:
+        for way in (self._syslog, self._tail):
+            if way is not None:
+                await way.close()
+        self._make()
+        await self._listen()
 
     async def start(self) -> None:
         """Begin. Raises `BadInput` where an address cannot be listened on."""
@@ -67,15 +92,18 @@ class LogWays:
             if self._settings.files or self._settings.syslog_udp or self._settings.syslog_tcp:
                 log.warning("syslog and files are configured, and no lines can be kept: pip install 'vedette[logs]'")
             return
+        await self._listen()
+        if self._series is not None:
+            self._series.start()
+        if self._settings.own:
+            self._own.start()
+
+    async def _listen(self) -> None:
         if self._syslog is not None:
             await self._syslog.start()
             log.info("syslog is taken", udp=self._settings.syslog_udp or "no", tcp=self._settings.syslog_tcp or "no")
         if self._tail is not None:
             await self._tail.start()
-        if self._series is not None:
-            self._series.start()
-        if self._settings.own:
-            self._own.start()
 
     async def close(self) -> None:
         """Stop, and store what has come."""
@@ -99,3 +127,8 @@ class LogWays:
         lines, failures = (self._tail.counts.lines, self._tail.counts.failures) if self._tail else (0, 0)
         yield Reading("vedette_tail_lines", "counter", "Lines of followed files stored.", {"": lines})
         yield Reading("vedette_tail_failures", "counter", "Files that could not be followed.", {"": failures})
+
+
+def _ways(settings: LogSettings) -> tuple[object, ...]:
+    """What listening and following depend on."""
+    return settings.syslog_udp, settings.syslog_tcp, settings.files, settings.max_line

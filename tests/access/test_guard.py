@@ -57,6 +57,23 @@ async def test_a_database_that_does_not_answer_is_no_guess_of_the_callers() -> N
     assert answer.json()["errorType"] == "internal"
 
 
+async def test_other_settings_in_force_without_a_restart() -> None:
+    identities = Identities(AccessSettings(api_key=KEY, hosts=("old.example",), jwt_secret="x" * 32), ManualClock())
+    guard = Guard(Starlette(routes=[Route("/api/v1/query", whoami)]), identities, reading_posts=frozenset())
+    token = identities.tokens.issue("alice", role="admin", tenant="acme")
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(guard), base_url="http://127.0.0.1:8009") as asking:
+
+        async def status(credential: str, host: str = "127.0.0.1") -> int:
+            headers = {"Host": host} | ({"Authorization": f"Bearer {credential}"} if credential else {})
+            return (await asking.get("/api/v1/query", headers=headers)).status_code
+
+        assert [await status(c) for c in (KEY, token, "other")] == [200, 200, 401]
+        identities.apply(AccessSettings(api_key="other", jwt_secret="y" * 32))
+        assert [await status(c) for c in (KEY, token, "other")] == [401, 401, 200], "what was remembered is forgotten"
+        identities.apply(AccessSettings(hosts=("new.example",)))
+        assert [await status("", host) for host in ("old.example", "new.example", "localhost")] == [403, 200, 200]
+
+
 async def connect(headers: dict[str, str]) -> list[str]:
     """The types of the messages that a WebSocket client of these headers gets."""
     sent: list[str] = []

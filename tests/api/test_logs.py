@@ -8,6 +8,7 @@ import json
 import logging
 import threading
 import time
+import zlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -184,6 +185,27 @@ async def test_bad_parameters_are_named(client: httpx.AsyncClient, query: str, m
     assert answer.status_code == 400 and message in answer.json()["error"]
 
 
+@pytest.mark.parametrize(
+    ("encoding", "pack"),
+    [("gzip", gzip.compress), ("deflate", zlib.compress), ("zstd", lambda body: bytes(cramjam.zstd.compress(body))), ("identity", bytes)],
+)
+async def test_packed_bodies_by_every_way(client: httpx.AsyncClient, encoding: str, pack: Any) -> None:
+    stamp = "1700000000000000000"
+    bodies = {
+        "/api/v1/logs": '{"message":"packed"}',
+        "/loki/api/v1/push": json.dumps({"streams": [{"stream": {"app": "x"}, "values": [[stamp, "packed"]]}]}),
+        "/v1/logs": json.dumps(
+            {"resourceLogs": [{"scopeLogs": [{"logRecords": [{"timeUnixNano": stamp, "body": {"stringValue": "packed"}}]}]}]}
+        ),
+        "/x/_bulk": '{"create":{}}\n{"message":"packed"}\n',
+        "/x/_doc": '{"message":"packed"}',
+    }
+    for path, body in bodies.items():
+        answer = await client.post(path, content=pack(body.encode()), headers={**JSON, "content-encoding": encoding})
+        assert answer.status_code in (200, 201, 204), (path, answer.text)
+    assert (await client.get("/api/v1/logs?start=0&text=packed")).json()["data"]["total"] == len(bodies)
+
+
 async def test_bad_bodies(client: httpx.AsyncClient) -> None:
     for path in ("/api/v1/logs", "/loki/api/v1/push", "/v1/logs", "/x/_bulk", "/_bulk"):
         for encoding, body, status in (
@@ -191,6 +213,9 @@ async def test_bad_bodies(client: httpx.AsyncClient) -> None:
             ("gzip", b"no gzip", 400),
             ("gzip", gzip.compress(b"x")[:-4], 400),
             ("br", b"x", 400),
+            ("zstd", b"no zstd", 400),
+            ("zstd", bytes(cramjam.zstd.compress(b"x" * 100))[:-4], 400),
+            ("zstd", bytes(cramjam.zstd.compress(bytes(2_000_000))), 413),
             ("gzip", gzip.compress(bytes(2_000_000)), 413),
             ("identity", bytes(1_000_001), 413),
         ):

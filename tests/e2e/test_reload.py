@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 pytestmark = pytest.mark.timeout(120)
@@ -73,3 +75,35 @@ def test_post_answers_with_the_reason(launch: Any, site: Any, tmp_path: Path) ->
     assert f"{file}:4" in answer.text
     assert "surprise" in answer.text
     assert server.get("/-/healthy").status_code == 200
+
+
+def test_who_may_come_in_and_where_lines_come_in(launch: Any, tools: Any, free_port: Any, tmp_path: Path) -> None:
+    file, first, second = tmp_path / "vedette.yml", free_port(), free_port()
+
+    def write(key: str, *, udp: int, retention: str = "30d") -> None:
+        logs = f"logs: {{syslog_udp: '127.0.0.1:{udp}', retention: {retention}}}"
+        file.write_text(f"vedette: {{access: {{api_key: {key}}}, {logs}}}\n", encoding="utf-8")
+
+    def asked(key: str, path: str = "/api/v1/logs", **params: Any) -> httpx.Response:
+        return httpx.get(server.url + path, params=params, headers={"Authorization": f"Bearer {key}"}, timeout=30)
+
+    def heard(port: int, text: str) -> bool:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
+            out.sendto(f"<14>1 2026-01-01T00:00:00Z host app - - - {text}".encode(), ("127.0.0.1", port))
+        return bool(asked("new", start=0, text=text).json()["data"]["total"])
+
+    write("old", udp=first)
+    server = launch.vedette("--config", str(file))
+    assert asked("old").status_code == 200
+    write("new", udp=second)
+    assert httpx.post(f"{server.url}/-/reload", headers={"Authorization": "Bearer old"}, timeout=60).status_code == 200
+    assert (asked("old").status_code, asked("new").status_code) == (401, 200)
+    tools.eventually(lambda: heard(second, "after-the-reload"), "syslog is taken at the new address")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        write("newer", udp=taken.getsockname()[1])
+        refused = httpx.post(f"{server.url}/-/reload", headers={"Authorization": "Bearer new"}, timeout=60)
+        assert refused.status_code >= 400
+        assert str(taken.getsockname()[1]) in refused.text
+    assert asked("new").status_code == 200, "a bad reload changes nothing"
+    tools.eventually(lambda: heard(second, "after-the-bad-one"), "syslog is still taken where it was")

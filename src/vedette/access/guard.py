@@ -111,9 +111,8 @@ class Guard:
         self._identities, self._audit = identities, audit
         self._reading_posts = reading_posts
         self._insecure, self._login = insecure, login
-        names = frozenset(h.strip("[]").lower() for h in identities.settings.hosts)
-        # A client names one host over and over; parsing it each time would cost more than all other checks.
-        self._known_host = functools.lru_cache(maxsize=256)(functools.partial(_is_ours, names))
+        self._hosts: tuple[str, ...] | None = None
+        self._known_host: Callable[[bytes], bool] = lambda host: False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Admit or refuse one connection; lifespan events pass."""
@@ -164,11 +163,21 @@ class Guard:
             if _reached_from_outside(scope):
                 # `vedette serve` does not listen there; another ASGI server may be told to.
                 return _forbidden("without authentication only this machine is served: set API_KEY")
-            if b"host" in headers and not self._known_host(headers[b"host"]):
+            if b"host" in headers and not self._is_known(headers[b"host"]):
                 return _forbidden("unknown host name in the Host header: add it to access.hosts if this server is known by it")
         if self._changes(scope) and _from_elsewhere(headers):
             return _forbidden("a page from another origin may not change anything here")
         return None
+
+    def _is_known(self, host: bytes) -> bool:
+        """Whether a `Host` is a name of this server, by the settings in force."""
+        hosts = self._identities.settings.hosts
+        if hosts != self._hosts:
+            self._hosts = hosts
+            names = frozenset(h.strip("[]").lower() for h in hosts)
+            # A client names one host over and over; parsing it each time would cost more than all other checks.
+            self._known_host = functools.lru_cache(maxsize=256)(functools.partial(_is_ours, names))
+        return self._known_host(host)
 
     async def _why_not_known(self, scope: Scope, headers: dict[bytes, bytes], need: Need) -> _Refusal | None:
         """Why a request is not served where everybody is asked; an admitted one has its principal and tenant in its scope."""

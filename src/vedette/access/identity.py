@@ -83,6 +83,15 @@ class Identities:
         self._known: dict[bytes, tuple[Principal, float]] = {}
         self._watching: asyncio.Task[None] | None = None
 
+    def apply(self, settings: AccessSettings) -> None:
+        """Put other settings in force: who is known by what they no longer say is not known any more. Sessions and keys stay."""
+        if settings == self.settings:
+            return
+        self.settings = settings
+        self.tokens = Tokens(settings, self._clock)
+        self._key = hashlib.sha256(settings.api_key.encode()).digest() if settings.api_key else None
+        self.forget()
+
     async def open(self, directory: Directory) -> None:
         """Use a directory, and look for what other processes change in it."""
         await directory.refresh()

@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+import cramjam
+import numpy as np
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
@@ -53,10 +55,10 @@ class Intake:
         self.held += size
         try:
             encoding = request.headers.get("content-encoding", "identity").lower()
-            if encoding in ("gzip", "deflate"):
-                body = await self.backend.run(unpacked, body, settings.max_body)
+            if (unpack := _UNPACK.get(encoding)) is not None:
+                body = await self.backend.run(unpack, body, settings.max_body)
             elif encoding not in ("identity", "snappy", ""):
-                raise BadInput(f"unsupported content encoding {encoding!r}", hint="expected gzip, deflate or none")
+                raise BadInput(f"unsupported content encoding {encoding!r}", hint="expected gzip, deflate, zstd or none")
             return parse(body) if len(body) < _AT_ONCE else await self.backend.run(parse, body)
         finally:
             self.held -= size
@@ -162,6 +164,22 @@ def unpacked(body: bytes, limit: int) -> bytes:
         parts.append(part)
         left = unpack.unused_data
     return b"".join(parts)
+
+
+def unpacked_zstd(body: bytes, limit: int) -> bytes:
+    """A zstd body of at most `limit` bytes. Raises `BadInput`, `TooLarge`."""
+    # Memory that is never written to costs nothing, so the limit may be as large as it is.
+    out = np.empty(limit, np.uint8)
+    try:
+        size = cramjam.zstd.decompress_into(body, out)
+    except cramjam.DecompressionError as error:
+        if "whole buffer" in str(error):
+            raise TooLarge(limit) from None
+        raise BadInput(f"not a zstd body: {error}", hint="the Content-Encoding says that it is") from None
+    return out[:size].tobytes()
+
+
+_UNPACK: dict[str, Callable[[bytes, int], bytes]] = {"gzip": unpacked, "x-gzip": unpacked, "deflate": unpacked, "zstd": unpacked_zstd}
 
 
 def _elastic(body: object, status: int = 200) -> Response:

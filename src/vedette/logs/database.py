@@ -121,7 +121,7 @@ class Database:
         import duckdb  # optional: the store looks whether it is installed
 
         self._duckdb = duckdb
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         root = root.resolve()
         self._base: Any = duckdb.connect(
             config={
@@ -241,13 +241,13 @@ class Database:
 
     def _all(self, cursor: Any, sql: str, values: Sequence[Any]) -> list[Any]:
         errors = self._duckdb
-        timer = threading.Timer(self._timeout_s, cursor.interrupt)
+        timer = threading.Timer(self.timeout_s, cursor.interrupt)
         timer.daemon = True
         timer.start()
         try:
             found: list[Any] = cursor.execute(sql, values).fetchall()
         except errors.InterruptException:
-            raise LimitExceeded(f"the query took longer than {self._timeout_s:g} s: ask for a shorter time, or for one service") from None
+            raise LimitExceeded(f"the query took longer than {self.timeout_s:g} s: ask for a shorter time, or for one service") from None
         except errors.OutOfMemoryException:
             raise LimitExceeded("the query needs more memory than logs.query_memory allows") from None
         except errors.Error as error:
