@@ -80,6 +80,15 @@ async def test_what_was_set_aside_as_damaged_is_told_again(store: LogStore, tmp_
     assert any("set aside" in str(d) for _, _, damage in copies.verify(tmp_path / "copy") for d in damage)
 
 
+async def test_lines_that_are_in_no_segment_yet_are_enough(opened: Opened, tmp_path: Path) -> None:
+    store = await opened()
+    await store.append("a/*b", lines("one"))
+    await store.close()
+    (store.directory / "segments").rmdir()  # as a restored snapshot has it: a copy of files
+    copies.copy(store.directory, tmp_path / "copy", disk=Disk())
+    assert await messages(tmp_path / "copy") == ["one"]
+
+
 def test_without_a_store_there_is_nothing_to_copy(tmp_path: Path) -> None:
     copies.copy(tmp_path / "none", tmp_path / "copy", disk=Disk())
     assert not (tmp_path / "copy").exists()

@@ -23,14 +23,14 @@ def copy(directory: Path, into: Path, *, disk: Disk) -> None:
 
     Segments are linked, since they never change; of the log what is in it by now is copied. Nobody may delete either meanwhile.
     """
-    if not (directory / "segments").is_dir():
+    if not directory.is_dir():
         return
     disk.mkdir(into)
     for file in sorted(p for p in directory.iterdir() if p.is_file() and not p.name.endswith(".tmp")):
         # Up to where files were read, before what was read: rather a line twice than none.
         disk.write_file(into / file.name, file.read_bytes())
     disk.mkdir(into / "segments")
-    for tenant in sorted(p for p in (directory / "segments").iterdir() if p.is_dir()):
+    for tenant in sorted(p for p in (directory / "segments").glob("*") if p.is_dir()):
         target = into / "segments" / tenant.name
         disk.mkdir(target)
         for file in tenant.iterdir():
