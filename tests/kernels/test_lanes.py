@@ -101,6 +101,9 @@ NAIVE: dict[int, tuple[int, Callable[[Points, int], float]]] = {
 
 numbers = st.one_of(st.floats(-1e6, 1e6), st.sampled_from([0.0, 1.0, 1e300, 1.7e308, math.nan, math.inf, -math.inf]))
 
+wholes = st.one_of(st.integers(-1000, 10**9).map(float), st.sampled_from([0.0, 4e9, 2.0**40, 2.0**52, -(2.0**51), -0.0]))
+small = st.floats(-1e6, 1e6)
+
 
 @st.composite
 def rows(draw: st.DrawFn) -> list[Points]:
@@ -109,11 +112,13 @@ def rows(draw: st.DrawFn) -> list[Points]:
     shared: list[int] = []
     for _ in range(draw(st.integers(1, 4))):
         if not shared or draw(st.booleans()):
-            gaps = draw(st.one_of(st.lists(st.just(10), max_size=40), st.lists(st.sampled_from([10, 10, 10, 25]), max_size=40)))
+            gap = draw(st.sampled_from([[10], [10, 10, 10, 25], [125], [1000, 1000, 125]]))
+            gaps = draw(st.lists(st.sampled_from(gap), max_size=40))
             shared = np.cumsum(gaps, dtype=np.int64).tolist()
         constant = draw(st.booleans())
-        value = draw(numbers)
-        found.append([(t, value if constant else draw(numbers)) for t in shared])
+        kind = draw(st.sampled_from([numbers, wholes, small]))
+        value = draw(kind)
+        found.append([(t, value if constant else draw(kind)) for t in shared])
     return found
 
 
@@ -128,7 +133,12 @@ def over_time(code: int, series: list[Points], first: int, step: int, n: int, ra
 
 
 @pytest.mark.parametrize("code", NAIVE)
-@given(series=rows(), first=st.integers(-20, 60), step=st.sampled_from([0, 10, 20, 37]), range_ms=st.sampled_from([15, 100, 200]))
+@given(
+    series=rows(),
+    first=st.one_of(st.integers(-20, 60), st.sampled_from([0, 125, 5000])),
+    step=st.sampled_from([0, 10, 20, 37, 125, 500]),
+    range_ms=st.sampled_from([15, 100, 200, 2000, 9000]),
+)
 def test_each_window_as_if_alone(code: int, series: list[Points], first: int, step: int, range_ms: int) -> None:
     n = 25
     needs, naive = NAIVE[code]

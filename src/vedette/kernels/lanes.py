@@ -32,6 +32,26 @@ def kahan(inc: float, total: float, c: float) -> tuple[float, float]:
     return t, c
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def calm(vals: Any, begin: int, end: int) -> bool:
+    """Whether samples are so small that no sum or square of them overflows, and none is NaN."""
+    samples = vals[begin:end]
+    odd = 0
+    for i in range(len(samples)):
+        odd |= not abs(samples[i]) < 1e100
+    return odd == 0
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _whole_registers(vals: Any, last: int, m: int) -> int:
+    """How many eights of windows there are, the last filled up: what lies beyond a run is computed and not looked at.
+
+    -1 where `vals` does not go on that far after `last`.
+    """
+    eights = (m + 7) >> 3
+    return eights if last + 8 * eights <= len(vals) else -1
+
+
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _column(vals: Any, starts: Any, lengths: Any, i: int, m: int, out: Any) -> None:
     """Sample i of each window, or its first where it has none."""
@@ -40,22 +60,8 @@ def _column(vals: Any, starts: Any, lengths: Any, i: int, m: int, out: Any) -> N
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _add(x: Any, total: Any, c: Any, m: int) -> None:
-    """One step of `m` Kahan-Neumaier sums: `kahan` without branches."""
-    for j in range(m):
-        v = x[j]
-        s = total[j]
-        t = s + v
-        large = (s - t) + v
-        small = (v - t) + s
-        rest = c[j] + (large if abs(s) >= abs(v) else small)
-        c[j] = 0.0 if abs(t) == np.inf else rest
-        total[j] = t
-
-
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _add_some(x: Any, total: Any, c: Any, lengths: Any, i: int, m: int) -> None:
-    """The same of those windows that have a sample i."""
+    """One step of `m` Kahan-Neumaier sums, `kahan` without branches, of those windows that have a sample i."""
     for j in range(m):
         v = x[j]
         s = total[j]
@@ -79,15 +85,59 @@ def _growing(starts: Any, lengths: Any, m: int) -> bool:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def sums(vals: Any, starts: Any, lengths: Any, longest: int, even: bool, m: int, lanes: Any) -> None:
+def _steady_sums(vals: Any, base: int, since: int, longest: int, eights: int, lanes: Any) -> None:
+    """Add the samples from `since` on to the sums `lanes[0]` and their compensations `lanes[1]`: `calm` ones, eight windows at once.
+
+    What a sum rounds away is found without asking which number is larger (Knuth's two-sum): it is the same to the bit.
+    One flat array, so that the compiler sees that nothing overlaps.
+    """
+    state = lanes.ravel()
+    for i in range(since, longest):
+        # A slice: whether an index into all samples is negative would be asked each time.
+        samples = vals[base + i : base + i + 8 * eights]
+        for j in range(8 * eights):
+            v = samples[j]
+            s = state[j]
+            t = s + v
+            of_v = t - s
+            state[LANES + j] += (s - (t - of_v)) + (v - of_v)
+            state[j] = t
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _steady_variances(vals: Any, base: int, longest: int, eights: int, lanes: Any) -> None:
+    """One loop of what `variances` does in four, of `calm` samples, eight windows at once; see `_steady_sums`."""
+    state = lanes.ravel()
+    for i in range(longest):
+        count = float(i + 1)
+        samples = vals[base + i : base + i + 8 * eights]
+        for j in range(8 * eights):
+            v = samples[j]
+            mean, rest = state[LANES + j], state[2 * LANES + j]
+            deviation = v - (mean + rest)
+            y = deviation / count
+            t = mean + y
+            of_y = t - mean
+            rest += (mean - (t - of_y)) + (y - of_y)
+            state[LANES + j] = t
+            state[2 * LANES + j] = rest
+            y = deviation * (v - (t + rest))
+            aux = state[3 * LANES + j]
+            t = aux + y
+            of_y = t - aux
+            state[4 * LANES + j] += (aux - (t - of_y)) + (y - of_y)
+            state[3 * LANES + j] = t
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def sums(vals: Any, starts: Any, lengths: Any, longest: int, even: bool, steady: bool, m: int, lanes: Any) -> None:
     """Sums."""
     total, c, x = lanes[0], lanes[1], lanes[2]
-    total[:m] = 0.0
-    c[:m] = 0.0
-    if even:
-        base = starts[0]
-        for i in range(longest):
-            _add(vals[base + i : base + i + m], total, c, m)
+    total[:] = 0.0
+    c[:] = 0.0
+    eights = _whole_registers(vals, starts[0] + longest - 1, m)
+    if even and steady and eights >= 0:
+        _steady_sums(vals, starts[0], 0, longest, eights, lanes)
     elif _growing(starts, lengths, m):
         j, t, rest = 0, 0.0, 0.0
         for i in range(longest):
@@ -104,15 +154,15 @@ def sums(vals: Any, starts: Any, lengths: Any, longest: int, even: bool, m: int,
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def means(vals: Any, starts: Any, lengths: Any, longest: int, even: bool, m: int, lanes: Any) -> None:
+def means(vals: Any, starts: Any, lengths: Any, longest: int, even: bool, steady: bool, m: int, lanes: Any) -> None:
     """Averages; NaN or infinite where the sum was so: those windows want a function that heeds overflow."""
     total, c, x = lanes[0], lanes[1], lanes[2]
+    total[:] = 0.0
     _column(vals, starts, lengths, 0, m, total)
-    c[:m] = 0.0
-    if even:
-        base = starts[0]
-        for i in range(1, longest):
-            _add(vals[base + i : base + i + m], total, c, m)
+    c[:] = 0.0
+    eights = _whole_registers(vals, starts[0] + longest - 1, m)
+    if even and steady and eights >= 0:
+        _steady_sums(vals, starts[0], 1, longest, eights, lanes)
     elif _growing(starts, lengths, m):
         j, t, rest = 0, vals[starts[0]], 0.0
         for i in range(longest):
@@ -143,21 +193,13 @@ def _products(x: Any, mean: Any, c_mean: Any, deviation: Any, out: Any, m: int) 
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def variances(vals: Any, starts: Any, lengths: Any, longest: int, even: bool, m: int, lanes: Any) -> None:
+def variances(vals: Any, starts: Any, lengths: Any, longest: int, even: bool, steady: bool, m: int, lanes: Any) -> None:
     """Population variances, by Welford's scheme with compensated sums."""
     out, mean, c_mean, aux, c_aux, x, y = lanes[0], lanes[1], lanes[2], lanes[3], lanes[4], lanes[5], lanes[6]
-    mean[:m] = 0.0
-    c_mean[:m] = 0.0
-    aux[:m] = 0.0
-    c_aux[:m] = 0.0
-    if even:
-        base = starts[0]
-        for i in range(longest):
-            w = vals[base + i : base + i + m]
-            _deviations(w, mean, c_mean, float(i + 1), out, y, m)
-            _add(y, mean, c_mean, m)
-            _products(w, mean, c_mean, out, y, m)
-            _add(y, aux, c_aux, m)
+    lanes[1:5] = 0.0
+    eights = _whole_registers(vals, starts[0] + longest - 1, m)
+    if even and steady and eights >= 0:
+        _steady_variances(vals, starts[0], longest, eights, lanes)
     elif _growing(starts, lengths, m):
         j, a, c_a, b, c_b = 0, 0.0, 0.0, 0.0, 0.0
         for i in range(longest):
@@ -199,8 +241,41 @@ def line_times(ts: Any, starts: Any, lengths: Any, longest: int, m: int, origins
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _steady_lines(ts: Any, vals: Any, base: int, longest: int, eights: int, lanes: Any) -> None:
+    """One loop of what `lines` adds up, of `calm` samples, eight windows at once; the origins (ms) are `lanes[5]`."""
+    state = lanes.ravel()
+    for i in range(longest):
+        samples, times = vals[base + i : base + i + 8 * eights], ts[base + i : base + i + 8 * eights]
+        for j in range(8 * eights):
+            v = samples[j]
+            s = state[j]
+            t = s + v
+            of_v = t - s
+            state[LANES + j] += (s - (t - of_v)) + (v - of_v)
+            state[j] = t
+            state[4 * LANES + j] = 1.0 if v != state[7 * LANES + j] else state[4 * LANES + j]
+            v = (np.float64(times[j]) - state[5 * LANES + j]) / 1e3 * v
+            s = state[2 * LANES + j]
+            t = s + v
+            of_v = t - s
+            state[3 * LANES + j] += (s - (t - of_v)) + (v - of_v)
+            state[2 * LANES + j] = t
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def lines(
-    ts: Any, vals: Any, starts: Any, lengths: Any, longest: int, even: bool, m: int, origins: Any, sx: Any, sxx: Any, lanes: Any
+    ts: Any,
+    vals: Any,
+    starts: Any,
+    lengths: Any,
+    longest: int,
+    even: bool,
+    steady: bool,
+    m: int,
+    origins: Any,
+    sx: Any,
+    sxx: Any,
+    lanes: Any,
 ) -> None:
     """Least-squares lines: slopes per second in `lanes[0]`, values at `origins` in `lanes[1]`; `sx`, `sxx` are of `line_times`.
 
@@ -209,17 +284,12 @@ def lines(
     sy, cy, sxy, cxy, varies, x, y = lanes[0], lanes[1], lanes[2], lanes[3], lanes[4], lanes[5], lanes[6]
     first = lanes[7]
     _column(vals, starts, lengths, 0, m, first)
-    for j in range(m):
-        sy[j], cy[j], sxy[j], cxy[j], varies[j] = 0.0, 0.0, 0.0, 0.0, 0.0
-    if even:
-        base = starts[0]
-        for i in range(longest):
-            v, t = vals[base + i : base + i + m], ts[base + i : base + i + m]
-            for j in range(m):
-                x[j] = (t[j] - origins[j]) / 1e3 * v[j]
-                varies[j] = 1.0 if v[j] != first[j] else varies[j]
-            _add(v, sy, cy, m)
-            _add(x, sxy, cxy, m)
+    lanes[:5] = 0.0
+    eights = _whole_registers(vals, starts[0] + longest - 1, m)
+    if even and steady and eights >= 0:
+        for j in range(m):
+            x[j] = np.float64(origins[j])
+        _steady_lines(ts, vals, starts[0], longest, eights, lanes)
     elif _growing(starts, lengths, m) and origins[0] == origins[m - 1]:
         j, a, c_a, b, c_b, differs = 0, 0.0, 0.0, 0.0, 0.0, 0.0
         for i in range(longest):
@@ -245,24 +315,3 @@ def lines(
         flat = np.nan if abs(first[j]) == np.inf else 0.0
         lanes[1, j] = first[j] + flat if varies[j] == 0.0 else b / n - slope * sx[j] / n
         lanes[0, j] = flat if varies[j] == 0.0 else slope
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def extremes(vals: Any, starts: Any, lengths: Any, longest: int, even: bool, m: int, greatest: bool, lanes: Any) -> None:
-    """Greatest or least values, of equal ones the first; NaN only where all are NaN."""
-    best, x = lanes[0], lanes[1]
-    _column(vals, starts, lengths, 0, m, best)
-    base = starts[0]
-    # Beyond its end a window gives its first value again, which changes nothing.
-    for i in range(1, longest):
-        if even:
-            for j in range(m):
-                x[j] = vals[base + i + j]
-        else:
-            _column(vals, starts, lengths, i, m, x)
-        if greatest:
-            for j in range(m):
-                best[j] = x[j] if (x[j] > best[j] or best[j] != best[j]) else best[j]
-        else:
-            for j in range(m):
-                best[j] = x[j] if (x[j] < best[j] or best[j] != best[j]) else best[j]

@@ -16,21 +16,84 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from vedette.kernels.lanes import LANES, extremes, kahan, line_times, lines, means, sums, variances
+from vedette.kernels.codes import (
+    AVG,
+    CHANGES,
+    COUNT,
+    DELTA,
+    DERIV,
+    EXT_CHANGES,
+    EXT_RESETS,
+    FIRST,
+    IDELTA,
+    INCREASE,
+    IRATE,
+    LAST,
+    MAD,
+    MAX,
+    MIN,
+    PREDICT,
+    PRESENT,
+    QUANTILE,
+    RATE,
+    RESETS,
+    SMOOTH,
+    STDDEV,
+    STDVAR,
+    SUM,
+    TS_FIRST,
+    TS_LAST,
+    TS_MAX,
+    TS_MIN,
+)
+from vedette.kernels.extremes import extreme_values
 from vedette.kernels.quantiles import quantile_of, sliding
-from vedette.kernels.spans import bounds, runs, same_times
+from vedette.kernels.spans import bounds, same_times
+from vedette.kernels.summed import summed
+
+__all__ = [
+    "AVG",
+    "CHANGES",
+    "COUNT",
+    "DELTA",
+    "DERIV",
+    "EXT_CHANGES",
+    "EXT_RESETS",
+    "FIRST",
+    "IDELTA",
+    "INCREASE",
+    "IRATE",
+    "LAST",
+    "MAD",
+    "MAX",
+    "MIN",
+    "PREDICT",
+    "PRESENT",
+    "QUANTILE",
+    "RATE",
+    "RESETS",
+    "SMOOTH",
+    "STDDEV",
+    "STDVAR",
+    "SUM",
+    "TS_FIRST",
+    "TS_LAST",
+    "TS_MAX",
+    "TS_MIN",
+    "count_stale",
+    "extended",
+    "extrapolated",
+    "interpolated",
+    "last_sample",
+    "over_time",
+    "to_series",
+    "without_stale",
+]
 
 _STALE = np.int64(0x7FF0000000000002)
 
-SUM, AVG, COUNT, MIN, MAX, STDVAR, STDDEV, LAST, FIRST, PRESENT, CHANGES, RESETS = range(12)
-DERIV, PREDICT, IRATE, IDELTA, TS_FIRST, TS_LAST, TS_MIN, TS_MAX, QUANTILE, MAD, SMOOTH = range(12, 23)
-"""Codes of `over_time`. A cached kernel freezes them; they never change."""
-
 _OF_FEW = (COUNT, LAST, FIRST, PRESENT, TS_FIRST, TS_LAST, IRATE, IDELTA)
 """Those that look at the first or last samples of a window alone."""
-
-RATE, INCREASE, DELTA, EXT_CHANGES, EXT_RESETS = range(5)
-"""Codes of `extrapolated` (the first three) and `extended`."""
 
 
 @njit(cache=True, nogil=True)
@@ -153,8 +216,9 @@ def extrapolated(
         found = 0
         if counter:
             some = 0
-            for i in range(begin + 1, end):
-                some += vals[i] < vals[i - 1]
+            earlier, later = vals[begin : max(begin, end - 1)], vals[begin + 1 : end]
+            for i in range(len(earlier)):
+                some |= later[i] < earlier[i]
             for i in range(begin + 1, end if some else begin):
                 if vals[i] < vals[i - 1]:
                     resets[found] = i - begin
@@ -197,26 +261,6 @@ def extrapolated(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _mean(vals: Any, a: int, b: int) -> Any:
-    total, count, c, mean = vals[a], 1.0, 0.0, 0.0
-    incremental = False
-    for i in range(a + 1, b):
-        count = float(i - a + 1)
-        if not incremental:
-            new_total, new_c = kahan(vals[i], total, c)
-            if not np.isinf(new_total):
-                total, c = new_total, new_c
-                continue
-            # The sum would overflow: go on with the running mean.
-            incremental = True
-            mean = total / (count - 1)
-            c /= count - 1
-        q = (count - 1) / count
-        mean, c = kahan(vals[i] / count, q * mean, q * c)
-    return mean + c if incremental else total / count + c / count
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
 def _extreme_time(ts: Any, vals: Any, a: int, b: int, code: int) -> Any:
     """The time of the last of the least or greatest values, in seconds; NaN counts only where all are NaN."""
     best, at = vals[a], ts[a]
@@ -253,48 +297,6 @@ def _smoothed(vals: Any, a: int, b: int, sf: float, tf: float) -> Any:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _extremes(
-    code: int, offsets: Any, ts: Any, vals: Any, lo: int, hi: int, first: int, step: int, n: int, range_ms: int, out: Any, present: Any
-) -> None:
-    """Least or greatest value of each window, at a cost of the samples and not of the windows' lengths.
-
-    `best` holds the places of those samples that no later one in the window outdoes, so the first of them is the answer; of
-    equal ones (0 and -0) the earliest. NaN is the answer only where there is nothing else.
-    """
-    longest = 0
-    for r in range(lo, hi):
-        longest = max(longest, offsets[r + 1] - offsets[r])
-    best = np.empty(longest, dtype=np.int64)
-    for r in range(lo, hi):
-        a = offsets[r]
-        b = offsets[r]
-        end = offsets[r + 1]
-        head, tail = 0, 0
-        t = first
-        for k in range(n):
-            while b < end and ts[b] <= t:
-                v = vals[b]
-                if not np.isnan(v):
-                    if code == MAX:
-                        while tail > head and vals[best[tail - 1]] < v:
-                            tail -= 1
-                    else:
-                        while tail > head and vals[best[tail - 1]] > v:
-                            tail -= 1
-                    best[tail] = b
-                    tail += 1
-                b += 1
-            while a < end and ts[a] <= t - range_ms:
-                a += 1
-            while head < tail and best[head] < a:
-                head += 1
-            present[r - lo, k] = b > a
-            if b > a:
-                out[r - lo, k] = vals[best[head]] if head < tail else vals[b - 1]
-            t += step
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
 def _running_events(vals: Any, begin: int, end: int, code: int, out: Any) -> None:
     """How many changes, or resets, there are up to each sample; `out` float64[end - begin]."""
     n = 0.0
@@ -306,49 +308,6 @@ def _running_events(vals: Any, begin: int, end: int, code: int, out: Any) -> Non
         else:
             n += 1.0 if vals[i] != vals[i - 1] and not (np.isnan(vals[i]) and np.isnan(vals[i - 1])) else 0.0
         out[i - begin] = n
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _side_by_side(
-    code: int,
-    ts: Any,
-    vals: Any,
-    starts: Any,
-    lengths: Any,
-    even: bool,
-    m: int,
-    p0: Any,
-    origins: Any,
-    sx: Any,
-    sxx: Any,
-    lanes: Any,
-    row: Any,
-) -> None:
-    """The `m` windows of one run, into `row`."""
-    longest = 0
-    for j in range(m):
-        longest = max(longest, lengths[j])
-    if code == SUM:
-        sums(vals, starts, lengths, longest, even, m, lanes)
-    elif code == AVG:
-        means(vals, starts, lengths, longest, even, m, lanes)
-        for j in range(m):
-            if not np.isfinite(lanes[0, j]):
-                lanes[0, j] = _mean(vals, starts[j], starts[j] + lengths[j])
-    elif code in (MIN, MAX):
-        extremes(vals, starts, lengths, longest, even, m, code == MAX, lanes)
-    elif code in (STDVAR, STDDEV):
-        variances(vals, starts, lengths, longest, even, m, lanes)
-        if code == STDDEV:
-            for j in range(m):
-                lanes[0, j] = np.sqrt(lanes[0, j])
-    else:
-        lines(ts, vals, starts, lengths, longest, even, m, origins, sx, sxx, lanes)
-        if code == PREDICT:
-            for j in range(m):
-                lanes[0, j] = lanes[0, j] * p0[j] + lanes[1, j]
-    for j in range(m):
-        row[j] = lanes[0, j]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -405,17 +364,47 @@ def _of_window(code: int, ts: Any, vals: Any, a: int, b: int, p0: float, p1: flo
     return v
 
 
-@njit(cache=True, nogil=True)
-def _worth(offsets: Any, ts: Any, lo: int, hi: int, step: int) -> int:
-    """In how many windows a sample must lie for `_extremes` to beat windows side by side, which are slower where steps skip samples."""
-    for r in range(lo, hi):
-        samples = offsets[r + 1] - offsets[r]
-        if samples > 1:
-            return 4 if 2 * step * (samples - 1) > 3 * (ts[offsets[r + 1] - 1] - ts[offsets[r]]) else 40
-    return 40
-
-
 @njit(cache=True, nogil=True, error_model="numpy")
+def _each(
+    code: int, offsets: Any, ts: Any, vals: Any, lo: int, hi: int, first: int, step: int, n: int, range_ms: int,
+    p0: Any, p1: Any, out: Any, present: Any,
+) -> None:  # fmt: skip
+    """The functions that are neither sums nor extremes, as `over_time`."""
+    longest = 0
+    if code in (QUANTILE, MAD, CHANGES, RESETS):
+        for r in range(lo, hi):
+            longest = max(longest, offsets[r + 1] - offsets[r])
+    scratch = np.empty(longest, dtype=np.float64)
+    left, right = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
+    before: Any = np.int64(-1)
+    samples: Any = np.int64(-1)
+    needs = 2 if code in (IRATE, IDELTA, SMOOTH) else 1
+    for r in range(lo, hi):
+        begin, end = offsets[r], offsets[r + 1]
+        there, row = present[r - lo], out[r - lo]
+        if begin == end:
+            there[:] = False
+            continue
+        if end - begin != samples or not same_times(ts, begin, before, samples):
+            bounds(ts, begin, end, first, step, n, range_ms, left, right)
+        before, samples = begin, end - begin
+        for k in range(n):
+            there[k] = right[k] - left[k] >= needs
+        if code in (CHANGES, RESETS):
+            _running_events(vals, begin, end, code, scratch)
+            for k in range(n):
+                if there[k]:
+                    row[k] = scratch[right[k] - 1] - scratch[left[k]]
+        elif code == QUANTILE and _overlapping(left, right, n):
+            sliding(p0, vals, begin, left, right, there, scratch, row)
+        elif code in _OF_FEW:
+            _of_few(code, ts, vals, begin, left, right, there, row)
+        else:
+            for k in range(n):
+                if there[k]:
+                    row[k] = _of_window(code, ts, vals, begin + left[k], begin + right[k], p0[k], p1[k], scratch)
+
+
 def over_time(
     code: int,
     offsets: Any,
@@ -433,72 +422,16 @@ def over_time(
     out: Any,
     present: Any,
 ) -> None:
-    """One of the functions above of each window. `p0`, `p1` float64[n] are its parameters, `times` int64[n] the evaluation times."""
-    # Long windows that overlap much are cheaper gone through once; others are faster scanned, side by side.
-    if code in (MIN, MAX) and range_ms * n > _worth(offsets, ts, lo, hi, step) * (step * (n - 1) + range_ms):
-        _extremes(code, offsets, ts, vals, lo, hi, first, step, n, range_ms, out, present)
-        return
-    longest = 0
-    if code in (QUANTILE, MAD, CHANGES, RESETS):
-        for r in range(lo, hi):
-            longest = max(longest, offsets[r + 1] - offsets[r])
-    scratch = np.empty(longest, dtype=np.float64)
-    lanes = np.empty((8, LANES))
-    left, right = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
-    at, strides = np.empty(n + 1, dtype=np.int64), np.empty(n + 1, dtype=np.int64)
-    starts, lengths, origins = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
-    sx, sxx = np.empty(n), np.empty(n)
-    before: Any = np.int64(-1)
-    samples: Any = np.int64(-1)
-    count: Any = np.int64(0)
-    needs = 2 if code in (DERIV, PREDICT, IRATE, IDELTA, SMOOTH) else 1
-    side_by_side = code in (SUM, AVG, STDVAR, STDDEV, DERIV, PREDICT, MIN, MAX)
-    for r in range(lo, hi):
-        begin, end = offsets[r], offsets[r + 1]
-        there, row = present[r - lo], out[r - lo]
-        if begin == end:
-            there[:] = False
-            continue
-        known = end - begin == samples and same_times(ts, begin, before, samples)
-        if not known:
-            bounds(ts, begin, end, first, step, n, range_ms, left, right)
-        before, samples = begin, end - begin
-        for k in range(n):
-            there[k] = right[k] - left[k] >= needs
-        if side_by_side:
-            if not known:
-                count = runs(left, right, n, LANES, at, strides)
-            for k in range(n):
-                # An empty window is taken for one of the first sample: its result is not looked at.
-                starts[k] = begin + left[k] if there[k] else begin
-                lengths[k] = right[k] - left[k] if there[k] else 1
-            for i in range(count):
-                a, b = at[i], at[i + 1]
-                if strides[i] >= 0 and not there[a]:
-                    continue
-                if code in (DERIV, PREDICT):
-                    for k in range(a, b):
-                        origins[k] = times[k] if code == PREDICT else ts[starts[k]]
-                    if not known:
-                        longest = 0
-                        for k in range(a, b):
-                            longest = max(longest, lengths[k])
-                        line_times(ts, starts[a:b], lengths[a:b], longest, b - a, origins[a:b], lanes, sx[a:b], sxx[a:b])
-                even, m = strides[i] == 1, b - a
-                _side_by_side(code, ts, vals, starts[a:b], lengths[a:b], even, m, p0[a:b], origins[a:b], sx[a:b], sxx[a:b], lanes, row[a:b])
-        elif code in (CHANGES, RESETS):
-            _running_events(vals, begin, end, code, scratch)
-            for k in range(n):
-                if there[k]:
-                    row[k] = scratch[right[k] - 1] - scratch[left[k]]
-        elif code == QUANTILE and _overlapping(left, right, n):
-            sliding(p0, vals, begin, left, right, there, scratch, row)
-        elif code in _OF_FEW:
-            _of_few(code, ts, vals, begin, left, right, there, row)
-        else:
-            for k in range(n):
-                if there[k]:
-                    row[k] = _of_window(code, ts, vals, begin + left[k], begin + right[k], p0[k], p1[k], scratch)
+    """One of the functions of `codes` of each window. `p0`, `p1` float64[n] are its parameters, `times` int64[n] the evaluation times.
+
+    Not a kernel itself: one of all would take as long to compile as its parts, again.
+    """
+    if code in (MIN, MAX):
+        extreme_values(code, offsets, ts, vals, lo, hi, first, step, n, range_ms, out, present)
+    elif code in (SUM, AVG, STDVAR, STDDEV, DERIV, PREDICT):
+        summed(code, offsets, ts, vals, lo, hi, first, step, n, range_ms, p0, times, out, present)
+    else:
+        _each(code, offsets, ts, vals, lo, hi, first, step, n, range_ms, p0, p1, out, present)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
