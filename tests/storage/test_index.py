@@ -12,9 +12,9 @@ from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher, match_labels
 from vedette.model.samples import SampleBatch, canonical
 from vedette.storage import block_writer, pages
-from vedette.storage.block import PageCache
 from vedette.storage.index import IndexView
 from vedette.storage.memory import Memory
+from vedette.storage.page_cache import PageCache
 
 EVER = (-(1 << 62), 1 << 62)
 

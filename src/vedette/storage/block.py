@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections import OrderedDict
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ from vedette.storage.block_writer import FORMATS, PAGE_SAMPLES, checksum_of
 from vedette.storage.histogram_columns import Found
 from vedette.storage.histogram_pages import HistogramReader
 from vedette.storage.index import IndexView, Postings
+from vedette.storage.page_cache import PageCache
 from vedette.storage.sections import Sections
 from vedette.storage.series import SymbolTable
 
@@ -77,42 +78,6 @@ def read_meta(path: Path) -> Meta:
         raise Corrupt(f"cannot be read: {error}", path=file, offset=0) from error
 
 
-class PageCache:
-    """Decoded pages, the least recently used let go when they are more than `limit` bytes together."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self._lock = threading.Lock()
-        self._pages: OrderedDict[tuple[int, int], tuple[NDArray[np.int64], NDArray[np.int64]]] = OrderedDict()
-        self.nbytes = 0
-        self.hits = 0
-        self.misses = 0
-
-    def get(self, key: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
-        """A page's (timestamps, value bits), None where it is not held."""
-        with self._lock:
-            page = self._pages.get(key)
-            if page is None:
-                self.misses += 1
-                return None
-            self.hits += 1
-            self._pages.move_to_end(key)
-            return page
-
-    def put(self, key: tuple[int, int], page: tuple[NDArray[np.int64], NDArray[np.int64]]) -> None:
-        """Hold a page."""
-        size = page[0].nbytes + page[1].nbytes
-        if size > self.limit:
-            return
-        with self._lock:
-            if key not in self._pages:
-                self.nbytes += size
-            self._pages[key] = page
-            while self.nbytes > self.limit:
-                _, old = self._pages.popitem(last=False)
-                self.nbytes -= old[0].nbytes + old[1].nbytes
-
-
 class _Texts:
     """A block's own symbols: sorted texts, end to end."""
 
@@ -157,6 +122,7 @@ class Block:
         self._sections: Sections | None = None
         self._histograms: HistogramReader | None = None
         self._symbols: _Texts | None = None
+        self._times: tuple[NDArray[np.int64], NDArray[np.int64], list[int]] | None = None
         self.to_engine: tuple[SymbolTable, NDArray[np.int64]] | None = None
         """The engine's symbol (of that table) for each of the block's, -1 where none is known yet; filled under the engine's lock."""
         self._used = self._doomed = False
@@ -205,7 +171,7 @@ class Block:
         with self._lock:
             used, self._used = self._used, False
             if not used and not self._doomed:
-                self._sections = self._symbols = self.to_engine = self._histograms = None
+                self._sections = self._symbols = self.to_engine = self._histograms = self._times = None
 
     def index(self, tenant: str) -> IndexView | None:
         """One tenant's index, ids being rows of the block; None where it has no series here."""
@@ -274,27 +240,28 @@ class Block:
             )
         return offsets, times[:at], bits[:at]
 
-    def histograms(self, rows: NDArray[np.uint32], start: int, end: int) -> Found | None:
-        """The native histograms of `rows` (ascending) in [start, end]; None where there are none."""
+    def histograms(self, rows: NDArray[np.uint32], start: int, end: int, *, cache: PageCache | None = None) -> Found | None:
+        """The native histograms of `rows` (ascending) in [start, end]; None where there are none. `cache` as for `read`."""
         if not self.meta.histograms:
             return None
         with self._lock:
             self._used = True
             reader = self._reader()
-        return reader.read(rows, start, end)
+        return reader.read(rows, start, end, self._cache if cache is None else cache)
 
     def _reader(self) -> HistogramReader:
         """What reads the histograms; under the lock."""
         if self._histograms is None:
-            self._histograms = HistogramReader(self.path)
+            # Beside the pages of samples of all blocks, whose numbers are not below 0.
+            self._histograms = HistogramReader(self.path, key=-1 - self.meta.sequence)
         return self._histograms
 
     def _page(self, number: int, entry: NDArray[np.int64], cache: PageCache) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         key = (self.meta.sequence, number)
-        page = cache.get(key)
+        page: tuple[NDArray[np.int64], NDArray[np.int64]] | None = cache.get(key)
         if page is None:
             page = self._decode(entry, cache)
-            cache.put(key, page)
+            cache.put(key, page, page[0].nbytes + page[1].nbytes)
         return page
 
     def _decode(
@@ -307,47 +274,54 @@ class Block:
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(times, value bits) of a page, in `out` where that is given."""
         offset, size = int(entry[1]), int(entry[2])
-        with self._damaged_at(offset, "page"):
+        try:
             if self.meta.format < FIRST_WITH_VECTORS:
                 found = pages.read_first(self._raw(offset, size))
                 if out is not None:
                     out[0][:], out[1][:] = found
                 return found
             vectors, counts, bits = pages.read_values(self._raw(offset, size), out[1] if out else None, scratch)
-        times = out[0] if out else np.empty(len(bits), dtype=_I64)
-        self._lay_times(vectors, counts, times, offset, cache)
+            times = out[0] if out else np.empty(len(bits), dtype=_I64)
+            self._lay_times(vectors, counts, times, cache)
+        except ValueError as error:
+            raise self._damaged(offset, "page", error) from error
         return times, bits
 
-    def _lay_times(
-        self, vectors: NDArray[np.int64], counts: NDArray[np.int64], times: NDArray[np.int64], offset: int, cache: PageCache
-    ) -> None:
-        """Fill `times` with those of the rows of the page at `offset`, end to end."""
-        places = self._take("vectors", np.int64)
-        table = self._take("time_pages", np.int64).reshape(-1, 3)
-        with self._damaged_at(offset, "page"):
-            least, most = (int(vectors.min()), int(vectors.max())) if len(vectors) else (0, 0)
-            if not 0 <= least <= most < len(places) - 1:
-                raise ValueError("it names times that the block does not have")
-            lo, hi = (np.searchsorted(table[:, 0], places[[least, most]], side="right") - 1).tolist()
-            numbers = [lo] if lo == hi else np.unique(np.searchsorted(table[:, 0], places[vectors], side="right") - 1).tolist()
-            laid = 0
-            for number in numbers:
-                held = self._time_page(number, table[number], cache)
-                laid += max(0, int(kernel_pages.lay_times(vectors, counts, places, int(table[number, 0]), held, times)))
-            if laid != len(times):
-                raise ValueError("its times do not match its values")
+    def _lay_times(self, vectors: NDArray[np.int64], counts: NDArray[np.int64], times: NDArray[np.int64], cache: PageCache) -> None:
+        """Fill `times` with those of the rows of a page, end to end. Raises `ValueError` where they do not fit."""
+        places, table, firsts = self._timetable()
+        least, most = (int(vectors.min()), int(vectors.max())) if len(vectors) else (0, 0)
+        if not 0 <= least <= most < len(places) - 1:
+            raise ValueError("it names times that the block does not have")
+        lo, hi = bisect_right(firsts, int(places[least])) - 1, bisect_right(firsts, int(places[most])) - 1
+        numbers = [lo] if lo == hi else np.unique(np.searchsorted(table[:, 0], places[vectors], side="right") - 1).tolist()
+        laid = 0
+        for number in numbers:
+            held = self._time_page(number, table[number], cache)
+            laid += max(0, int(kernel_pages.lay_times(vectors, counts, places, firsts[number], held, times)))
+        if laid != len(times):
+            raise ValueError("its times do not match its values")
+
+    def _timetable(self) -> tuple[NDArray[np.int64], NDArray[np.int64], list[int]]:
+        """Where each vector of times begins; (first time, offset, bytes) of each page of times; the first times again."""
+        known = self._times
+        if known is None:
+            table = self._take("time_pages", np.int64).reshape(-1, 3)
+            self._times = known = (self._take("vectors", np.int64), table, table[:, 0].tolist())
+        return known
 
     def _time_page(self, number: int, entry: NDArray[np.int64], cache: PageCache) -> NDArray[np.int64]:
         # Beside the pages of values, which count up from 0.
         key = (self.meta.sequence, -1 - number)
-        page = cache.get(key)
+        page: NDArray[np.int64] | None = cache.get(key)
         if page is None:
             offset = int(entry[1])
-            with self._damaged_at(offset, "page of times"):
-                times = pages.read_times(self._raw(offset, int(entry[2])))
-            page = times, times[:0]
-            cache.put(key, page)
-        return page[0]
+            try:
+                page = pages.read_times(self._raw(offset, int(entry[2])))
+            except ValueError as error:
+                raise self._damaged(offset, "page of times", error) from error
+            cache.put(key, page, page.nbytes)
+        return page
 
     def _raw(self, offset: int, size: int) -> bytes:
         data = os.pread(self._fd, size, offset)
@@ -355,13 +329,9 @@ class Block:
             raise ValueError("the file ends inside it")
         return data
 
-    @contextlib.contextmanager
-    def _damaged_at(self, offset: int, what: str) -> Iterator[None]:
-        """Says where it is, of what is found to be damaged."""
-        try:
-            yield
-        except ValueError as error:
-            raise Corrupt(f"a {what} cannot be read: {error}", path=self.path / "pages", offset=offset) from error
+    def _damaged(self, offset: int, what: str, error: ValueError) -> Corrupt:
+        """What is found to be damaged, and where it is."""
+        return Corrupt(f"a {what} cannot be read: {error}", path=self.path / "pages", offset=offset)
 
     def verify(self) -> None:
         """Read everything once. Raises `Corrupt`."""

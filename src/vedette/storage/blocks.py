@@ -12,9 +12,10 @@ from pathlib import Path
 import structlog
 
 from vedette.errors import Corrupt
-from vedette.storage.block import Block, PageCache
+from vedette.storage.block import Block
 from vedette.storage.block_writer import TEMPORARY
 from vedette.storage.disk import Disk
+from vedette.storage.page_cache import PageCache
 
 log = structlog.get_logger(__name__)
 

@@ -22,6 +22,7 @@ from vedette.model.histograms import SUM, Histograms, LayoutTable
 from vedette.storage import histogram_layouts, sections
 from vedette.storage.disk import Disk
 from vedette.storage.histogram_columns import Found, attached
+from vedette.storage.page_cache import PageCache
 
 INDEX, PAGES = "histograms", "histogram_pages"
 """The names of the files."""
@@ -137,8 +138,10 @@ def _render(times: NDArray[np.int64], layout: NDArray[np.int32], columns: Histog
 class HistogramReader:
     """Reads both files of a block that has them. Raises `Corrupt` from any method that meets damage."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, key: int = -1) -> None:
+        """A cache knows the pages as (`key`, number)."""
         self._path = directory / PAGES
+        self._key = key
         try:
             self._index = sections.Sections(directory / INDEX)
             self._fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
@@ -157,7 +160,7 @@ class HistogramReader:
         if (fd := getattr(self, "_fd", -1)) >= 0:
             os.close(fd)
 
-    def read(self, rows: NDArray[np.uint32], start: int, end: int) -> Found | None:
+    def read(self, rows: NDArray[np.uint32], start: int, end: int, cache: PageCache) -> Found | None:
         """Those of the block's `rows` (ascending) in [start, end], rows being places in `rows`; None where there are none."""
         wanted = rows.astype(_I64)
         at = np.searchsorted(self._rows, wanted)
@@ -173,7 +176,7 @@ class HistogramReader:
         page_of = np.searchsorted(self._pages[:, 0], numbers, side="right") - 1
         for page in np.unique(page_of).tolist():
             here = page_of == page
-            times, columns = self._page(self._pages[page])
+            times, columns = self._held(page, cache)
             which = numbers[here] - int(self._pages[page, 0])
             inside = (times[which] >= start) & (times[which] <= end)
             which = which[inside]
@@ -191,6 +194,16 @@ class HistogramReader:
                 self._page(entry)
             except Corrupt as damage:
                 yield damage
+
+    def _held(self, number: int, cache: PageCache) -> tuple[NDArray[np.int64], Histograms]:
+        """A page, decoded once for as long as the cache has room."""
+        found: tuple[NDArray[np.int64], Histograms] | None = cache.get((self._key, number))
+        if found is None:
+            found = self._page(self._pages[number])
+            times, columns = found
+            arrays = (times, columns.at, columns.layout, columns.offsets, columns.cells, columns.hints)
+            cache.put((self._key, number), found, sum(a.nbytes for a in arrays))
+        return found
 
     def _page(self, entry: NDArray[np.int64]) -> tuple[NDArray[np.int64], Histograms]:
         offset, size = int(entry[1]), int(entry[2])

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vedette.kernels import block as kernel
-from vedette.storage.block import Block, PageCache
+from vedette.storage.block import Block
 from vedette.storage.block_writer import Snapshot
 from vedette.storage.histogram_columns import Found
+from vedette.storage.page_cache import PageCache
 from vedette.storage.series import SeriesTable
 from vedette.storage.tombstones import Gone
 
@@ -75,7 +76,7 @@ class Merged:
         parts = []
         for block, row_of, _ in self._parts:
             at = np.flatnonzero(row_of[ids] >= 0)
-            found = block.histograms(row_of[ids][at].astype(np.uint32), *_EVER)
+            found = block.histograms(row_of[ids][at].astype(np.uint32), *_EVER, cache=self._cache)
             if found is not None:
                 parts.append(found.of_rows(at))
         return parts

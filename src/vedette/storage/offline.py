@@ -15,9 +15,10 @@ import orjson
 from vedette.errors import Corrupt
 from vedette.model.samples import MetricMetadata
 from vedette.storage import queue, rollup, tombstones, wal
-from vedette.storage.block import Block, Meta, PageCache, read_meta
+from vedette.storage.block import Block, Meta, read_meta
 from vedette.storage.block_writer import TEMPORARY
 from vedette.storage.memory import Memory
+from vedette.storage.page_cache import PageCache
 from vedette.storage.replay import Replay, problem_of
 from vedette.storage.statistics import Growth, GrowthFigures, IndexFigures, growth_figures, index_figures
 

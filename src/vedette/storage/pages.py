@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -157,20 +158,22 @@ def read_values(data: bytes, out: Array | None = None, scratch: Array | None = N
         raise ValueError("it does not match its checksum")
     sizes = [STREAM.unpack_from(data, HEADER.size + i * STREAM.size) for i in range(count)]
     fields, exceptions = _fields(data[at : at + size], rows, samples)
-    starts = np.cumsum([0, *(n for _, n, _ in sizes)], dtype=_I64)
-    if starts[-1] > 2 * samples or at + size + sum(s for _, _, s in sizes) != len(data):
+    bounds = [0, *accumulate(n for _, n, _ in sizes)]
+    many = bounds[-1]
+    if many > 2 * samples or at + size + sum(s for _, _, s in sizes) != len(data):
         raise ValueError("it holds more than it says")
-    many = int(starts[-1])
     streams = scratch[:many] if scratch is not None and many <= len(scratch) else np.empty(many, dtype=_I64)
     at += size
-    for (kind, _, length), lo, hi in zip(sizes, starts[:-1].tolist(), starts[1:].tolist(), strict=True):
+    for (kind, _, length), lo, hi in zip(sizes, bounds, bounds[1:], strict=False):
         _decompress(data[at : at + length], streams[lo:hi].view(np.float64) if kind == FLOATS else streams[lo:hi])
         at += length
-    if starts[1] != rows:
+    if bounds[1] != rows:
         raise ValueError("its rows do not match their fields")
     fields[:, kernel.BASE] = streams[:rows]
     out = np.empty(samples, dtype=_I64) if out is None else out
-    if len(out) != samples or not kernel.decode(fields, streams, starts, _TENS, *exceptions, out, out.view(np.float64)):
+    if len(out) != samples or not kernel.decode(
+        fields, streams, np.array(bounds, dtype=_I64), _TENS, *exceptions, out, out.view(np.float64)
+    ):
         raise ValueError("its rows do not match their streams")
     return fields[:, kernel.VECTOR].copy(), fields[:, kernel.COUNT].copy(), out
 

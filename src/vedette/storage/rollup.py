@@ -23,11 +23,12 @@ from numpy.typing import NDArray
 from vedette.errors import BadInput, Corrupt
 from vedette.kernels import rollup as kernel
 from vedette.model.matchers import Matcher
-from vedette.storage.block import Block, PageCache
+from vedette.storage.block import Block
 from vedette.storage.block_writer import TEMPORARY, Origin, Snapshot, write_block
 from vedette.storage.disk import Disk
 from vedette.storage.histogram_columns import Found
 from vedette.storage.merging import Merged
+from vedette.storage.page_cache import PageCache
 from vedette.storage.tombstones import Gone, Tombstones
 
 log = structlog.get_logger(__name__)
