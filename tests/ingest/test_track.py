@@ -19,6 +19,7 @@ from vedette.model.labels import Labels, LabelTable
 from vedette.model.matchers import match_labels
 from vedette.model.samples import STALE, Appended, MetricMetadata, SampleBatch
 from vedette.model.series import SeriesSet
+from vedette.storage.limits import TenantLimit
 
 NOW = 1_700_000_000.0
 
@@ -31,22 +32,28 @@ class Shelf:
         self.known: dict[tuple[str, str], str] = {}
         self.appends = 0
         self.failing: Exception | None = None
+        self.full_of = ""
+        self.reason = "series_limit"
 
     async def append(self, batch: SampleBatch) -> Appended:
         self.appends += 1
         await asyncio.sleep(0)
         if self.failing is not None:
             raise self.failing
-        raw = batch.buffer.tobytes()
+        raw, ids = batch.buffer.tobytes(), np.arange(batch.series_count)
         for i, (a, b) in enumerate(zip(batch.key_start.tolist(), batch.key_end.tolist(), strict=True)):
             labels = batch.keyspace.resolve(raw[a:b])
             assert labels is not None
+            if self.full_of and self.full_of in labels.metric:
+                ids[i] = -1
+                continue
             rows = self.samples.setdefault((batch.keyspace.tenant, labels), [])
             assert not rows or rows[-1][0] < batch.timestamps[i], "a second value for a time"
             rows.append((int(batch.timestamps[i]), float(batch.values[i])))
         for m in batch.metadata:
             self.known[batch.keyspace.tenant, m.metric] = m.type
-        return Appended(np.arange(batch.series_count), samples=batch.sample_count)
+        lost = int((ids < 0).sum())
+        return Appended(ids, samples=batch.sample_count - lost, dropped={self.reason: lost} if lost else {})
 
     def select(self, tenant: str, matchers: Any, start: int, end: int) -> SeriesSet:
         found = {
@@ -281,6 +288,22 @@ class TestTogether:
         await track.track("default", [seen("hits", "counter", 100), seen("took", "histogram", 1)])
         assert (shelf.last()["hits"], shelf.last()["took_count"]) == (101, 2)
         assert (track.collected, track.series) == (4, 2)
+
+    async def test_what_the_tenants_limits_keep_out_is_told_and_not_remembered(self, shelf: Shelf, clock: ManualClock) -> None:
+        track = tracker(shelf, clock)
+        shelf.full_of = "new"
+        taken, refused = await track.track("default", [seen("old", "counter", 1), seen("new", "counter", 1)])
+        assert taken is None
+        assert isinstance(refused, TenantLimit)
+        assert refused.retry_after
+        assert (track.collected, track.dropped, track.series) == (1, {"series_limit": 1}, 1)
+        shelf.reason = "label_value_too_long"
+        (refused,) = await track.track("default", [seen("new", "counter", 1)])
+        assert isinstance(refused, BadInput)
+        assert "label value too long" in str(refused)
+        shelf.full_of = ""
+        assert await track.track("default", [seen("new", "counter", 1)]) == [None]
+        assert shelf.last()["new"] == 1
 
     async def test_a_fault_reaches_its_request_and_holds_up_no_other(self, shelf: Shelf, clock: ManualClock) -> None:
         track = tracker(shelf, clock)

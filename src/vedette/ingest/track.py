@@ -31,11 +31,14 @@ from vedette.model.labels import METRIC_NAME, Labels
 from vedette.model.matchers import Matcher
 from vedette.model.samples import Appended, KeySpace, MetricMetadata, SampleBatch, canonical, is_stale
 from vedette.storage.interface import Storage
+from vedette.storage.limits import REASONS, SERIES_LIMIT, TenantLimit
 
 _HOUR_MS = 3_600_000
 BIRTH_MS = 60_000
 """How long before its first observation a series that only rises begins, at zero."""
 _IDLE_S = 24 * 3600.0
+_FULL_S = 60.0
+"""When to try again where a tenant has as many series as it may: room is looked for each minute."""
 _log = structlog.get_logger(__name__)
 _MAX_LABELS = 64
 _MAX_TEXT = 4096
@@ -256,15 +259,19 @@ class Tracker:
         kinds: dict[tuple[str, str], Kind] = {}
         try:
             await self._prepare(waiting, staged, kinds)
+            refused: dict[_Key, VedetteError] = {}
             for tenant in {w.tenant for w in waiting}:
-                await self._store(tenant, {labels: s for (t, labels), s in staged.items() if t == tenant}, kinds)
+                found = await self._store(tenant, {labels: s for (t, labels), s in staged.items() if t == tenant}, kinds)
+                refused |= {(tenant, labels): reason for labels, reason in found.items()}
         except VedetteError as error:
             failure = error
         else:
+            self._leave_out(waiting, staged, refused)
             for state in staged.values():
                 state.born = False
             self._series |= staged
-            self._kinds |= kinds
+            stored = {(tenant, labels.metric) for tenant, labels in staged}
+            self._kinds |= {name: kind for name, kind in kinds.items() if name in stored}
             for request in waiting:
                 request.done = True
                 taken = sum(reason is None for reason in request.reasons)
@@ -273,6 +280,16 @@ class Tracker:
             for request in waiting:
                 if not request.done:
                     request.done, request.failure = True, failure
+
+    def _leave_out(self, waiting: Sequence[_Waiting], staged: dict[_Key, State], refused: Mapping[_Key, VedetteError]) -> None:
+        """Forget what storage did not take, and tell those who sent it."""
+        for key in refused:
+            del staged[key]
+        for request in waiting if refused else ():
+            for i, seen in enumerate(request.observations):
+                if request.reasons[i] is None and (reason := refused.get((request.tenant, seen.labels))) is not None:
+                    request.reasons[i] = reason
+                    self._drop(request.tenant, "series_limit" if isinstance(reason, LimitExceeded) else "limit")
 
     async def _prepare(self, waiting: Sequence[_Waiting], staged: dict[_Key, State], kinds: dict[tuple[str, str], Kind]) -> None:
         """Fill `staged` with what the series come to, and each request's `reasons`."""
@@ -325,23 +342,37 @@ class Tracker:
             del self._series[key]
         return len(self._series) + new < self._settings.max_series
 
-    async def _store(self, tenant: str, series: Mapping[Labels, State], kinds: Mapping[tuple[str, str], Kind]) -> None:
+    async def _store(
+        self, tenant: str, series: Mapping[Labels, State], kinds: Mapping[tuple[str, str], Kind]
+    ) -> dict[Labels, VedetteError]:
+        """Append what the series come to; answers those of which something was not taken, and why."""
         if not series:
-            return
+            return {}
         metadata = [MetricMetadata(metric, kind) for (t, metric), kind in kinds.items() if t == tenant and (t, metric) not in self._kinds]
-        appended = await self._append(await self._run(self._batch, tenant, series, metadata))
+        batch, owners = await self._run(self._batch, tenant, series, metadata)
+        appended = await self._append(batch)
         self.points += appended.samples
+        reasons = [reason for reason in REASONS if reason in appended.dropped]
+        if not reasons:
+            return {}
+        if reasons == [SERIES_LIMIT]:
+            why: VedetteError = TenantLimit(f"tenant {tenant!r} has as many series as it may (limits: max_series)", retry_after=_FULL_S)
+        else:
+            why = BadInput("not stored: " + ", ".join(reason.replace("_", " ") for reason in reasons), where="labels", hint="see limits")
+        return {owners[row]: why for row in (appended.ids < 0).nonzero()[0].tolist()}
 
-    def _batch(self, tenant: str, series: Mapping[Labels, State], metadata: Sequence[MetricMetadata]) -> SampleBatch:
-        """What the series come to now, as samples. Runs on a worker thread, since many histograms are many rows."""
-        rows = [row for labels, state in series.items() for row in state.samples(labels)]
-        born = [zero for labels, state in series.items() if state.born for zero in _zeros(labels, state)]
+    def _batch(self, tenant: str, series: Mapping[Labels, State], metadata: Sequence[MetricMetadata]) -> tuple[SampleBatch, list[Labels]]:
+        """What the series come to now, as samples, and of which of them each row is. Runs on a worker thread: histograms are many rows."""
+        made = [(labels, row) for labels, state in series.items() for row in state.samples(labels)]
+        zeros = [(labels, zero) for labels, state in series.items() if state.born for zero in _zeros(labels, state)]
+        rows, born = [row for _, row in made], [zero for _, zero in zeros]
         # Two commits may fall into one millisecond, and a second value for a time is a duplicate.
         self._last_ms = max(now_ms(self._clock), self._last_ms + 1)
         keyspace = self._keyspaces.setdefault(tenant, canonical(tenant))
         names, values = [*born, *(r[0] for r in rows)], [*(0.0 for _ in born), *(r[1] for r in rows)]
         times = [self._last_ms - BIRTH_MS] * len(born) + [self._last_ms] * len(rows)
-        return SampleBatch.of(keyspace, names, times, values, metadata=metadata)
+        batch = SampleBatch.of(keyspace, names, times, values, metadata=metadata)
+        return batch, [labels for labels, _ in zeros] + [labels for labels, _ in made]
 
     def _restore(self, new: Mapping[_Key, Kind]) -> dict[_Key, State]:
         return {key: self._restored(*key, kind) for key, kind in new.items()}

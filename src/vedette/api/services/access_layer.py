@@ -21,6 +21,7 @@ from starlette.responses import Response
 
 from vedette.api.endpoint import Endpoint, Param, answering
 from vedette.api.params import body_of, form_of
+from vedette.api.problems import retry_after
 from vedette.api.services.aggregates import Exports
 from vedette.api.services.shared import (
     SERVICE_LABELS,
@@ -137,7 +138,10 @@ class AccessLayer:
         if reasons:
             outcome["errors"] = [{"index": index, "reason": str(reasons[index])} for index in sorted(reasons)]
         all_over_limit = bool(total) and len(reasons) == total and all(isinstance(r, LimitExceeded) for r in reasons.values())
-        return answer(outcome, 429 if all_over_limit else 200)
+        if not all_over_limit:
+            return answer(outcome)
+        waits = [r.retry_after for r in reasons.values() if isinstance(r, LimitExceeded) and r.retry_after is not None]
+        return answer(outcome, 429, retry_after(max(waits, default=None)))
 
     async def _stored(self, tenant: str, seen: Sequence[Observation]) -> list[VedetteError | None]:
         """What tracking says of each; raises `LimitExceeded` where it does not say it in time. What is under way goes on."""
