@@ -64,6 +64,55 @@ def test_a_view_does_not_change_while_series_come_in():
     assert view.table(view.all_ids).row(9) == Labels.of(__name__="m", i="9")
 
 
+def names_of(memory: Memory, matchers: tuple[Matcher, ...], *, view: bool = False, tenant: str = "default") -> list[str]:
+    selection = memory.selected(tenant, matchers, view=view)
+    return [] if selection is None else [labels.get("i") for labels in selection.labels]
+
+
+def test_what_was_selected_before_is_known_until_another_series_comes():
+    memory, space = Memory(), canonical()
+    few, none = (Matcher("__name__", "=", "m"),), (Matcher("__name__", "=", "n"),)
+    assert memory.selected("default", few, view=False) is None
+    take(memory, space, [Labels.of(__name__="m", i=str(i)) for i in range(3)])
+    assert names_of(memory, few) == ["0", "1", "2"]
+    assert names_of(memory, none) == []
+    again = memory.selected("default", few, view=False)
+    assert again is not None and again.view is None, "the index was not asked"
+    assert names_of(memory, few) == ["0", "1", "2"]
+    assert memory.selected("default", few, view=True).view is not None
+    assert names_of(memory, few, tenant="other") == []
+    take(memory, space, [Labels.of(__name__="m", i="0"), Labels.of(__name__="n", i="3"), Labels.of(__name__="m", i="4")])
+    assert names_of(memory, none) == ["3"]
+    assert names_of(memory, few) == ["0", "1", "2", "4"]
+
+
+def test_many_series_are_looked_for_each_time_and_few_selections_are_kept():
+    memory, space = Memory(), canonical()
+    take(memory, space, [Labels.of(__name__="m", i=str(i)) for i in range(1000)])
+    for _ in range(2):
+        selection = memory.selected("default", (Matcher("__name__", "=", "m"),), view=False)
+        assert selection is not None and selection.view is not None
+        assert len(selection.labels) == 1000
+    ones = [(Matcher("i", "=", str(i)),) for i in range(600)]
+    for one in ones:
+        assert names_of(memory, one) == [one[0].value]
+    assert memory.selected("default", ones[-1], view=False).view is None
+    assert memory.selected("default", ones[0], view=False).view is not None, "the oldest made room"
+
+
+def test_a_table_that_another_replaced_is_not_kept():
+    memory, space = Memory(), canonical()
+    take(memory, space, [Labels.of(__name__="m", i=str(i)) for i in range(4)])
+    matchers = (Matcher("i", "=~", "0|2"),)
+    assert names_of(memory, matchers) == ["0", "2"]
+    memory.head.freeze()
+    memory.head.drop_before()
+    series, new_ids = memory.series.without(np.array([False, True, False, True]))
+    memory.succeed(series, new_ids, since=1 << 60)
+    assert memory.selected("default", matchers, view=False).series is series
+    assert names_of(memory, matchers) == ["0", "2"]
+
+
 def test_closed_key_spaces_are_forgotten_and_their_series_stay():
     memory, space, other = Memory(), canonical(), canonical()
     rows = [Labels.of(__name__="m", i=str(i)) for i in range(100)]

@@ -8,7 +8,7 @@ are read from storage once, unless they lie too far apart in time. Nothing here 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from vedette.model.labels import METRIC_NAME
 from vedette.model.matchers import Matcher
@@ -17,6 +17,8 @@ from vedette.promql.durations import has_expressions
 from vedette.promql.nodes import TRIMS, At, Binary, Call, Node, Number, Paren, Range, Selector, Subquery, Text, unwrapped, walk
 from vedette.promql.values import Grid
 from vedette.storage.interface import Coarse
+
+_PLANS_KEPT = 16
 
 
 @dataclass(slots=True)
@@ -54,6 +56,14 @@ class Plan:
     operations: list[Operation]
     fetches: list[Fetch]
     result: int
+
+    def later(self, ms: int) -> Plan:
+        """The same plan for a query that begins `ms` later (earlier, below 0)."""
+        operations = [
+            Operation(o.node, Grid(o.grid.start + ms, o.grid.step, o.grid.n), o.inputs, o.fetch, o.spread, o.timed, o.counts_only)
+            for o in self.operations
+        ]
+        return Plan(operations, [Fetch(f.matchers, f.start + ms, f.end + ms, f.coarse) for f in self.fetches], self.result)
 
     @property
     def most_steps(self) -> int:
@@ -176,6 +186,10 @@ class Prepared:
     columns: Mapping[int, Column]
     """The selectors that rollups could serve (`coarse.columns_of`)."""
     durations: bool
+    pinned: bool
+    """Whether a plan depends on when the query begins, and not only on its steps: by `@`, or a subquery, whose steps are aligned."""
+    plans: dict[tuple[int, int, int], tuple[int, Plan]] = field(default_factory=dict, compare=False, repr=False)
+    """Plans of a tree that is not pinned, by steps, their distance and lookback, each with the start that it was made for."""
 
     @classmethod
     def of(cls, root: Node) -> Prepared:
@@ -185,7 +199,8 @@ class Prepared:
         # Of the info series, the times of samples are wanted: the newest one counts.
         timed = {id(unwrapped(c.args[0])) for c in calls if c.func.name == "timestamp"} | set(map(id, info.values()))
         counts_only, columns = frozenset(_counts_only(root)), columns_of(root)
-        return cls(root, frozenset(_invariant(root)), frozenset(timed), info, counts_only, columns, has_expressions(root))
+        pinned = any(isinstance(n, Subquery) or (isinstance(n, Selector) and n.at is not None) for n in walk(root))
+        return cls(root, frozenset(_invariant(root)), frozenset(timed), info, counts_only, columns, has_expressions(root), pinned)
 
 
 class _Planner:
@@ -286,4 +301,17 @@ class _Planner:
 
 def make_plan(prepared: Prepared, grid: Grid, bounds: Bounds, *, rolled_up: Callable[[int, int], bool] = lambda start, end: False) -> Plan:
     """The plan of a query on `grid`; `rolled_up` says whether there are rollups of a range of time, ms."""
-    return _Planner(prepared, bounds, rolled_up).plan(prepared.root, grid)
+    if prepared.pinned:
+        return _Planner(prepared, bounds, rolled_up).plan(prepared.root, grid)
+    # A dashboard asks the same again and again, a little later.
+    key = grid.n, grid.step, bounds.lookback
+    if (kept := prepared.plans.get(key)) is not None:
+        plan = kept[1].later(grid.start - kept[0])
+        if not (prepared.columns and any(rolled_up(f.start, f.end) for f in plan.fetches)):
+            return plan
+    plan = _Planner(prepared, bounds, rolled_up).plan(prepared.root, grid)
+    if all(f.coarse is None for f in plan.fetches):
+        if len(prepared.plans) >= _PLANS_KEPT:
+            prepared.plans.clear()
+        prepared.plans[key] = grid.start, plan
+    return plan

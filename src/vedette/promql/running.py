@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Self
 
 from vedette.clock import Clock
 from vedette.errors import LimitExceeded, NotFound
@@ -31,7 +30,7 @@ class RunningQuery:
 
 
 class Ticket:
-    """One query's entry: what it holds, and the event that ends it."""
+    """One query's entry while the context lasts: what it holds, and the event that ends it."""
 
     __slots__ = ("_running", "began", "bytes", "cancel", "end", "expr", "id", "samples", "since", "start", "step", "tenant")
 
@@ -48,6 +47,13 @@ class Ticket:
         self.since = clock.monotonic()
         self.samples = 0
         self.bytes = 0
+
+    def __enter__(self) -> Self:
+        self._running.add(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._running.remove(self)
 
     def hold(self, samples: int, nbytes: int) -> None:
         """Note what the query holds now. Raises `LimitExceeded` where all together hold more bytes than they may."""
@@ -66,18 +72,20 @@ class Running:
         self._tickets: dict[int, Ticket] = {}
         self._held = 0
 
-    @contextmanager
-    def entered(self, tenant: str, expr: str, span: tuple[int, int, int], cancel: threading.Event | None) -> Iterator[Ticket]:
-        """The entry of a query from `span` (start, end, step in ms) while the context lasts; `cancel` ends the query when set."""
-        ticket = Ticket(self, next(self._ids), tenant, expr, span, cancel=cancel or threading.Event(), clock=self._clock)
+    def entered(self, tenant: str, expr: str, span: tuple[int, int, int], cancel: threading.Event | None) -> Ticket:
+        """The entry of a query from `span` (start, end, step in ms), a context; `cancel` ends the query when set."""
+        return Ticket(self, next(self._ids), tenant, expr, span, cancel=cancel or threading.Event(), clock=self._clock)
+
+    def add(self, ticket: Ticket) -> None:
+        """A query begins."""
         with self._lock:
             self._tickets[ticket.id] = ticket
-        try:
-            yield ticket
-        finally:
-            with self._lock:
-                del self._tickets[ticket.id]
-                self._held -= ticket.bytes
+
+    def remove(self, ticket: Ticket) -> None:
+        """A query ends."""
+        with self._lock:
+            del self._tickets[ticket.id]
+            self._held -= ticket.bytes
 
     def hold(self, ticket: Ticket, nbytes: int) -> None:
         """As `Ticket.hold`."""

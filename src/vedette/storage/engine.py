@@ -327,20 +327,23 @@ class Engine:
     def _head_part(self, tenant: str, matchers: Matchers, start: int, end: int) -> tuple[SymbolTable, Part | None, Sequence[Block]]:
         """The symbols, the head's rows, and the blocks that hold what the head does not: all as of one moment."""
         while True:
-            series, view = self._memory.index(tenant)
-            ids = _NONE if view is None else view.matching(matchers)
+            found = self._memory.selected(tenant, matchers, view=bool(self._retention.rules))
+            if found is None:
+                with self._memory.lock:
+                    return self._memory.series.names, None, self._uncovered()
+            ids = found.ids.astype(np.int64)
             self._within_budget(len(ids), 0)
             with self._memory.lock:
-                if self._memory.series is not series:
+                if self._memory.series is not found.series:
                     continue  # the ids went by a table that another has replaced
-                columns = self._memory.head.gather(ids.astype(np.int64), start, end)
-                native = self._memory.head.histograms(ids.astype(np.int64), start, end)
+                columns = self._memory.head.gather(ids, start, end)
+                native = self._memory.head.histograms(ids, start, end)
                 blocks = self._uncovered()
-            oldest = self._memory.head.min_time
-            if view is not None and (hidden := self._retention.hidden(view, ids, now_ms(self.clock), oldest)) is not None:
-                columns = hidden.erase(ids, columns)
+            if found.view is not None:
+                hidden = self._retention.hidden(found.view, found.ids, now_ms(self.clock), self._memory.head.min_time)
+                columns = columns if hidden is None else hidden.erase(found.ids, columns)
             self._within_budget(len(ids), len(columns[1]))
-            return series.names, (Part.of(view.table(ids), columns, native) if view is not None else None), blocks
+            return found.series.names, Part.of(found.labels, columns, native), blocks
 
     def _gone(self, deletions: Deletions, block: Block, view: IndexView, rows: NDArray[np.uint32]) -> Gone | None:
         """What of a block's rows was deleted, or is kept no longer. Raises `Corrupt`."""

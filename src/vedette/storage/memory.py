@@ -7,8 +7,9 @@ it durable. Not here: files, threads.
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import orjson
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 
 from vedette.kernels.series_table import DROPPED, MISSING
 from vedette.model.histograms import Histograms
+from vedette.model.labels import LabelTable
+from vedette.model.matchers import Matcher
 from vedette.model.samples import Appended, MetricMetadata, SampleBatch
 from vedette.storage import wal
 from vedette.storage.head import Head, Kept
@@ -24,6 +27,8 @@ from vedette.storage.index import IndexView, TenantIndex
 from vedette.storage.limits import BUILT_IN, SERIES_LIMIT, TenantLimits, too_large
 from vedette.storage.series import SeriesTable, writable
 from vedette.storage.starts import Zeros, shown_tenant, with_zeros
+
+_FEW_SERIES, _SELECTIONS_KEPT = 64, 512
 
 Refused = dict[str, NDArray[np.int64]]
 """Rows of a batch that limits keep out, by reason."""
@@ -67,6 +72,24 @@ class _Named:
     offsets: NDArray[np.int64]
 
 
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The series `ids` uint32[n] of `series` that pass some matchers, and the index that told, or their labels where it was not asked."""
+
+    series: SeriesTable
+    ids: NDArray[np.uint32]
+    view: IndexView | None
+    known: LabelTable | None = None
+
+    @property
+    def labels(self) -> LabelTable:
+        """The label sets of `ids`."""
+        if self.known is not None:
+            return self.known
+        assert self.view is not None, "one of both is there"
+        return self.view.table(self.ids)
+
+
 class Memory:
     """Series, head and metadata. `lock` is held by whoever changes them, and by readers while a kernel runs."""
 
@@ -79,6 +102,8 @@ class Memory:
         self.refused_series = 0
         """How often a series was kept out because its tenant had as many as it may."""
         self._indexes: dict[str, TenantIndex] = {}
+        self._selections: OrderedDict[tuple[str, tuple[Matcher, ...]], tuple[int, Selection]] = OrderedDict()
+        """What was selected of late, of few series each, and of how many series of the tenant: the latest last."""
 
     def take(
         self, batch: SampleBatch, *, window: int, oldest: int, scope: int, limits: TenantLimits = BUILT_IN, zeros: bool = False
@@ -172,6 +197,39 @@ class Memory:
             columns = (series.label_offsets.view(), series.label_names.view(), series.label_values.view())
         return series, index.view(series.names.symbols, ids, *columns)
 
+    def selected(self, tenant: str, matchers: Sequence[Matcher], *, view: bool) -> Selection | None:
+        """The tenant's series that pass `matchers`, None where it has no series at all; with `view`, the index is asked in any case.
+
+        As for `index`, look again whether `series` is still the table.
+        """
+        key = tenant, tuple(matchers)
+        if not view:
+            with self.lock:
+                kept = self._selections.get(key)
+                # Until another series comes the same ones pass: a dashboard asks for them again and again.
+                if kept is not None and kept[1].series is self.series and kept[0] == self.series.of_tenant(tenant):
+                    self._selections.move_to_end(key)
+                    return kept[1]
+        series, index = self.index(tenant)
+        if index is None:
+            return None
+        ids = index.matching(matchers)
+        if len(ids) > _FEW_SERIES:
+            return Selection(series, ids, index)
+        # Copies: what is kept must not keep a whole index.
+        found = Selection(series, ids.copy(), index, index.table(ids))
+        self._keep(key, len(index.all_ids), replace(found, view=None))
+        return found
+
+    def _keep(self, key: tuple[str, tuple[Matcher, ...]], of: int, found: Selection) -> None:
+        with self.lock:
+            if self.series is not found.series:
+                return  # a table that another has replaced would be held for nothing
+            self._selections[key] = of, found
+            self._selections.move_to_end(key)
+            while len(self._selections) > _SELECTIONS_KEPT:
+                self._selections.popitem(last=False)
+
     def idle(self, since: int) -> NDArray[np.bool_]:
         """Which series have no sample in memory, and had their last before `since` (ms): bool[n]."""
         return self.head.idle(since)[: len(self.series)]
@@ -183,6 +241,7 @@ class Memory:
             self.head.renumber(old_ids)
             self.series = series
             self._indexes = {}
+            self._selections.clear()
 
     @property
     def hidden_series(self) -> int:

@@ -150,6 +150,11 @@ class SeriesTable:
     def __len__(self) -> int:
         return len(self.tenant_of)
 
+    def of_tenant(self, tenant: str) -> int:
+        """How many series a tenant has."""
+        number = self._tenant_numbers.get(tenant, -1)
+        return len(self.ids_of[number]) if number >= 0 else 0
+
     def tenant_number(self, tenant: str) -> int:
         """The tenant's number, -1 where it has no series."""
         return self._tenant_numbers.get(tenant, -1)
