@@ -70,7 +70,8 @@ def _paced(server: servers.Running, shards: list[list[bytes]], seconds: float) -
         raise RuntimeError(f"{server.name} refused a write: {failures[0]}")
 
 
-def _one_run(kind: servers.Kind, steps: int, most_s: float) -> dict[str, float]:
+def one_run(kind: servers.Kind, steps: int, most_s: float, path: str) -> dict[str, float]:
+    """`capacity` and `paced` in samples a second, and the quantiles and the most of the times of `path` meanwhile, in ms."""
     count = 100
     series = count * data.FIELDS_PER_HOST
     start_ms = int(time.time() * 1000) // data.STEP_MS * data.STEP_MS - steps * data.STEP_MS
@@ -82,7 +83,7 @@ def _one_run(kind: servers.Kind, steps: int, most_s: float) -> dict[str, float]:
         time.sleep(3)
         capacity = series * (quarter - 10) / send(server, shards_of(rounds[10:quarter], SENDERS))
         time.sleep(3)
-        prober = _Prober(server, "/health" if kind is servers.VICTORIA else "/-/healthy")
+        prober = _Prober(server, path)
         seconds = min(most_s, series * (steps - quarter) / (capacity / 2))
         _paced(server, shards_of(rounds[quarter:], SENDERS), seconds)
         took = np.array(prober.stop())
@@ -94,7 +95,7 @@ def run(steps: int, most_s: float, kinds: tuple[servers.Kind, ...]) -> Outcome:
     """Write `steps` rounds of 10,000 series, the last three quarters of them at half speed (or in `most_s` seconds)."""
     outcome = Outcome("stalls", "Stalls while samples come in at half of capacity", how=HOW)
     for kind in kinds:
-        found = _one_run(kind, steps, most_s)
+        found = one_run(kind, steps, most_s, "/health" if kind is servers.VICTORIA else "/-/healthy")
         outcome.add("capacity, with these senders", kind.name, "samples/s", [found["capacity"]])
         outcome.add("samples per second meanwhile", kind.name, "samples/s", [found["paced"]])
         for name in ("p50", "p99", "p99.9", "most"):

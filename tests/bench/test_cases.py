@@ -53,9 +53,16 @@ def test_bodies_are_rendered_as_they_are_taken(bench: Any) -> None:
 
 def test_answers_are_timed_while_samples_come_in(bench: Any) -> None:
     stalls, servers = bench("stalls"), bench("servers")
-    found = stalls._one_run(servers.VEDETTE, 60, 1.0)
+    found = stalls.one_run(servers.VEDETTE, 60, 1.0, "/health")
     assert 0 < found["p50"] <= found["p99"] <= found["p99.9"] <= found["most"]
     assert found["paced"] > 0 and found["capacity"] > 0
+
+
+def test_the_text_of_all_series_is_timed(bench: Any) -> None:
+    operations, servers = bench("operations"), bench("servers")
+    outcome = operations.exposition(2, 2, (servers.VEDETTE,))
+    assert outcome.title == "Latest values of 200 series as text"
+    assert outcome.median("time of the text", "vedette") > 0 and outcome.median("bytes of it", "vedette") > 0.01
 
 
 def test_a_refused_write_ends_the_measurement(bench: Any) -> None:

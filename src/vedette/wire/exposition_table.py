@@ -5,9 +5,10 @@ The text is that of `exposition.render`, without a Python object for each series
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from vedette.kernels import render as kernel
@@ -17,6 +18,7 @@ from vedette.wire.escaping import Spell, as_it_is
 from vedette.wire.exposition import family_of, format_series, format_value, header, label_text
 
 _LONGEST_DECIMAL = 24
+_PLAIN_FROM = 1e-4
 _WHOLE_UNTIL = 1e15
 """From here on whole numbers are written as Python does, with an exponent."""
 
@@ -67,14 +69,12 @@ def render_table(
     return b"".join(out)
 
 
-def _lines(
-    table: LabelTable, metrics: NDArray[np.int32], rows: _Ints, floats: NDArray[np.float64], spell: Spell
-) -> tuple[bytes, _Ints]:
+def _lines(table: LabelTable, metrics: NDArray[np.int32], rows: _Ints, floats: NDArray[np.float64], spell: Spell) -> tuple[bytes, _Ints]:
     """The lines of `rows`, in their order, and where each ends."""
     whole, places = np.empty(len(floats), dtype=np.int64), np.empty(len(floats), dtype=np.int8)
     kernel.decimals(floats, whole, places)
     places[np.abs(floats) >= _WHOLE_UNTIL] = -1
-    hard, hard_offsets = _joined([format_value(v).encode() for v in floats[places < 0].tolist()])
+    hard, hard_offsets = _joined(_shortest(floats[places < 0]))
     pieces, name_at, value_at, heads, inside = _pieces(table, metrics, spell)
     pool, pool_offsets = _joined(pieces)
     sizes = np.diff(pool_offsets)
@@ -88,28 +88,46 @@ def _lines(
     return out[: ends[-1]].tobytes(), ends
 
 
-def _pieces(
-    table: LabelTable, metrics: NDArray[np.int32], spell: Spell
-) -> tuple[list[bytes], _Ints, _Ints, _Ints, NDArray[np.bool_]]:
+def _pieces(table: LabelTable, metrics: NDArray[np.int32], spell: Spell) -> tuple[list[bytes], _Ints, _Ints, _Ints, NDArray[np.bool_]]:
     """Texts; of each pair the indices of its name's and its value's; of each row that of its metric, and whether it goes inside."""
     text = table.symbols.text
     pieces: list[bytes] = []
 
-    def indices(column: NDArray[np.int32], write: list[bytes], distinct: NDArray[np.int32]) -> _Ints:
-        begin = len(pieces)
-        pieces.extend(write)
-        return begin + np.searchsorted(distinct, column).astype(np.int64)
+    def indices(column: NDArray[np.int32], write: Callable[[int], str]) -> _Ints:
+        """For each symbol of a column the index of its text among the pieces. A column's symbols are looked up, not sorted."""
+        place = np.full(int(column.max(initial=-1)) + 2, -1, dtype=np.int64)  # the last is that of -1, a metric without a name
+        place[column] = 0
+        present = np.flatnonzero(place == 0)
+        place[present] = len(pieces) + np.arange(len(present))
+        pieces.extend(write(s if s < len(place) - 1 else -1).encode() for s in present.tolist())
+        return place[column]
 
-    symbols = np.unique(table.names)
-    name_at = indices(table.names, [f"{label_text(spell(text(s)))}=".encode() for s in symbols.tolist()], symbols)
+    name_at = indices(table.names, lambda s: f"{label_text(spell(text(s)))}=")
     name_at[table.names == table.symbols.find(METRIC_NAME)] = -1
-    symbols = np.unique(table.values)
-    value_at = indices(table.values, [quote(text(s)).encode() for s in symbols.tolist()], symbols)
-    symbols = np.unique(metrics)
-    texts = [spell(text(s)) if s >= 0 else "" for s in symbols.tolist()]
-    legacy = np.array([is_legacy_metric_name(t) for t in texts], dtype=np.bool_)
-    heads = indices(metrics, [(t if plain else quote(t)).encode() for t, plain in zip(texts, legacy.tolist(), strict=True)], symbols)
-    return pieces, name_at, value_at, heads, ~legacy[np.searchsorted(symbols, metrics)]
+    value_at = indices(table.values, lambda s: quote(text(s)))
+    plain: dict[bytes, bool] = {}
+
+    def head(symbol: int) -> str:
+        name = spell(text(symbol)) if symbol >= 0 else ""
+        legacy = is_legacy_metric_name(name)
+        written = name if legacy else quote(name)
+        plain[written.encode()] = legacy
+        return written
+
+    heads = indices(metrics, head)
+    inside = np.array([not plain.get(piece, True) for piece in pieces], dtype=np.bool_)
+    return pieces, name_at, value_at, heads, inside[heads]
+
+
+def _shortest(floats: NDArray[np.float64]) -> list[bytes]:
+    """The texts of values as `format_value` writes them."""
+    size = np.abs(floats)
+    # Within these bounds the shortest digits are laid out alike by all who find them; there are few beyond.
+    other = np.flatnonzero(~((size >= _PLAIN_FROM) & (size < _WHOLE_UNTIL) & (np.trunc(floats) != floats)))
+    texts = orjson.dumps(floats, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",") if len(floats) else []
+    for at, value in zip(other.tolist(), floats[other].tolist(), strict=True):
+        texts[at] = format_value(value).encode()
+    return texts
 
 
 def _joined(pieces: Sequence[bytes]) -> tuple[NDArray[np.uint8], _Ints]:
