@@ -24,6 +24,7 @@ from vedette.net.addresses import public_address, redacted_url
 from vedette.net.answers import Answer, Body
 from vedette.net.config import HttpConfig, TlsConfig
 from vedette.net.trace import current
+from vedette.net.transport import Transport
 
 USER_AGENT = "Vedette"
 MAX_REDIRECTS = 10
@@ -38,7 +39,7 @@ _CREDENTIALS = frozenset(("authorization", "cookie", "proxy-authorization", "x-a
 class _Door:
     """The connections to one origin."""
 
-    transport: httpx.AsyncHTTPTransport
+    transport: httpx.AsyncBaseTransport
     last_used: float
     served: bool = False
     busy: int = 0
@@ -200,15 +201,20 @@ class HttpClient:
         if door is None:
             for old in [k for k, d in self._doors.items() if not d.busy and now - d.last_used > _IDLE_SECONDS]:
                 await self._doors.pop(old).transport.aclose()
-            transport = httpx.AsyncHTTPTransport(
-                verify=self._context(at_home) if url.scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
-                trust_env=False,
-                proxy=httpx.Proxy(self._config.proxy_url) if self._config.proxy_url else None,
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=2, keepalive_expiry=_IDLE_SECONDS),
-            )
-            door = self._doors[key] = _Door(transport, now)
+            door = self._doors[key] = _Door(self._transport(url, at_home=at_home), now)
         door.last_used = now
         return door
+
+    def _transport(self, url: httpx.URL, *, at_home: bool) -> httpx.AsyncBaseTransport:
+        context = self._context(at_home) if url.scheme == "https" else None
+        if not self._config.proxy_url:
+            return Transport(context, idle_s=_IDLE_SECONDS)
+        return httpx.AsyncHTTPTransport(
+            verify=context or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+            trust_env=False,
+            proxy=httpx.Proxy(self._config.proxy_url),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=2, keepalive_expiry=_IDLE_SECONDS),
+        )
 
     def _context(self, at_home: bool) -> ssl.SSLContext:
         if at_home not in self._contexts:
