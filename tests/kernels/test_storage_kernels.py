@@ -56,30 +56,59 @@ def test_postings_and_columns(rows, data):
 keys_ = st.lists(st.binary(max_size=12), max_size=30)
 
 
-@given(keys_, keys_)
-def test_a_table_knows_its_keys_through_growth(first, second):
-    def hashed(keys):
-        ends = np.cumsum([len(k) for k in keys], dtype=I64)
-        starts = np.concatenate([np.zeros(1, I64), ends[:-1]])[: len(keys)]
-        return hash_regions(np.frombuffer(bytearray(b"".join(keys)), dtype=np.uint8), starts, ends, U64(1))
+def hashed(keys):
+    ends = np.cumsum([len(k) for k in keys], dtype=I64)
+    starts = np.concatenate([np.zeros(1, I64), ends[:-1]])[: len(keys)]
+    return hash_regions(np.frombuffer(bytearray(b"".join(keys)), dtype=np.uint8), starts, ends, U64(1))
 
-    table, twin = np.zeros((128, 4), dtype=U64), {}
-    for group, keys in ((7, first), (8, second), (7, second)):
+
+@given(keys_, keys_, st.integers(61, 80))
+def test_a_table_knows_its_keys_through_growth(first, second, capacity):
+    table, twin = np.zeros((capacity, 2), dtype=U64), {}
+    for keys in (first, second):
         out, new = np.empty(len(keys), I64), np.empty(len(keys), I64)
-        added = series_table.find_or_add(table, hashed(keys), U64(group), len(twin), out, new)
+        added = series_table.find_or_add(table, hashed(keys), len(twin), out, new)
         for row, key in enumerate(keys):
-            if (group, key) not in twin:
+            if key not in twin:
                 assert row in new[:added].tolist()
-                twin[group, key] = len(twin)
-        assert out.tolist() == [twin[group, key] for key in keys]
-    bigger = np.zeros((256, 4), dtype=U64)
-    assert series_table.rehash(table, bigger, np.array([8], dtype=U64)) == sum(group == 7 for group, _ in twin)
-    for group, keys in ((7, first), (7, second), (8, second)):
-        out = np.empty(len(keys), I64)
-        missing = series_table.find(bigger, hashed(keys), U64(group), out)
-        expected = [twin.get((group, key)) if group == 7 else series_table.MISSING for key in keys]
-        assert out.tolist() == expected
-        assert missing == expected.count(series_table.MISSING)
+                twin[key] = len(twin)
+        assert out.tolist() == [twin[key] for key in keys]
+    bigger, keys = np.zeros((capacity * 5 // 4, 2), dtype=U64), [*first, *second, b"a key that was never met"]
+    assert series_table.refill(table, bigger, np.zeros(0, dtype=I64)) == len(twin)
+    out = np.empty(len(keys), I64)
+    assert series_table.find(bigger, hashed(keys), out) == 1
+    assert out.tolist() == [twin.get(key, series_table.MISSING) for key in keys]
+    # Every other series is gone, and the others have new numbers, but keys that are not stored stay so.
+    dropped = [b"dropped"]
+    assert series_table.insert(bigger, hashed(dropped), np.array([series_table.DROPPED])) == 1
+    assert series_table.insert(bigger, hashed(dropped), np.array([series_table.DROPPED])) == 0
+    ids = np.array([-1 if i % 2 else i // 2 for i in range(len(twin) + 1)], dtype=I64)
+    fewer = np.zeros((capacity * 5 // 4, 2), dtype=U64)
+    assert series_table.refill(bigger, fewer, ids) == (len(twin) + 1) // 2 + 1
+    keys += dropped
+    out = np.empty(len(keys), I64)
+    series_table.find(fewer, hashed(keys), out)
+    wanted = {key: int(ids[i]) if ids[i] >= 0 else series_table.MISSING for key, i in twin.items()} | {b"dropped": series_table.DROPPED}
+    assert out.tolist() == [wanted.get(key, series_table.MISSING) for key in keys]
+
+
+def test_a_table_is_full_to_the_last_slot_and_goes_round_its_end():
+    keys = [str(i).encode() for i in range(50)]
+    table, out, new = np.zeros((51, 2), dtype=U64), np.empty(50, I64), np.empty(50, I64)
+    assert series_table.find_or_add(table, hashed(keys), 7, out, new) == 50
+    assert sorted(out.tolist()) == list(range(7, 57))
+    again = np.empty(50, I64)
+    assert series_table.find(table, hashed(keys), again) == 0
+    assert again.tolist() == out.tolist()
+    assert series_table.find(table, hashed([b"another"]), again) == 1
+
+
+def test_ids_of_32_bits_are_kept_whole():
+    table, out = np.zeros((8, 2), dtype=U64), np.empty(2, I64)
+    highest = (1 << 32) - 3
+    series_table.insert(table, hashed([b"a", b"b"]), np.array([highest, 0]))
+    series_table.find(table, hashed([b"a", b"b"]), out)
+    assert out.tolist() == [highest, 0]
 
 
 @given(st.lists(st.lists(st.tuples(st.integers(-5, 40), st.integers(0, 3)), max_size=25), max_size=6), st.integers(1, 4))

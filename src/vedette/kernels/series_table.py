@@ -1,7 +1,8 @@
-"""Open-addressing tables from 128-bit hashes to small integers, and the splitting of canonical label bytes.
+"""Open-addressing tables from 96-bit hashes to small integers, and the splitting of canonical label bytes.
 
-A table is uint64[capacity, 4], capacity a power of two, at most three quarters full: h1, h2, a group (a key space, a
-tenant) and 0 for an empty slot, else `2 + id` or `DROPPED_SLOT`. Two equal hashes in one group are taken as one key.
+A table is uint64[capacity, 2], at most four fifths full: the first hash, and the upper half of the second above 0 for an
+empty slot or else `2 + id` (uint32). A key's place is that part of the table that its first hash is of all that there are, so that a larger
+table, of any size, is filled from a smaller one in order. Two keys with equal hashes are taken as one.
 Not here: growth and what ids mean (`storage/series.py`).
 """
 
@@ -21,97 +22,82 @@ MISSING = -2
 """What `find` answers for a key that it does not know."""
 
 
-@njit(cache=True, nogil=True)
-def _slot(table: Any, h1: np.uint64, h2: np.uint64, group: np.uint64) -> int:
-    """The slot that holds the key, or the empty one where it belongs."""
-    mask = np.uint64(len(table) - 1)
-    i = h1 & mask
-    while table[i, 3] != 0 and (table[i, 0] != h1 or table[i, 1] != h2 or table[i, 2] != group):
-        i = (i + np.uint64(1)) & mask
-    return int(np.int64(i))
+_ID = np.uint64(0xFFFFFFFF)
+_HALF = np.uint64(32)
 
 
 @njit(cache=True, nogil=True)
-def find(table: Any, hashes: Any, group: np.uint64, out: Any) -> int:
+def _slot(table: Any, h1: np.uint64, h2: np.uint64) -> int:
+    """The slot that holds the key, or the empty one where it belongs. Only the upper half of `h2` counts."""
+    i = np.int64((h1 >> _HALF) * np.uint64(len(table)) >> _HALF)
+    while table[i, 1] != 0 and (table[i, 0] != h1 or table[i, 1] >> _HALF != h2 >> _HALF):
+        i += 1
+        if i == len(table):
+            i = np.int64(0)
+    return int(i)
+
+
+@njit(cache=True, nogil=True)
+def find(table: Any, hashes: Any, out: Any) -> int:
     """`out` int64[n]: the id of each of `hashes` uint64[n, 2], DROPPED or MISSING. Answers how many are missing."""
     missing = 0
     for row in range(len(hashes)):
-        i = _slot(table, hashes[row, 0], hashes[row, 1], group)
-        out[row] = np.int64(table[i, 3]) - 2
-        if table[i, 3] == 0:
+        i = _slot(table, hashes[row, 0], hashes[row, 1])
+        out[row] = np.int64(table[i, 1] & _ID) - 2
+        if table[i, 1] == 0:
             missing += 1
     return missing
 
 
 @njit(cache=True, nogil=True)
-def insert(table: Any, hashes: Any, group: np.uint64, ids: Any) -> int:
+def insert(table: Any, hashes: Any, ids: Any) -> int:
     """Set `ids` int64[n] (or DROPPED) as the ids of `hashes`; answers how many were not there. There must be room."""
     added = 0
     for row in range(len(hashes)):
-        i = _slot(table, hashes[row, 0], hashes[row, 1], group)
-        if table[i, 3] == 0:
+        i = _slot(table, hashes[row, 0], hashes[row, 1])
+        if table[i, 1] == 0:
             added += 1
-            table[i, 0] = hashes[row, 0]
-            table[i, 1] = hashes[row, 1]
-            table[i, 2] = group
-        table[i, 3] = np.uint64(ids[row] + 2)
+        table[i, 0] = hashes[row, 0]
+        table[i, 1] = hashes[row, 1] >> _HALF << _HALF | np.uint64(ids[row] + 2)
     return added
 
 
 @njit(cache=True, nogil=True)
-def find_or_add(table: Any, hashes: Any, group: np.uint64, next_id: int, out: Any, new_rows: Any) -> int:
+def find_or_add(table: Any, hashes: Any, next_id: int, out: Any, new_rows: Any) -> int:
     """As `find`, but a key that is missing gets the next id from `next_id` on, its row noted in `new_rows`.
 
     Answers how many are new. There must be room.
     """
     added = 0
     for row in range(len(hashes)):
-        i = _slot(table, hashes[row, 0], hashes[row, 1], group)
-        if table[i, 3] == 0:
+        i = _slot(table, hashes[row, 0], hashes[row, 1])
+        if table[i, 1] == 0:
             table[i, 0] = hashes[row, 0]
-            table[i, 1] = hashes[row, 1]
-            table[i, 2] = group
-            table[i, 3] = np.uint64(next_id + added + 2)
+            table[i, 1] = hashes[row, 1] >> _HALF << _HALF | np.uint64(next_id + added + 2)
             new_rows[added] = row
             added += 1
-        out[row] = np.int64(table[i, 3]) - 2
+        out[row] = np.int64(table[i, 1] & _ID) - 2
     return added
 
 
 @njit(cache=True, nogil=True)
-def rehash(old: Any, new: Any, forgotten: Any) -> int:
-    """Fill the empty table `new` from `old`, leaving out groups in `forgotten` (uint64[...], sorted). Answers the entries."""
+def refill(old: Any, new: Any, ids: Any) -> int:
+    """Fill the empty table `new` from `old`, with `ids[i]` (int64) in place of i unless `ids` is empty. Answers the entries.
+
+    What is below 0 there is left out; keys that are known and not stored stay.
+    """
     count = 0
     for row in range(len(old)):
-        if old[row, 3] == 0:
+        if old[row, 1] == 0:
             continue
-        if len(forgotten) > 0:
-            at = np.searchsorted(forgotten, old[row, 2])
-            if at < len(forgotten) and forgotten[at] == old[row, 2]:
-                continue
-        i = _slot(new, old[row, 0], old[row, 1], old[row, 2])
-        for j in range(4):
-            new[i, j] = old[row, j]
-        count += 1
-    return count
-
-
-@njit(cache=True, nogil=True)
-def renumber(old: Any, new: Any, ids: Any) -> int:
-    """Fill the empty table `new` from `old` with `ids[i]` (int64) in place of i; what is below 0 there is left out. Answers the entries."""
-    count = 0
-    for row in range(len(old)):
-        if old[row, 3] == 0:
-            continue
-        value = np.int64(old[row, 3]) - 2
-        if value >= 0:
+        value = np.int64(old[row, 1] & _ID) - 2
+        if value >= 0 and len(ids) > 0:
             value = ids[value]
             if value < 0:
                 continue
-        i = _slot(new, old[row, 0], old[row, 1], old[row, 2])
-        for j in range(3):
-            new[i, j] = old[row, j]
-        new[i, 3] = np.uint64(value + 2)
+        i = _slot(new, old[row, 0], old[row, 1])
+        new[i, 0] = old[row, 0]
+        new[i, 1] = old[row, 1] >> _HALF << _HALF | np.uint64(value + 2)
         count += 1
     return count
 

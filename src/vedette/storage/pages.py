@@ -106,7 +106,7 @@ class PagesWriter:
     def _vectors_of(self, offsets: Array, times: Array) -> Array:
         """The vector of each row; new ones are kept to be written."""
         hashes = hash_regions(np.ascontiguousarray(times).view(np.uint8), offsets[:-1] * 8, offsets[1:] * 8, np.uint64(0))
-        found, new = self._known.find_or_add(hashes, 0, len(self._vectors) - 1)
+        found, new = self._known.find_or_add(hashes, len(self._vectors) - 1)
         for row in new.tolist():
             self._times.append(times[offsets[row] : offsets[row + 1]])
             self._timed += len(self._times[-1])

@@ -101,7 +101,7 @@ def identities(labels: LabelTable) -> tuple[NDArray[np.int64], NDArray[np.int64]
     pairs = np.stack([labels.names, labels.values], axis=1)
     raw = np.ascontiguousarray(pairs).reshape(-1).view(np.uint8)
     hashes = hash_regions(raw, labels.offsets[:-1] * 8, labels.offsets[1:] * 8, np.uint64(0))
-    return KeyTable(16).find_or_add(hashes, 0, 0)
+    return KeyTable(16).find_or_add(hashes, 0)
 
 
 def with_starts(found: SeriesSet, starts: SeriesSet) -> SeriesSet | None:

@@ -30,10 +30,10 @@ def writable(array: NDArray[Any], dtype: type[T]) -> NDArray[T]:
 
 
 class KeyTable:
-    """A growing table of 128-bit hashes to ids (`kernels/series_table.py`)."""
+    """A growing table of hashes to ids (`kernels/series_table.py`), 16 to 25 bytes a key."""
 
-    def __init__(self, capacity: int = 4096) -> None:
-        self._table = np.zeros((capacity, 4), dtype=_U64)
+    def __init__(self, capacity: int = 64) -> None:
+        self._table = np.zeros((capacity, 2), dtype=_U64)
         self._used = 0
 
     @property
@@ -44,46 +44,39 @@ class KeyTable:
     def __len__(self) -> int:
         return self._used
 
-    def find(self, hashes: NDArray[np.uint64], group: int) -> tuple[NDArray[np.int64], int]:
-        """(ids int64[n], how many of them are `MISSING`)."""
+    def find(self, hashes: NDArray[np.uint64]) -> tuple[NDArray[np.int64], int]:
+        """(ids int64[n], how many of them are `MISSING`) of `hashes` uint64[n, 2]."""
         out = np.empty(len(hashes), dtype=_I64)
-        return out, int(kernel.find(self._table, hashes, _U64(group), out))
+        return out, int(kernel.find(self._table, hashes, out))
 
-    def insert(self, hashes: NDArray[np.uint64], group: int, ids: NDArray[np.int64]) -> None:
+    def insert(self, hashes: NDArray[np.uint64], ids: NDArray[np.int64]) -> None:
         """Set the ids of keys."""
         self.reserve(len(hashes))
-        self._used += int(kernel.insert(self._table, hashes, _U64(group), ids))
+        self._used += int(kernel.insert(self._table, hashes, ids))
 
-    def find_or_add(self, hashes: NDArray[np.uint64], group: int, next_id: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def find_or_add(self, hashes: NDArray[np.uint64], next_id: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(ids int64[n], the rows that are new, whose ids count up from `next_id`)."""
         self.reserve(len(hashes))
         out, new = np.empty(len(hashes), dtype=_I64), np.empty(len(hashes), dtype=_I64)
-        added = int(kernel.find_or_add(self._table, hashes, _U64(group), next_id, out, new))
+        added = int(kernel.find_or_add(self._table, hashes, next_id, out, new))
         self._used += added
         return out, new[:added]
 
     def reserve(self, more: int) -> None:
         """Make room for `more` keys."""
-        capacity = len(self._table)
-        while (self._used + more) * 4 > capacity * 3:
-            capacity *= 2
-        if capacity != len(self._table):
-            self._rebuild(capacity, np.zeros(0, dtype=_U64))
-
-    def forget(self, groups: Sequence[int]) -> None:
-        """Drop all keys of these groups."""
-        self._rebuild(len(self._table), np.array(sorted(groups), dtype=_U64))
+        needed, capacity = (self._used + more) * 5 // 4 + 1, len(self._table)
+        if needed > capacity:
+            # By a quarter: what is empty is memory all the same, and filling one table from another costs 10 ns a key.
+            self._table = self._refilled(max(needed, capacity * 5 // 4), np.zeros(0, dtype=_I64))._table
 
     def renumbered(self, ids: NDArray[np.int64]) -> KeyTable:
         """A table with `ids[i]` in place of the id i, without the keys for which that is below 0."""
-        made = KeyTable(len(self._table))
-        made._used = int(kernel.renumber(self._table, made._table, ids))
-        return made
+        return self._refilled(len(self._table), ids)
 
-    def _rebuild(self, capacity: int, forgotten: NDArray[np.uint64]) -> None:
-        table = np.zeros((capacity, 4), dtype=_U64)
-        self._used = int(kernel.rehash(self._table, table, forgotten))
-        self._table = table
+    def _refilled(self, capacity: int, ids: NDArray[np.int64]) -> KeyTable:
+        made = KeyTable(capacity)
+        made._used = int(kernel.refill(self._table, made._table, ids))
+        return made
 
 
 class SymbolTable:
@@ -102,7 +95,7 @@ class SymbolTable:
         """The ids of the texts `buffer[starts[i]:ends[i]]`, valid UTF-8: int64[n]."""
         hashes = hash_regions(buffer, starts, ends, _U64(0))
         first = len(self.symbols)
-        ids, new = self._table.find_or_add(hashes, 0, first)
+        ids, new = self._table.find_or_add(hashes, first)
         if len(new):
             spans = [buffer[lo:hi].tobytes() for lo, hi in zip(starts[new].tolist(), ends[new].tolist(), strict=True)]
             for text in spans:
@@ -140,10 +133,11 @@ class SeriesTable:
         self.tenant_of: Column[np.int32] = Column(np.int32)
         self.tenants: list[str] = []
         self.ids_of: list[Column[np.uint32]] = []
-        self._handles: Column[np.int64] = Column(np.int64)
-        self._by_handle: Column[np.int64] = Column(np.int64)
+        # None as long as no series is gone: handles are the ids then.
+        self._handles: Column[np.int64] | None = None
+        self._by_handle: Column[np.int64] | None = None
         self._tenant_numbers: dict[str, int] = {}
-        self._keys = KeyTable()
+        self._keys: dict[int, KeyTable] = {}
         self._canonical = KeyTable()
         self._keyspaces: dict[int, KeySpace] = {}
 
@@ -161,7 +155,10 @@ class SeriesTable:
 
     def find(self, batch: SampleBatch) -> tuple[NDArray[np.int64], int]:
         """(ids int64[n] with DROPPED and MISSING, how many are missing): the steady state, no label parsed."""
-        return self._keys.find(batch.hashes, batch.keyspace.id)
+        keys = self._keys.get(batch.keyspace.id)
+        if keys is None:
+            return np.full(batch.series_count, kernel.MISSING, dtype=_I64), batch.series_count
+        return keys.find(batch.hashes)
 
     def canonical(self, batch: SampleBatch, rows: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """The canonical keys of `rows`, end to end, with offsets; an empty one is a series to drop.
@@ -177,7 +174,7 @@ class SeriesTable:
         keyspace = batch.keyspace
         ids, new = self.register(keyspace.tenant, keys, offsets)
         self._keyspaces[keyspace.id] = keyspace
-        self._keys.insert(batch.hashes[rows], keyspace.id, ids)
+        self._keys.setdefault(keyspace.id, KeyTable()).insert(batch.hashes[rows], ids)
         return ids, new
 
     def register(self, tenant: str, keys: NDArray[np.uint8], offsets: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
@@ -191,7 +188,7 @@ class SeriesTable:
         hashes = hash_regions(keys, starts, ends, _U64(number))
         named = np.flatnonzero(ends > starts)
         ids = np.full(len(starts), kernel.DROPPED, dtype=_I64)
-        ids[named], new = self._canonical.find_or_add(hashes[named], number, len(self))
+        ids[named], new = self._canonical.find_or_add(hashes[named], len(self))
         if len(new):
             self._add(number, keys, offsets, named[new])
         return ids, len(new)
@@ -205,7 +202,7 @@ class SeriesTable:
         hashes = hash_regions(keys, offsets[:-1], offsets[1:], _U64(max(number, 0)))
         missing = np.diff(offsets) > 0
         if number >= 0:
-            missing &= self._canonical.find(hashes, number)[0] == kernel.MISSING
+            missing &= self._canonical.find(hashes)[0] == kernel.MISSING
         rows = np.flatnonzero(missing)
         _, first, which = np.unique(hashes[rows], axis=0, return_index=True, return_inverse=True)
         # Those that come first in the batch get in.
@@ -224,25 +221,28 @@ class SeriesTable:
         self.label_values.extend(symbols[1::2])
         self.label_offsets.extend(out_offsets[1:] // 2 + self.label_offsets.view()[-1])
         self.ids_of[number].extend(np.arange(first, first + len(rows), dtype=np.uint32))
-        count = np.arange(len(rows))
-        self._handles.extend(len(self._by_handle) + count)
-        self._by_handle.extend(first + count)
+        if self._handles is not None and self._by_handle is not None:
+            count = np.arange(len(rows))
+            self._handles.extend(len(self._by_handle) + count)
+            self._by_handle.extend(first + count)
         # Last, since its length is what says that a series is there.
         self.tenant_of.extend(np.full(len(rows), number, dtype=np.int32))
 
     def handles(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """The handles of series `ids`; DROPPED stays."""
-        return np.where(ids >= 0, self._handles.view()[ids], ids) if len(self) else ids
+        return np.where(ids >= 0, self._handles.view()[ids], ids) if self._handles is not None and len(self) else ids
 
     @property
     def handed_out(self) -> int:
         """How many series there have ever been: handles are below it."""
-        return len(self._by_handle)
+        return len(self) if self._by_handle is None else len(self._by_handle)
 
     def ids_by(self, handles: NDArray[np.int64]) -> NDArray[np.int64]:
         """The series of `handles` int64[n], DROPPED where it is gone."""
-        assert len(handles) == 0 or (handles.min() >= kernel.DROPPED and handles.max() < len(self._by_handle)), "never given out"
-        return np.where(handles >= 0, self._by_handle.view()[handles], kernel.DROPPED) if len(self._by_handle) else handles
+        assert len(handles) == 0 or (handles.min() >= kernel.DROPPED and handles.max() < self.handed_out), "never given out"
+        if self._by_handle is None or not len(self._by_handle):
+            return handles
+        return np.where(handles >= 0, self._by_handle.view()[handles], kernel.DROPPED)
 
     def without(self, gone: NDArray[np.bool_]) -> tuple[SeriesTable, NDArray[np.int64]]:
         """(a table of the series that are not `gone`, the new id of each of the first len(gone), below 0 for those).
@@ -271,13 +271,13 @@ class SeriesTable:
         all_ids = np.full(len(old), kernel.DROPPED, dtype=_I64)
         all_ids[: len(new_ids)] = new_ids
         self._take_over(old, needed[all_ids[needed] < 0], all_ids)
-        self._keys = old._keys.renumbered(all_ids)
+        self._keys = {keyspace: keys.renumbered(all_ids) for keyspace, keys in old._keys.items()}
         self._keyspaces = old._keyspaces
         kept = np.flatnonzero(all_ids >= 0)
         old_ids = np.empty(len(self), dtype=_I64)
         old_ids[all_ids[kept]] = kept
-        handles = old._handles.view()[old_ids]
-        by_handle = np.full(len(old._by_handle), kernel.DROPPED, dtype=_I64)
+        handles = old.handles(old_ids)
+        by_handle = np.full(old.handed_out, kernel.DROPPED, dtype=_I64)
         by_handle[handles] = np.arange(len(self))
         self._handles, self._by_handle = Column(np.int64), Column(np.int64)
         self._handles.extend(handles)
@@ -303,15 +303,14 @@ class SeriesTable:
 
     def forget_closed(self) -> None:
         """Drop the keys of key spaces that were closed; their series stay."""
-        closed = [k for k, space in self._keyspaces.items() if space.closed]
-        if closed:
-            self._keys.forget(closed)
-            for k in closed:
-                del self._keyspaces[k]
+        for closed in [k for k, space in self._keyspaces.items() if space.closed]:
+            del self._keys[closed], self._keyspaces[closed]
 
     @property
     def nbytes(self) -> int:
         """Bytes held by the tables and columns."""
-        handles = self._handles.nbytes + self._by_handle.nbytes
-        columns = self.label_offsets.nbytes + self.label_names.nbytes + self.label_values.nbytes + self.tenant_of.nbytes
-        return self._keys.nbytes + self._canonical.nbytes + self.names.nbytes + columns + sum(c.nbytes for c in self.ids_of) + handles
+        columns: list[Column[Any]] = [self.label_offsets, self.label_names, self.label_values, self.tenant_of, *self.ids_of]
+        columns += [c for c in (self._handles, self._by_handle) if c is not None]
+        # A copy, since the writer may learn of another key space meanwhile.
+        tables = [self._canonical, *self._keys.copy().values()]
+        return self.names.nbytes + sum(c.nbytes for c in columns) + sum(t.nbytes for t in tables)
