@@ -7,6 +7,7 @@ runs. Not here: the log (`wal.py`), labels (`series.py`).
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -20,6 +21,8 @@ from vedette.storage.histogram_head import Batch, HeadHistograms, kept_of
 
 _I64 = np.int64
 _FIRST_UNITS = 1 << 12
+LARGE = 1 << 18
+"""Samples from which two threads read them sooner than one."""
 FAR_FUTURE = (1 << 63) - 1
 """`min_time` where there are no samples; `max_time` is its negative then."""
 
@@ -114,6 +117,8 @@ class Head:
         self.before = Generation.empty()
         self._scope = 0
         self._scopes = 0
+        # Begun when a large read first comes, gone with the head.
+        self._other = ThreadPoolExecutor(max_workers=1, thread_name_prefix="head-read")
 
     def reserve(self, series: int, samples: int) -> None:
         """Make room for ids below `series` and for `samples` more samples."""
@@ -185,11 +190,28 @@ class Head:
 
     def gather(self, ids: NDArray[np.int64], start: int, end: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """(offsets int64[n + 1], timestamps, value bits) of the samples of series `ids` in [start, end]."""
-        now, before = self.now, self.before
-        most = int(kernel.bound(ids, now.state, before.state))
+        most = self.bound(ids)
         offsets, times, bits = np.empty(len(ids) + 1, _I64), np.empty(most, _I64), np.empty(most, _I64)
-        kernel.gather(ids, now.state, now.arena, before.state, before.arena, start, end, offsets, times, bits)
+        half = len(ids) // 2
+        if most < LARGE or not half:
+            self._gather(ids, start, end, offsets, times, bits)
+            return offsets, times[: offsets[-1]], bits[: offsets[-1]]
+        # The second half goes where it lies if nothing of the first is left out, and is moved there where something is.
+        later, at = np.empty(len(ids) - half + 1, _I64), self.bound(ids[:half])
+        other = self._other.submit(self._gather, ids[half:], start, end, later, times[at:], bits[at:])
+        self._gather(ids[:half], start, end, offsets[: half + 1], times[:at], bits[:at])
+        other.result()
+        if (to := int(offsets[half])) < at:
+            for column in (times, bits):
+                column[to : to + later[-1]] = column[at : at + later[-1]]
+        offsets[half:] = later + to
         return offsets, times[: offsets[-1]], bits[: offsets[-1]]
+
+    def _gather(
+        self, ids: NDArray[np.int64], start: int, end: int, offsets: NDArray[np.int64], times: NDArray[np.int64], bits: NDArray[np.int64]
+    ) -> None:
+        now, before = self.now, self.before
+        kernel.gather(ids, now.state, now.arena, before.state, before.arena, start, end, offsets, times, bits)
 
     def histograms(self, ids: NDArray[np.int64], start: int, end: int) -> list[Found]:
         """The native histograms of series `ids` in [start, end], those that count first."""
