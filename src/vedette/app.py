@@ -44,6 +44,7 @@ from vedette.api import logs as logs_api
 from vedette.api import logs_in as logs_in_api
 from vedette.api import logs_loki as logs_loki_api
 from vedette.api import notifications as notifications_api
+from vedette.api import otlp as otlp_api
 from vedette.api import ruler as ruler_api
 from vedette.api import rules as rules_api
 from vedette.api import silencing as silencing_api
@@ -461,6 +462,9 @@ class House:
             *logs_api.endpoints(self._log_backend, cors_origin=cors),
             *logs_loki_api.endpoints(self._log_backend, cors_origin=cors),
             *write.endpoints(self.door.append, run=self.run_write, tenant_of=tenant_of),
+            *otlp_api.endpoints(
+                otlp_api.Otlp(self.door.append, self.run_write, self.clock, tenant_of, lambda: self.plan.settings.config.otlp)
+            ),
             *prometheus.endpoints(
                 self.promql,
                 self.storage,

@@ -29,6 +29,7 @@ from vedette.errors import BadInput
 from vedette.forward.config import ForwardSettings, RemoteWriteConfig, of_file
 from vedette.health.settings import HealthSettings
 from vedette.ingest.exemplars import DEFAULT_MOST
+from vedette.ingest.otlp import OtlpConfig
 from vedette.ingest.track import TrackSettings
 from vedette.logs.settings import LogSettings
 from vedette.model.durations import format_duration, format_seconds, parse_duration, parse_seconds
@@ -145,7 +146,6 @@ class ConfigFile:
     UNSUPPORTED: ClassVar[dict[str, str]] = {
         "remote_read": "Vedette reads only its own storage; remove the section",
         "tracing": "Vedette's own traces are set up in vedette.tracing; remove the section",
-        "otlp": "Vedette takes no OTLP yet; remove the section",
     }
 
     global_: GlobalConfig = option(factory=GlobalConfig, key="global")
@@ -155,9 +155,15 @@ class ConfigFile:
     remote_write: list[RemoteWriteConfig] = option(factory=list)
     alerting: AlertingConfig = option(factory=AlertingConfig)
     storage: StorageSection = option(factory=StorageSection)
+    otlp: OtlpConfig = option(factory=OtlpConfig)
     runtime: dict[str, str] = option(factory=dict)
     """Accepted and without effect: it tunes Go's garbage collector."""
     vedette: VedetteSection = option(factory=VedetteSection)
+
+    def __post_init__(self) -> None:
+        strategy = self.otlp.translation_strategy
+        if self.global_.metric_name_validation_scheme == "legacy" and not self.otlp.names.escaping:
+            raise BadInput(f'OTLP translation strategy "{strategy}" is not allowed when UTF8 is disabled', where="otlp")
 
 
 # The documents' own names of settings. Each also has a VEDETTE_ twin, which wins, and a secret a _FILE form.

@@ -180,6 +180,7 @@ def unpacked_zstd(body: bytes, limit: int) -> bytes:
 
 
 _UNPACK: dict[str, Callable[[bytes, int], bytes]] = {"gzip": unpacked, "x-gzip": unpacked, "deflate": unpacked, "zstd": unpacked_zstd}
+"""What unpacks a body of at most so many bytes, by its Content-Encoding."""
 
 
 def _elastic(body: object, status: int = 200) -> Response:
