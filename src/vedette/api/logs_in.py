@@ -21,8 +21,9 @@ from starlette.types import Scope
 
 from vedette.api.endpoint import Endpoint, Param, answering
 from vedette.api.logs import LogBackend, broken
+from vedette.api.otlp_answers import PROTOBUF, kind_of, refused, taken, unsupported
 from vedette.api.params import body_of
-from vedette.api.problems import UNEXPECTED, TooLarge, problem, prometheus, retry_after, write
+from vedette.api.problems import UNEXPECTED, TooLarge, problem, prometheus, write
 from vedette.errors import BadInput, LimitExceeded, VedetteError
 from vedette.model.durations import format_duration
 from vedette.model.logs import LogBatch, LogBuilder
@@ -32,7 +33,6 @@ from vedette.wire.loglines import Times
 _HELD = 256 << 20
 # Bodies below this are parsed within a millisecond or two, less than the way to a thread and back is worth.
 _AT_ONCE = 8 << 10
-_PROTOBUF = "application/x-protobuf"
 # A version that Beats and the clients of Elasticsearch 8 and 9 speak to; they check no more than its form.
 _ELASTIC_VERSION = "8.17.0"
 _ELASTIC = {"X-Elastic-Product": "Elasticsearch"}
@@ -55,7 +55,7 @@ class Intake:
         self.held += size
         try:
             encoding = request.headers.get("content-encoding", "identity").lower()
-            if (unpack := _UNPACK.get(encoding)) is not None:
+            if (unpack := UNPACK.get(encoding)) is not None:
                 body = await self.backend.run(unpack, body, settings.max_body)
             elif encoding not in ("identity", "snappy", ""):
                 raise BadInput(f"unsupported content encoding {encoding!r}", hint="expected gzip, deflate, zstd or none")
@@ -75,17 +75,17 @@ class Intake:
 
     async def otlp(self, request: Request) -> Response:
         """`ExportLogsServiceRequest`, answered in the sender's encoding."""
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind not in (_PROTOBUF, "application/json"):
-            return Response(f"unsupported content type {kind!r}: expected {_PROTOBUF} or application/json\n", 415, media_type="text/plain")
+        kind = kind_of(request.headers.get("content-type", ""))
+        if kind not in (PROTOBUF, "application/json"):
+            return unsupported(kind)
         now, most = self.backend.now_ns(), self.backend.store.settings.max_line
-        parse = otlp_logs.parse if kind == _PROTOBUF else otlp_logs.parse_json
+        parse = otlp_logs.parse if kind == PROTOBUF else otlp_logs.parse_json
         try:
             batch = await self._read(request, lambda body: parse(body, now_ns=now, max_line=most))
             await self._store(request, batch)
         except VedetteError as error:
-            return _otlp_refused(error, kind)
-        return Response(b"" if kind == _PROTOBUF else b"{}", media_type=kind)
+            return refused(error, kind)
+        return taken(kind)
 
     async def loki(self, request: Request) -> Response:
         """Loki's push."""
@@ -171,7 +171,7 @@ def unpacked_zstd(body: bytes, limit: int) -> bytes:
     # Memory that is never written to costs nothing, so the limit may be as large as it is.
     out = np.empty(limit, np.uint8)
     try:
-        size = cramjam.zstd.decompress_into(body, out)
+        size = cramjam.zstd.decompress_into(body, memoryview(out))
     except cramjam.DecompressionError as error:
         if "whole buffer" in str(error):
             raise TooLarge(limit) from None
@@ -179,7 +179,7 @@ def unpacked_zstd(body: bytes, limit: int) -> bytes:
     return out[:size].tobytes()
 
 
-_UNPACK: dict[str, Callable[[bytes, int], bytes]] = {"gzip": unpacked, "x-gzip": unpacked, "deflate": unpacked, "zstd": unpacked_zstd}
+UNPACK: dict[str, Callable[[bytes, int], bytes]] = {"gzip": unpacked, "x-gzip": unpacked, "deflate": unpacked, "zstd": unpacked_zstd}
 """What unpacks a body of at most so many bytes, by its Content-Encoding."""
 
 
@@ -202,20 +202,6 @@ def _elastic_refused(error: VedetteError) -> Response:
 def _elastic_broken() -> Response:
     cause = {"type": "exception", "reason": UNEXPECTED}
     return _elastic({"error": {"root_cause": [cause], **cause}, "status": 500}, 500)
-
-
-def _otlp_refused(error: VedetteError, kind: str) -> Response:
-    """A `google.rpc.Status`. Senders repeat after 429, 502, 503 and 504 only."""
-    found = problem(error)
-    full = isinstance(error, LimitExceeded) and not isinstance(error, TooLarge)
-    status, headers = (503, retry_after(error.retry_after or 5.0)) if full and isinstance(error, LimitExceeded) else (found.status, {})
-    code = 14 if full else 3  # UNAVAILABLE, INVALID_ARGUMENT
-    if kind == "application/json":
-        return Response(orjson.dumps({"code": code, "message": found.message}), status, media_type=kind, headers=headers)
-    message = found.message.encode()[:4000]
-    size = len(message)
-    length = bytes([size & 0x7F | 0x80, size >> 7]) if size > 0x7F else bytes([size])
-    return Response(b"\x08" + bytes([code]) + b"\x12" + length + message, status, media_type=kind, headers=headers)
 
 
 def _plain_broken() -> Response:
@@ -242,7 +228,7 @@ def endpoints(backend: LogBackend) -> list[Endpoint]:
     room = Intake(backend)
     binary: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
     lines = {"content": {"application/x-ndjson": binary, "application/json": {}}, "required": True}
-    both = {"content": {_PROTOBUF: binary, "application/json": {}}, "required": True}
+    both = {"content": {PROTOBUF: binary, "application/json": {}}, "required": True}
     service = Param("service", "text", "The service of lines that name none.")
     native = answering(room.native, prometheus, broken)
 
