@@ -384,3 +384,45 @@ async def test_figures_are_counted_seldom_and_kept(open_postgres, tools, keyspac
     assert [*storage.stats().series_by_metric] == [("m", 1), ("n", 1)]
     assert storage.stats().series == 2
     assert storage.stats().block_bytes > 0
+
+
+class TestLate:
+    """What comes late is judged as the embedded engine judges it."""
+
+    HOUR = 3_600_000
+
+    async def send(self, storage, tools, keyspace, *ages, name="m", at=0.0):
+        """Samples of these ages in hours, one after the other in one batch; (stored, dropped)."""
+        rows = [(tools.metric(name), [(tools.now - int(age * self.HOUR), at + age)]) for age in ages]
+        appended = await storage.append(tools.batch(rows, keyspace))
+        return appended.samples, appended.dropped.get("too_old", 0)
+
+    async def test_each_sample_counts_for_those_after_it(self, open_postgres, tools, keyspace):
+        storage = await open_postgres()
+        assert await self.send(storage, tools, keyspace, 5, 9, 4.5, 2, 3.5, 1) == (4, 2), "9 is late to 5, 3.5 to 2"
+        assert await self.send(storage, tools, keyspace, 2.5, 1.5) == (1, 1)
+
+    async def test_after_a_restart_the_database_is_asked(self, open_postgres, tools, keyspace):
+        storage = await open_postgres()
+        assert await self.send(storage, tools, keyspace, 30, 3) == (2, 0)
+        await storage.close()
+        storage = await open_postgres()
+        assert await self.send(storage, tools, keyspace, 20, 4.5) == (0, 2)
+        assert await self.send(storage, tools, keyspace, 3.5, 2) == (2, 0)
+        await storage.close()
+        storage = await open_postgres()
+        assert await self.send(storage, tools, keyspace, 0, 2, 0.5, at=0.1) == (2, 1), "a new one says what the others are behind"
+
+    async def test_old_samples_go_into_a_series_in_order(self, open_postgres, tools, keyspace):
+        storage = await open_postgres(retention=100 * DAY)
+        for age in range(500, 0, -50):
+            assert await self.send(storage, tools, keyspace, age) == (1, 0)
+
+    async def test_a_tenant_has_a_window_of_its_own(self, tmp_path, clock, postgres_url, tools, keyspace):
+        limits = Limits(LimitsSettings(tenants={"default": TenantLimits(out_of_order_window=10 * self.HOUR)}), window=self.HOUR)
+        storage = Postgres(settings(tmp_path, postgres_url), clock, limits=limits)
+        await storage.start()
+        try:
+            assert await self.send(storage, tools, keyspace, 0, 9, 11) == (2, 1)
+        finally:
+            await storage.close()

@@ -30,6 +30,7 @@ from vedette.storage.names import Refused, dropped_of
 from vedette.storage.postgres import binary, histograms, schema
 from vedette.storage.postgres.failures import RETRY_AFTER, driver, translated
 from vedette.storage.postgres.known import Known
+from vedette.storage.postgres.newest import Newest, Sent
 
 log = structlog.get_logger(__name__)
 
@@ -106,6 +107,7 @@ class Writer:
         self._days: set[int] = set()
         self._ids = range(0)
         self._careful = 0
+        self._newest = Newest()
         self._learned: dict[tuple[str, str], MetricMetadata] = {}
         self.turn = asyncio.Lock()
         """Held while a group is written; whoever else holds it has the database to himself."""
@@ -166,7 +168,11 @@ class Writer:
         connection = await self._connect()
         before = self.written.series
         named = [item for item in group if await self._name(connection, item)]
-        samples = self._gathered(named)
+        sent = [
+            Sent(np.repeat(item.rows, np.diff(item.batch.offsets)), item.batch.timestamps, self._limits.window(item.batch.keyspace.tenant))
+            for item in named
+        ]
+        samples = self._gathered(named, sent, await self._newest.late(connection, sent, now_ms(self._clock)))
         fresh, repeats = _first_of_each(samples)
         for day in np.unique(fresh.times // schema.DAY).tolist():
             if day not in self._days:
@@ -177,6 +183,7 @@ class Writer:
             duplicates[repeats.kept] = await self._store(connection, named, fresh)
         # Of two in one group the later one is compared with the one that went in, and that with what was there.
         duplicates[repeats.again] = repeats.differs | duplicates[repeats.first]
+        self._newest.advance(samples.series, samples.times, now_ms(self._clock), max((s.window for s in sent), default=0))
         await self._learn(connection, named)
         self._count(named, samples, duplicates, new_series=self.written.series - before)
 
@@ -215,16 +222,16 @@ class Writer:
             )
             found.update((row["digest"], row["id"]) for row in rows)
             self.written.series += len(rows)
+            self._newest.begin([row["id"] for row in rows])
         self._known.assign(numbers, np.array([found[d] for d in digests], dtype=np.int32))
 
-    def _gathered(self, group: Sequence[_Waiting]) -> _Samples:
+    def _gathered(self, group: Sequence[_Waiting], sent: Sequence[Sent], late: Sequence[NDArray[np.bool_]]) -> _Samples:
         """The samples that are to be stored; what is too old, or of a row that is dropped, is counted in the batch's outcome."""
         oldest = now_ms(self._clock) - self._keep if self._keep else -(1 << 63)
         parts = []
         for number, item in enumerate(group):
-            batch = item.batch
-            series = np.repeat(item.rows, np.diff(batch.offsets))
-            old, gone = batch.timestamps < oldest, series < 0
+            batch, series = item.batch, sent[number].series
+            old, gone = (batch.timestamps < oldest) | late[number], series < 0
             item.appended = Appended(item.rows, dropped=_reasons(item, gone, old))
             at = np.flatnonzero(~(gone | old))
             bits = np.ascontiguousarray(batch.values).view(_I64)
