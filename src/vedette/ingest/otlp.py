@@ -139,6 +139,7 @@ class _Rows:
     _base: dict[str, str] = field(init=False)
     _identity: dict[str, str] = field(init=False)
     _span: tuple[int, int] = (0, 0)
+    _known: dict[tuple[int, ...], dict[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.names = self.config.names
@@ -225,11 +226,16 @@ class _Rows:
 
     def _point(self, point: Message) -> tuple[dict[str, str], int, int]:
         """(labels without the name, time, start) of a point, times in ns."""
-        attributes = [(a.get("key", ""), a.get("value", {})) for a in point.get("attributes", ())]
+        given = point.get("attributes", ())
+        # Told by what it is, not by what it holds: a request's messages live as long as this does.
+        key = tuple(map(id, given))
+        labels = self._known.get(key)
+        if labels is None:
+            labels = self._known[key] = self._labels([(a.get("key", ""), a.get("value", {})) for a in given])
         time = point.get("timeUnixNano", 0) or self.now
         first, last = self._span
         self._span = min(first or time, time), max(last, time)
-        return self._base | self._labels(attributes) | self._identity, time, point.get("startTimeUnixNano", 0)
+        return self._base | labels | self._identity, time, point.get("startTimeUnixNano", 0)
 
     def _add(self, series: Labels, time: int, value: float | Histogram, start: int = 0) -> int:
         self.series.append(series)

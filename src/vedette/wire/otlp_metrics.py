@@ -96,6 +96,8 @@ class _Reader:
 
     def __init__(self) -> None:
         self._left = _MOST_MESSAGES
+        # Attributes are said again with each point: who says the same gets the same message.
+        self._pairs: dict[bytes, Message] = {}
 
     def _count(self, depth: int, where: str) -> None:
         self._left -= 1
@@ -116,7 +118,12 @@ class _Reader:
             if shape[0] == "*":
                 values = found.setdefault(name, [])
                 inner = shape[1:]
-                if inner in _KINDS and wire == BYTES:
+                if inner == "KeyValue" and wire == BYTES:
+                    pair = self._pairs.get(key := data[a:b])
+                    if pair is None:
+                        pair = self._pairs[key] = self.message(inner, data, a, b, depth + 1)
+                    values.append(pair)
+                elif inner in _KINDS and wire == BYTES:
                     values.append(self.message(inner, data, a, b, depth + 1))
                 elif inner not in _KINDS and wire == BYTES:
                     _packed(inner, data, a, b, values)
