@@ -15,7 +15,7 @@ PATHS = [
     "/alerts",
     "/logs",
     "/logs?view=errors",
-    *(f"/alerts?view={v}" for v in ("standing", "silences", "history", "notifications")),
+    *(f"/alerts?view={v}" for v in ("standing", "silences", "history", "notifications", "made", "backtest")),
     "/targets",
     "/status",
 ]

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 LOOKS = [(1440, "light"), (1440, "dark"), (390, "light"), (390, "dark")]
-VIEWS = [f"/alerts?view={view}" for view in ("standing", "silences", "history", "notifications")]
+VIEWS = [f"/alerts?view={view}" for view in ("standing", "silences", "history", "notifications", "made", "backtest")]
 PATHS = ["/", "/explore?g0.expr=node_load1&g0.range_input=15m", "/alerts", *VIEWS, "/targets", "/status"]
 HOST_PANELS = ["CPU by mode", "Memory", "Load", "Disk space used"]
 
@@ -210,7 +210,11 @@ def test_a_silence_shows_what_it_matches_is_made_and_ended(viewer: Any) -> None:
     form.get_by_label("Matchers").fill('alertname="AlwaysFiring"')
     expect(form.get_by_role("status")).to_contain_text("1 of")
     expect(form.get_by_label("It covers every alert")).to_have_count(0)
+    form.get_by_label("For", exact=True).fill("30m")
     form.get_by_label("Comment").fill("Looking into it")
+    form.get_by_label("Matchers").fill('alertname="AlwaysFiring", severity="page"')
+    expect(form.get_by_role("status")).to_contain_text("1 of")
+    expect(form.get_by_label("For", exact=True)).to_have_value("30m")
     form.get_by_role("button").click()
     expect(page.get_by_label("Silences", exact=True)).to_contain_text("Looking into it")
     page.get_by_role("button", name="Standing").click()

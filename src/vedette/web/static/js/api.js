@@ -68,24 +68,47 @@ async function unwrap(response) {
   throw new ApiError(auth ? "auth" : (body.errorType ?? "protocol"), String(message), response.status);
 }
 
-// Ask an operation whose answer is plain JSON (Alertmanager's API, the alerting ones), or change something by it: `body` makes it a POST.
-export async function ask(path, { method, body, params = {}, signal } = {}) {
+// Ask an operation whose answer is plain JSON (Alertmanager's API, the alerting ones), or change something by it: `body`, which is sent
+// as JSON, or `text`, which is YAML, makes it a POST.
+export async function ask(path, how) {
+  const response = await send(path, how);
+  const found = await answerOf(response);
+  if (response.ok) return found;
+  throw refused(found, response);
+}
+
+// Ask an operation that answers in lines of JSON, and tell `heard` of each.
+export async function askLines(path, how, heard) {
+  const response = await send(path, { ...how, accept: "application/x-ndjson" });
+  if (!response.ok) throw refused(await answerOf(response), response);
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    const lines = (rest + (value ?? "")).split("\n");
+    rest = lines.pop();
+    for (const line of lines) if (line) heard(JSON.parse(line));
+    if (done) return;
+  }
+}
+
+async function send(path, { method, body, text: yaml, params = {}, signal, accept } = {}) {
   const query = new URLSearchParams();
   for (const [name, value] of Object.entries(params)) if (value !== undefined && value !== null && value !== "") query.append(name, value);
   const text = query.toString();
-  const how = { method: method ?? (body === undefined ? "GET" : "POST"), signal };
-  if (body !== undefined) Object.assign(how, { body: JSON.stringify(body), headers: { "Content-Type": "application/json" } });
-  let response;
+  const sent = yaml ?? (body === undefined ? undefined : JSON.stringify(body));
+  const how = { method: method ?? (sent === undefined ? "GET" : "POST"), signal, body: sent, headers: {} };
+  if (sent !== undefined) how.headers["Content-Type"] = yaml === undefined ? "application/json" : "application/yaml";
+  if (accept) how.headers.Accept = accept;
   try {
-    response = await fetch(`${location.origin}${base}${path}${text ? `?${text}` : ""}`, how);
+    return await fetch(`${location.origin}${base}${path}${text ? `?${text}` : ""}`, how);
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new ApiError("unreachable", "Vedette does not answer.");
   }
-  const found = await answerOf(response);
-  if (response.ok) return found;
-  throw new ApiError(response.status === 401 || response.status === 403 ? "auth" : "refused", refusal(found, response), response.status);
 }
+
+const refused = (found, { status }) => new ApiError(status === 401 || status === 403 ? "auth" : "refused", refusal(found, status), status);
 
 async function answerOf(response) {
   const text = await response.text();
@@ -97,11 +120,11 @@ async function answerOf(response) {
 }
 
 // Alertmanager's API refuses with a JSON string, the others with `detail`: a text, or a list of places and messages.
-function refusal(found, response) {
+function refusal(found, status) {
   if (typeof found === "string") return found;
   const detail = found?.detail ?? found?.error;
   if (Array.isArray(detail)) return detail.map((d) => `${d.loc.slice(1).join(".")}: ${d.msg}`).join("; ");
-  return String(detail ?? `HTTP status ${response.status}`);
+  return String(detail ?? `HTTP status ${status}`);
 }
 
 // Run `load(signal)` when `deps` change and keep its last good answer while the next is on its way.

@@ -8,7 +8,10 @@ import { Badge, Choice, Empty, Failed, Labels, Loading } from "../parts/states.j
 import { go, Link, setParams, useRoute } from "../router.js";
 import { coarse, formatAgo, formatDuration, formatTime, fromRfc3339, useNow } from "../time.js";
 import { format } from "../units.js";
+import { toYaml } from "../yaml.js";
+import { Backtest } from "./backtest.js";
 import { History, Notifications } from "./happened.js";
+import { Made } from "./made.js";
 import { Silences } from "./silences.js";
 import { Standing } from "./standing.js";
 
@@ -34,13 +37,14 @@ const matches = (rule, group, sought) => {
   return text.toLowerCase().includes(sought.toLowerCase());
 };
 
-const VIEWS = { rules: Rules, standing: Standing, silences: Silences, history: History, notifications: Notifications };
+const VIEWS = { rules: Rules, standing: Standing, silences: Silences, history: History, notifications: Notifications, made: Made, backtest: Backtest };
+const NAMES = { made: "Made here" };
 
 export function Alerts() {
   const { params } = useRoute();
   const view = params.get("view") ?? "rules";
   const View = VIEWS[view] ?? Rules;
-  const options = Object.keys(VIEWS).map((value) => ({ value, label: value[0].toUpperCase() + value.slice(1) }));
+  const options = Object.keys(VIEWS).map((value) => ({ value, label: NAMES[value] ?? value[0].toUpperCase() + value.slice(1) }));
   // What one view was asked for means nothing to the next.
   const turn = (value) => go("/alerts", { view: value === "rules" ? null : value });
   return html`<div class="page alerts">
@@ -136,6 +140,17 @@ function Rule({ rule, now }) {
 // What an alert says of itself, its template filled in. (A rule that is not active has only the template: its query says more.)
 const says = ({ annotations }) => annotations?.summary ?? annotations?.description ?? "";
 
+// The rule as a rule file has it, from what the API tells of it.
+const textOf = (rule) =>
+  toYaml({
+    alert: rule.name,
+    expr: rule.query,
+    ...(rule.duration ? { for: formatDuration(rule.duration) } : {}),
+    ...(rule.keepFiringFor ? { keep_firing_for: formatDuration(rule.keepFiringFor) } : {}),
+    ...(Object.keys(rule.labels ?? {}).length ? { labels: rule.labels } : {}),
+    ...(Object.keys(rule.annotations ?? {}).length ? { annotations: rule.annotations } : {}),
+  });
+
 function RuleBody({ rule, alerts, now }) {
   const [all, setAll] = useState(false);
   const shown = all ? alerts : alerts.slice(0, MOST_INSTANCES);
@@ -148,7 +163,10 @@ function RuleBody({ rule, alerts, now }) {
   return html`<div class="rule-body">
     ${rule.lastError && html`<div class="notice notice-error"><${Icon} name="warning" /><div>${rule.lastError}</div></div>`}
     <div class="rule-query"><pre>${rule.query}</pre><${Link} to="/explore" params=${{ "g0.expr": rule.query, "g0.tab": "graph" }}
-        class="button">Explore<//></div>
+        class="button">Explore<//>${
+          rule.type === "alerting" &&
+          html`<${Link} to="/alerts" params=${{ view: "backtest", text: textOf(rule) }} class="button">Backtest<//>`
+        }</div>
     <div class="rule-facts"><span class="quiet">${facts.join(" · ")}</span> <${Labels} labels=${rule.labels ?? {}} /></div>
     ${alerts.length === 0 && html`<${Annotations} annotations=${rule.annotations} />`}
     ${

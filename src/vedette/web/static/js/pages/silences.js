@@ -105,7 +105,7 @@ export function SilenceForm({ filter, done }) {
   return html`<form class="form" onSubmit=${submit} aria-label="Silence">
     <label class="grow wide-field">Matchers<input name="filter" class="mono" value=${text} placeholder='service="db"' required
         onInput=${(event) => setText(event.target.value)} /></label>
-    <label>For<input name="duration" value="2h" size="6" required /></label>
+    <label>For<input name="duration" defaultValue="2h" size="6" required /></label>
     <label>Your name<input name="author" autocomplete="name" /></label>
     <label class="grow">Comment<input name="comment" placeholder="Why" /></label>
     <label class="check"><input type="checkbox" name="ends" /> End it when the alerts have resolved</label>
