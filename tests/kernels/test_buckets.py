@@ -18,7 +18,7 @@ def run(counts: list[float], q: float, bounds: list[float] = BOUNDS) -> tuple[fl
     out, there, forced = np.empty((1, 1)), np.empty((1, 1), dtype=np.bool_), np.zeros((1, 1, 4))
     rows = np.arange(len(counts), dtype=np.int64)
     starts = np.array([0, len(counts)], dtype=np.int64)
-    k.quantiles(values, ~np.isneginf(values), starts, rows, np.array(bounds), np.array([q]), out, there, forced)
+    k.quantiles(values, ~np.isneginf(values), starts, rows, np.array(bounds), np.array([q]), 0, 1, out, there, forced)
     return float(out[0, 0]), forced[0, 0]
 
 
@@ -49,6 +49,24 @@ def test_edges() -> None:
     assert math.isnan(run([1.0, 2.0], 0.5, [0.1, 0.5])[0]), "the highest bucket must be +Inf"
     assert math.isnan(run([5.0], 0.5, [math.inf])[0]), "one bucket says nothing"
     assert run([3.0, 4.0], 0.5, [-1.0, math.inf])[0] == -1.0
+
+
+def test_groups_are_those_asked_for() -> None:
+    """Two threads share the groups: each writes its own, and reads the buckets that are theirs."""
+    rng = np.random.default_rng(8)
+    groups, steps = 9, 3
+    values = np.cumsum(rng.integers(1, 9, (groups, len(BOUNDS), steps)), axis=1).astype(float).reshape(-1, steps)
+    rows, starts = np.arange(len(values), dtype=np.int64), len(BOUNDS) * np.arange(groups + 1, dtype=np.int64)
+    q, bounds, present = np.full(steps, 0.7), np.tile(BOUNDS, groups), np.ones(values.shape, dtype=np.bool_)
+    out, there, forced = np.full((groups, steps), -7.0), np.zeros((groups, steps), dtype=np.bool_), np.zeros((groups, steps, 4))
+    k.quantiles(values, present, starts, rows, bounds, q, 4, groups, out, there, forced)
+    assert (out[:4] == -7.0).all()
+    assert not there[:4].any()
+    k.quantiles(values, present, starts, rows, bounds, q, 0, 4, out, there, forced)
+    assert there.all()
+    for g in range(groups):
+        for step in range(steps):
+            assert out[g, step] == pytest.approx(twin(values[starts[g] : starts[g + 1], step].tolist(), 0.7))
 
 
 def test_decreases_are_removed_and_told() -> None:

@@ -54,6 +54,18 @@ def test_table_holds_what_it_was_given(rows: list[Labels], data: st.DataObject):
         ]
 
 
+def test_the_column_of_what_all_begin_with():
+    """Read without looking for it in each series; but not where a series has no label, or another first one."""
+    named = [Labels.of(__name__=n, zone=z) for n, z in (("up", "a"), ("down", "b"), ("up", "c"))]
+    for extra, wanted in (
+        ([], ["up", "down", "up"]),
+        ([Labels.of()], ["up", "down", "up", ""]),
+        ([Labels.of(A="1", __name__="x")], ["up", "down", "up", "x"]),
+    ):
+        table = LabelTable.from_labels([*named, *extra])
+        assert [table.symbols.text(s) if s >= 0 else "" for s in table.column("__name__").tolist()] == wanted
+
+
 def test_a_fork_adds_without_touching_its_base():
     base = Symbols()
     one = base.intern("one")

@@ -102,14 +102,16 @@ def _quantile(q: float, upper: Any, counts: Any, n: int, fixed: Any) -> Any:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def quantiles(values: Any, present: Any, starts: Any, rows: Any, bounds: Any, q: Any, out: Any, out_present: Any, forced: Any) -> None:
-    """The quantile `q[k]` of each group at each step; `forced[g, k]` (float64[G, n, 4]) says how decreases were removed."""
+def quantiles(
+    values: Any, present: Any, starts: Any, rows: Any, bounds: Any, q: Any, lo: int, hi: int, out: Any, out_present: Any, forced: Any
+) -> None:
+    """The quantile `q[k]` of the groups `[lo, hi)` at each step; `forced[g, k]` (float64[G, n, 4]) says how decreases were removed."""
     longest = 1
-    for g in range(len(starts) - 1):
+    for g in range(lo, hi):
         longest = max(longest, starts[g + 1] - starts[g])
     upper = np.empty(longest, dtype=np.float64)
     counts = np.empty(longest, dtype=np.float64)
-    for g in range(len(starts) - 1):
+    for g in range(lo, hi):
         for k in range(values.shape[1]):
             n = _gather(values, present, rows, bounds, starts[g], starts[g + 1], k, upper, counts)
             out_present[g, k] = n > 0

@@ -204,6 +204,10 @@ class LabelTable:
         out = np.full(len(self), -1, dtype=np.int32)
         symbol = self.symbols.find(name)
         if symbol >= 0:
+            first = self.offsets[:-1]
+            if len(self) and (first < self.offsets[1:]).all() and (self.names[first] == symbol).all():
+                # A metric's name is mostly the first label of all.
+                return self.values[first]
             at = np.flatnonzero(self.names == symbol)
             out[np.searchsorted(self.offsets, at, side="right") - 1] = self.values[at]
         return out

@@ -15,7 +15,7 @@ from vedette.model.histograms import Histogram
 from vedette.model.labels import METRIC_NAME, LabelTable
 from vedette.promql import annotations as say
 from vedette.promql import labelsets, native_columns
-from vedette.promql.evaluation import Evaluation, scalar
+from vedette.promql.evaluation import BLOCK_CELLS, Evaluation, scalar
 from vedette.promql.format import go_float
 from vedette.promql.native_quantiles import fraction, quantile
 from vedette.promql.nodes import Call, Node
@@ -145,11 +145,13 @@ def _quantile_matrix(ev: Evaluation, both: _Both, q: Floats, grid: Grid, node: N
     found = both.classic
     values, present = _arrays(found, grid.n)
     forced = np.zeros((*values.shape, 4))
-    matrix = found.matrix
-    k.quantiles(
-        np.ascontiguousarray(matrix.values), np.ascontiguousarray(matrix.present), found.starts, found.rows, found.bounds,
-        np.ascontiguousarray(q), values, present, forced,
-    )  # fmt: skip
+    table, there, wanted = (np.ascontiguousarray(a) for a in (found.matrix.values, found.matrix.present, q))
+
+    def part(lo: int, hi: int) -> None:
+        ev.check()
+        k.quantiles(table, there, found.starts, found.rows, found.bounds, wanted, lo, hi, values, present, forced)
+
+    ev.in_two(part, len(values), worth=table.size > BLOCK_CELLS)
     if forced[:, :, 0].any():
         _say_forced(ev, found, forced, grid, node)
     classic = Matrix(found.labels, values, present, found.drop)
