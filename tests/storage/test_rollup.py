@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from vedette.errors import BadInput
 from vedette.kernels import rollup as kernel
 from vedette.model.matchers import Matcher
-from vedette.model.samples import STALE, STALE_BITS, SampleBatch
+from vedette.model.samples import STALE, STALE_BITS, SampleBatch, canonical
 from vedette.promql.coarse import EXACT, NEARLY
 from vedette.promql.engine import Engine as Promql
 from vedette.promql.engine import PromqlSettings
@@ -20,8 +20,9 @@ from vedette.storage import offline, snapshots
 from vedette.storage.engine import Engine
 from vedette.storage.interface import Coarse
 from vedette.storage.retention import RetentionRule
-from vedette.storage.rollup import COLUMNS, DAY, TIERS, Rollups
+from vedette.storage.rollup import COLUMNS, DAY, TIERS, Rollups, hidden_tenant
 from vedette.storage.settings import StorageSettings
+from vedette.storage.starts import hidden_tenant as hidden_start
 
 # The first run compiles all kernels of these queries.
 pytestmark = [pytest.mark.usefixtures("only_when_asked"), pytest.mark.timeout(240)]
@@ -452,3 +453,17 @@ COLUMNS_OF_CSR = (
     lambda rows: np.array([t for row in rows for t, _ in row], dtype=np.int64),
     lambda rows: np.array([v for row in rows for _, v in row], dtype=np.float64),
 )
+
+
+async def test_start_timestamps_are_not_rolled_up(open_with, tools, keyspace, clock):
+    """They lie among samples as a hidden tenant's: no figures are made of them."""
+    engine = await open_with(retention=0)
+    hidden = canonical(hidden_start("default"))
+    await engine.append(tools.batch([(tools.metric("started"), [(MIDNIGHT + 5000 * k, 1.0) for k in range(1, 50)])], hidden))
+    await days_of(engine, tools, keyspace, clock, days=1)
+    tenants = {tenant for day in engine._rollups.days for tenant in day.block.meta.tenants}
+    assert tenants == {hidden_tenant("default", column) for column in COLUMNS}
+    stretch = engine.coarse_select(
+        "default", [Matcher("__name__", "=", "gauge")], MIDNIGHT + 1, MIDNIGHT + DAY, Coarse(HOUR, "count", True)
+    )
+    assert stretch.series.values.sum() == engine.select("default", gauge, *EVER).sample_count

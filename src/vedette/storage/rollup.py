@@ -29,6 +29,7 @@ from vedette.storage.disk import Disk
 from vedette.storage.histogram_columns import Found
 from vedette.storage.merging import Merged
 from vedette.storage.page_cache import PageCache
+from vedette.storage.starts import shown_tenant
 from vedette.storage.tombstones import Gone, Tombstones
 
 log = structlog.get_logger(__name__)
@@ -58,24 +59,29 @@ class RolledUp:
 
     def __init__(self, raw: Merged, width: int, day: int) -> None:
         self._raw, self._width, self._day = raw, width, day
-        self._count = len(raw.ids)
-        times = len(COLUMNS)
         labels = raw.snapshot
-        pairs = np.diff(labels.label_offsets[: self._count + 1])
-        held = slice(0, int(labels.label_offsets[self._count]))
+        # Start timestamps (`starts.py`) are no figures: nothing of them is made.
+        figures = np.array([shown_tenant(tenant) == tenant for tenant in labels.tenants], dtype=np.bool_)
+        self._rows = np.flatnonzero(figures[labels.tenant_of[: len(raw.ids)]])
+        self._count = len(self._rows)
+        times = len(COLUMNS)
+        all_pairs = np.diff(labels.label_offsets[: len(raw.ids) + 1])
+        pairs = all_pairs[self._rows]
+        held = np.repeat(np.isin(np.arange(len(raw.ids)), self._rows), all_pairs)
+        names, values = (column[: len(held)][held] for column in (labels.label_names, labels.label_values))
         self.snapshot: Snapshot = replace(
             labels,
             label_offsets=np.concatenate([np.zeros(1, dtype=_I64), np.cumsum(np.tile(pairs, times))]),
-            label_names=np.tile(labels.label_names[held], times),
-            label_values=np.tile(labels.label_values[held], times),
-            tenant_of=np.concatenate([labels.tenant_of[: self._count] * times + column for column in range(times)]).astype(np.int32),
+            label_names=np.tile(names, times),
+            label_values=np.tile(values, times),
+            tenant_of=np.concatenate([labels.tenant_of[self._rows] * times + column for column in range(times)]).astype(np.int32),
             tenants=tuple(hidden_tenant(tenant, column) for tenant in labels.tenants for column in COLUMNS),
         )
         self.ids = np.arange(self._count * times, dtype=_I64)
 
     def counts(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """See `Source`; of counters that are reset often there may be more."""
-        found: NDArray[np.int64] = np.minimum(self._raw.counts(ids % self._count), 2 * DAY // self._width)
+        found: NDArray[np.int64] = np.minimum(self._raw.counts(self._rows[ids % self._count]), 2 * DAY // self._width)
         return found
 
     def read(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
@@ -84,7 +90,7 @@ class RolledUp:
         cuts = [0, *(np.flatnonzero(np.diff(column)) + 1).tolist(), len(ids)]
         lengths, all_times, all_values = [np.zeros(1, dtype=_I64)], [], []
         for lo, hi in itertools.pairwise(cuts):
-            offsets, times, bits = self._raw.read(ids[lo:hi] % self._count)
+            offsets, times, bits = self._raw.read(self._rows[ids[lo:hi] % self._count])
             out_offsets, out_times, out_values = np.empty_like(offsets), np.empty_like(times), np.empty(len(times))
             values = np.ascontiguousarray(bits).view(np.float64)
             which = int(column[lo])
