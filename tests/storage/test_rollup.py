@@ -463,7 +463,6 @@ async def test_start_timestamps_are_not_rolled_up(open_with, tools, keyspace, cl
     await days_of(engine, tools, keyspace, clock, days=1)
     tenants = {tenant for day in engine._rollups.days for tenant in day.block.meta.tenants}
     assert tenants == {hidden_tenant("default", column) for column in COLUMNS}
-    stretch = engine.coarse_select(
-        "default", [Matcher("__name__", "=", "gauge")], MIDNIGHT + 1, MIDNIGHT + DAY, Coarse(HOUR, "count", True)
-    )
+    gauge = [Matcher("__name__", "=", "gauge")]
+    stretch = engine.coarse_select("default", gauge, MIDNIGHT + 1, MIDNIGHT + DAY, Coarse(HOUR, "count", True))
     assert stretch.series.values.sum() == engine.select("default", gauge, *EVER).sample_count
