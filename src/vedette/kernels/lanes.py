@@ -32,6 +32,19 @@ def kahan(inc: float, total: float, c: float) -> tuple[float, float]:
     return t, c
 
 
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def two_sum(inc: float, total: float, c: float) -> tuple[float, float]:
+    """As `kahan` where nothing overflows: what is rounded away is found without asking which number is larger (Knuth)."""
+    t = total + inc
+    of_inc = t - total
+    return t, c + ((total - (t - of_inc)) + (inc - of_inc))
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _either(inc: float, total: float, c: float, steady: bool) -> tuple[float, float]:
+    return two_sum(inc, total, c) if steady else kahan(inc, total, c)
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def calm(vals: Any, begin: int, end: int) -> bool:
     """Whether samples are so small that no sum or square of them overflows, and none is NaN."""
@@ -88,7 +101,6 @@ def _growing(starts: Any, lengths: Any, m: int) -> bool:
 def _steady_sums(vals: Any, base: int, since: int, longest: int, eights: int, lanes: Any) -> None:
     """Add the samples from `since` on to the sums `lanes[0]` and their compensations `lanes[1]`: `calm` ones, eight windows at once.
 
-    What a sum rounds away is found without asking which number is larger (Knuth's two-sum): it is the same to the bit.
     One flat array, so that the compiler sees that nothing overlaps.
     """
     state = lanes.ravel()
@@ -96,12 +108,7 @@ def _steady_sums(vals: Any, base: int, since: int, longest: int, eights: int, la
         # A slice: whether an index into all samples is negative would be asked each time.
         samples = vals[base + i : base + i + 8 * eights]
         for j in range(8 * eights):
-            v = samples[j]
-            s = state[j]
-            t = s + v
-            of_v = t - s
-            state[LANES + j] += (s - (t - of_v)) + (v - of_v)
-            state[j] = t
+            state[j], state[LANES + j] = two_sum(samples[j], state[j], state[LANES + j])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -115,18 +122,10 @@ def _steady_variances(vals: Any, base: int, longest: int, eights: int, lanes: An
             v = samples[j]
             mean, rest = state[LANES + j], state[2 * LANES + j]
             deviation = v - (mean + rest)
-            y = deviation / count
-            t = mean + y
-            of_y = t - mean
-            rest += (mean - (t - of_y)) + (y - of_y)
-            state[LANES + j] = t
-            state[2 * LANES + j] = rest
-            y = deviation * (v - (t + rest))
-            aux = state[3 * LANES + j]
-            t = aux + y
-            of_y = t - aux
-            state[4 * LANES + j] += (aux - (t - of_y)) + (y - of_y)
-            state[3 * LANES + j] = t
+            mean, rest = two_sum(deviation / count, mean, rest)
+            state[LANES + j], state[2 * LANES + j] = mean, rest
+            product = deviation * (v - (mean + rest))
+            state[3 * LANES + j], state[4 * LANES + j] = two_sum(product, state[3 * LANES + j], state[4 * LANES + j])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -140,8 +139,9 @@ def sums(vals: Any, starts: Any, lengths: Any, longest: int, even: bool, steady:
         _steady_sums(vals, starts[0], 0, longest, eights, lanes)
     elif _growing(starts, lengths, m):
         j, t, rest = 0, 0.0, 0.0
+        samples = vals[starts[0] : starts[0] + longest]
         for i in range(longest):
-            t, rest = kahan(vals[starts[0] + i], t, rest)
+            t, rest = _either(samples[i], t, rest, steady)
             while j < m and lengths[j] == i + 1:
                 total[j], c[j] = t, rest
                 j += 1
@@ -165,9 +165,10 @@ def means(vals: Any, starts: Any, lengths: Any, longest: int, even: bool, steady
         _steady_sums(vals, starts[0], 1, longest, eights, lanes)
     elif _growing(starts, lengths, m):
         j, t, rest = 0, vals[starts[0]], 0.0
+        samples = vals[starts[0] : starts[0] + longest]
         for i in range(longest):
             if i:
-                t, rest = kahan(vals[starts[0] + i], t, rest)
+                t, rest = _either(samples[i], t, rest, steady)
             while j < m and lengths[j] == i + 1:
                 total[j], c[j] = t, rest
                 j += 1
@@ -202,11 +203,12 @@ def variances(vals: Any, starts: Any, lengths: Any, longest: int, even: bool, st
         _steady_variances(vals, starts[0], longest, eights, lanes)
     elif _growing(starts, lengths, m):
         j, a, c_a, b, c_b = 0, 0.0, 0.0, 0.0, 0.0
+        samples = vals[starts[0] : starts[0] + longest]
         for i in range(longest):
-            v = vals[starts[0] + i]
+            v = samples[i]
             deviation = v - (a + c_a)
-            a, c_a = kahan(deviation / float(i + 1), a, c_a)
-            b, c_b = kahan(deviation * (v - (a + c_a)), b, c_b)
+            a, c_a = _either(deviation / float(i + 1), a, c_a, steady)
+            b, c_b = _either(deviation * (v - (a + c_a)), b, c_b, steady)
             while j < m and lengths[j] == i + 1:
                 aux[j], c_aux[j] = b, c_b
                 j += 1
@@ -248,18 +250,10 @@ def _steady_lines(ts: Any, vals: Any, base: int, longest: int, eights: int, lane
         samples, times = vals[base + i : base + i + 8 * eights], ts[base + i : base + i + 8 * eights]
         for j in range(8 * eights):
             v = samples[j]
-            s = state[j]
-            t = s + v
-            of_v = t - s
-            state[LANES + j] += (s - (t - of_v)) + (v - of_v)
-            state[j] = t
+            state[j], state[LANES + j] = two_sum(v, state[j], state[LANES + j])
             state[4 * LANES + j] = 1.0 if v != state[7 * LANES + j] else state[4 * LANES + j]
             v = (np.float64(times[j]) - state[5 * LANES + j]) / 1e3 * v
-            s = state[2 * LANES + j]
-            t = s + v
-            of_v = t - s
-            state[3 * LANES + j] += (s - (t - of_v)) + (v - of_v)
-            state[2 * LANES + j] = t
+            state[2 * LANES + j], state[3 * LANES + j] = two_sum(v, state[2 * LANES + j], state[3 * LANES + j])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -294,8 +288,8 @@ def lines(
         j, a, c_a, b, c_b, differs = 0, 0.0, 0.0, 0.0, 0.0, 0.0
         for i in range(longest):
             w = vals[starts[0] + i]
-            a, c_a = kahan(w, a, c_a)
-            b, c_b = kahan((ts[starts[0] + i] - origins[0]) / 1e3 * w, b, c_b)
+            a, c_a = _either(w, a, c_a, steady)
+            b, c_b = _either((ts[starts[0] + i] - origins[0]) / 1e3 * w, b, c_b, steady)
             differs = 1.0 if w != first[0] else differs
             while j < m and lengths[j] == i + 1:
                 sy[j], cy[j], sxy[j], cxy[j], varies[j] = a, c_a, b, c_b, differs
