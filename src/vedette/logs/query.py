@@ -37,11 +37,16 @@ class LineFilter:
 
 @dataclass(frozen=True, slots=True)
 class FieldFilter:
-    """A condition on a field: `name` as it stands, or else a dotted path into nested objects. An absent field is empty text."""
+    """A condition on a field: `name` as it stands, or else a dotted path into nested objects. An absent field is empty text.
+
+    Behind a `parser` (`json`, `logfmt`) a field that is absent is looked for in the message. `==` and the orders compare numbers;
+    what is none fulfils none of them.
+    """
 
     name: str
-    op: Literal["=", "!=", "=~", "!~"]
+    op: Literal["=", "!=", "=~", "!~", "==", ">", "<", ">=", "<="]
     value: str
+    parser: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,13 +167,34 @@ def _quoted(text: str) -> str:
 
 
 def _field(where: Where, item: FieldFilter) -> None:
-    names = [item.name] if "." not in item.name else [item.name, item.name.replace(".", "\0")]
-    paths = ["/" + n.replace("~", "~0").replace("/", "~1").replace("\0", "/") for n in names]
-    found = "coalesce(" + ", ".join(["json_extract_string(fields, ?)"] * len(paths)) + ", '')"
+    found, paths = text_of(item.name, item.parser)
     if item.op in ("=", "!="):
-        if item.op == "=" and _PLAIN.match(item.value):
+        if item.op == "=" and not item.parser and _PLAIN.match(item.value):
             # A value without anything to escape stands in the JSON as it is: most lines need no parsing.
             where.add("contains(fields, ?)", item.value)
         where.add(f"{found} {'=' if item.op == '=' else '<>'} ?", *paths, item.value)
-    else:
+    elif item.op in ("=~", "!~"):
         where.add(f"{'not ' if item.op == '!~' else ''}regexp_full_match({found}, ?)", *paths, item.value)
+    else:
+        where.add(f"coalesce(try_cast({found} as double) {item.op.replace('==', '=')} ?, false)", *paths, float(item.value))
+
+
+def text_of(name: str, parser: str = "") -> tuple[str, list[str]]:
+    """(SQL for the text of a field, empty where it is absent; the values that it binds)."""
+    names = [name] if "." not in name else [name, name.replace(".", "\0")]
+    sources, values = ["json_extract_string(fields, ?)"] * len(names), [_pointer(n) for n in names]
+    if parser == "json":
+        # Nested names are joined by underscores where Loki's parser names them.
+        inside = [_pointer(name), *([_pointer(name.replace("_", "\0"))] if "_" in name else [])]
+        sources += ["case when json_valid(message) then json_extract_string(message, ?) end"] * len(inside)
+        values += inside
+    elif parser == "logfmt":
+        key = rf"(?:^|\s){_quoted(name)}="
+        sources += ["nullif(regexp_extract(message, ?, 1), '')"] * 2
+        values += [key + r'"((?:[^"\\]|\\.)*)"', key + r'([^\s"]+)']
+    return "coalesce(" + ", ".join(sources) + ", '')", values
+
+
+def _pointer(name: str) -> str:
+    """A JSON pointer to a name, in which NUL stands between the names of nested objects."""
+    return "/" + name.replace("~", "~0").replace("/", "~1").replace("\0", "/")

@@ -275,6 +275,12 @@ class LogStore:
         """How many lines there are by (start of a span of `step` ns, level)."""
         return await self._ask(tenant, lambda source: self._database.counts(source, query, step))
 
+    async def windows(
+        self, tenant: str, query: LogQuery, *, begin: int, width: int, labels: Sequence[tuple[str, str]]
+    ) -> dict[tuple[str, ...], dict[int, tuple[int, int]]]:
+        """(lines, bytes) by texts of labels and by span, as `Database.windows` has it."""
+        return await self._ask(tenant, lambda source: self._database.windows(source, query, begin=begin, width=width, labels=labels))
+
     async def services(self, tenant: str, query: LogQuery) -> dict[str, int]:
         """How many lines each service has."""
         return await self._ask(tenant, lambda source: self._database.services(source, query))
