@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ from vedette.storage.engine import Engine
 from vedette.storage.settings import StorageSettings
 from vedette.wire.native import field, varint
 from vedette.wire.remote_write import parse, remote_write_keyspace
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "wire"))
+import xor_twin
 
 NOW_MS = 1_700_000_000_000
 A, B, H = (Labels.of(__name__=n, job="x") for n in ("a", "b", "h"))
@@ -122,6 +126,31 @@ async def test_external_labels_are_asked_for_and_told(reader: Reader) -> None:
     assert found == [('b{dc="here", job="x"}', 0, 2.0)]
 
 
+CHUNKS_FIRST = field(2, 2, b"\x01\x00")
+
+
+async def test_who_takes_chunks_gets_a_stream_of_them(reader: Reader) -> None:
+    answer = await reader.ask(query(NOW_MS, NOW_MS + 1000, matcher(2, "__name__", "a|b")), query(0, 1, ALL), CHUNKS_FIRST)
+    assert answer.headers["content-type"] == "application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse"
+    assert "content-encoding" not in answer.headers
+    found = [xor_twin.series(message) for message in xor_twin.frames(answer.content)]
+    assert [(labels["__name__"], index, [chunk[:2] for chunk in chunks]) for labels, chunks, index in found] == [
+        ("a", 0, [(NOW_MS, NOW_MS + 1000)]),
+        ("b", 0, [(NOW_MS, NOW_MS)]),
+    ]
+    assert xor_twin.samples(found[0][1][0][2])[1] == (NOW_MS + 1000, STALE_BITS)
+
+
+async def test_native_histograms_are_sent_as_samples(reader: Reader) -> None:
+    (found,) = await reader.results(query(NOW_MS, NOW_MS, ALL), CHUNKS_FIRST)
+    assert [labels for labels, _, _ in found] == ['a{job="x"}', 'b{job="x"}', 'h{job="x"}']
+
+
+async def test_the_first_type_that_is_accepted_counts(reader: Reader) -> None:
+    answer = await reader.ask(query(NOW_MS, NOW_MS, matcher(0, "__name__", "b")), field(2, 0, varint(0)), field(2, 0, varint(1)))
+    assert answer.headers["content-type"] == "application/x-protobuf"
+
+
 async def test_no_queries_no_results(reader: Reader) -> None:
     assert await reader.results() == []
 
@@ -133,8 +162,9 @@ async def test_no_queries_no_results(reader: Reader) -> None:
         ((query(0, 1, matcher(9, "a", "b")),), "unknown matcher type 9"),
         ((query(0, 1, matcher(2, "a", "(")),), "bad regular expression"),
         ((query(0, 1, field(3, 2, field(2, 2, b"\xff"))),), "not UTF-8"),
-        ((query(0, 1), field(2, 0, varint(1))), "does not support any of the requested response types"),
-        ((query(0, 1), field(2, 2, b"\x01")), "does not support any of the requested response types"),
+        ((query(0, 1), field(2, 0, varint(2))), "does not support any of the requested response types"),
+        ((query(0, 1), field(2, 2, b"\x07\x09")), "does not support any of the requested response types"),
+        ((query(NOW_MS, NOW_MS, ALL), field(2, 0, varint(1))), "native histograms cannot be sent as XOR chunks (accept SAMPLES, too)"),
     ],
 )
 async def test_what_is_no_request_is_refused(reader: Reader, parts: tuple[bytes, ...], told: str) -> None:

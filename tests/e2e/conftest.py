@@ -178,13 +178,13 @@ class Launcher:
         command = [sys.executable, "-m", "vedette", "serve", "--port", str(port), "--data", str(data), *arguments]
         return self.start("vedette", command, port, ready="/-/ready", env=env, ca=ca)
 
-    def prometheus(self, config: str, *, port: int | None = None) -> Process:
+    def prometheus(self, config: str, *, port: int | None = None, flags: Sequence[str] = ()) -> Process:
         """Debian's Prometheus with this configuration."""
         binary, port = self._binary("prometheus"), port or self.free_port()
         file = self.folder / f"prometheus-{port}.yml"
         file.write_text(config, encoding="utf-8")
         storage = f"--storage.tsdb.path={self.folder / f'prometheus-{port}'}"
-        command = [binary, f"--config.file={file}", storage, f"--web.listen-address=127.0.0.1:{port}"]
+        command = [binary, f"--config.file={file}", storage, f"--web.listen-address=127.0.0.1:{port}", *flags]
         return self.start("prometheus", command, port, ready="/-/ready")
 
     def node_exporter(self) -> Process:

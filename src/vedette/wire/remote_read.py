@@ -1,11 +1,12 @@
-"""Prometheus' remote read: snappy-compressed `ReadRequest`s in, `ReadResponse`s of raw samples out.
+"""Prometheus' remote read: snappy-compressed `ReadRequest`s in; out `ReadResponse`s of raw samples (`render`), or a stream of XOR chunks.
 
-Answers are of type SAMPLES, which every reader takes; chunks are Prometheus' own and are not made. Not here: HTTP, storage.
+A stream (`STREAMED_XOR_CHUNKS`) is a frame a series: the length of a `ChunkedReadResponse`, its CRC-32C, itself. Native histograms have no
+XOR chunks: what holds any is answered as samples. Not here: HTTP, storage, the bits of chunks (`kernels/xor_chunks.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from vedette.errors import BadInput
 from vedette.kernels import write_request as kernel
+from vedette.kernels import xor_chunks
 from vedette.model.histograms import Histogram
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher, MatchOp
@@ -24,7 +26,13 @@ MAX_BYTES = 4 << 20
 """The limit on a request's decoded size."""
 
 _OPS: tuple[MatchOp, ...] = ("=", "!=", "=~", "!~")
-_SAMPLES = 0
+SAMPLES, CHUNKS = 0, 1
+"""The types of answers."""
+
+_FRAME_BYTES = 1 << 20
+"""A frame is no larger, nearly: a series of more chunks goes on in the next, as Prometheus has it by default."""
+
+_XOR = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +44,16 @@ class ReadQuery:
     matchers: tuple[Matcher, ...]
 
 
-def parse(body: bytes) -> list[ReadQuery]:
-    """The queries of a request. Raises `BadInput` for bytes that are none, and where none but chunks are accepted."""
+@dataclass(frozen=True, slots=True)
+class ReadRequest:
+    """The queries, and the types of answers that the reader takes, in its order; never empty."""
+
+    queries: list[ReadQuery]
+    accepted: tuple[int, ...]
+
+
+def parse(body: bytes) -> ReadRequest:
+    """A request. Raises `BadInput` for bytes that are none, and where it accepts no answer that there is."""
     found: list[ReadQuery] = []
     accepted: list[int | bytes] = []
     for tag, content in fields(decompress(body, max_bytes=MAX_BYTES).tobytes()):
@@ -47,9 +63,10 @@ def parse(body: bytes) -> list[ReadQuery]:
             accepted.append(content)
         elif tag == 0x12 and isinstance(content, bytes):
             accepted += content  # packed; types are below 128
-    if accepted and _SAMPLES not in accepted:
-        raise BadInput("server does not support any of the requested response types", hint="accept SAMPLES")
-    return found
+    known = tuple(int(kind) for kind in accepted if kind in (SAMPLES, CHUNKS))
+    if accepted and not known:
+        raise BadInput("server does not support any of the requested response types", hint="accept SAMPLES or STREAMED_XOR_CHUNKS")
+    return ReadRequest(found, known or (SAMPLES,))
 
 
 def _query(message: bytes, number: int) -> ReadQuery:
@@ -95,9 +112,54 @@ def render(results: Sequence[SeriesSet], external: Mapping[str, str]) -> bytes:
     return compress(b"".join(native.field(1, 2, _result(found, external)) for found in results))
 
 
-def _result(found: SeriesSet, external: Mapping[str, str]) -> bytes:
+def frames(results: Sequence[SeriesSet], external: Mapping[str, str]) -> Iterator[bytes]:
+    """The stream that answers with `results`, none of which has native histograms: series in order of their labels."""
+    for number, found in enumerate(results):
+        assert found.histograms is None, "histograms have no XOR chunks"
+        index = native.field(2, 0, native.varint(number)) if number else b""
+        labels, order = _ordered(found, external)
+        for row in order:
+            series = b"".join(native.field(1, 2, native.field(1, 2, n.encode()) + native.field(2, 2, v.encode())) for n, v in labels[row])
+            for chunks in _chunks(found, row):
+                yield _framed(native.field(1, 2, series + chunks) + index)
+
+
+def _framed(message: bytes) -> bytes:
+    crc = int(xor_chunks.crc32c(np.frombuffer(bytearray(message), dtype=np.uint8)))
+    return native.varint(len(message)) + crc.to_bytes(4, "big") + message
+
+
+def _chunks(found: SeriesSet, row: int) -> Iterator[bytes]:
+    """The chunks of one series as fields of its message, a frame's worth at a time."""
+    lo, hi = int(found.offsets[row]), int(found.offsets[row + 1])
+    firsts = np.arange(0, hi - lo, xor_chunks.CHUNK_SAMPLES)
+    lasts = np.minimum(firsts + xor_chunks.CHUNK_SAMPLES, hi - lo)
+    # Copies, since the kernel is compiled for arrays that are writable and in one piece.
+    times, bits = found.timestamps[lo:hi].copy(), found.values[lo:hi].copy().view(np.int64)
+    out, ends = np.zeros((hi - lo + len(firsts)) * xor_chunks.MOST_BYTES, dtype=np.uint8), np.empty(len(firsts), dtype=np.int64)
+    xor_chunks.encode(times, bits, firsts, lasts, out, ends)
+    raw = out.tobytes()
+    parts: list[bytes] = []
+    size = start = 0
+    for first, last, end in zip(firsts.tolist(), lasts.tolist(), ends.tolist(), strict=True):
+        span = native.field(1, 0, native.varint(int(times[first]))) + native.field(2, 0, native.varint(int(times[last - 1])))
+        parts.append(native.field(2, 2, span + native.field(3, 0, native.varint(_XOR)) + native.field(4, 2, raw[start:end])))
+        size, start = size + len(parts[-1]), end
+        if size >= _FRAME_BYTES:
+            yield b"".join(parts)
+            parts, size = [], 0
+    if parts:
+        yield b"".join(parts)
+
+
+def _ordered(found: SeriesSet, external: Mapping[str, str]) -> tuple[list[Labels], list[int]]:
+    """(each row's labels with the external ones, the rows that have samples in the order of these)."""
     labels = [Labels.of({**external, **row.as_dict()}) for row in found.labels]
-    order = sorted((row for row in range(len(labels)) if found.offsets[row] < found.offsets[row + 1]), key=labels.__getitem__)
+    return labels, sorted((row for row in range(len(labels)) if found.offsets[row] < found.offsets[row + 1]), key=labels.__getitem__)
+
+
+def _result(found: SeriesSet, external: Mapping[str, str]) -> bytes:
+    labels, order = _ordered(found, external)
     own = {} if found.histograms is None else {int(at): found.histograms.sample(j) for j, at in enumerate(found.histograms.at)}
     rows = np.searchsorted(found.offsets, np.array(sorted(own), dtype=np.int64), side="right") - 1
     mixed = set(rows.tolist())
