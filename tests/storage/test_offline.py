@@ -192,3 +192,31 @@ def test_a_snapshots_log_lines_and_exemplars_are_restored(tmp_path):
         assert (tmp_path / "data" / file).read_text() == file
     with pytest.raises(BadInput, match="holds samples already"):
         snapshots.restore(tmp_path / "snap", tmp_path / "data")
+
+
+async def test_a_restore_that_was_interrupted_is_no_data_directory_and_begins_again(open_engine, tools, keyspace, clock, tmp_path):
+    engine = await open_engine()
+    await fill(engine, tools, keyspace, clock)
+    before = tools.contents(engine)
+    snapshot = tmp_path / "data" / "snapshots" / await engine.snapshot()
+    target = tmp_path / "new"
+    count = len(snapshots.files_of(snapshot))
+    for stop in range(count + 1):
+        done = []
+
+        def progress(path, size, done=done, stop=stop):
+            done.append(path)
+            if len(done) == stop:
+                raise KeyboardInterrupt
+
+        def beside(stop=stop):
+            if stop == 0:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            snapshots.restore(snapshot, target, progress=progress, beside=beside)
+        with pytest.raises(BadInput, match="not restored completely here"):
+            await open_engine(data=target)
+    snapshots.restore(snapshot, target)
+    copy = await open_engine(data=target)
+    assert tools.contents(copy) == before

@@ -26,6 +26,7 @@ from vedette.model.series import SeriesSet
 from vedette.storage import offline
 from vedette.storage.disk import Disk
 from vedette.storage.engine import Engine
+from vedette.storage.interface import Coarse
 from vedette.storage.settings import StorageSettings
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -244,3 +245,104 @@ async def test_a_disk_that_is_full_at_any_write(tmp_path):
         assert not list((data / "blocks").glob("tmp-*"))
         shutil.rmtree(data)
     assert failures > 0
+
+
+DAY, HOUR = 86_400_000, 3_600_000
+MIDNIGHT = NOW // DAY * DAY
+HOURS = Coarse(HOUR, "max", True)
+
+
+async def over(engine: Engine, clock: ManualClock) -> None:
+    """A day of samples in a block, and that day over, so that the next round of work rolls it up."""
+    for i, at in enumerate(range(MIDNIGHT + 60_000, MIDNIGHT + DAY, 15 * 60_000)):
+        await engine.append(SampleBatch.of(canonical(), SERIES[:2], [at] * 2, [float(i), -float(i)]))
+    await engine.flush()
+    engine._flusher.release()
+    await clock.advance((MIDNIGHT + 2 * DAY) / 1000 - clock.now())
+
+
+def hourly(engine: Engine) -> dict[Labels, list[float]] | None:
+    """The greatest value of each hour by the tiers, None where samples have to say it."""
+    found = engine.coarse_select("default", [], MIDNIGHT + 1, MIDNIGHT + DAY, HOURS)
+    if found is None:
+        return None
+    hours: dict[Labels, dict[int, float]] = {}
+    series = found.series
+    for i, labels in enumerate(series.labels):
+        for j in range(int(series.offsets[i]), int(series.offsets[i + 1])):
+            edge, value = -(-int(series.timestamps[j]) // HOUR), float(series.values[j])
+            known = hours.setdefault(labels, {})
+            known[edge] = max(value, known.get(edge, value))
+    return {labels: [values[edge] for edge in sorted(values)] for labels, values in hours.items()}
+
+
+RIGHT = {SERIES[0]: [4.0 * k + 3 for k in range(24)], SERIES[1]: [-4.0 * k for k in range(24)]}
+
+
+@pytest.mark.timeout(120 + ROUNDS)
+async def test_loss_of_power_while_a_day_is_rolled_up(tmp_path):
+    root = tmp_path / "data"
+    root.mkdir()
+    disk, clock = LossyDisk(root), ManualClock(NOW / 1000)
+    engine = Engine(StorageSettings(data=root, retention=0, out_of_order_window=1 << 40), clock, disk=disk)
+    await engine.start()
+    await over(engine, clock)
+    ready = len(disk.journal)
+    await engine.compact()
+    await engine.delete("default", [[Matcher("i", "=", "1")]], MIDNIGHT, MIDNIGHT + HOUR)
+    deleted = len(disk.journal)
+    await engine.compact(clean=True)
+    await engine.close()
+    rng = random.Random(11)
+    moments = range(ready, len(disk.journal) + 1)
+    seen = set()
+    for number, moment in enumerate(moments if ROUNDS >= 100 else rng.sample(moments, 12)):
+        image = tmp_path / f"image{number}"
+        disk.left(moment, rng, image)
+        again = Engine(StorageSettings(data=image, retention=0), ManualClock((MIDNIGHT + 2 * DAY) / 1000))
+        await again.start()
+        for _ in range(2):
+            found = hourly(again)
+            seen.add(found is not None)
+            if found is not None:
+                assert found[SERIES[0]] == RIGHT[SERIES[0]]
+                assert found[SERIES[1]] in ([*RIGHT[SERIES[1]]], RIGHT[SERIES[1]][1:])
+                assert moment < deleted or len(found[SERIES[1]]) == 23, "what was deleted is there again"
+            assert again.counters()["damaged_rollups"] == again.counters()["damaged_blocks"] == 0
+            await again.compact()
+        assert found is not None, "it is made in the end"
+        await again.close()
+        assert not [damage for _, _, found in offline.verify(image) for damage in found if ".wal" not in str(damage)]
+        shutil.rmtree(image)
+    assert seen == {True, False}
+
+
+@pytest.mark.timeout(120 + ROUNDS)
+async def test_a_disk_that_is_full_while_a_day_is_rolled_up(tmp_path):
+    rng, failed = random.Random(5), 0
+    for number, first in enumerate(range(60) if ROUNDS >= 100 else sorted(rng.sample(range(40), 6))):
+        disk, clock = FailingDisk(first, rng.choice([1, 40])), ManualClock(NOW / 1000)
+        data = tmp_path / f"data{number}"
+        settings = StorageSettings(data=data, retention=0, out_of_order_window=1 << 40)
+        engine = Engine(settings, clock, disk=disk)
+        await engine.start()
+        await over(engine, clock)
+        disk.armed = True
+        try:
+            await engine.compact()
+        except LimitExceeded:
+            failed += 1
+        assert hourly(engine) in (None, RIGHT)
+        disk.armed = False
+        await engine.compact()
+        assert hourly(engine) == RIGHT
+        await engine.close()
+        again = Engine(settings, clock)
+        await again.start()
+        assert hourly(again) == RIGHT
+        assert again.counters()["damaged_rollups"] == again.counters()["damaged_blocks"] == 0
+        await again.close()
+        assert not list(data.rglob("tmp-*"))
+        assert not [damage for _, _, found in offline.verify(data) for damage in found]
+        shutil.rmtree(data)
+    assert failed > 0

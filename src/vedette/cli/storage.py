@@ -78,17 +78,23 @@ def restore(source: Path, data: Path) -> None:
     from vedette.storage.directory import DirectoryLock
 
     console = Console(stderr=True, highlight=False)
+
+    def records() -> None:
+        if (source / STATE).exists() and not (data / STATE).exists():
+            part = data / f"{STATE}.part"
+            part.unlink(missing_ok=True)
+            copy_records(source / STATE, part)
+            part.rename(data / STATE)
+
     if not (source / "blocks").is_dir():
         raise BadInput("not a snapshot", where=str(source), hint="a directory that holds blocks/")
     lock = DirectoryLock(data)
-    lock.take()
+    lock.take(restoring=True)
     try:
         total = sum(f.stat().st_size for f in snapshots.files_of(source))
         with _bar(console) as bar:
             task = bar.add_task("copying", total=total)
-            snapshots.restore(source, data, progress=lambda _, size: bar.advance(task, size))
-        if not (data / STATE).exists():
-            copy_records(source / STATE, data / STATE)
+            snapshots.restore(source, data, progress=lambda _, size: bar.advance(task, size), beside=records)
         found = _verified(console, data)
     finally:
         lock.release()

@@ -9,6 +9,9 @@ from pathlib import Path
 from vedette.errors import BadInput
 from vedette.storage.disk import Disk
 
+RESTORING = "restoring"
+"""The file that stands in a directory until all of a snapshot is restored there, and names the snapshot."""
+
 
 class DirectoryLock:
     """Holds the directory for this process until `release` or its end, however that comes."""
@@ -18,8 +21,17 @@ class DirectoryLock:
         self._disk = disk or Disk()
         self._fd = -1
 
-    def take(self) -> None:
-        """Make the directory and lock it. Raises `BadInput`, one line, where another process holds it or it cannot be written."""
+    def take(self, *, restoring: bool = False) -> None:
+        """Make the directory and lock it. Raises `BadInput`, one line, where another process holds it or it cannot be written.
+
+        So, too, unless `restoring`, where only a part of a snapshot was restored there.
+        """
+        if not restoring and (self.path / RESTORING).exists():
+            raise BadInput(
+                "a snapshot was not restored completely here",
+                where=str(self.path),
+                hint=f"run `vedette storage restore` again; {RESTORING} says of what",
+            )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             fd = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from vedette.errors import BadInput
 from vedette.storage.block_writer import TEMPORARY
+from vedette.storage.directory import RESTORING
 from vedette.storage.disk import Disk
 
 PARTS = ("blocks", "wal", "rollups", "metadata.json", "tombstones")
@@ -116,17 +117,23 @@ def files_of(data: Path) -> list[Path]:
     return found
 
 
-def restore(source: Path, data: Path, *, progress: Progress = lambda path, size: None) -> None:
-    """Copy the snapshot `source` to `data`, durably. Raises `BadInput` where there is no snapshot or `data` holds samples.
+def restore(source: Path, data: Path, *, progress: Progress = lambda path, size: None, beside: Callable[[], None] = lambda: None) -> None:
+    """Copy the snapshot `source` to `data`, durably; `beside` adds what else belongs there. Begins again where it was interrupted.
 
-    `OSError` as it comes; what was copied until then stays.
+    Raises `BadInput` where there is no snapshot or `data` holds samples, `OSError` as it comes; what was copied until then stays, and
+    nobody may use it (`directory.RESTORING`) until all is there.
     """
     if not (source / "blocks").is_dir():
         raise BadInput("not a snapshot", where=str(source), hint="a directory that holds blocks/")
-    if files_of(data):
+    marker, disk = data / RESTORING, Disk()
+    if marker.exists():
+        for file in files_of(data):
+            disk.unlink(file)
+    elif files_of(data):
         raise BadInput("holds samples already", where=str(data), hint="restore into an empty directory")
     for part in ("blocks", "wal"):
         (data / part).mkdir(parents=True, exist_ok=True)
+    disk.replace_file(marker, f"{source.resolve()}\n".encode())
     directories = {data, data / "blocks", data / "wal"}
     for file in files_of(source):
         target = data / file.relative_to(source)
@@ -137,5 +144,9 @@ def restore(source: Path, data: Path, *, progress: Progress = lambda path, size:
             new.flush()
             os.fsync(new.fileno())
         progress(file, file.stat().st_size)
+    beside()
     for directory in sorted(directories, reverse=True):
-        Disk().sync_directory(directory)
+        disk.sync_directory(directory)
+    # Last of all: from now on it is a data directory like any other.
+    disk.unlink(marker)
+    disk.sync_directory(data)
