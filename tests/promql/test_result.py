@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from vedette.model.labels import Labels, LabelTable
+from vedette.promql import result as results
 from vedette.promql.result import QueryResult
 from vedette.promql.values import Grid, Matrix
 
@@ -59,6 +61,18 @@ def test_a_range_is_in_order_of_labels_and_an_instant_is_not_touched() -> None:
     assert [s["metric"] for s in json.loads(found.json())["result"]] == sorted(sets, key=lambda s: sorted(s.items()))
     found, sets = result(20, 1, range_query=False)
     assert [s["metric"] for s in json.loads(found.json())["result"]] == sets
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_a_large_answer_comes_in_pieces_that_make_up_the_whole(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
+    found, _ = result(60, 5)
+    whole = found.json()
+    monkeypatch.setattr(results, "_CHUNK_POINTS", 7)
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        found.pool = pool if threads else None
+        pieces = list(found.pieces())
+        assert len(pieces) > 20 and all(pieces) and b"".join(pieces) == whole
+        assert json.loads(b"".join(found.pieces(limit=10)))["result"] == json.loads(whole)["result"][:10]
 
 
 @pytest.mark.parametrize("limit", [1, 24, 25, 39, 40, 41])

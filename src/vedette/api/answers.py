@@ -1,8 +1,8 @@
 """How successful answers are encoded: Prometheus' envelope, gzip for large ones, CORS.
 
-The `data` of a query is bytes already written by the engine and is never decoded again. Compression is bounded: level
-1, on a worker thread, and not at all below 4 KiB (one packet saves nothing) or above 64 MiB (a client that asks for
-that much is near).
+The `data` of a query is bytes already written by the engine and is never decoded again; a large one is sent in pieces while
+it is being written. Compression is bounded: level 1, on a worker thread, and not at all below 4 KiB (one packet saves nothing)
+or above 64 MiB (a client that asks for that much is near).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 import orjson
 from starlette.requests import Request
@@ -38,6 +39,43 @@ def enveloped(data: bytes, *, warnings: Sequence[str] = (), infos: Sequence[str]
 def success(data: object, *, warnings: Sequence[str] = ()) -> Response:
     """A success whose data is a Python value."""
     return Response(enveloped(orjson.dumps(data), warnings=warnings), media_type=JSON)
+
+
+class Pieces(Response):
+    """An answer that is sent while it is being made, piece by piece: it is never one body, and nothing holds the loop up.
+
+    Each piece is taken on a worker thread (`run`) once the client has room for it; none is empty. `size` is about how many bytes
+    there will be.
+    """
+
+    def __init__(self, pieces: Iterator[bytes], run: Run, *, size: int, media_type: str = JSON) -> None:
+        super().__init__(b"", media_type=media_type)
+        self._pieces = pieces
+        self._run = run
+        self.size = size
+        self._packer: _Packer | None = None
+        del self.headers["content-length"]
+
+    def pack(self) -> None:
+        """Compress the pieces."""
+        self._packer = _packer()
+        self.headers["content-encoding"] = "gzip"
+        self.headers["vary"] = "Accept-Encoding"
+
+    def _next(self) -> bytes:
+        """The next bytes to send, empty at the end. Runs on a worker thread."""
+        packer = self._packer
+        for piece in self._pieces:
+            if sent := piece if packer is None else packer.compress(piece):
+                return sent
+        self._packer = None
+        return packer.flush() if packer is not None else b""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        while piece := await self._run(self._next):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 class Listed(Response):
@@ -75,9 +113,22 @@ def listed(items: Sequence[bytes]) -> Response:
     return Response(b"[" + b",".join(items) + b"]", media_type=JSON)
 
 
+class _Packer(Protocol):
+    """What `zlib.compressobj` gives."""
+
+    def compress(self, data: bytes, /) -> bytes: ...
+
+    def flush(self) -> bytes: ...
+
+
+def _packer() -> _Packer:
+    """For one gzip member, at the fastest level."""
+    return zlib.compressobj(1, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+
+
 def gzipped(data: bytes) -> bytes:
     """`data` as one gzip member, at the fastest level."""
-    packer = zlib.compressobj(1, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+    packer = _packer()
     return packer.compress(data) + packer.flush()
 
 
@@ -94,7 +145,10 @@ def finishing(handler: Handler, run: Run, cors_origin: str) -> Handler:
         # A preflight asks nothing but the headers that follow.
         response = Response(status_code=204) if request.method == "OPTIONS" else await handler(request)
         body = response.body
-        if _GZIP_FROM <= len(body) <= _GZIP_TO and _ACCEPTS_GZIP.search(request.headers.get("accept-encoding", "")):
+        if isinstance(response, Pieces):
+            if response.size <= _GZIP_TO and _ACCEPTS_GZIP.search(request.headers.get("accept-encoding", "")):
+                response.pack()
+        elif _GZIP_FROM <= len(body) <= _GZIP_TO and _ACCEPTS_GZIP.search(request.headers.get("accept-encoding", "")):
             packed = await run(gzipped, body)
             response.body = packed
             response.headers["content-length"] = str(len(packed))

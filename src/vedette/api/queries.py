@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from vedette.api import tables
-from vedette.api.answers import JSON, enveloped, success
+from vedette.api.answers import JSON, Pieces, enveloped, success
 from vedette.api.endpoint import Endpoint, Param, Run
 from vedette.api.params import Form, boolean_of, form_of, limit_of, parameter, parse_span, parse_time, rfc3339, time_of
 from vedette.api.tree import tree_json
@@ -40,6 +40,8 @@ _PATIENCE_S = 0.1
 _SHORT_S, _TOO_LONG_S = 0.0015, 0.003
 _KNOWN_SHAPES, _LONGEST_KEPT, _SAME_TIME_MS = 2000, 2000, 600_000
 MAX_ID_DIGITS = 18
+POINT_BYTES, _MANY_POINTS = 28, 1 << 16
+"""Of a point as JSON, about; and from how many points on an answer is sent while it is being written."""
 
 _QUERY = Param("query", "text", "The PromQL expression.", required=True)
 _LIMIT = Param("limit", "integer", "The most series to return; 0 is all.")
@@ -52,7 +54,10 @@ _TUNING = (
 )
 
 
-Evaluation = Callable[[float, threading.Event], bytes]
+Answer = bytes | Iterator[bytes]
+"""An answer's body: whole, or in pieces that are made as they are taken, on a worker thread."""
+
+Evaluation = Callable[[float, threading.Event], Answer]
 """A query to be run on a worker thread: given its deadline (of the monotonic clock) and the event that cancels it."""
 
 
@@ -60,14 +65,14 @@ class Gate:
     """Evaluates queries when it is their turn; a client that goes cancels its query."""
 
     def __init__(self, run: Run, clock: Clock, turns: Turns, *, timeout_s: float) -> None:
-        self._run = run
+        self.run = run
         self._clock = clock
         self._turns = turns
         self._timeout_s = timeout_s
         self._short: OrderedDict[Hashable, None] = OrderedDict()
         """The shapes of queries that were over so fast last time that everything else waits for them: the latest last."""
 
-    async def evaluate(self, request: Request, tenant: str, timeout_s: float | None, evaluation: Evaluation, *, shape: Hashable) -> bytes:
+    async def evaluate(self, request: Request, tenant: str, timeout_s: float | None, evaluation: Evaluation, *, shape: Hashable) -> Answer:
         """What `evaluation` gives. Those of one `shape` (None: of none) take about the same time: what is over at once needs no thread.
 
         Raises `QueryTimeout` for one that never got its turn, `QueryCanceled` for one whose client has gone, `LimitExceeded` where
@@ -91,9 +96,9 @@ class Gate:
 
     async def _on_a_thread(
         self, request: Request, evaluation: Evaluation, shape: Hashable, deadline: float, cancel: threading.Event
-    ) -> bytes:
+    ) -> Answer:
         began = self._clock.monotonic()
-        running = asyncio.ensure_future(self._run(evaluation, deadline, cancel))
+        running = asyncio.ensure_future(self.run(evaluation, deadline, cancel))
         # Most queries are over before it is worth watching whether anybody still waits.
         done, _ = await asyncio.wait((running,), timeout=_PATIENCE_S)
         if not done:
@@ -105,7 +110,7 @@ class Gate:
                 self._short.popitem(last=False)
         return result
 
-    def _at_once(self, evaluation: Evaluation, shape: Hashable, deadline: float, cancel: threading.Event) -> bytes:
+    def _at_once(self, evaluation: Evaluation, shape: Hashable, deadline: float, cancel: threading.Event) -> Answer:
         """Evaluate on the loop's own thread: to hand it to another and back would take longer."""
         began = self._clock.monotonic()
         try:
@@ -115,7 +120,7 @@ class Gate:
                 self._short.pop(shape, None)
 
 
-async def _while_connected(request: Request, running: asyncio.Future[bytes], cancel: threading.Event) -> bytes:
+async def _while_connected(request: Request, running: asyncio.Future[Answer], cancel: threading.Event) -> Answer:
     gone = asyncio.ensure_future(_disconnected(request))
     try:
         await asyncio.wait((running, gone), return_when=asyncio.FIRST_COMPLETED)
@@ -217,10 +222,31 @@ class Queries:
         *,
         span: tuple[int, int, int],
     ) -> Response:
-        asked = self.clock.monotonic()
+        asked = began = self.clock.monotonic()
         notes: list[str] = []
+        size: list[int] = []
 
-        def evaluated(deadline: float, cancel: threading.Event) -> bytes:
+        def more(result: QueryResult) -> bytes:
+            """What comes after the result in the same object."""
+            added: dict[str, Any] = {}
+            if options.stats:
+                total = self.clock.monotonic() - began
+                added["stats"] = _stats(result, queued=began - asked, total=total, per_step=options.stats == "all")
+            if options.explain:
+                added["explain"] = result.statistics.explained()
+            return b"".join(b',"' + name.encode() + b'":' + orjson.dumps(value) for name, value in added.items())
+
+        def pieces(result: QueryResult, warnings: list[str], added: bytes) -> Iterator[bytes]:
+            head, tail = enveloped(b"|", warnings=warnings, infos=result.infos).split(b"|", 1)
+            last = head
+            for piece in result.pieces(options.limit):
+                yield last
+                last = piece
+            # The end of the object itself, before which there may be more.
+            yield last[:-1] + added + b"}" + tail
+
+        def evaluated(deadline: float, cancel: threading.Event) -> Answer:
+            nonlocal began
             began = self.clock.monotonic()
             if began >= deadline:
                 raise QueryTimeout(QUEUED_TOO_LONG)
@@ -235,12 +261,12 @@ class Queries:
             if options.table:
                 notes.extend(warnings)
                 return tables.encoded(result.series(options.limit), options.table)
+            if result.points > _MANY_POINTS:
+                size.append(result.points * POINT_BYTES)
+                return pieces(result, warnings, more(result))
             data = result.json(options.limit)
-            if options.stats:
-                stats = _stats(result, queued=began - asked, total=self.clock.monotonic() - began, per_step=options.stats == "all")
-                data = _with(data, "stats", stats)
-            if options.explain:
-                data = _with(data, "explain", result.statistics.explained())
+            if options.stats or options.explain:
+                data = data[:-1] + more(result) + b"}"
             return enveloped(data, warnings=warnings, infos=result.infos)
 
         # What is short now may not be of another time, where there is more data; a few minutes on it will be.
@@ -249,8 +275,9 @@ class Queries:
             shape = None
         answer = await self.gate.evaluate(request, tenant, options.timeout_s, evaluated, shape=shape)
         if options.table:
+            assert isinstance(answer, bytes), "tables are whole"
             return Response(answer, media_type=tables.MEDIA[options.table], headers=tables.headers(options.table, notes))
-        return Response(answer, media_type=JSON)
+        return Response(answer, media_type=JSON) if isinstance(answer, bytes) else Pieces(answer, self.gate.run, size=size[0])
 
     async def format(self, request: Request) -> Response:
         """An expression laid out for reading."""
@@ -301,11 +328,6 @@ def in_query(error: BadInput) -> BadInput:
     if isinstance(error, ExecutionError):
         return error
     return BadInput(f'invalid parameter "query": {error}')
-
-
-def _with(data: bytes, name: str, value: Any) -> bytes:
-    """A JSON object with one more member."""
-    return data[:-1] + b',"' + name.encode() + b'":' + orjson.dumps(value) + b"}"
 
 
 def _stats(result: QueryResult, *, queued: float, total: float, per_step: bool) -> dict[str, Any]:

@@ -6,7 +6,7 @@ Its answers come back as they are, also where its dialect knows more than PromQL
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -156,9 +156,9 @@ class PushedResult(QueryResult):
         self._times = np.array(times, dtype=np.int64)
         self._floats = np.array(values, dtype=np.float64)
 
-    def json(self, limit: int = 0) -> bytes:
+    def pieces(self, limit: int = 0) -> Iterator[bytes]:
         """The `data` object as the server gave it; at most `limit` series unless 0."""
         data = self._data
         if limit and self.type in ("vector", "matrix"):
             data = {**data, "result": data["result"][:limit]}
-        return orjson.dumps(data)
+        yield orjson.dumps(data)

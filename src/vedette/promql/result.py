@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -26,7 +27,9 @@ ResultType = Literal["scalar", "string", "vector", "matrix"]
 
 _FEW_ROWS = 24
 _NAN = np.array(TEXT_NAN).view(np.float64)[()]
-_CHUNK_POINTS = 1 << 17
+_CHUNK_POINTS = 1 << 16
+_AHEAD = 3
+"""Pieces of a large answer that are made at a time: two threads make them, and one is being sent."""
 _ROW_BYTES = 40
 _FRAME = (b'{"metric":{', b'},"values":[', b'},"value":', b"]}", b"}")
 _FRAME_OFFSETS = tuple(itertools.accumulate(map(len, _FRAME), initial=0))
@@ -189,13 +192,23 @@ class QueryResult:
 
     def json(self, limit: int = 0) -> bytes:
         """The `data` object of Prometheus' answer; at most `limit` series unless 0."""
+        return b"".join(self.pieces(limit))
+
+    def pieces(self, limit: int = 0) -> Iterator[bytes]:
+        """`json` piece by piece, of some megabytes each, the next ones being made while one is taken."""
         head = b'{"resultType":"' + self.type.encode() + b'","result":'
         if self.type == "string":
-            return head + b"[" + _time(self._grid.start) + b"," + orjson.dumps(self._text) + b"]}"
-        if self.type == "scalar":
-            return head + _points(np.array([self._grid.start]), self._floats) + b"}"
-        count = len(self._order) if limit <= 0 else min(limit, len(self._order))
-        return head + b"[" + b",".join(self._chunks(count) if self._histograms is None else self._mixed(count)) + b"]}"
+            yield head + b"[" + _time(self._grid.start) + b"," + orjson.dumps(self._text) + b"]}"
+        elif self.type == "scalar":
+            yield head + _points(np.array([self._grid.start]), self._floats) + b"}"
+        else:
+            count = len(self._order) if limit <= 0 else min(limit, len(self._order))
+            yield head + b"["
+            if self._histograms is None:
+                yield from self._chunks(count)
+            else:
+                yield b",".join(self._mixed(count))
+            yield b"]}"
 
     def _mixed(self, count: int) -> list[bytes]:
         """The first `count` series, of which some have native histograms, one at a time."""
@@ -220,9 +233,10 @@ class QueryResult:
             out.append(text + b"}")
         return out
 
-    def _chunks(self, count: int) -> list[bytes]:
+    def _chunks(self, count: int) -> Iterator[bytes]:
+        """The first `count` series, with what separates them, in pieces."""
         if not count:
-            return []
+            return
         assert self._labels is not None
         texts = _few_texts(self._labels, self._order[:count]) if count <= _FEW_ROWS else _texts(self._labels, self._order)
         # Writable, as kernels are compiled for.
@@ -249,9 +263,18 @@ class QueryResult:
                 self._offsets[lo : hi + 1] - a, np.ascontiguousarray(self._times[a:b]), floats, whole, places, digits, 1,
                 self.type == "vector", buffer,
             )  # fmt: skip
-            return buffer[: size - 1].tobytes()
+            return buffer[: size - 1 if hi == count else size].tobytes()
 
-        return list(self.pool.map(chunk, parts)) if self.pool is not None and len(parts) > 1 else [chunk(part) for part in parts]
+        if self.pool is None or len(parts) == 1:
+            yield from map(chunk, parts)
+            return
+        ahead: deque[Future[bytes]] = deque()
+        for part in parts:
+            ahead.append(self.pool.submit(chunk, part))
+            if len(ahead) == _AHEAD:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
 
 
 def _time(ms: int) -> bytes:
@@ -265,7 +288,7 @@ def _points(times: Ints, floats: Floats) -> bytes:
     one = QueryResult("", Grid(int(times[0]), 1, 1), range_query=False, warnings=[], infos=[])
     one.type, one._labels, one._order = "vector", table, np.zeros(1, dtype=np.int64)
     one._offsets, one._times, one._floats = np.array([0, 1], dtype=np.int64), times.astype(np.int64), floats
-    return one._chunks(1)[0].removeprefix(b'{"metric":{},"value":').removesuffix(b"}")
+    return next(one._chunks(1)).removeprefix(b'{"metric":{},"value":').removesuffix(b"}")
 
 
 class _Texts(NamedTuple):
