@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vedette.api.services import trends
 from vedette.api.services.aggregates import aggregated, increases
 from vedette.api.services.settings import ServicesSettings
 from vedette.api.services.shared import Kinds, shown_time
@@ -89,7 +90,24 @@ async def test_the_documents_trend(own: Any, services: Any) -> None:
     assert body["change_percent"] == pytest.approx(15.5, abs=0.6)
     now = int(services.clock.now() * 1000)
     assert [p["timestamp"] for p in body["data_points"]] == [shown_time(now - h * 3_600_000) for h in (3, 2, 1)]
-    assert [p["value"] for p in body["data_points"]] == pytest.approx(values, rel=0.02)
+    assert [p["value"] for p in body["data_points"]] == pytest.approx(values, rel=1e-9), "to the digit: nothing is extrapolated"
+
+
+async def test_a_trends_rises_heed_resets_and_all_series(client: httpx.AsyncClient, services: Any) -> None:
+    for host, shift in (("a", 0), ("b", 7)):
+        for minute, value in ((119, 100.0), (90, 110.0), (70, 5.0), (50, 6.0), (10, 16.0)):
+            services.put({"__name__": "jobs_total", "service": "x", "host": host}, (minute + shift / 60, value))
+    body = (await client.get("/metrics/trends/jobs_total?hours=2")).json()
+    assert [p["value"] for p in body["data_points"]] == [30, 22], "10 and, after a reset, 5 of each; then 1 and 10"
+
+
+async def test_a_trend_of_many_series_is_estimated(client: httpx.AsyncClient, services: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trends, "_EXACT_SERIES", 1)
+    for host in "ab":
+        for minute in range(120, -1, -10):
+            services.put({"__name__": "jobs_total", "service": "x", "host": host}, (minute, 120.0 - minute))
+    body = (await client.get("/metrics/trends/jobs_total?hours=2")).json()
+    assert [p["value"] for p in body["data_points"]] == pytest.approx([120, 120], rel=0.2)
 
 
 async def test_a_gauges_trend_with_anomalies_and_a_forecast(client: httpx.AsyncClient, services: Any) -> None:

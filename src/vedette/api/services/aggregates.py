@@ -81,7 +81,7 @@ def increases(found: SeriesSet, begin: int) -> Floats:
 
     A fall is a reset to 0, as `increase` takes it; nothing is extrapolated.
     """
-    rows, times, values = _samples(found)
+    rows, times, values = samples_of(found)
     n = len(found)
     counts, before = np.bincount(rows, minlength=n), np.bincount(rows, times <= begin, minlength=n).astype(np.int64)
     skipped = np.maximum(before - 1, 0)
@@ -96,7 +96,7 @@ def increases(found: SeriesSet, begin: int) -> Floats:
 
 def extents(found: SeriesSet, begin: int) -> dict[str, Floats]:
     """`avg`, `sum`, `min` and `max` of each series' samples after `begin` (ms): float64[n] each, NaN where it has none."""
-    rows, times, values = _samples(found)
+    rows, times, values = samples_of(found)
     rows, values = rows[times > begin], values[times > begin]
     n = len(found)
     counts = np.bincount(rows, minlength=n)
@@ -111,7 +111,7 @@ def extents(found: SeriesSet, begin: int) -> dict[str, Floats]:
     return out
 
 
-def _samples(found: SeriesSet) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
+def samples_of(found: SeriesSet) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
     """(row, time, value) of all samples but stale markers, in order of the rows and of time."""
     lo, hi = int(found.offsets[0]), int(found.offsets[-1])
     rows = np.repeat(np.arange(len(found), dtype=np.int64), np.diff(found.offsets))

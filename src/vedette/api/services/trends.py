@@ -6,6 +6,7 @@ over all series of the name (and service) together. Not here: the mathematics (`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from vedette.analysis.forecast import forecast
 from vedette.analysis.trend import trend_of
 from vedette.api.endpoint import Endpoint, Param
 from vedette.api.params import MAX_TIME, MIN_TIME, form_of
+from vedette.api.services.aggregates import samples_of
 from vedette.api.services.settings import MOST_HOURS
 from vedette.api.services.shared import Backend, Kinds, answer, any_of, count_of, flag_of, matcher_sets, shown_time
 from vedette.clock import now_ms
@@ -28,6 +30,7 @@ HOUR_MS = 3_600_000
 MOST_AHEAD = 7 * 24
 DAY = 24
 """Steps of the season."""
+_EXACT_HOURS, _EXACT_SERIES = 7 * 24, 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +99,18 @@ class Trends:
         parts = [f"{asked.name}_{part}" for part in ("sum", "count")]
         known = self._known(tenant, asked.name, asked.service)
         if (kind in ("histogram", "summary") or not known) and all(self._known(tenant, p, asked.service) for p in parts):
+            if self._is_small(tenant, parts, asked, (start, now)):
+                (hours, sums), (others, counts) = (self._risen(tenant, part, asked.service, (start, now)) for part in parts)
+                both, at, of = np.intersect1d(hours, others[counts > 0], return_indices=True)
+                return both.astype(np.float64), sums[at] / counts[counts > 0][of]
             expr = " / ".join(f"sum({any_of(p, asked.service, 'increase(%s[1h])')})" for p in parts)
         elif not known:
-            of = f" of service {asked.service!r}" if asked.service else ""
-            raise NotFound(f"no metric {asked.name!r}{of}")
+            of_service = f" of service {asked.service!r}" if asked.service else ""
+            raise NotFound(f"no metric {asked.name!r}{of_service}")
         elif kind == "counter":
+            if self._is_small(tenant, [asked.name], asked, (start, now)):
+                hours, values = self._risen(tenant, asked.name, asked.service, (start, now))
+                return hours.astype(np.float64), values
             expr = f"sum({any_of(asked.name, asked.service, 'increase(%s[1h])')})"
         else:
             expr = f"avg({any_of(asked.name, asked.service, 'avg_over_time(%s[1h])')})"
@@ -111,6 +121,29 @@ class Trends:
         good = np.isfinite(values)
         # A point stands at the beginning of the hour that it is about.
         return ((times[good] - start) // HOUR_MS - 1).astype(np.float64), values[good]
+
+    def _is_small(self, tenant: str, metrics: Sequence[str], asked: _Asked, span: tuple[int, int]) -> bool:
+        """Whether every sample may be looked at; of more, and over longer, PromQL's estimates (and rollups) have to do."""
+        if asked.hours > _EXACT_HOURS:
+            return False
+        storage = self.backend.storage
+        return all(len(storage.series(tenant, matcher_sets(m, asked.service), *span, _EXACT_SERIES + 1)) <= _EXACT_SERIES for m in metrics)
+
+    def _risen(self, tenant: str, metric: str, service: str, span: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """(hours in which samples follow others, how much all series rose in each): resets heeded, nothing extrapolated."""
+        start, end = span
+        total: dict[int, float] = {}
+        for matchers in matcher_sets(metric, service):
+            rows, times, values = samples_of(self.backend.storage.select(tenant, matchers, start - HOUR_MS, end))
+            if not len(rows):
+                continue
+            rises = np.diff(values, prepend=values[:1])
+            rises = np.where(rises < 0, values, rises)
+            hours = (times - start - 1) // HOUR_MS
+            good = np.isfinite(rises) & (hours >= 0) & (np.diff(rows, prepend=-1) == 0)  # the first sample is no rise
+            for hour in np.unique(hours[good]).tolist():
+                total[hour] = total.get(hour, 0.0) + float(rises[good & (hours == hour)].sum())
+        return np.array(sorted(total), dtype=np.int64), np.array([total[hour] for hour in sorted(total)])
 
     def _known(self, tenant: str, metric: str, service: str) -> bool:
         return bool(self.backend.storage.series(tenant, matcher_sets(metric, service), MIN_TIME, MAX_TIME, 1))
