@@ -245,3 +245,42 @@ async def test_a_deletion_that_is_added_while_others_are_forgotten_stays(open_en
     await engine.delete("default", [[Matcher("__name__", "=", "m")]], *EVER)
     tombs.forget(asked)
     assert len(tombs) == 1
+
+
+async def test_deletions_beside_flushes_merges_and_appends(open_engine, tools, keyspace, clock):
+    """What is deleted stays deleted, whatever is written to blocks meanwhile; what others append meanwhile stays."""
+    engine = await open_engine(retention=0, out_of_order_window=1 << 40)
+    gone, kept, going = 0, [], True
+
+    async def append() -> None:
+        for k in range(120):
+            rows = [(tools.metric("m", i=i), [(tools.now + k * 1000, float(k))]) for i in ("0", "1")]
+            await engine.append(tools.batch(rows, keyspace))
+            kept.append(tools.now + k * 1000)
+
+    async def shuffle() -> None:
+        while going:
+            await engine.flush()
+            await engine.compact(clean=len(kept) % 2 == 0)
+
+    async def delete() -> None:
+        nonlocal gone
+        while going:
+            upto = kept[-1] if kept else tools.now - 1
+            await engine.delete("default", [by("i", "1")], EVER[0], upto)
+            gone = upto
+            found = engine.select("default", by("i", "1"), *EVER).timestamps
+            assert not len(found) or found.min() > gone
+
+    writer = asyncio.create_task(append())
+    others = [asyncio.create_task(shuffle()), asyncio.create_task(delete())]
+    await writer
+    going = False
+    await asyncio.gather(*others)
+    assert gone > tools.now - 1
+    for _ in range(2):
+        assert engine.select("default", by("i", "0"), *EVER).timestamps.tolist() == kept
+        left = engine.select("default", by("i", "1"), *EVER).timestamps.tolist()
+        assert left == [t for t in kept if t > gone]
+        await engine.close()
+        engine = await open_engine(retention=0)
