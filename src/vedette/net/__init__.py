@@ -3,7 +3,7 @@
 from vedette.net.addresses import is_public, redacted_url
 from vedette.net.answers import Answer
 from vedette.net.client import DEFAULT_MAX_BYTES, MAX_REDIRECTS, HttpClient
-from vedette.net.config import Authorization, BasicAuth, HeaderValues, HttpConfig, TlsConfig, read_secret
+from vedette.net.config import Authorization, BasicAuth, HeaderValues, HttpConfig, OAuth2, TlsConfig, read_secret
 
 __all__ = [
     "DEFAULT_MAX_BYTES",
@@ -14,6 +14,7 @@ __all__ = [
     "HeaderValues",
     "HttpClient",
     "HttpConfig",
+    "OAuth2",
     "TlsConfig",
     "is_public",
     "read_secret",

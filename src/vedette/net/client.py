@@ -13,6 +13,7 @@ import json
 import os
 import socket
 import ssl
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,7 @@ from vedette.errors import BadInput, Undeliverable
 from vedette.net.addresses import public_address, redacted_url
 from vedette.net.answers import Answer, Body
 from vedette.net.config import HttpConfig, TlsConfig
+from vedette.net.oauth2 import Tokens
 from vedette.net.trace import current
 from vedette.net.transport import Transport
 
@@ -30,6 +32,8 @@ USER_AGENT = "Vedette"
 MAX_REDIRECTS = 10
 DEFAULT_MAX_BYTES = 128 << 20
 
+TOKEN_SECONDS = 10.0
+"""How long a server of OAuth 2.0 tokens may take, within the time of the request that needs one."""
 _IDLE_SECONDS = 300.0  # as Prometheus' client keeps a connection; longer than any usual scrape interval
 _ERROR_BODY_BYTES = 4096
 _CREDENTIALS = frozenset(("authorization", "cookie", "proxy-authorization", "x-api-key"))
@@ -59,6 +63,16 @@ class HttpClient:
         self._hide_path = hide_path
         self._doors: dict[tuple[str, str, int | None, str, bool], _Door] = {}
         self._contexts: dict[bool, ssl.SSLContext] = {}
+        self._issuer: HttpClient | None = None
+        self._tokens: Tokens | None = None
+        if (oauth2 := self._config.oauth2) is not None:
+            reaching = HttpConfig(tls_config=oauth2.tls_config, proxy_url=oauth2.proxy_url, follow_redirects=False)
+            self._issuer = HttpClient(reaching, allow_private=allow_private)
+            self._tokens = Tokens(oauth2, self._issued, time.monotonic)
+
+    async def _issued(self, url: str, body: bytes, headers: dict[str, str]) -> Answer:
+        assert self._issuer is not None, "tokens are asked for by a client that has some"
+        return await self._issuer.post(url, body, timeout=TOKEN_SECONDS, headers=headers)
 
     async def get(
         self,
@@ -110,6 +124,8 @@ class HttpClient:
         doors, self._doors = list(self._doors.values()), {}
         for door in doors:
             await door.transport.aclose()
+        if self._issuer is not None:
+            await self._issuer.close()
 
     async def _within(
         self,
@@ -137,12 +153,16 @@ class HttpClient:
         target = _parsed(url)
         first = _origin(target)
         credentials = self._config.headers()
+        if self._tokens is not None:
+            credentials["Authorization"] = await self._tokens.header()
         for _ in range(MAX_REDIRECTS + 1):
             at_home = _origin(target) == first
             sent = {**headers, **credentials} if at_home else {n: v for n, v in headers.items() if n.lower() not in _CREDENTIALS}
             if target.userinfo and at_home and "Authorization" not in sent:
                 sent["Authorization"] = "Basic " + base64.b64encode(f"{target.username}:{target.password}".encode()).decode()
             response = await self._send(method, target, sent, body, at_home, dict(extensions))
+            if response.status_code == 401 and at_home and self._tokens is not None:
+                self._tokens.refused()
             location = response.headers.get("location", "")
             if not (self._config.follow_redirects and response.status_code in (301, 302, 303, 307, 308) and location):
                 return await self._read(response, target, max_bytes)

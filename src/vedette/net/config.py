@@ -112,6 +112,12 @@ class TlsConfig:
         )
 
 
+def _proxy(text: str) -> str:
+    if text and not text.startswith(("http://", "https://")):
+        raise BadInput(f"not a proxy that can be used: {text.partition('://')[0]}", hint="expected http:// or https://")
+    return text
+
+
 def _under(base: Path, name: str) -> str:
     return str(base / name) if name else ""
 
@@ -164,6 +170,50 @@ class Authorization:
         return f"{self.type.strip() or 'Bearer'} {secret}" if secret else ""
 
 
+def _token_url(text: str) -> str:
+    if text and not text.startswith(("http://", "https://")):
+        raise BadInput(f"not a URL of tokens: {text.partition('://')[0]}", hint="expected http:// or https://")
+    return text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OAuth2:
+    """`oauth2`: a token is fetched by the grant of client credentials. The secret's file is read anew for each token."""
+
+    client_id: str = ""
+    client_secret: str = option("", secret=True)
+    client_secret_file: str = ""
+    scopes: tuple[str, ...] = ()
+    token_url: str = option("", convert=_token_url)
+    endpoint_params: Mapping[str, str] = option(factory=dict)
+    tls_config: TlsConfig = field(default_factory=TlsConfig)
+    proxy_url: str = option("", convert=_proxy)
+
+    UNSUPPORTED: ClassVar[dict[str, str]] = {
+        "client_secret_ref": "secret managers are not supported; use client_secret_file",
+        "client_certificate_key": "clients authenticate by a secret; assertions are not supported",
+        "grant_type": "tokens are fetched by the grant of client credentials only; remove the key",
+        "proxy_connect_header": "headers for proxies are not supported yet",
+        "proxy_from_environment": "the environment's proxies are not used; give proxy_url",
+        "no_proxy": "a proxy serves every host or none yet",
+    }
+
+    def __post_init__(self) -> None:
+        for name in ("client_id", "token_url"):
+            if not getattr(self, name):
+                raise BadInput(f"oauth2 {name} must be configured")
+        if self.client_secret and self.client_secret_file:
+            raise BadInput("at most one of oauth2 client_secret & client_secret_file must be configured")
+
+    def secret(self) -> str:
+        """The client's secret. Raises `BadInput` for a bad file."""
+        return read_secret(self.client_secret_file) if self.client_secret_file else self.client_secret
+
+    def under(self, base: Path) -> Self:
+        """The same with relative file names taken from `base`."""
+        return replace(self, client_secret_file=_under(base, self.client_secret_file), tls_config=self.tls_config.under(base))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeaderValues:
     """The values of one of `http_headers`: plain, secret, and from files."""
@@ -173,18 +223,13 @@ class HeaderValues:
     files: tuple[str, ...] = ()
 
 
-def _proxy(text: str) -> str:
-    if text and not text.startswith(("http://", "https://")):
-        raise BadInput(f"not a proxy that can be used: {text.partition('://')[0]}", hint="expected http:// or https://")
-    return text
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpConfig:
     """The HTTP client settings that stand in `scrape_configs`, `http_sd_configs`, `alertmanagers` and `http_config`."""
 
     basic_auth: BasicAuth | None = None
     authorization: Authorization | None = None
+    oauth2: OAuth2 | None = None
     bearer_token: str = option("", secret=True)
     bearer_token_file: str = ""
     tls_config: TlsConfig = field(default_factory=TlsConfig)
@@ -194,7 +239,6 @@ class HttpConfig:
     proxy_url: str = option("", convert=_proxy)
 
     UNSUPPORTED: ClassVar[dict[str, str]] = {
-        "oauth2": "OAuth 2.0 is not supported yet; use authorization with credentials_file",
         "proxy_connect_header": "headers for proxies are not supported yet",
         "proxy_from_environment": "the environment's proxies are not used; give proxy_url",
         "no_proxy": "a proxy serves every host or none yet",
@@ -204,18 +248,21 @@ class HttpConfig:
         if self.bearer_token and self.bearer_token_file:
             raise BadInput("at most one of bearer_token & bearer_token_file must be configured")
         bearer = bool(self.bearer_token or self.bearer_token_file)
-        if self.basic_auth is not None and bearer:
+        if sum((self.basic_auth is not None, self.oauth2 is not None, bearer)) > 1:
             raise BadInput("at most one of basic_auth, oauth2, bearer_token & bearer_token_file must be configured")
         if self.authorization is not None and bearer:
             raise BadInput("authorization is not compatible with bearer_token & bearer_token_file")
-        if self.authorization is not None and self.basic_auth is not None:
+        if self.authorization is not None and (self.basic_auth is not None or self.oauth2 is not None):
             raise BadInput("at most one of basic_auth, oauth2 & authorization must be configured")
         for name in self.http_headers:
             if name.lower() in _RESERVED_HEADERS:
                 raise BadInput(f"setting header {name!r} is not allowed", where="http_headers")
 
     def headers(self) -> dict[str, str]:
-        """The headers that carry this configuration's credentials; files are read now. Raises `BadInput` for a bad file."""
+        """The headers that carry this configuration's credentials; files are read now. Raises `BadInput` for a bad file.
+
+        That of `oauth2` is not among them: it has to be asked for (`oauth2.Tokens`).
+        """
         out = {}
         for name, given in self.http_headers.items():
             out[name] = ", ".join((*given.values, *given.secrets, *(read_secret(f) for f in given.files)))
@@ -238,6 +285,7 @@ class HttpConfig:
             basic_auth=basic
             and replace(basic, username_file=_under(base, basic.username_file), password_file=_under(base, basic.password_file)),
             authorization=given and replace(given, credentials_file=_under(base, given.credentials_file)),
+            oauth2=self.oauth2 and self.oauth2.under(base),
             bearer_token_file=_under(base, self.bearer_token_file),
             tls_config=self.tls_config.under(base),
             http_headers={n: replace(h, files=tuple(_under(base, f) for f in h.files)) for n, h in self.http_headers.items()},
