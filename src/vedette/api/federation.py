@@ -1,12 +1,13 @@
-"""`GET /federate`: the last values of selected series as exposition text, for another Prometheus (or Vedette) to scrape.
+"""`GET /federate`: the last values of selected series as an exposition, for another Prometheus (or Vedette) to scrape.
 
 As Prometheus federates: samples of the last five minutes with their own times, external labels where a series has none of that
-name, `instance=""` where nobody says which. Native histograms have no text, and stay out.
+name, `instance=""` where nobody says which. In text, OpenMetrics or protobuf, as the scraper prefers; native histograms come in protobuf
+alone, since there is no text for them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,10 +23,16 @@ from vedette.clock import Clock, now_ms
 from vedette.errors import LimitExceeded, VedetteError
 from vedette.model.labels import METRIC_NAME, Labels, is_legacy_label_name, is_legacy_metric_name, quote
 from vedette.model.matchers import Matcher
+from vedette.model.samples import is_stale
+from vedette.model.series import SeriesSet
 from vedette.storage.interface import Storage
-from vedette.wire.exposition import TEXT_TYPE, format_value
+from vedette.wire.exposition import OPENMETRICS_TYPE, TEXT_TYPE, format_value
+from vedette.wire.exposition_proto import MEDIA_TYPE, Latest, render
 
 _LOOKBACK_MS = 300_000
+_FAMILY = "io.prometheus.client.MetricFamily"
+PROTOBUF_TYPE = f"{MEDIA_TYPE}; proto={_FAMILY}; encoding=delimited"
+"""The media type of protobuf expositions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,28 +52,77 @@ class Federation:
         if not self.ready():
             raise LimitExceeded("the server is starting or stopping", retry_after=1.0)
         sets = matcher_sets(await form_of(request), self.parse_selector)
-        body = await self.run(self._body, self.tenant_of(request.scope), sets)
-        return Response(body, media_type=TEXT_TYPE)
+        media = preferred(request.headers.get("accept", ""))
+        body = await self.run(self._body, self.tenant_of(request.scope), sets, media)
+        return Response(body, media_type=media)
 
-    def _body(self, tenant: str, sets: Sequence[Sequence[Matcher]]) -> bytes:
+    def _body(self, tenant: str, sets: Sequence[Sequence[Matcher]], media: str) -> bytes:
         """The answer's bytes. Runs on a worker thread."""
         now = now_ms(self.clock)
-        found: dict[Labels, tuple[float, int]] = {}
+        found: dict[Labels, Latest] = {}
         for matchers in sets:
             series = self.storage.select(tenant, matchers, now - _LOOKBACK_MS, now)
             rows, last = series.latest()
             for row, at in zip(rows.tolist(), last.tolist(), strict=True):
-                found[series.labels.row(row)] = (float(series.values[at]), int(series.timestamps[at]))
+                found[series.labels.row(row)] = Latest(float(series.values[at]), int(series.timestamps[at]))
+            if media == PROTOBUF_TYPE:
+                found.update(_histograms(series))
         external = {"instance": "", **dict(self.external_labels())}
+        ordered = sorted((s for s in found if s.metric), key=lambda s: (s.metric, s))
+        if media == PROTOBUF_TYPE:
+            return render([(_with(labels, external), found[labels]) for labels in ordered])
+        openmetrics = media == OPENMETRICS_TYPE
         lines: list[str] = []
         family = ""
-        for labels in sorted((s for s in found if s.metric), key=lambda s: (s.metric, s)):
+        for labels in ordered:
             if labels.metric != family:
                 family = labels.metric
-                lines.append(f"# TYPE {family if is_legacy_metric_name(family) else quote(family)} untyped")
-            value, time = found[labels]
-            lines.append(f"{_series(labels, external)} {format_value(value)} {time}")
-        return "".join(f"{line}\n" for line in lines).encode()
+                kind = "unknown" if openmetrics else "untyped"
+                lines.append(f"# TYPE {family if is_legacy_metric_name(family) else quote(family)} {kind}")
+            latest = found[labels]
+            assert isinstance(latest.value, float), "there is no text for others"
+            time = f"{latest.time / 1000:.3f}" if openmetrics else str(latest.time)
+            lines.append(f"{_series(labels, external)} {format_value(latest.value)} {time}")
+        return "".join(f"{line}\n" for line in [*lines, *(("# EOF",) if openmetrics else ())]).encode()
+
+
+def _histograms(series: SeriesSet) -> Iterator[tuple[Labels, Latest]]:
+    """The series whose last sample is a native histogram, with it."""
+    if series.histograms is None:
+        return
+    lasts = {int(end) - 1: row for row, end in enumerate(series.offsets[1:]) if end > series.offsets[row]}
+    for j, at in enumerate(series.histograms.at.tolist()):
+        if at in lasts and not is_stale(series.values[at : at + 1])[0]:
+            yield series.labels.row(lasts[at]), Latest(series.histograms.sample(j), int(series.timestamps[at]))
+
+
+def preferred(accept: str) -> str:
+    """The media type of the answer that an `Accept` likes best; of equals the first, and text where nothing is named that there is."""
+    best, quality = TEXT_TYPE, 0.0
+    for offer in accept.split(","):
+        media, *params = (part.strip() for part in offer.split(";"))
+        given = dict(p.replace(" ", "").partition("=")[::2] for p in params)
+        if media == MEDIA_TYPE and given.get("encoding", "delimited") == "delimited" and given.get("proto", _FAMILY) == _FAMILY:
+            found = PROTOBUF_TYPE
+        elif media == "application/openmetrics-text":
+            found = OPENMETRICS_TYPE
+        elif media in ("text/plain", "*/*"):
+            found = TEXT_TYPE
+        else:
+            continue
+        try:
+            weight = float(given.get("q", "1"))
+        except ValueError:
+            continue  # what cannot be read asks for nothing
+        if weight > quality:
+            best, quality = found, weight
+    return best
+
+
+def _with(labels: Labels, external: Mapping[str, str]) -> Labels:
+    """A series' labels and those of the external ones that it has none of; an empty one is told, as in text."""
+    own = labels.as_dict()
+    return Labels(sorted({**external, **own}.items()))
 
 
 def _series(labels: Labels, external: Mapping[str, str]) -> str:

@@ -1,4 +1,5 @@
 """Protobuf exposition (`io.prometheus.client.MetricFamily`, delimited) to a `SampleBatch`: classic series, native histograms, exemplars.
+And last samples as such an exposition (`render`), as another server federates them.
 
 Keys are those of the text format (`name{a="b"}`), so that a series keeps its name whatever its target speaks. One Python step a
 message (6 µs a series that is known), which text is spared, and so asked for only where native histograms are wanted. Not here: HTTP,
@@ -10,16 +11,17 @@ from __future__ import annotations
 import math
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 from vedette.errors import BadInput
 from vedette.kernels.hashing import hash_regions
 from vedette.model.exemplars import Exemplar
-from vedette.model.histograms import GAUGE, Histograms
-from vedette.model.labels import Labels, is_legacy_label_name, is_legacy_metric_name, quote
+from vedette.model.histograms import GAUGE, Histogram, Histograms
+from vedette.model.labels import METRIC_NAME, Labels, is_legacy_label_name, is_legacy_metric_name, quote
 from vedette.model.samples import KeySpace, MetricMetadata, SampleBatch
 from vedette.wire import native
 from vedette.wire.exposition import Exposition, format_value
@@ -370,3 +372,63 @@ def _real(content: int | bytes) -> float:
 def _whole(content: int | bytes) -> int:
     assert isinstance(content, int)
     return content - (1 << 64) if content >= 1 << 63 else content
+
+
+class Latest(NamedTuple):
+    """A series' last sample, and its time (ms)."""
+
+    value: float | Histogram
+    time: int
+
+
+def render(series: Sequence[tuple[Labels, Latest]]) -> bytes:
+    """The exposition of series with their last samples, those of one metric in a row: floats untyped, histograms with counts in floats.
+
+    Histograms with custom buckets are classic ones here, since the format has no others.
+    """
+    families: dict[tuple[str, int], list[bytes]] = {}
+    for labels, (value, time) in series:
+        kind, own = _UNTYPED, b""
+        if isinstance(value, Histogram):
+            kind = _GAUGE_HISTOGRAM if value.hint == GAUGE else _HISTOGRAM
+            own = native.field(7, 2, _bounded(value) if value.layout.custom else _exponential(value))
+        else:
+            own = native.field(5, 2, _double(1, value))
+        pairs = b"".join(
+            native.field(1, 2, native.field(1, 2, n.encode()) + native.field(2, 2, v.encode())) for n, v in labels if n != METRIC_NAME
+        )
+        families.setdefault((labels.metric, kind), []).append(native.field(4, 2, pairs + own + native.field(6, 0, native.varint(time))))
+    out = []
+    for (metric, kind), metrics in families.items():
+        body = native.field(1, 2, metric.encode()) + native.field(3, 0, native.varint(kind)) + b"".join(metrics)
+        out.append(native.varint(len(body)) + body)
+    return b"".join(out)
+
+
+def _double(number: int, value: float) -> bytes:
+    return native.field(number, 1, struct.pack("<d", value))
+
+
+def _exponential(h: Histogram) -> bytes:
+    layout = h.layout
+    parts = [_double(4, h.count), _double(2, h.sum), native.field(5, 0, native.zigzag(layout.schema)), _double(6, layout.threshold)]
+    parts.append(_double(8, h.zero_count))
+    for spans, counts, indices, values in ((9, 11, layout.negative, h.negative), (12, 14, layout.positive, h.positive)):
+        parts += [
+            native.field(spans, 2, native.field(1, 0, native.zigzag(o)) + native.field(2, 0, native.varint(n)))
+            for o, n in native.spans(indices)
+        ]
+        if len(values):
+            parts.append(native.field(counts, 2, np.asarray(values, dtype="<f8").tobytes()))
+    if not len(layout.positive) and not len(layout.negative) and not layout.threshold:
+        # So that it is not taken for a classic one: as client libraries mark a native histogram of nothing.
+        parts.append(native.field(12, 2, native.field(1, 0, b"\x00") + native.field(2, 0, b"\x00")))
+    return b"".join(parts)
+
+
+def _bounded(h: Histogram) -> bytes:
+    counts = np.zeros(len(h.layout.bounds) + 1)
+    counts[h.layout.positive] = h.positive
+    buckets = zip([*h.layout.bounds, math.inf], np.cumsum(counts).tolist(), strict=True)
+    inner = b"".join(native.field(3, 2, _double(4, total) + _double(2, bound)) for bound, total in buckets)
+    return _double(4, h.count) + _double(2, h.sum) + inner

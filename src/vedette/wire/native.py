@@ -176,7 +176,7 @@ def zigzag(value: int) -> bytes:
     return varint((value << 1) ^ (value >> 63))
 
 
-def _spans(indices: NDArray[np.int32]) -> list[tuple[int, int]]:
+def spans(indices: NDArray[np.int32]) -> list[tuple[int, int]]:
     """(offset, length) of runs of indices, offsets being gaps after the first."""
     found: list[tuple[int, int]] = []
     after = 0
@@ -202,7 +202,7 @@ def render(h: Histogram, time: int, *, whole: bool | None = None) -> bytes:
     out += [field(3, 1, struct.pack("<d", h.sum)), field(4, 0, zigzag(layout.schema)), field(5, 1, struct.pack("<d", layout.threshold))]
     out.append(field(6, 0, varint(int(h.zero_count))) if whole else field(7, 1, struct.pack("<d", h.zero_count)))
     for first, indices, values in ((8, layout.negative, h.negative), (11, layout.positive, h.positive)):
-        out += [field(first, 2, field(1, 0, zigzag(o)) + field(2, 0, varint(n))) for o, n in _spans(indices)]
+        out += [field(first, 2, field(1, 0, zigzag(o)) + field(2, 0, varint(n))) for o, n in spans(indices)]
         if len(values) and whole:
             deltas = np.diff(values, prepend=0).astype(np.int64).tolist()
             out.append(field(first + 1, 2, b"".join(map(zigzag, deltas))))
