@@ -10,7 +10,7 @@ import shutil
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email import message_from_string
 from email.message import EmailMessage
 from email.policy import default as policy
@@ -193,6 +193,38 @@ async def test_headers_are_templates_and_cannot_be_smuggled_in(smarthost: Smarth
     assert message["X-Team"] == "ops"
     assert message["Bcc"] is None
     assert message.get_content_type() == "text/plain"
+
+
+async def test_the_mails_of_a_group_are_one_conversation_or_one_each_day(smarthost: Smarthost) -> None:
+    first, day = notice(), 86_400_000
+    again, tomorrow = replace(first, attempt="attempt2", now=NOW + 60_000), replace(first, attempt="attempt3", now=NOW + day)
+    other = replace(first, group_key='{}:{alertname="Up"}')
+    mails = []
+    for by_date in ("daily", "none"):
+        for one in (first, again, tomorrow, other):
+            await send(smarthost, one, require_tls=False, threading={"enabled": True, "thread_by_date": by_date})
+            mails.append(smarthost.mails.pop())
+    told = [str(m.message["References"]) for m in mails]
+    assert told == [str(m.message["In-Reply-To"]) for m in mails]
+    assert len({m.message["Message-ID"] for m in mails[:3]}) == 3
+    daily, always = told[:4], told[4:]
+    assert daily[0] == daily[1] != daily[2] and daily[3] not in daily[:3]
+    assert always[0] == always[1] == always[2] != always[3]
+    await send(smarthost, require_tls=False, threading={"enabled": False})
+    assert smarthost.mails[-1].message["References"] is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"threading": {"enabled": True}}, "threading.thread_by_date must be either 'none' or 'daily'"),
+        ({"threading": {"enabled": True, "thread_by_date": "weekly"}}, "threading.thread_by_date must be either 'none' or 'daily'"),
+        ({"threading": {"enabled": True, "thread_by_date": "none"}, "headers": {"references": "x"}}, "'References' cannot be set"),
+    ],
+)
+async def test_threading_that_makes_no_sense_is_refused(smarthost: Smarthost, settings: dict[str, Any], problem: str) -> None:
+    with pytest.raises(BadInput, match=problem):
+        await send(smarthost, **settings)
 
 
 @needs_openssl

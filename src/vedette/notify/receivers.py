@@ -111,11 +111,24 @@ class SlackConfig:
             raise BadInput("missing title or value in Slack field configuration", where="fields")
 
 
+_THREAD_HEADERS = frozenset(("references", "in-reply-to"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Threading:
+    """`threading` of mails: all of a group make one conversation, or (`daily`) one each day."""
+
+    enabled: bool = False
+    thread_by_date: str = ""
+
+    def __post_init__(self) -> None:
+        if self.enabled and self.thread_by_date not in ("none", "daily"):
+            raise BadInput("threading.thread_by_date must be either 'none' or 'daily'", where="thread_by_date")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmailConfig:
     """One of `email_configs`."""
-
-    UNSUPPORTED: ClassVar[dict[str, str]] = {"threading": "mails are not threaded yet; remove the key"}
 
     to: str = ""
     from_: str = option("", key="from")
@@ -135,6 +148,7 @@ class EmailConfig:
     require_tls: bool | None = None
     force_implicit_tls: bool | None = None
     tls_config: TlsConfig | None = None
+    threading: Threading = Threading()
 
     def __post_init__(self) -> None:
         if not self.to:
@@ -144,6 +158,8 @@ class EmailConfig:
         for name in self.headers:
             if seen.count(name.lower()) > 1:
                 raise BadInput(f"duplicate header {name.title()!r} in email config", where="headers")
+            if self.threading.enabled and name.lower() in _THREAD_HEADERS:
+                raise BadInput(f"header {name.title()!r} cannot be set where mails are threaded", where="headers")
             if not name.isascii() or any(c in name for c in " :\r\n"):
                 raise BadInput(f"{name!r} is no name of a header", where="headers")
 

@@ -7,11 +7,13 @@ can be awaited between them: up to the recipients nobody knows anything yet.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import smtplib
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP as POLICY
@@ -130,6 +132,10 @@ class Email:
         host = _address(sender).partition("@")[2] or "localhost"
         # The same for every try of one notification, so that a mail told twice shows once.
         message["Message-ID"] = f"<{notice.attempt}@{host}>"
+        if config.threading.enabled:
+            # A message that never was: mail programs put all that answer it into one conversation.
+            answered = f"<{_conversation(notice, daily=config.threading.thread_by_date == 'daily')}@{host}>"
+            message["References"] = message["In-Reply-To"] = answered
         message["Auto-Submitted"] = "auto-generated"
         text, html = words.text(config.text), words.html(config.html)
         message.set_content(text or "(no text)", cte="quoted-printable")
@@ -149,6 +155,12 @@ class Email:
 
     async def close(self) -> None:
         """Nothing is kept between two mails."""
+
+
+def _conversation(notice: Notice, *, daily: bool) -> str:
+    """What names a group's conversation, all of it or that of the day (UTC)."""
+    day = f"{datetime.fromtimestamp(notice.now / 1000, UTC):%Y-%m-%d}" if daily else ""
+    return hashlib.sha256(f"{notice.group_key}\0{notice.receiver}\0{day}".encode()).hexdigest()[:32]
 
 
 def _with_plot(html: str, name: str) -> str:
