@@ -15,7 +15,7 @@ from vedette.promql import labelsets
 from vedette.promql.errors import ExecutionError
 from vedette.promql.evaluation import Evaluation
 from vedette.promql.nodes import Call
-from vedette.promql.values import Bools, Grid, Matrix, Value
+from vedette.promql.values import Bools, Grid, Matrix, Rows, Value
 
 _REFERENCE = re.compile(r"\$(?:\$|(\w+)|\{(\w+)\})", re.ASCII)
 
@@ -55,7 +55,7 @@ def _refuse_long(size: int, function: str) -> None:
         raise ExecutionError(f"{function}() makes a label value of more than {MAX_TEXT} characters")
 
 
-def label_replace(ev: Evaluation, node: Call, args: Sequence[Value], grid: Grid) -> Matrix:
+def label_replace(ev: Evaluation, node: Call, args: Sequence[Value], grid: Grid) -> Matrix | Rows:
     """`label_replace(v, dst, replacement, src, regex)`."""
     dst, template, src, regex = (str(a) for a in args[1:5])
     try:
@@ -64,8 +64,8 @@ def label_replace(ev: Evaluation, node: Call, args: Sequence[Value], grid: Grid)
         raise ExecutionError(f"invalid regular expression in label_replace(): {regex}") from None
     if not dst:
         raise ExecutionError(f"invalid destination label name in label_replace(): {dst}")
-    matrix = ev.matrix(args[0])
-    column = matrix.labels.column(src)
+    vector = _vector(args[0])
+    column = vector.labels.column(src)
     distinct, inverse = np.unique(column, return_inverse=True)
     names = {i: n for n, i in pattern.groupindex.items()}
     new = np.full(len(distinct), -1, dtype=np.int32)
@@ -79,33 +79,43 @@ def label_replace(ev: Evaluation, node: Call, args: Sequence[Value], grid: Grid)
         _refuse_long(_expanded_size(template, groups), "label_replace")
         matched[i] = True
         new[i] = _symbol(ev, expand(template, groups))
-    return _relabelled(ev, matrix, dst, np.where(matched[inverse], new[inverse], matrix.labels.column(dst)), matched[inverse])
+    return _relabelled(ev, vector, dst, np.where(matched[inverse], new[inverse], vector.labels.column(dst)), matched[inverse])
 
 
-def label_join(ev: Evaluation, node: Call, args: Sequence[Value], grid: Grid) -> Matrix:
+def label_join(ev: Evaluation, node: Call, args: Sequence[Value], grid: Grid) -> Matrix | Rows:
     """`label_join(v, dst, separator, src…)`."""
     dst, separator, *sources = (str(a) for a in args[1:])
     for name, what in ((dst, "destination"), *((s, "source") for s in sources)):
         if not name:
             raise ExecutionError(f"invalid {what} label name in label_join(): {name}")
-    matrix = ev.matrix(args[0])
+    vector = _vector(args[0])
     if sources:
-        columns = np.stack([matrix.labels.column(s) for s in sources])
+        columns = np.stack([vector.labels.column(s) for s in sources])
         distinct, inverse = np.unique(columns, axis=1, return_inverse=True)
         inverse = inverse.reshape(-1)
     else:
-        distinct, inverse = np.zeros((0, 1), dtype=np.int32), np.zeros(len(matrix), dtype=np.int64)
+        distinct, inverse = np.zeros((0, 1), dtype=np.int32), np.zeros(len(vector), dtype=np.int64)
     new = np.empty(distinct.shape[1], dtype=np.int32)
     for i, pair in enumerate(distinct.T.tolist()):
         parts = [ev.symbols.text(s) if s >= 0 else "" for s in pair]
         _refuse_long(sum(map(len, parts)) + len(separator) * (len(parts) - 1), "label_join")
         new[i] = _symbol(ev, separator.join(parts))
-    return _relabelled(ev, matrix, dst, new[inverse], np.ones(len(matrix), dtype=np.bool_))
+    return _relabelled(ev, vector, dst, new[inverse], np.ones(len(vector), dtype=np.bool_))
 
 
-def _relabelled(ev: Evaluation, matrix: Matrix, dst: str, column: NDArray[np.int32], touched: Bools) -> Matrix:
-    drop = matrix.drop
+def _vector(value: Value) -> Matrix | Rows:
+    assert isinstance(value, (Matrix, Rows)), "the plan feeds vectors where vectors are wanted"
+    return value if isinstance(value, Matrix) or value.made is None else value.made
+
+
+def _relabelled(ev: Evaluation, vector: Matrix | Rows, dst: str, column: NDArray[np.int32], touched: Bools) -> Matrix | Rows:
+    drop = vector.drop
     if drop is not None and dst == METRIC_NAME:
         drop = drop & ~touched  # the name was given anew, so it stays
-    labels = labelsets.with_label(matrix.labels, dst, column.astype(np.int32, copy=False))
-    return ev.merged(replace(matrix, labels=labels, drop=drop))
+    labels = labelsets.with_label(vector.labels, dst, column.astype(np.int32, copy=False))
+    if isinstance(vector, Rows):
+        _, first = labelsets.grouped(labels, (), without=True)
+        if len(first) == len(labels):
+            # Where no two rows became equal nothing has been computed, and whoever sums them up never holds them all.
+            return Rows(labels, vector.n, vector.fill, drop)
+    return ev.merged(replace(ev.matrix(vector), labels=labels, drop=drop))

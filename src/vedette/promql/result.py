@@ -18,6 +18,7 @@ from vedette.kernels.dump import TEXT_NAN
 from vedette.model.histograms import Histogram
 from vedette.model.labels import Labels, LabelTable
 from vedette.model.series import SeriesSet
+from vedette.promql import labelsets
 from vedette.promql.format import json_float
 from vedette.promql.native_render import JsonHistograms
 from vedette.promql.statistics import Statistics
@@ -72,7 +73,7 @@ class QueryResult:
         found = matrix.found()
         self._labels = found.labels
         self._order = sorted_rows(found.labels) if self.type == "matrix" else np.arange(len(found), dtype=np.int64)
-        total = int(found.present.sum())
+        total = int(np.count_nonzero(found.present))
         self._offsets = np.zeros(len(found) + 1, dtype=np.int64)
         self._times, self._floats = np.empty(total, dtype=np.int64), np.empty(total)
         render.flatten(
@@ -305,7 +306,7 @@ class _Texts(NamedTuple):
 
 def _texts(table: LabelTable, rows: Ints) -> _Texts:
     """Each text once, however many labels have it."""
-    distinct, inverse = _distinct(np.concatenate([table.names, table.values]))
+    distinct, inverse = labelsets.marked(np.concatenate([table.names, table.values]))
     names, values = inverse[: len(table.names)], inverse[len(table.names) :]
     pool, ends = _pool([orjson.dumps(table.symbols.text(s)) for s in distinct.tolist()])
     sizes = np.diff(ends)
@@ -329,26 +330,13 @@ def _pool(texts: Sequence[bytes]) -> tuple[NDArray[np.uint8], Ints]:
     return np.frombuffer(bytearray(b"".join(texts) or b"\0"), dtype=np.uint8), ends
 
 
-def _distinct(symbols: NDArray[np.int32]) -> tuple[NDArray[np.int32], Ints]:
-    """The distinct symbols, ascending, and for each of `symbols` its place among them."""
-    if len(symbols) and symbols.min() >= 0 and symbols.max() < 16 * len(symbols):
-        # Marking what occurs costs a tenth of sorting all of it.
-        seen = np.zeros(int(symbols.max()) + 1, dtype=np.int64)
-        seen[symbols] = 1
-        distinct = np.flatnonzero(seen).astype(np.int32)
-        seen[distinct] = np.arange(len(distinct))
-        return distinct, seen[symbols]
-    distinct, inverse = np.unique(symbols, return_inverse=True)
-    return distinct, inverse.reshape(-1).astype(np.int64, copy=False)
-
-
 def sorted_rows(table: LabelTable) -> Ints:
     """Row numbers in order of the rows' label sets, compared pair by pair."""
     order = np.arange(len(table), dtype=np.int64)
     if len(order) < 2:
         return order
     both = np.concatenate([table.names, table.values])
-    distinct, inverse = _distinct(both)
+    distinct, inverse = labelsets.marked(both)
     texts = [table.symbols.text(s) for s in distinct.tolist()]
     ranks = np.empty(len(texts), dtype=np.int64)
     ranks[sorted(range(len(texts)), key=texts.__getitem__)] = np.arange(len(texts))

@@ -98,6 +98,8 @@ class Matrix:
 
     def found(self) -> Matrix:
         """The matrix without rows that are absent at every step."""
+        if np.count_nonzero(self.present) == self.present.size and self.present.size:
+            return self
         any_ = self.present.any(axis=1)
         return self if any_.all() else self.take(np.flatnonzero(any_))
 

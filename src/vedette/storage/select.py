@@ -38,7 +38,7 @@ class Part:
         """Without the rows that have no samples."""
         offsets, times, bits = columns
         filled = offsets[1:] > offsets[:-1]
-        if filled.all():
+        if np.count_nonzero(filled) == len(filled):
             return cls(labels, offsets, times, bits, histograms)
         numbers = np.where(filled, np.cumsum(filled) - 1, -1)
         some = np.concatenate([offsets[:1], offsets[1:][filled]])
