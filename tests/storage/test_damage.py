@@ -9,8 +9,8 @@ import orjson
 import pytest
 
 from vedette.errors import Corrupt
-from vedette.model.samples import SampleBatch
-from vedette.storage import wal
+from vedette.model.samples import MetricMetadata, SampleBatch
+from vedette.storage import offline, wal
 from vedette.storage.block import read_meta
 
 EVER = (-(1 << 62), 1 << 62)
@@ -209,6 +209,24 @@ async def test_damaged_metadata_is_reported_and_the_samples_stay(open_engine, to
     engine = await open_engine()
     assert engine.counters()["damaged_blocks"] == 1
     assert engine.select("default", [], *EVER).sample_count == 250
+
+
+async def test_a_flipped_bit_in_metadata_is_noticed_and_what_earlier_versions_wrote_is_read(open_engine, tools, keyspace, tmp_path):
+    engine = await open_engine()
+    about = [MetricMetadata("m", "gauge", "One.")]
+    await engine.append(SampleBatch.of(keyspace, [tools.metric("m")], [tools.now], [1.0], metadata=about))
+    await engine.flush()
+    await engine.close()
+    path = tmp_path / "data" / "metadata.json"
+    whole = path.read_bytes()
+    for at in range(len(whole)):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        (damage,) = [d for found, _, damage in offline.verify(tmp_path / "data") for d in damage if found == path]
+        assert damage.path == path
+    path.write_bytes(whole.partition(b"\n")[2])
+    assert [d for _, _, damage in offline.verify(tmp_path / "data") for d in damage] == []
+    engine = await open_engine()
+    assert engine.metadata("default") == about
 
 
 async def test_a_flipped_bit_in_what_is_said_of_a_block_is_noticed(open_engine, tools, keyspace, tmp_path):

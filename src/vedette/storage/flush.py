@@ -11,16 +11,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import orjson
 import structlog
 
 from vedette.clock import Clock
 from vedette.errors import Corrupt, LimitExceeded
 from vedette.kernels.chunks import UNIT_BYTES
 from vedette.model.samples import MetricMetadata
-from vedette.storage import heap, wal
+from vedette.storage import heap, sealed, wal
 from vedette.storage.block import Block
 from vedette.storage.block_writer import Abandoned, GenerationSource, Origin, Snapshot, write_block
 from vedette.storage.blocks import Blocks
@@ -90,11 +90,11 @@ class Flusher:
         path = self._settings.data / "metadata.json"
         if path.exists():
             try:
-                for tenant, rows in orjson.loads(path.read_bytes()).items():
-                    self._memory.metadata.learn(tenant, [MetricMetadata(*row) for row in rows])
-            except (ValueError, TypeError, AttributeError) as error:
+                for tenant, known in read_metadata(path).items():
+                    self._memory.metadata.learn(tenant, known)
+            except Corrupt as damage:
                 # Types and help texts come again with the next scrape; the samples matter more than they do.
-                self._blocks.report(Corrupt(f"metadata cannot be read: {error}", path=path, offset=0))
+                self._blocks.report(damage)
 
     def between_scopes(self, replayed: Replayed) -> None:
         """During replay: write what memory holds to a block where it is more than a generation should be."""
@@ -231,7 +231,7 @@ class Flusher:
         memory, disk = self._memory, self._blocks.disk
         with memory.lock:
             known = {t: [[m.metric, m.type, m.help, m.unit] for m in items.values()] for t, items in memory.metadata.known.items()}
-        disk.replace_file(self._settings.data / "metadata.json", orjson.dumps(known))
+        disk.replace_file(self._settings.data / "metadata.json", sealed.render(known))
         path = write_block(
             self._blocks.directory,
             GenerationSource(job.generation, job.snapshot),
@@ -265,3 +265,12 @@ class Flusher:
         for done in waiting:
             if not done.done():
                 done.set_exception(LimitExceeded("the storage is closing"))
+
+
+def read_metadata(path: Path) -> dict[str, list[MetricMetadata]]:
+    """What `metadata.json` says of each tenant's metrics. Raises `Corrupt`, `OSError`."""
+    content = sealed.read(path, "the list of types and help texts", bare=True)
+    try:
+        return {str(tenant): [MetricMetadata(*row) for row in rows] for tenant, rows in content.items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise Corrupt(f"the list of types and help texts cannot be read: {error}", path=path, offset=0) from error

@@ -10,13 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import orjson
 
 from vedette.errors import Corrupt
-from vedette.model.samples import MetricMetadata
 from vedette.storage import queue, rollup, tombstones, wal
 from vedette.storage.block import Block, Meta, read_meta
 from vedette.storage.block_writer import TEMPORARY
+from vedette.storage.flush import read_metadata
 from vedette.storage.memory import Memory
 from vedette.storage.page_cache import PageCache
 from vedette.storage.replay import Replay, problem_of
@@ -54,7 +53,7 @@ def verify(data: Path) -> Iterator[tuple[Path, int, list[Corrupt]]]:
         yield from verify_records(directory, _item_problem)
     for name, read in (
         ("tombstones", tombstones.read),
-        ("metadata.json", _metadata),
+        ("metadata.json", read_metadata),
         ("rollups/tombstones", tombstones.read),
         ("rollups/index.json", _rollup_index),
     ):
@@ -116,14 +115,6 @@ def _item_problem(kind: int, payload: memoryview) -> str:
 def _rollup_index(path: Path) -> None:
     for _ in rollup.read_index(path.parent, lambda _: None):
         pass
-
-
-def _metadata(path: Path) -> None:
-    try:
-        for rows in orjson.loads(path.read_bytes()).values():
-            [MetricMetadata(*row) for row in rows]
-    except (ValueError, TypeError, AttributeError) as error:
-        raise Corrupt(f"metadata cannot be read: {error}", path=path, offset=0) from error
 
 
 def figures(data: Path, *, since: int, top: int) -> tuple[int, IndexFigures, GrowthFigures]:

@@ -10,19 +10,18 @@ from __future__ import annotations
 
 import itertools
 import threading
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import orjson
 import structlog
 from numpy.typing import NDArray
 
 from vedette.errors import BadInput, Corrupt
 from vedette.kernels import rollup as kernel
 from vedette.model.matchers import Matcher
+from vedette.storage import sealed
 from vedette.storage.block import Block
 from vedette.storage.block_writer import TEMPORARY, Origin, Snapshot, write_block
 from vedette.storage.disk import Disk
@@ -406,8 +405,7 @@ def _covers(day: Day, blocks: Sequence[Block]) -> bool:
 def render_index(days: Iterable[Day]) -> bytes:
     """`index.json`: a line with the CRC-32 of what follows it, then (tier, day, block's name, sources, whole) of each day."""
     rows = [[d.tier, d.day, d.block.path.name if d.block is not None else "", sorted(d.sources), d.whole] for d in days]
-    body = orjson.dumps(rows)
-    return b"%08x\n" % zlib.crc32(body) + body
+    return sealed.render(rows)
 
 
 def read_index(directory: Path, open_: Callable[[Path], Block | None]) -> Iterator[tuple[Day, str]]:
@@ -415,14 +413,10 @@ def read_index(directory: Path, open_: Callable[[Path], Block | None]) -> Iterat
     path = directory / "index.json"
     if not path.exists():
         return
-    head, _, body = path.read_bytes().partition(b"\n")
-    if head != b"%08x" % zlib.crc32(body):
-        raise Corrupt("the index of rollups does not match its checksum", path=path, offset=0)
+    found = sealed.read(path, "the index of rollups")
     try:
-        rows = [
-            (str(t), int(day), str(name), frozenset(map(int, sources)), bool(whole)) for t, day, name, sources, whole in orjson.loads(body)
-        ]
+        rows = [(str(t), int(day), str(name), frozenset(map(int, sources)), bool(whole)) for t, day, name, sources, whole in found]
     except (ValueError, TypeError) as error:
-        raise Corrupt(f"the index of rollups cannot be read: {error}", path=path, offset=len(head) + 1) from error
+        raise Corrupt(f"the index of rollups cannot be read: {error}", path=path, offset=9) from error
     for tier, day, name, sources, whole in rows:
         yield Day(tier, day, open_(directory / name) if name else None, sources, whole), name

@@ -8,18 +8,17 @@ written to a block first (`engine.py`); writing blocks again (`compaction.py`).
 from __future__ import annotations
 
 import threading
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from vedette.errors import BadInput, Corrupt
 from vedette.kernels import block as kernel
 from vedette.model.matchers import Matcher
+from vedette.storage import sealed
 from vedette.storage.block import Block, Columns
 from vedette.storage.disk import Disk
 
@@ -146,8 +145,8 @@ class Tombstones:
         return self._concerned[key]
 
     def _keep(self, items: tuple[Tombstone, ...]) -> None:
-        body = orjson.dumps([[t.tenant, [[m.name, m.op, m.value] for m in t.matchers], t.start, t.end, t.upto] for t in items])
-        self._disk.replace_file(self.path, b"%08x\n" % zlib.crc32(body) + body)
+        rows = [[t.tenant, [[m.name, m.op, m.value] for m in t.matchers], t.start, t.end, t.upto] for t in items]
+        self._disk.replace_file(self.path, sealed.render(rows))
         self.now = Deletions(items)
         self._concerned = {}
 
@@ -166,14 +165,10 @@ def _ranges(tombstones: Iterable[Tombstone], block: Block) -> Iterator[tuple[NDA
 
 def read(path: Path) -> tuple[Tombstone, ...]:
     """The deletions in a file. Raises `Corrupt`, `OSError`."""
-    raw = path.read_bytes()
-    head, _, body = raw.partition(b"\n")
-    if head != b"%08x" % zlib.crc32(body):
-        raise Corrupt("the deletions do not match their checksum", path=path, offset=0)
+    rows = sealed.read(path, "the list of deletions")
     try:
         return tuple(
-            Tombstone(tenant, tuple(Matcher(*m) for m in matchers), start, end, upto)
-            for tenant, matchers, start, end, upto in orjson.loads(body)
+            Tombstone(tenant, tuple(Matcher(*m) for m in matchers), start, end, upto) for tenant, matchers, start, end, upto in rows
         )
     except (ValueError, TypeError, BadInput) as error:
-        raise Corrupt(f"the deletions cannot be read: {error}", path=path, offset=len(head) + 1) from error
+        raise Corrupt(f"the list of deletions cannot be read: {error}", path=path, offset=9) from error
