@@ -32,6 +32,8 @@ log = structlog.get_logger(__name__)
 
 _I64 = np.int64
 _UNKNOWN, _DROPPED = -2, -1
+_FORGET_S = 3600.0
+"""How often series are looked through for those that are gone: what was not stored twice between is."""
 
 
 class _Renamed(Names):
@@ -60,10 +62,12 @@ class Forwarder:
         self.queue = Queue(directory / "queue", limit=limit, added=self.sender.add)
         self._putter = Putter(self.queue)
         self._names = _Renamed()
-        # Held while series are learned, by one batch at a time.
+        # Held while series are learned and numbered, by one batch at a time.
         self._learning = threading.Lock()
         self._of: NDArray[np.int64] = np.zeros(0, dtype=_I64)
         self._told: dict[str, MetricMetadata] = {}
+        self._clock = clock
+        self._forget_again = clock.monotonic() + _FORGET_S
         self.dropped = 0
         """Samples that were stored and not forwarded, since the queue took no more."""
 
@@ -103,8 +107,23 @@ class Forwarder:
             good[batch.histograms.at] = False
             batch = batch.only(good)
         with self._learning:
+            self._forget()
             rows = self._rows(batch, ids)
-        return requests(self._names, batch, rows, self.config.queue_config.lanes, metadata)
+            self._names.met(rows)
+            return requests(self._names, batch, rows, self.config.queue_config.lanes, metadata)
+
+    def _forget(self) -> None:
+        """Now and then forget series that nobody stores any more; not while samples wait, which are in their series' lanes."""
+        now = self._clock.monotonic()
+        if now < self._forget_again or self.queue.samples:
+            return
+        self._forget_again = now + _FORGET_S
+        numbers = self._names.forget_idle()
+        if numbers is not None:
+            known = self._of >= 0
+            moved = numbers[self._of[known]]
+            # Those that are gone are met again by their names, should they come back.
+            self._of[known] = np.where(moved >= 0, moved, _UNKNOWN)
 
     def _rows(self, batch: SampleBatch, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """The number of each of a batch's rows as it is forwarded, below 0 where it is not."""

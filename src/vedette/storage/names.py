@@ -1,9 +1,14 @@
-"""Senders' keys to series, for backends whose samples are elsewhere: in the steady state no label is parsed. Not here: samples."""
+"""Senders' keys to series, for backends whose samples are elsewhere: in the steady state no label is parsed.
+
+Series that nobody has sent for long may be forgotten (`forget_idle`), which numbers the others anew. Not here: samples.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +19,8 @@ from vedette.storage.limits import SERIES_LIMIT, TenantLimits, too_large
 from vedette.storage.series import SeriesTable
 
 _I64 = np.int64
+_LEAST = 10_000
+"""So many series are worth the trouble of forgetting them, and a quarter of all."""
 
 Refused = dict[str, NDArray[np.int64]]
 """Rows of a batch by the reason why they are not stored."""
@@ -25,6 +32,13 @@ class Names:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._series = SeriesTable()
+        self._free = threading.Condition()
+        self._held = 0
+        self._waiting = False
+        # How many looks of `forget_idle` ago each series was met.
+        self._age: NDArray[np.uint8] = np.zeros(1024, dtype=np.uint8)
+        self.forgotten = 0
+        """How many series have been forgotten."""
 
     def __len__(self) -> int:
         return len(self._series)
@@ -39,6 +53,63 @@ class Names:
         with self._lock:
             return {tenant: len(ids) for tenant, ids in zip(self._series.tenants, self._series.ids_of, strict=True)}
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """While it is entered, numbers stay what they are: `forget_idle` waits."""
+        with self._free:
+            self._free.wait_for(lambda: not self._waiting)
+            self._held += 1
+        try:
+            yield
+        finally:
+            with self._free:
+                self._held -= 1
+                self._free.notify_all()
+
+    def met(self, rows: NDArray[np.int64]) -> None:
+        """These series (below 0: none) were sent just now."""
+        with self._lock:
+            self._meet(rows)
+
+    def _meet(self, rows: NDArray[np.int64]) -> None:
+        if len(self._series) > len(self._age):
+            grown = np.zeros(max(len(self._series), len(self._age) * 2), dtype=np.uint8)
+            grown[: len(self._age)] = self._age
+            self._age = grown
+        self._age[rows[rows >= 0]] = 0
+
+    def forget_idle(self, looks: int = 2) -> NDArray[np.int64] | None:
+        """Forget the series that were met in none of the last `looks` times between two calls of this.
+
+        Answers the new number of each series, below 0 where it is forgotten; None where all stay as they are, since few would go.
+        Handles go on to mean what they meant. Not called while numbers are `held` by the same thread.
+        """
+        with self._free:
+            self._waiting = True
+            try:
+                self._free.wait_for(lambda: self._held == 0)
+                with self._lock:
+                    return self._forget(looks)
+            finally:
+                self._waiting = False
+                self._free.notify_all()
+
+    def _forget(self, looks: int) -> NDArray[np.int64] | None:
+        count = len(self._series)
+        self._meet(np.zeros(0, dtype=_I64))
+        ages = self._age[:count]
+        gone = ages >= looks
+        ages[~gone] += 1
+        if np.count_nonzero(gone) <= max(_LEAST, count // 4):
+            return None
+        made, numbers = self._series.without(gone)
+        old = made.succeed(self._series, numbers, np.zeros(0, dtype=_I64))
+        self._age = np.concatenate([ages[old], np.zeros(1024, dtype=np.uint8)])
+        self._series = made
+        self.forgotten += count - len(made)
+        self._learned()
+        return numbers
+
     def _check(self, keys: NDArray[np.uint8], offsets: NDArray[np.int64]) -> None:
         """Raise `BadInput` for canonical keys that the backend cannot keep."""
 
@@ -52,6 +123,7 @@ class Names:
         """
         with self._lock:
             rows, missing = self._series.find(batch)
+            self._meet(rows)
         if not missing:
             return rows, {}, 0
         new = np.flatnonzero(rows == MISSING)
@@ -65,6 +137,7 @@ class Names:
                 new, keys, offsets = _without(full, rows, new, keys, offsets)
                 refused |= full
             rows[new], added = self._series.learn(batch, new, keys, offsets)
+            self._meet(rows[new])
             self._learned()
         return rows, refused, added
 
@@ -85,9 +158,11 @@ class Names:
             return self._series.handles(rows)
 
     def by_handle(self, handles: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The series of handles, DROPPED where one is gone."""
+        """The series of handles, which are met by that; DROPPED where one is gone."""
         with self._lock:
-            return self._series.ids_by(handles)
+            rows = self._series.ids_by(handles)
+            self._meet(rows)
+            return rows
 
     def forget_closed(self) -> None:
         """Drop the keys of senders that are gone."""

@@ -360,3 +360,25 @@ def test_settings_that_do_not_go_together_are_refused(tmp_path, storage, remote,
     with pytest.raises(BadInput) as refused:
         open_backend(StorageSettings(data=tmp_path, **storage), SystemClock(), retention=[], limits=Limits(), remote=remote)
     assert refused.value.where == where
+
+
+async def test_series_that_are_sent_no_more_are_forgotten(stub, open_remote, tools, keyspace, monkeypatch):
+    monkeypatch.setattr("vedette.storage.names._LEAST", 3)
+    monkeypatch.setattr("vedette.storage.remote.engine._FORGET_S", 0.0)
+    monkeypatch.setattr("vedette.storage.remote.engine._STATS_S", 0.0)
+    storage = await open_remote(stub.url)
+    rows = [tools.metric("m", i=str(i)) for i in range(12)]
+    await storage.append(SampleBatch.of(keyspace, rows, [tools.now] * 12, [0.0] * 12))
+    for k in range(1, 7):
+        await storage.append(SampleBatch.of(keyspace, rows[:2], [tools.now + k] * 2, [float(k)] * 2))
+        await eventually(lambda: not storage.queued)
+        await asyncio.to_thread(storage.stats)
+    assert storage.tenant_series() == {"default": 2}
+    assert storage.counters()["forgotten_series"] == 10
+    appended = await storage.append(SampleBatch.of(keyspace, rows, [tools.now + 9] * 12, [9.0] * 12))
+    assert appended.new_series == 10
+    await eventually(lambda: not storage.queued)
+    written = {}
+    for labels, samples in stub.written():
+        written.setdefault(labels.get("i"), []).extend(t - tools.now for t, _ in samples)
+    assert {i: sorted(times) for i, times in written.items()} == {str(i): [0, 1, 2, 3, 4, 5, 6, 9] if i < 2 else [0, 9] for i in range(12)}

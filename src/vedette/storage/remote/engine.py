@@ -36,6 +36,8 @@ from vedette.storage.settings import StorageSettings
 log = structlog.get_logger(__name__)
 
 _STATS_S = 15.0
+_FORGET_S = 3600.0
+"""How often series are looked through for those that are gone: what was not sent twice between is."""
 _AHEAD_MS = 3_600_000
 _SOME = Matcher(METRIC_NAME, "!=", "")
 
@@ -69,6 +71,7 @@ class Remote:
         self._closing = False
         self._stats = StorageStats(replayed=False)
         self._stats_again = clock.monotonic()
+        self._forget_again = clock.monotonic() + _FORGET_S
 
     def lock(self) -> None:
         """Take the data directory, where the queue is. Raises `BadInput` where another process holds it."""
@@ -102,6 +105,10 @@ class Remote:
         return appended
 
     def _made(self, batch: SampleBatch) -> tuple[Appended, list[Item]]:
+        with self._names.held():
+            return self._encoded(batch)
+
+    def _encoded(self, batch: SampleBatch) -> tuple[Appended, list[Item]]:
         tenant = batch.keyspace.tenant
         refused: Refused = {}
         new = 0
@@ -177,6 +184,7 @@ class Remote:
         if self._loop.running and now >= self._stats_again:
             self._stats_again = now + _STATS_S
             self._names.forget_closed()
+            self._forget(now)
             try:
                 self._stats = self._asked()
             except VedetteError as error:
@@ -195,6 +203,14 @@ class Remote:
             values_by_label=known.values_by_label,
             series_by_pair=known.series_by_pair,
         )
+
+    def _forget(self, now: float) -> None:
+        """Forget series that were sent for hours by nobody; not while samples wait, which are in their series' lanes."""
+        if now >= self._forget_again and not self._queue.samples:
+            self._forget_again = now + _FORGET_S
+            before = len(self._names)
+            if self._names.forget_idle() is not None:
+                log.debug("series that are gone were forgotten", before=before, now=len(self._names))
 
     def _asked(self) -> StorageStats:
         try:
@@ -241,6 +257,7 @@ class Remote:
         return {
             "write_failures": self._putter.failures,
             "memory_bytes": self._names.nbytes,
+            "forgotten_series": self._names.forgotten,
             "queued_samples": self._queue.samples,
             "sent_samples": sent.samples,
             "sent_requests": sent.requests,

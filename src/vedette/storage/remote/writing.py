@@ -28,7 +28,8 @@ def requests(names: Names, batch: SampleBatch, rows: NDArray[np.int64], lanes: i
     used = np.unique(rows[rows >= 0])
     keys, key_offsets = names.canonical_of(used)
     place = np.where(rows >= 0, np.searchsorted(used, rows), -1)
-    lane_of = rows % lanes
+    # By handles, which stay when series are numbered anew: what one series sends stays in one lane.
+    lane_of = names.handles(rows) % lanes
     lengths = np.diff(batch.offsets)
     columns = (writable(floats.offsets, _I64), writable(floats.timestamps, _I64), writable(floats.values, np.float64).view(_I64))
     items = []
