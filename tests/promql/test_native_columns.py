@@ -11,7 +11,8 @@ from vedette.clock import ManualClock
 from vedette.model.histogram_arithmetic import equal
 from vedette.model.histograms import CUSTOM_SCHEMA, GAUGE, NO_BUCKETS, NOT_RESET, RESET, UNKNOWN, Histogram, Layout
 from vedette.model.labels import Labels
-from vedette.promql import native_columns
+from vedette.model.samples import STALE
+from vedette.promql import native_columns, selectors
 from vedette.promql.engine import Engine, PromqlSettings
 from vedette.promql.memory import MemoryStorage
 
@@ -36,6 +37,12 @@ QUERIES = [
     "last_over_time(h[1m])",
     "rate(h[2m:10s])",
     "histogram_count(rate(h[2m])) + histogram_sum(sum(h))",
+    "histogram_count(rate(h[2m]))",
+    "histogram_sum(increase(h[75s])) / histogram_count(increase(h[75s]))",
+    "histogram_count(sum by (job) (h))",
+    "histogram_avg(avg(rate(h[1m])))",
+    "histogram_count(h) + histogram_sum(last_over_time(h[1m]))",
+    "resets(h[2m]) + histogram_count(sum_over_time(h[1m]))",
 ]
 
 
@@ -71,8 +78,8 @@ def filled(seed: int, *, kinds: int, odd: bool) -> MemoryStorage:
                 cells[0] -= cells[2]
                 cells[2] = 0
             hint = int(rng.choice([UNKNOWN, RESET, NOT_RESET, GAUGE])) if odd and rng.random() < 0.2 else UNKNOWN
-            if odd and rng.random() < 0.05:
-                storage.add(labels, time, float(k))
+            if odd and rng.random() < 0.1:
+                storage.add(labels, time, STALE if rng.random() < 0.5 else float(k))
             else:
                 storage.add(labels, time, Histogram(layout, cells, hint))
     return storage
@@ -95,6 +102,7 @@ def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native_columns, "rates", lambda *a, **k: ())
     monkeypatch.setattr(native_columns, "summed", lambda *a, **k: None)
     monkeypatch.setattr(native_columns, "quantiles", nothing)
+    monkeypatch.setattr(selectors, "compared", lambda *a: None)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -115,12 +123,27 @@ def test_both_ways_answer_the_same(seed, kinds, odd, monkeypatch):
                 assert got.hint == wanted.hint, query
 
 
-def test_the_plain_case_is_taken_by_kernels(monkeypatch):
+@pytest.mark.parametrize("query", ["rate(h[2m])", "histogram_count(rate(h[2m]))", "histogram_sum(sum(increase(h[1m])))"])
+def test_the_plain_case_is_taken_by_kernels(query, monkeypatch):
     storage = filled(1, kinds=1, odd=False)
     calls = []
     monkeypatch.setattr("vedette.promql.native_windows._result", lambda *a: calls.append(a))
-    assert answer(storage, "rate(h[2m])")[1] != {}
+    rows, native, _, _ = answer(storage, query)
+    assert rows or native
     assert calls == [], "a window was evaluated by itself"
+
+
+def test_plain_histograms_are_not_compared_one_by_one(monkeypatch):
+    """Where counts alone are wanted, each is compared with the one before it, to say whether the counter was reset."""
+    storage = filled(2, kinds=1, odd=False)
+    calls = []
+    monkeypatch.setattr(selectors, "is_reset", lambda now, before: calls.append(now) or False)
+    assert answer(storage, "histogram_count(h)")[0]
+    assert calls == []
+    with monkeypatch.context() as without:
+        without.setattr(selectors, "compared", lambda *a: None)
+        assert answer(storage, "histogram_count(h)")[0]
+    assert calls != [], "they would be, but for the kernel"
 
 
 def test_means_that_overflow_are_taken_as_one_goes_along():

@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 
 _COUNT, _SUM, _ZERO, _HEAD = 0, 1, 2, 3
-_RESET, _NOT_RESET = 1, 2
+_UNKNOWN, _RESET, _NOT_RESET = 0, 1, 2
 
 
 @njit(cache=True, nogil=True)
@@ -28,6 +28,23 @@ def _resets(lo: int, hi: int, starts: Any, cells: Any, hints: Any, width: int, o
         for c in range(_ZERO, width):
             reset = reset or cells[now + c] < cells[before + c]
         out[i - lo] = reset
+
+
+@njit(cache=True, nogil=True)
+def compared(starts: Any, cells: Any, layout: Any, rows: Any, hints: Any) -> None:
+    """Let `hints` (uint8) that say nothing say whether the counter was reset since the sample before, in its row and of its layout.
+
+    Sample i has its cells from `starts[i]` on, `layout[i]` (int32) is its layout's number, `rows[i]` (int64) its row, ascending.
+    What cannot be compared so is left as it is.
+    """
+    for i in range(len(rows) - 1, 0, -1):
+        if hints[i] == _UNKNOWN and rows[i] == rows[i - 1] and layout[i] == layout[i - 1]:
+            now, before = starts[i], starts[i - 1]
+            width = now - before
+            reset = cells[now + _COUNT] < cells[before + _COUNT]
+            for c in range(_ZERO, width):
+                reset = reset or cells[now + c] < cells[before + c]
+            hints[i] = _RESET if reset else _NOT_RESET
 
 
 @njit(cache=True, nogil=True)

@@ -115,11 +115,12 @@ def quantiles(native: Matrix, q: Floats) -> tuple[Floats, Bools]:
     """(the quantile `q[k]` of the histograms at step k, where it is known): of exponential ones that hold anything and have a sum."""
     assert native.histograms is not None
     values, done = np.zeros(native.present.shape), np.zeros(native.present.shape, dtype=np.bool_)
-    by_layout: dict[int, list[tuple[int, int, Histogram]]] = {}
+    # By what layouts are, not by which: sums make one for each.
+    by_layout: dict[bytes, list[tuple[int, int, Histogram]]] = {}
     for row, k in np.argwhere(native.present & ((q >= 0) & (q <= 1))).tolist():
         h: Histogram = native.histograms[row, k]
         if not h.layout.custom:
-            by_layout.setdefault(id(h.layout), []).append((row, k, h))
+            by_layout.setdefault(h.layout.key, []).append((row, k, h))
     for found in by_layout.values():
         layout = found[0][2].layout
         cells = np.stack([h.cells for _, _, h in found])

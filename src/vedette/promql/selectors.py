@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vedette.kernels import rollup
 from vedette.kernels import windows as k
+from vedette.kernels.native import compared
 from vedette.model.histogram_arithmetic import is_reset
 from vedette.model.histograms import GAUGE, NOT_RESET, RESET, UNKNOWN, Histograms
 from vedette.model.labels import METRIC_NAME, LabelTable
@@ -81,10 +82,15 @@ class Fetched:
             return out
         chosen = np.flatnonzero(~is_stale(self.values[found.at]) & (True if wanted is None else np.isin(found.at, wanted)))
         rows = np.searchsorted(self.offsets, found.at, side="right") if counts_only else found.at
+        hints = found.hints.copy()
+        if counts_only:
+            compared(*(_writable(column) for column in (found.offsets[:-1], found.cells, found.layout, rows, hints)))
         for j, at in zip(chosen.tolist(), found.at[chosen].tolist(), strict=True):
             h = found.sample(j)
             if counts_only and h.hint == UNKNOWN and j and rows[j - 1] == rows[j]:
-                h = h.hinted(RESET if is_reset(h, found.sample(j - 1)) else NOT_RESET)
+                told = int(hints[j])
+                # Histograms of unlike buckets are compared one by one.
+                h = h.hinted(told if told != UNKNOWN else RESET if is_reset(h, found.sample(j - 1)) else NOT_RESET)
             out[at] = h
         return out
 
@@ -101,7 +107,14 @@ class Fetched:
             columns = found
         else:
             columns = found.take(which, (np.cumsum(good, dtype=np.int64) - 1)[found.at[which]])
-        return Natives(mask[good], lambda: self.objects(counts_only=counts_only)[good], None if counts_only else columns)
+        # What is beside a stale marker is compared with it where counts alone are wanted, which columns do not tell.
+        told = columns if not counts_only or bool(good.all()) else None
+        return Natives(mask[good], lambda: self.objects(counts_only=counts_only)[good], told)
+
+
+def _writable(array: NDArray[Any]) -> NDArray[Any]:
+    """As kernels are compiled for it: a read-only array would be compiled for anew."""
+    return np.require(array, requirements=("C", "W"))
 
 
 def instants(
