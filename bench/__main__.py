@@ -24,6 +24,7 @@ from bench import (
     install,
     logs,
     million,
+    native,
     operations,
     postgres,
     queries,
@@ -52,6 +53,7 @@ ORDER = (
     "scrape",
     "queries",
     "month",
+    "native",
     "dashboard",
     "density_hosts",
     "density_node",
@@ -78,6 +80,7 @@ def _cases(quick: bool, kinds: tuple[servers.Kind, ...], containing: str) -> dic
         "scrape": [lambda: scrape.run(5 if quick else 10, repeats, kinds)],
         "queries": [lambda: queries.run(fleet.FULL, 3 if quick else 5, kinds, containing)],
         "month": [lambda: queries.run_month(queries.DAYS, 3 if quick else 5, kinds)],
+        "native": [lambda: native.run(100 if quick else 300, 3, kinds)],
         "dashboard": [lambda: dashboard.run(fleet.FULL, 10 if quick else 30, kinds)],
         "density": [
             lambda: density.hosts(20 if quick else 100, 180 if quick else 720, kinds),

@@ -86,7 +86,7 @@ def difference(ours: bytes, theirs: bytes, *, since: float = 0.0, tolerance: flo
     return ""
 
 
-def _await(server: servers.Running, expression: str, at: float, wanted: int, *, seconds: float = 60.0) -> None:
+def await_count(server: servers.Running, expression: str, at: float, wanted: int, *, seconds: float = 60.0) -> None:
     """Wait until an instant query gives the count that was written."""
     deadline = time.monotonic() + seconds
     while True:
@@ -102,7 +102,8 @@ def _await(server: servers.Running, expression: str, at: float, wanted: int, *, 
         time.sleep(0.2)
 
 
-def _measure(outcome: Outcome, server: servers.Running, queries: Sequence[Query], span: Span, repeats: int) -> dict[tuple[str, str], bytes]:
+def measure(outcome: Outcome, server: servers.Running, queries: Sequence[Query], span: Span, repeats: int) -> dict[tuple[str, str], bytes]:
+    """Ask each query `repeats` times and note the times; answers the bodies by server and query."""
     answers = {}
     connection = server.connect()
     for query in queries:
@@ -131,10 +132,10 @@ def run(size: fleet.Fleet, repeats: int, kinds: tuple[servers.Kind, ...], only: 
         with servers.running(kind) as server:
             send(server, shards_of(rounds, SENDERS))
             last = start_ms / 1000 + (POINTS - 1) * data.STEP_MS / 1000
-            _await(server, 'count({__name__=~".+"})', last, series)
-            _await(server, f"sum(count_over_time(vm_memory_bytes[{POINTS * 10}s]))", last, size.servers * 20 * POINTS)
+            await_count(server, 'count({__name__=~".+"})', last, series)
+            await_count(server, f"sum(count_over_time(vm_memory_bytes[{POINTS * 10}s]))", last, size.servers * 20 * POINTS)
             time.sleep(2)  # let what the load left in the background end: this measures queries
-            answers |= _measure(outcome, server, queries, span, repeats)
+            answers |= measure(outcome, server, queries, span, repeats)
     _judge(outcome, answers, queries, span, repeats)
     return outcome
 
@@ -152,9 +153,9 @@ def run_month(days: int, repeats: int, kinds: tuple[servers.Kind, ...]) -> Outco
     for kind in kinds:
         with servers.running(kind, env=servers.environment(VEDETTE_STORAGE_RETENTION="400d")) as server:
             send(server, [requests])
-            _await(server, f"sum(count_over_time(events_total[{days + 1}d]))", start_ms / 1000 + days * 86_400, series * count)
+            await_count(server, f"sum(count_over_time(events_total[{days + 1}d]))", start_ms / 1000 + days * 86_400, series * count)
             time.sleep(5)
-            answers |= _measure(outcome, server, MONTH, span, repeats)
+            answers |= measure(outcome, server, MONTH, span, repeats)
     _judge(outcome, answers, MONTH, span, repeats)
     return outcome
 

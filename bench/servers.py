@@ -109,6 +109,7 @@ class Kind:
     package: str
     ready: str
     query_extra: str = ""
+    options: tuple[str, ...] = ()
 
     def path(self) -> str:
         """The binary's path. Raises `Missing`."""
@@ -148,6 +149,7 @@ class Kind:
                 "--web.enable-remote-write-receiver",
                 "--query.max-samples=200000000",
                 "--storage.tsdb.retention.time=1y",
+                *self.options,
             ]
         command = [
             self.path(),

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from vedette.wire import remote_write
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
@@ -27,7 +29,7 @@ def test_every_case_has_its_place_on_the_page(bench: Any) -> None:
     for file in (ROOT / "bench").glob("*.py"):
         named.update(re.findall(r'Outcome\(\s*"([a-z_]+)"', file.read_text(encoding="utf-8")))
         named.update(re.findall(r'_measure\("([a-z_]+)"', file.read_text(encoding="utf-8")))
-    assert {"million", "stalls", "select", "history", "recovery", "density_node"} <= named
+    assert {"million", "native", "stalls", "select", "history", "recovery", "density_node"} <= named
     assert named <= set(order)
 
 
@@ -83,3 +85,25 @@ def test_cpu_is_counted_finer_than_in_hundredths(bench: Any) -> None:
     assert abs(before - own) < 0.1
     sum(range(20_000))
     assert 0 < clock(os.getpid()) - before < 1
+
+
+def test_native_histograms_are_what_they_are_meant_to_be(bench: Any) -> None:
+    """Counters of the buckets that are said, told apart by service, in order of time."""
+    native = bench("native")
+    rounds = native.bodies(5, 3, start_ms=1_700_000_000_000, per_request=2)
+    assert [len(requests) for requests in rounds] == [3] * 3
+    keyspace = remote_write.remote_write_keyspace("t")
+    counts: dict[str, list[float]] = {}
+    for step, requests in enumerate(rounds):
+        for body in requests:
+            batch = remote_write.parse(body, keyspace)
+            assert batch.timestamps.tolist() == [1_700_000_000_000 + 10_000 * step] * batch.series_count
+            for i in range(batch.series_count):
+                labels = str(keyspace.resolve(batch.buffer[batch.key_start[i] : batch.key_end[i]].tobytes()))
+                h = batch.histograms.sample(i)
+                assert h.layout.positive.tolist() == list(range(10, 10 + native.BUCKETS))
+                assert h.count == h.cells[3:].sum()
+                assert h.count * 2 ** (9 / 8) < h.sum < h.count * 2 ** (34 / 8), "the sum fits the buckets"
+                counts.setdefault(labels, []).append(h.count)
+    assert len(counts) == 5
+    assert all(found == sorted(found) and len(found) == 3 for found in counts.values())
