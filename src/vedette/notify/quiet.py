@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from vedette.notify.acknowledgements import Acknowledgement, Acknowledgements
 from vedette.notify.held import Held
+from vedette.notify.hush import Hush
 from vedette.notify.inhibition import Inhibitor
-from vedette.notify.silences import Hush
 
 
 @dataclass(frozen=True, slots=True)

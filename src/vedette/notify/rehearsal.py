@@ -16,11 +16,12 @@ from vedette.model.labels import Labels
 from vedette.notify.config import Config, Receiver
 from vedette.notify.groups import AlertGroup, GroupKey, Timing
 from vedette.notify.held import Held
+from vedette.notify.hush import Hush
 from vedette.notify.inhibition import Inhibition, Inhibitor
 from vedette.notify.pipeline import why_in_mute_times, why_outside_active_times
 from vedette.notify.quiet import Reason
 from vedette.notify.route import build, match
-from vedette.notify.silences import Hush, Silence
+from vedette.notify.silences import Silence
 from vedette.notify.told import Place, begun, ended, news
 from vedette.records.rows import NotificationRow
 

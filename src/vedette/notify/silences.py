@@ -20,6 +20,7 @@ from vedette.clock import Clock, now_ms
 from vedette.errors import BadInput, LimitExceeded, NotFound
 from vedette.model.labels import EMPTY, Labels
 from vedette.model.matchers import Matcher, match_labels
+from vedette.notify.hush import Hush
 from vedette.notify.intervals import TimeInterval
 from vedette.records.rows import SilenceRow
 
@@ -167,33 +168,6 @@ def of_row(row: SilenceRow) -> Silence:
         recurs=row.recurs,
         until_resolved=bool(row.until_resolved),
     )
-
-
-class Hush:
-    """The silences that hold at one moment, indexed: one that asks for `service="db"` is met only by alerts of that service.
-
-    `epoch` tells those of different moments apart.
-    """
-
-    def __init__(self, silences: Iterable[Silence], *, epoch: int = 0) -> None:
-        self.epoch = epoch
-        self._by_pair: dict[tuple[str, str], list[Silence]] = {}
-        self._others: list[Silence] = []
-        for silence in silences:
-            exact = next(((m.name, m.value) for m in silence.matchers if m.op == "=" and m.value), None)
-            (self._others if exact is None else self._by_pair.setdefault(exact, [])).append(silence)
-
-    @property
-    def empty(self) -> bool:
-        """Whether nothing is silenced."""
-        return not self._by_pair and not self._others
-
-    def of(self, labels: Labels) -> list[str]:
-        """The ids of the silences that an alert falls under, sorted."""
-        if self.empty:
-            return []
-        candidates = [s for pair in labels for s in self._by_pair.get(pair, ())] if self._by_pair else []
-        return sorted(s.id for s in (*candidates, *self._others) if match_labels(s.matchers, labels))
 
 
 class Silences:
