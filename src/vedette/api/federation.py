@@ -23,6 +23,7 @@ from vedette.clock import Clock, now_ms
 from vedette.errors import LimitExceeded, VedetteError
 from vedette.model.labels import METRIC_NAME, Labels, is_legacy_label_name, is_legacy_metric_name, quote
 from vedette.model.matchers import Matcher
+from vedette.model.ordering import in_order
 from vedette.model.samples import is_stale
 from vedette.model.series import SeriesSet
 from vedette.storage.interface import Storage
@@ -68,7 +69,7 @@ class Federation:
             if media == PROTOBUF_TYPE:
                 found.update(_histograms(series))
         external = {"instance": "", **dict(self.external_labels())}
-        ordered = sorted((s for s in found if s.metric), key=lambda s: (s.metric, s))
+        ordered = in_order((s for s in found if s.metric), key=lambda s: (s.metric, s))
         if media == PROTOBUF_TYPE:
             return render([(_with(labels, external), found[labels]) for labels in ordered])
         openmetrics = media == OPENMETRICS_TYPE

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from vedette.clock import Clock, now_ms
 from vedette.errors import BadInput, Corrupt, LimitExceeded
 from vedette.model.labels import Labels
+from vedette.model.ordering import in_order
 from vedette.model.samples import Appended, MetricMetadata, SampleBatch
 from vedette.model.series import SeriesSet
 from vedette.storage import snapshots, wal
@@ -405,7 +406,7 @@ class Engine:
         names, parts = self._present(tenant, sets, start, end)
         for view, ids, block in parts if sets else ():
             found.update(view.table(ids) if block is None else block_labels(self._memory, names, block, view.labels(ids)))
-        rows = sorted(found)
+        rows = in_order(found)
         return rows[:limit] if limit else rows
 
     def label_names(self, tenant: str, sets: Sequence[Matchers], start: int, end: int) -> list[str]:
