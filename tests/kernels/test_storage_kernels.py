@@ -36,11 +36,25 @@ def columns(rows):
     return offsets, np.array([n for n, _ in pairs], dtype=np.int32), np.array([v for _, v in pairs], dtype=np.int32)
 
 
+def shared(offsets, names, really):
+    """(where each row's names begin, the names), each sequence of names there once if `really`."""
+    if not really:
+        return offsets, names
+    at, column = [], []
+    for row in range(len(offsets) - 1):
+        wanted = names[offsets[row] : offsets[row + 1]].tolist()
+        found = [i for i in range(len(column) + 1) if column[i : i + len(wanted)] == wanted]
+        at.append(found[0] if found else len(column))
+        column += [] if found else wanted
+    return np.array(at, dtype=I64), np.array(column, dtype=np.int32)
+
+
 @given(label_rows, st.data())
 def test_postings_and_columns(rows, data):
     offsets, names, values = columns(rows)
     ids = np.array(sorted(data.draw(st.sets(st.integers(0, max(0, len(rows) - 1))))) if rows else [], dtype=U32)
-    keys, starts, found = postings.build(ids, offsets, names, values)
+    at, names = shared(offsets, names, data.draw(st.booleans()))
+    keys, starts, found = postings.build(ids, offsets, at, names, values)
     expected: dict = {}
     for i in ids.tolist():
         for pair in rows[i].items():
@@ -49,8 +63,15 @@ def test_postings_and_columns(rows, data):
     assert got == expected
     assert (np.diff(keys.astype(object)) > 0).all()
     out = np.empty(len(ids), dtype=np.int32)
-    postings.label_column(ids, offsets, names, values, 3, out)
+    postings.label_column(ids, offsets, at, names, values, 3, out)
     assert out.tolist() == [rows[i].get(3, -1) for i in ids.tolist()]
+    pairs = [sorted(rows[i].items()) for i in ids.tolist()]
+    of, none = np.empty(len(ids) + 1, dtype=I64), np.empty(0, dtype=np.int32)
+    total = postings.take_labels(ids, offsets, at, names, values, of, none, none)
+    assert (total, of.tolist()) == (sum(map(len, pairs)), np.cumsum([0, *map(len, pairs)]).tolist())
+    of_names, of_values = np.empty(total, dtype=np.int32), np.empty(total, dtype=np.int32)
+    postings.take_labels(ids, offsets, at, names, values, of, of_names, of_values)
+    assert list(zip(of_names.tolist(), of_values.tolist(), strict=True)) == [p for row in pairs for p in row]
 
 
 keys_ = st.lists(st.binary(max_size=12), max_size=30)

@@ -1,7 +1,8 @@
 """The label index as arrays: pair keys to ascending series ids, and sets of ids.
 
-A pair key is uint64: the name's symbol in the upper half, the value's in the lower. Not here: which series a
-tenant has, and matchers (`storage/index.py`).
+A pair key is uint64: the name's symbol in the upper half, the value's in the lower. Label columns are four arrays: series s has the values
+`values[offsets[s]:offsets[s + 1]]` and as many names from `names[at[s]]` on, which series with the same names may share; where
+none do, `at` is `offsets`. Not here: which series a tenant has, and matchers (`storage/index.py`).
 """
 
 from __future__ import annotations
@@ -23,11 +24,10 @@ def _place(table: Any, keys: Any, key: np.uint64, mask: np.uint64) -> int:
 
 
 @njit(cache=True, nogil=True)
-def build(ids: Any, offsets: Any, names: Any, values: Any) -> tuple[Any, Any, Any]:
+def build(ids: Any, offsets: Any, at: Any, names: Any, values: Any) -> tuple[Any, Any, Any]:
     """(keys uint64[k] ascending, starts int64[k + 1], postings uint32[...]) of the series `ids` (uint32[n], ascending).
 
-    Series s has the pairs `offsets[s]:offsets[s + 1]` of `names` and `values`; the series with pair k are
-    `postings[starts[k]:starts[k + 1]]`, ascending.
+    The series with pair k are `postings[starts[k]:starts[k + 1]]`, ascending.
     """
     pairs = 0
     for j in range(len(ids)):
@@ -38,10 +38,11 @@ def build(ids: Any, offsets: Any, names: Any, values: Any) -> tuple[Any, Any, An
     counts = np.empty(pairs, np.int64)
     slots = np.empty(pairs, np.int32)
     mask = np.uint64(len(table) - 1)
-    distinct, at = 0, 0
+    distinct, done = 0, 0
     for j in range(len(ids)):
+        shift = at[ids[j]] - offsets[ids[j]]
         for p in range(offsets[ids[j]], offsets[ids[j] + 1]):
-            key = np.uint64(names[p]) << np.uint64(32) | np.uint64(values[p])
+            key = np.uint64(names[p + shift]) << np.uint64(32) | np.uint64(values[p])
             i = _place(table, keys, key, mask)
             if table[i] < 0:
                 if 2 * distinct >= len(table):
@@ -55,8 +56,8 @@ def build(ids: Any, offsets: Any, names: Any, values: Any) -> tuple[Any, Any, An
                 counts[distinct] = 0
                 distinct += 1
             counts[table[i]] += 1
-            slots[at] = table[i]
-            at += 1
+            slots[done] = table[i]
+            done += 1
     order = np.argsort(keys[:distinct])
     sorted_keys = np.empty(distinct, np.uint64)
     starts = np.zeros(distinct + 1, np.int64)
@@ -66,12 +67,12 @@ def build(ids: Any, offsets: Any, names: Any, values: Any) -> tuple[Any, Any, An
         cursor[order[rank]] = starts[rank]
         starts[rank + 1] = starts[rank] + counts[order[rank]]
     postings = np.empty(pairs, np.uint32)
-    at = 0
+    done = 0
     for j in range(len(ids)):
         for _ in range(offsets[ids[j]], offsets[ids[j] + 1]):
-            postings[cursor[slots[at]]] = ids[j]
-            cursor[slots[at]] += 1
-            at += 1
+            postings[cursor[slots[done]]] = ids[j]
+            cursor[slots[done]] += 1
+            done += 1
     return sorted_keys, starts, postings
 
 
@@ -101,27 +102,29 @@ def intersect(a: Any, b: Any, keep: bool, out: Any) -> int:
 
 
 @njit(cache=True, nogil=True)
-def label_column(ids: Any, offsets: Any, names: Any, values: Any, name: int, out: Any) -> None:
+def label_column(ids: Any, offsets: Any, at: Any, names: Any, values: Any, name: int, out: Any) -> None:
     """`out` int32[n]: the value's symbol of label `name` for series `ids`, -1 where it is absent."""
     for j in range(len(ids)):
         out[j] = -1
+        shift = at[ids[j]] - offsets[ids[j]]
         for p in range(offsets[ids[j]], offsets[ids[j] + 1]):
-            if names[p] == name:
+            if names[p + shift] == name:
                 out[j] = values[p]
                 break
 
 
 @njit(cache=True, nogil=True)
-def take_labels(ids: Any, offsets: Any, names: Any, values: Any, out_offsets: Any, out_names: Any, out_values: Any) -> int:
-    """The label pairs of series `ids` as CSR. Answers the pairs needed; a first call with empty outputs measures."""
-    at = 0
+def take_labels(ids: Any, offsets: Any, at: Any, names: Any, values: Any, out_offsets: Any, out_names: Any, out_values: Any) -> int:
+    """The label pairs of series `ids` as CSR, names beside values. Answers the pairs needed; a first call with empty outputs measures."""
+    place = 0
     out_offsets[0] = 0
     for j in range(len(ids)):
         lo, hi = offsets[ids[j]], offsets[ids[j] + 1]
-        if at + hi - lo <= len(out_names):
-            for p in range(lo, hi):
-                out_names[at + p - lo] = names[p]
-                out_values[at + p - lo] = values[p]
-        at += hi - lo
-        out_offsets[j + 1] = at
-    return at
+        if place + hi - lo <= len(out_names):
+            first = at[ids[j]]
+            for k in range(hi - lo):
+                out_names[place + k] = names[first + k]
+                out_values[place + k] = values[lo + k]
+        place += hi - lo
+        out_offsets[j + 1] = place
+    return place

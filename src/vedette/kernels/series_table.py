@@ -155,21 +155,25 @@ def first_texts(buffer: Any, offsets: Any, starts: Any, ends: Any, firsts: Any, 
 
 
 @njit(cache=True, nogil=True)
-def join_canonical(ids: Any, offsets: Any, names: Any, values: Any, text_offsets: Any, texts: Any, out_offsets: Any, out: Any) -> int:
+def join_canonical(
+    ids: Any, offsets: Any, at: Any, names: Any, values: Any, text_offsets: Any, texts: Any, out_offsets: Any, out: Any
+) -> int:
     """The canonical keys of series `ids`, end to end: `out_offsets` int64[n + 1] always, `out` uint8[...] where it is long enough.
 
-    Answers the bytes needed; nothing is written beyond `out`, so a first call with an empty `out` measures.
+    Label columns are as in `postings.py`. Answers the bytes needed; nothing is written beyond `out`, so a first call with an empty
+    `out` measures.
     """
-    at = 0
+    place = 0
     out_offsets[0] = 0
     for j in range(len(ids)):
+        shift = at[ids[j]] - offsets[ids[j]]
         for p in range(offsets[ids[j]], offsets[ids[j] + 1]):
-            for symbol in (names[p], values[p]):
+            for symbol in (names[p + shift], values[p]):
                 lo, hi = text_offsets[symbol], text_offsets[symbol + 1]
-                if at + (hi - lo) + 1 <= len(out):
+                if place + (hi - lo) + 1 <= len(out):
                     for k in range(lo, hi):
-                        out[at + k - lo] = texts[k]
-                    out[at + hi - lo] = 0xFF
-                at += hi - lo + 1
-        out_offsets[j + 1] = at
-    return at
+                        out[place + k - lo] = texts[k]
+                    out[place + hi - lo] = 0xFF
+                place += hi - lo + 1
+        out_offsets[j + 1] = place
+    return place

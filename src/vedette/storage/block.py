@@ -181,8 +181,12 @@ class Block:
         row_lo, key_lo, row_hi, key_hi = self._take("tenants", np.int64)[at : at + 4].tolist()
         starts = self._take("posting_starts", np.int64)[key_lo : key_hi + 1]
         postings = Postings(self._take("posting_keys", np.uint64)[key_lo:key_hi], starts, self._take("posting_ids", np.uint32))
-        columns = (self._take("label_offsets", np.int64), self._take("label_names", np.int32), self._take("label_values", np.int32))
+        columns = self._labels()
         return IndexView(self.symbols, [postings], np.arange(row_lo, row_hi, dtype=np.uint32), *columns)
+
+    def _labels(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
+        offsets = self._take("label_offsets", np.int64)
+        return offsets, offsets, self._take("label_names", np.int32), self._take("label_values", np.int32)
 
     def within(self, rows: NDArray[np.uint32], start: int, end: int) -> NDArray[np.uint32]:
         """Those of `rows` whose samples' range meets [start, end]."""
@@ -204,7 +208,7 @@ class Block:
 
     def canonical(self, rows: NDArray[np.uint32]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """The canonical keys of `rows`, end to end, with offsets int64[n + 1]."""
-        columns = (self._take("label_offsets", np.int64), self._take("label_names", np.int32), self._take("label_values", np.int32))
+        columns = self._labels()
         texts = (self._take("text_offsets", np.int64), self._take("texts", np.uint8))
         wanted = rows.astype(_I64)
         offsets = np.empty(len(rows) + 1, dtype=_I64)

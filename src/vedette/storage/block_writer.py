@@ -52,6 +52,8 @@ class Snapshot:
     """The series table as it was when the generation ended: its columns never change below these lengths."""
 
     label_offsets: NDArray[np.int64]
+    label_at: NDArray[np.int64]
+    """Label columns, as `kernels/postings.py` has them."""
     label_names: NDArray[np.int32]
     label_values: NDArray[np.int32]
     tenant_of: NDArray[np.int32]
@@ -66,6 +68,7 @@ class Snapshot:
         names = series.names
         return cls(
             label_offsets=series.label_offsets.view(),
+            label_at=series.label_at.view(),
             label_names=series.label_names.view(),
             label_values=series.label_values.view(),
             tenant_of=series.tenant_of.view(),
@@ -159,7 +162,7 @@ class _Rows:
 
 
 def _rows(snapshot: Snapshot, ids: NDArray[np.int64]) -> _Rows:
-    columns = (snapshot.label_offsets, snapshot.label_names, snapshot.label_values)
+    columns = (snapshot.label_offsets, snapshot.label_at, snapshot.label_names, snapshot.label_values)
     offsets, names, values = _take(ids.astype(np.uint32), *columns)
     there = np.zeros(len(snapshot.text_offsets) - 1, dtype=np.bool_)
     there[names] = there[values] = True
@@ -175,18 +178,18 @@ def _rows(snapshot: Snapshot, ids: NDArray[np.int64]) -> _Rows:
     tenant = snapshot.tenant_of[ids].astype(_I64)
     first = tenant_rank[tenant] << 32 | np.where(metric < 0, 0, rank[metric] + 1)
     order = kernel.sort_series(first, offsets, names, values)
-    offsets, names, values = _take(order.astype(np.uint32), offsets, names, values)
+    offsets, names, values = _take(order.astype(np.uint32), offsets, offsets, names, values)
     text_offsets, texts = _texts(snapshot, ordered)
     return _Rows(ids[order], tenant[order], first[order], offsets, names, values, text_offsets, texts)
 
 
 def _take(
-    ids: NDArray[np.uint32], offsets: NDArray[np.int64], names: NDArray[np.int32], values: NDArray[np.int32]
+    ids: NDArray[np.uint32], offsets: NDArray[np.int64], at: NDArray[np.int64], names: NDArray[np.int32], values: NDArray[np.int32]
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
     out, none = np.empty(len(ids) + 1, dtype=_I64), np.empty(0, dtype=np.int32)
-    pairs = int(postings.take_labels(ids, offsets, names, values, out, none, none))
+    pairs = int(postings.take_labels(ids, offsets, at, names, values, out, none, none))
     out_names, out_values = np.empty(pairs, dtype=np.int32), np.empty(pairs, dtype=np.int32)
-    postings.take_labels(ids, offsets, names, values, out, out_names, out_values)
+    postings.take_labels(ids, offsets, at, names, values, out, out_names, out_values)
     return out, out_names, out_values
 
 
@@ -306,7 +309,7 @@ def _postings(rows: _Rows) -> dict[str, NDArray[np.uint64] | NDArray[np.int64] |
     """Postings of each tenant in turn: keys, where their ids begin, the ids, and the tenants' ranges of rows and keys."""
     keys, starts, ids, tenants = [], [np.zeros(1, dtype=_I64)], [], [(0, 0)]
     for lo, hi in _tenant_runs(rows):
-        k, s, i = postings.build(np.arange(lo, hi, dtype=np.uint32), rows.offsets, rows.names, rows.values)
+        k, s, i = postings.build(np.arange(lo, hi, dtype=np.uint32), rows.offsets, rows.offsets, rows.names, rows.values)
         keys.append(k)
         starts.append(s[1:] + starts[-1][-1])
         ids.append(i)

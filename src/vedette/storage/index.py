@@ -63,6 +63,7 @@ class IndexView:
     pieces: Sequence[Postings]
     all_ids: NDArray[np.uint32]
     offsets: NDArray[np.int64]
+    at: NDArray[np.int64]
     names: NDArray[np.int32]
     values: NDArray[np.int32]
 
@@ -130,15 +131,15 @@ class IndexView:
     def column(self, ids: NDArray[np.uint32], name: int) -> NDArray[np.int32]:
         """The value's symbol of label `name` (a symbol) for each of `ids`, -1 where it is absent."""
         out = np.empty(len(ids), dtype=np.int32)
-        kernel.label_column(ids, self.offsets, self.names, self.values, name, out)
+        kernel.label_column(ids, self.offsets, self.at, self.names, self.values, name, out)
         return out
 
     def labels(self, ids: NDArray[np.uint32]) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
         """(offsets, names, values) of the label sets of `ids`, as a `LabelTable` holds them."""
         offsets, none = np.empty(len(ids) + 1, dtype=np.int64), np.empty(0, dtype=np.int32)
-        pairs = int(kernel.take_labels(ids, self.offsets, self.names, self.values, offsets, none, none))
+        pairs = int(kernel.take_labels(ids, self.offsets, self.at, self.names, self.values, offsets, none, none))
         names, values = np.empty(pairs, dtype=np.int32), np.empty(pairs, dtype=np.int32)
-        kernel.take_labels(ids, self.offsets, self.names, self.values, offsets, names, values)
+        kernel.take_labels(ids, self.offsets, self.at, self.names, self.values, offsets, names, values)
         return offsets, names, values
 
     def table(self, ids: NDArray[np.uint32]) -> LabelTable:
@@ -165,6 +166,7 @@ class TenantIndex:
         symbols: Symbols,
         ids: NDArray[np.uint32],
         offsets: NDArray[np.int64],
+        at: NDArray[np.int64],
         names: NDArray[np.int32],
         values: NDArray[np.int32],
     ) -> IndexView:
@@ -176,6 +178,6 @@ class TenantIndex:
                 # Each piece is more than twice its successor, so a series is indexed again a logarithmic number of times.
                 while self._pieces and self._pieces[-1][1] - self._pieces[-1][0] <= 2 * (len(ids) - lo):
                     lo = self._pieces.pop()[0]
-                self._pieces.append((lo, len(ids), Postings(*kernel.build(ids[lo:], offsets, names, values))))
+                self._pieces.append((lo, len(ids), Postings(*kernel.build(ids[lo:], offsets, at, names, values))))
             pieces = [p for _, _, p in self._pieces]
-        return IndexView(symbols, pieces, ids, offsets, names, values)
+        return IndexView(symbols, pieces, ids, offsets, at, names, values)

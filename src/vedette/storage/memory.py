@@ -194,7 +194,7 @@ class Memory:
                 return series, None
             index = self._indexes.setdefault(tenant, TenantIndex())
             ids = series.ids_of[number].view()
-            columns = (series.label_offsets.view(), series.label_names.view(), series.label_values.view())
+            columns = series.label_columns()
         return series, index.view(series.names.symbols, ids, *columns)
 
     def selected(self, tenant: str, matchers: Sequence[Matcher], *, view: bool) -> Selection | None:

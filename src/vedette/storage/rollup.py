@@ -67,11 +67,11 @@ class RolledUp:
         all_pairs = np.diff(labels.label_offsets[: len(raw.ids) + 1])
         pairs = all_pairs[self._rows]
         held = np.repeat(np.isin(np.arange(len(raw.ids)), self._rows), all_pairs)
-        names, values = (column[: len(held)][held] for column in (labels.label_names, labels.label_values))
+        values = labels.label_values[: len(held)][held]
         self.snapshot: Snapshot = replace(
             labels,
             label_offsets=np.concatenate([np.zeros(1, dtype=_I64), np.cumsum(np.tile(pairs, times))]),
-            label_names=np.tile(names, times),
+            label_at=np.tile(labels.label_at[self._rows], times),
             label_values=np.tile(values, times),
             tenant_of=np.concatenate([labels.tenant_of[self._rows] * times + column for column in range(times)]).astype(np.int32),
             tenants=tuple(hidden_tenant(tenant, column) for tenant in labels.tenants for column in COLUMNS),

@@ -128,6 +128,7 @@ class SeriesTable:
         self.names = SymbolTable()
         self.label_offsets: Column[np.int64] = Column(np.int64)
         self.label_offsets.extend(np.zeros(1, dtype=_I64))
+        self.label_at: Column[np.int64] = Column(np.int64)
         self.label_names: Column[np.int32] = Column(np.int32, 1 << 14)
         self.label_values: Column[np.int32] = Column(np.int32, 1 << 14)
         self.tenant_of: Column[np.int32] = Column(np.int32)
@@ -139,6 +140,9 @@ class SeriesTable:
         self._tenant_numbers: dict[str, int] = {}
         self._keys: dict[int, KeyTable] = {}
         self._canonical = KeyTable()
+        # Which sequences of names there are, and where each begins in `label_names`: series have few.
+        self._sequences = KeyTable()
+        self._sequence_at: Column[np.int64] = Column(np.int64, 64)
         self._keyspaces: dict[int, KeySpace] = {}
 
     def __len__(self) -> int:
@@ -217,7 +221,7 @@ class SeriesTable:
         firsts = firsts[: int(kernel.first_texts(keys, out_offsets, starts, ends, firsts, like))]
         symbols = self.names.intern(keys, starts[firsts], ends[firsts]).astype(np.int32)[like]
         first = len(self)
-        self.label_names.extend(symbols[0::2])
+        self.label_at.extend(self._names_at(np.ascontiguousarray(symbols[0::2]), out_offsets // 2))
         self.label_values.extend(symbols[1::2])
         self.label_offsets.extend(out_offsets[1:] // 2 + self.label_offsets.view()[-1])
         self.ids_of[number].extend(np.arange(first, first + len(rows), dtype=np.uint32))
@@ -227,6 +231,19 @@ class SeriesTable:
             self._by_handle.extend(first + count)
         # Last, since its length is what says that a series is there.
         self.tenant_of.extend(np.full(len(rows), number, dtype=np.int32))
+
+    def _names_at(self, names: NDArray[np.int32], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where in `label_names` the names of each of some series begin; `offsets` int64[n + 1] into `names`."""
+        hashes = hash_regions(names.view(np.uint8), offsets[:-1] * 4, offsets[1:] * 4, _U64(0))
+        numbers, new = self._sequences.find_or_add(hashes, len(self._sequence_at))
+        for row in new.tolist():
+            self._sequence_at.extend(np.array([len(self.label_names)], dtype=_I64))
+            self.label_names.extend(names[offsets[row] : offsets[row + 1]])
+        return self._sequence_at.view()[numbers]
+
+    def label_columns(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
+        """All series' labels, as `kernels/postings.py` has them."""
+        return self.label_offsets.view(), self.label_at.view(), self.label_names.view(), self.label_values.view()
 
     def handles(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """The handles of series `ids`; DROPPED stays."""
@@ -286,7 +303,7 @@ class SeriesTable:
 
     def canonical_of(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """The canonical keys of series `ids`, end to end, with offsets int64[n + 1]."""
-        columns = (self.label_offsets.view(), self.label_names.view(), self.label_values.view())
+        columns = self.label_columns()
         symbols = (self.names.offsets.view(), self.names.texts.view())
         offsets = np.empty(len(ids) + 1, dtype=_I64)
         size = int(kernel.join_canonical(ids, *columns, *symbols, offsets, np.empty(0, np.uint8)))
@@ -298,7 +315,8 @@ class SeriesTable:
         """One series' labels."""
         lo, hi = self.label_offsets.view()[series : series + 2].tolist()
         text = self.names.symbols.text
-        names, values = self.label_names.view()[lo:hi].tolist(), self.label_values.view()[lo:hi].tolist()
+        at = int(self.label_at.view()[series])
+        names, values = self.label_names.view()[at : at + hi - lo].tolist(), self.label_values.view()[lo:hi].tolist()
         return Labels((text(n), text(v)) for n, v in zip(names, values, strict=True))
 
     def forget_closed(self) -> None:
@@ -309,7 +327,7 @@ class SeriesTable:
     @property
     def nbytes(self) -> int:
         """Bytes held by the tables and columns."""
-        columns: list[Column[Any]] = [self.label_offsets, self.label_names, self.label_values, self.tenant_of, *self.ids_of]
+        columns: list[Column[Any]] = [self.label_offsets, self.label_at, self.label_names, self.label_values, self.tenant_of, *self.ids_of]
         columns += [c for c in (self._handles, self._by_handle) if c is not None]
         # A copy, since the writer may learn of another key space meanwhile.
         tables = [self._canonical, *self._keys.copy().values()]

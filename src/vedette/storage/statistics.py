@@ -82,12 +82,14 @@ def growth_figures(memory: Memory, *, first: int, since: float, top: int = 10) -
     with memory.lock:
         series = memory.series
         new = series.handles(np.arange(len(series), dtype=np.int64)) >= first
-        offsets, names, values = series.label_offsets.view(), series.label_names.view(), series.label_values.view()
+        offsets, at, names, values = series.label_columns()
     count = int(np.count_nonzero(new))
     if count == 0:
         return GrowthFigures(since)
-    pairs = names[: offsets[len(new)]].astype(np.uint64) << np.uint64(32) | values[: offsets[len(new)]].astype(np.uint64)
-    owned = np.repeat(new, np.diff(offsets[: len(new) + 1]))
+    lengths = np.diff(offsets[: len(new) + 1])
+    owned = np.repeat(new, lengths)
+    name_of = names[np.arange(offsets[len(new)]) + np.repeat(at[: len(new)] - offsets[: len(new)], lengths)]
+    pairs = name_of.astype(np.uint64) << np.uint64(32) | values[: offsets[len(new)]].astype(np.uint64)
     keys, counts = np.unique(pairs[owned], return_counts=True)
     of_name, of_value = (keys >> np.uint64(32)).astype(np.int64), (keys & _LOW).astype(np.int64)
     text = series.names.symbols.text

@@ -94,7 +94,7 @@ class Known(Names):
         """The label sets of series, in their order."""
         with self._lock:
             table = self._series
-            columns = (table.label_offsets.view(), table.label_names.view(), table.label_values.view())
+            columns = table.label_columns()
         rows, none = numbers.astype(np.uint32), np.empty(0, dtype=np.int32)
         offsets = np.empty(len(numbers) + 1, dtype=_I64)
         pairs = int(kernel.take_labels(rows, *columns, offsets, none, none))
