@@ -183,3 +183,38 @@ async def test_pages_read_straight_to_their_place_hold_what_pages_from_the_cache
         straight = block.read(wanted, 0, 1 << 60, cache=PageCache(0))
         assert [a.tolist() for a in straight] == [a.tolist() for a in through]
     assert tools.contents(engine) == {labels: [(t, np.float64(v).view(np.int64)) for t, v in samples] for labels, samples in rows}
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_names_and_values_are_those_of_series_with_samples_in_the_range(open_engine, keyspace, clock: ManualClock, seed):
+    """In memory, in blocks, partly deleted: as a list would say. A block counts the range of a series, whatever gaps it has."""
+    rng = random.Random(seed)
+    engine = await open_engine()
+    start = int(clock.now() * 1000) - 3_600_000
+    held: dict[Labels, list[tuple[int, int]]] = {}
+    for part in range(3):
+        rows = {
+            Labels.of(__name__=f"m{rng.randrange(5)}", a=str(rng.randrange(300)), **{f"only{rng.randrange(40)}": "x"}): start
+            + part * 600_000
+            + rng.randrange(600_000)
+            for _ in range(200)
+        }
+        await engine.append(SampleBatch.of(keyspace, list(rows), list(rows.values()), [1.0] * len(rows)))
+        if part < 2:
+            await engine.flush()
+            for labels, at in rows.items():
+                held.setdefault(labels, []).append((at, at))
+        else:
+            for labels, at in rows.items():
+                held.setdefault(labels, []).append((at, at))
+    await engine.delete("default", [[Matcher("__name__", "=", "m1")]], start, start + 400_000)
+    for labels in list(held):
+        if labels.metric == "m1":
+            held[labels] = [(a, b) for a, b in held[labels] if a > start + 400_000]
+    for lo, hi in ((start - 1, start + 10_000_000), (start + 300_000, start + 500_000), (start + 1_300_000, start + 1_400_000), (0, 1)):
+        seen = [labels for labels, spans in held.items() if any(a <= hi and b >= lo for a, b in spans)]
+        assert engine.label_names("default", [], lo, hi) == sorted({name for labels in seen for name, _ in labels})
+        for name in ("__name__", "a", "only7", "nowhere"):
+            assert engine.label_values("default", name, [], lo, hi) == sorted({labels.get(name) for labels in seen} - {""})
+    assert engine.label_names("other", [], start, start + 10_000_000) == []
+    assert engine.label_values("other", "a", [], start, start + 10_000_000) == []

@@ -7,8 +7,9 @@ any thread. Not here: HTTP, limits of tenants, PromQL.
 from __future__ import annotations
 
 import asyncio
+import functools
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,7 +33,7 @@ from vedette.storage.directory import DirectoryLock
 from vedette.storage.disk import Disk
 from vedette.storage.flush import Flusher
 from vedette.storage.head import FAR_FUTURE
-from vedette.storage.index import IndexView
+from vedette.storage.index import Among, IndexView
 from vedette.storage.interface import Coarse, Estimate, Matchers, StorageStats, Stretches
 from vedette.storage.limits import Limits
 from vedette.storage.memory import Memory
@@ -411,6 +412,8 @@ class Engine:
 
     def label_names(self, tenant: str, sets: Sequence[Matchers], start: int, end: int) -> list[str]:
         """See `Storage.label_names`; ranges as in `series`."""
+        if not sets and not self._retention.rules:
+            return self._texts(tenant, start, end, lambda view, present: view.names_where(present))
         found: set[str] = set()
         for view, ids, _ in self._present(tenant, sets, start, end)[1]:
             found.update(view.symbols.text(s) for s in np.unique(view.labels(ids)[1]).tolist())
@@ -418,10 +421,31 @@ class Engine:
 
     def label_values(self, tenant: str, name: str, sets: Sequence[Matchers], start: int, end: int) -> list[str]:
         """See `Storage.label_values`; ranges as in `series`."""
+        if not sets and not self._retention.rules:
+            return self._texts(tenant, start, end, lambda view, present: view.values_where(view.symbols.find(name), present))
         found: set[str] = set()
         for view, ids, _ in self._present(tenant, sets, start, end)[1]:
             if (symbol := view.symbols.find(name)) >= 0:
                 found.update(view.symbols.text(s) for s in np.unique(view.column(ids, symbol)).tolist() if s >= 0)
+        return sorted(found)
+
+    def _texts(self, tenant: str, start: int, end: int, pick: Callable[[IndexView, Among], Collection[int]]) -> list[str]:
+        """The texts, ascending, that `pick` takes of each index, given which of its series have samples in [start, end]."""
+        deletions = self._tombstones.now
+        while True:
+            series, view = self._memory.index(tenant)
+            with self._memory.lock:
+                if self._memory.series is not series:
+                    continue  # as above
+                head, blocks = self._memory.head, self._uncovered()
+                symbols = pick(view, lambda ids: head.present(ids.astype(np.int64), start, end)) if view is not None else ()  # noqa: B023
+            break
+        found = set() if view is None else {view.symbols.text(s) for s in symbols}
+        for block in blocks:
+            if block.meta.min_time > end or block.meta.max_time < start or (view := block.index(tenant)) is None:
+                continue
+            present = functools.partial(_within, block, self._gone(deletions, block, view, view.all_ids), start, end)
+            found.update(view.symbols.text(s) for s in pick(view, present))
         return sorted(found)
 
     def metadata(self, tenant: str, metric: str | None = None) -> list[MetricMetadata]:
@@ -528,6 +552,14 @@ def _writing() -> Iterator[None]:
         yield
     except OSError as error:
         raise LimitExceeded(f"the data directory cannot be written: {error.strerror}", retry_after=RETRY_AFTER) from error
+
+
+def _within(block: Block, gone: Gone | None, start: int, end: int, rows: NDArray[np.uint32]) -> NDArray[np.bool_]:
+    """Which of a block's `rows` have samples in [start, end] of which not all were deleted."""
+    if gone is None and start <= block.meta.min_time and end >= block.meta.max_time:
+        return np.ones(len(rows), dtype=np.bool_)
+    left = block.within(np.sort(rows), start, end)
+    return np.isin(rows, left if gone is None else gone.remaining(left, block, start, end))
 
 
 def _any_of(view: IndexView, sets: Sequence[Matchers]) -> NDArray[np.uint32]:

@@ -7,7 +7,7 @@ similar size are merged, so registration itself costs nothing here. Not here: sa
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -33,6 +33,11 @@ class Texts(Protocol):
         ...
 
 
+Among = Callable[[NDArray[np.uint32]], NDArray[np.bool_]]
+"""Which of some series (no two the same, in any order) are meant."""
+_AT_FIRST = 64
+
+
 @dataclass(frozen=True, slots=True)
 class Postings:
     """Pair keys uint64[k] ascending; the series with pair i are `ids[starts[i]:starts[i + 1]]` (uint32, ascending)."""
@@ -48,6 +53,17 @@ class Postings:
         if at == len(self.keys) or self.keys[at] != key:
             return self.ids[:0]
         return self.ids[self.starts[at] : self.starts[at + 1]]
+
+    def where(self, lo: int, hi: int, present: Among) -> NDArray[np.bool_]:
+        """Which of the pairs `[lo, hi)`, all of one name, a series has that is `present`: mostly the first one that has it is."""
+        found = present(self.ids[self.starts[lo:hi]])
+        missing = np.flatnonzero(~found) + lo
+        if len(missing):
+            bounds = np.stack([self.starts[missing], self.starts[missing + 1]], axis=1).tolist()
+            there = present(np.concatenate([self.ids[a:b] for a, b in bounds]))
+            lengths = self.starts[missing + 1] - self.starts[missing]
+            found[missing - lo] = np.logical_or.reduceat(there, np.cumsum(lengths) - lengths)
+        return found
 
     def span(self, name: int) -> tuple[int, int]:
         """The places in `keys` of all pairs of one name."""
@@ -122,6 +138,27 @@ class IndexView:
                 parts += [piece.ids[piece.starts[i] : piece.starts[i + 1]] for i in (np.flatnonzero(wanted) + lo).tolist()]
         # One series has one value of a name, so nothing occurs twice.
         return np.sort(np.concatenate(parts)) if parts else self.all_ids[:0]
+
+    def values_where(self, name: int, present: Among) -> list[int]:
+        """The values (symbols) of label `name` (a symbol, -1 for none) of the series that are `present`; one may occur twice."""
+        found: list[int] = []
+        for piece in self.pieces if name >= 0 else ():
+            lo, hi = piece.span(name)
+            if hi > lo:
+                found += (piece.keys[lo:hi] & np.uint64(0xFFFFFFFF))[piece.where(lo, hi, present)].tolist()
+        return found
+
+    def names_where(self, present: Among) -> set[int]:
+        """The names (symbols) of the labels of the series that are `present`."""
+        found: set[int] = set()
+        for piece in self.pieces:
+            names = piece.keys >> np.uint64(32)
+            first = np.flatnonzero(np.concatenate([[True], names[1:] != names[:-1]])) if len(names) else np.zeros(0, dtype=np.int64)
+            for name, lo, hi in zip(names[first].tolist(), first.tolist(), [*first[1:].tolist(), len(names)], strict=True):
+                early = min(lo + _AT_FIRST, hi)
+                if name not in found and (piece.where(lo, early, present).any() or (hi > early and piece.where(early, hi, present).any())):
+                    found.add(name)
+        return found
 
     def _narrow_by_column(self, found: NDArray[np.uint32], name: int, matcher: Matcher) -> NDArray[np.uint32]:
         symbols, rows = np.unique(self.column(found, name), return_inverse=True)
