@@ -50,6 +50,7 @@ from vedette.storage.tombstones import Deletions, Gone, Tombstones
 from vedette.storage.writer import Writer
 
 _NONE = np.zeros(0, dtype=np.uint32)
+_PIECE = 1 << 20
 _FIGURES_EVERY = 15.0
 """Seconds between two counts of what makes the index large."""
 
@@ -257,17 +258,19 @@ class Engine:
         deletions = self._tombstones.now  # before the blocks: see there
         names, head, blocks = self._head_part(tenant, matchers, start, end)
         series = len(head.labels) if head else 0
-        samples = len(head.times) if head else 0
+        samples = _weight(head) if head else 0
+        self._within_budget(series, samples)
         parts: list[Part] = []
-        for block, view, rows in self._block_rows(blocks, deletions, tenant, [matchers], start, end):
-            self._within_budget(series + len(rows), samples)
-            columns = block.read(rows, start, end)
-            if (gone := self._gone(deletions, block, view, rows)) is not None:
-                columns = gone.erase(rows, columns)
-            native = block.histograms(rows, start, end)
-            parts.append(Part.of(block_labels(self._memory, names, block, view.labels(rows)), columns, [native] if native else ()))
-            samples += len(columns[1])
-            self._within_budget(series, samples)
+        for block, view, found in self._block_rows(blocks, deletions, tenant, [matchers], start, end):
+            self._within_budget(series + len(found), samples)
+            for rows in _in_pieces(block, found, self.settings.select_samples - samples):
+                columns = block.read(rows, start, end)
+                if (gone := self._gone(deletions, block, view, rows)) is not None:
+                    columns = gone.erase(rows, columns)
+                native = block.histograms(rows, start, end)
+                parts.append(Part.of(block_labels(self._memory, names, block, view.labels(rows)), columns, [native] if native else ()))
+                samples += _weight(parts[-1])
+                self._within_budget(series, samples)
         # The head last: of two samples at one time, the one that came first counts.
         return merge([*parts, head] if head else parts, names.symbols)
 
@@ -543,6 +546,21 @@ class Engine:
         self._flusher.stop()
         self._compactor.stop()
         self._wal.close()
+
+
+def _weight(part: Part) -> int:
+    """For how many samples a part counts: a native histogram for as many as would take its memory."""
+    return len(part.times) + sum(len(found.columns.cells) // 2 for found in part.histograms)
+
+
+def _in_pieces(block: Block, rows: NDArray[np.uint32], left: int) -> Iterator[NDArray[np.uint32]]:
+    """The rows, at once where they have no more than `left` samples, else some at a time: what is far too much is not read first."""
+    counts = block.counts(rows)
+    if int(counts.sum()) <= left and not block.meta.histograms:
+        yield rows
+        return
+    pieces = np.cumsum(counts) // max(_PIECE, left // 8)
+    yield from np.split(rows, np.flatnonzero(np.diff(pieces)) + 1)
 
 
 @contextmanager

@@ -91,6 +91,6 @@ class StorageSettings:
     page_cache: int = option(128 << 20, convert=parse_size)
     """Memory for decoded pages of blocks."""
     select_samples: int = option(100_000_000)
-    """How many samples one select may answer; more is refused."""
+    """How many samples one select may answer, 16 bytes each; a native histogram counts as what it takes. More is refused."""
     select_series: int = option(5_000_000)
     """How many series one select may answer; more is refused."""
