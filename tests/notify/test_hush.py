@@ -73,7 +73,19 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(2):
         for i in range(10):
             assert hush.of(Labels.of(x=f"v{i}")) == asked(silences, Labels.of(x=f"v{i}"))
-    assert len(hush._known) <= 3
+    assert len(hush._by_pattern["x"].known) <= 3
+
+
+def test_another_silence_leaves_what_is_known_of_the_expressions(monkeypatch: pytest.MonkeyPatch) -> None:
+    silences = [silence(str(i), Matcher("x", "=~", f"v{i}.*")) for i in range(60)]
+    before = Hush(silences)
+    labels = Labels.of(x="v7", y="b")
+    assert before.of(labels) == ["7"]
+    after = Hush([*silences, silence("new", Matcher("y", "=", "b"))], before=before)
+    monkeypatch.setattr(hushing._Together, "of", lambda *_: pytest.fail("tried again"))
+    assert after.of(labels) == ["7", "new"]
+    monkeypatch.undo()
+    assert Hush([*silences[:7], *silences[8:]], before=after).of(labels) == []
 
 
 def test_nothing_silenced_is_empty() -> None:

@@ -43,10 +43,31 @@ class _Together:
         return [silence for matcher, silence in self._silences if matcher.matches(value)]
 
 
-class Hush:
-    """The silences that hold at one moment; `epoch` tells those of different moments apart."""
+class _Patterns:
+    """The silences that ask for one label by regular expressions."""
 
-    def __init__(self, silences: Iterable[Silence], *, epoch: int = 0) -> None:
+    def __init__(self, asked: Sequence[tuple[Matcher, Silence]]) -> None:
+        self.asked = asked
+        self._all = [_Together(asked[at : at + _TOGETHER]) for at in range(0, len(asked), _TOGETHER)]
+        self.known: dict[str, Sequence[Silence]] = {}
+
+    def of(self, value: str) -> Sequence[Silence]:
+        """The silences whose expression matches; remembered."""
+        found = self.known.get(value)
+        if found is None:
+            if len(self.known) >= _REMEMBERED:
+                self.known.clear()
+            found = self.known[value] = tuple(s for together in self._all for s in together.of(value))
+        return found
+
+
+class Hush:
+    """The silences that hold at one moment; `epoch` tells those of different moments apart.
+
+    What was found out of the expressions of the moment `before` is taken over where they are the same.
+    """
+
+    def __init__(self, silences: Iterable[Silence], *, epoch: int = 0, before: Hush | None = None) -> None:
         self.epoch = epoch
         self._by_pair: dict[tuple[str, str], list[Silence]] = {}
         self._others: list[Silence] = []
@@ -60,10 +81,10 @@ class Hush:
                 by_name.setdefault(pattern.name, []).append((pattern, silence))
             else:
                 self._others.append(silence)
-        self._by_pattern = {
-            name: [_Together(asked[at : at + _TOGETHER]) for at in range(0, len(asked), _TOGETHER)] for name, asked in by_name.items()
+        known: dict[str, _Patterns] = before._by_pattern if before is not None else {}
+        self._by_pattern: dict[str, _Patterns] = {
+            name: known[name] if name in known and known[name].asked == asked else _Patterns(asked) for name, asked in by_name.items()
         }
-        self._known: dict[tuple[str, str], Sequence[Silence]] = {}
 
     @property
     def empty(self) -> bool:
@@ -77,16 +98,7 @@ class Hush:
             for pair in labels:
                 candidates += self._by_pair.get(pair, ())
         if self._by_pattern:
-            for pair in labels:
-                if pair[0] in self._by_pattern:
-                    candidates += self._matching(pair)
+            for name, value in labels:
+                if (patterns := self._by_pattern.get(name)) is not None:
+                    candidates += patterns.of(value)
         return sorted(s.id for s in candidates if match_labels(s.matchers, labels)) if candidates else []
-
-    def _matching(self, pair: tuple[str, str]) -> Sequence[Silence]:
-        found = self._known.get(pair)
-        if found is None:
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            name, value = pair
-            found = self._known[pair] = tuple(s for together in self._by_pattern[name] for s in together.of(value))
-        return found

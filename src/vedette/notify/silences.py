@@ -236,7 +236,8 @@ class Silences:
     def hush(self, now: int) -> Hush:
         """What is silenced at `now` (ms); the same object as long as that does not change."""
         if now >= self._until or now < self._since:
-            self._hush = Hush((s for s in self._silences.values() if s.state(now) == "active"), epoch=self._hush.epoch + 1)
+            active = [s for s in self._silences.values() if s.state(now) == "active"]
+            self._hush = Hush(active, epoch=self._hush.epoch + 1, before=self._hush)
             self._since = now
             self._until = min((s.next_change(now) for s in self._silences.values()), default=1 << 62)
         return self._hush
