@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import Any
 
@@ -89,6 +90,29 @@ async def test_what_is_over_at_once_takes_no_thread() -> None:
     assert await ask(0.5) == 0
     assert await ask(0.0001) == 1, "it took long all of a sudden"
     assert set(threads) == {threading.get_ident()}
+
+
+async def test_the_loop_does_not_wait_for_another_who_reads() -> None:
+    clock = ManualClock()
+    handed: list[object] = []
+    held = threading.Lock()
+
+    async def run(function: Any, *args: Any) -> Any:
+        handed.append(function)
+        return function(*args)
+
+    def evaluate(deadline: float, cancel: threading.Event) -> bytes:
+        return b"done"
+
+    gate = Gate(run, clock, Turns(concurrency=2, per_tenant=2, queued=2), timeout_s=10, busy=held.locked)
+    request = Request({"type": "http", "method": "GET", "path": "/", "headers": []})
+    # The first of all is not known to be short.
+    for taken, expected in ((False, 1), (True, 2), (False, 0)):
+        handed.clear()
+        with held if taken else contextlib.nullcontext():
+            for _ in range(2):
+                assert await gate.evaluate(request, "t", None, evaluate, shape=1) == b"done"
+        assert len(handed) == expected
 
 
 async def test_a_short_query_that_fails_gives_its_turn_back() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vedette.model.matchers import Matcher
-from vedette.storage.interface import Estimating
+from vedette.storage.interface import Estimating, Locking
 
 HOUR = 3_600_000
 
@@ -33,3 +33,11 @@ async def test_in_memory_and_in_blocks(open_engine, tools, keyspace):
     await engine.append(tools.batch(more, keyspace))
     found = engine.estimate("default", m, *everything)
     assert (found.series, found.samples) == (10, 610)
+
+
+async def test_it_is_busy_while_somebody_reads_or_writes(open_engine):
+    engine = await open_engine()
+    assert isinstance(engine, Locking) and not engine.busy()
+    with engine._memory.lock:
+        assert engine.busy()
+    assert not engine.busy()

@@ -29,7 +29,7 @@ from vedette.errors import LimitExceeded
 from vedette.ingest.exemplars import Exemplars
 from vedette.model.matchers import Matcher
 from vedette.promql.parse import parse_selector
-from vedette.storage.interface import Storage
+from vedette.storage.interface import Locking, Storage
 
 if TYPE_CHECKING:
     from vedette.promql.engine import Engine
@@ -68,7 +68,8 @@ def endpoints(
         concurrency=settings.max_concurrency, per_tenant=settings.max_concurrency_per_tenant, queued=settings.max_queued_per_tenant
     )
     kept = Exemplars(0) if exemplars is None else exemplars
-    gate = queries.Gate(run, clock, turns, timeout_s=settings.timeout_s)
+    busy = storage.busy if isinstance(storage, Locking) else lambda: False
+    gate = queries.Gate(run, clock, turns, timeout_s=settings.timeout_s, busy=busy)
     found = [
         *queries.endpoints(queries.Queries(engine, gate, clock, tenant_of)),
         *exemplars_api.endpoints(exemplars_api.ExemplarQueries(kept, lambda text: engine.parse(text), tenant_of)),

@@ -65,8 +65,10 @@ Evaluation = Callable[[float, threading.Event], Answer]
 class Gate:
     """Evaluates queries when it is their turn; a client that goes cancels its query."""
 
-    def __init__(self, run: Run, clock: Clock, turns: Turns, *, timeout_s: float) -> None:
+    def __init__(self, run: Run, clock: Clock, turns: Turns, *, timeout_s: float, busy: Callable[[], bool] = lambda: False) -> None:
+        """`busy` tells whether even a short query would have to wait for another."""
         self.run = run
+        self._busy = busy
         self._clock = clock
         self._turns = turns
         self._timeout_s = timeout_s
@@ -89,7 +91,8 @@ class Gate:
                 raise QueryTimeout(QUEUED_TOO_LONG) from None
         try:
             cancel = threading.Event()
-            if shape in self._short:
+            # The loop must not wait until another's large read lets go of the memory.
+            if shape in self._short and not self._busy():
                 return self._at_once(evaluation, shape, deadline, cancel)
             return await self._on_a_thread(request, evaluation, shape, deadline, cancel)
         finally:

@@ -500,6 +500,10 @@ class Engine:
         since, first = self._growth.before(self.clock.monotonic())
         return growth_figures(self._memory, first=first, since=since, top=top)
 
+    def busy(self) -> bool:
+        """See `Locking.busy`."""
+        return self._memory.lock.locked()
+
     def tenant_series(self) -> dict[str, int]:
         """How many series each tenant has in memory."""
         with self._memory.lock:

@@ -66,6 +66,15 @@ class Estimating(Protocol):
         ...
 
 
+@runtime_checkable
+class Locking(Protocol):
+    """What a backend may offer besides: whether whoever reads now waits for another who reads or writes."""
+
+    def busy(self) -> bool:
+        """Whether what readers take turns at is taken at this moment."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Coarse:
     """A select whose answer goes by stretches of `width` ms, which all its windows begin and end with.
