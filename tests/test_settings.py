@@ -25,6 +25,9 @@ def test_defaults_need_nothing(tmp_path, monkeypatch):
     assert {o.source for o in settings.origins} == {"default"}
     assert {o.setting for o in settings.origins} == set(flag_names())
     assert origin(settings, "storage.retention").text == "30d"
+    assert origin(settings, "storage.rollups").text == "5m: 180d, 1h: 2y"
+    assert origin(settings, "services.aggregation_types").text == "avg, sum, min, max"
+    assert origin(settings, "access.hosts").text == ""
     assert (origin(settings, "storage.sync").text, origin(settings, "storage.segment_size").text) == ("commit", "64MB")
 
 

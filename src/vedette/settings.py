@@ -227,11 +227,13 @@ def _written(value: Any, item: dataclasses.Field[Any]) -> str:
         return "<secret>" if value else ""
     write = _WRITERS.get(item.metadata.get("convert"))
     if write is not None and isinstance(value, dict):
-        return str({key: write(one) for key, one in value.items()}) if value else ""
+        return ", ".join(f"{key}: {write(one)}" for key, one in value.items())
     if write is not None:
         return write(value)
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, (list, tuple)) and all(isinstance(one, (str, int, float)) for one in value):
+        return ", ".join(map(str, value))
     return str(value) if value not in (None, {}, [], ()) else ""
 
 
