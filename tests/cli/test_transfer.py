@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -14,10 +15,14 @@ from vedette.cli import transfer
 from vedette.cli.main import app
 from vedette.clock import ManualClock
 from vedette.errors import BadInput, Undeliverable
+from vedette.model.histogram_arithmetic import equal
+from vedette.model.histograms import NO_BUCKETS, Histogram, Histograms, Layout
 from vedette.model.labels import Labels
 from vedette.model.samples import SampleBatch, canonical
 from vedette.storage.engine import Engine
 from vedette.storage.settings import StorageSettings
+from vedette.wire import remote_write
+from vedette.wire.dump import Run
 
 WHY = "limit exceeded: tenant default has 50 series in memory"
 
@@ -104,3 +109,18 @@ class TestExport:
         assert isinstance(refused.exception, BadInput)
         assert "more than one selector" in str(refused.exception)
         assert "1 samples exported" in await asyncio.to_thread(lambda: self.run(tmp_path, "--match", "m").output)
+
+
+def test_native_histograms_go_into_a_server_as_they_are():
+    layout = Layout(1, 0.5, (), np.array([0, 2], dtype=np.int32), NO_BUCKETS)
+    histogram = Histogram(layout, np.array([4.0, 9.5, 1.0, 1.0, 2.0]))
+    labels = [Labels.of(__name__="a"), Labels.of(__name__="b")]
+    times, values = np.array([1000, 2000, 1000]), np.array([1.5, 9.5, 2.5])
+    run = Run(labels, np.array([0, 2, 3]), times, values, histograms=Histograms.of([1], [histogram]))
+    ((body, samples),) = transfer._bodies(run)
+    batch = remote_write.parse(body, remote_write.remote_write_keyspace("default"))
+    assert samples == batch.sample_count == 3
+    assert batch.histograms is not None
+    assert batch.timestamps[batch.histograms.at].tolist() == [2000]
+    assert equal(batch.histograms.sample(0), histogram)
+    assert sorted(np.delete(batch.values, batch.histograms.at).tolist()) == [1.5, 2.5]
