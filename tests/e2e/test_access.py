@@ -133,7 +133,12 @@ def test_the_commands_work_beside_a_running_server(launch: Any, tools: Any) -> N
     assert "there is a user alice" in vedette(data, "user", "add", "alice", stdin=PASSWORD + "\n", check=False)
     assert "10 to 1024 characters" in vedette(data, "user", "add", "bob", stdin="short\n", check=False)
     assert "admin" in vedette(data, "user", "list")
+    for words in (("token", "create", "x"), ("user", "add", "x"), ("user", "change", "alice")):
+        refused = vedette(data, *words, "--tenant", "acme", stdin=PASSWORD + "\n", check=False)
+        assert "there is no tenant acme (vedette tenant add acme" in refused
     vedette(data, "tenant", "add", "acme", "--title", "Acme Ltd")
+    assert vedette(data, "token", "create", "x", "--tenant", "acme").startswith("vdt_")
+    vedette(data, "token", "revoke", vedette(data, "token", "list").splitlines()[-1].split()[0])
     assert "Acme Ltd" in vedette(data, "tenant", "list")
     vedette(data, "user", "change", "alice", "--disable")
     vedette(data, "user", "remove", "alice")

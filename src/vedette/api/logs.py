@@ -28,6 +28,7 @@ from vedette.logs.store import LogStore
 from vedette.logs.tracking import grouped
 from vedette.model.durations import parse_duration
 from vedette.model.logs import LEVELS, level_of
+from vedette.model.times import iso_ns
 from vedette.wire.loglines import parse_time
 
 _FIELD = re.compile(r"([^=!~]+)(=~|!~|!=|=)(.*)\Z", re.DOTALL)
@@ -157,10 +158,19 @@ def time_of(form: Form, name: str, default: int) -> int:
     if not text:
         return default
     try:
-        # A plus sign that was not escaped in a URL arrives as a space.
-        return parse_time(re.sub(r"(T\S+) (\d\d:?\d\d)\Z", r"\1+\2", text))
+        return any_time(text)
     except BadInput as error:
         raise BadInput(f'invalid parameter "{name}": {error}') from None
+
+
+def any_time(text: str) -> int:
+    """Unix ns of a Unix time in s, ms, µs or ns, or of ISO 8601 in every form. Raises `BadInput`."""
+    try:
+        return parse_time(text)
+    except BadInput:
+        if (ns := iso_ns(text)) is not None and abs(ns) < 1 << 62:
+            return ns
+        raise
 
 
 def field_filter(text: str) -> FieldFilter:

@@ -21,6 +21,7 @@ from vedette.api.problems import TooLarge
 from vedette.errors import BadInput
 from vedette.model.durations import parse_duration
 from vedette.model.matchers import Matcher
+from vedette.model.times import iso_ns
 
 T = TypeVar("T")
 
@@ -139,7 +140,7 @@ def parameter(name: str, read: Callable[[], T]) -> T:
 
 
 def parse_time(text: str) -> int:
-    """Milliseconds of a Unix time in seconds or of an RFC 3339 timestamp. Raises `BadInput`."""
+    """Milliseconds of a Unix time in seconds, of an RFC 3339 timestamp or of any other form of ISO 8601. Raises `BadInput`."""
     if _FLOAT.match(text):
         seconds = float(text)
         if math.isfinite(seconds) and abs(seconds) * 1000 < MAX_TIME:
@@ -155,6 +156,8 @@ def parse_time(text: str) -> int:
             return int(whole_seconds) * 1000 + int(((fraction_text or "") + "000")[:3])
     elif text in _ENDS_OF_TIME:
         return _ENDS_OF_TIME[text]
+    elif (ns := iso_ns(text)) is not None:
+        return ns // 1_000_000
     raise BadInput(f"cannot parse {_quoted(text)} to a valid timestamp")
 
 

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from vedette.api.endpoint import Endpoint, Param, answering
-from vedette.api.logs import LogBackend, shown_time
+from vedette.api.logs import LogBackend, any_time, shown_time
 from vedette.api.params import Form, form_of
 from vedette.api.services.limits import Limit, Shared, limited
 from vedette.api.services.settings import ServicesSettings
@@ -24,7 +24,6 @@ from vedette.api.services.shared import answer, broken, choice_of, refused
 from vedette.errors import BadInput
 from vedette.logs.query import MAX_TIME, MIN_TIME, LogQuery
 from vedette.logs.tracking import error_type
-from vedette.wire.loglines import parse_time
 
 BASE = "/api/v1/monitoring"
 LEVELS = {
@@ -108,8 +107,7 @@ def _time(form: Form, name: str, default: int) -> int:
     if not text:
         return default
     try:
-        # A plus sign that was not escaped in a URL arrives as a space.
-        return parse_time(text.replace(" ", "+") if "T" in text else text)
+        return any_time(text)
     except BadInput as error:
         raise BadInput(error.problem, where=f"query.{name}", hint=error.hint) from None
 

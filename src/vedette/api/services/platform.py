@@ -46,9 +46,9 @@ class Platform:
         """One metric of a service over time, or all its metrics now."""
         form = await form_of(request)
         service, tenant = request.path_params["service"], self.backend.tenant_of(request.scope)
+        span = self._range(form)  # what is no time is told, whether a metric is named or not
         if metric := form.text("metric"):
-            start, end, step = self._range(form)
-            return answer(await self.backend.run(self._one, tenant, service, metric, (start, end, step)))
+            return answer(await self.backend.run(self._one, tenant, service, metric, span))
         return answer(await self.backend.run(self._all, tenant, service))
 
     def _range(self, form: Form) -> tuple[int, int, int]:

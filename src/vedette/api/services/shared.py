@@ -26,6 +26,7 @@ from vedette.errors import BadInput, LimitExceeded, VedetteError
 from vedette.model.labels import METRIC_NAME, Labels, quote
 from vedette.model.matchers import Matcher, by_metric
 from vedette.model.samples import MetricMetadata
+from vedette.model.times import iso_ns
 from vedette.storage.interface import Storage
 
 if TYPE_CHECKING:
@@ -38,8 +39,6 @@ OWN_JOB = "vedette"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NUMBER = re.compile(r"-?\d+(?:\.\d*)?\Z", re.ASCII)
-# A plus sign that was not escaped in a URL arrives as a space.
-_LOST_PLUS = re.compile(r"(T.+) (\d\d:?\d\d)\Z", re.ASCII)
 
 ERROR_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -119,13 +118,8 @@ def parse_when(text: str) -> int:
         seconds = float(text)
         if abs(seconds) < 1e11:
             return round(seconds * 1000)
-    elif text.isprintable():  # fromisoformat overlooks a NUL at the end
-        try:
-            when = datetime.fromisoformat(_LOST_PLUS.sub(r"\1+\2", text))
-        except ValueError:
-            pass  # told below, as any other text that is no time
-        else:
-            return ((when if when.tzinfo else when.replace(tzinfo=UTC)) - _EPOCH) // timedelta(milliseconds=1)
+    elif (ns := iso_ns(text)) is not None:
+        return ns // 1_000_000
     raise BadInput(f"not a time: {text[:100]!r}", hint="expected ISO 8601, such as 2025-02-20T12:00:00Z, or Unix seconds")
 
 
