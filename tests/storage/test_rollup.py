@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import orjson
 import pytest
@@ -47,6 +49,10 @@ def naive_roll(samples, after, end, width, column):
         if column == kernel.LAST:
             out += numbers[-1:] + ([inside[-1]] if inside[-1] not in numbers[-1:] else [])
         elif column == kernel.COUNTER:
+            everything = [v for t, v in samples if after < t <= end and np.float64(v).view(np.int64) != BITS]
+            falls = sum(b < a for a, b in itertools.pairwise(everything))
+            if len(everything) > kernel.FEW and falls * 4 > len(everything):
+                return []
             keep = {0, len(numbers) - 1} | {j for i in range(1, len(numbers)) if not values[i] >= values[i - 1] for j in (i - 1, i)}
             out += [numbers[i] for i in sorted(keep) if 0 <= i < len(numbers)]
         elif numbers:
@@ -60,7 +66,14 @@ VALUES = st.one_of(st.integers(-50, 50).map(float), st.sampled_from([STALE, floa
 SERIES = st.dictionaries(st.integers(-3000, 3000), VALUES, max_size=40).map(lambda d: sorted(d.items()))
 
 
-@given(rows=st.lists(SERIES, max_size=4), column=st.sampled_from(list(COLUMNS.values())), width=st.sampled_from([1, 7, 300, 5000]))
+LONG = st.lists(VALUES, min_size=60, max_size=90).map(lambda values: list(enumerate(values, -40)))
+
+
+@given(
+    rows=st.lists(st.one_of(SERIES, LONG), max_size=4),
+    column=st.sampled_from(list(COLUMNS.values())),
+    width=st.sampled_from([1, 7, 300, 5000]),
+)
 def test_the_kernel_is_its_naive_twin(rows, column, width):
     times = np.array([t for row in rows for t, _ in row], dtype=np.int64)
     values = np.array([v for row in rows for _, v in row], dtype=np.float64)
@@ -343,6 +356,27 @@ async def test_tiers_count_among_what_may_be_stored_and_the_oldest_days_go(open_
     assert await left(blocks + tiers + 4096) == (set(sizes), 1, 0)
     assert await left(blocks + tiers - 1) == (set(sizes) - {("5m", MIDNIGHT)}, 1, 0), "one day is enough"
     assert await left(2000) == (set(), 0, 0), "where no block is left, all of them"
+
+
+async def test_of_what_is_no_counter_no_column_of_counters_is_kept_and_its_rate_is_read_from_samples(
+    open_with, tools, keyspace, clock, monkeypatch
+):
+    engine = await open_with(retention=10 * DAY)
+    await days_of(engine, tools, keyspace, clock, days=1, gaps=False)
+    kept = {tenant: day.block.index(tenant) for day in engine._rollups.days for tenant in (hidden_tenant("default", "counter"),)}
+    assert [len(view.all_ids) for view in kept.values()] == [1], "the counter alone"
+    grid = (MIDNIGHT + HOUR, MIDNIGHT + DAY, HOUR)
+    before = {}
+    for expr in ("rate({__name__=~'gauge|requests_total'}[2h])", "resets(gauge[2h])", "delta(gauge[2h])"):
+        before[expr] = answers(engine, clock, expr, *grid)
+        with monkeypatch.context() as patch:
+            raw_only(engine, patch)
+            assert answers(engine, clock, expr, *grid) == before[expr]
+    await clock.advance(14 * DAY / 1000)
+    await engine.compact()
+    assert answers(engine, clock, "rate(gauge[2h])", *grid) == answers(engine, clock, "none", *grid), "gone with the samples"
+    assert b'"requests_total"' not in answers(engine, clock, "rate(requests_total[2h])", *grid)
+    assert len(orjson.loads(answers(engine, clock, "rate({__name__=~'gauge|requests_total'}[2h])", *grid))["result"]) == 1
 
 
 def test_a_tier_that_there_is_not_is_refused(tmp_path):

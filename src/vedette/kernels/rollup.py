@@ -11,7 +11,26 @@ from vedette.kernels.windows import DELTA, RATE
 
 COUNT, SUM, MIN, MAX, LAST, COUNTER = range(6)
 """What `roll` makes of a stretch. The first four are one number at its end; the others keep real samples: the last one (and, behind
-it, a stale marker that ends the stretch), and those between which a counter's increase is the same as between all."""
+it, a stale marker that ends the stretch), and those between which a counter's increase is the same as between all: none of a series
+that is no counter, going by how often it falls."""
+
+
+FEW = 64
+
+
+@njit(cache=True, nogil=True)
+def _no_counter(times: Any, values: Any, bits: Any, p: int, stop: int, end: int) -> bool:
+    """Whether more than a quarter of the samples are below those before them: of a gauge, nearly all would be kept."""
+    stale = 0x7FF0000000000002
+    numbers, falls, before = 0, 0, np.nan
+    i = p
+    while i < stop and times[i] <= end:
+        if bits[i] != stale:
+            numbers += 1
+            falls += values[i] < before
+            before = values[i]
+        i += 1
+    return numbers > FEW and falls * 4 > numbers
 
 
 @njit(cache=True, nogil=True)
@@ -31,6 +50,8 @@ def roll(
         p, stop = offsets[row], offsets[row + 1]
         while p < stop and times[p] <= after:
             p += 1
+        if column == COUNTER and _no_counter(times, values, bits, p, stop, end):
+            p = stop
         while p < stop and times[p] <= end:
             edge = -((-times[p]) // width) * width
             q = p

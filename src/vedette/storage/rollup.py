@@ -120,11 +120,15 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """A part of a query's time, both ends inclusive: to be read from a tier's day, or (None) from the samples themselves."""
+    """A part of a query's time, both ends inclusive: to be read from a tier's day, or (None) from the samples themselves.
+
+    `both` says that the samples would serve as well.
+    """
 
     start: int
     end: int
     day: Day | None
+    both: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,17 +368,18 @@ class Rollups:
         found: list[Stretch] = []
         at = start
         for day in sorted({d.day for d in self.days if d.day < end and d.day + DAY >= start}):
-            chosen = self._usable(width, day, exact, present)
-            if chosen is None:
+            usable = self._usable(width, day, exact, present)
+            if usable is None:
                 continue
             lo, hi = max(at, day + 1), min(end, day + DAY)
             if lo > at:
                 found.append(Stretch(at, lo - 1, None))
-            found.append(Stretch(lo, hi, chosen))
+            found.append(Stretch(lo, hi, *usable))
             at = hi + 1
         return [*found, Stretch(at, end, None)] if found and at <= end else found or [Stretch(start, end, None)]
 
-    def _usable(self, width: int, day: int, exact: bool, present: Present) -> Day | None:
+    def _usable(self, width: int, day: int, exact: bool, present: Present) -> tuple[Day, bool] | None:
+        """The day of a tier that serves, and whether its samples would, too."""
         for tier in sorted(TIERS, key=lambda name: -TIERS[name]):
             known = self._days.get((tier, day))
             if known is None or width % TIERS[tier] or self._is_unreadable(known):
@@ -382,9 +387,9 @@ class Rollups:
             flushed = present.unflushed > day + DAY
             nothing_left = flushed and not any(_overlaps(b, day) for b in present.blocks)
             if day < present.kept_since or nothing_left or not _all_there(known, present.blocks):
-                return known
+                return known, False
             if exact and known.whole and flushed and _covers(known, present.blocks):
-                return known
+                return known, True
         return None
 
 

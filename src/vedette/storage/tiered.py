@@ -103,9 +103,15 @@ class TieredReads:
         """A part for each column (none where there are no series), or None where only the samples themselves will do. Raises `Corrupt`."""
         if stretch.day is not None:
             found = [self._rolled_up(names, stretch, hidden_tenant(tenant, column), matchers) for column in columns]
-            return [part for part in found if part is not None]
+            if not (stretch.both and columns[0] == "counter" and self._lacks_some(names, stretch, tenant, matchers, found)):
+                return [part for part in found if part is not None]
         series = self._raw.select(tenant, matchers, stretch.start, stretch.end)
         return None if series.histograms is not None else [_as_column(series, column) for column in columns]
+
+    def _lacks_some(self, names: Names, stretch: Stretch, tenant: str, matchers: Matchers, found: Sequence[Part | None]) -> bool:
+        """Whether some of the series have no column of counters, since they are none."""
+        counts = found[1] if len(found) > 1 else self._rolled_up(names, stretch, hidden_tenant(tenant, "count"), matchers)
+        return counts is not None and len(counts.labels) > (0 if found[0] is None else len(found[0].labels))
 
     def _rolled_up(self, names: Names, stretch: Stretch, tenant: str, matchers: Matchers) -> Part | None:
         assert stretch.day is not None
