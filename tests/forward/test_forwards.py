@@ -31,10 +31,12 @@ class Receiver:
     def __init__(self):
         self.bodies: list[tuple[str, bytes, dict[str, str]]] = []
         self.error: Exception | None = None
+        self.seconds: list[bool] = []
 
-    async def __call__(self, _http, url, body, *, headers, timeout_s):
+    async def __call__(self, _http, url, body, *, headers, timeout_s, second):
         if self.error is not None:
             raise self.error
+        self.seconds.append(second)
         self.bodies.append((url, body, dict(headers)))
 
     def samples(self, url=URL):
@@ -213,7 +215,10 @@ async def test_a_reload_keeps_what_is_unchanged_and_lets_go_of_what_is_gone(make
     [
         ("- {}", "lacks the key url"),
         ("- url: ftp://h/", "not the URL of a server"),
-        ("- {url: 'http://h/', protobuf_message: io.prometheus.write.v2.Request}", "only remote write 1.0"),
+        (
+            "- {url: 'http://h/', protobuf_message: io.prometheus.write.v3.Request}",
+            "expected prometheus.WriteRequest or io.prometheus.write.v2",
+        ),
         ("- {url: 'http://h/', headers: {Authorization: x}}", "may not be set"),
         ("- {url: 'http://h/', sigv4: {}}", "signing proxy"),
         ("- {url: 'http://h/', queue_config: {max_shards: 0}}", "1 or more"),
@@ -263,3 +268,11 @@ async def test_series_that_are_stored_no_more_are_forgotten_and_met_again(make, 
     wanted = {f'm{{i="{i}"}}': [(NOW + k, float(k)) for k in range(10) if k in (0, 8, 9) or i in (0, 5, 7)] for i in range(12)}
     assert {series: sorted(set(found)) for series, found in receiver.samples().items()} == wanted
     assert forwards.states()[0].dropped == 0
+
+
+@pytest.mark.parametrize(("message", "second"), [("prometheus.WriteRequest", False), ("io.prometheus.write.v2.Request", True)])
+async def test_it_speaks_the_version_that_the_file_names(make, receiver, message, second):
+    forwards = await make(f"remote_write: [{{url: {URL}, protobuf_message: {message}}}]")
+    await forwards.take(SampleBatch.of(SPACE, [metric("m")], [NOW], [1.0]), stored([0]))
+    await eventually(lambda: forwards.states()[0].sent == 1)
+    assert receiver.seconds == [second]

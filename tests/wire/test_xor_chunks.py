@@ -92,7 +92,7 @@ def test_a_stream_is_a_frame_a_series_in_order():
 
 def test_a_long_series_goes_on_in_further_frames():
     rng = np.random.default_rng(1)
-    times, values = list(range(130_000)), rng.random(130_000).tolist()
+    times, values = list(range(160_000)), rng.random(160_000).tolist()
     parts = list(frames([set_of([(Labels.of(__name__="a"), times, values)])], {}))
     assert len(parts) == 2
     assert all(len(part) < (1 << 20) + 2000 for part in parts)

@@ -18,6 +18,7 @@ from vedette.net import HttpConfig, redacted_url
 from vedette.storage.settings import parse_size
 
 _V1 = "prometheus.WriteRequest"
+V2 = "io.prometheus.write.v2.Request"
 _LANES = 8
 
 
@@ -32,8 +33,8 @@ def _url(text: str) -> str:
 
 
 def _message(text: str) -> str:
-    if text not in ("", _V1):
-        raise BadInput(f"{text!r} is not sent", hint=f"only remote write 1.0 is: {_V1}")
+    if text not in ("", _V1, V2):
+        raise BadInput(f"{text!r} is not a message of remote write", hint=f"expected {_V1} or {V2}")
     return text
 
 

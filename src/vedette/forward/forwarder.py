@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from vedette.clock import Clock
 from vedette.errors import BadInput, LimitExceeded
-from vedette.forward.config import RemoteWriteConfig
+from vedette.forward.config import V2, RemoteWriteConfig
 from vedette.model.labels import Labels
 from vedette.model.relabel import relabel
 from vedette.model.samples import DEFAULT_TENANT, Appended, MetricMetadata, SampleBatch
@@ -82,7 +82,8 @@ class Forwarder:
 
     async def _post(self, _tenant: str, body: bytes) -> None:
         config = self.config
-        await deliver(self._http, config.url, body, headers=config.request_headers, timeout_s=config.remote_timeout / 1000)
+        second = config.protobuf_message == V2
+        await deliver(self._http, config.url, body, headers=config.request_headers, timeout_s=config.remote_timeout / 1000, second=second)
 
     async def take(self, batch: SampleBatch, appended: Appended) -> None:
         """Queue a batch that was stored; what its storage dropped by the row is left out. Never raises for a full queue: it counts."""

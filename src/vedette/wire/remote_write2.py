@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from vedette.errors import BadInput
 from vedette.kernels import remote_write as shared
 from vedette.kernels import remote_write2 as kernel
+from vedette.kernels import write_request2 as onward
 from vedette.kernels.hashing import PROCESS_KEY
 from vedette.model.exemplars import Exemplar
 from vedette.model.histograms import Histogram
@@ -33,6 +34,11 @@ _FAULTS = faults() | {
 }
 # Symbols are shared, so that a small request may name as much as it likes: its keys come to no more than this times its limit.
 _KEYS_PER_BYTE = 4
+
+
+CONTENT_TYPE = "application/x-protobuf;proto=io.prometheus.write.v2.Request"
+VERSION = "2.0.0"
+"""What a request says that it is, in `Content-Type` and `X-Prometheus-Remote-Write-Version`."""
 
 
 def remote_write2_keyspace(tenant: str = DEFAULT_TENANT) -> KeySpace:
@@ -204,6 +210,21 @@ class _Columns:
             raise BadInput("remote write: the labels of an exemplar are not pairs", where=f"byte {lo} of the decoded message")
         texts = [self._text(data, ref) for ref in refs]
         return Exemplar(row, Labels.from_pairs(zip(texts[::2], texts[1::2], strict=True)), value, time)
+
+
+def from_first(body: bytes, *, max_bytes: int = MAX_BYTES) -> bytes:
+    """The body of a request of version 1.0 as one of 2.0, without metadata and exemplars. Raises `BadInput` for what is none."""
+    data = decompress(body, max_bytes=max_bytes)
+    n = len(data)
+    texts = n // 3 + 2
+    slots, spans = np.full(1 << (2 * texts).bit_length(), -1, dtype=np.int64), np.empty((texts, 2), dtype=np.int64)
+    refs, out, sizes = np.empty(n + 2, dtype=np.int64), np.empty(4 * n + 64, dtype=np.uint8), np.zeros(2, dtype=np.int64)
+    fault = int(onward.transcode(data, PROCESS_KEY, slots, spans, refs, out, sizes))
+    if fault != shared.OK:
+        raise BadInput(f"remote write: {_FAULTS[fault]}", where="the message of version 1.0")
+    raw = data.tobytes()
+    symbols = b"".join(native.field(4, 2, raw[lo:hi]) for lo, hi in spans[: sizes[1]].tolist())
+    return compress(symbols + out[: sizes[0]].tobytes())
 
 
 def _family(metric: str, kind: str) -> str:

@@ -27,7 +27,7 @@ from vedette.storage.remote.client import in_path
 from vedette.storage.remote.engine import Remote, selector
 from vedette.storage.remote.settings import NOWHERE, RemoteSettings, parse_server_url
 from vedette.storage.settings import StorageSettings
-from vedette.wire import remote_write
+from vedette.wire import remote_write, remote_write2
 
 EVER = (-(1 << 62), 1 << 62)
 
@@ -382,3 +382,89 @@ async def test_series_that_are_sent_no_more_are_forgotten(stub, open_remote, too
     for labels, samples in stub.written():
         written.setdefault(labels.get("i"), []).extend(t - tools.now for t, _ in samples)
     assert {i: sorted(times) for i, times in written.items()} == {str(i): [0, 1, 2, 3, 4, 5, 6, 9] if i < 2 else [0, 9] for i in range(12)}
+
+
+V2 = "application/x-protobuf;proto=io.prometheus.write.v2.Request"
+
+
+async def sent_with(storage, tools, keyspace, times=2):
+    for k in range(times):
+        await storage.append(SampleBatch.of(keyspace, [tools.metric("m", a="b")], [tools.now + k], [float(k)]))
+        await eventually(lambda: not storage.queued)
+
+
+@pytest.mark.parametrize("version", ["2.0", "auto"])
+async def test_a_server_that_takes_the_second_version_gets_it(stub, open_remote, tools, keyspace, version):
+    stub.answers["/api/v1/write"] = (204, {"X-Prometheus-Remote-Write-Samples-Written": "1"}, b"")
+    storage = await open_remote(stub.url, remote={"write_version": version})
+    await sent_with(storage, tools, keyspace)
+    found = [(h["content-type"], h["x-prometheus-remote-write-version"], body) for _, _, h, body in stub.requests]
+    assert [kinds for *kinds, _ in found] == [[V2, "2.0.0"]] * 2
+    batches = [remote_write2.parse(body, remote_write2.remote_write2_keyspace()) for *_, body in found]
+    assert [(b.timestamps.tolist(), b.values.tolist()) for b in batches] == [([tools.now], [0.0]), ([tools.now + 1], [1.0])]
+    assert storage.counters()["sent_samples"] == 2
+
+
+@pytest.mark.parametrize("answer", [(204, b""), (415, b"unsupported"), (400, b"what is this")])
+async def test_a_server_that_does_not_know_it_gets_everything_by_the_first(stub, open_remote, tools, keyspace, answer):
+    """One that says 204 may have understood nothing: it is not believed."""
+    status, body = answer
+    real = stub.answers
+    stub.answers = Picky(real, V2, (status, {}, body))
+    storage = await open_remote(stub.url, remote={"write_version": "auto"})
+    await sent_with(storage, tools, keyspace)
+    kinds = [h["content-type"] for _, _, h, _ in stub.requests]
+    assert kinds == [V2, "application/x-protobuf", "application/x-protobuf"]
+    stub.requests = [r for r in stub.requests if r[2]["content-type"] != V2]
+    assert [t - tools.now for _, samples in stub.written() for t, _ in samples] == [0, 1]
+    assert storage.counters()["dead_samples"] == 0
+
+
+class Picky(dict):
+    """Answers of a server: `other` to what is of another kind, which is asked of by the last request's content type."""
+
+    def __init__(self, answers, kind, other):
+        super().__init__(answers)
+        self.kind, self.other = kind, other
+        self.turn = 0
+
+    def get(self, path, default=None):
+        self.turn += 1
+        return self.other if self.turn == 1 else super().get(path, default)
+
+
+async def test_while_a_server_is_away_nothing_is_decided(stub, open_remote, tools, keyspace):
+    stub.answers["/api/v1/write"] = (503, {}, b"later")
+    storage = await open_remote(stub.url, remote={"write_version": "auto", "min_backoff": 5, "max_backoff": 20})
+    await storage.append(SampleBatch.of(keyspace, [tools.metric("m")], [tools.now], [0.0]))
+    await eventually(lambda: len(stub.requests) > 4)
+    stub.answers["/api/v1/write"] = (204, {"X-Prometheus-Remote-Write-Samples-Written": "1"}, b"")
+    await eventually(lambda: not storage.queued)
+    before = len(stub.requests)
+    await sent_with(storage, tools, keyspace, 1)
+    assert storage.counters()["dead_samples"] == 0
+    assert len(stub.requests) == before + 1
+    assert stub.requests[-1][2]["content-type"] == V2
+
+
+async def test_a_second_version_that_refuses_samples_is_not_taken_for_none(stub, open_remote, tools, keyspace):
+    stub.answers["/api/v1/write"] = (400, {"X-Prometheus-Remote-Write-Samples-Written": "0"}, b"out of order sample")
+    storage = await open_remote(stub.url, remote={"write_version": "auto"})
+    await storage.append(SampleBatch.of(keyspace, [tools.metric("m")], [tools.now], [0.0]))
+    await eventually(lambda: storage.counters()["dead_samples"] == 1)
+    assert {h["content-type"] for _, _, h, _ in stub.requests} == {V2}
+
+
+async def test_two_of_us_speak_the_second_version(stub, open_remote, tools, keyspace):
+    """What Vedette sends, Vedette reads: the body of a real request is what the receiver's parser takes."""
+    stub.answers["/api/v1/write"] = (204, {"X-Prometheus-Remote-Write-Samples-Written": "1"}, b"")
+    storage = await open_remote(stub.url, remote={"write_version": "2.0"})
+    rows = [tools.metric("m", i=str(i), text="ä\n") for i in range(200)]
+    await storage.append(SampleBatch.of(keyspace, rows, [tools.now] * 200, [float(i) for i in range(200)]))
+    await eventually(lambda: not storage.queued)
+    found = {}
+    for _, _, _, body in stub.requests:
+        batch = remote_write2.parse(body, remote_write2.remote_write2_keyspace())
+        keys = [batch.buffer[lo:hi].tobytes() for lo, hi in zip(batch.key_start, batch.key_end, strict=True)]
+        found.update(zip(map(remote_write2.parse_labels, keys), batch.values.tolist(), strict=True))
+    assert found == {labels: float(i) for i, labels in enumerate(rows)}

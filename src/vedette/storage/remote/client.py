@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -12,6 +13,7 @@ from vedette.errors import BadInput, LimitExceeded, NotFound, Undeliverable, Unr
 from vedette.model.samples import DEFAULT_TENANT
 from vedette.net import HttpClient
 from vedette.storage.remote.settings import RemoteSettings
+from vedette.wire import remote_write2
 
 _MOST_BYTES = 1 << 30
 _RETRY_AFTER = 5.0
@@ -25,9 +27,18 @@ _WRITE = {
 }
 
 
-async def deliver(http: HttpClient, url: str, body: bytes, *, headers: Mapping[str, str], timeout_s: float) -> None:
-    """Post a remote write 1.0 request. Raises `Undeliverable`, not `retryable` only where the samples are at fault."""
-    answer = await http.post(url, body, timeout=timeout_s, headers={**_WRITE, **headers})
+_WRITE2 = {**_WRITE, "Content-Type": remote_write2.CONTENT_TYPE, "X-Prometheus-Remote-Write-Version": remote_write2.VERSION}
+_WRITTEN = "x-prometheus-remote-write-samples-written"
+
+
+async def deliver(http: HttpClient, url: str, body: bytes, *, headers: Mapping[str, str], timeout_s: float, second: bool = False) -> None:
+    """Post a body of remote write 1.0, as 2.0 where `second`.
+
+    Raises `Undeliverable`, not `retryable` only where the samples are at fault.
+    """
+    if second:
+        body = await asyncio.to_thread(remote_write2.from_first, body)
+    answer = await http.post(url, body, timeout=timeout_s, headers={**(_WRITE2 if second else _WRITE), **headers})
     try:
         answer.check()
     except Undeliverable as error:
@@ -45,6 +56,7 @@ class Client:
         self._http = HttpClient(settings.http)
         self._write_url = settings.write_url or f"{settings.url}/api/v1/write"
         self._timeout = settings.timeout / 1000
+        self._second: bool | None = None if settings.write_version == "auto" else settings.write_version == "2.0"
 
     def has(self, tenant: str) -> bool:
         """Whether the server can tell this tenant from others; of one that it cannot, nothing is there."""
@@ -60,8 +72,23 @@ class Client:
         return {self._settings.tenant_header: tenant} if self._settings.tenant_header else {}
 
     async def write(self, tenant: str, body: bytes) -> None:
-        """Write a snappy body. Raises `Undeliverable`, not `retryable` only where the samples are at fault."""
-        await deliver(self._http, self._write_url, body, headers=self._headers(tenant), timeout_s=self._timeout)
+        """Write a snappy body of version 1.0. Raises `Undeliverable`, not `retryable` only where the samples are at fault."""
+        headers = self._headers(tenant)
+        if self._second is None and await self._takes_second(body, headers):
+            return
+        await deliver(self._http, self._write_url, body, headers=headers, timeout_s=self._timeout, second=self._second is True)
+
+    async def _takes_second(self, body: bytes, headers: Mapping[str, str]) -> bool:
+        """Find out whether the server takes version 2.0, by sending it a body; whether that is written then.
+
+        One that knows nothing of it may well answer 204, having understood nothing: who knows it says how much was written.
+        """
+        packed = await asyncio.to_thread(remote_write2.from_first, body)
+        answer = await self._http.post(self._write_url, packed, timeout=self._timeout, headers={**_WRITE2, **headers})
+        if answer.status in _MENDABLE or answer.status >= 500 or answer.status == 429 or 300 <= answer.status < 400:
+            return False  # nothing is known yet, and what is sent now goes the way that everybody knows
+        self._second = _WRITTEN in {name.lower() for name in answer.headers}
+        return self._second and 200 <= answer.status < 300
 
     async def ask(self, tenant: str, path: str, params: Sequence[tuple[str, str]] = (), *, post: bool = True) -> dict[str, Any]:
         """The whole answer of an operation of the API, `data` and warnings. Times are in `params`, already written.

@@ -1,0 +1,109 @@
+"""Remote write 1.0 to 2.0: a message whose labels are texts to one whose labels are numbers in a table of symbols.
+
+Samples and histograms have the same fields in both, and are copied as they stand. Metadata and exemplars are left out. Not here:
+snappy, HTTP.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from vedette.kernels.hashing import hash_region
+from vedette.kernels.remote_write import OK, read_field
+from vedette.kernels.write_request import _put_varint, _varint_size
+
+LABEL, SAMPLE, HISTOGRAM = 0x0A, 0x12, 0x22
+"""What a field of a 1.0 `TimeSeries` is."""
+
+
+@njit(cache=True, nogil=True)
+def _same(data: Any, a: int, a_end: int, b: int, b_end: int) -> bool:
+    if a_end - a != b_end - b:
+        return False
+    k = 0
+    while k < a_end - a and data[a + k] == data[b + k]:
+        k += 1
+    return k == a_end - a
+
+
+@njit(cache=True, nogil=True)
+def _symbol(data: Any, lo: int, hi: int, hash_key: Any, slots: Any, spans: Any, count: int) -> tuple[int, int]:
+    """(the number of the text `data[lo:hi]`, how many symbols there are then). The empty text is 0."""
+    if lo == hi:
+        return 0, count
+    first, _ = hash_region(data, lo, hi, np.uint64(0), hash_key)
+    mask = len(slots) - 1
+    slot = np.int64(first & np.uint64(mask))
+    while slots[slot] >= 0:
+        known = slots[slot]
+        if _same(data, spans[known, 0], spans[known, 1], lo, hi):
+            return known, count
+        slot = (slot + 1) & mask
+    slots[slot] = count
+    spans[count, 0], spans[count, 1] = lo, hi
+    return count, count + 1
+
+
+@njit(cache=True, nogil=True)
+def transcode(data: Any, hash_key: Any, slots: Any, spans: Any, refs: Any, out: Any, sizes: Any) -> int:
+    """The series of a 1.0 `WriteRequest` (uint8[n]) as those of a 2.0 `Request`, to `out`; answers `OK` or why it is none.
+
+    `slots` int64, a power of two and at least twice as many as there may be texts, all -1 before; `spans` int64[t, 2] becomes where
+    each symbol's text lies in `data` (the first is empty); `refs` int64[n + 2]; `out` uint8[4 * n + 64]; `sizes` int64[2] becomes bytes of
+    `out` and symbols. There are no more texts than n // 3 + 2.
+    """
+    spans[0, 0], spans[0, 1] = 0, 0
+    symbols, to = 1, 0
+    at, end = 0, len(data)
+    while at < end:
+        tag, first, stop, fault = read_field(data, at, end)
+        if fault != OK:
+            return fault
+        at = stop
+        if tag != 0x0A:
+            continue
+        n, copied, i = 0, 0, first
+        while i < stop:
+            inner, lo, hi, fault = read_field(data, i, stop)
+            if fault != OK:
+                return fault
+            if inner == LABEL:
+                name, name_end, value, value_end, k = 0, 0, 0, 0, lo
+                while k < hi:
+                    part, a, b, fault = read_field(data, k, hi)
+                    if fault != OK:
+                        return fault
+                    if part == 0x0A:
+                        name, name_end = a, b
+                    elif part == 0x12:
+                        value, value_end = a, b
+                    k = b
+                refs[n], symbols = _symbol(data, name, name_end, hash_key, slots, spans, symbols)
+                refs[n + 1], symbols = _symbol(data, value, value_end, hash_key, slots, spans, symbols)
+                n += 2
+            elif inner in (SAMPLE, HISTOGRAM):
+                copied += hi - i
+            i = hi
+        packed = 0
+        for k in range(n):
+            packed += _varint_size(refs[k])
+        out[to] = 0x2A
+        to = _put_varint(out, to + 1, 1 + _varint_size(packed) + packed + copied)
+        out[to] = 0x0A
+        to = _put_varint(out, to + 1, packed)
+        for k in range(n):
+            to = _put_varint(out, to, refs[k])
+        i = first
+        while i < stop:
+            inner, _, hi, _ = read_field(data, i, stop)
+            if inner in (SAMPLE, HISTOGRAM):
+                out[to] = 0x12 if inner == SAMPLE else 0x1A
+                for k in range(i + 1, hi):
+                    out[to + k - i] = data[k]
+                to += hi - i
+            i = hi
+    sizes[0], sizes[1] = to, symbols
+    return OK
