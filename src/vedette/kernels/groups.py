@@ -123,6 +123,22 @@ def _extremes(values: Any, present: Any, acc: Any, count: Any, sign: float) -> N
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _deviate(values: Any, present: Any, acc: Any, mean: Any, count: Any) -> None:
+    """One row into sums of squared deviations and means, by Welford's scheme; without branches."""
+    for k in range(len(values)):
+        v, m = values[k], count[k] + 1.0
+        first = m == 1.0
+        delta = v - mean[k]
+        new = v if first else mean[k] + delta / m
+        more = acc[k] + delta * (v - new)
+        start = 0.0 if abs(v) < np.inf else np.nan
+        there = present[k]
+        acc[k] = (start if first else more) if there else acc[k]
+        mean[k] = new if there else mean[k]
+        count[k] = m if there else count[k]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def accumulate(code: int, values: Any, present: Any, groups: Any, acc: Any, comp: Any, count: Any) -> None:
     """Add the rows of `values` to the groups' running aggregates.
 
@@ -138,29 +154,24 @@ def accumulate(code: int, values: Any, present: Any, groups: Any, acc: Any, comp
         if code in (MAX, MIN):
             _extremes(values[r], present[r], acc[g], count[g], 1.0 if code == MAX else -1.0)
             continue
+        if code in (COUNT, GROUP):
+            there, counts = present[r], count[g]
+            for k in range(len(there)):
+                counts[k] += 1.0 if there[k] else 0.0
+            continue
+        if code in (STDVAR, STDDEV):
+            _deviate(values[r], present[r], acc[g], comp[g], count[g])
+            continue
         for k in range(values.shape[1]):
             if not present[r, k]:
                 continue
             c = count[g, k]
-            if code in (COUNT, GROUP):
-                count[g, k] = c + 1.0
-                continue
             v = values[r, k]
             if c == 0.0:
                 count[g, k] = 1.0
-                if code == MEAN:
-                    acc[g, k] = v
-                else:
-                    acc[g, k] = 0.0 if np.isfinite(v) else np.nan
-                    comp[g, k] = v
+                acc[g, k] = v
                 continue
             m = abs(c) + 1.0
-            if code != MEAN:
-                delta = v - comp[g, k]
-                comp[g, k] += delta / m
-                acc[g, k] += delta * (v - comp[g, k])
-                count[g, k] = m
-                continue
             if c > 0.0:
                 total, rest = kahan(v, acc[g, k], comp[g, k])
                 if not np.isinf(total):

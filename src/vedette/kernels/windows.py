@@ -114,19 +114,31 @@ def last_sample(
     """The last sample in `(t - lookback, t]` unless it is a stale marker; its time in seconds with `want_time`."""
     raw = vals.view(np.int64)
     left, right = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
+    last, within = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.bool_)
     before: Any = np.int64(-1)
     samples: Any = np.int64(-1)
     for r in range(lo, hi):
         begin, end = offsets[r], offsets[r + 1]
+        there, row = present[r - lo], out[r - lo]
+        if begin == end:
+            there[:] = False
+            continue
         if end - begin != samples or not same_times(ts, begin, before, samples):
             bounds(ts, begin, end, first, step, n, lookback, left, right)
+            for k in range(n):
+                within[k] = right[k] > left[k]
+                last[k] = right[k] - 1 if within[k] else 0
         before, samples = begin, end - begin
+        bits, values, times = raw[begin:end], vals[begin:end], ts[begin:end]
+        # Without branches: where nothing is there, a value is written that is not looked at.
         for k in range(n):
-            at = begin + right[k] - 1
-            found = right[k] > left[k] and raw[at] != _STALE
-            present[r - lo, k] = found
-            if found:
-                out[r - lo, k] = ts[at] / 1000.0 if want_time else vals[at]
+            there[k] = within[k] & (bits[last[k]] != _STALE)
+        if want_time:
+            for k in range(n):
+                row[k] = times[last[k]] / 1000.0
+        else:
+            for k in range(n):
+                row[k] = values[last[k]]
 
 
 @njit(cache=True, nogil=True)
