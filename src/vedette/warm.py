@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
-from vedette.clock import SystemClock, now_ms
+from vedette.clock import ManualClock, SystemClock, now_ms
 from vedette.errors import VedetteError
 from vedette.model.histograms import NO_BUCKETS, Histogram, Layout
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher
-from vedette.model.samples import DEFAULT_TENANT, MetricMetadata
+from vedette.model.samples import DEFAULT_TENANT, MetricMetadata, SampleBatch, canonical
 from vedette.promql.engine import Engine as Promql
 from vedette.promql.engine import PromqlSettings
 from vedette.storage import heap
@@ -59,7 +59,8 @@ QUERIES = (
 
 
 NATIVE_QUERIES = ("native", "histogram_quantile(0.9, sum(rate(native[5m])))")
-STEPS = len(QUERIES) + len(NATIVE_QUERIES) + 11
+ROLLED_UP_QUERIES = ("rate(warm[1h])", "max_over_time(warm[1h])")
+STEPS = len(QUERIES) + len(NATIVE_QUERIES) + 12
 INGEST_STEPS = 2
 
 
@@ -123,6 +124,30 @@ def steps() -> Generator[tuple[str, Callable[[], None]], None, None]:
         yield "deletion", lambda: runner.run(storage.delete(DEFAULT_TENANT, [only], now - 60_000, now - 45_000))
         yield "series from blocks after it", ask("warm")
         yield "merging", lambda: runner.run(storage.compact(clean=True))
+        yield "rollups", lambda: runner.run(_roll_up(place / "rollups"))
+
+
+async def _roll_up(place: Path) -> None:
+    """Have a day of long ago rolled up, and ask for it."""
+    day, hour = 86_400_000, 3_600_000
+    midnight = 20_000 * day
+    clock = ManualClock(midnight / 1000)
+    storage = Storage(StorageSettings(data=place, retention=0, out_of_order_window=day), clock)
+    await storage.start()
+    engine = Promql(storage, PromqlSettings(), clock)
+    try:
+        times = [midnight + hour + k * 60_000 for k in range(4)]
+        batch = SampleBatch.of(canonical(DEFAULT_TENANT), [Labels.of(__name__="warm")], [0], [0.0])
+        batch.offsets, batch.timestamps, batch.values = np.array([0, 4]), np.array(times), np.arange(4.0)
+        await storage.append(batch)
+        await storage.flush()
+        await clock.advance(2 * day / 1000)
+        await storage.compact()
+        for query in ROLLED_UP_QUERIES:
+            await asyncio.to_thread(lambda query=query: engine.range(DEFAULT_TENANT, query, midnight + hour, midnight + day, hour).json())  # type: ignore[misc]
+    finally:
+        engine.close()
+        await storage.close()
 
 
 def in_two(stopped: Callable[[], bool]) -> tuple[Callable[[], None], Callable[[], None]]:
