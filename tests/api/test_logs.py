@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import json
 import logging
@@ -17,13 +18,16 @@ import cramjam
 import httpx
 import pytest
 import uvicorn
+from hypothesis import given
+from hypothesis import strategies as st
 from starlette.applications import Starlette
 
-from vedette.api import logs, logs_in, logs_loki
+from vedette.api import logql, logs, logs_in, logs_loki
 from vedette.api.endpoint import routes
 from vedette.api.services import botlogs
 from vedette.api.services.settings import ServicesSettings
 from vedette.clock import ManualClock
+from vedette.errors import BadInput
 from vedette.ingest.logseries import LogSeries
 from vedette.logs.settings import LogSettings
 from vedette.logs.store import LogStore
@@ -594,6 +598,88 @@ async def test_loki_steps_are_bounded(client: httpx.AsyncClient) -> None:
     fine = await client.get("/loki/api/v1/query_range", params=params(step="9.001"))
     assert fine.status_code == 400 and "common part" in fine.text
     assert (await client.get("/loki/api/v1/query_range", params=params())).status_code == 200
+
+
+PIECES = [
+    "{",
+    "}",
+    "(",
+    ")",
+    "[5m]",
+    "[",
+    "]",
+    '"',
+    "`",
+    "|=",
+    "|~",
+    "!=",
+    "| json",
+    "| logfmt",
+    "|",
+    "rate",
+    "sum",
+    "by",
+    "without",
+    "topk",
+    "3",
+    ",",
+]
+PIECES += [
+    'a="b"',
+    "level",
+    "=",
+    ">",
+    "offset",
+    "-5m",
+    "or",
+    "and",
+    "drop",
+    " ",
+    "\\",
+    "é",
+    "\x00",
+    "[99999y]",
+    "count_over_time",
+    "status >= 5",
+]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=14).map(" ".join) | st.text(max_size=40))
+def test_whatever_is_asked_is_read_or_refused(text: str) -> None:
+    with contextlib.suppress(BadInput):
+        logql.parse(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["{" + "a" * 100_000, "sum(" * 50_000, '{a="' + "\\" * 99_999, "{} " + "| json " * 20_000, "{} " + '|= "x" ' * 5_000]
+)
+def test_long_queries_are_read_or_refused(text: str) -> None:
+    with contextlib.suppress(BadInput):
+        logql.parse(text)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"query": "rate({}[99999y])"},
+        {"query": "rate({}[5m] offset 99999y)"},
+        {"query": "rate({}[5m])", "step": "9" * 400},
+        {"query": "rate({}[5m])", "start": "-9e18", "end": "9e18"},
+        {"query": "rate({}[5m])", "start": "1700000000", "end": "4611686018427387903", "step": "999999999"},
+        {"query": "rate({}[5m])", "since": "99999y"},
+    ],
+)
+async def test_times_beyond_all_bounds_are_refused(client: httpx.AsyncClient, params: dict[str, str]) -> None:
+    answer = await client.get("/loki/api/v1/query_range", params={"start": str(NOW - 60), **params})
+    assert answer.status_code in (200, 400), answer.text
+    assert (await client.get("/loki/api/v1/index/stats", params={k: v for k, v in params.items() if k != "query"})).status_code in (
+        200,
+        400,
+    )
+    assert (await client.get("/loki/api/v1/index/volume", params={k: v for k, v in params.items() if k != "query"})).status_code in (
+        200,
+        400,
+    )
 
 
 async def test_what_senders_for_elasticsearch_ask_first(client: httpx.AsyncClient, store: LogStore) -> None:

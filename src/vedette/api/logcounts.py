@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from vedette.api.logql import LEVEL, SERVICE, Aggregated, Counted
 from vedette.errors import BadInput
+from vedette.logs.query import MAX_TIME, MIN_TIME
 from vedette.logs.store import LogStore
 
 Floats = NDArray[np.float64]
@@ -24,6 +25,7 @@ Series = dict[Key, Floats]
 STREAM = ("level", "service_name")
 """The labels of a stream."""
 _MOST_SPANS = 200_000
+_LONGEST = 10 * 365 * 86_400 * 10**9
 _REDUCE: Mapping[str, Callable[[Floats], Floats]] = {
     "sum": lambda rows: np.nansum(rows, axis=0),
     "avg": lambda rows: np.nanmean(rows, axis=0),
@@ -72,6 +74,8 @@ def _leaf(asked: Counted | Aggregated) -> tuple[Counted, tuple[str, ...]]:
 
 
 async def _count(store: LogStore, tenant: str, asked: Counted, steps: Steps, labels: Sequence[str]) -> Series:
+    if max(asked.range_ns, abs(asked.offset_ns)) > _LONGEST:
+        raise BadInput("a range or an offset of more than ten years")
     first = steps.start - asked.offset_ns
     width = math.gcd(asked.range_ns, steps.step) if steps.count > 1 else asked.range_ns
     begin, end = first - asked.range_ns, first + (steps.count - 1) * steps.step
@@ -81,6 +85,8 @@ async def _count(store: LogStore, tenant: str, asked: Counted, steps: Steps, lab
             "the range and the step have too small a common part", hint="choose a step that is a multiple, or a part, of the range"
         )
     query = asked.pipeline.query
+    if begin <= MIN_TIME or end + width >= MAX_TIME:
+        raise BadInput("a time before 1678 or after 2262")
     query = replace(query, start=max(query.start, begin + 1), end=min(query.end, end + 1))
     columns = [("service" if n in SERVICE else "level" if n in LEVEL else n, asked.pipeline.parser) for n in labels]
     found = await store.windows(tenant, query, begin=begin, width=width, labels=columns)

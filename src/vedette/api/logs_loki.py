@@ -89,7 +89,7 @@ class Loki:
         text = form.text("step")
         if not text:
             step = max(10**9, (end - start) // 250 // 10**9 * 10**9)
-        elif re.fullmatch(r"\d+(\.\d+)?", text, re.ASCII):
+        elif re.fullmatch(r"\d{1,12}(\.\d+)?", text, re.ASCII):
             step = round(float(text) * 1e9)
         else:
             step = parse_duration(text) * 1_000_000
