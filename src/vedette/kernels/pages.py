@@ -238,8 +238,7 @@ def decode(fields: Any, streams: Any, starts: Any, tens: Any, exception_at: Any,
                 for i in range(n):
                     out[at + i] = source[i]
             else:
-                _undo(source, form, base, slope, divisor, out[at : at + n])
-                _shift(out[at : at + n], tens[1, scale] if multiply else tens[0, scale], multiply, as_floats[at : at + n])
+                _undo(source, form, base, slope, divisor, tens[1, scale] if multiply else tens[0, scale], multiply, as_floats[at : at + n])
         for _ in range(exceptions):
             if exception_at[taken] < 0 or exception_at[taken] >= n:
                 return False
@@ -250,36 +249,29 @@ def decode(fields: Any, streams: Any, starts: Any, tens: Any, exception_at: Any,
 
 
 @njit(cache=True, nogil=True)
-def _undo(source: Any, form: int, base: int, slope: int, divisor: int, out: Any) -> None:
-    """The whole numbers of one row from what its stream holds."""
+def _undo(source: Any, form: int, base: int, slope: int, divisor: int, power: float, multiply: bool, out: Any) -> None:
+    """The values of one row from what its stream holds: float64[n]."""
     if form == WHOLES:
         for i in range(len(source)):
-            out[i] = base + source[i] * divisor
+            out[i] = _shifted(base + source[i] * divisor, power, multiply)
     elif form == STEPS:
-        level = -slope
+        # What is added is multiplied, not what it adds up to: the sum alone waits for the one before.
+        whole = base - slope * divisor
         for i in range(len(source)):
-            level += source[i] + slope
-            out[i] = base + level * divisor
+            whole += (source[i] + slope) * divisor
+            out[i] = _shifted(whole, power, multiply)
     else:
-        level, step = -slope, slope
+        whole, step = base - slope * divisor, slope * divisor
         for i in range(len(source)):
-            step += source[i]
-            level += step
-            out[i] = base + level * divisor
+            step += source[i] * divisor
+            whole += step
+            out[i] = _shifted(whole, power, multiply)
 
 
-@njit(cache=True, nogil=True)
-def _shift(wholes: Any, power: float, multiply: bool, out: Any) -> None:
-    """Whole numbers to values, in place: `out` is the same memory as float64."""
-    if multiply:
-        for i in range(len(wholes)):
-            out[i] = wholes[i] * power
-    elif power == 1.0:
-        for i in range(len(wholes)):
-            out[i] = float(wholes[i])
-    else:
-        for i in range(len(wholes)):
-            out[i] = wholes[i] / power
+@njit(cache=True, nogil=True, inline="always")
+def _shifted(whole: int, power: float, multiply: bool) -> float:
+    """A whole number's value."""
+    return whole * power if multiply else float(whole) if power == 1.0 else whole / power
 
 
 @njit(cache=True, nogil=True)
