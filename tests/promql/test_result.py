@@ -10,7 +10,7 @@ import pytest
 
 from vedette.model.labels import Labels, LabelTable
 from vedette.promql import result as results
-from vedette.promql.result import QueryResult
+from vedette.promql.result import QueryResult, label_sets_json
 from vedette.promql.values import Grid, Matrix
 
 ODD = ("plain", 'quo"ted', "back\\slash", "line\nbreak", "tab\t", "é ☃ 𝄞", "</script>", "\x7f")
@@ -91,3 +91,11 @@ def test_series_without_labels_or_with_very_long_ones(rows: int) -> None:
     shown = json.loads(found.json())["result"]
     assert [s["metric"] for s in shown] == [row.as_dict() for row in sorted(table)]
     assert all(s["values"] == [[0, "1"]] for s in shown)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 30, 5000])
+def test_label_sets_as_a_list(rows: int) -> None:
+    table = LabelTable.from_labels([Labels.of(a=ODD[i % len(ODD)], b=str(i * 7919 % 10_007)) if i else Labels() for i in range(rows)])
+    wanted = [dict(row) for row in sorted(table)]
+    assert label_sets_json(table) == json.dumps(wanted, ensure_ascii=False, separators=(",", ":")).encode()
+    assert json.loads(label_sets_json(table, 3)) == wanted[:3]

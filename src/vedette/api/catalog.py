@@ -19,7 +19,8 @@ from vedette.api.params import MAX_TIME, MIN_TIME, Form, form_of, integer, limit
 from vedette.api.queries import TRUNCATED
 from vedette.errors import BadInput
 from vedette.model.matchers import Matcher
-from vedette.storage.interface import Storage
+from vedette.promql.result import label_sets_json
+from vedette.storage.interface import Storage, Tabling
 
 _RANGE = (
     Param("start", "time", "The start of the range; all times if absent."),
@@ -47,6 +48,9 @@ class Catalog:
         sets, tenant = matcher_sets(form, self.parse_selector), self.tenant_of(request)
 
         def read() -> bytes:
+            if isinstance(self.storage, Tabling):
+                table = self.storage.series_table(tenant, sets, start, end)
+                return enveloped(label_sets_json(table, limit), warnings=[TRUNCATED] if limit and len(table) > limit else [])
             # One more than asked for tells whether anything was left out.
             found = self.storage.series(tenant, sets, start, end, limit + 1 if limit else 0)
             cut = bool(limit) and len(found) > limit

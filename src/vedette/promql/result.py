@@ -28,7 +28,7 @@ ResultType = Literal["scalar", "string", "vector", "matrix"]
 
 _FEW_ROWS = 24
 _NAN = np.array(TEXT_NAN).view(np.float64)[()]
-_CHUNK_POINTS = 1 << 16
+_CHUNK_POINTS, _CHUNK_ROWS = 1 << 16, 4096
 _AHEAD = 3
 """Pieces of a large answer that are made at a time: two threads make them, and one is being sent."""
 _ROW_BYTES = 40
@@ -246,7 +246,7 @@ class QueryResult:
         lo = 0
         while lo < count:
             hi = int(np.searchsorted(self._offsets, self._offsets[lo] + _CHUNK_POINTS, side="right")) - 1
-            hi = min(max(hi, lo + 1), count, lo + 4096)
+            hi = min(max(hi, lo + 1), count, lo + _CHUNK_ROWS)
             parts.append((lo, hi))
             lo = hi
 
@@ -290,6 +290,28 @@ def _points(times: Ints, floats: Floats) -> bytes:
     one.type, one._labels, one._order = "vector", table, np.zeros(1, dtype=np.int64)
     one._offsets, one._times, one._floats = np.array([0, 1], dtype=np.int64), times.astype(np.int64), floats
     return next(one._chunks(1)).removeprefix(b'{"metric":{},"value":').removesuffix(b"}")
+
+
+def label_sets_json(table: LabelTable, limit: int = 0) -> bytes:
+    """A JSON list of a table's label sets, in their order, the first `limit` of them (0: all)."""
+    rows = sorted_rows(table)
+    rows = rows[:limit] if limit else rows
+    if not len(rows):
+        return b"[]"
+    texts = _texts(table, rows)
+    frame, frame_offsets = np.frombuffer(bytearray(b"{}"), dtype=np.uint8), np.array([0, 1, 1, 1, 2, 2], dtype=np.int64)
+    nothing, no_places = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int8)
+    digits = np.frombuffer(bytearray(b"[]"), dtype=np.uint8)
+    parts = []
+    for lo in range(0, len(rows), _CHUNK_ROWS):
+        some = rows[lo : lo + _CHUNK_ROWS]
+        buffer = np.empty(int(texts.sizes[some].sum()) + len(some) * _ROW_BYTES, dtype=np.uint8)
+        size = render.render_rows(
+            some, texts.offsets, texts.names, texts.values, texts.pool, texts.pool_offsets, frame, frame_offsets,
+            np.zeros(len(some) + 1, dtype=np.int64), nothing, np.zeros(0), nothing, no_places, digits, 1, False, buffer,
+        )  # fmt: skip
+        parts.append(buffer[: size - 1].tobytes())
+    return b"[" + b",".join(parts) + b"]"
 
 
 class _Texts(NamedTuple):

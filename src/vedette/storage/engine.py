@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from vedette.clock import Clock, now_ms
 from vedette.errors import BadInput, Corrupt, LimitExceeded
-from vedette.model.labels import Labels
+from vedette.model.labels import Labels, LabelTable
 from vedette.model.ordering import in_order
 from vedette.model.samples import Appended, MetricMetadata, SampleBatch
 from vedette.model.series import SeriesSet
@@ -40,7 +40,7 @@ from vedette.storage.memory import Memory
 from vedette.storage.replay import Replay, Replayed, ReplayProgress
 from vedette.storage.retention import Retention, RetentionRule
 from vedette.storage.rollup import Present, Rollups
-from vedette.storage.select import Part, block_labels, merge, with_starts
+from vedette.storage.select import Part, block_labels, distinct, merge, with_starts
 from vedette.storage.series import SymbolTable
 from vedette.storage.settings import StorageSettings
 from vedette.storage.starts import Starts, hidden_tenant, shown_tenant
@@ -406,12 +406,16 @@ class Engine:
 
     def series(self, tenant: str, sets: Sequence[Matchers], start: int, end: int, limit: int = 0) -> list[Labels]:
         """See `Storage.series`. In blocks, the range of a series' samples counts, whatever gaps it has."""
-        found: set[Labels] = set()
-        names, parts = self._present(tenant, sets, start, end)
-        for view, ids, block in parts if sets else ():
-            found.update(view.table(ids) if block is None else block_labels(self._memory, names, block, view.labels(ids)))
-        rows = in_order(found)
+        rows = in_order(list(self.series_table(tenant, sets, start, end)))
         return rows[:limit] if limit else rows
+
+    def series_table(self, tenant: str, sets: Sequence[Matchers], start: int, end: int) -> LabelTable:
+        """See `Tabling.series_table`."""
+        names, parts = self._present(tenant, sets, start, end) if sets else (self._memory.series.names, [])
+        tables = [
+            view.table(ids) if block is None else block_labels(self._memory, names, block, view.labels(ids)) for view, ids, block in parts
+        ]
+        return distinct(tables, names.symbols)
 
     def label_names(self, tenant: str, sets: Sequence[Matchers], start: int, end: int) -> list[str]:
         """See `Storage.label_names`; ranges as in `series`."""

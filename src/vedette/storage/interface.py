@@ -75,6 +75,15 @@ class Locking(Protocol):
         ...
 
 
+@runtime_checkable
+class Tabling(Protocol):
+    """What a backend may offer besides: the label sets of `Storage.series` as columns, so that many are no objects."""
+
+    def series_table(self, tenant: str, sets: Sequence[Matchers], start: int, end: int) -> LabelTable:
+        """As `Storage.series`, all of them, in no order."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Coarse:
     """A select whose answer goes by stretches of `width` ms, which all its windows begin and end with.

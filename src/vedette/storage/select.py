@@ -96,6 +96,15 @@ def stacked(tables: Sequence[LabelTable], symbols: Symbols) -> LabelTable:
     return LabelTable(symbols, offsets, np.concatenate([t.names for t in tables]), np.concatenate([t.values for t in tables]))
 
 
+def distinct(tables: Sequence[LabelTable], symbols: Symbols) -> LabelTable:
+    """The label sets of tables of the same symbols, each once."""
+    filled = [t for t in tables if len(t)]
+    if len(filled) < 2:
+        return filled[0] if filled else LabelTable.from_labels([], symbols)
+    labels = stacked(filled, symbols)
+    return labels.take(identities(labels)[1])
+
+
 def identities(labels: LabelTable) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(a number from 0 up for each row, equal for equal label sets; the first row of each number)."""
     pairs = np.stack([labels.names, labels.values], axis=1)
