@@ -15,8 +15,11 @@ from vedette.model.matchers import Matcher
 from vedette.model.samples import KeySpace, canonical
 from vedette.promql.engine import Engine as Promql
 from vedette.promql.engine import PromqlSettings
+from vedette.storage import offline
 from vedette.storage.backends import open_backend
 from vedette.storage.limits import Limits
+from vedette.storage.merging import Merged
+from vedette.storage.rollup import COLUMNS, RolledUp
 from vedette.storage.settings import StorageSettings
 
 NOW = 1_700_000_000_000
@@ -74,6 +77,24 @@ async def test_they_are_nobodys_series(open_engine, tools, keyspace):
     assert engine.series("default", [[]], *EVER) == [counter(i="0")]
     assert engine.select("default", [], *EVER).start_timestamps is None, "only for who asks"
     await engine.close()
+
+
+async def test_rollups_and_figures_leave_them_out(open_engine, tools, keyspace, tmp_path, only_when_asked):
+    engine = await open_engine(**KEPT)
+    rows = [(counter(i=str(i)), [(NOW, 1.0)]) for i in range(3)]
+    await engine.append(started(tools, keyspace, rows, [1, 2, 3]))
+    await engine.flush()
+    await engine.append(started(tools, keyspace, [(counter(i="9"), [(NOW, 1.0)])], [4]))
+    blocks = engine._blocks.all
+    assert any(len(block.meta.tenants) == 2 for block in blocks)
+    rolled = RolledUp(Merged(blocks, [None] * len(blocks)), 300_000, NOW // 86_400_000 * 86_400_000)
+    assert len(rolled.ids) == 3 * len(COLUMNS)
+    names = {rolled.snapshot.tenants[n].partition("\x00")[0] for n in rolled.snapshot.tenant_of[rolled.ids]}
+    assert names == {"default"}
+    data = engine.settings.data
+    await engine.close()
+    series, figures, _ = offline.figures(data, since=0, top=5)
+    assert (series, list(figures.series_by_metric)) == (4, [("m", 4)])
 
 
 async def test_none_are_kept_unless_they_are_wanted(open_engine, tools, keyspace):

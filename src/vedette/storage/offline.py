@@ -19,6 +19,7 @@ from vedette.storage.flush import read_metadata
 from vedette.storage.memory import Memory
 from vedette.storage.page_cache import PageCache
 from vedette.storage.replay import Replay, problem_of
+from vedette.storage.starts import shown_tenant
 from vedette.storage.statistics import Growth, GrowthFigures, IndexFigures, growth_figures, index_figures
 
 _ROWS_AT_ONCE = 1 << 16
@@ -140,12 +141,14 @@ def _register(memory: Memory, log: Memory, blocks: Sequence[Block], *, before: i
     """Have `memory` know the series of the log and of blocks that have a sample before a time (ms)."""
     known = log.head.present(np.arange(len(log.series), dtype=np.int64), -(1 << 62), before - 1)
     for number, tenant in enumerate(log.series.tenants):
+        if shown_tenant(tenant) != tenant:
+            continue  # start timestamps are nobody's series
         ids = log.series.ids_of[number].view().astype(np.int64)
         ids = ids[known[ids]]
         for lo in range(0, len(ids), _ROWS_AT_ONCE):
             memory.series.register(tenant, *log.series.canonical_of(ids[lo : lo + _ROWS_AT_ONCE]))
     for block in blocks:
-        for tenant in block.meta.tenants:
+        for tenant in filter(lambda tenant: shown_tenant(tenant) == tenant, block.meta.tenants):
             view = block.index(tenant)
             assert view is not None
             rows = view.all_ids[block.ranges(view.all_ids)[0] < before]

@@ -76,7 +76,9 @@ class RolledUp:
             tenant_of=np.concatenate([labels.tenant_of[self._rows] * times + column for column in range(times)]).astype(np.int32),
             tenants=tuple(hidden_tenant(tenant, column) for tenant in labels.tenants for column in COLUMNS),
         )
-        self.ids = np.arange(self._count * times, dtype=_I64)
+        # Start timestamps are no values: their minimum means nothing, and queries that heed them read samples.
+        shown = np.array([shown_tenant(tenant) == tenant for tenant in labels.tenants], dtype=np.bool_)
+        self.ids = np.flatnonzero(np.tile(shown[labels.tenant_of[: self._count]], times))
 
     def counts(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """See `Source`; of counters that are reset often there may be more."""
