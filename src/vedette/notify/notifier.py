@@ -17,7 +17,7 @@ import orjson
 import structlog
 
 from vedette.clock import Clock, now_ms
-from vedette.errors import BadInput, NotFound, Undeliverable, VedetteError
+from vedette.errors import BadInput, VedetteError
 from vedette.model.alerts import Alert
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher, match_labels
@@ -37,15 +37,16 @@ from vedette.notify.history import History
 from vedette.notify.inhibition import Inhibition
 from vedette.notify.listing import Listing, Wanted
 from vedette.notify.notice import Channel, Notice
-from vedette.notify.pipeline import Counts, Pipeline, named, why_in_mute_times, why_outside_active_times
+from vedette.notify.pipeline import Counts, Pipeline
 from vedette.notify.quiet import Quieting
-from vedette.notify.route import Route, build, match
+from vedette.notify.route import Route
 from vedette.notify.settings import NotifySettings
 from vedette.notify.silences import Silence, Silences
 from vedette.notify.standing import Standing
 from vedette.notify.template import Templates
 from vedette.notify.told import Place
 from vedette.notify.views import ChannelView, GroupView, RouteView
+from vedette.notify.ways import Ways
 from vedette.records.rows import AlertEventRow, HeldAlertRow, NotificationRow
 
 if TYPE_CHECKING:
@@ -99,9 +100,10 @@ class Notifier:
         self._told: dict[Place, NotificationRow] = {}
         self._groups: dict[GroupKey, AlertGroup] = {}
         self._ordered: list[AlertGroup] | None = None
-        self._ways: dict[Labels, tuple[Route, ...]] = {}
-        self._same: dict[tuple[str, ...], tuple[str, ...]] = {}
-        self._listing = Listing(self.receivers_of, self._route_labels)
+        self._ways = Ways(self._external_url)
+        # As `Ways` has them: the listing asks for receivers a hundred thousand times.
+        self.receivers_of, self.receivers, self.channels = self._ways.receivers_of, self._ways.receivers, self._ways.channels
+        self._listing = Listing(self.receivers_of, lambda group: self._ways.labels_of(group, now_ms(self._clock)))
         self._changed: dict[GroupKey, None] = {}
         self._steps: list[AlertEventRow] = []
         self._flushes = Flushes(self._groups, self._flush)
@@ -114,18 +116,16 @@ class Notifier:
         self._heard = 0
         self._configure(config)
 
-    def _configure(self, config: Config | None) -> None:
-        self._config = config
-        self._route: Route | None = build(config.route) if config and config.route else None
-        self._channels: dict[str, list[Channel]] = {}
-        self.templates = Templates.load(config.templates if config else ())
-        for receiver in config.receivers if config else ():
-            self._channels[receiver.name] = self._made(receiver, config.global_) if config else []
+    @property
+    def templates(self) -> Templates:
+        """The templates in force."""
+        return self._ways.templates
+
+    def _configure(self, config: Config | None) -> list[Channel]:
+        """Put a configuration in force; the channels of the one before, which are to be closed."""
+        old = self._ways.configure(config, self._made, dead_receiver=self._settings.dead_channel_receiver)
         self._resolve_timeout = config.global_.resolve_timeout if config else RESOLVE_TIMEOUT_MS
         self.standing.inhibit([Inhibition.of(r) for r in config.inhibit_rules if r is not None] if config else [], now_ms(self._clock))
-        self._intervals = config.intervals if config else {}
-        self._ways.clear()
-        self._same.clear()
         self._pipeline = Pipeline(
             self._records,
             self._clock,
@@ -133,14 +133,15 @@ class Notifier:
             external_url=self._external_url,
             quieting=self.quieting,
             history=self.history,
-            intervals=self._intervals,
+            intervals=self._ways.intervals,
             told=self._told,
             counts=self.counts,
             outcome=self._outcome,
         )
+        return old
 
-    def _made(self, receiver: Receiver, outer: GlobalConfig) -> list[Channel]:
-        return channels_of(receiver, outer, self._http, self.templates, self._picture if self._settings.email_plots else None)
+    def _made(self, receiver: Receiver, outer: GlobalConfig, templates: Templates) -> list[Channel]:
+        return channels_of(receiver, outer, self._http, templates, self._picture if self._settings.email_plots else None)
 
     async def start(self) -> None:
         """Take up where the records left off, and begin."""
@@ -216,7 +217,7 @@ class Notifier:
         if not len(self.acknowledgements):
             return {}
         labels = held.alert.labels
-        groups = (self._groups.get((route.path, route.group_labels(labels))) for route in self._routes(labels))
+        groups = (self._groups.get((route.path, route.group_labels(labels))) for route in self._ways.routes(labels))
         return self.acknowledgements.outdone(labels, [g.alerts for g in groups if g is not None and labels not in g.alerts])
 
     async def _commit(self, rows: Sequence[HeldAlertRow], ended: dict[str, str], now: int) -> None:
@@ -239,7 +240,7 @@ class Notifier:
         """Hold an alert and put it into its groups, new ones if need be."""
         self.standing.put(held, now)
         labels = held.alert.labels
-        for route in self._routes(labels):
+        for route in self._ways.routes(labels):
             key = route.path, route.group_labels(labels)
             group = self._groups.get(key)
             if group is None:
@@ -255,27 +256,15 @@ class Notifier:
             self._heard += 1
             self._news.set()
 
-    def _routes(self, labels: Labels) -> tuple[Route, ...]:
-        found = self._ways.get(labels)
-        if found is None:
-            found = ()
-            if self._route is not None:
-                counts = {name: len(channels) for name, channels in self._channels.items()}
-                ours = dead.routes(labels, self._route, counts, self._settings.dead_channel_receiver)
-                found = tuple(match(self._route, labels)) if ours is None else ours
-            self._ways[labels] = found
-        return found
-
     async def apply(self, config: Config | None, settings: NotifySettings | None = None) -> None:
         """Put a configuration in place of the one in force. Alerts stay; what was told is not told again."""
         self._flushes.paused = True
         try:
             # A flush of the old groups beside one of the new would tell things twice.
             await self._flushes.end()
-            old = [channel for channels in self._channels.values() for channel in channels]
             self._settings = settings or self._settings
             self._dead = dead.Ledger(self._settings.dead_channel_after)
-            self._configure(config)
+            old = self._configure(config)
             self._groups.clear()
             self._flushes.forget()
             self._ordered = None
@@ -326,16 +315,11 @@ class Notifier:
         """What keeps alerts quiet at a time (Unix ms)."""
         return Quieting(now, self.silences.hush(now), self.standing.inhibitor, self.acknowledgements)
 
-    def receivers_of(self, labels: Labels) -> tuple[str, ...]:
-        """The names of the receivers of an alert."""
-        found = tuple([route.receiver for route in self._routes(labels)])
-        # One object for all alerts that go the same way: the listing looks at it a hundred thousand times.
-        return self._same.setdefault(found, found)
-
     def groups(self) -> list[GroupView]:
         """All groups as they stand, in order of their labels and receiver."""
+        now = now_ms(self._clock)
         return [
-            GroupView(g.key, g.route.receiver, g.labels, tuple(g.snapshot()), g.timing.next_flush, self._muted_by(g))
+            GroupView(g.key, g.route.receiver, g.labels, tuple(g.snapshot()), g.timing.next_flush, self._ways.muted_by(g.route, now))
             for g in self._in_order()
         ]
 
@@ -346,44 +330,21 @@ class Notifier:
 
     async def listed_groups(self, wanted: Wanted) -> list[bytes]:
         """The groups with the alerts that are wanted, each as JSON of Alertmanager's API."""
-        return await self._listing.groups(self._in_order(), self._muted_by, self.quieting(now_ms(self._clock)), wanted)
+        now = now_ms(self._clock)
+        return await self._listing.groups(self._in_order(), lambda g: self._ways.muted_by(g.route, now), self.quieting(now), wanted)
 
     async def listed_alerts(self, wanted: Wanted) -> list[bytes]:
         """The alerts that stand and are wanted, each as JSON of Alertmanager's API."""
         return await self._listing.alerts(self.standing, self.quieting(now_ms(self._clock)), wanted)
 
-    def _route_labels(self, group: AlertGroup) -> dict[str, str]:
-        route, now = group.route, now_ms(self._clock)
-        if not route.labels:
-            return {}
-        alerts = [h.alert for h in group.snapshot() if not h.resolved(now)]
-        notice = Notice(
-            *(route.receiver, group.key, group.labels, alerts, now, self._external_url, ""),
-            route_labels=route.labels,
-        )
-        try:
-            return self.templates.over(notice).route_labels()
-        except Undeliverable as error:
-            # A list must not fail by what one route says of itself; its notifications fail, and say so.
-            return {"error": str(error)}
-
-    def _muted_by(self, group: AlertGroup) -> tuple[str, ...]:
-        route, now = group.route, now_ms(self._clock)
-        if not route.active_time_intervals and not route.mute_time_intervals:
-            return ()
-        if why_outside_active_times(route, self._intervals, now) is not None:
-            return route.active_time_intervals
-        return tuple(name for name in route.mute_time_intervals if self._intervals[name].holds(now))
-
     def explain(self, held: Held) -> list[RouteView]:
         """Why each receiver of an alert is told of it or is not, by the stages that notifications go through."""
         now = now_ms(self._clock)
         quieting, found = self.quieting(now), []
-        for route in self._routes(held.alert.labels):
+        for route in self._ways.routes(held.alert.labels):
             labels = route.group_labels(held.alert.labels)
             group = self._groups.get((route.path, labels))
-            times = (why_outside_active_times(route, self._intervals, now), why_in_mute_times(route, self._intervals, now))
-            stages = (quieting.inhibited(held), *times, quieting.silenced(held), quieting.acknowledged(held))
+            stages = (quieting.inhibited(held), *self._ways.why_not_now(route, now), quieting.silenced(held), quieting.acknowledged(held))
             key = group_key(route, labels)
             channels = tuple(self._channel_view(name, c, route, key, group) for name, c in self.channels(route.receiver))
             next_flush = group.timing.next_flush if group else 0
@@ -400,16 +361,6 @@ class Notifier:
         repeat, sends = route.repeat_interval, channel.send_resolved
         news = notification_log.news(entry, firing, resolved, now, repeat_ms=repeat, send_resolved=sends)
         return ChannelView(name, entry.sent_at if entry else 0, entry.phase if entry else "", news.told, news.value)
-
-    def receivers(self) -> list[str]:
-        """The names of all receivers."""
-        return [r.name for r in self._config.receivers] if self._config else []
-
-    def channels(self, receiver: str) -> list[tuple[str, Channel]]:
-        """A receiver's channels with their names. Raises `NotFound` for an unknown receiver."""
-        if receiver not in self._channels:
-            raise NotFound(f"no receiver is called {receiver!r}: there are {', '.join(self._channels) or 'none'}")
-        return named(self._channels[receiver])
 
     def _outcome(self, entry: NotificationRow, why: str) -> None:
         """A notification ended: where a channel takes none any more, or one again, another channel is told."""
@@ -455,7 +406,7 @@ class Notifier:
     async def _flush(self, group: AlertGroup, now: int) -> None:
         alerts = group.snapshot()
         try:
-            if await self._pipeline.flush(group, self._channels.get(group.route.receiver, []), alerts, now):
+            if await self._pipeline.flush(group, self._ways.plain_channels(group.route.receiver), alerts, now):
                 group.told(alerts, now)
         except VedetteError as error:
             # The records refuse (a full disk, say): nothing was sent without being noted; the next flush tries again.
@@ -506,7 +457,8 @@ class Notifier:
                 key, _ = self._changed.popitem()
                 group, started = self._groups.get(key), time.perf_counter()
                 if group is not None:
-                    written += 1 + self._listing.freshen(group, self._muted_by(group), self.quieting(now_ms(self._clock)))
+                    now = now_ms(self._clock)
+                    written += 1 + self._listing.freshen(group, self._ways.muted_by(group.route, now), self.quieting(now))
                 busy += time.perf_counter() - started
                 if written >= _SLICE:
                     written = 0
@@ -532,7 +484,7 @@ class Notifier:
         await self._records.save(drop=[*rows, *(self._told[p] for p in expired)])
         for held in gone:
             self.standing.drop(held)
-            self._ways.pop(held.alert.labels, None)
+            self._ways.forget(held.alert.labels)
         for place in expired:
             self._told.pop(place, None)
         await self.silences.forget(now)
@@ -547,6 +499,5 @@ class Notifier:
             task.cancel()
         await asyncio.gather(*loops, return_exceptions=True)
         await self._flushes.end()
-        for channels in self._channels.values():
-            for channel in channels:
-                await channel.close()
+        for channel in self._ways.all_channels():
+            await channel.close()
