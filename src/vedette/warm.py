@@ -18,6 +18,7 @@ import numpy as np
 
 from vedette.clock import ManualClock, SystemClock, now_ms
 from vedette.errors import VedetteError
+from vedette.kernels import groups
 from vedette.model.histograms import NO_BUCKETS, Histogram, Layout
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher
@@ -60,7 +61,7 @@ QUERIES = (
 
 NATIVE_QUERIES = ("native", "histogram_quantile(0.9, sum(rate(native[5m])))")
 ROLLED_UP_QUERIES = ("rate(warm[1h])", "max_over_time(warm[1h])")
-STEPS = len(QUERIES) + len(NATIVE_QUERIES) + 12
+STEPS = len(QUERIES) + len(NATIVE_QUERIES) + 13
 INGEST_STEPS = 2
 
 
@@ -115,6 +116,8 @@ def steps() -> Generator[tuple[str, Callable[[], None]], None, None]:
         for query in QUERIES:
             yield query, ask(query)
         yield "exposition", expose
+        # Only sums of a million values are made in two halves.
+        yield "halves of sums", lambda: groups.merge(groups.SUM, *(np.zeros((1, 1)) for _ in range(6)))
         yield "remote write 2.0, native histograms", native
         for query in NATIVE_QUERIES:
             yield query, ask(query)
