@@ -36,6 +36,27 @@ def columns(rows):
     return offsets, np.array([n for n, _ in pairs], dtype=np.int32), np.array([v for _, v in pairs], dtype=np.int32)
 
 
+@given(st.lists(st.sets(st.one_of(st.integers(0, 300), st.integers(0, (1 << 32) - 1)), min_size=1), max_size=12), st.data())
+def test_postings_are_packed_and_unpacked(rows, data):
+    lists = [sorted(row) for row in rows]
+    starts = np.cumsum([0, *map(len, lists)], dtype=I64)
+    ids = np.array([i for row in lists for i in row], dtype=U32)
+    places, packed = np.empty(len(starts), I64), np.empty(5 * len(ids), np.uint8)
+    used = postings.pack(starts, ids, places, packed)
+    # The naive twin of its size: seven bits a byte of what lies between two.
+    gaps = [b - a - 1 for row in lists for a, b in zip([-1, *row], row, strict=False)]
+    assert used == sum(max(1, -(-gap.bit_length() // 7)) for gap in gaps)
+    assert places[-1] == used
+    wanted = data.draw(st.lists(st.integers(0, len(lists) - 1), max_size=8)) if lists else []
+    chosen = np.array(wanted, dtype=I64)
+    out = np.empty(sum(len(lists[k]) for k in wanted), U32)
+    postings.unpack(packed[:used].copy(), places, starts, chosen, False, out)
+    assert out.tolist() == [i for k in wanted for i in lists[k]]
+    firsts = np.empty(len(wanted), U32)
+    postings.unpack(packed[:used].copy(), places, starts, chosen, True, firsts)
+    assert firsts.tolist() == [lists[k][0] for k in wanted]
+
+
 def shared(offsets, names, really):
     """(where each row's names begin, the names), each sequence of names there once if `really`."""
     if not really:

@@ -11,12 +11,18 @@ from vedette.clock import ManualClock
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher, match_labels
 from vedette.model.samples import SampleBatch, canonical
-from vedette.storage import block_writer, pages
+from vedette.storage import block_writer, index, pages
 from vedette.storage.index import IndexView
 from vedette.storage.memory import Memory
 from vedette.storage.page_cache import PageCache
 
 EVER = (-(1 << 62), 1 << 62)
+
+
+@pytest.fixture(autouse=True, params=[1, index.PACKED], ids=["packed", "plain"])
+def packed(request, monkeypatch):
+    """Large pieces are packed; here all of them, and none."""
+    monkeypatch.setattr(index, "PACKED", request.param)
 
 
 def take(memory: Memory, space, rows: list[Labels]) -> None:
@@ -52,6 +58,45 @@ def test_series_are_found_however_they_came_in(seed):
         ids = view.matching(matchers).tolist()
         assert ids == sorted(set(ids))
         assert len(view.pieces) <= 12, "pieces are merged as they grow"
+
+
+def test_values_and_names_are_told_of_what_is_present():
+    memory, space = Memory(), canonical()
+    rows = [Labels.of(__name__="m", i=str(i), **({"odd": "yes"} if i % 2 else {"even": str(i % 4)})) for i in range(200)]
+    take(memory, space, rows)
+    _, view = memory.index("default")
+    assert view is not None
+    text, find = memory.series.names.symbols.text, memory.series.names.symbols.find
+
+    def values(name: str, present) -> set[str]:
+        return {text(s) for s in view.values_where(find(name), present)}
+
+    def late(ids):
+        return ids >= 150
+
+    assert values("i", late) == {str(i) for i in range(150, 200)}
+    assert values("even", late) == {"0", "2"}
+    assert values("odd", lambda ids: ids % 2 == 0) == set()
+    assert values("odd", lambda ids: ids == 199) == {"yes"}
+    assert {text(s) for s in view.names_where(late)} == {"__name__", "i", "odd", "even"}
+    assert {text(s) for s in view.names_where(lambda ids: ids == 4)} == {"__name__", "i", "even"}
+
+
+def test_packed_postings_take_a_byte_for_most():
+    plain = index.Postings(
+        np.array([1, 2], np.uint64),
+        np.array([0, 5000, 10_000]),
+        np.concatenate([np.arange(5000), np.arange(0, 500_000, 100)]).astype(np.uint32),
+    )
+    made = index.PackedPostings.of_plain(plain)
+    assert len(made.data) == 10_000
+    assert made.of(0, 2).tolist() == plain.of(0, 2).tolist()
+    assert made.of(0, 3).tolist() == []
+    assert made.between(0, 2).tolist() == plain.between(0, 2).tolist()
+    assert made.firsts(0, 2).tolist() == plain.firsts(0, 2).tolist()
+    for pairs in ([], [1], [1, 0]):
+        chosen = np.array(pairs, dtype=np.int64)
+        assert made.of_pairs(chosen).tolist() == plain.of_pairs(chosen).tolist()
 
 
 def test_a_view_does_not_change_while_series_come_in():

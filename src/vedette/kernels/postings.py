@@ -77,6 +77,50 @@ def build(ids: Any, offsets: Any, at: Any, names: Any, values: Any) -> tuple[Any
 
 
 @njit(cache=True, nogil=True)
+def pack(starts: Any, ids: Any, places: Any, out: Any) -> int:
+    """Each list `ids[starts[k]:starts[k + 1]]` (uint32, ascending) as varints of what lies between one id and the next.
+
+    List k's bytes begin at `places[k]`, int64[k + 1]; `out` uint8 has five bytes for each id. Answers the bytes used.
+    """
+    at = 0
+    for k in range(len(starts) - 1):
+        places[k] = at
+        before: Any = -1
+        for j in range(starts[k], starts[k + 1]):
+            gap = np.int64(ids[j]) - before - 1
+            before = np.int64(ids[j])
+            while gap >= 128:
+                out[at] = gap & 127 | 128
+                gap >>= 7
+                at += 1
+            out[at] = gap
+            at += 1
+    places[len(starts) - 1] = at
+    return at
+
+
+@njit(cache=True, nogil=True)
+def unpack(data: Any, places: Any, starts: Any, lists: Any, only_first: bool, out: Any) -> None:
+    """The ids of the packed `lists` (int64[m], as `pack` numbers them) end to end, to `out` uint32; of each the first alone, if
+    `only_first`.
+    """
+    done = 0
+    for m in range(len(lists)):
+        k = lists[m]
+        at, before = places[k], np.int64(-1)
+        for _ in range(1 if only_first else starts[k + 1] - starts[k]):
+            gap, shift = np.int64(data[at] & 127), 7
+            while data[at] >= 128:
+                at += 1
+                gap |= np.int64(data[at] & 127) << shift
+                shift += 7
+            at += 1
+            before += gap + 1
+            out[done] = before
+            done += 1
+
+
+@njit(cache=True, nogil=True)
 def intersect(a: Any, b: Any, keep: bool, out: Any) -> int:
     """What of `a` is in `b` (`keep`) or is not (otherwise), both ascending uint32; answers how many `out` got."""
     n, j, m = 0, 0, len(b)

@@ -1,7 +1,7 @@
 """Which series pass a set of matchers: postings as arrays, for the head and for blocks alike.
 
 The head's postings are built in pieces: what was registered since the last read becomes a piece, and pieces of
-similar size are merged, so registration itself costs nothing here. Not here: samples, time.
+similar size are merged, so registration itself costs nothing here; large pieces are packed. Not here: samples, time.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ class Texts(Protocol):
 Among = Callable[[NDArray[np.uint32]], NDArray[np.bool_]]
 """Which of some series (no two the same, in any order) are meant."""
 _AT_FIRST = 64
+PACKED = 1 << 16
+"""So many postings of a piece are packed: what is smaller is read a little quicker as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +53,28 @@ class Postings:
         key = np.uint64(name << 32 | value)
         at = int(self.keys.searchsorted(key))
         if at == len(self.keys) or self.keys[at] != key:
-            return self.ids[:0]
-        return self.ids[self.starts[at] : self.starts[at + 1]]
+            return np.zeros(0, dtype=_U32)
+        return self.between(at, at + 1)
+
+    def between(self, lo: int, hi: int) -> NDArray[np.uint32]:
+        """The series of the pairs `[lo, hi)`, those of one after those of another."""
+        return self.ids[self.starts[lo] : self.starts[hi]]
+
+    def of_pairs(self, pairs: NDArray[np.int64]) -> NDArray[np.uint32]:
+        """The series of some pairs, those of one after those of another."""
+        bounds = np.stack([self.starts[pairs], self.starts[pairs + 1]], axis=1).tolist()
+        return np.concatenate([self.ids[a:b] for a, b in bounds]) if bounds else np.zeros(0, dtype=_U32)
+
+    def firsts(self, lo: int, hi: int) -> NDArray[np.uint32]:
+        """The first series of each of the pairs `[lo, hi)`."""
+        return self.ids[self.starts[lo:hi]]
 
     def where(self, lo: int, hi: int, present: Among) -> NDArray[np.bool_]:
         """Which of the pairs `[lo, hi)`, all of one name, a series has that is `present`: mostly the first one that has it is."""
-        found = present(self.ids[self.starts[lo:hi]])
+        found = present(self.firsts(lo, hi))
         missing = np.flatnonzero(~found) + lo
         if len(missing):
-            bounds = np.stack([self.starts[missing], self.starts[missing + 1]], axis=1).tolist()
-            there = present(np.concatenate([self.ids[a:b] for a, b in bounds]))
+            there = present(self.of_pairs(missing))
             lengths = self.starts[missing + 1] - self.starts[missing]
             found[missing - lo] = np.logical_or.reduceat(there, np.cumsum(lengths) - lengths)
         return found
@@ -69,6 +83,39 @@ class Postings:
         """The places in `keys` of all pairs of one name."""
         lo, hi = np.searchsorted(self.keys, np.array([name << 32, (name + 1) << 32], dtype=np.uint64)).tolist()
         return lo, hi
+
+
+@dataclass(frozen=True, slots=True)
+class PackedPostings(Postings):
+    """Postings of many series, most in a byte: `ids` is empty, list i is in `data` (uint8) from `places[i]` on (`kernels/postings.py`)."""
+
+    places: NDArray[np.int64]
+    data: NDArray[np.uint8]
+
+    @classmethod
+    def of_plain(cls, plain: Postings) -> PackedPostings:
+        """The same, packed."""
+        places, room = np.empty(len(plain.starts), dtype=np.int64), np.empty(5 * len(plain.ids), dtype=np.uint8)
+        used = int(kernel.pack(plain.starts, plain.ids, places, room))
+        return cls(plain.keys.copy(), plain.starts, np.zeros(0, dtype=_U32), places, room[:used].copy())
+
+    def between(self, lo: int, hi: int) -> NDArray[np.uint32]:
+        """See `Postings`."""
+        out = np.empty(int(self.starts[hi] - self.starts[lo]), dtype=_U32)
+        kernel.unpack(self.data, self.places, self.starts, np.arange(lo, hi), False, out)
+        return out
+
+    def of_pairs(self, pairs: NDArray[np.int64]) -> NDArray[np.uint32]:
+        """See `Postings`."""
+        out = np.empty(int((self.starts[pairs + 1] - self.starts[pairs]).sum()), dtype=_U32)
+        kernel.unpack(self.data, self.places, self.starts, pairs, False, out)
+        return out
+
+    def firsts(self, lo: int, hi: int) -> NDArray[np.uint32]:
+        """See `Postings`."""
+        out = np.empty(hi - lo, dtype=_U32)
+        kernel.unpack(self.data, self.places, self.starts, np.arange(lo, hi), True, out)
+        return out
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +180,9 @@ class IndexView:
                     verdicts[symbol] = matcher.matches(self.symbols.text(symbol))
                 wanted[i] = verdicts[symbol] == passing
             if wanted.all():
-                parts.append(piece.ids[piece.starts[lo] : piece.starts[hi]])
+                parts.append(piece.between(lo, hi))
             else:
-                parts += [piece.ids[piece.starts[i] : piece.starts[i + 1]] for i in (np.flatnonzero(wanted) + lo).tolist()]
+                parts.append(piece.of_pairs(np.flatnonzero(wanted) + lo))
         # One series has one value of a name, so nothing occurs twice.
         return np.sort(np.concatenate(parts)) if parts else self.all_ids[:0]
 
@@ -215,6 +262,7 @@ class TenantIndex:
                 # Each piece is more than twice its successor, so a series is indexed again a logarithmic number of times.
                 while self._pieces and self._pieces[-1][1] - self._pieces[-1][0] <= 2 * (len(ids) - lo):
                     lo = self._pieces.pop()[0]
-                self._pieces.append((lo, len(ids), Postings(*kernel.build(ids[lo:], offsets, at, names, values))))
+                piece = Postings(*kernel.build(ids[lo:], offsets, at, names, values))
+                self._pieces.append((lo, len(ids), PackedPostings.of_plain(piece) if len(piece.ids) >= PACKED else piece))
             pieces = [p for _, _, p in self._pieces]
         return IndexView(symbols, pieces, ids, offsets, at, names, values)
