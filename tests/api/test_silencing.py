@@ -10,10 +10,12 @@ import httpx
 import pytest
 
 from vedette.api.endpoint import routes
-from vedette.api.silencing import Silencing, endpoints
+from vedette.api.silencing import Silencing, endpoints, shown
 from vedette.clock import ManualClock, now_ms
 from vedette.model.labels import Labels
+from vedette.model.matchers import Matcher
 from vedette.notify.notifier import Notifier
+from vedette.notify.silences import Silence
 from vedette.records.database import Records
 
 PATH = "/api/v1/alerts/silence"
@@ -80,3 +82,9 @@ async def test_a_refusal_points(client: httpx.AsyncClient, body: dict[str, Any],
 async def test_an_unknown_one(client: httpx.AsyncClient, method: str) -> None:
     answer = await client.request(method, f"{PATH}/nobody")
     assert (answer.status_code, answer.json()) == (404, {"detail": "silence nobody not found"})
+
+
+@pytest.mark.parametrize(("ms", "minutes"), [(3_600_000, 60), (3_599_997, 60), (59_999, 1), (30_000, 0.5), (90_000, 1.5)])
+def test_an_hour_that_began_when_it_was_stored_is_an_hour(ms: int, minutes: float) -> None:
+    silence = Silence((Matcher("a", "=", "b"),), 1_000_000, 1_000_000 + ms, "", "", id="x")
+    assert shown(silence, 1_000_000)["duration_minutes"] == minutes

@@ -62,6 +62,11 @@ def silence_of(asked: Asked, now: int) -> Silence:
     return Silence(matchers, now, now + round(asked.duration_minutes * 60_000), asked.created_by, asked.comment)
 
 
+def _minutes(ms: int) -> float:
+    """To the second, from a minute on: it begins when it is made, some milliseconds after it was asked for, and an hour is an hour."""
+    return round(ms / 1000) / 60 if ms >= 60_000 - 500 else ms / 60_000
+
+
 def shown(silence: Silence, now: int) -> dict[str, Any]:
     """A silence in the document's terms; `matchers` has those that are no equality, too."""
     whole = shown_silence(silence, now)
@@ -72,7 +77,7 @@ def shown(silence: Silence, now: int) -> dict[str, Any]:
         "matchers": whole["matchers"],
         "start_time": whole["startsAt"],
         "end_time": whole["endsAt"],
-        "duration_minutes": (silence.ends_at - silence.starts_at) / 60_000,
+        "duration_minutes": _minutes(silence.ends_at - silence.starts_at),
         "created_by": silence.created_by,
         "comment": silence.comment,
     }
