@@ -75,11 +75,11 @@ def _extreme(vals: Any, a: int, b: int, greatest: bool) -> float:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def extremes(
-    vals: Any, begin: int, pieces: int, cuts: Any, used: Any, first: Any, last: Any, there: Any, greatest: bool, table: Any, row: Any
+    vals: Any, begin: int, pieces: int, cuts: Any, used: Any, first: Any, second: Any, level: Any, greatest: bool, table: Any, row: Any
 ) -> None:
     """Greatest or least values of `plain` windows: of each piece, then of 2, 4, 8… pieces from each one on, of which a window is two.
 
-    `table` float64[levels, pieces] has levels for the longest window; windows that are not `there` get no value.
+    Those begin at the pieces `first[k]` and `second[k]`, in the level `level[k]` of `table` float64[levels, pieces].
     """
     one = table[0]
     for i in range(pieces):
@@ -90,34 +90,35 @@ def extremes(
         else:
             one[i] = 0.0
     width = 1
-    for level in range(1, len(table)):
-        below, above = table[level - 1], table[level]
+    for i in range(1, len(table)):
+        below, above = table[i - 1], table[i]
         later = below[width:]
         if greatest:
-            for i in range(pieces - 2 * width + 1):
-                above[i] = below[i] if below[i] > later[i] else later[i]
+            for j in range(pieces - 2 * width + 1):
+                above[j] = below[j] if below[j] > later[j] else later[j]
         else:
-            for i in range(pieces - 2 * width + 1):
-                above[i] = below[i] if below[i] < later[i] else later[i]
+            for j in range(pieces - 2 * width + 1):
+                above[j] = below[j] if below[j] < later[j] else later[j]
         width *= 2
     for k in range(len(row)):
-        if there[k]:
-            level, width = 0, 1
-            while 2 * width <= last[k] - first[k]:
-                level, width = level + 1, 2 * width
-            row[k] = _further(table[level, first[k]], table[level, last[k] - width], greatest)
+        # A window without pieces gives what is not looked at.
+        row[k] = _further(table[level[k], first[k]], table[level[k], second[k]], greatest)
 
 
 @njit(cache=True, nogil=True)
-def levels(first: Any, last: Any) -> int:
-    """How many levels the table of `extremes` has."""
-    longest: Any = np.int64(1)
+def spanned(first: Any, last: Any, second: Any, level: Any) -> int:
+    """Which two spans of the pieces `[first[k], last[k])` a window is: fills `second` and `level`; answers how many levels there are."""
+    most = 1
     for k in range(len(first)):
-        longest = max(longest, last[k] - first[k])
-    found = 1
-    while 1 << found <= longest:
-        found += 1
-    return found
+        at, width = 0, 1
+        while 2 * width <= last[k] - first[k]:
+            at, width = at + 1, 2 * width
+        empty = last[k] == first[k]
+        first[k] = 0 if empty else first[k]
+        second[k] = 0 if empty else last[k] - width
+        level[k] = at
+        most = max(most, at + 1)
+    return most
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -166,7 +167,9 @@ def extreme_values(
     left, right = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
     cuts, used = np.empty(2 * n, dtype=np.int64), np.empty(2 * n, dtype=np.bool_)
     head, tail = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
-    table = np.empty((1, 2 * n))
+    second, level = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
+    table = np.zeros((1, 2 * n))
+    levels = 1
     before: Any = np.int64(-1)
     samples: Any = np.int64(-1)
     pieces = 0
@@ -179,12 +182,13 @@ def extreme_values(
         if end - begin != samples or not same_times(ts, begin, before, samples):
             bounds(ts, begin, end, first, step, n, range_ms, left, right)
             pieces = cut(left, right, n, cuts, head, tail, used)
-            if levels(head, tail) > len(table):
-                table = np.empty((levels(head, tail), 2 * n))
+            levels = spanned(head, tail, second, level)
+            if levels > len(table):
+                table = np.empty((levels, 2 * n))
         before, samples = begin, end - begin
         for k in range(n):
             there[k] = right[k] > left[k]
         if plain(vals, begin, end):
-            extremes(vals, begin, pieces, cuts, used, head, tail, there, code == MAX, table, row)
+            extremes(vals, begin, pieces, cuts, used, head, second, level, code == MAX, table[:levels], row)
         else:
             _one_by_one(ts, vals, begin, end, first, step, n, range_ms, code == MAX, best, row)
