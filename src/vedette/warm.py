@@ -27,6 +27,7 @@ from vedette.promql.engine import Engine as Promql
 from vedette.promql.engine import PromqlSettings
 from vedette.storage import heap
 from vedette.storage.engine import Engine as Storage
+from vedette.storage.index import PackedPostings, Postings
 from vedette.storage.series import KeyTable
 from vedette.storage.settings import StorageSettings
 from vedette.wire import exposition, remote_write, remote_write2
@@ -61,7 +62,7 @@ QUERIES = (
 
 NATIVE_QUERIES = ("native", "histogram_quantile(0.9, sum(rate(native[5m])))")
 ROLLED_UP_QUERIES = ("rate(warm[1h])", "max_over_time(warm[1h])")
-STEPS = len(QUERIES) + len(NATIVE_QUERIES) + 13
+STEPS = len(QUERIES) + len(NATIVE_QUERIES) + 14
 INGEST_STEPS = 2
 
 
@@ -113,6 +114,7 @@ def steps() -> Generator[tuple[str, Callable[[], None]], None, None]:
         yield "remote write", remote
         yield "scrape", scrape
         yield "a growing table of series", lambda: KeyTable(8).reserve(8)
+        yield "postings of many series", _pack
         for query in QUERIES:
             yield query, ask(query)
         yield "exposition", expose
@@ -151,6 +153,11 @@ async def _roll_up(place: Path) -> None:
     finally:
         engine.close()
         await storage.close()
+
+
+def _pack() -> None:
+    one = Postings(np.ones(1, dtype=np.uint64), np.array([0, 1]), np.zeros(1, dtype=np.uint32))
+    PackedPostings.of_plain(one).firsts(0, 1)
 
 
 def in_two(stopped: Callable[[], bool]) -> tuple[Callable[[], None], Callable[[], None]]:
