@@ -69,6 +69,23 @@ def test_groups_are_those_asked_for() -> None:
             assert out[g, step] == pytest.approx(twin(values[starts[g] : starts[g + 1], step].tolist(), 0.7))
 
 
+def almost(a: float, b: float) -> bool:
+    """Prometheus' `almost.Equal` with a tolerance of 1e-12."""
+    total, diff = abs(a) + abs(b), abs(a - b)
+    if a == b:
+        return True
+    if a == 0 or b == 0 or total < 2.2250738585072014e-308:
+        return diff < 1e-12 * 2.2250738585072014e-308
+    return diff / min(total, 1.7976931348623157e308) < 1e-12
+
+
+@pytest.mark.parametrize("a", [0.0, 5e-324, 1e-320, 1e-300, 1.0, 3.7e8, 1e308, 1.7e308])
+@pytest.mark.parametrize("by", [0.0, 1e-13, 9e-13, 1.9e-12, 2e-12, 2.1e-12, 1e-11, 2e-11, 3e-11, 1e-3, 1.0, 1e300])
+def test_counts_are_alike_up_to_rounding(a: float, by: float) -> None:
+    for b in (a * (1 + by), a * (1 - by), a + by, -a):
+        assert k._almost(a, b) == almost(a, b)
+
+
 def test_decreases_are_removed_and_told() -> None:
     got, forced = run([4.0, 3.0, 8.0, 6.0, 10.0], 0.9)
     assert forced.tolist() == [1.0, 0.5, 5.0, 2.0]
