@@ -35,7 +35,6 @@ class Texts(Protocol):
 
 Among = Callable[[NDArray[np.uint32]], NDArray[np.bool_]]
 """Which of some series (no two the same, in any order) are meant."""
-_AT_FIRST = 64
 PACKED = 1 << 16
 """So many postings of a piece are packed: what is smaller is read a little quicker as it is."""
 
@@ -202,8 +201,8 @@ class IndexView:
             names = piece.keys >> np.uint64(32)
             first = np.flatnonzero(np.concatenate([[True], names[1:] != names[:-1]])) if len(names) else np.zeros(0, dtype=np.int64)
             for name, lo, hi in zip(names[first].tolist(), first.tolist(), [*first[1:].tolist(), len(names)], strict=True):
-                early = min(lo + _AT_FIRST, hi)
-                if name not in found and (piece.where(lo, early, present).any() or (hi > early and piece.where(early, hi, present).any())):
+                # Mostly the first pair does: the others are not looked at.
+                if name not in found and (piece.where(lo, lo + 1, present)[0] or (hi > lo + 1 and piece.where(lo + 1, hi, present).any())):
                     found.add(name)
         return found
 
