@@ -339,7 +339,11 @@ def _texts(table: LabelTable, rows: Ints) -> _Texts:
 
 def _few_texts(table: LabelTable, rows: Ints) -> _Texts:
     """Each row's labels as one text: of a few rows, to find the texts that they share takes longer than to write them again."""
-    pool, ends = _pool([orjson.dumps(table.row(row).as_dict())[1:-1] for row in rows.tolist()])
+    text, made = table.symbols.text, []
+    for lo, hi in zip(table.offsets[rows].tolist(), table.offsets[rows + 1].tolist(), strict=True):
+        pairs = zip(map(text, table.names[lo:hi].tolist()), map(text, table.values[lo:hi].tolist()), strict=True)
+        made.append(orjson.dumps(dict(pairs))[1:-1])
+    pool, ends = _pool(made)
     numbers = np.arange(len(rows), dtype=np.int64)
     none = np.full(len(rows), -1, dtype=np.int64)
     return _Texts(numbers, ends[1:] - ends[:-1], np.arange(len(rows) + 1, dtype=np.int64), numbers, none, pool, ends)
