@@ -134,3 +134,12 @@ async def test_names_beyond_the_old_ones_only_for_who_knows_them(client: httpx.A
     assert "# TYPE my_metric gauge" in (await client.get("/metrics")).text
     shown = (await client.get("/metrics?format=json&match[]={__name__=~'my.*'}", headers={"accept": "text/plain;escaping=dots"})).json()
     assert shown["metrics"][0]["name"] == "my.metric"
+
+
+async def test_of_the_servers_own_figures_another_tenant_sees_no_third_ones(storage: Any, clock: ManualClock, run: Any, serve: Any) -> None:
+    own = OWN + b'vedette_tenant_series{tenant="acme"} 5\nvedette_tenant_series{tenant="charlie"} 7\n'
+    for tenant, seen in (("charlie", {"charlie"}), ("default", {"acme", "charlie"})):
+        metrics = Metrics(lambda: own, "vedette", storage, run, clock, matchers_of, lambda scope, tenant=tenant: tenant)
+        text = (await serve(routes(endpoints(metrics))).get("/metrics")).text
+        assert {name for name in ("acme", "charlie") if name in text} == seen
+        assert "process_cpu_seconds_total 1.5" in text

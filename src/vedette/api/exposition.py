@@ -26,7 +26,7 @@ from vedette.clock import Clock, now_ms
 from vedette.errors import BadInput, VedetteError
 from vedette.model.labels import METRIC_NAME, Labels
 from vedette.model.matchers import Matcher
-from vedette.model.samples import MetricMetadata
+from vedette.model.samples import DEFAULT_TENANT, MetricMetadata
 from vedette.model.series import SeriesSet
 from vedette.storage.interface import Storage
 from vedette.wire import exposition
@@ -73,8 +73,12 @@ class Metrics:
         if not sets:
             own = exposition.parse(self.own(), exposition.exposition_keyspace(tenant), now).batch
             raw = own.buffer.tobytes()
-            labels += [exposition.parse_series(raw[a:b]) for a, b in zip(own.key_start.tolist(), own.key_end.tolist(), strict=True)]
-            values += own.values.tolist()
+            for a, b, value in zip(own.key_start.tolist(), own.key_end.tolist(), own.values.tolist(), strict=True):
+                series = exposition.parse_series(raw[a:b])
+                # How many series another tenant has, and that there is one, is not this one's to know.
+                if tenant == DEFAULT_TENANT or series.get("tenant") in (None, "", tenant):
+                    labels.append(series)
+                    values.append(value)
             metadata += own.metadata
         if shape == "prometheus" and len(sets) <= 1:
             return self._text(tenant, sets, now, (labels, values, metadata), spell)

@@ -268,3 +268,10 @@ async def test_debug_info(bot: httpx.AsyncClient) -> None:
 
 def test_the_documents_times_are_utc() -> None:
     assert shown_time(1_705_312_500_000) == datetime(2024, 1, 15, 9, 55, tzinfo=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+async def test_the_servers_own_requests_are_no_other_tenants(own: Any, services: Any) -> None:
+    services.tenant = "charlie"
+    application = (await own("botserver").get("/api/v1/monitoring/metrics/application")).json()["application"]
+    assert application["requests"] == {"total": None, "rate_per_second": None, "average_latency_ms": None}
+    assert application["errors"]["total"] is None
