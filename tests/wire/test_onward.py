@@ -59,16 +59,44 @@ def test_the_same_comes_out(given_rows):
     assert len(message.timeseries) == len(given_rows)
 
 
-def test_histograms_come_through_and_metadata_stays_behind():
+def test_histograms_come_through():
     labels = [Labels.of(__name__="h", a=str(i)) for i in range(3)]
-    about = [MetricMetadata("h", "histogram", "what it is", "s")]
-    body = remote_write.render(labels, [0, 1, 2, 3], [5, 6, 7], [EXPONENTIAL, CUSTOM, 1.5], metadata=about)
+    body = remote_write.render(labels, [0, 1, 2, 3], [5, 6, 7], [EXPONENTIAL, CUSTOM, 1.5])
     found = {(t, labels.get("a")): value for labels, t, value in rows(remote_write2.parse(remote_write2.from_first(body), SECOND))}
     assert equal(found[5, "0"], EXPONENTIAL)
     assert equal(found[6, "1"], CUSTOM)
     assert found[7, "2"] == 1.5
-    message = V2["Request"].FromString(bytes(cramjam.snappy.decompress_raw(remote_write2.from_first(body))))
-    assert "what it is" not in message.symbols
+
+
+def test_each_series_is_told_what_its_metric_is():
+    names = ["c_total", "lat_bucket", "lat_sum", "lat_count", "lat", "g", "g_sum", "x", "x_count", "_sum", "size", "size_count"]
+    about = [
+        MetricMetadata("c_total", "counter", "How many.", ""),
+        MetricMetadata("lat", "histogram", "How long.", "seconds"),
+        MetricMetadata("g", "gauge", "How much.", "bytes"),
+        MetricMetadata("size", "summary", "", ""),
+        MetricMetadata("nobody", "gauge", "Of no series here.", ""),
+    ]
+    labels = [Labels.of(__name__=name, zone="z") for name in names]
+    body = remote_write.render(labels, range(len(names) + 1), range(len(names)), [1.0] * len(names), metadata=about)
+    raw = bytes(cramjam.snappy.decompress_raw(remote_write2.from_first(body)))
+    message = V2["Request"].FromString(raw)
+    told = {}
+    for one in message.timeseries:
+        pairs = dict(zip(*[iter(message.symbols[r] for r in one.labels_refs)] * 2, strict=True))
+        if one.HasField("metadata"):
+            told[pairs["__name__"]] = (one.metadata.type, message.symbols[one.metadata.help_ref], message.symbols[one.metadata.unit_ref])
+    counter, gauge, histogram, summary = (1, "How many.", ""), (2, "How much.", "bytes"), (3, "How long.", "seconds"), (5, "", "")
+    assert told == {
+        "c_total": counter,
+        **dict.fromkeys(["lat_bucket", "lat_sum", "lat_count", "lat"], histogram),
+        "g": gauge,
+        "size": summary,
+        "size_count": summary,
+    }
+    batch = remote_write2.parse(remote_write2.from_first(body), SECOND)
+    assert sorted(m.metric for m in batch.metadata) == ["c_total", "g", "lat", "size"]
+    assert rows(batch) == rows(remote_write.parse(body, FIRST))
 
 
 def test_many_series_take_less_room():

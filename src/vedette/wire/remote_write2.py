@@ -213,13 +213,14 @@ class _Columns:
 
 
 def from_first(body: bytes, *, max_bytes: int = MAX_BYTES) -> bytes:
-    """The body of a request of version 1.0 as one of 2.0, without metadata and exemplars. Raises `BadInput` for what is none."""
+    """The body of a request of version 1.0 as one of 2.0, without exemplars. Raises `BadInput` for what is none."""
     data = decompress(body, max_bytes=max_bytes)
     n = len(data)
     texts = n // 3 + 2
     slots, spans = np.full(1 << (2 * texts).bit_length(), -1, dtype=np.int64), np.empty((texts, 2), dtype=np.int64)
-    refs, out, sizes = np.empty(n + 2, dtype=np.int64), np.empty(4 * n + 64, dtype=np.uint8), np.zeros(2, dtype=np.int64)
-    fault = int(onward.transcode(data, PROCESS_KEY, slots, spans, refs, out, sizes))
+    refs, out, sizes = np.empty(n + 2, dtype=np.int64), np.empty(8 * n + 64, dtype=np.uint8), np.zeros(2, dtype=np.int64)
+    about, about_of = np.empty((n // 2 + 1, 3), dtype=np.int64), np.full(texts, -1, dtype=np.int64)
+    fault = int(onward.transcode(data, PROCESS_KEY, slots, spans, refs, about, about_of, out, sizes))
     if fault != shared.OK:
         raise BadInput(f"remote write: {_FAULTS[fault]}", where="the message of version 1.0")
     raw = data.tobytes()

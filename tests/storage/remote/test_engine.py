@@ -245,7 +245,7 @@ async def test_a_bearer_token_is_read_anew_and_a_401_loses_nothing(stub, open_re
 
 
 async def test_floats_histograms_metadata_and_stale_markers_are_written_as_they_are(stub, open_remote, tools, keyspace):
-    storage = await open_remote(stub.url, remote={"lanes": 1})
+    storage = await open_remote(stub.url, remote={"lanes": 1, "write_version": "1.0"})
     layout = Layout(CUSTOM_SCHEMA, 0.0, (1.0, 2.0), np.arange(3, dtype=np.int32), np.zeros(0, np.int32))
     one = Histogram(layout, np.array([6.0, 42.5, 0.0, 1, 2, 3]), 2)
     about = [MetricMetadata("f", "counter", "What it is.", "seconds")]

@@ -45,8 +45,8 @@ class RemoteSettings:
     """The beginning of its API, to which `/api/v1/query` and the like are added."""
     write_url: str = option("", convert=parse_server_url)
     """Where samples are sent; empty is `/api/v1/write` of `url`."""
-    write_version: Literal["1.0", "2.0", "auto"] = "1.0"
-    """Which remote write is spoken; `auto` is 2.0 where the server takes it. Metadata goes by 1.0 alone."""
+    write_version: Literal["auto", "1.0", "2.0"] = "auto"
+    """Which remote write is spoken; `auto` is 2.0 where the server takes it."""
     tenant_header: str = ""
     """The header that names the tenant, such as `X-Scope-OrgID`; empty where the server has none, and neither has Vedette then."""
     username: str = ""

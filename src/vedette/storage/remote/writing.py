@@ -20,7 +20,7 @@ _I64 = np.int64
 
 
 def requests(names: Names, batch: SampleBatch, rows: NDArray[np.int64], lanes: int, metadata: Sequence[MetricMetadata]) -> list[Item]:
-    """The requests of a batch whose rows are the series `rows` (below 0: left out), with `metadata` in the first of them.
+    """The requests of a batch whose rows are the series `rows` (below 0: left out), with `metadata` in each.
 
     Float samples go by a kernel, native histograms one by one.
     """
@@ -38,7 +38,8 @@ def requests(names: Names, batch: SampleBatch, rows: NDArray[np.int64], lanes: i
         body = _encoded(keys, key_offsets, np.where(mine, place, -1), columns)
         if native is not None:
             body += _histograms(names, batch, rows, mine)
-        if lane == 0 and metadata:
+        # With every lane's samples, since version 2.0 tells it of series; alone where there are none.
+        if metadata and (body or (lane == 0 and not (rows >= 0).any())):
             body += _plain(remote_write.render([], [0], [], np.zeros(0), metadata=metadata))
         if body:
             samples = int(lengths[mine].sum())
