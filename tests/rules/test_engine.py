@@ -444,3 +444,47 @@ async def test_a_recorded_histogram_that_is_gone_turns_stale(world: Any) -> None
     await world.tick(2000)
     assert world.engine.instant("default", "job:h:sum", T0 + 2000).histogram_rows() == []
     assert len(world.engine.instant("default", "job:h:sum", T0 + 1000).histogram_rows()) == 1
+
+
+async def test_a_group_is_shown_anew_after_each_evaluation_and_not_in_between(world: Any) -> None:
+    await world.start(
+        """
+groups:
+- name: g
+  rules:
+  - {alert: High, expr: load > 3}
+  - {alert: Broken, expr: load / on(host) load2}
+"""
+    )
+    world.put(0, 5.0, __name__="load", host="a")
+    (first,) = world.rules.groups()
+    assert world.rules.groups()[0] is first
+    await world.tick(0)
+    (after,) = world.rules.groups()
+    assert after is not first
+    assert (first.iterations, after.iterations) == (0, 1)
+    assert [len(r.alerts) for r in after.rules] == [1, 0]
+    assert world.rules.groups()[0] is after
+    world.put(60_000, 1.0, __name__="load", host="a")
+    await world.tick(60_000)
+    (ended,) = world.rules.groups()
+    assert [len(r.alerts) for r in ended.rules] == [0, 0]
+    assert [len(r.alerts) for r in after.rules] == [1, 0], "what somebody holds stays as it was"
+
+
+async def test_a_group_asked_for_amid_its_evaluation_is_not_kept(world: Any) -> None:
+    seen: list[Any] = []
+
+    ask = world.ask
+
+    async def watching(asked: Any, at: int) -> Any:
+        seen.append(world.rules.groups()[0])
+        return await ask(asked, at)
+
+    world.ask = watching
+    await world.start("groups: [{name: g, rules: [{alert: High, expr: load > 3}]}]")
+    world.put(0, 5.0, __name__="load", host="a")
+    await world.tick(0)
+    assert seen and seen[0].rules[0].last_evaluation == 0
+    (after,) = world.rules.groups()
+    assert after is not seen[0] and after.rules[0].state == "firing"

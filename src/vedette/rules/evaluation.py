@@ -278,6 +278,9 @@ class LiveGroup:
     rules: list[LiveRule]
     around: Surroundings
     runs: list[list[LiveRule]] | None = None
+    shown: GroupState | None = None
+    """How it stood at the last question, until its next evaluation."""
+    evaluating: bool = False
     last_evaluation: float = 0.0
     evaluation_time: float = 0.0
     iterations: int = 0
@@ -286,6 +289,13 @@ class LiveGroup:
 
     async def evaluate(self, at: int) -> None:
         """Evaluate all rules once, in order, as of `at` (ms). A rule that fails is marked and does not stop the others."""
+        self.evaluating, self.shown = True, None
+        try:
+            await self._evaluate(at)
+        finally:
+            self.evaluating = False
+
+    async def _evaluate(self, at: int) -> None:
         begun = time.perf_counter()
         for together in self._runs():
             # Analyses are not expressions that the engine answers: each asks by itself when its turn comes.
@@ -350,8 +360,10 @@ class LiveGroup:
         log.warning("rule evaluation failed", group=self.group.name, rule=live.rule.name, error=str(error))
 
     def snapshot(self) -> GroupState:
-        """The group as it stands."""
-        return GroupState(
+        """The group as it stands; the same object again where nothing was evaluated since."""
+        if self.shown is not None and (self.shown.missed, self.shown.failures) == (self.missed, self.failures):
+            return self.shown
+        shown = GroupState(
             name=self.group.name,
             file=self.group.file,
             interval_ms=self.group.interval_ms,
@@ -363,3 +375,6 @@ class LiveGroup:
             missed=self.missed,
             failures=self.failures,
         )
+        if not self.evaluating:
+            self.shown = shown
+        return shown

@@ -1,4 +1,4 @@
-"""Snapshots of rules for those who show them. A new one is made for each question, so nobody else changes what one holds.
+"""Snapshots of rules for those who show them, who change nothing of them: whoever asks next may be handed the same ones.
 
 They are not frozen: to make ten thousand frozen ones would take three times as long.
 """
