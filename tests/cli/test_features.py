@@ -26,7 +26,7 @@ def test_off_until_enabled(name: str) -> None:
     with pytest.raises(ParseError) as refused:
         parse(expr, Features(duration_expr=False))
     assert message in str(refused.value)
-    flags = {place: True for place in _enabled([name])}
+    flags = dict.fromkeys(_enabled([name]), True)
     parse(expr, resolve(flags=flags, environment={}).vedette.promql.features)
 
 
