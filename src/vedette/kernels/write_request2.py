@@ -62,7 +62,7 @@ def _known(data: Any, lo: int, hi: int, hash_key: Any, slots: Any, spans: Any) -
     while slots[slot] >= 0:
         known = slots[slot]
         if _same(data, spans[known, 0], spans[known, 1], lo, hi):
-            return known
+            return int(known)
         slot = (slot + 1) & mask
     return -1
 
@@ -103,14 +103,14 @@ def _about(data: Any, hash_key: Any, slots: Any, spans: Any, symbols: int, about
 def _of_metric(data: Any, metric: int, hash_key: Any, slots: Any, spans: Any, about: Any, about_of: Any) -> int:
     """The row of `about` that tells of a metric (a symbol), or of the histogram or summary that it is a part of; -1 where none does."""
     if about_of[metric] >= 0:
-        return about_of[metric]
+        return int(about_of[metric])
     lo, hi = spans[metric, 0], spans[metric, 1]
     for size in (4, 6, 7):  # _sum, _count, _bucket
         at = hi - size
         if at > lo and data[at] == 0x5F and data[at + 1] == (0x73 if size == 4 else 0x63 if size == 6 else 0x62):
             family = _known(data, lo, at, hash_key, slots, spans)
             if family > 0 and about_of[family] >= 0 and about[about_of[family], 0] in (HISTOGRAM_TYPE, GAUGE_HISTOGRAM_TYPE, SUMMARY_TYPE):
-                return about_of[family]
+                return int(about_of[family])
     return -1
 
 
