@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from vedette.kernels import render
 from vedette.model.labels import Labels, LabelTable
 from vedette.promql.format import go_float
-from vedette.promql.result import QueryResult, _distinct, sorted_rows
+from vedette.promql.labelsets import marked
+from vedette.promql.result import QueryResult, sorted_rows
 from vedette.promql.values import Grid, Matrix
 
 
@@ -118,6 +119,6 @@ def test_rows_with_gaps_have_their_own_times(present: list[list[bool]]) -> None:
 
 @pytest.mark.parametrize("symbols", [[5, 3, 5, 0, 9], [1 << 30, 3, (1 << 30) + 7, 3], [7], []])
 def test_distinct_symbols_few_or_far_apart(symbols: list[int]) -> None:
-    distinct, places = _distinct(np.array(symbols, dtype=np.int32))
+    distinct, places = marked(np.array(symbols, dtype=np.int32))
     assert distinct.tolist() == sorted(set(symbols))
     assert distinct[places].tolist() == symbols

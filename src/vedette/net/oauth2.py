@@ -64,7 +64,8 @@ class Tokens:
             token, kind = found["access_token"], found.get("token_type") or "Bearer"
             life = float(found.get("expires_in") or 0)
         except (ValueError, TypeError, KeyError, AttributeError):
-            raise Undeliverable(f"{answer.url} gives no token: its answer has no access_token", reason="credentials", retryable=True) from None
+            problem = f"{answer.url} gives no token: its answer has no access_token"
+            raise Undeliverable(problem, reason="credentials", retryable=True) from None
         if not isinstance(token, str) or not isinstance(kind, str) or not (token + kind).isprintable() or not (token + kind).isascii():
             raise Undeliverable(f"{answer.url} gives no token that a header could hold", reason="credentials", retryable=True)
         scheme = "Bearer" if kind.lower() == "bearer" else kind
