@@ -90,6 +90,8 @@ class Transport(httpx.AsyncBaseTransport):
         self._closed = True
         while self._idle:
             self._idle.pop().close()
+        # The loop lets go of the sockets in its next turn, which may be its last.
+        await asyncio.sleep(0)
 
 
 async def _first_of(attempts: Sequence[Callable[[], Awaitable[_Connection]]], delay_s: float = _STAGGER_S) -> _Connection:
