@@ -15,6 +15,7 @@ from vedette.api.prometheus import matchers_of
 from vedette.clock import ManualClock
 from vedette.model.labels import Labels
 from vedette.model.samples import STALE
+from vedette.wire.exposition_table import AT_ONCE
 
 OWN = b"""# HELP process_cpu_seconds_total Total user and system CPU time spent in seconds.
 # TYPE process_cpu_seconds_total counter
@@ -143,3 +144,22 @@ async def test_of_the_servers_own_figures_another_tenant_sees_no_third_ones(stor
         text = (await serve(routes(endpoints(metrics))).get("/metrics")).text
         assert {name for name in ("acme", "charlie") if name in text} == seen
         assert "process_cpu_seconds_total 1.5" in text
+
+
+async def test_many_series_are_sent_in_pieces(client: httpx.AsyncClient, storage: Any) -> None:
+    count = AT_ONCE + 10
+    for i in range(count):
+        storage.put(Labels.of(__name__="many", number=str(i)), (NOW_MS - 1000, float(i)))
+    storage.about("many", "gauge", "Many.")
+    answer = await client.get("/metrics", headers={"accept-encoding": "identity"})
+    assert (answer.status_code, "content-length" in answer.headers) == (200, False)
+    lines = answer.text.splitlines()
+    assert "process_cpu_seconds_total 1.5" in lines
+    assert set(lines) >= {f'many{{number="{i}"}} {i}' for i in range(count)}
+    assert lines.count("# TYPE many gauge") == 1
+    packed = await client.get("/metrics", headers={"accept-encoding": "gzip"})
+    assert packed.headers["content-encoding"] == "gzip"
+    assert packed.text == answer.text
+    assert (await client.get("/metrics", params={"format": "openmetrics"})).text.endswith(
+        f'many{{number="{count - 1}"}} {count - 1}\n# EOF\n'
+    )

@@ -7,7 +7,8 @@ for them. Not here: aggregates.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import Response
 
-from vedette.api.answers import finishing
+from vedette.api.answers import Pieces, finishing
 from vedette.api.endpoint import Endpoint, Param, Run, answering
 from vedette.api.ops import refused
 from vedette.api.params import form_of, matcher_sets
@@ -31,7 +32,7 @@ from vedette.model.series import SeriesSet
 from vedette.storage.interface import Storage
 from vedette.wire import exposition
 from vedette.wire.escaping import SCHEMES, Spell, asked_for
-from vedette.wire.exposition_table import render_table
+from vedette.wire.exposition_table import AT_ONCE, table_pieces
 
 _LOOKBACK_MS = 300_000
 FORMATS = {"prometheus": exposition.TEXT_TYPE, "openmetrics": exposition.OPENMETRICS_TYPE, "json": "application/json"}
@@ -60,12 +61,16 @@ class Metrics:
         sets = matcher_sets(form, self.parse_selector)
         spell, media = spelling(request, FORMATS[shape])
         body = await self.run(self._body, self.tenant_of(request.scope), sets, shape, spell)
-        return Response(body, media_type=media)
+        if isinstance(body, bytes):
+            return Response(body, media_type=media)
+        pieces, size = body
+        return Pieces(pieces, self.run, size=size, media_type=media)
 
-    def _body(self, tenant: str, sets: Sequence[Sequence[Matcher]], shape: str, spell: Spell) -> bytes:
-        """The answer's bytes. Runs on a worker thread."""
+    def _body(self, tenant: str, sets: Sequence[Sequence[Matcher]], shape: str, spell: Spell) -> bytes | tuple[Iterator[bytes], int]:
+        """The answer's bytes; of many series the pieces that they are made in, and about how many bytes. Runs on a worker thread."""
         if shape == "openmetrics":
-            return exposition.as_openmetrics(self._body(tenant, sets, "prometheus", spell))
+            text = self._body(tenant, sets, "prometheus", spell)
+            return exposition.as_openmetrics(text if isinstance(text, bytes) else b"".join(text[0]))
         now = now_ms(self.clock)
         labels: list[Labels] = []
         values: list[float] = []
@@ -104,8 +109,8 @@ class Metrics:
         now: int,
         given: tuple[list[Labels], list[float], list[MetricMetadata]],
         spell: Spell,
-    ) -> bytes:
-        """The text of the series given and of one read, whose series are not looked at one by one."""
+    ) -> bytes | tuple[Iterator[bytes], int]:
+        """The text of the series given and of one read, whose series are not looked at one by one. See `_body`."""
         labels, values, metadata = given
         matchers = sets[0] if sets else [Matcher(METRIC_NAME, "!=", "")]
         found = self.storage.select(tenant, matchers, now - _LOOKBACK_MS, now)
@@ -122,7 +127,13 @@ class Metrics:
             rows, latest = rows[keep], latest[keep]
         named = found.labels.column(METRIC_NAME)[rows] >= 0
         metadata += self.storage.metadata(tenant)
-        return render_table(labels, values, found.labels, rows[named], latest[named], metadata=metadata, spell=spell)
+        rows, latest = rows[named], latest[named]
+        pieces = table_pieces(labels, values, found.labels, rows, latest, metadata=metadata, spell=spell)
+        # The first one here: whatever is wrong shows before an answer begins.
+        first = next(pieces, b"")
+        if len(rows) <= AT_ONCE:
+            return first + b"".join(pieces)
+        return itertools.chain([first], pieces), len(first) * -(-len(rows) // AT_ONCE)
 
 
 def spelling(request: Request, media: str) -> tuple[Spell, str]:

@@ -171,7 +171,7 @@ def decimals(floats: Any, whole: Any, places: Any) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _write_decimal(out: Any, at: int, whole: int, places: int) -> int:
+def write_decimal(out: Any, at: int, whole: int, places: int) -> int:
     """`whole / 10**places`, whose last place is not 0."""
     if whole < 0:
         out[at] = 45
@@ -262,7 +262,7 @@ def render_rows(
             out[at + 1] = 34
             at += 2
             if places[p] >= 0:
-                at = _write_decimal(out, at, whole[p], places[p])
+                at = write_decimal(out, at, whole[p], places[p])
             else:
                 hi = d
                 while digits[hi] != 44 and digits[hi] != 93:
@@ -326,59 +326,3 @@ def sort_rows(offsets: Any, names: Any, values: Any, order: Any, scratch: Any) -
                     j += 1
         order[:] = scratch
         width *= 2
-
-
-@njit(cache=True, nogil=True)
-def exposition_lines(
-    rows: Any,
-    label_offsets: Any,
-    names: Any,
-    values: Any,
-    heads: Any,
-    inside: Any,
-    pool: Any,
-    pool_offsets: Any,
-    whole: Any,
-    places: Any,
-    hard: Any,
-    hard_offsets: Any,
-    out: Any,
-    ends: Any,
-) -> None:
-    """A line of exposition text for each of `rows`, in their order: `name{a="b"} 1`; `ends[j]` is where line j ends in `out`.
-
-    `names`, `values` are indices into the texts of the pool (`a=` and `"b"`), -1 for the metric's own pair; `heads[r]` is that
-    of row r's metric, which stands within the braces where `inside[r]`. Values are `whole[j]` and `places[j]` (`decimals`), or
-    where they have none the next text of `hard`.
-    """
-    at = 0
-    h = 0
-    for j in range(len(rows)):
-        r = rows[j]
-        if not inside[r]:
-            at = _copy(out, at, pool, pool_offsets[heads[r]], pool_offsets[heads[r] + 1])
-        opened = False
-        if inside[r]:
-            out[at] = 123
-            at = _copy(out, at + 1, pool, pool_offsets[heads[r]], pool_offsets[heads[r] + 1])
-            opened = True
-        for i in range(label_offsets[r], label_offsets[r + 1]):
-            if names[i] < 0:
-                continue
-            out[at] = 44 if opened else 123
-            opened = True
-            at = _copy(out, at + 1, pool, pool_offsets[names[i]], pool_offsets[names[i] + 1])
-            at = _copy(out, at, pool, pool_offsets[values[i]], pool_offsets[values[i] + 1])
-        if opened:
-            out[at] = 125
-            at += 1
-        out[at] = 32
-        at += 1
-        if places[j] >= 0:
-            at = _write_decimal(out, at, whole[j], places[j])
-        else:
-            at = _copy(out, at, hard, hard_offsets[h], hard_offsets[h + 1])
-            h += 1
-        out[at] = 10
-        at += 1
-        ends[j] = at
