@@ -16,10 +16,10 @@ from vedette.api.endpoint import Endpoint, Handler
 
 
 class Direct:
-    """An ASGI application: `inner`, save for those of `endpoints` that are shared, whose handlers it calls itself.
+    """An ASGI application: `inner`, save for those of `endpoints` that are shared or unfailing, whose handlers it calls itself.
 
-    Of several endpoints with one path and method the first counts, as among routes. A shared endpoint's handler answers all of
-    its errors, so that nothing need stand around it.
+    Of several endpoints with one path and method the first counts, as among routes. Such a handler answers all of its errors, or
+    has none, so that nothing need stand around it.
     """
 
     def __init__(self, inner: ASGIApp, endpoints: Sequence[Endpoint]) -> None:
@@ -31,7 +31,7 @@ class Direct:
         self._handlers: dict[tuple[str, str], Handler] = {
             at: cast(Handler, e.handler)
             for at, e in first.items()
-            if e.shared and "{" not in e.path and inspect.iscoroutinefunction(e.handler)
+            if (e.shared or e.unfailing) and "{" not in e.path and inspect.iscoroutinefunction(e.handler)
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

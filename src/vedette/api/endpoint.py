@@ -47,7 +47,8 @@ class Endpoint:
 
     `handler` is a coroutine function of a request, or an object that is an ASGI application. `answer` is the JSON
     Schema of a success (None: any JSON), `body` the OpenAPI requestBody; a POST without one takes its parameters as
-    a form. `media` is the media type of a success. `shared` says that the handler answers a CORS preflight too.
+    a form. `media` is the media type of a success. `shared` says that the handler answers a CORS preflight too,
+    `unfailing` that it raises nothing: either may be called without what stands around the others (`direct.py`).
     """
 
     path: str
@@ -60,6 +61,7 @@ class Endpoint:
     answer: Mapping[str, Any] | None = None
     media: str = "application/json"
     shared: bool = False
+    unfailing: bool = False
 
     def route(self) -> Route:
         """The Starlette route; HEAD comes with GET."""

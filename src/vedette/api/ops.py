@@ -83,8 +83,8 @@ def endpoints(operations: Operations) -> list[Endpoint]:
     tag = "operations"
     reload = answering(operations.reloaded, refused, lambda: _text(500, UNEXPECTED + "\n"))
     return [
-        Endpoint("/-/healthy", operations.healthy, "Liveness", tag=tag, media="text/plain"),
-        Endpoint("/-/ready", operations.is_ready, "Readiness", tag=tag, media="text/plain"),
-        Endpoint("/health", operations.health, "Health with details", tag=tag),
+        Endpoint("/-/healthy", operations.healthy, "Liveness", tag=tag, media="text/plain", unfailing=True),
+        Endpoint("/-/ready", operations.is_ready, "Readiness", tag=tag, media="text/plain", unfailing=True),
+        Endpoint("/health", operations.health, "Health with details", tag=tag, unfailing=True),
         Endpoint("/-/reload", reload, "Reload configuration and rules", ("POST", "PUT"), tag=tag, media="text/plain"),
     ]
