@@ -11,6 +11,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from vedette.api.direct import Direct
 from vedette.api.endpoint import Endpoint, routes
@@ -32,11 +33,12 @@ ENDPOINTS = [
     Endpoint("/plain", saying("plain"), ""),
     Endpoint("/plain", saying("late"), "", shared=True),
     Endpoint("/of/{name}", saying("named"), "", shared=True),
+    Endpoint("/sure", saying("sure"), "", unfailing=True),
 ]
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"])
-@pytest.mark.parametrize("path", ["/own?a=1", "/plain", "/of/a", "/nowhere", "/own/"])
+@pytest.mark.parametrize("path", ["/own?a=1", "/plain", "/sure", "/of/a", "/nowhere", "/own/"])
 async def test_the_same_answers_as_by_the_routes(method: str, path: str) -> None:
     by_routes = Starlette(routes=list(routes(ENDPOINTS)))
     answers = []
@@ -45,6 +47,15 @@ async def test_the_same_answers_as_by_the_routes(method: str, path: str) -> None
             answer = await client.request(method, path)
             answers.append((answer.status_code, answer.text, dict(answer.headers)))
     assert answers[0] == answers[1]
+
+
+async def test_what_cannot_fail_is_not_looked_for_among_routes() -> None:
+    async def routed(scope: Scope, receive: Receive, send: Send) -> None:
+        await PlainTextResponse("by the routes")(scope, receive, send)
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=Direct(routed, ENDPOINTS)), base_url="http://t") as client:
+        said = [(await client.get(path)).text for path in ("/sure", "/own", "/plain")]
+    assert said == ["sure GET {}", "first GET {}", "by the routes"]
 
 
 class Told(ManualClock):
