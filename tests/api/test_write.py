@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from vedette.errors import LimitExceeded
 from vedette.model.labels import Labels
 from vedette.model.samples import Appended, SampleBatch
 from vedette.storage.limits import TenantLimit
+from vedette.wire import remote_write
 from vedette.wire.remote_write import render
 
 HEADERS = {"Content-Type": "application/x-protobuf", "Content-Encoding": "snappy", "X-Prometheus-Remote-Write-Version": "0.1.0"}
@@ -117,6 +119,35 @@ async def test_small_bodies_need_no_thread_once_the_kernel_is_compiled(storage: 
     assert len(large) > 64 << 10
     assert (await client.post("/api/v1/write", content=large, headers=HEADERS)).status_code == 204
     assert threads == 3
+
+
+async def test_between_bodies_that_come_together_others_have_their_turn(
+    storage: Any, run: Any, serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = serve(routes(endpoints(storage.append, run=run, tenant_of=lambda scope: "default")))
+    happened: list[str] = []
+    decode = remote_write.parse
+
+    def decoded(*args: Any, **limits: int) -> Any:
+        happened.append("decoded")
+        return decode(*args, **limits)
+
+    async def turns() -> None:
+        while True:
+            happened.append("turn")
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(remote_write, "parse", decoded)
+    body = render([Labels.of(__name__="x", n=f"{i}") for i in range(1500)], range(1501), range(1500), [0.1 * i for i in range(1500)])
+    assert 4 << 10 < len(body) < 64 << 10
+    assert (await client.post("/api/v1/write", content=body, headers=HEADERS)).status_code == 204
+    happened.clear()
+    other = asyncio.create_task(turns())
+    answers = await asyncio.gather(*(client.post("/api/v1/write", content=body, headers=HEADERS) for _ in range(4)))
+    other.cancel()
+    assert [answer.status_code for answer in answers] == [204] * 4
+    assert happened.count("decoded") == 4
+    assert "decoded decoded" not in " ".join(happened)
 
 
 async def test_a_body_over_the_limit(client: httpx.AsyncClient, storage: Any) -> None:
