@@ -44,7 +44,7 @@ test: $(DEV_STAMP)
 check: $(DEV_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy src bench docs/build.py .ci/lock.py
+	$(BIN)/mypy src bench docs/build.py docs/bad_input.py .ci/lock.py
 	$(BIN)/lint-imports
 
 torture: $(DEV_STAMP)

@@ -26,6 +26,7 @@ ORDER = (
     "configuration",
     "http-api",
     "services",
+    "bad-input",
     "promql",
     "storage",
     "alerting",

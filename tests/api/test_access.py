@@ -158,6 +158,9 @@ class TestWhoMayDoWhat:
 
     async def test_a_key_that_only_writes(self, house: House) -> None:
         alice = house.client(await token(house, "alice"))
+        refused = await alice.post("/api/v1/access/keys", json={"name": "push", "expires_in": "soon"})
+        assert refused.status_code == 400
+        assert 'invalid parameter "expires_in"' in refused.json()["error"]
         made = await alice.post("/api/v1/access/keys", json={"name": "push", "role": "operator", "scopes": ["write"], "expires_in": "1h"})
         assert made.status_code == 201
         assert made.headers["cache-control"] == "no-store"

@@ -242,6 +242,7 @@ async def test_counts_services_and_errors(client: httpx.AsyncClient) -> None:
     await sent(client, '{"level":"fatal","service":"jobs","message":"job 17 raised ValueError: \'x\'"}\n' * 3)
     answer = (await client.get("/api/v1/logs/histogram?last=10s&step=5s")).json()["data"]
     assert [s["counts"] for s in answer["spans"]] == [{"error": 1}, {"info": 1, "fatal": 3}] and answer["step"] == 5.0
+    assert (await client.get("/api/v1/logs/histogram?last=10s&step=5")).json()["data"] == answer, "seconds, as in every other range"
     answer = (await client.get("/api/v1/logs/services")).json()["data"]["services"]
     assert answer == [{"service": "jobs", "lines": 3}, {"service": "database", "lines": 1}, {"service": "web_server", "lines": 1}]
     data = (await client.get("/api/v1/errors?last=1h")).json()["data"]
@@ -586,6 +587,14 @@ async def test_loki_aggregations_at_a_time(client: httpx.AsyncClient, query: str
     assert data["resultType"] == "vector"
     assert {"".join(one["metric"].values()): one["value"][1] for one in data["result"]} == expected
     assert all(one["value"][0] == NOW for one in data["result"])
+
+
+async def test_loki_labels_in_what_is_no_range(client: httpx.AsyncClient) -> None:
+    for params, said in (({"start": "never"}, "start"), ({"end": "never"}, "end"), ({"start": "20", "end": "10"}, "before")):
+        answer = await client.get("/loki/api/v1/labels", params=params)
+        assert answer.status_code == 400
+        assert said in answer.text
+    assert (await client.get("/loki/api/v1/labels")).json()["data"]
 
 
 async def test_loki_steps_are_bounded(client: httpx.AsyncClient) -> None:

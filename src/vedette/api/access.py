@@ -173,7 +173,8 @@ class Access:
     async def put_key(self, request: Request) -> Response:
         """Make a key; its secret is in this answer and never again."""
         asked = decoded(_key, await body_of(request, MAX_BODY_BYTES))
-        expires = now_ms(self.clock) + parse_duration(asked.expires_in) if asked.expires_in else 0
+        lasting = asked.expires_in
+        expires = now_ms(self.clock) + parameter("expires_in", lambda: parse_duration(lasting)) if lasting else 0
         row, secret = await self._directory().new_key(
             asked.name,
             role=asked.role,

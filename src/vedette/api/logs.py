@@ -18,7 +18,7 @@ from starlette.responses import Response, StreamingResponse
 
 from vedette.api.answers import enveloped, finishing
 from vedette.api.endpoint import Endpoint, Param, Run, answering
-from vedette.api.params import Form, form_of, integer
+from vedette.api.params import Form, form_of, integer, parse_span
 from vedette.api.problems import UNEXPECTED, prometheus, prometheus_body
 from vedette.clock import Clock
 from vedette.errors import BadInput, LimitExceeded, NotFound, VedetteError
@@ -232,7 +232,7 @@ class Logs:
         step = next((s for s in _STEPS if (query.end - query.start) // s <= _SPANS), _DEFAULT_SPAN * 30)
         if form.text("step"):
             try:
-                step = parse_duration(form.text("step")) * 1_000_000
+                step = parse_span(form.text("step")) * 1_000_000
             except BadInput as error:
                 raise BadInput(f'invalid parameter "step": {error}') from None
         if step <= 0 or (query.end - query.start) // step > _MOST_SPANS:
