@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import threading
 import time
 from contextlib import closing
@@ -13,36 +16,43 @@ from bench.remote_write import HEADERS, SENDERS, send, shards_of
 from bench.results import Outcome
 
 HOW = (
-    f"First {SENDERS} senders write as fast as they can: the capacity. Then they are paced to half of it, while another client asks "
+    f"First {SENDERS} senders write as fast as they can: the capacity. Then they are paced to half of it, while another client, a process of its own, asks "
     "`/-/healthy` (VictoriaMetrics: `/health`) on one connection every 5 ms; the times of its answers. Long enough that Vedette writes "
     "blocks meanwhile (`head_samples` is set to 2 million). Senders and client share the machine's cores with the server, so some of "
     "what is measured is theirs, for each server alike."
 )
 
 
+_PROBE = """
+import http.client, json, sys, threading, time
+port, path = int(sys.argv[1]), sys.argv[2]
+connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+connection.connect()
+stop = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
+took = []
+while not stop.wait(0.005):
+    began = time.perf_counter()
+    connection.request("GET", path)
+    connection.getresponse().read()
+    took.append((time.perf_counter() - began) * 1000)
+print(json.dumps(took))
+"""
+
+
 class _Prober:
-    """Asks again and again, on a thread of its own."""
+    """Asks again and again, in a process of its own: a thread of ours would wait for those that send, and time that."""
 
     def __init__(self, server: servers.Running, path: str) -> None:
-        self.took: list[float] = []
-        self._path = path
-        self._connection = server.connect()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def _run(self) -> None:
-        while not self._stop.wait(0.005):
-            began = time.perf_counter()
-            self._connection.request("GET", self._path)
-            self._connection.getresponse().read()
-            self.took.append((time.perf_counter() - began) * 1000)
+        command = [sys.executable, "-c", _PROBE, str(server.port), path]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def stop(self) -> list[float]:
-        self._stop.set()
-        self._thread.join()
-        self._connection.close()
-        return self.took
+        told, _ = self._process.communicate("", timeout=120)
+        if self._process.returncode:
+            raise RuntimeError(f"the prober ended with {self._process.returncode}")
+        took: list[float] = json.loads(told)
+        return took
 
 
 def _paced(server: servers.Running, shards: list[list[bytes]], seconds: float) -> None:
