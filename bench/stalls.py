@@ -16,10 +16,10 @@ from bench.remote_write import HEADERS, SENDERS, send, shards_of
 from bench.results import Outcome
 
 HOW = (
-    f"First {SENDERS} senders write as fast as they can: the capacity. Then they are paced to half of it, while another client, a process of its own, asks "
-    "`/-/healthy` (VictoriaMetrics: `/health`) on one connection every 5 ms; the times of its answers. Long enough that Vedette writes "
-    "blocks meanwhile (`head_samples` is set to 2 million). Senders and client share the machine's cores with the server, so some of "
-    "what is measured is theirs, for each server alike."
+    f"First {SENDERS} senders write as fast as they can: the capacity. Then they are paced to half of it, while another client, a process "
+    "of its own, asks `/-/healthy` (VictoriaMetrics: `/health`) on one connection every 5 ms; the times of its answers. Long enough that "
+    "Vedette writes blocks meanwhile (`head_samples` is set to 2 million). Senders and client share the machine's cores with the server, "
+    "so some of what is measured is theirs, for each server alike."
 )
 
 
