@@ -55,7 +55,9 @@ def test_lines_filters_and_what_a_line_holds(viewer: Any, lines: str) -> None:
     page.get_by_role("searchbox", name="Search messages").fill("NUMBER 3 ")
     page.keyboard.press("Enter")
     expect(page.locator(".line")).to_have_count(1)
+    expect(page.locator(".line-fields")).to_contain_text("n=3")
     page.locator(".line summary").click()
+    expect(page.locator(".line-fields")).to_have_count(0)
     expect(page.locator(".line-body")).to_contain_text(HOSTILE)
     expect(page.locator(".line-whole")).to_have_text(f"error number 3 of {HOSTILE}")
     assert page.title() == "Logs – Vedette", "markup in lines stays text"

@@ -143,6 +143,7 @@ function Line({ row }) {
       <${Badge} tone=${TONES[row.level] ?? "quiet"}>${row.level}<//>
       ${row.service && html`<span class="line-service">${row.service}</span>`}
       <span class=${`mono ${open ? "line-whole" : "clip"} line-message`}>${row.message || "(no message)"}</span>
+      ${!open && fields.length > 0 && html`<span class="mono quiet clip line-fields">${glimpse(fields)}</span>`}
     </summary>
     ${
       open &&
@@ -156,6 +157,12 @@ function Line({ row }) {
       }</div>`
     }
   </details>`;
+}
+
+// What fits beside a message of its fields: often the half of what it says.
+function glimpse(fields) {
+  const texts = fields.slice(0, 8).map(([name, value]) => `${name}=${typeof value === "string" ? value : JSON.stringify(value)}`);
+  return texts.join("  ").slice(0, 400);
 }
 
 // A field's value; pressed, it is what is looked for.
