@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import math
 import random
 import statistics
@@ -123,31 +122,6 @@ def test_a_mean_turns_incremental_where_its_sum_overflows() -> None:
 def in_groups(groups: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     starts = np.concatenate([[0], np.cumsum(np.bincount(groups, minlength=count))]).astype(np.int64)
     return starts, np.argsort(groups, kind="stable")
-
-
-@pytest.mark.parametrize("largest", [True, False])
-@pytest.mark.parametrize("limit", [0, 1, 3, 100])
-def test_the_best_of_each_group(largest: bool, limit: int) -> None:
-    values, present, groups = matrix()
-    starts, _ = in_groups(groups, 5)
-    keep = np.ones(values.shape, dtype=np.bool_)
-    for part in ((0, 4), (4, 9)):
-        k.group_topk(values, present, groups, starts, np.full(9, limit), largest, *part, keep, np.empty(60, dtype=np.int64))
-    for (g, s), numbers in members(values, present, groups).items():
-        got = sorted((float(v) for v in values[keep[:, s] & (groups == g), s]), key=lambda v: (math.isnan(v), v))
-        real = [v for v in numbers if not math.isnan(v)]
-        best = (heapq.nlargest if largest else heapq.nsmallest)(limit, real)
-        wanted = sorted(best) + [math.nan] * (min(limit, len(numbers)) - len(best))
-        assert got == pytest.approx(wanted, nan_ok=True)
-
-
-def test_for_one_step_the_best_come_first() -> None:
-    values = np.array([[1.0], [9.0], [math.nan], [4.0], [7.0]])
-    keep, order = np.zeros((5, 1), dtype=np.bool_), np.empty(5, dtype=np.int64)
-    written = k.group_topk(
-        values, np.ones((5, 1), dtype=np.bool_), np.zeros(5, dtype=np.int64), np.array([0, 5]), np.array([5]), True, 0, 1, keep, order
-    )
-    assert order[:written].tolist() == [1, 4, 3, 0, 2]
 
 
 def test_quantile_by_group() -> None:

@@ -15,6 +15,7 @@ from vedette.errors import BadInput, LimitExceeded
 from vedette.model.labels import Labels
 from vedette.model.samples import STALE
 from vedette.model.series import SeriesSet
+from vedette.promql import aggregate
 from vedette.promql.engine import Engine, PromqlSettings
 from vedette.promql.errors import ExecutionError, ParseError, QueryCanceled, QueryTimeout, TooManySamples
 from vedette.promql.memory import MemoryStorage
@@ -260,6 +261,31 @@ def test_many_series_on_two_threads_give_what_one_gives() -> None:
             assert ta.tolist() == tb.tolist()
             np.testing.assert_allclose(va, vb, rtol=1e-12)
     engine.close()
+
+
+def test_the_best_of_many_series_are_read_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = MemoryStorage()
+    values = np.random.default_rng(2).permutation(150).astype(np.float64)
+    for i in range(150):
+        for step in range(3):
+            storage.add(Labels.of(__name__="m", i=str(i), half=str(i % 2)), 60_000 * step, values[(i + step) % 150])
+    engine = Engine(storage, PromqlSettings(), ManualClock())
+    # Blocks of 16 rows, two of them at a time.
+    monkeypatch.setattr(aggregate, "BLOCK_CELLS", 48)
+    try:
+        for expr, best in (("topk by (half) (4, m)", sorted), ("bottomk by (half) (4, m)", lambda v: sorted(v, reverse=True))):
+            found = engine.range("t", expr, 0, 120_000, 60_000).rows()
+            for step in range(3):
+                for half in (0, 1):
+                    got = [v for labels, times, row in found for t, v in zip(times, row, strict=True) if t == 60_000 * step
+                           and labels.get("half") == str(half)]  # fmt: skip
+                    assert best(got) == best([values[(i + step) % 150] for i in range(half, 150, 2)])[-4:]
+        at_once = engine.instant("t", "topk(5, m)", 0).rows()
+        assert [float(row[0]) for _, _, row in at_once] == [149.0, 148.0, 147.0, 146.0, 145.0]
+        assert engine.instant("t", "topk(0, m)", 0).rows() == []
+        assert engine.instant("t", "topk(5, nothing)", 0).rows() == []
+    finally:
+        engine.close()
 
 
 def test_times_of_samples_do_not_take_the_place_of_their_values(engine: Engine) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from vedette.kernels import groups as k
+from vedette.kernels import tops
 from vedette.model.labels import METRIC_NAME
 from vedette.promql import annotations as say
 from vedette.promql import labelsets, native_aggregate
@@ -44,14 +45,15 @@ def aggregate(ev: Evaluation, node: Aggregate, args: Sequence[Value], grid: Grid
         if isinstance(value, Matrix) and value.histograms is not None and node.op not in ("count", "group"):
             return _of_mixed(ev, node, value, grid)
         return _accumulated(ev, node, value, grid)
+    if node.op in ("topk", "bottomk"):
+        assert isinstance(value, (Matrix, Rows))
+        return _top(ev, node, scalar(args[0]), value, grid)
     matrix = ev.matrix(value).found()
-    if node.op not in ("limitk", "limit_ratio"):
-        matrix = _without_histograms(ev, node, matrix)
-    if node.op == "quantile":
-        return _quantile(ev, node, scalar(args[0]), matrix)
+    if node.op == "limitk":
+        return _limitk(ev, node, scalar(args[0]), matrix)
     if node.op == "limit_ratio":
         return _limit_ratio(ev, node, scalar(args[0]), matrix)
-    return _top(ev, node, scalar(args[0]), matrix)
+    return _quantile(ev, node, scalar(args[0]), _without_histograms(ev, node, matrix))
 
 
 def _without_histograms(ev: Evaluation, node: Aggregate, matrix: Matrix) -> Matrix:
@@ -195,32 +197,75 @@ def _limits(ev: Evaluation, param: Floats) -> Ints | None:
     return np.trunc(param).astype(np.int64)
 
 
-def _top(ev: Evaluation, node: Aggregate, param: Floats, matrix: Matrix) -> Matrix:
+def _top(ev: Evaluation, node: Aggregate, param: Floats, value: Matrix | Rows, grid: Grid) -> Matrix:
+    if isinstance(value, Rows) and value.made is not None:
+        value = value.made
+    if isinstance(value, Matrix):
+        value = _without_histograms(ev, node, value)
     limits = _limits(ev, param)
-    n = matrix.values.shape[1]
-    if limits is None or not len(matrix):
-        return ev.empty(n)
-    groups, first = _grouping(node, matrix)
-    if node.op == "limitk":
-        return _limitk(matrix, groups, len(first), limits)
-    starts, _ = _members(groups, len(first))
-    keep, order = np.empty(matrix.present.shape, dtype=np.bool_), np.empty(len(matrix), dtype=np.int64)
-    table, there, written = np.ascontiguousarray(matrix.values), np.ascontiguousarray(matrix.present), 0
+    if limits is None or not len(value):
+        return ev.empty(grid.n)
+    groups, first = _grouping(node, value)
+    starts = np.zeros(len(first) + 1, dtype=np.int64)
+    np.cumsum(np.minimum(np.bincount(groups, minlength=len(first)), limits.max()), out=starts[1:])
+    ev.count(2 * int(starts[-1]) * grid.n)
+    shape, largest = (int(starts[-1]), grid.n), node.op == "topk"
+    kept, rows = np.empty(shape), np.empty(shape, dtype=np.int64)
+    sizes, bar = np.zeros((len(first), grid.n), dtype=np.int64), np.full((len(first), grid.n), np.nan)
+    for lo, values, present in _blocks(ev, value):
+        tops.best(values, present, groups[lo : lo + len(values)], lo, starts, limits, largest, kept, rows, sizes, bar)
+    made = _of_heaps(value, starts, kept, rows, sizes)
+    if grid.n > 1:
+        return made
+    order = np.empty(len(rows), dtype=np.int64)
+    chosen = order[: tops.ranked(starts, largest, kept, rows, sizes, order)]
+    return made.take(np.searchsorted(np.sort(chosen), chosen))
 
-    def part(begin: int, end: int) -> None:
-        nonlocal written
+
+def _of_heaps(value: Matrix | Rows, starts: Ints, kept: Floats, rows: Ints, sizes: Ints) -> Matrix:
+    """The rows of which anything is in a heap, and what is, in the order of `value`."""
+    caps = np.diff(starts)
+    of = np.repeat(np.arange(len(caps)), caps)
+    filled = (np.arange(len(of)) - starts[of])[:, None] < sizes[of]
+    steps, numbers = np.nonzero(filled)[1], rows[filled]
+    seen = np.zeros(len(value), dtype=np.bool_)
+    seen[numbers] = True
+    chosen = np.flatnonzero(seen)
+    at = (np.cumsum(seen) - 1)[numbers]
+    values, present = np.zeros((len(chosen), kept.shape[1])), np.zeros((len(chosen), kept.shape[1]), dtype=np.bool_)
+    values[at, steps], present[at, steps] = kept[filled], True
+    return Matrix(value.labels.take(chosen), values, present, None if value.drop is None else value.drop[chosen])
+
+
+def _blocks(ev: Evaluation, value: Matrix | Rows) -> Iterator[tuple[int, Floats, Bools]]:
+    """The rows in order, block by block: (the first's number, values, present). Of many, another thread makes the next block meanwhile."""
+    if isinstance(value, Matrix):
+        yield 0, np.ascontiguousarray(value.values), np.ascontiguousarray(value.present)
+        return
+    rows, total = value, len(value)
+    step = min(max(16, BLOCK_CELLS // max(1, rows.n)), total)
+    room = [(np.empty((step, rows.n)), np.empty((step, rows.n), dtype=np.bool_)) for _ in range(min(2, -(-total // step)))]
+
+    def filled(lo: int, values: Floats, present: Bools) -> tuple[int, Floats, Bools]:
         ev.check()
-        # Of the rows in order only a single step tells, which is one part.
-        written = k.group_topk(table, there, groups, starts, limits, node.op == "topk", begin, end, keep, order)
+        hi = min(lo + step, total)
+        rows.fill(lo, hi, values, present)
+        return lo, values[: hi - lo], present[: hi - lo]
 
-    ev.in_two(part, n, worth=table.size > BLOCK_CELLS)
-    chosen = Matrix(matrix.labels, matrix.values, keep, matrix.drop)
-    return chosen.take(order[:written]) if n == 1 else chosen.found()
+    for lo in range(0, total, 2 * step):
+        other = ev.pool.submit(filled, lo + step, *room[1]) if lo + step < total else None
+        yield filled(lo, *room[0])
+        if other is not None:
+            yield other.result()
 
 
-def _limitk(matrix: Matrix, groups: Ints, count: int, limits: Ints) -> Matrix:
+def _limitk(ev: Evaluation, node: Aggregate, param: Floats, matrix: Matrix) -> Matrix:
+    limits = _limits(ev, param)
+    if limits is None or not len(matrix):
+        return ev.empty(matrix.values.shape[1])
+    groups, first = _grouping(node, matrix)
     keep = np.zeros(matrix.present.shape, dtype=np.bool_)
-    taken = np.zeros((count, len(limits)), dtype=np.int64)
+    taken = np.zeros((len(first), len(limits)), dtype=np.int64)
     for row, group in enumerate(groups.tolist()):
         keep[row] = matrix.present[row] & (taken[group] < limits)
         taken[group] += keep[row]
