@@ -48,6 +48,12 @@ async def test_the_documents_single_metric(client: httpx.AsyncClient, storage: A
     assert stored(storage) == {SERIES: 2.0}
 
 
+async def test_what_is_null_is_as_if_absent(client: httpx.AsyncClient, storage: Any) -> None:
+    body = {"name": "plain", "value": 3, "type": "gauge", "labels": None, "service": None, "tenant_id": None}
+    assert (await client.post("/metrics/track", json=body)).status_code == 200
+    assert stored(storage) == {"plain": 3.0}
+
+
 async def test_the_documents_batch(client: httpx.AsyncClient, storage: Any) -> None:
     labels = {"service": "gateway", "endpoint": "/api/v1/instruments"}
     batch = [

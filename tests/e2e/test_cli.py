@@ -139,3 +139,10 @@ def test_every_line_of_the_log_is_json(launch: Any, tools: Any) -> None:
     refusal = next(line for line in lines if "Invalid HTTP request" in line["message"])
     assert (refusal["level"], refusal["logger"], refusal["service"]) == ("WARNING", "uvicorn.error", "vedette")
     assert all(list(line)[:4] == ["timestamp", "level", "service", "message"] for line in lines), "the document's names, in its order"
+
+    def stored() -> list[Any]:
+        found = server.get("/api/v1/monitoring/logs?level=warn").json()["logs"]
+        return [line for line in found if "Invalid HTTP request" in line["message"]]
+
+    tools.eventually(stored, "the refusal is among the stored lines")
+    assert stored()[0]["metadata"] == {"logger": "uvicorn.error"}, "nothing of what the logging library needs for itself"

@@ -20,6 +20,8 @@ SERVICE = "vedette"
 _EVERY_S = 1.0
 _MOST = 10_000
 _MAX_LINE = 64 << 10
+_META = frozenset(("_record", "_from_structlog"))
+"""What structlog hands along with lines of libraries for itself; no field of the line."""
 
 
 class OwnLogs:
@@ -34,7 +36,7 @@ class OwnLogs:
 
     def keep(self, logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         """A structlog processor: notes the line and passes it on. Any thread may log."""
-        self._queue.append((int(self._clock.now() * 1e6) * 1000, dict(event)))
+        self._queue.append((int(self._clock.now() * 1e6) * 1000, {k: v for k, v in event.items() if k not in _META}))
         return event
 
     def start(self) -> None:

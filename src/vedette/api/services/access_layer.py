@@ -56,7 +56,7 @@ class Metric(msgspec.Struct, frozen=True):
     name: str
     value: float
     type: str = "gauge"
-    labels: dict[str, str] = {}
+    labels: dict[str, str] | None = None
     service: str | None = None
     tenant_id: str | None = None
 
@@ -78,7 +78,9 @@ def _decoded(decoder: msgspec.json.Decoder[Metric], data: bytes | msgspec.Raw) -
         raise pointing(error) from None
     except UnicodeDecodeError:
         raise BadInput("not UTF-8 text") from None
-    return observation(metric.name, metric.type, metric.value, labels=metric.labels, service=metric.service, tenant_id=metric.tenant_id)
+    return observation(
+        metric.name, metric.type, metric.value, labels=metric.labels or {}, service=metric.service, tenant_id=metric.tenant_id
+    )
 
 
 def _checked(body: bytes, most: int) -> tuple[int, dict[int, Observation], dict[int, VedetteError]]:
@@ -166,7 +168,7 @@ _METRIC_SCHEMA = {
         "name": {"type": "string", "minLength": 1},
         "value": {"type": "number", "description": "A counter's increment, a gauge's value, or one observation."},
         "type": {"type": "string", "enum": list(KINDS), "default": "gauge"},
-        "labels": {"type": "object", "additionalProperties": {"type": "string"}},
+        "labels": {"type": ["object", "null"], "additionalProperties": {"type": "string"}},
         "service": {"type": ["string", "null"]},
         "tenant_id": {"type": ["string", "null"]},
     },

@@ -340,7 +340,7 @@ _NEW: dict[str, Any] = {
         "service_name": {"type": "string", "minLength": 1},
         "metric_name": {"type": "string", "minLength": 1},
         "value": {"type": "number"},
-        "recorded_at": {"type": ["string", "number", "null"], "description": "ISO 8601 or Unix seconds; now if absent."},
+        "recorded_at": {"type": ["string", "number", "null"], "description": "ISO 8601 or a Unix time; now if absent."},
     },
     "examples": [_EXAMPLE],
 }

@@ -1,7 +1,7 @@
 """What the five dialects have in common: parameters and times as their documents read them, refusals, who a series is of.
 
 A refusal is `{"detail": [{"loc": ["query", "start_date"], "msg": …, "type": …}]}`. Times come in as ISO 8601 (naive ones
-are UTC) or Unix seconds and go out as `2025-02-20T12:00:00Z`. Not here: any endpoint.
+are UTC) or as Unix times and go out as `2025-02-20T12:00:00Z`. Not here: any endpoint.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from vedette.model.matchers import Matcher, by_metric
 from vedette.model.samples import MetricMetadata
 from vedette.model.times import iso_ns
 from vedette.storage.interface import Storage
+from vedette.wire.loglines import unix_time
 
 if TYPE_CHECKING:
     from vedette.promql.engine import Engine
@@ -38,7 +39,7 @@ SERVICE_LABELS = ("service", "job", "source_service")
 OWN_JOB = "vedette"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_NUMBER = re.compile(r"-?\d+(?:\.\d*)?\Z", re.ASCII)
+_NUMBER = re.compile(r"-?\d{1,19}(?:\.\d*)?\Z", re.ASCII)
 
 ERROR_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -113,14 +114,19 @@ def pointing(error: msgspec.DecodeError) -> BadInput:
 
 
 def parse_when(text: str) -> int:
-    """Milliseconds of a time in ISO 8601 (every form; UTC where it names no zone) or in Unix seconds. Raises `BadInput`."""
+    """Milliseconds of a time in ISO 8601 (every form; UTC where it names no zone) or of a Unix time. Raises `BadInput`.
+
+    A Unix time's size tells its unit: seconds, milliseconds (from 1e11 on), microseconds or nanoseconds.
+    """
     if _NUMBER.match(text) and len(text) != 8:  # eight digits are a date: 20250220
-        seconds = float(text)
-        if abs(seconds) < 1e11:
-            return round(seconds * 1000)
+        whole, point, _ = text.partition(".")
+        try:
+            return round(unix_time(float(text) if point else int(whole)) / 1_000_000)
+        except BadInput:
+            pass  # beyond what can be stored: told below, as anything else that is no time
     elif (ns := iso_ns(text)) is not None:
         return ns // 1_000_000
-    raise BadInput(f"not a time: {text[:100]!r}", hint="expected ISO 8601, such as 2025-02-20T12:00:00Z, or Unix seconds")
+    raise BadInput(f"not a time: {text[:100]!r}", hint="expected ISO 8601, such as 2025-02-20T12:00:00Z, or a Unix time")
 
 
 def when_of(form: Form, name: str) -> int | None:
