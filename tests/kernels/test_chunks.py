@@ -151,6 +151,29 @@ def test_presence_is_what_gathering_says(steps, start, end):
     assert there.tolist() == [bool(contents(head, NOW + start, NOW + end, series=i)) for i in range(4)]
 
 
+small = st.lists(st.integers(-31, 31), min_size=1, max_size=40)
+"""Steps of a byte each: eight such are read at once."""
+
+
+@given(st.integers(0, 4), st.lists(st.tuples(small, distances, values), min_size=1, max_size=6))
+@example(0, [([1] * 40, 1 << 33, 0.1 + 0.2), ([-1] * 40, 7, -0.0), ([0] * 40, 1, math.nan)])
+@example(2, [([31] * 7, 1 << 31, 300.5), ([-31] * 8, 5, 1e15), ([31] * 9, 1 << 62, STALE)])
+def test_runs_of_small_steps_come_out_whatever_lies_between_them(scale, runs):
+    head, time, level, wanted = Head(), NOW, 0, []
+    for steps, distance, value in runs:
+        for step in steps:
+            level += step
+            time += distance % 90_000 + 1
+            wanted.append((time, bits(level / 10**scale)))
+        time += distance
+        if time >= 1 << 62:
+            break
+        wanted.append((time, bits(value)))
+    append(head, [t for t, _ in wanted], [struct.unpack("<d", struct.pack("<q", b))[0] for _, b in wanted])
+    assert contents(head) == wanted
+    assert [sample for raw in chain(head) for sample in read(raw)] == wanted
+
+
 def test_the_usual_series_is_small():
     rng = np.random.default_rng(3)
     series = {

@@ -47,6 +47,8 @@ SCALES = 10
 _SHORT = 1 << 22
 _TENS = np.array([float(10**k) for k in range(SCALES)])
 _LARGEST = float(1 << 50)
+_TWO_BITS = np.uint64(0xC0C0C0C0C0C0C0C0)
+"""Of eight bytes, those that say how many more a sample has."""
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -149,20 +151,40 @@ def put(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def decode(words: Any, data: Any, chunk: Any, times: Any, bits: Any, values: Any, at: int) -> int:
-    """Read a chunk's samples to `times` and `bits` (int64; `values` are the same as float64) from `at` on; answers how many.
+def decode(words: Any, data: Any, chunk: Any, count: Any, times: Any, bits: Any, values: Any, at: int) -> int:
+    """Read a chunk's first `count` samples to `times` and `bits` (int64; `values` are the same as float64) from `at` on; answers `count`.
 
-    `words` is the arena, `data` its bytes, of which seven are read beyond the chunk. The order is that in which they came.
+    `words` is the arena, `data` its bytes, of which seven are read beyond the chunk. The order is that in which they came. What follows
+    these samples may be written meanwhile.
     """
     i = chunk * UNIT_BYTES + HEADER_BYTES
-    count = np.int64(data[chunk * UNIT_BYTES + SAMPLES])
     time: Any = words[chunk * UNIT_WORDS]
     delta: Any = 0
     whole: Any = 0
     scale: Any = 0
     power = 1.0
-    for place in range(at, at + count):
+    place: Any = np.int64(at)
+    stop: Any = np.int64(at + count)
+    while place < stop:
         word = load_u64(data, i)
+        if word & _TWO_BITS == np.uint64(0) and place > at and place + 8 <= stop:
+            # Eight samples of a byte each, as of a counter: none waits until it is known where the one before ends.
+            if scale == 0:
+                for k in range(8):
+                    zigzag = np.int64(word >> np.uint64(8 * k) & np.uint64(63))
+                    whole += zigzag >> 1 ^ -(zigzag & 1)
+                    values[place + k] = float(whole)
+            else:
+                for k in range(8):
+                    zigzag = np.int64(word >> np.uint64(8 * k) & np.uint64(63))
+                    whole += zigzag >> 1 ^ -(zigzag & 1)
+                    values[place + k] = float(whole) / power
+            for k in range(8):
+                time += delta
+                times[place + k] = time
+            i += 8
+            place += 8
+            continue
         if word & np.uint64(255) >= np.uint64(WHOLE):
             if data[i] == SCALE:
                 scale = np.int64(data[i + 1])
@@ -196,6 +218,7 @@ def decode(words: Any, data: Any, chunk: Any, times: Any, bits: Any, values: Any
                 else:
                     bits[place] = rest ^ (bits[place - 1] if place > at else 0)
                     whole = _nearest(values[place], scale)
+                place += 1
                 continue
             word = load_u64(data, i)
         if place > at:
@@ -207,4 +230,5 @@ def decode(words: Any, data: Any, chunk: Any, times: Any, bits: Any, values: Any
         i += 1 + np.int64(more)
         whole += zigzag >> 1 ^ -(zigzag & 1)
         values[place] = whole / power
+        place += 1
     return int(count)

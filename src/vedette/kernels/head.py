@@ -55,13 +55,19 @@ def _newest(arena: Any, links: Any, chunk: Any) -> int:
 
 
 @njit(cache=True, nogil=True)
+def _held(data: Any, chunk: Any) -> Any:
+    """How many samples a chunk has."""
+    return np.int64(data[chunk * UNIT_BYTES + chunks.SAMPLES])
+
+
+@njit(cache=True, nogil=True)
 def _known(arena: Any, state: Any, series: int, timestamp: int, bits: int, times: Any, found: Any) -> int:
     """Whether a series' chain holds a sample at `timestamp`: 0 no, 1 with the same bits, 2 with others. `times`, `found`: int64[256]."""
     links, data, fields, values = arena.view(np.int32), arena.view(np.uint8), state.view(np.int32), found.view(np.float64)
     chunk, in_order = fields[series, TAIL], fields[series, DELTA] != LATE
     while chunk > 0:
         if _newest(arena, links, chunk) >= timestamp:
-            for i in range(decode(arena, data, chunk, times, found, values, 0)):
+            for i in range(decode(arena, data, chunk, _held(data, chunk), times, found, values, 0)):
                 if times[i] == timestamp:
                     return 1 if found[i] == bits else 2
         elif in_order:
@@ -133,7 +139,7 @@ def append(
             before_time, before_bits, before = last, state[series, LAST_BITS], last_values[series, LAST_BITS]
             if late and chunk > 0:
                 # What came last is not what is newest: the chunk knows it.
-                n = decode(arena, data, chunk, times, found, found_values, 0)
+                n = decode(arena, data, chunk, _held(data, chunk), times, found, found_values, 0)
                 before_time, before_bits, before = times[n - 1], found[n - 1], found_values[n - 1]
                 before_delta = times[n - 1] - times[n - 2] if n > 1 else 0
             fits = False
@@ -225,7 +231,7 @@ def _copy_chain(
             if in_order:
                 break
         elif not in_order or arena[chunk * UNIT_WORDS] <= end:
-            stop += np.int64(data[chunk * UNIT_BYTES + chunks.SAMPLES])
+            stop += _held(data, chunk)
             whole = whole and arena[chunk * UNIT_WORDS] >= start and _newest(arena, links, chunk) <= end
         chunk = np.int64(links[2 * UNIT_WORDS * chunk + PREVIOUS])
     # From the end backwards, until all that was counted is there.
@@ -233,8 +239,8 @@ def _copy_chain(
     chunk = tail
     while place > at:
         if _newest(arena, links, chunk) >= start and (not in_order or arena[chunk * UNIT_WORDS] <= end):
-            place -= np.int64(data[chunk * UNIT_BYTES + chunks.SAMPLES])
-            decode(arena, data, chunk, times, bits, values, place)
+            place -= _held(data, chunk)
+            decode(arena, data, chunk, _held(data, chunk), times, bits, values, place)
         chunk = np.int64(links[2 * UNIT_WORDS * chunk + PREVIOUS])
     if whole and in_order:
         return int(stop)
@@ -338,7 +344,7 @@ def _any_within(fields: Any, series: int, arena: Any, start: int, end: int, time
             if newest <= end or start <= arena[chunk * UNIT_WORDS] <= end:
                 return True
             if not in_order or arena[chunk * UNIT_WORDS] < start:
-                for i in range(decode(arena, data, chunk, times, bits, values, 0)):
+                for i in range(decode(arena, data, chunk, _held(data, chunk), times, bits, values, 0)):
                     if start <= times[i] <= end:
                         return True
         elif in_order:
