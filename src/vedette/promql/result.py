@@ -33,7 +33,10 @@ _AHEAD = 3
 """Pieces of a large answer that are made at a time: two threads make them, and one is being sent."""
 _ROW_BYTES = 40
 _FRAME = (b'{"metric":{', b'},"values":[', b'},"value":', b"]}", b"}")
-_FRAME_OFFSETS = tuple(itertools.accumulate(map(len, _FRAME), initial=0))
+# Writable, as kernels are compiled for; nobody writes.
+_FRAME_TEXT = np.frombuffer(bytearray(b"".join(_FRAME)), dtype=np.uint8)
+_FRAME_OFFSETS = np.array(tuple(itertools.accumulate(map(len, _FRAME), initial=0)), dtype=np.int64)
+_NO_DIGITS = np.frombuffer(bytearray(b"[]"), dtype=np.uint8)
 
 
 class QueryResult:
@@ -239,9 +242,7 @@ class QueryResult:
         if not count:
             return
         assert self._labels is not None
-        texts = _few_texts(self._labels, self._order[:count]) if count <= _FEW_ROWS else _texts(self._labels, self._order)
-        # Writable, as kernels are compiled for.
-        frame, frame_offsets = np.frombuffer(bytearray(b"".join(_FRAME)), dtype=np.uint8), np.array(_FRAME_OFFSETS, dtype=np.int64)
+        texts = few_texts(self._labels, self._order[:count]) if count <= _FEW_ROWS else _texts(self._labels, self._order)
         parts: list[tuple[int, int]] = []
         lo = 0
         while lo < count:
@@ -251,20 +252,7 @@ class QueryResult:
             lo = hi
 
         def chunk(part: tuple[int, int]) -> bytes:
-            lo, hi = part
-            rows = texts.rows[lo:hi]
-            a, b = int(self._offsets[lo]), int(self._offsets[hi])
-            floats = np.ascontiguousarray(self._floats[a:b])
-            whole, places = np.empty(b - a, dtype=np.int64), np.empty(b - a, dtype=np.int8)
-            hard = floats[places < 0] if render.decimals(floats, whole, places) else floats[:0]
-            digits = np.frombuffer(bytearray(orjson.dumps(hard, option=orjson.OPT_SERIALIZE_NUMPY)), dtype=np.uint8)
-            buffer = np.empty(int(texts.sizes[rows].sum()) + (hi - lo) * _ROW_BYTES + (b - a) * render.POINT_BYTES, dtype=np.uint8)
-            size = render.render_rows(
-                rows, texts.offsets, texts.names, texts.values, texts.pool, texts.pool_offsets, frame, frame_offsets,
-                self._offsets[lo : hi + 1] - a, np.ascontiguousarray(self._times[a:b]), floats, whole, places, digits, 1,
-                self.type == "vector", buffer,
-            )  # fmt: skip
-            return buffer[: size - 1 if hi == count else size].tobytes()
+            return self.chunk(texts, *part, last=part[1] == count)
 
         if self.pool is None or len(parts) == 1:
             yield from map(chunk, parts)
@@ -276,6 +264,23 @@ class QueryResult:
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
+
+    def chunk(self, texts: Texts, lo: int, hi: int, *, last: bool) -> bytes:
+        """The series [lo, hi), whose labels are in `texts`; but for the `last` ones, a comma follows."""
+        rows = texts.rows[lo:hi]
+        a, b = int(self._offsets[lo]), int(self._offsets[hi])
+        floats = np.ascontiguousarray(self._floats[a:b])
+        whole, places = np.empty(b - a, dtype=np.int64), np.empty(b - a, dtype=np.int8)
+        digits = _NO_DIGITS
+        if render.decimals(floats, whole, places):
+            digits = np.frombuffer(bytearray(orjson.dumps(floats[places < 0], option=orjson.OPT_SERIALIZE_NUMPY)), dtype=np.uint8)
+        buffer = np.empty(int(texts.sizes[rows].sum()) + (hi - lo) * _ROW_BYTES + (b - a) * render.POINT_BYTES, dtype=np.uint8)
+        size = render.render_rows(
+            rows, texts.offsets, texts.names, texts.values, texts.pool, texts.pool_offsets, _FRAME_TEXT, _FRAME_OFFSETS,
+            self._offsets[lo : hi + 1] - a, np.ascontiguousarray(self._times[a:b]), floats, whole, places, digits, 1,
+            self.type == "vector", buffer,
+        )  # fmt: skip
+        return buffer[: size - 1 if last else size].tobytes()
 
 
 def _time(ms: int) -> bytes:
@@ -314,7 +319,7 @@ def label_sets_json(table: LabelTable, limit: int = 0) -> bytes:
     return b"[" + b",".join(parts) + b"]"
 
 
-class _Texts(NamedTuple):
+class Texts(NamedTuple):
     """The labels of rows as JSON, as `render.render_rows` takes them; `rows` are the rows, `sizes` the most bytes of each."""
 
     rows: Ints
@@ -326,7 +331,7 @@ class _Texts(NamedTuple):
     pool_offsets: Ints
 
 
-def _texts(table: LabelTable, rows: Ints) -> _Texts:
+def _texts(table: LabelTable, rows: Ints) -> Texts:
     """Each text once, however many labels have it."""
     distinct, inverse = labelsets.marked(np.concatenate([table.names, table.values]))
     names, values = inverse[: len(table.names)], inverse[len(table.names) :]
@@ -334,10 +339,10 @@ def _texts(table: LabelTable, rows: Ints) -> _Texts:
     sizes = np.diff(ends)
     upto = np.zeros(len(names) + 1, dtype=np.int64)
     np.cumsum(sizes[names] + sizes[values] + 2, out=upto[1:])
-    return _Texts(rows, upto[table.offsets[1:]] - upto[table.offsets[:-1]], table.offsets, names, values, pool, ends)
+    return Texts(rows, upto[table.offsets[1:]] - upto[table.offsets[:-1]], table.offsets, names, values, pool, ends)
 
 
-def _few_texts(table: LabelTable, rows: Ints) -> _Texts:
+def few_texts(table: LabelTable, rows: Ints) -> Texts:
     """Each row's labels as one text: of a few rows, to find the texts that they share takes longer than to write them again."""
     text, made = table.symbols.text, []
     for lo, hi in zip(table.offsets[rows].tolist(), table.offsets[rows + 1].tolist(), strict=True):
@@ -346,7 +351,7 @@ def _few_texts(table: LabelTable, rows: Ints) -> _Texts:
     pool, ends = _pool(made)
     numbers = np.arange(len(rows), dtype=np.int64)
     none = np.full(len(rows), -1, dtype=np.int64)
-    return _Texts(numbers, ends[1:] - ends[:-1], np.arange(len(rows) + 1, dtype=np.int64), numbers, none, pool, ends)
+    return Texts(numbers, ends[1:] - ends[:-1], np.arange(len(rows) + 1, dtype=np.int64), numbers, none, pool, ends)
 
 
 def _pool(texts: Sequence[bytes]) -> tuple[NDArray[np.uint8], Ints]:

@@ -264,7 +264,7 @@ def subquery(ev: Evaluation, node: Subquery, grid: Grid, inner: Value) -> Window
     return Windows(matrix.labels, offsets, timestamps, values, ends.start, ends.step, node.range, matrix.drop, natives=natives)
 
 
-_OVER_TIME = {
+OVER_TIME = {
     "sum_over_time": k.SUM,
     "avg_over_time": k.AVG,
     "count_over_time": k.COUNT,
@@ -289,10 +289,12 @@ _OVER_TIME = {
     "mad_over_time": k.MAD,
     "double_exponential_smoothing": k.SMOOTH,
 }
-_EXTRAPOLATED = {"rate": k.RATE, "increase": k.INCREASE, "delta": k.DELTA}
-_WEIGHTED = {**_EXTRAPOLATED, "avg_over_time": rollup.AVG}
-_EXTENDED = {**_EXTRAPOLATED, "changes": k.EXT_CHANGES, "resets": k.EXT_RESETS}
-WINDOW_FUNCTIONS = frozenset((*_OVER_TIME, *_EXTRAPOLATED))
+"""The codes of functions of windows as `kernels.windows.over_time` takes them."""
+EXTRAPOLATED = {"rate": k.RATE, "increase": k.INCREASE, "delta": k.DELTA}
+"""And as `extrapolated` does."""
+_WEIGHTED = {**EXTRAPOLATED, "avg_over_time": rollup.AVG}
+_EXTENDED = {**EXTRAPOLATED, "changes": k.EXT_CHANGES, "resets": k.EXT_RESETS}
+WINDOW_FUNCTIONS = frozenset((*OVER_TIME, *EXTRAPOLATED))
 """The functions that give one number for each window."""
 
 _COUNTER_SUFFIXES = ("_total", "_sum", "_count", "_bucket")
@@ -305,7 +307,7 @@ class _Params:
 
 
 _IN_PASSING = frozenset((k.COUNT, k.LAST, k.FIRST, k.PRESENT, k.TS_FIRST, k.TS_LAST, k.IRATE, k.IDELTA, k.MIN, k.MAX))
-_SCANNING = frozenset(name for name, code in _OVER_TIME.items() if code not in _IN_PASSING)
+SCANNING = frozenset(name for name, code in OVER_TIME.items() if code not in _IN_PASSING)
 """The functions that visit each sample of each window; the others cost no more than the samples and the steps."""
 
 
@@ -374,9 +376,9 @@ def window_function(ev: Evaluation, call: Call, args: Sequence[Value], grid: Gri
                 _WEIGHTED[name], over.offsets, over.timestamps, over.values, over.weights, lo, hi, over.first, over.step, grid.n,
                 over.range, values, present,
             )  # fmt: skip
-        elif name in _EXTRAPOLATED:
+        elif name in EXTRAPOLATED:
             k.extrapolated(
-                _EXTRAPOLATED[name],
+                EXTRAPOLATED[name],
                 over.offsets,
                 over.timestamps,
                 over.values,
@@ -390,7 +392,7 @@ def window_function(ev: Evaluation, call: Call, args: Sequence[Value], grid: Gri
                 present,
             )
         else:
-            pieces = _pieces(over, lo, hi, grid.n) if name in _SCANNING else (_Piece(lo, hi, 0, grid.n),)
+            pieces = _pieces(over, lo, hi, grid.n) if name in SCANNING else (_Piece(lo, hi, 0, grid.n),)
             for piece in pieces:
                 ev.check()
                 over_time(piece, values[piece.lo - lo : piece.hi - lo], present[piece.lo - lo : piece.hi - lo])
@@ -398,7 +400,7 @@ def window_function(ev: Evaluation, call: Call, args: Sequence[Value], grid: Gri
     def over_time(piece: _Piece, values: Floats, present: Bools) -> None:
         first, last = piece.first, piece.last
         # What rollups have counted is added up.
-        code = k.SUM if over.counted else _OVER_TIME[name]
+        code = k.SUM if over.counted else OVER_TIME[name]
         whole = last - first == grid.n
         # Kernels write contiguous rows: a part of the steps goes through arrays of its own.
         into = (
