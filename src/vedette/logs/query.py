@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from vedette.errors import BadInput
+from vedette.logs.literals import required
 from vedette.model.logs import LEVELS
 from vedette.model.matchers import compile_regex
 
@@ -147,6 +148,9 @@ def where_of(query: LogQuery) -> Where:
 def _line(where: Where, line: LineFilter) -> None:
     no = "not " if line.negated else ""
     if line.kind == "regex":
+        if not line.negated and (text := required(line.text)):
+            # Searching bytes is several times as fast as RE2, and leaves it only the lines that may match.
+            where.add("contains(message, ?)", text)
         where.add(f"{no}regexp_matches(message, ?)", line.text)
         return
     if line.heed_case:
@@ -157,7 +161,6 @@ def _line(where: Where, line: LineFilter) -> None:
         return
     runs = _CASELESS.findall(line.text)
     if runs and not line.negated:
-        # Searching bytes is several times as fast as RE2, and leaves it only the lines that may match.
         where.add("contains(message, ?)", max(runs, key=len))
     where.add(f"{no}regexp_matches(message, ?, 's')", "(?i)" + _quoted(line.text))
 
