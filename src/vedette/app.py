@@ -53,7 +53,7 @@ from vedette.api.endpoint import Endpoint
 from vedette.api.endpoint import routes as endpoint_routes
 from vedette.api.services import botserver, botserver_alerts, dialects
 from vedette.api.services.dialects import DIALECTS as DIALECTS
-from vedette.api.services.limits import Limit, RedisCounts
+from vedette.api.services.limits import RedisCounts
 from vedette.api.services.shared import Backend
 from vedette.api.status import Reloaded, StatusInfo
 from vedette.api.tracing import Tracing
@@ -336,12 +336,16 @@ class House:
     async def _admit_rules(self, group: Group) -> None:
         """Refuse a group made over the API whose people could not be told. Raises `BadInput`."""
         settings = self.plan.settings.vedette
+    def _mails(self) -> bool:
+        """Whether there is a mail server."""
+        smarthost = self.plan.notify is not None and self.plan.notify.global_.smtp_smarthost
+        return bool(smarthost or self.plan.settings.vedette.notify.email_server)
+
         if group.notify is None:
             return
-        smarthost = self.plan.notify is not None and self.plan.notify.global_.smtp_smarthost
-        if group.notify.email and not (smarthost or settings.notify.email_server):
-            hint = "set EMAIL_SERVER, or smtp_smarthost in alertmanager.yml"
-            raise BadInput("no mail server is configured", where="notify.email", hint=hint)
+        if group.notify.email and not self._mails():
+            # It is taken all the same: a mail server may come later, and until then each mail's failure is counted and told.
+            log.warning("a rule asks for mail, and no mail server is configured", rule=group.name, hint="set EMAIL_SERVER")
         if group.notify.webhook and not settings.rules.private_webhooks:
             try:
                 await public_address(httpx.URL(group.notify.webhook))
@@ -630,8 +634,7 @@ class House:
             health=self.health.states,
             pool=lambda: self.records.pool() if self.records else None,
         )
-        limit = Limit(room.services.alerts_per_minute, self.clock.monotonic)
-        configured = botserver_alerts.endpoints(botserver_alerts.Alerts(backend, self._managed_of), limit)
+        configured = botserver_alerts.endpoints(botserver_alerts.Alerts(backend, self._managed_of, self._mails))
         return dialects.build(
             backend,
             self.tracker,

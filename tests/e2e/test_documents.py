@@ -71,8 +71,7 @@ def server(module_launch: Any, free_port: Any, tmp_path_factory: pytest.TempPath
     (folder / "prometheus.yml").write_text("rule_files: [rules.yml]\n", encoding="utf-8")
     ports = {dialect: free_port() for dialect in DIALECTS.values()}
     listen = [word for d, p in ports.items() for word in ("--listen", f"{d}={p}")]
-    env = tools.environment(EMAIL_SERVER="127.0.0.1:9")
-    vedette = module_launch.vedette("--config", str(folder / "prometheus.yml"), *listen, env=env)
+    vedette = module_launch.vedette("--config", str(folder / "prometheus.yml"), *listen)
     vedette.doors = {dialect: f"http://127.0.0.1:{port}" for dialect, port in ports.items()}
     fill(vedette, texts)
     tools.eventually(lambda: len(vedette.get("/api/v1/alerts").json()["alerts"]) >= 2, "the documents' alerts fire")

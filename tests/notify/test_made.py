@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from vedette.errors import BadInput, Undeliverable
+from vedette.errors import Undeliverable
+from vedette.model.alerts import Alert
 from vedette.model.labels import Labels
 from vedette.net import HttpConfig
+from vedette.notify.channels.table import channels_of
 from vedette.notify.config import parse
 from vedette.notify.made import LABEL, GuardedHttpConfig, Made, client, with_made
+from vedette.notify.notice import Notice
 from vedette.notify.route import build, match
+from vedette.notify.template import Templates
 
 CONFIG = "{route: {receiver: all, routes: [{matchers: [team=a], receiver: a}]}, receivers: [{name: all}, {name: a}]}"
 MADE = Made("configured/hot", ("a@example.com", "b@example.com"), "https://example.com/x")
@@ -39,13 +43,29 @@ def test_without_a_configuration_only_they_are_told() -> None:
     assert with_made(None, []) is None
 
 
-def test_a_global_mail_server_is_used_and_none_is_refused() -> None:
+def test_a_global_mail_server_is_used() -> None:
     given = parse("{global: {smtp_smarthost: 'm:25', smtp_from: x@y.z}, route: {receiver: all}, receivers: [{name: all}]}")
     config = with_made(given, [MADE], server="other:587", sender="v@example.com")
     assert config is not None
     assert config.receivers[-1].email_configs[0].smarthost == ""
-    with pytest.raises(BadInput, match="no global SMTP"):
-        with_made(None, [MADE])
+
+
+async def test_without_a_mail_server_every_mail_fails_and_says_so() -> None:
+    config = with_made(None, [MADE], sender="v@example.com")
+    assert config is not None
+    ways = channels_of(config.receivers[-1], config.global_, client, Templates.load())
+    (mail,) = (way for way in ways if way.kind == "email")
+    alert = Alert(Labels.of(alertname="Hot"), 0, 1, Labels.of(), "")
+    told = Notice("made", "{}", Labels.of(), [alert], 1, "http://vedette", "attempt1")
+
+    async def leaving() -> None:
+        pytest.fail("nothing leaves")
+
+    with pytest.raises(Undeliverable, match="set EMAIL_SERVER") as failed:
+        await mail.deliver(told, seconds=5, leaving=leaving)
+    assert (failed.value.reason, failed.value.retryable) == ("address", False)
+    for way in ways:
+        await way.close()
 
 
 def test_the_operator_may_allow_private_webhooks() -> None:

@@ -39,6 +39,7 @@ from vedette.notify.receivers import (
     SnsConfig,
     TeamsConfig,
     TelegramConfig,
+    UnservedEmail,
     VictoropsConfig,
     WechatConfig,
     at_most_one,
@@ -181,7 +182,7 @@ class Receiver:
             if not _given(slack, "api_url", "app_token") and not _given(fallback, "slack_api_url", "slack_app_token"):
                 raise BadInput("no Slack API URL nor App token set either inline or in a file")
         for email in self.email_configs:
-            if not email.smarthost and not fallback.smtp_smarthost:
+            if not email.smarthost and not fallback.smtp_smarthost and not isinstance(email, UnservedEmail):
                 raise BadInput("no global SMTP smarthost set")
             if not email.from_ and not fallback.smtp_from:
                 raise BadInput("no global SMTP from set")

@@ -16,7 +16,7 @@ from vedette.net import HttpClient, HttpConfig
 from vedette.notify.channels.email import needs_tls, split_smarthost
 from vedette.notify.channels.posting import Http
 from vedette.notify.config import Config, Receiver, RouteConfig, WebhookConfig
-from vedette.notify.receivers import EmailConfig
+from vedette.notify.receivers import EmailConfig, UnservedEmail
 
 LABEL = "vedette_notify"
 """What the alerts of such a rule are known by; its value names the rule."""
@@ -47,19 +47,23 @@ def client(config: HttpConfig) -> Http:
 def with_made(config: Config | None, made: Sequence[Made], *, server: str = "", sender: str = "", private: bool = False) -> Config | None:
     """The configuration with a route and a receiver for each of `made`.
 
-    `server` (`host:port`) and `sender` are for mail where `global` names no server; `private` lets webhooks reach any address.
+    `server` (`host:port`) and `sender` are for mail where `global` names no server, and without either a mail's delivery fails;
+    `private` lets webhooks reach any address.
     """
     if not made:
         return config
     base = config or Config(route=RouteConfig(receiver=NOBODY), receivers=(Receiver(name=NOBODY),))
     assert base.route is not None, "a configuration has a route"
     own: dict[str, Any] = {}
-    if not base.global_.smtp_smarthost:
+    mail = EmailConfig
+    if not base.global_.smtp_smarthost and not server:
+        mail, own = UnservedEmail, {"from_": sender}
+    elif not base.global_.smtp_smarthost:
         own = {"smarthost": server, "from_": sender, "require_tls": needs_tls(*split_smarthost(server))}
     receivers = tuple(
         Receiver(
             name=f"{LABEL}: {one.key}",
-            email_configs=(EmailConfig(to=", ".join(one.email), send_resolved=True, **own),) if one.email else (),
+            email_configs=(mail(to=", ".join(one.email), send_resolved=True, **own),) if one.email else (),
             webhook_configs=(WebhookConfig(url=one.webhook, http_config=None if private else GuardedHttpConfig()),) if one.webhook else (),
         )
         for one in made

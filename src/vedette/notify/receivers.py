@@ -165,6 +165,11 @@ class EmailConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UnservedEmail(EmailConfig):
+    """Mail that was asked for over the API where no server is configured: every delivery fails, and says so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PagerdutyImage:
     """One of `images`."""
 

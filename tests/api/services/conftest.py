@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -13,7 +14,7 @@ from vedette import selfmetrics
 from vedette.api import exposition, ops, prometheus
 from vedette.api.endpoint import Endpoint, routes
 from vedette.api.logs import LogBackend
-from vedette.api.services import dialects
+from vedette.api.services import botserver_alerts, dialects
 from vedette.api.services.botserver import Server
 from vedette.api.services.settings import ServicesSettings
 from vedette.api.services.shared import Backend
@@ -33,7 +34,7 @@ class Services:
     """The dialects, and what a test may change: `ready`, `tenant`, `groups`, `targets`."""
 
     def __init__(self, storage: Any, clock: ManualClock, run: Any, data: Path, *, per_minute: int = 0) -> None:
-        self.ready = True
+        self.ready, self.strict = True, per_minute > 0
         self.tenant = "default"
         self.groups: list[GroupState] = []
         self.targets: list[TargetState] = []
@@ -99,7 +100,11 @@ class Services:
         api = prometheus.endpoints(
             self.promql, self.storage, sources, run=backend.run, clock=self.clock, info=info, tenant_of=self.tenant_of
         )
-        return [*api, *ops.endpoints(operations), *exposition.endpoints(own)]
+        found = [*api, *ops.endpoints(operations), *exposition.endpoints(own)]
+        if self.strict:  # where only counts of requests are asked for: these rules can be listed, and nothing else
+            rules = cast(Any, SimpleNamespace(all=lambda space: []))
+            found += botserver_alerts.endpoints(botserver_alerts.Alerts(backend, lambda _request: rules, lambda: True))
+        return found
 
     def put(self, text: dict[str, str], *samples: tuple[float, float], kind: str = "") -> None:
         """Store samples (minutes before now, value) of the series with these labels."""

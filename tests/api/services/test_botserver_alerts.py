@@ -11,7 +11,6 @@ import pytest
 
 from vedette.api.endpoint import routes
 from vedette.api.services.botserver_alerts import _EXAMPLE, BASE, Alerts, endpoints
-from vedette.api.services.limits import Limit
 from vedette.records.database import Records
 from vedette.rules.managed import ManagedRules
 
@@ -21,6 +20,7 @@ class Room:
 
     client: httpx.AsyncClient
     rules: ManagedRules
+    mails = True
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ async def room(services: Any, serve: Any, tmp_path: Path) -> AsyncIterator[Room]
 
     made = Room()
     made.rules = ManagedRules(records, services.clock, changed, admit=admit)
-    made.client = serve(routes(list(endpoints(Alerts(services.backend, lambda _: made.rules), Limit(0, services.clock.monotonic)))))
+    made.client = serve(routes(list(endpoints(Alerts(services.backend, lambda _: made.rules, lambda: made.mails)))))
     services.put({"__name__": "orders_total", "shop": "a"}, (0, 1))
     services.put({"__name__": "http_requests_total", "job": "api"}, (0, 1))
     yield made
@@ -55,6 +55,19 @@ async def test_the_documents_example(room: Room) -> None:
     assert rule.annotations.get("summary") == "memory.usage_percent greater than 90 for 5m"
     assert group.notify is not None
     assert (group.notify.email, group.notify.webhook) == (("admin@example.com",), "https://example.com/alerts")
+
+
+async def test_without_a_mail_server_it_is_taken_with_a_warning(room: Room) -> None:
+    room.mails = False
+    made = await room.client.post(BASE, json=_EXAMPLE)
+    assert made.status_code == 201
+    (warning,) = made.json()["warnings"]
+    assert warning.startswith("notify.email: no mail server is configured")
+    assert (await room.client.get(f"{BASE}/high_memory_usage")).json() == made.json()
+    webhook_only = await room.client.post(BASE, json={**_EXAMPLE, "name": "hook", "notify": {"webhook": "https://example.com/a"}})
+    assert "warnings" not in webhook_only.json()
+    room.mails = True
+    assert "warnings" not in (await room.client.get(f"{BASE}/high_memory_usage")).json(), "once there is a server"
 
 
 async def test_listed_edited_and_deleted_by_name(room: Room) -> None:

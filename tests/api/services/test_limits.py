@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.applications import Starlette
 
 from vedette.access.principal import Principal
 from vedette.api.endpoint import routes
@@ -52,6 +53,25 @@ async def test_alerts_have_ten_and_health_has_no_limit(strict: Any, serve: Any) 
         answers = [await client.get(BASE + path) for _ in range(12)]
         assert {a.status_code for a in answers} == {200}
         assert "ratelimit-limit" not in answers[0].headers, path
+
+
+async def test_all_below_alerts_counts_as_one_and_by_user(strict: Any, serve: Any) -> None:
+    def known(name: str) -> Any:
+        app = Starlette(routes=routes(strict.dialects.own["botserver"]))
+
+        async def asked(scope: Any, receive: Any, send: Any) -> None:
+            scope["vedette.principal"] = Principal(name, "admin", kind="token")
+            await app(scope, receive, send)
+
+        return httpx.AsyncClient(transport=httpx.ASGITransport(app=asked), base_url="http://test")
+
+    alice, bob = known("alice"), known("bob")
+    paths = ("/alerts", "/alerts/configure")
+    assert [(await alice.get(BASE + paths[i % 2])).status_code for i in range(11)] == [200] * 10 + [429]
+    assert (await alice.get(f"{BASE}/alerts/configure")).status_code == 429
+    assert (await bob.get(f"{BASE}/alerts/configure")).headers["ratelimit-remaining"] == "9", "from the same address, but another user"
+    await alice.aclose()
+    await bob.aclose()
 
 
 def test_clients_are_counted_apart_and_not_remembered_without_end() -> None:

@@ -26,7 +26,7 @@ from vedette.api.endpoint import Endpoint, Handler, Param
 from vedette.api.params import form_of
 from vedette.api.services import components, gamiroo, machine
 from vedette.api.services.components import Pool
-from vedette.api.services.limits import By, Limit, Shared, limited
+from vedette.api.services.limits import Limit, Shared, limited
 from vedette.api.services.own import OwnRequests
 from vedette.api.services.performance import MAX_POINTS, PERIODS_MS, RESOLUTIONS_MS, Performance
 from vedette.api.services.settings import ServicesSettings
@@ -281,17 +281,10 @@ def union(records: Endpoint, own: Sequence[Endpoint]) -> tuple[Endpoint, list[En
     return dataclasses.replace(records, handler=either, about=about, answer=schema), [e for e in own if e is not system]
 
 
-def endpoints(service: BotServer, settings: ServicesSettings, *, shared: Shared | None = None) -> list[Endpoint]:
+def endpoints(service: BotServer, settings: ServicesSettings, alerts_limit: Limit, *, shared: Shared | None = None) -> list[Endpoint]:
     """The operations of this dialect, `GET /metrics` as its document has it. `shared` are rate limits of all instances."""
-
-    def limit(allowed: int, by: By, name: str) -> Limit:
-        return Limit(allowed, service.backend.clock.monotonic, by=by, name=name, shared=shared)
-
-    limits = {
-        "/metrics": limit(settings.metrics_per_minute, "address", "metrics"),
-        "/alerts": limit(settings.alerts_per_minute, "user", "alerts"),
-        "/logs": limit(settings.logs_per_minute, "user", "logs"),
-    }
+    metrics_limit = Limit(settings.metrics_per_minute, service.backend.clock.monotonic, name="metrics", shared=shared)
+    limits = {"/metrics": metrics_limit, "/alerts": alerts_limit}
     handled = service.backend.handled
     choices = (
         Param("period", "text", "How far back: " + ", ".join(PERIODS_MS) + "; 24h if absent."),

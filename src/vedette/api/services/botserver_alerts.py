@@ -18,7 +18,6 @@ from starlette.responses import Response
 from vedette.api.endpoint import Endpoint
 from vedette.api.params import body_of, decoded
 from vedette.api.rules import author_of
-from vedette.api.services.limits import Limit, limited
 from vedette.api.services.shared import Backend, answer, shown_time
 from vedette.errors import BadInput, NotFound
 from vedette.model.durations import format_duration, parse_seconds
@@ -34,6 +33,7 @@ INTERVAL = "15s"
 MAX_BODY_BYTES = 1 << 20
 MAX_SECONDS = 366 * 86_400
 
+_NO_MAIL = "notify.email: no mail server is configured, so no mail can be sent (set EMAIL_SERVER, or smtp_smarthost in alertmanager.yml)"
 _SEEN_MS = 3_600_000
 """How far back a metric must have been seen to be known."""
 
@@ -67,10 +67,11 @@ _decoder = msgspec.json.Decoder(Configured)
 
 @dataclass(frozen=True, slots=True)
 class Alerts:
-    """The operations over the rules of whoever asks."""
+    """The operations over the rules of whoever asks; `mails` says whether there is a mail server now."""
 
     backend: Backend
     rules_of: Callable[[Mapping[str, Any]], ManagedRules]
+    mails: Callable[[], bool]
 
     async def configure(self, request: Request) -> Response:
         """Make an alert, or change the one of its name."""
@@ -92,7 +93,12 @@ class Alerts:
             version = await self.rules_of(request).put(NAMESPACE, orjson.dumps(_group(asked)), author=author_of(request))
         except BadInput as error:
             raise _in_its_words(error) from None
-        return answer(_shown(version), 201 if version.version == 1 else 200)
+        return answer(self._shown(version), 201 if version.version == 1 else 200)
+
+    def _shown(self, version: Version) -> dict[str, Any]:
+        """An alert in the document's words, and what keeps it from being told as it asks."""
+        shown = _shown(version)
+        return {**shown, "warnings": [_NO_MAIL]} if shown["notify"]["email"] and not self.mails() else shown
 
     def _known(self, tenant: str, metric: str) -> None:
         """Raises `BadInput`, with the names that may have been meant, for a metric that nobody has seen. Blocks."""
@@ -116,12 +122,12 @@ class Alerts:
 
     async def all(self, request: Request) -> Response:
         """All alerts made this way."""
-        found = [_shown(v) for v in self.rules_of(request).all(NAMESPACE)]
+        found = [self._shown(v) for v in self.rules_of(request).all(NAMESPACE)]
         return answer({"alerts": found, "total": len(found), "metrics": sorted(ALIASES), "conditions": list(CONDITIONS)})
 
     async def one(self, request: Request) -> Response:
         """One of them."""
-        return answer(_shown(_of(self.rules_of(request), request.path_params["name"])))
+        return answer(self._shown(_of(self.rules_of(request), request.path_params["name"])))
 
     async def delete(self, request: Request) -> Response:
         """Delete one of them."""
@@ -239,14 +245,14 @@ _EXAMPLE = {
 }
 
 
-def endpoints(room: Alerts, limit: Limit) -> Sequence[Endpoint]:
-    """The operations of this room; they count towards the limit of alerts."""
+def endpoints(room: Alerts) -> Sequence[Endpoint]:
+    """The operations of this room, without the limit of alerts, which they share with other rooms (`dialects`)."""
     fields: dict[str, Any] = {name: {} for name in Configured.__struct_fields__}
     schema = {"type": "object", "required": ["name", "metric"], "examples": [_EXAMPLE], "properties": fields}
     body = {"content": {"application/json": {"schema": schema}}, "required": True}
 
     def one(path: str, handler: Any, about: str, method: str = "GET", **more: Any) -> Endpoint:
-        return Endpoint(BASE + path, limited(room.backend.handled(handler), limit), about, (method,), tag="botserver", **more)
+        return Endpoint(BASE + path, room.backend.handled(handler), about, (method,), tag="botserver", **more)
 
     return [
         one("", room.configure, "Configure an alert", "POST", body=body),

@@ -18,7 +18,7 @@ from vedette.api.endpoint import Endpoint, Handler
 from vedette.api.logs import LogBackend
 from vedette.api.services import access_layer, aggregates, botlogs, botserver, gamiroo, machine, platform, trends, xscore
 from vedette.api.services.botserver import BotServer, Server
-from vedette.api.services.limits import Shared
+from vedette.api.services.limits import Limit, Shared, limited
 from vedette.api.services.own import OwnRequests
 from vedette.api.services.settings import ServicesSettings
 from vedette.api.services.shared import Backend
@@ -31,6 +31,7 @@ BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 
 """Of the time that tracking takes."""
 
 HOUR_MS = 3_600_000
+_ALERTS = f"{botserver.BASE}/alerts/"
 _PROBES = ("/-/healthy", "/-/ready")
 
 
@@ -62,6 +63,11 @@ def build(
     `append` returns once a batch is durable; `tracking` are the settings of tracked metrics;
     `counts` are the rate limits' counts that several instances keep together.
     """
+    # One count for all that BotServer's document puts below its alerts, whichever room it is in.
+    watched = Limit(settings.alerts_per_minute, backend.clock.monotonic, by="user", name="alerts", shared=counts)
+    others = [
+        dataclasses.replace(e, handler=limited(cast(Handler, e.handler), watched)) if e.path.startswith(_ALERTS) else e for e in others
+    ]
     processor, requests = machine.Processor(backend.clock.monotonic), OwnRequests(registry)
     exports = aggregates.Exports()
     took = Histogram("metrics_collection_duration_seconds", "Collection duration.", buckets=BUCKETS_S, registry=registry)
@@ -93,7 +99,9 @@ def build(
         *access_layer.reading(reading),
         *trends.endpoints(backend, hours=settings.trend_hours),
     ]
-    bots = botserver.endpoints(BotServer(backend, server, processor, requests, cast(Handler, exposed.handler)), settings, shared=counts)
+    bots = botserver.endpoints(
+        BotServer(backend, server, processor, requests, cast(Handler, exposed.handler)), settings, watched, shared=counts
+    )
     bots += botlogs.endpoints(logs, settings, shared=counts)
     records = gamiroo.endpoints(backend, append)
     scores = xscore.endpoints(xscore.XScore(backend, processor, requests, server.started))
@@ -102,7 +110,7 @@ def build(
     probes = [shared[path] for path in _PROBES]
     health = shared["/health"]
     alerts = [e for e in others if e.path.startswith("/api/v1/alerts")]
-    monitored = [e for e in others if e.path.startswith("/api/v1/monitoring/alerts/")]
+    monitored = [e for e in others if e.path.startswith(_ALERTS)]
     kept = [shared[e.path] if e.path == "/metrics" else e for e in others]
     return Dialects(
         union=[*kept, *finished([*access, either, records[1], *bots_alone, *services, *scores])],

@@ -24,7 +24,7 @@ from vedette.net import TlsConfig, read_secret
 from vedette.notify.config import GlobalConfig
 from vedette.notify.notice import Notice, Receipt
 from vedette.notify.picture import HEIGHT, WIDTH
-from vedette.notify.receivers import EmailConfig
+from vedette.notify.receivers import EmailConfig, UnservedEmail
 from vedette.notify.template import Templates, Words
 
 TIMEOUT_S = 30.0
@@ -45,6 +45,9 @@ class Account:
     implicit_tls: bool
     require_tls: bool
     tls: TlsConfig
+
+
+NO_SERVER = "no mail server is configured: set EMAIL_SERVER, or smtp_smarthost in alertmanager.yml"
 
 
 def split_smarthost(text: str) -> tuple[str, int]:
@@ -104,6 +107,8 @@ class Email:
             value = str(getattr(own, name)) or _file(getattr(own, f"{name}_file"))
             return value or str(getattr(outer, f"smtp_{name}")) or _file(getattr(outer, f"smtp_{name}_file"))
 
+        if isinstance(own, UnservedEmail):
+            raise Undeliverable(NO_SERVER, reason="address", retryable=False)
         host, port = split_smarthost(own.smarthost or outer.smtp_smarthost)
         forced = own.force_implicit_tls if own.force_implicit_tls is not None else outer.smtp_force_implicit_tls
         return Account(
