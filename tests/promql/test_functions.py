@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vedette.clock import SystemClock
+from vedette.clock import ManualClock, SystemClock
 from vedette.model.labels import Labels, LabelTable, Symbols
 from vedette.promql import labelsets
 from vedette.promql.calendar import PARTS
@@ -79,7 +79,43 @@ def test_label_join(engine: Engine) -> None:
 def test_sorting(engine: Engine) -> None:
     assert [r["name"] for r in labels_of(engine, "sort_desc(disk)")] == ["sdb1", "sda10", "sda2"]
     assert [r["name"] for r in labels_of(engine, 'sort_by_label(disk, "name")')] == ["sda2", "sda10", "sdb1"]
-    assert natural("a2b") < natural("a10a")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("a2b", "a10a"), ("", "a"), ("-1", "1"), ("a", "a1"), ("9", "a"), ("a1", "a-1"), ("2" * 20, "3"), ("B", "a"), ("a10", "a10b")],
+)
+def test_natural_order(first: str, second: str) -> None:
+    assert natural(first, second) < 0 < natural(second, first)
+    assert natural(first, first) == 0
+
+
+@pytest.mark.parametrize(
+    ("call", "value", "wanted"),
+    [
+        ("clamp_min({}, 0)", -0.0, 0.0),
+        ("clamp_max({}, 0)", -0.0, -0.0),
+        ("clamp_min({}, +Inf)", math.nan, math.inf),
+        ("clamp_max({}, -Inf)", math.nan, -math.inf),
+        ("clamp_min({}, NaN)", math.inf, math.inf),
+        ("clamp_max({}, NaN)", 1.0, math.nan),
+        ("clamp({}, NaN, 2)", 1.0, math.nan),
+        ("clamp({}, -1, 1)", 5.0, 1.0),
+        ("year({})", 1e18, 31688740475.0),
+        ("year({})", math.nan, 292277026596.0),
+        ("month({})", 1e18, 10.0),
+        ("hour({})", -1.0, 23.0),
+        ("hour({})", -0.5, 0.0),
+        ("day_of_week({})", -62135596800.0, 1.0),
+    ],
+)
+def test_numbers_at_their_edges(call: str, value: float, wanted: float) -> None:
+    storage = MemoryStorage()
+    storage.add(Labels.of({"__name__": "m"}), 0, value)
+    engine = Engine(storage, PromqlSettings(), ManualClock())
+    got = float(engine.instant("t", call.format("m"), 0).rows()[0][2][0])
+    assert (got == wanted and math.copysign(1, got) == math.copysign(1, wanted)) or (math.isnan(got) and math.isnan(wanted))
+    engine.close()
 
 
 def test_absence(engine: Engine) -> None:

@@ -7,17 +7,9 @@ Prometheus 3 does not. Where the two major versions differ on purpose, the query
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import random
-import shutil
-import signal
-import socket
-import subprocess
-import time
-import urllib.error
-import urllib.parse
-import urllib.request
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -29,6 +21,9 @@ from vedette.errors import VedetteError
 from vedette.model.labels import Labels
 from vedette.promql.engine import Engine, PromqlSettings
 from vedette.promql.memory import MemoryStorage
+
+sys.path.insert(0, str(Path(__file__).parent))
+from debian import answered, served
 
 ARITHMETIC = ["+", "-", "*", "/", "%", "^"]
 COMPARISONS = ["==", "!=", "<", ">", "<=", ">="]
@@ -153,50 +148,8 @@ def storage() -> MemoryStorage:
 @pytest.fixture(scope="module")
 def rival(storage: MemoryStorage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Prometheus over the same data: its address."""
-    for name in ("prometheus", "promtool"):
-        if shutil.which(name) is None:
-            pytest.skip(f"{name} is not installed: apt install prometheus")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    room = tmp_path_factory.mktemp("rival")
-    written = ((str(labels).replace(", ", ","), points) for labels, points in storage.samples.items())
-    lines = [f"{labels} {value!r} {when / 1000:.3f}" for labels, points in written for when, value in points.items()]
-    (room / "data.om").write_text("\n".join([*lines, "# EOF", ""]))
-    (room / "prometheus.yml").write_text("global: {}\n")
-    made = subprocess.run(
-        ["promtool", "tsdb", "create-blocks-from", "openmetrics", str(room / "data.om"), str(room / "tsdb")],
-        capture_output=True,
-        check=False,
-    )
-    assert made.returncode == 0, made.stderr.decode()
-    with (room / "log").open("wb") as log:
-        server = subprocess.Popen(
-            [
-                "prometheus", f"--config.file={room / 'prometheus.yml'}", f"--storage.tsdb.path={room / 'tsdb'}",
-                "--storage.tsdb.retention.time=100y", f"--web.listen-address=127.0.0.1:{port}",
-            ],
-            stdout=log, stderr=log,
-        )  # fmt: skip
-    try:
-        _until_ready(f"http://127.0.0.1:{port}/-/ready", server, room / "log")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.send_signal(signal.SIGTERM)
-        server.wait(20)
-
-
-def _until_ready(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        assert server.poll() is None, log.read_text()
-        try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
-                if answer.status == 200:
-                    return
-        except OSError:
-            time.sleep(0.05)  # between two looks, until the deadline
-    raise AssertionError(f"Prometheus was not ready in time: {log.read_text()}")
+    with served(storage, tmp_path_factory.mktemp("rival")) as address:
+        yield address
 
 
 def expanded(path: Path) -> Iterator[tuple[str, bool]]:
@@ -212,12 +165,11 @@ def expanded(path: Path) -> Iterator[tuple[str, bool]]:
 
 def asked(address: str, query: str) -> dict[Labels, dict[int, float]] | None:
     """Prometheus' answer; None where it refuses."""
-    params = urllib.parse.urlencode({"query": query, "start": START / 1000, "end": END / 1000, "step": STEP / 1000})
-    try:
-        with urllib.request.urlopen(f"{address}/api/v1/query_range?{params}", timeout=30) as answer:
-            result = json.load(answer)["data"]["result"]
-    except urllib.error.HTTPError:
+    params = {"query": query, "start": f"{START / 1000}", "end": f"{END / 1000}", "step": f"{STEP / 1000}"}
+    kind, result = answered(address, "query_range", params)
+    if kind == "error":
         return None
+    assert isinstance(result, list)
     return {Labels.of(row["metric"]): {round(t * 1000): float(v) for t, v in row["values"]} for row in result}
 
 

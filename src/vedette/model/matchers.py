@@ -29,6 +29,29 @@ def compile_regex(pattern: str, *, where: str = "") -> Callable[[str], bool]:
     return lambda text: compiled.fullmatch(text) is not None
 
 
+_GO_PROBLEMS = {
+    "missing ]": "missing closing ]",
+    "missing )": "missing closing )",
+    "trailing \\": "trailing backslash at end of expression",
+    "no argument for repetition operator": "missing argument to repetition operator",
+    "invalid repetition size": "invalid repeat count",
+    "bad repetition operator": "invalid nested repetition operator",
+    "invalid named capture group": "invalid named capture",
+    "invalid perl operator": "invalid or unsupported Perl syntax",
+}
+"""RE2's names of what is wrong that Go's library names otherwise."""
+
+
+def go_regex_problem(pattern: str) -> str:
+    """What is wrong with a regular expression, in the words of Go's library; "" where nothing is, by itself."""
+    try:
+        re2.compile(pattern, _OPTIONS)
+    except re2.error as error:
+        problem, _, part = _message(error).partition(": ")
+        return f"error parsing regexp: {_GO_PROBLEMS.get(problem, problem)}" + (f": `{part}`" if part else "")
+    return ""
+
+
 def _message(error: Exception) -> str:
     detail = error.args[0] if error.args else "cannot be compiled"
     return detail.decode("utf-8", "replace") if isinstance(detail, bytes) else str(detail)

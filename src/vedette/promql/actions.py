@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 from vedette.errors import BadInput
 from vedette.model.durations import parse_duration
 from vedette.model.labels import METRIC_NAME
-from vedette.model.matchers import Matcher, MatchOp
+from vedette.model.matchers import Matcher, MatchOp, go_regex_problem
 from vedette.promql.errors import ParseError, parse_error
 from vedette.promql.lexer import Token, quoted, unquote
 from vedette.promql.nodes import (
@@ -392,7 +392,7 @@ class Actions:
         try:
             return Matcher(name, kinds[op.kind], text), at
         except BadInput as error:
-            raise self.fail(at.start, error.problem) from None
+            raise self.fail(at.start, go_regex_problem(text) or error.problem) from None
 
     def matcher_name(self, name: Token) -> tuple[Matcher, Token]:
         return Matcher(METRIC_NAME, "=", unquote(name, self.text)), name
@@ -408,9 +408,6 @@ class Actions:
 
     def selector_both(self, name: Token, matchers: Items) -> Selector:
         found = tuple(m for m, _ in matchers.items[1:])
-        for m in found:
-            if m.name == METRIC_NAME:
-                raise self.fail(name.start, f"metric name must not be set twice: {quoted(name.text)} or {quoted(m.value)}")
         return Selector(name=name.text, matchers=(*found, Matcher(METRIC_NAME, "=", name.text)), start=name.start, end=matchers.end)
 
     def selector_matchers(self, matchers: Items) -> Selector:

@@ -5,22 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vedette.promql.values import Floats, Ints
 
-# Beyond the years -290000..290000 Go's calendar wraps; ours stands still there.
-_LIMIT = 9e12
+_YEAR_ZERO = 9_223_372_028_715_321_600
+"""Seconds from the first year of Go's calendar to 1970: what lies before it counts from the calendar's end on, 2**64 seconds later."""
 
 
-def _seconds(values: Floats) -> Ints:
-    clean = np.where(np.isfinite(values), values, -_LIMIT)
-    seconds: Ints = np.clip(np.trunc(clean), -_LIMIT, _LIMIT).astype(np.int64)
-    return seconds
+def _since_year_zero(values: Floats) -> NDArray[np.uint64]:
+    # As Go has it on amd64: whatever does not fit an int64 becomes the smallest one.
+    fits = (values >= -(2.0**63)) & (values < 2.0**63)
+    seconds = np.where(fits, np.trunc(values), -(2.0**63)).astype(np.int64)
+    return seconds.view(np.uint64) + np.uint64(_YEAR_ZERO)
 
 
 def _days(values: Floats) -> Ints:
-    days: Ints = np.floor_divide(_seconds(values), 86_400)
+    days: Ints = (_since_year_zero(values) // np.uint64(86_400)).astype(np.int64) - _YEAR_ZERO // 86_400
     return days
+
+
+def _of_day(values: Floats) -> Ints:
+    """Seconds since midnight."""
+    seconds: Ints = (_since_year_zero(values) % np.uint64(86_400)).astype(np.int64)
+    return seconds
 
 
 def _civil(values: Floats) -> tuple[Ints, Ints, Ints]:
@@ -57,8 +65,8 @@ def _day_of_year(values: Floats) -> Floats:
 
 
 PARTS: dict[str, Callable[[Floats], Floats]] = {
-    "minute": lambda v: (np.floor_divide(_seconds(v), 60) % 60).astype(np.float64),
-    "hour": lambda v: (np.floor_divide(_seconds(v), 3600) % 24).astype(np.float64),
+    "minute": lambda v: (_of_day(v) // 60 % 60).astype(np.float64),
+    "hour": lambda v: (_of_day(v) // 3600).astype(np.float64),
     "day_of_week": lambda v: ((_days(v) + 4) % 7).astype(np.float64),
     "day_of_month": lambda v: _civil(v)[2].astype(np.float64),
     "day_of_year": _day_of_year,

@@ -1,7 +1,11 @@
-"""Type checking of a syntax tree, with Prometheus' wording. Children are checked before their parents."""
+"""Type checking of a syntax tree, with Prometheus' wording, in Prometheus' order."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
+from vedette.model.labels import METRIC_NAME
 from vedette.promql.errors import ParseError, parse_error
 from vedette.promql.lexer import quoted
 from vedette.promql.nodes import (
@@ -24,32 +28,54 @@ MAX_DEPTH = 4000
 
 
 def check(root: Node, text: str) -> None:
-    """Raise `ParseError` at the first node whose types do not fit, or where the tree is deeper than `MAX_DEPTH`."""
-    depths: dict[int, int] = {}
+    """Raise `ParseError` at the first node whose types do not fit, or where the tree is deeper than `MAX_DEPTH`.
+
+    What Prometheus looks at first is first here: how many arguments a call has before what they are, one argument after the other.
+    """
+    _refuse_depth(root, text)
     info_args: set[int] = set()
-    nodes = list(walk(root))
-    for node in nodes:
-        if isinstance(node, Call) and node.func.name == "info" and len(node.args) > 1:
-            info_args.add(id(node.args[1]))
-    for node in nodes:
+    todo: list[Callable[[], None] | Node] = [root]
+    while todo:
+        now = todo.pop()
+        if not isinstance(now, Node):
+            now()
+            continue
+        if isinstance(now, Call):
+            _arity(now, text)
+            if now.func.name == "info" and len(now.args) > 1:
+                info_args.add(id(now.args[1]))
+            for i in range(len(now.args) - 1, -1, -1):
+                todo += (partial(_argument, now, i, text), now.args[i])
+        elif isinstance(now, Aggregate):
+            if now.param is not None:
+                todo += (partial(_parameter, now, now.param, text), now.param)
+            todo += (partial(_expect, now.expr, "vector", "aggregation expression", text), now.expr)
+        else:
+            todo.append(partial(_node, now, text, may_match_nothing=id(now) in info_args))
+            todo.extend(reversed(now.children))
+
+
+def _refuse_depth(root: Node, text: str) -> None:
+    depths: dict[int, int] = {}
+    for node in walk(root):
         depth = 1 + max((depths[id(c)] for c in node.children), default=0)
         depths[id(node)] = depth
         if depth > MAX_DEPTH:
             raise parse_error(text, node.start, f"expression is nested more than {MAX_DEPTH} levels deep")
-        if isinstance(node, Aggregate):
-            _aggregate(node, text)
-        elif isinstance(node, Binary):
-            _binary(node, text)
-        elif isinstance(node, Call):
-            _call(node, text)
-        elif isinstance(node, Unary) and node.type not in ("scalar", "vector"):
-            shown = quoted(DOCUMENTED_TYPE[node.type])
-            raise parse_error(
-                text, node.start, f"unary expression only allowed on expressions of type scalar or instant vector, got {shown}"
-            )
-        elif isinstance(node, Subquery) and node.expr.type != "vector":
-            raise parse_error(text, node.start, f"subquery is only allowed on instant vector, got {node.expr.type} instead")
-        elif isinstance(node, Selector) and id(node) not in info_args and all(m.matches_empty for m in node.matchers):
+
+
+def _node(node: Node, text: str, *, may_match_nothing: bool) -> None:
+    if isinstance(node, Binary):
+        _binary(node, text)
+    elif isinstance(node, Unary) and node.type not in ("scalar", "vector"):
+        shown = quoted(DOCUMENTED_TYPE[node.type])
+        raise parse_error(text, node.start, f"unary expression only allowed on expressions of type scalar or instant vector, got {shown}")
+    elif isinstance(node, Subquery) and node.expr.type != "vector":
+        raise parse_error(text, node.start, f"subquery is only allowed on instant vector, got {node.expr.type} instead")
+    elif isinstance(node, Selector):
+        if node.name and (twice := [m for m in node.matchers[:-1] if m.name == METRIC_NAME]):
+            raise parse_error(text, node.start, f"metric name must not be set twice: {quoted(node.name)} or {quoted(twice[0].value)}")
+        if not may_match_nothing and all(m.matches_empty for m in node.matchers):
             raise parse_error(text, node.start, "vector selector must contain at least one non-empty matcher")
 
 
@@ -59,10 +85,8 @@ def _expect(node: Node, want: ValueType, context: str, text: str) -> None:
         raise parse_error(text, node.start, message)
 
 
-def _aggregate(node: Aggregate, text: str) -> None:
-    _expect(node.expr, "vector", "aggregation expression", text)
-    if node.param is not None:
-        _expect(node.param, "string" if node.op == "count_values" else "scalar", "aggregation parameter", text)
+def _parameter(node: Aggregate, param: Node, text: str) -> None:
+    _expect(param, "string" if node.op == "count_values" else "scalar", "aggregation parameter", text)
 
 
 def _binary(node: Binary, text: str) -> None:
@@ -97,7 +121,7 @@ def _binary(node: Binary, text: str) -> None:
             raise fail(node.start, "filling in missing series not allowed for set operators")
 
 
-def _call(node: Call, text: str) -> None:
+def _arity(node: Call, text: str) -> None:
     func, given = node.func, len(node.args)
     name, count = quoted(func.name), len(func.args)
     if func.variadic == 0:
@@ -107,11 +131,13 @@ def _call(node: Call, text: str) -> None:
         raise parse_error(text, node.start, f"expected at least {count - 1} argument(s) in call to {name}, got {given}")
     elif func.variadic > 0 and given > count - 1 + func.variadic:
         raise parse_error(text, node.start, f"expected at most {count - 1 + func.variadic} argument(s) in call to {name}, got {given}")
-    if func.name == "info" and given > 1:
-        selector = node.args[1]
-        if not isinstance(selector, Selector):
-            raise parse_error(text, selector.start, "expected label selectors only")
-        if selector.name:
-            raise parse_error(text, selector.start, "expected label selectors only, got vector selector instead")
-    for i, arg in enumerate(node.args):
-        _expect(arg, func.args[min(i, count - 1)], f"call to function {name}", text)
+
+
+def _argument(node: Call, i: int, text: str) -> None:
+    arg, func = node.args[i], node.func
+    if func.name == "info" and i == 1:
+        if not isinstance(arg, Selector):
+            raise parse_error(text, arg.start, "expected label selectors only")
+        if arg.name:
+            raise parse_error(text, arg.start, "expected label selectors only, got vector selector instead")
+    _expect(arg, func.args[min(i, len(func.args) - 1)], f"call to function {quoted(func.name)}", text)

@@ -80,13 +80,20 @@ def _date_part(ev: Evaluation, args: Args, grid: Grid, name: str) -> Value:
     return _mapped(ev, args[0], PARTS[name])
 
 
+def _least(values: Floats, bound: Floats) -> Floats:
+    """The smaller of both as Go's `math.Min` has it: -Inf counts before NaN, and -0 is smaller than 0."""
+    least = np.where((values == 0) & (bound == 0), np.where(np.signbit(values), values, bound), np.minimum(values, bound))
+    return np.where(np.isneginf(values) | np.isneginf(bound), -np.inf, least)
+
+
 def _clamp(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Matrix:
     name = node.func.name
-    low = np.full(grid.n, -np.inf) if name == "clamp_max" else scalar(args[1])
-    high = np.full(grid.n, np.inf) if name == "clamp_min" else scalar(args[-1])
+    low = np.full(grid.n, np.nan) if name == "clamp_max" else scalar(args[1])
+    high = np.full(grid.n, np.nan) if name == "clamp_min" else scalar(args[-1])
     matrix = ev.matrix(args[0]).floats()
     with np.errstate(all="ignore"):
-        values = np.maximum(low, np.minimum(high, matrix.values))
+        values = matrix.values if name == "clamp_min" else _least(matrix.values, high)
+        values = values if name == "clamp_max" else -_least(-values, -low)
     return ev.renamed(replace(matrix, values=values, present=matrix.present & ~(high < low)))
 
 

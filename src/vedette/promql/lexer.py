@@ -75,14 +75,15 @@ _PUNCTUATION = {
 _SPACE = re.compile(r"(?:[ \t\n\r]+|#[^\r\n]*)+")
 _WORD = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
-_SYMBOL = re.compile(r"==|!=|<=|>=|</|>/|[-+*/%^=<>@(),\[\]{}]")
+_SYMBOL = re.compile(r"==|!=|<=|>=|</|>/|[-+*/%^=<>@(),\[\]{]")
 _BRACE_SYMBOL = re.compile(r"=~|!~|!=|[=,{}]")
 _BRACKET_SYMBOL = re.compile(r"[-+*/%^(),:\]]")
 _NUMBER = re.compile(
     r"0[xX]_?[0-9a-fA-F]+(?:_[0-9a-fA-F]+)*|(?:[0-9]+(?:_[0-9]+)*\.?(?:[0-9]+(?:_[0-9]+)*)?|\.[0-9]+(?:_[0-9]+)*)(?:[eE][+-]?[0-9]+(?:_[0-9]+)*)?"
 )
 _DURATION = re.compile(r"[0-9]+(?:ms|[smhdwy])(?:[0-9]+(?:ms|[smhdw]))*")
-_BAD_NUMBER = re.compile(r"[0-9.][0-9a-zA-Z_.]*")
+_NOTHING = "\N{REPLACEMENT CHARACTER}"
+"""How Go prints the character behind the end of the text."""
 _ALNUM = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
 _QUOTED = {
     '"': re.compile(r'"(?:[^"\\\n]|\\.)*"', re.DOTALL),
@@ -111,6 +112,21 @@ def quoted(text: str) -> str:
 def quoted_char(c: str) -> str:
     """One character as Go's `%q` prints a rune."""
     return "'\\''" if c == "'" else "'" + (c if c == '"' else quoted(c)[1:-1]) + "'"
+
+
+_BAD_DURATION = re.compile(r"[0-9]+(?:[smhdwy]s?[0-9]*)*")
+_BROKEN_OFF = re.compile(r"[eE][+-]?|[._]|")
+
+
+def _read_as_number(text: str, start: int) -> str:
+    """What Prometheus' lexer has read of a number or a duration when it gives up."""
+    if text[start : start + 2] in ("0x", "0X"):
+        return text[start : start + 2]
+    number, duration = _NUMBER.match(text, start), _BAD_DURATION.match(text, start)
+    upto = number.end() if number else start + 1
+    broken = _BROKEN_OFF.match(text, upto)
+    assert broken is not None, "nothing at all matches, too"
+    return text[start : max(broken.end(), duration.end() if duration else start)][:64]
 
 
 class _Lexer:
@@ -172,7 +188,7 @@ class _Lexer:
         if found is None:
             if c == "!":
                 raise self.fail(
-                    start, f"unexpected character after '!' inside braces: {quoted_char(self.text[start + 1 : start + 2] or ' ')}"
+                    start, f"unexpected character after '!' inside braces: {quoted_char(self.text[start + 1 : start + 2] or _NOTHING)}"
                 )
             raise self.fail(start, f"unexpected character inside braces: {quoted_char(c)}")
         symbol = found.group()
@@ -189,9 +205,7 @@ class _Lexer:
         duration = _DURATION.match(text, start)
         if duration and text[duration.end() : duration.end() + 1] not in _ALNUM:
             return Token("DURATION", duration.group(), start, duration.end())
-        bad = _BAD_NUMBER.match(text, start)
-        assert bad is not None
-        raise self.fail(start, f"bad number or duration syntax: {quoted(bad.group()[:64])}")
+        raise self.fail(start, f"bad number or duration syntax: {quoted(_read_as_number(text, start))}")
 
     def in_brackets(self, c: str) -> Token:
         start = self.at
@@ -226,7 +240,7 @@ class _Lexer:
         if found is None:
             after = text[start + 1 : start + 2]
             if c == "!":
-                raise self.fail(start, f"unexpected character after '!': {quoted_char(after or ' ')}")
+                raise self.fail(start, f"unexpected character after '!': {quoted_char(after or _NOTHING)}")
             raise self.fail(start, f"unexpected character: {quoted_char(c)}")
         symbol = found.group()
         if symbol == "=" and text[start + 1 : start + 2] == "~":

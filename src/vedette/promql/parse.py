@@ -14,9 +14,10 @@ from typing import Any
 
 from vedette.promql.actions import Actions, Features
 from vedette.promql.check import check
-from vedette.promql.errors import ParseError, parse_error
-from vedette.promql.lexer import Token, describe, tokens
+from vedette.promql.errors import parse_error
+from vedette.promql.lexer import tokens
 from vedette.promql.nodes import Node, Selector
+from vedette.promql.unexpected import unexpected
 
 _HERE = Path(__file__).parent
 _GRAMMAR = _HERE / "grammar.lark"
@@ -117,7 +118,7 @@ def _drive(text: str, features: Features) -> Node:
         if target is None:
             if len(stack) == 1 and token.kind == "$END":
                 raise parse_error(text, 0, "no expression found in input")
-            raise _unexpected(text, token, symbols)
+            raise unexpected(text, token, stack, list(zip(symbols, values, strict=True)), (states, rules))
         if target >= 0:
             stack.append(target)
             symbols.append(token.kind)
@@ -139,97 +140,6 @@ def _drive(text: str, features: Features) -> Node:
         if stack[-1] == tables["accept"]:
             assert isinstance(value, Node)
             return value
-
-
-_MATCH_OPS = frozenset(("EQL", "NEQ", "EQL_REGEX", "NEQ_REGEX", "match_op"))
-_IN_BRACES = frozenset(("matcher_list", "matcher", "COMMA", "IDENTIFIER", "STRING", "LEFT_BRACE")) | _MATCH_OPS
-_GROUPERS = frozenset(("BY", "WITHOUT", "ON", "IGNORING", "GROUP_LEFT", "GROUP_RIGHT"))
-_AGGREGATES = frozenset(
-    (
-        "AVG",
-        "BOTTOMK",
-        "COUNT",
-        "COUNT_VALUES",
-        "GROUP",
-        "MAX",
-        "MIN",
-        "QUANTILE",
-        "STDDEV",
-        "STDVAR",
-        "SUM",
-        "TOPK",
-        "LIMITK",
-        "LIMIT_RATIO",
-    )
-) | {"aggregate_op"}
-
-
-def _unexpected(text: str, token: Token, symbols: list[str]) -> ParseError:
-    context, expected = _context(symbols)
-    message = f"unexpected {describe(token)}" + (f" in {context}" if context else "") + (f", expected {expected}" if expected else "")
-    return parse_error(text, token.start, message)
-
-
-def _context(symbols: list[str]) -> tuple[str, str]:
-    """What was being read, and what could have come, as Prometheus words it."""
-    top, below = symbols[-1], symbols[-2] if len(symbols) > 1 else ""
-    depth = len(symbols) - 1
-    while depth > 0 and symbols[depth] in _IN_BRACES and symbols[depth] != "LEFT_BRACE":
-        depth -= 1
-    if symbols[depth] == "LEFT_BRACE":
-        if top in ("LEFT_BRACE", "COMMA"):
-            return "label matching", 'identifier or "}"'
-        if top in _MATCH_OPS:
-            return "label matching", "string"
-        if top in ("IDENTIFIER", "STRING") and below not in _MATCH_OPS:
-            return "label matching", "label matching operator"
-        return "label matching", '"," or "}"'
-    depth = len(symbols) - 1
-    while depth > 0 and symbols[depth] not in ("LEFT_PAREN", "labels", "RIGHT_PAREN"):
-        depth -= 1
-    if depth > 0 and symbols[depth] == "LEFT_PAREN" and symbols[depth - 1] in _GROUPERS:
-        return "grouping opts", "label" if top in ("LEFT_PAREN", "COMMA") else '"," or ")"'
-    if top in _GROUPERS and below not in ("", "LEFT_PAREN"):
-        return "grouping opts", '"("'
-    if _behind_offset(symbols):
-        return "offset", "number, duration, step(), or range()"
-    if top == "AT" or (below == "AT" and top in ("ADD", "SUB", "START", "END")):
-        return "@", "timestamp"
-    if (inside := _inside_brackets(symbols)) is not None:
-        return inside
-    if top in _AGGREGATES or (top == "grouping" and below == "aggregate_op"):
-        return "aggregation", ""
-    return "", ""
-
-
-def _behind_offset(symbols: list[str]) -> bool:
-    depth = len(symbols) - 1
-    while depth > 0 and symbols[depth] in ("ADD", "SUB"):
-        depth -= 1
-    return symbols[depth] == "OFFSET"
-
-
-_UNFINISHED = frozenset(
-    ("ADD", "SUB", "MUL", "DIV", "MOD", "POW", "COMMA", "LEFT_PAREN", "LEFT_BRACKET", "COLON", "STEP", "RANGE", "MIN_OF", "MAX_OF")
-)
-
-
-def _inside_brackets(symbols: list[str]) -> tuple[str, str] | None:
-    """The context where brackets are open: what could follow depends on whether the duration before could end here."""
-    depth, open_ = len(symbols) - 1, 0
-    while depth > 0 and symbols[depth] not in ("LEFT_BRACKET", "COLON"):
-        if symbols[depth] == "RIGHT_BRACKET":
-            return None
-        open_ += {"LEFT_PAREN": 1, "RIGHT_PAREN": -1}.get(symbols[depth], 0)
-        depth -= 1
-    if depth == 0:
-        return None
-    whole = open_ == 0 and symbols[-1] not in _UNFINISHED
-    if symbols[depth] == "COLON":
-        return "subquery selector", '"]"' if whole else 'number, duration, step(), range(), or "]"'
-    if whole:
-        return "subquery or range", '":" or "]"'
-    return "subquery or range selector", "number, duration, step(), or range()"
 
 
 if __name__ == "__main__":

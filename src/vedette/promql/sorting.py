@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cmp_to_key
 
 import numpy as np
 
 from vedette.promql.values import Matrix
 
-_DIGITS = re.compile(r"(\d+)")
+_RUNS = re.compile(r"[0-9]+|[^0-9]+")
 
 
 def sort(matrix: Matrix, *, descending: bool) -> Matrix:
@@ -20,15 +21,32 @@ def sort(matrix: Matrix, *, descending: bool) -> Matrix:
     return matrix.take(np.lexsort((keys, np.isnan(values))).astype(np.int64, copy=False))
 
 
-def natural(text: str) -> list[tuple[int, int, str]]:
-    """A key by which `a2` sorts before `a10`."""
-    return [(0, int(part), part) if part.isdigit() else (1, 0, part) for part in _DIGITS.split(text) if part]
+def natural(a: str, b: str) -> int:
+    """Compare texts so that `a2` comes before `a10`: below 0, 0 or above 0. Runs of digits are compared as numbers with one another."""
+    if a == b:
+        return 0
+    ours, theirs = _RUNS.findall(a), _RUNS.findall(b)
+    for x, y in zip(ours, theirs, strict=False):
+        if x == y:
+            continue
+        if _is_number(x) and _is_number(y):
+            if int(x) != int(y):
+                return int(x) - int(y)
+            continue
+        return -1 if x < y else 1
+    return len(ours) - len(theirs)
+
+
+def _is_number(run: str) -> bool:
+    # Longer ones do not fit Go's int, and are compared as texts there.
+    return "0" <= run[0] <= "9" and len(run) < 19
 
 
 def sort_by_label(matrix: Matrix, names: Sequence[str], *, descending: bool) -> Matrix:
     """The rows of a one-step matrix in natural order of their values of `names`, then of all labels."""
     matrix = matrix.found()
     labels = list(matrix.labels)
-    keys = [([natural(row.get(n)) for n in names], row) for row in labels]
+    key = cmp_to_key(natural)
+    keys = [([key(row.get(n)) for n in names], row) for row in labels]
     order = sorted(range(len(labels)), key=keys.__getitem__, reverse=descending)
     return matrix.take(np.array(order, dtype=np.int64))
