@@ -122,3 +122,44 @@ def test_distinct_symbols_few_or_far_apart(symbols: list[int]) -> None:
     distinct, places = marked(np.array(symbols, dtype=np.int32))
     assert distinct.tolist() == sorted(set(symbols))
     assert distinct[places].tolist() == symbols
+
+
+def test_times_of_any_length_take_turns_in_a_column() -> None:
+    # Rows whose first, second and third points are at times of unlike lengths: what stands before a value is made anew for each.
+    far = [-(10**14) + 1, -61_050, 0, 999, 1000, 10**13 + 7]
+    values = np.arange(36, dtype=np.float64).reshape(6, 6)
+    rows = [Labels.of(i=str(i)) for i in range(6)]
+    for start in far:
+        present = np.triu(np.ones((6, 6), dtype=np.bool_))
+        found = rendered(rows, values, present, start, 333)
+        for i, row in enumerate(found):
+            times = [start + 333 * k for k in range(i, 6)]
+            assert [round(float(t) * 1000) for t, _ in row["values"]] == times
+            assert [float(v) for _, v in row["values"]] == values[i, i:].tolist()
+
+
+def test_digits_that_are_pasted_as_they_are_and_those_that_are_laid_out_anew() -> None:
+    values = [
+        1e-4 / 3,
+        1e-4,
+        1.0001e-4,
+        0.1 + 0.2,
+        123456.7890123,
+        1e15 - 0.125,
+        1e15 + 0.125,
+        2.0**53,
+        2.0**53 + 2,
+        -1 / 3,
+        -0.0,
+        1e16,
+        1e22,
+    ]
+    row = rendered([Labels()], np.array([values]), np.ones((1, len(values)), dtype=np.bool_), 0, 1)[0]
+    assert [text for _, text in row["values"]] == [go(v) for v in values]
+
+
+@given(st.permutations(range(30)), st.integers(1, 30))
+def test_rows_in_runs_are_sorted_like_others(order: list[int], sorted_until: int) -> None:
+    numbers = sorted(order[:sorted_until]) + order[sorted_until:]
+    rows = [Labels.of(a="x", i=f"{n:02d}") for n in numbers]
+    assert [rows[i] for i in sorted_rows(LabelTable.from_labels(rows)).tolist()] == sorted(rows)

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from vedette.kernels.render import _copy, _integer, _write_value, write_time
+from vedette.kernels.digits import write_integer
+from vedette.kernels.render import _copy, _write_value, write_time
 
 LINE_BYTES = 80
 """No line takes more beside its prefix: 22 of time, 30 of value, a separator and a line feed."""
@@ -82,7 +83,7 @@ def lines(
                             out[at] = 45
                             at += 1
                             time = -time
-                        at = _integer(out, at, time)
+                        at = write_integer(out, at, time)
                 elif np.isnan(floats[p]):
                     at = _nan(out, at, bits[p], csv)
                 else:

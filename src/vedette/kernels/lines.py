@@ -8,44 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
 
-from vedette.kernels.hashing import load_u64
-from vedette.kernels.render import write_decimal
+from vedette.kernels.digits import SPARE as SPARE
+from vedette.kernels.digits import paste, write_decimal
 
-SPARE = 8
 _ROOM = 32
 """A value of few decimals takes up to 24 bytes, and a line's own marks four."""
-
-
-@intrinsic
-def _store_u64(typingctx: Any, array: Any, offset: Any, word: Any) -> Any:
-    """`array[offset:offset+8] = word`, little-endian; the caller has checked that it lies inside."""
-    signature = types.void(array, types.intp, types.uint64)
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        data = context.make_array(sig.args[0])(context, builder, args[0]).data
-        at = builder.gep(builder.bitcast(data, ir.IntType(8).as_pointer()), [args[1]])
-        builder.store(args[2], builder.bitcast(at, ir.IntType(64).as_pointer()), align=1)
-        return context.get_dummy_value()
-
-    return signature, codegen
-
-
-store_u64: Any = _store_u64  # its typing context argument is numba's own, so no signature of ours fits it
-
-
-@njit(cache=True, nogil=True)
-def _paste(out: Any, at: int, pool: Any, lo: int, hi: int) -> int:
-    """Copy `pool[lo:hi]`, and up to seven bytes behind it, which the next text covers."""
-    size = hi - lo
-    i = 0
-    while i < size:
-        store_u64(out, at + i, load_u64(pool, lo + i))
-        i += 8
-    return at + size
 
 
 @njit(cache=True, nogil=True)
@@ -123,7 +92,7 @@ def lines(
             lo, hi = pool_offsets[before[j]], pool_offsets[before[j] + 1]
             if at + hi - lo > end:
                 return j, h, line
-            at = _paste(out, at, pool, lo, hi)
+            at = paste(out, at, pool, lo, hi)
         opened = inside[which[j]]
         if opened:
             out[at] = 123
@@ -131,7 +100,7 @@ def lines(
         lo, hi = pool_offsets[heads[which[j]]], pool_offsets[heads[which[j]] + 1]
         if at + hi - lo > end:
             return j, h, line
-        at = _paste(out, at, pool, lo, hi)
+        at = paste(out, at, pool, lo, hi)
         for i in range(offsets[rows[j]], offsets[rows[j] + 1]):
             if names[i] == metric:
                 continue
@@ -142,8 +111,8 @@ def lines(
                 return j, h, line
             out[at] = 44 if opened else 123
             opened = True
-            at = _paste(out, at + 1, pool, lo, hi)
-            at = _paste(out, at, pool, from_, to)
+            at = paste(out, at + 1, pool, lo, hi)
+            at = paste(out, at, pool, from_, to)
         if opened:
             out[at] = 125
             at += 1
@@ -155,7 +124,7 @@ def lines(
             lo, hi = hard_offsets[h], hard_offsets[h + 1]
             if at + hi - lo > end:
                 return j, h, line
-            at = _paste(out, at, hard, lo, hi)
+            at = paste(out, at, hard, lo, hi)
             h += 1
         out[at] = 10
         at += 1

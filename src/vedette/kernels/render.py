@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from vedette.kernels.digits import SPARE, paste, store_u64, write_decimal, write_integer
+from vedette.kernels.hashing import load_u64
+
 POINT_BYTES = 64
 """No point takes more: 22 of time, 2 brackets, 2 quotes, 2 commas, 30 of value."""
 
@@ -25,27 +28,13 @@ def _copy(out: Any, at: int, pool: Any, lo: int, hi: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _integer(out: Any, at: int, n: int) -> int:
-    """Decimal digits of n >= 0."""
-    size = 1
-    rest = n // 10
-    while rest > 0:
-        size += 1
-        rest //= 10
-    for i in range(size):
-        out[at + size - 1 - i] = 48 + n % 10
-        n //= 10
-    return at + size
-
-
-@njit(cache=True, nogil=True)
 def write_time(out: Any, at: int, ms: int) -> int:
     """Milliseconds as seconds, with three decimals unless whole."""
     if ms < 0:
         out[at] = 45
         at += 1
         ms = -ms
-    at = _integer(out, at, ms // 1000)
+    at = write_integer(out, at, ms // 1000)
     rest = ms % 1000
     if rest != 0:
         out[at] = 46
@@ -124,7 +113,7 @@ def _write_value(out: Any, at: int, value: float, digits: Any, lo: int, hi: int,
         if exponent < 10:
             out[at] = 48
             at += 1
-        return _integer(out, at, exponent)
+        return write_integer(out, at, exponent)
     if point <= 0:
         out[at] = 48
         out[at + 1] = 46
@@ -170,28 +159,7 @@ def decimals(floats: Any, whole: Any, places: Any) -> int:
     return hard
 
 
-@njit(cache=True, nogil=True)
-def write_decimal(out: Any, at: int, whole: int, places: int) -> int:
-    """`whole / 10**places`, whose last place is not 0."""
-    if whole < 0:
-        out[at] = 45
-        at += 1
-        whole = -whole
-    scale = 1
-    for _ in range(places):
-        scale *= 10
-    at = _integer(out, at, whole // scale)
-    if places:
-        rest = whole % scale
-        out[at] = 46
-        for i in range(places):
-            out[at + places - i] = 48 + rest % 10
-            rest //= 10
-        at += places + 1
-    return at
-
-
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def render_rows(
     rows: Any,
     label_offsets: Any,
@@ -217,64 +185,64 @@ def render_rows(
     `pool[pool_offsets[i]:pool_offsets[i+1]]`; where the value is -1, the name stands for all of the pair), and the points that
     `offsets[j]:offsets[j+1]` bounds in `times`, `floats`, where j counts rows. `whole`, `places` are of `decimals`, and `digits`
     from `digits_at` on is the text of the floats that have none, in order. `frame` holds the fixed pieces: before the labels,
-    between labels and points (list, single), and after them (list, single).
+    between labels and points (list, single), and after them (list, single). `pool`, `frame` and `digits` end with `SPARE` more bytes.
     """
     at = 0
     d = digits_at
     scratch = np.empty(800, dtype=np.uint8)
-    # Where the row before has its times, and how long they are: the next one's are mostly the same.
+    # What stands before a row's k-th value, `,[time,"`: of the next row it is mostly the same.
     most = 0
     for j in range(len(rows)):
         most = max(most, offsets[j + 1] - offsets[j])
-    time_at, time_size = np.empty(most, dtype=np.int64), np.zeros(most, dtype=np.int64)
-    before: Any = np.int64(0)
-    known: Any = np.int64(0)
+    before = np.empty(32 * most + SPARE, dtype=np.uint8)
+    before_at, before_size = np.empty(most, dtype=np.int64), np.zeros(most, dtype=np.int64)
     for j in range(len(rows)):
         r = rows[j]
-        at = _copy(out, at, frame, frame_offsets[0], frame_offsets[1])
+        at = paste(out, at, frame, frame_offsets[0], frame_offsets[1])
         for i in range(label_offsets[r], label_offsets[r + 1]):
             if i > label_offsets[r]:
                 out[at] = 44
                 at += 1
-            at = _copy(out, at, pool, pool_offsets[names[i]], pool_offsets[names[i] + 1])
+            at = paste(out, at, pool, pool_offsets[names[i]], pool_offsets[names[i] + 1])
             if values[i] >= 0:
                 out[at] = 58
-                at = _copy(out, at + 1, pool, pool_offsets[values[i]], pool_offsets[values[i] + 1])
+                at = paste(out, at + 1, pool, pool_offsets[values[i]], pool_offsets[values[i] + 1])
         middle = 2 if single else 1
-        at = _copy(out, at, frame, frame_offsets[middle], frame_offsets[middle + 1])
-        for p in range(offsets[j], offsets[j + 1]):
-            if p > offsets[j]:
-                out[at] = 44
-                at += 1
-            out[at] = 91
-            at += 1
-            k = p - offsets[j]
-            if k < known and times[before + k] == times[p]:
-                since = time_at[k]
-                for i in range(time_size[k]):
-                    out[at + i] = out[since + i]
-                at += time_size[k]
-            else:
-                since = at
-                at = write_time(out, at, times[p])
-                time_at[k], time_size[k] = since, at - since
-            out[at] = 44
-            out[at + 1] = 34
-            at += 2
+        at = paste(out, at, frame, frame_offsets[middle], frame_offsets[middle + 1])
+        first = offsets[j]
+        for p in range(first, offsets[j + 1]):
+            k = p - first
+            since = 32 * k
+            if before_size[k] == 0 or before_at[k] != times[p]:
+                before[since], before[since + 1] = 44, 91
+                size = write_time(before, since + 2, times[p]) - since
+                before[since + size], before[since + size + 1] = 44, 34
+                before_at[k], before_size[k] = times[p], size + 2
+            # No comma stands before the first one.
+            since += p == first
+            store_u64(out, at, load_u64(before, since))
+            store_u64(out, at + 8, load_u64(before, since + 8))
+            store_u64(out, at + 16, load_u64(before, since + 16))
+            if before_size[k] > 24:
+                store_u64(out, at + 24, load_u64(before, since + 24))
+            at += before_size[k] - (p == first)
             if places[p] >= 0:
                 at = write_decimal(out, at, whole[p], places[p])
             else:
                 hi = d
                 while digits[hi] != 44 and digits[hi] != 93:
                     hi += 1
-                at = _write_value(out, at, floats[p], digits, d, hi, scratch)
+                # Of this size, what is no whole number is laid out alike by all who find its digits.
+                if 1e-4 <= abs(floats[p]) < 1e15:
+                    at = paste(out, at, digits, d, hi)
+                else:
+                    at = _write_value(out, at, floats[p], digits, d, hi, scratch)
                 d = hi + 1
             out[at] = 34
             out[at + 1] = 93
             at += 2
-        before, known = offsets[j], offsets[j + 1] - offsets[j]
         tail = 4 if single else 3
-        at = _copy(out, at, frame, frame_offsets[tail], frame_offsets[tail + 1])
+        at = paste(out, at, frame, frame_offsets[tail], frame_offsets[tail + 1])
         out[at] = 44
         at += 1
     return at
@@ -316,6 +284,10 @@ def sort_rows(offsets: Any, names: Any, values: Any, order: Any, scratch: Any) -
     while width < n:
         for lo in range(0, n, 2 * width):
             mid, hi = min(lo + width, n), min(lo + 2 * width, n)
+            if mid >= hi or not _row_less(order[mid], order[mid - 1], offsets, names, values):
+                # In order already, as series mostly are that were first seen together.
+                scratch[lo:hi] = order[lo:hi]
+                continue
             i, j = lo, mid
             for k in range(lo, hi):
                 if i < mid and (j >= hi or not _row_less(order[j], order[i], offsets, names, values)):

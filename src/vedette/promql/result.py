@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from vedette.errors import BadInput
 from vedette.kernels import render
+from vedette.kernels.digits import SPARE
 from vedette.kernels.dump import TEXT_NAN
 from vedette.model.histograms import Histogram
 from vedette.model.labels import Labels, LabelTable
@@ -22,7 +23,7 @@ from vedette.promql import labelsets
 from vedette.promql.format import json_float
 from vedette.promql.native_render import JsonHistograms
 from vedette.promql.statistics import Statistics
-from vedette.promql.values import Floats, Grid, Ints, Matrix, Objects, Scalar, Value, Windows, native_mask
+from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, Objects, Scalar, Value, Windows, native_mask
 
 ResultType = Literal["scalar", "string", "vector", "matrix"]
 
@@ -34,9 +35,9 @@ _AHEAD = 3
 _ROW_BYTES = 40
 _FRAME = (b'{"metric":{', b'},"values":[', b'},"value":', b"]}", b"}")
 # Writable, as kernels are compiled for; nobody writes.
-_FRAME_TEXT = np.frombuffer(bytearray(b"".join(_FRAME)), dtype=np.uint8)
+_FRAME_TEXT = np.frombuffer(bytearray(b"".join(_FRAME) + bytes(SPARE)), dtype=np.uint8)
 _FRAME_OFFSETS = np.array(tuple(itertools.accumulate(map(len, _FRAME), initial=0)), dtype=np.int64)
-_NO_DIGITS = np.frombuffer(bytearray(b"[]"), dtype=np.uint8)
+_NO_DIGITS = np.frombuffer(bytearray(b"[]" + bytes(SPARE)), dtype=np.uint8)
 
 
 class QueryResult:
@@ -52,6 +53,7 @@ class QueryResult:
         self.statistics = Statistics()
         self.pool: ThreadPoolExecutor | None = None
         """Where large answers are written side by side; None: one piece after another."""
+        self._buffers: list[NDArray[np.uint8]] = []
         self._text = ""
         self._labels: LabelTable | None = None
         self._order: Ints = np.zeros(0, dtype=np.int64)
@@ -76,15 +78,16 @@ class QueryResult:
         found = matrix.found()
         self._labels = found.labels
         self._order = sorted_rows(found.labels) if self.type == "matrix" else np.arange(len(found), dtype=np.int64)
-        total = int(np.count_nonzero(found.present))
-        self._offsets = np.zeros(len(found) + 1, dtype=np.int64)
-        self._times, self._floats = np.empty(total, dtype=np.int64), np.empty(total)
-        render.flatten(
-            np.ascontiguousarray(found.values), np.ascontiguousarray(found.present), self._order, self._grid.start, self._grid.step,
-            self._offsets, self._times, self._floats,
-        )  # fmt: skip
+        self._take_cells(np.ascontiguousarray(found.values), np.ascontiguousarray(found.present))
         if found.histograms is not None and found.native.any():
             self._histograms = found.histograms[self._order][found.present[self._order]]
+
+    def _take_cells(self, values: Floats, present: Bools) -> None:
+        """The values of a matrix where they are `present`, row by row in the order of the result."""
+        total = int(np.count_nonzero(present))
+        self._offsets = np.empty(len(self._order) + 1, dtype=np.int64)
+        self._times, self._floats = np.empty(total, dtype=np.int64), np.empty(total)
+        render.flatten(values, present, self._order, self._grid.start, self._grid.step, self._offsets, self._times, self._floats)
 
     def _take_windows(self, over: Windows) -> None:
         end = over.first
@@ -273,14 +276,21 @@ class QueryResult:
         whole, places = np.empty(b - a, dtype=np.int64), np.empty(b - a, dtype=np.int8)
         digits = _NO_DIGITS
         if render.decimals(floats, whole, places):
-            digits = np.frombuffer(bytearray(orjson.dumps(floats[places < 0], option=orjson.OPT_SERIALIZE_NUMPY)), dtype=np.uint8)
-        buffer = np.empty(int(texts.sizes[rows].sum()) + (hi - lo) * _ROW_BYTES + (b - a) * render.POINT_BYTES, dtype=np.uint8)
+            digits = _spared(orjson.dumps(floats[places < 0], option=orjson.OPT_SERIALIZE_NUMPY))
+        most = int(texts.sizes[rows].sum()) + (hi - lo) * _ROW_BYTES + (b - a) * render.POINT_BYTES
+        # Fresh memory costs more than what is written into it: a buffer goes from piece to piece.
+        buffer = self._buffers.pop() if self._buffers else _NO_DIGITS
+        if len(buffer) < most:
+            buffer = np.empty(most, dtype=np.uint8)
         size = render.render_rows(
             rows, texts.offsets, texts.names, texts.values, texts.pool, texts.pool_offsets, _FRAME_TEXT, _FRAME_OFFSETS,
             self._offsets[lo : hi + 1] - a, np.ascontiguousarray(self._times[a:b]), floats, whole, places, digits, 1,
             self.type == "vector", buffer,
         )  # fmt: skip
-        return buffer[: size - 1 if last else size].tobytes()
+        text = buffer[: size - 1 if last else size].tobytes()
+        if not last:
+            self._buffers.append(buffer)
+        return text
 
 
 def _time(ms: int) -> bytes:
@@ -304,9 +314,9 @@ def label_sets_json(table: LabelTable, limit: int = 0) -> bytes:
     if not len(rows):
         return b"[]"
     texts = _texts(table, rows)
-    frame, frame_offsets = np.frombuffer(bytearray(b"{}"), dtype=np.uint8), np.array([0, 1, 1, 1, 2, 2], dtype=np.int64)
+    frame, frame_offsets = _spared(b"{}"), np.array([0, 1, 1, 1, 2, 2], dtype=np.int64)
     nothing, no_places = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int8)
-    digits = np.frombuffer(bytearray(b"[]"), dtype=np.uint8)
+    digits = _spared(b"[]")
     parts = []
     for lo in range(0, len(rows), _CHUNK_ROWS):
         some = rows[lo : lo + _CHUNK_ROWS]
@@ -357,8 +367,12 @@ def few_texts(table: LabelTable, rows: Ints) -> Texts:
 def _pool(texts: Sequence[bytes]) -> tuple[NDArray[np.uint8], Ints]:
     """Texts end to end, and where they begin: int64[n + 1]."""
     ends = np.fromiter(itertools.accumulate(map(len, texts), initial=0), dtype=np.int64, count=len(texts) + 1)
-    # Writable, as kernels are compiled for.
-    return np.frombuffer(bytearray(b"".join(texts) or b"\0"), dtype=np.uint8), ends
+    return _spared(b"".join(texts)), ends
+
+
+def _spared(text: bytes) -> NDArray[np.uint8]:
+    """A text as kernels read it: with bytes to spare, and writable, as they are compiled for."""
+    return np.frombuffer(bytearray(text + bytes(SPARE)), dtype=np.uint8)
 
 
 def sorted_rows(table: LabelTable) -> Ints:
