@@ -133,4 +133,7 @@ def overlapping_start(name: str) -> str:
     return f"sample has start time that overlaps with previous sample timestamp for metric {quoted(name)}"
 
 
+START_OF_EXPRESSION = "start_timestamp() only works when used directly on an instant vector selector"
+STARTS_ARE_OFF = "start_timestamp() finds nothing without the feature flag use-start-timestamps"
+
 SORT_IN_RANGE = "sort is ineffective for range queries since results are always ordered by labels"

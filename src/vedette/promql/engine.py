@@ -319,6 +319,7 @@ class Engine:
                 max_bytes=self._settings.max_query_memory,
                 delayed_names=self._settings.delayed_name_removal,
                 type_labels=self._settings.type_and_unit_labels,
+                started=self._settings.use_start_timestamps,
                 pool=self._pool,
                 ticket=ticket,
                 statistics=Statistics(),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from vedette.model.histogram_arithmetic import multiplied
-from vedette.promql import aggregate, binary, functions, selectors
+from vedette.promql import aggregate, binary, functions, selectors, start_times
 from vedette.promql.evaluation import HISTOGRAM_BYTES, READ_BYTES, Evaluation
 from vedette.promql.nodes import Aggregate, Binary, Call, Number, Range, Selector, Subquery, Text, Unary
 from vedette.promql.plan import Operation, Plan
@@ -56,6 +56,8 @@ def _run(ev: Evaluation, operation: Operation, args: list[Value], data: Sequence
     node, grid = operation.node, operation.grid
     if operation.spread:
         return _spread(ev, args[0], grid.n)
+    if isinstance(node, Selector) and operation.begun:
+        return start_times.instants(ev, node, grid, data[operation.fetch])
     if isinstance(node, Selector):
         return selectors.instants(ev, node, grid, data[operation.fetch], want_time=operation.timed, counts_only=operation.counts_only)
     if isinstance(node, Range):

@@ -51,6 +51,8 @@ class Evaluation:
     pool: ThreadPoolExecutor
     ticket: Ticket
     statistics: Statistics
+    started: bool = False
+    """Whether start timestamps are heeded, where storage keeps them."""
     samples: int = 0
     bytes: int = 0
 

@@ -112,6 +112,15 @@ def _timestamp(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Matrix:
     return ev.renamed(replace(matrix, values=np.broadcast_to(times, matrix.values.shape), histograms=None))
 
 
+def _start_timestamp(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Matrix:
+    # Only samples of a selector have start timestamps, and these it was evaluated to already (plan.py).
+    direct = isinstance(unwrapped(node.args[0]), Selector)
+    if not direct or not ev.started:
+        ev.annotations.warn(say.START_OF_EXPRESSION if not direct else say.STARTS_ARE_OFF, node)
+        return ev.empty(grid.n)
+    return ev.renamed(ev.matrix(args[0]))
+
+
 def _scalar(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Scalar:
     matrix = ev.matrix(args[0]).floats()
     if not len(matrix):
@@ -215,6 +224,7 @@ _OTHERS: dict[str, Callable[[Evaluation, Call, Args, Grid], Value]] = {
     "clamp_max": _clamp,
     "round": _round,
     "timestamp": _timestamp,
+    "start_timestamp": _start_timestamp,
     "scalar": _scalar,
     "absent": _absent,
     "absent_over_time": _absent,

@@ -36,8 +36,8 @@ class Operation:
     """One step of the plan: a node on a grid, fed by earlier operations; `fetch` is the read of a selector.
 
     `spread` says that this is no node of its own, but the one below, given for one step, spread over the grid; `timed` that
-    a selector is wanted for its samples' times: the argument of `timestamp`. `counts_only` says that of a selector's native
-    histograms nothing but counts and sums matters.
+    a selector is wanted for its samples' times: the argument of `timestamp`; `begun` for their start timestamps.
+    `counts_only` says that of a selector's native histograms nothing but counts and sums matters.
     """
 
     node: Node
@@ -47,6 +47,7 @@ class Operation:
     spread: bool = False
     timed: bool = False
     counts_only: bool = False
+    begun: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class Plan:
     def later(self, ms: int) -> Plan:
         """The same plan for a query that begins `ms` later (earlier, below 0)."""
         operations = [
-            Operation(o.node, Grid(o.grid.start + ms, o.grid.step, o.grid.n), o.inputs, o.fetch, o.spread, o.timed, o.counts_only)
+            replace(o, grid=Grid(o.grid.start + ms, o.grid.step, o.grid.n))
             for o in self.operations
         ]
         return Plan(operations, [Fetch(f.matchers, f.start + ms, f.end + ms, f.coarse) for f in self.fetches], self.result)
@@ -174,13 +175,14 @@ def _counts_only(root: Node) -> set[int]:
 class Prepared:
     """A syntax tree and what is known of it whenever it is asked: nodes are named by their ids.
 
-    Which do not depend on the step (`invariant`), of which selectors times are wanted (`timed`), the selectors of info series
-    by their calls (`info`), selectors of counts alone; and whether there are durations written as expressions.
+    Which do not depend on the step (`invariant`), of which selectors times are wanted (`timed`) or start timestamps (`begun`), the
+    selectors of info series by their calls (`info`), selectors of counts alone; and whether there are durations written as expressions.
     """
 
     root: Node
     invariant: frozenset[int]
     timed: frozenset[int]
+    begun: frozenset[int]
     info: Mapping[int, Selector]
     counts_only: frozenset[int]
     columns: Mapping[int, Column]
@@ -198,16 +200,18 @@ class Prepared:
         info = {id(n): info_selector(n) for n in calls if n.func.name == "info"}
         # Of the info series, the times of samples are wanted: the newest one counts.
         timed = {id(unwrapped(c.args[0])) for c in calls if c.func.name == "timestamp"} | set(map(id, info.values()))
-        counts_only, columns = frozenset(_counts_only(root)), columns_of(root)
+        begun = frozenset(id(unwrapped(c.args[0])) for c in calls if c.func.name == "start_timestamp")
+        counts_only = frozenset(_counts_only(root))
+        columns = {key: column for key, column in columns_of(root).items() if key not in begun}  # a tier has no start timestamps
         pinned = any(isinstance(n, Subquery) or (isinstance(n, Selector) and n.at is not None) for n in walk(root))
-        return cls(root, frozenset(_invariant(root)), frozenset(timed), info, counts_only, columns, has_expressions(root), pinned)
+        return cls(root, frozenset(_invariant(root)), frozenset(timed), begun, info, counts_only, columns, has_expressions(root), pinned)
 
 
 class _Planner:
     def __init__(self, prepared: Prepared, bounds: Bounds, rolled_up: Callable[[int, int], bool]) -> None:
         self.bounds = bounds
         self.columns, self.rolled_up = prepared.columns, rolled_up
-        self.invariant, self.timed = prepared.invariant, prepared.timed
+        self.invariant, self.timed, self.begun = prepared.invariant, prepared.timed, prepared.begun
         self.info, self.counts_only = prepared.info, prepared.counts_only
         self.operations: list[Operation] = []
         self.fetches: list[Fetch] = []
@@ -218,7 +222,7 @@ class _Planner:
         if isinstance(node, (Selector, Range)):
             s = node.selector if isinstance(node, Range) else node
             range_ = node.range if isinstance(node, Range) else 0
-            hints = (id(node) in self.timed, id(s) in self.counts_only, self.columns.get(id(node)))
+            hints = (id(node) in self.timed, id(node) in self.begun, id(s) in self.counts_only, self.columns.get(id(node)))
             return (s.matchers, s.offset, s.at, s.anchored, s.smoothed, range_, *hints)
         return id(node)
 
@@ -269,6 +273,7 @@ class _Planner:
                 fetch=self.fetch(node, grid),
                 timed=id(node) in self.timed,
                 counts_only=id(selector) in self.counts_only,
+                begun=id(node) in self.begun,
             )
         self.done[key] = len(self.operations)
         self.operations.append(operation)

@@ -43,6 +43,7 @@ def _table() -> dict[str, Function]:
         Function("scalar", vector, "scalar"),
         Function("sort_by_label", ("vector", "string"), variadic=-1, experimental=True),
         Function("sort_by_label_desc", ("vector", "string"), variadic=-1, experimental=True),
+        Function("start_timestamp", vector, experimental=True),
         Function("time", (), "scalar"),
         Function("vector", ("scalar",)),
     ]

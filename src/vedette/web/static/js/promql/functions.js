@@ -75,6 +75,7 @@ export const FUNCTIONS = {
   sort_by_label: "Series by a label",
   sort_by_label_desc: "Series by a label, descending",
   time: "The time of evaluation, in Unix seconds",
+  start_timestamp: "Since when each sample's counter has counted, in Unix seconds (needs use-start-timestamps)",
   timestamp: "The time of each sample, in Unix seconds",
   minute: "Minute of the hour, UTC",
   hour: "Hour of the day, UTC",
