@@ -99,6 +99,8 @@ class Answer:
     status: int
     kind: str
     body: bytes
+    allow: str = ""
+    """The methods that there are, where another was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,8 @@ class Ask:
     name: str = ""
     value: str = ""
     """Of a parameter's value: two that are refused in the same words share a row."""
+    method: str = ""
+    """Instead of the operation's own."""
 
 
 class Server:
@@ -189,20 +193,24 @@ async def _call(app: Any, scope: dict[str, Any], body: bytes) -> Answer:
         serving.cancel()
     waiting.cancel()
     await asyncio.gather(serving, waiting, return_exceptions=True)
-    return Answer(begun["status"], _kind(begun), b"".join(parts))
+    return Answer(begun["status"], _kind(begun), b"".join(parts), _header(begun, b"allow"))
 
 
 def _kind(message: Mapping[str, Any]) -> str:
+    return _header(message, b"content-type").partition(";")[0]
+
+
+def _header(message: Mapping[str, Any], name: bytes) -> str:
     headers = {k.lower(): v for k, v in message.get("headers", ())}
-    return str(headers.get(b"content-type", b"").decode("latin-1").partition(";")[0])
+    return str(headers.get(name, b"").decode("latin-1"))
 
 
 _PROM_RANGE = {"start": "2023-11-14T21:00:00Z", "end": "2023-11-14T22:00:00Z"}
 
 VALUES: dict[str, tuple[str, ...]] = {
-    "time": ("never", "2026-13-01T00:00:00Z"),
-    "duration": ("soon", "-1"),
-    "integer": ("many", "-1", "99999999999999999999"),
+    "time": ("never", "2026-13-01T00:00:00Z", "NaN", "Inf", "1e30"),
+    "duration": ("soon", "-1", "NaN", "1e30"),
+    "integer": ("many", "-1", "1.5", "99999999999999999999"),
     "boolean": ("perhaps",),
     "query": ("", "sum(up"),
     "match[]": ("{", "{}"),
@@ -344,6 +352,7 @@ def asks(operation: Operation, existing: Mapping[str, str]) -> Iterator[Ask]:
         yield Ask("what is another tenant's", path, needed, good, kind, token=signed(tenant_id="other"), shown=True)
     if operation.body:
         yield from _of_body(operation, path, needed)
+    yield Ask("another method", path, method="TRACE")
 
 
 def _good(name: str, path: str) -> str:
@@ -416,8 +425,9 @@ def _of_body(operation: Operation, path: str, needed: Mapping[str, str]) -> Iter
         yield Ask("a protobuf that ends early", path, needed, b"\x02\x04\x0a\x7f", kind)
     first = {"content-type": media[0]}
     yield Ask("a `Content-Type` of `image/png`", path, needed, b"x", {"content-type": "image/png"})
-    yield Ask("a `Content-Encoding` of `compress`", path, needed, b"x", {**first, "content-encoding": "compress"})
-    yield Ask("gzip that is none", path, needed, b"x" * 40, {**first, "content-encoding": "gzip"})
+    for coding in ("compress", "gzip"):
+        what = f"a `Content-Encoding` of `{coding}`" + (" of what is none" if coding == "gzip" else "")
+        yield Ask(what, path, needed, b"x" * 40, {**first, "content-encoding": coding}, value=coding)
     yield Ask("a body of a TiB", path, needed, b"x", {**first, "content-length": str(1 << 40)})
 
 
@@ -457,7 +467,7 @@ async def rows(server: Server, operation: Operation, existing: Mapping[str, str]
     """What one operation answers; the questions that get the same answer, but for what it repeats of them, share a row."""
     found: dict[tuple[int, str, str], tuple[list[str], Row]] = {}
     for ask in asks(operation, existing):
-        answer = await server.ask(operation.method, ask)
+        answer = await server.ask(ask.method or operation.method, ask)
         kind, message = told(answer)
         if (answer.status < 300 and not ask.shown and not message) or (ask.only and answer.status != ask.only):
             continue
@@ -465,7 +475,7 @@ async def rows(server: Server, operation: Operation, existing: Mapping[str, str]
             message = message.replace(path.rpartition("/")[2], "ID") if name.endswith("{id}") else message
         alike = (answer.status, _without(ask, kind), _without(ask, message))
         whats, _ = found.setdefault(alike, ([], ("", answer.status, kind, message)))
-        whats.append(ask.what)
+        whats.append(f"a method other than {answer.allow}" if answer.allow else ask.what)
     return [("; ".join(_together(whats)), *row[1:]) for whats, row in found.values()]
 
 
@@ -606,7 +616,8 @@ description of each endpoint is in [HTTP API](http-api.md) and [Service APIs](se
 
 A row's inputs, parted by semicolons, get the same answer, but for the value that it repeats; the message is the first one's. The
 type is Prometheus' `errorType` or the dialect's own, the place the `loc` of the service APIs. `not refused` is what is
-answered as if there were nothing wrong. Everywhere:
+answered as if there were nothing wrong, which on Prometheus' own paths is as Prometheus answers it: an `end` before the `start` finds
+nothing, a `lookback_delta` that is not positive is the server's own, a negative `limit` of metadata is none. Everywhere:
 
 | bad input | answer |
 |---|---|
@@ -616,7 +627,15 @@ answered as if there were nothing wrong. Everywhere:
 | a request for a host name that is not this server's, or a change that a page from elsewhere asks for | 403 |
 | more requests than [allowed a minute](services.md#botserver) | 429 with `Retry-After` |
 | a body over the limit | 413, before it is read |
-| a method that a path does not have; a path that is not there | 405; 404 |
+| a body of a media type, or in a coding, that is not taken | 415 |
+| a path that is not there, or with a slash too many | 404 |
+| a method that a path does not have | 405, with those it has in `Allow` |
+
+`OPTIONS` is answered with 204 and `Allow`, `HEAD` as `GET` without the body. A body that names no media type, or is called a form, as
+`curl -d` calls everything, is taken for JSON, save by Alertmanager's and Elasticsearch's paths. 404 and 405 come in the shape of the API
+whose path it is: Prometheus' `{"status": "error", …}`, the service APIs' `{"detail": …}` (of everything on their own listeners),
+Alertmanager's `{"code", "message"}` below `/api/v2/`, plain text below `/loki/` and `/config/v1/rules`, Elasticsearch's
+`{"error", "status"}` below `/_`.
 
 The WebSockets' own are at [Live values](http-api.md#live-values).
 """

@@ -72,9 +72,24 @@ async def test_the_documents_shortest_metric(client: httpx.AsyncClient, storage:
     assert stored(storage) == {'test{service="test"}': 1}
 
 
-async def test_the_content_type_does_not_matter(client: httpx.AsyncClient) -> None:
-    answer = await client.post("/metrics/track", content=b'{"name":"x","value":1}', headers={"Content-Type": "text/plain"})
-    assert answer.status_code == 200
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Content-Type": "application/json; charset=utf-8"}, 200),
+        ({"Content-Type": "application/vnd.acme+json"}, 200),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, 200),  # what `curl -d` calls everything
+        ({"Content-Type": "text/plain"}, 415),
+        ({"Content-Type": "image/png"}, 415),
+        ({"Content-Type": "application/json", "Content-Encoding": "gzip"}, 415),
+        ({"Content-Type": "application/json", "Content-Encoding": "identity"}, 200),
+    ],
+)
+async def test_what_says_that_it_is_not_json_is_refused(client: httpx.AsyncClient, headers: dict[str, str], status: int) -> None:
+    answer = await client.post("/metrics/track", content=b'{"name":"x","value":1}', headers=headers)
+    assert answer.status_code == status, answer.text
+    if status == 415:
+        assert "unsupported" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(

@@ -222,6 +222,24 @@ async def test_bad_acknowledgements_are_refused_by_field(client: httpx.AsyncClie
     assert answer.json()["detail"][0]["loc"] == ["body", where]
 
 
+@pytest.mark.parametrize("path", ["/api/v1/alerts/history", "/api/v1/notifications"])
+@pytest.mark.parametrize(
+    ("asked", "name"),
+    [
+        ({"limit": "-1"}, "limit"),
+        ({"limit": "many"}, "limit"),
+        ({"cursor": "nowhere"}, "cursor"),
+        ({"start": "never"}, "start"),
+        ({"start": "2", "end": "1"}, "end"),
+        ({"filter": "("}, "filter"),
+    ],
+)
+async def test_a_bad_parameter_is_named_as_one_of_the_query(client: httpx.AsyncClient, path: str, asked: dict[str, str], name: str) -> None:
+    answer = await client.get(path, params=asked)
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["loc"] == ["query", name]
+
+
 async def test_only_alerts_that_fire_can_be_acknowledged(client: httpx.AsyncClient, notifier: Notifier) -> None:
     assert (await client.post("/api/v1/alerts/0123456789abcdef/acknowledge")).status_code == 404
     await notifier.accept([alert(ends=-1)])

@@ -133,7 +133,7 @@ async def test_every_reason_is_named(tmp_path: Path, clock: ManualClock, serve: 
     assert (await why("Small"))["verdict"] == f"everyone: kept quiet: inhibited by the alert {big.fingerprint():016x}, {big}"
 
     refused = await client.get("/api/v1/alerts/explain")
-    assert (refused.status_code, refused.json()["detail"][0]["loc"]) == (422, ["body", "filter"])
+    assert (refused.status_code, refused.json()["detail"][0]["loc"]) == (422, ["query", "filter"])
     assert (await client.get("/api/v1/alerts/explain", params={"filter": "alertname=None"})).json() == {
         "alerts": [],
         "rules": [],

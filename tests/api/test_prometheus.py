@@ -193,7 +193,7 @@ class TestQuery:
         assert "same labelset" in error
 
     async def test_no_time_at_all(self, client: httpx.AsyncClient) -> None:
-        assert await refused(client, "query", query="up", timeout="0") == (503, "timeout", "query timed out in query queue")
+        assert await refused(client, "query", query="up", timeout="0") == (503, "timeout", "query timed out in query execution")
 
 
 class TestQueryRange:
@@ -282,8 +282,12 @@ class TestCatalog:
         ("path", "params", "error"),
         [
             ("series", {}, "no match[] parameter provided"),
-            ("series", {"match[]": "up{"}, "1:4: parse error: unexpected end of input inside braces"),
-            ("series", {"match[]": '{job=~".*"}'}, "1:1: parse error: vector selector must contain at least one non-empty matcher"),
+            ("series", {"match[]": "up{"}, 'invalid parameter "match[]": 1:4: parse error: unexpected end of input inside braces'),
+            (
+                "series",
+                {"match[]": '{job=~".*"}'},
+                'invalid parameter "match[]": 1:1: parse error: vector selector must contain at least one non-empty matcher',
+            ),
             (
                 "labels",
                 {"start": "x"},

@@ -64,6 +64,7 @@ def test_what_is_asked_of_a_parameter_and_a_body(bad_input: Any) -> None:
     assert {"no credential", "a token: expired", "the role `viewer`", "no `limit`", "`limit=many`", "an unknown `id`"} <= set(asked)
     assert asked["what is another tenant's"].path == "/x/7"
     assert {"no body", "`{`", "a body that is no UTF-8", "a body of a TiB", "a `Content-Type` of `image/png`"} <= set(asked)
+    assert asked["another method"].method == "TRACE"
     assert asked["no `limit`"].query == {}
     assert asked["`limit=many`"].query == {"limit": "many"}
 

@@ -24,7 +24,7 @@ from vedette.access.sessions import proven
 from vedette.api import problems
 from vedette.api.answers import JSON, success
 from vedette.api.endpoint import Endpoint, Handler, Param, answering
-from vedette.api.params import body_of, decoded, form_of, integer, limit_of, parameter, rfc3339, time_of
+from vedette.api.params import FORM_TYPE, decoded, form_of, integer, json_of, limit_of, media_type, parameter, rfc3339, time_of
 from vedette.clock import Clock, now_ms
 from vedette.errors import BadInput, LimitExceeded, NotFound
 from vedette.model.durations import parse_duration
@@ -96,12 +96,11 @@ class Access:
 
     async def token(self, request: Request) -> Response:
         """A token for a name and a password, as OAuth 2's password grant answers it."""
-        form = request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
-        if form:
+        if media_type(request) == FORM_TYPE:
             fields = await form_of(request)
             asked = Login(fields.text("username"), fields.text("password"))
         else:
-            asked = decoded(_login, await body_of(request, MAX_BODY_BYTES))
+            asked = decoded(_login, await json_of(request, MAX_BODY_BYTES))
         who = await proven(self.identities, asked.username, asked.password, address=request.client.host if request.client else "")
         if who is None:
             return problems.prometheus_body(401, "unauthorized", "unauthorized")
@@ -118,7 +117,7 @@ class Access:
 
     async def password(self, request: Request) -> Response:
         """Replace one's own password; every other login of the user ends."""
-        who, asked = principal_of(request), decoded(_passwords, await body_of(request, MAX_BODY_BYTES))
+        who, asked = principal_of(request), decoded(_passwords, await json_of(request, MAX_BODY_BYTES))
         directory = self._directory()
         if who.name not in directory.users or who.kind not in ("session", "password", "token"):
             raise BadInput("only a user has a password")
@@ -138,7 +137,7 @@ class Access:
 
     async def put_user(self, request: Request) -> Response:
         """Make a user (POST), or change one (PATCH)."""
-        asked, directory = decoded(_user, await body_of(request, MAX_BODY_BYTES)), self._directory()
+        asked, directory = decoded(_user, await json_of(request, MAX_BODY_BYTES)), self._directory()
         name = request.path_params.get("name", asked.name)
         old = directory.users.get(name)
         if request.method == "PATCH":
@@ -172,7 +171,7 @@ class Access:
 
     async def put_key(self, request: Request) -> Response:
         """Make a key; its secret is in this answer and never again."""
-        asked = decoded(_key, await body_of(request, MAX_BODY_BYTES))
+        asked = decoded(_key, await json_of(request, MAX_BODY_BYTES))
         lasting = asked.expires_in
         expires = now_ms(self.clock) + parameter("expires_in", lambda: parse_duration(lasting)) if lasting else 0
         row, secret = await self._directory().new_key(
@@ -206,7 +205,7 @@ class Access:
     async def put_tenant(self, request: Request) -> Response:
         """Make a tenant."""
         self._whole_server(request)
-        asked = decoded(_tenant, await body_of(request, MAX_BODY_BYTES))
+        asked = decoded(_tenant, await json_of(request, MAX_BODY_BYTES))
         return _made(_shown_tenant(await self._directory().put_tenant(asked.name, asked.title)), made=True)
 
     async def drop_tenant(self, request: Request) -> Response:
@@ -222,11 +221,16 @@ class Access:
         form = await form_of(request)
         limit = min(limit_of(form) or 100, MOST_ENTRIES)
         before = parameter("before", lambda: integer(form.text("before"))) if form.text("before") else FOREVER
+        if before < 0:
+            raise BadInput('invalid parameter "before": before must be non-negative')
+        since, until = time_of(form, "start", 0), time_of(form, "end", FOREVER)
+        if until < since:
+            raise BadInput('invalid parameter "end": end timestamp must not be before start time')
         found = await self.audit.page(
             tenant_of(request),
             before=before,
-            since=time_of(form, "start", 0),
-            until=time_of(form, "end", FOREVER),
+            since=since,
+            until=until,
             limit=limit,
             actor=form.text("actor"),
         )

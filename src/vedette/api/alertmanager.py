@@ -18,8 +18,8 @@ from starlette.responses import Response
 
 from vedette.api.answers import JSON, finishing, listed
 from vedette.api.endpoint import Endpoint, Handler, Param, Run, answering
-from vedette.api.params import Form, body_of, boolean_of, form_of, limit_of, parse_time, rfc3339
-from vedette.api.problems import UNEXPECTED, problem, retry_after
+from vedette.api.params import Form, boolean_of, form_of, json_of, limit_of, parse_time, rfc3339
+from vedette.api.problems import UNEXPECTED, Unsupported, problem, retry_after
 from vedette.errors import BadInput, LimitExceeded, VedetteError
 from vedette.model.alerts import Alert
 from vedette.model.labels import Labels
@@ -210,6 +210,7 @@ class Alertmanager:
     async def alerts(self, request: Request) -> Response:
         """Alerts that stand, and how each is dealt with."""
         form = await form_of(request)
+        _wanted(form, "unprocessed")  # there are none here, but what is no truth value is refused as Alertmanager does
         found = await self.notifier_of(request).listed_alerts(wanted_of(form))
         return listed(found[: limit_of(form) or None])
 
@@ -221,7 +222,7 @@ class Alertmanager:
     async def post_alerts(self, request: Request) -> Response:
         """Take alerts; good ones are taken where others are bad, and the answer says what is wrong with those."""
         good, bad = [], []
-        notifier, body = self.notifier_of(request), await body_of(request, MAX_BODY_BYTES)
+        notifier, body = self.notifier_of(request), await json_of(request, MAX_BODY_BYTES, form=False)
         # A body of many megabytes is read on a thread: others must not wait for it.
         posts = _decoded(_alerts, body) if len(body) < _LARGE else await self.run(_decoded, _alerts, body)
         for index, posted in enumerate(posts):
@@ -248,7 +249,7 @@ class Alertmanager:
 
     async def post_silence(self, request: Request) -> Response:
         """Make or change a silence."""
-        posted = _decoded(_silence, await body_of(request, MAX_BODY_BYTES))
+        posted = _decoded(_silence, await json_of(request, MAX_BODY_BYTES, form=False))
         notifier = self.notifier_of(request)
         silence = silence_of(posted, notifier.silences.get(posted.id) if posted.id else None)
         return _json({"silenceID": await notifier.silence(silence, confirmed=posted.confirm)})
@@ -284,8 +285,10 @@ def _json(body: object, status: int = 200, headers: Mapping[str, str] | None = N
 
 
 def refused(error: VedetteError) -> Response:
-    """An error as a JSON string."""
+    """An error as a JSON string; of what no operation sees, as Alertmanager's own framework answers."""
     found = problem(error)
+    if isinstance(error, Unsupported):
+        return _json({"code": found.status, "message": found.message}, found.status)
     if isinstance(error, LimitExceeded) and found.status == 422:
         return _json(str(error), 503, retry_after(error.retry_after or 5.0))
     return _json(found.message, found.status, found.headers)

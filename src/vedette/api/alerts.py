@@ -7,7 +7,7 @@ ends (`notify/acknowledgements.py`), the log of notifications (`notifications.py
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +18,11 @@ from starlette.responses import Response
 
 from vedette.api.answers import JSON
 from vedette.api.endpoint import Endpoint, Handler, Param, answering
-from vedette.api.params import MAX_TIME, Form, body_of, decoded, form_of, integer, parameter, parse_time, rfc3339, time_of
+from vedette.api.params import MAX_TIME, Form, asked, decoded, form_of, integer, json_of, parse_time, query_of, rfc3339
 from vedette.api.problems import UNEXPECTED, detail
 from vedette.errors import BadInput
 from vedette.model.durations import parse_duration
+from vedette.model.matchers import Matcher
 from vedette.notify.acknowledgements import Acknowledgement
 from vedette.notify.history import KINDS, Question
 from vedette.notify.matchers import parse_matchers
@@ -87,28 +88,36 @@ def shown(ack: Acknowledgement) -> dict[str, Any]:
 
 def question_of(form: Form, equal: Mapping[str, str]) -> Question:
     """What a page of a log is asked for by `start`, `end`, `limit`, `cursor`, `filter` and `equal` columns. Raises `BadInput`."""
-    limit = parameter("limit", lambda: integer(form.text("limit"))) if form.text("limit") else DEFAULT_LIMIT
+    limit = asked(form, "limit", integer, DEFAULT_LIMIT)
     if not 0 < limit <= MAX_LIMIT:
-        raise BadInput(f"{limit} is out of range", where="limit", hint=f"1 to {MAX_LIMIT}")
-    cursor = parameter("cursor", lambda: integer(form.text("cursor"))) if form.text("cursor") else 1 << 62
-    start, end = time_of(form, "start", 0), time_of(form, "end", MAX_TIME)
+        raise BadInput(f"{limit} is out of range", where="query.limit", hint=f"1 to {MAX_LIMIT}")
+    cursor = asked(form, "cursor", integer, 1 << 62)
+    start, end = asked(form, "start", parse_time, 0), asked(form, "end", parse_time, MAX_TIME)
     if end < start:
-        raise BadInput("the end is before the start", where="end")
+        raise BadInput("the end is before the start", where="query.end")
     return Question(
         since=start,
         until=end,
         limit=limit,
         before=cursor,
         equal=equal,
-        matchers=tuple(m for text in form.texts("filter") for m in parse_matchers(text)),
+        matchers=filters(form.texts("filter"), where="query.filter"),
     )
+
+
+def filters(texts: Sequence[str], *, where: str) -> tuple[Matcher, ...]:
+    """The matchers of texts. Raises `BadInput` that names `where` they stand, and the column."""
+    try:
+        return tuple(m for text in texts for m in parse_matchers(text))
+    except BadInput as error:
+        raise BadInput(f"{error.where}: {error.problem}" if error.where else error.problem, where=where, hint=error.hint) from None
 
 
 def one_of(form: Form, name: str, allowed: tuple[str, ...]) -> str:
     """A parameter of a closed set, empty where it is absent. Raises `BadInput`."""
     text = form.text(name)
     if text and text not in allowed:
-        raise BadInput(f"{text[:100]!r} is not known", where=name, hint=f"one of {', '.join(allowed)}")
+        raise BadInput(f"{text[:100]!r} is not known", where=f"query.{name}", hint=f"one of {', '.join(allowed)}")
     return text
 
 
@@ -141,7 +150,7 @@ class Alerts:
 
     async def acknowledge(self, request: Request) -> Response:
         """Acknowledge an alert that fires."""
-        body = await body_of(request, MAX_BODY_BYTES)
+        body = await json_of(request, MAX_BODY_BYTES)
         asked = decoded(_asked, body) if body.strip() else Asked()
         until = until_of(asked, self.now())
         who = caller_of(request, asked.author)
@@ -152,7 +161,7 @@ class Alerts:
         """Take an acknowledgement back."""
         notifier, name = self.notifier_of(request), self._name(request)
         ack = notifier.acknowledgements.get(name)
-        await notifier.unacknowledge(name, author=caller_of(request, request.query_params.get("author", "")))
+        await notifier.unacknowledge(name, author=caller_of(request, query_of(request).text("author")))
         return answer({**shown(ack), "ended": True})
 
     async def acknowledgement(self, request: Request) -> Response:
@@ -161,7 +170,7 @@ class Alerts:
 
     async def acknowledge_as_documented(self, request: Request) -> Response:
         """Acknowledge an alert in the bot server document's terms."""
-        asked = decoded(_monitoring, await body_of(request, MAX_BODY_BYTES))
+        asked = decoded(_monitoring, await json_of(request, MAX_BODY_BYTES))
         who = caller_of(request, asked.acknowledged_by)
         ack = await self.notifier_of(request).acknowledge(self._name(request), author=who, note=asked.notes)
         return answer(

@@ -22,7 +22,7 @@ from starlette.responses import Response, StreamingResponse
 from vedette import configfile
 from vedette.api.answers import JSON
 from vedette.api.endpoint import Endpoint, Param, Run, answering
-from vedette.api.params import body_of, parameter, parse_span, parse_time, rfc3339
+from vedette.api.params import asked, parse_span, parse_time, query_of, rfc3339, yaml_of
 from vedette.api.problems import UNEXPECTED
 from vedette.api.rules import MAX_BODY_BYTES, YAML, refused
 from vedette.clock import Clock, now_ms
@@ -87,7 +87,7 @@ class Backtesting:
 
     async def post(self, request: Request) -> Response:
         """Run a rule, a group or a rule file."""
-        groups = groups_of(await body_of(request, MAX_BODY_BYTES), self.defaults())
+        groups = groups_of(await yaml_of(request, MAX_BODY_BYTES), self.defaults())
         start, end = self._range(request)
         queries, situation = self.queries_of(request), self.situation_of(request)
         if NDJSON not in request.headers.get("accept", ""):
@@ -96,16 +96,13 @@ class Backtesting:
         return StreamingResponse(self._lines(groups, queries, situation, (start, end)), media_type=NDJSON)
 
     def _range(self, request: Request) -> tuple[int, int]:
-        given = request.query_params
-        end = parameter("end", lambda: parse_time(given["end"])) if given.get("end") else now_ms(self.clock)
-        if given.get("start") and given.get("since"):
-            raise BadInput("only one of start and since", where="since")
-        if given.get("start"):
-            start = parameter("start", lambda: parse_time(given["start"]))
-        else:
-            start = end - (parameter("since", lambda: parse_span(given["since"])) if given.get("since") else _DAY)
+        given = query_of(request)
+        end = asked(given, "end", parse_time, now_ms(self.clock))
+        if given.text("start") and given.text("since"):
+            raise BadInput("only one of start and since", where="query.since")
+        start = asked(given, "start", parse_time, end - asked(given, "since", parse_span, _DAY))
         if start >= end:
-            raise BadInput("the start is not before the end", where="start")
+            raise BadInput("the start is not before the end", where="query.start")
         return start, end
 
     def _all(

@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from vedette.api.answers import JSON, enveloped, success
 from vedette.api.endpoint import Endpoint, Param, Run
-from vedette.api.params import MAX_TIME, MIN_TIME, Form, form_of, integer, limit_of, matcher_sets, time_of, unescaped
+from vedette.api.params import MAX_TIME, MIN_TIME, Form, form_of, integer, limit_of, matcher_sets, parameter, time_of, unescaped
 from vedette.api.queries import TRUNCATED
 from vedette.errors import BadInput
 from vedette.model.matchers import Matcher
@@ -45,7 +45,7 @@ class Catalog:
         if not form.texts("match[]"):
             raise BadInput("no match[] parameter provided")
         limit, start, end = _range(form)
-        sets, tenant = matcher_sets(form, self.parse_selector), self.tenant_of(request)
+        sets, tenant = parameter("match[]", lambda: matcher_sets(form, self.parse_selector)), self.tenant_of(request)
 
         def read() -> bytes:
             if isinstance(self.storage, Tabling):

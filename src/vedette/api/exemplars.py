@@ -12,7 +12,6 @@ from starlette.responses import Response
 from vedette.api.answers import success
 from vedette.api.endpoint import Endpoint, Param
 from vedette.api.params import MAX_TIME, MIN_TIME, form_of, time_of
-from vedette.api.queries import in_query
 from vedette.errors import BadInput
 from vedette.ingest.exemplars import Exemplars
 from vedette.promql.format import json_float
@@ -35,10 +34,7 @@ class ExemplarQueries:
         start, end = time_of(form, "start", MIN_TIME), time_of(form, "end", MAX_TIME)
         if end < start:
             raise BadInput(_ENDS)
-        try:
-            tree = self.parse(form.text("query"))
-        except BadInput as error:
-            raise in_query(error) from None
+        tree = self.parse(form.text("query"))
         sets = [node.matchers for node in walk(tree) if isinstance(node, Selector)]
         found = self.exemplars.select(self.tenant_of(request), sets, start, end) if sets else []
         return success(

@@ -13,6 +13,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from vedette.api.alerts import filters
 from vedette.api.answers import JSON
 from vedette.api.endpoint import Endpoint, Param, answering
 from vedette.api.params import form_of, rfc3339
@@ -21,7 +22,6 @@ from vedette.errors import BadInput
 from vedette.model.durations import format_duration
 from vedette.model.matchers import Matcher, match_labels
 from vedette.notify.held import Held
-from vedette.notify.matchers import parse_matchers
 from vedette.notify.notifier import Notifier
 from vedette.notify.views import RouteView
 
@@ -42,9 +42,9 @@ class Explaining:
     async def explain(self, request: Request) -> Response:
         """The alerts that pass the filter, each with its ways to people (at most `MAX_ALERTS`), and the rules that raise none now."""
         form = await form_of(request)
-        matchers = tuple(m for text in form.texts("filter") for m in parse_matchers(text))
+        matchers = filters(form.texts("filter"), where="query.filter")
         if not matchers:
-            raise BadInput('expected matchers such as alertname="Down"', where="filter")
+            raise BadInput('expected matchers such as alertname="Down"', where="query.filter")
         notifier = self.notifier_of(request)
         found = [h for h in notifier.alerts() if match_labels(matchers, h.alert.labels)]
         groups = self.groups_of(request)

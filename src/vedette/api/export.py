@@ -60,6 +60,8 @@ class Exporting:
         if len(sets) > 1:
             raise BadInput("more than one match[]", hint="a series must not stand in a file twice; use a regular expression")
         start, end = time_of(form, "start", MIN_TIME), time_of(form, "end", MAX_TIME)
+        if end < start:
+            raise BadInput('invalid parameter "end": end timestamp must not be before start time')
         tenant = self.tenant_of(request.scope)
         found = await self.run(self._select, tenant, sets[0], start, end)
         written = written_of(found, cast("Format", kind))

@@ -22,8 +22,8 @@ from starlette.types import Scope
 from vedette.api.endpoint import Endpoint, Param, answering
 from vedette.api.logs import LogBackend, broken
 from vedette.api.otlp_answers import PROTOBUF, kind_of, refused, taken, unsupported
-from vedette.api.params import body_of
-from vedette.api.problems import UNEXPECTED, TooLarge, problem, prometheus, write
+from vedette.api.params import body_of, expect_json, media_type, query_of
+from vedette.api.problems import UNEXPECTED, TooLarge, Unsupported, problem, prometheus, write
 from vedette.errors import BadInput, LimitExceeded, VedetteError
 from vedette.model.durations import format_duration
 from vedette.model.logs import LogBatch, LogBuilder
@@ -58,7 +58,7 @@ class Intake:
             if (unpack := UNPACK.get(encoding)) is not None:
                 body = await self.backend.run(unpack, body, settings.max_body)
             elif encoding not in ("identity", "snappy", ""):
-                raise BadInput(f"unsupported content encoding {encoding!r}", hint="expected gzip, deflate, zstd or none")
+                raise Unsupported(f"unsupported content encoding {encoding!r}", hint="expected gzip, deflate, zstd or none")
             return parse(body) if len(body) < _AT_ONCE else await self.backend.run(parse, body)
         finally:
             self.held -= size
@@ -68,7 +68,8 @@ class Intake:
 
     async def native(self, request: Request) -> Response:
         """JSON lines, or an array, or one object."""
-        now, most, service = self.backend.now_ns(), self.backend.store.settings.max_line, request.query_params.get("service", "")
+        expect_json(request)
+        now, most, service = self.backend.now_ns(), self.backend.store.settings.max_line, query_of(request).text("service")
         batch = await self._read(request, lambda body: jsonlines.parse(body, now_ns=now, max_line=most, service=service))
         await self._store(request, batch)
         return Response(orjson.dumps({"status": "success", "data": {"accepted": len(batch)}}), media_type="application/json")
@@ -89,7 +90,9 @@ class Intake:
 
     async def loki(self, request: Request) -> Response:
         """Loki's push."""
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        kind = media_type(request)
+        if kind not in ("", PROTOBUF, "application/json"):
+            raise Unsupported(f"unsupported media type {kind!r}", hint=f"expected {PROTOBUF} or application/json")
         settings, now = self.backend.store.settings, self.backend.now_ns()
 
         def parse(body: bytes) -> LogBatch:
@@ -102,6 +105,7 @@ class Intake:
 
     async def bulk(self, request: Request) -> Response:
         """Elasticsearch's `_bulk`."""
+        expect_json(request, form=False, expected="application/x-ndjson or application/json")
         index, now, most = request.path_params.get("index", ""), self.backend.now_ns(), self.backend.store.settings.max_line
         began = self.backend.clock.monotonic()
         found = await self._read(request, lambda body: elastic_bulk.parse(body, index=index, now_ns=now, max_line=most))
@@ -111,6 +115,7 @@ class Intake:
 
     async def document(self, request: Request) -> Response:
         """One document, as `index` of Elasticsearch's clients sends it."""
+        expect_json(request, form=False)
         index, settings = request.path_params["index"], self.backend.store.settings
         builder = LogBuilder(max_bytes=2 * settings.max_line)
         times = Times(self.backend.now_ns())

@@ -16,16 +16,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from vedette.api.alertmanager import PostedAlert, alert_of
-from vedette.api.alerts import PAGING, answer, body_schema, one_of, operation, question_of
+from vedette.api.alerts import PAGING, answer, body_schema, filters, one_of, operation, question_of
 from vedette.api.endpoint import Endpoint, Param
-from vedette.api.params import body_of, decoded, form_of, rfc3339
+from vedette.api.params import decoded, form_of, json_of, rfc3339
 from vedette.errors import BadInput
 from vedette.gotemplate.parser import MAX_SOURCE
 from vedette.model.alerts import Alert
 from vedette.model.labels import Labels
 from vedette.notify import trying
 from vedette.notify.history import OUTCOMES
-from vedette.notify.matchers import parse_matchers
 from vedette.notify.notifier import Notifier
 from vedette.records.rows import DeliveryRow
 
@@ -93,7 +92,7 @@ class Notifications:
 
     async def test(self, request: Request) -> Response:
         """Send a test to all channels of a receiver, now."""
-        body = await body_of(request, MAX_BODY_BYTES)
+        body = await json_of(request, MAX_BODY_BYTES)
         asked = decoded(_test, body) if body.strip() else AskedTest()
         notifier, name, now = self.notifier_of(request), request.path_params["name"], self.now()
         channels = notifier.channels(name)
@@ -106,14 +105,14 @@ class Notifications:
 
     async def preview(self, request: Request) -> Response:
         """Render a template over alerts."""
-        asked = decoded(_preview, await body_of(request, MAX_BODY_BYTES))
+        asked = decoded(_preview, await json_of(request, MAX_BODY_BYTES))
         if len(asked.template) > MAX_SOURCE:
             raise BadInput(f"the template is longer than {MAX_SOURCE} characters", where="template")
         notifier, now = self.notifier_of(request), self.now()
         if asked.alerts is not None:
             alerts = [alert_of(a) for a in asked.alerts[:MAX_ALERTS]]
         elif asked.filter:
-            matchers = tuple(m for text in asked.filter for m in parse_matchers(text))
+            matchers = filters(asked.filter, where="filter")
             alerts = [h.alert for h in notifier.matching(matchers)[:MAX_ALERTS]]
         else:
             alerts = trying.samples(now)

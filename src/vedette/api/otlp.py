@@ -17,9 +17,9 @@ from vedette.api.endpoint import Endpoint, Run, answering
 from vedette.api.logs_in import UNPACK
 from vedette.api.otlp_answers import PROTOBUF, kind_of, refused, taken, unsupported
 from vedette.api.params import body_of
-from vedette.api.problems import UNEXPECTED, write
+from vedette.api.problems import UNEXPECTED, Unsupported, write
 from vedette.clock import Clock, now_ms
-from vedette.errors import BadInput, LimitExceeded, VedetteError
+from vedette.errors import LimitExceeded, VedetteError
 from vedette.ingest.otlp import OtlpConfig, Translated, translated
 from vedette.model.samples import Appended, KeySpace, SampleBatch, canonical
 from vedette.wire import otlp_metrics
@@ -70,7 +70,7 @@ class Otlp:
         try:
             encoding = request.headers.get("content-encoding", "identity").lower()
             if encoding not in UNPACK and encoding not in ("identity", ""):
-                raise BadInput(f"unsupported content encoding {encoding!r}", hint="expected gzip, deflate, zstd or none")
+                raise Unsupported(f"unsupported content encoding {encoding!r}", hint="expected gzip, deflate, zstd or none")
             return await self.run(self._translated, body, UNPACK.get(encoding), kind, self._space(self.tenant_of(request.scope)))
         finally:
             self._held -= held

@@ -9,15 +9,15 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import unquote_plus
 
 import msgspec
 from starlette.requests import Request
 
-from vedette.api.problems import TooLarge
+from vedette.api.problems import TooLarge, Unsupported
 from vedette.errors import BadInput
 from vedette.model.durations import parse_duration
 from vedette.model.matchers import Matcher
@@ -31,6 +31,9 @@ MAX_TIME = 1 << 62
 """The open end of a range."""
 
 MAX_FORM_BYTES = 10 << 20
+FORM_TYPE = "application/x-www-form-urlencoded"
+_JSON_TYPES = re.compile(r"(application|text)/([\w.-]+\+)?(x-)?(nd)?json\Z", re.ASCII)
+_YAML_TYPES = re.compile(r"(application|text)/([\w.-]+\+)?(x-)?(yaml|plain|octet-stream)\Z", re.ASCII)
 _MAX_FIELDS = 10_000
 _LONGEST_KEPT = 2000
 
@@ -69,10 +72,28 @@ async def form_of(request: Request) -> Form:
     Raises `BadInput` for what is not a form, `TooLarge` for one over `MAX_FORM_BYTES`.
     """
     pairs: list[tuple[str, str]] = []
-    if request.method == "POST" and request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+    if request.method == "POST" and media_type(request) == FORM_TYPE:
         pairs = _decoded(await body_of(request, MAX_FORM_BYTES))
     pairs += _decoded(request.scope.get("query_string", b""))
     return Form(pairs)
+
+
+def fields_of(scope: Mapping[str, Any], headers: Mapping[bytes, bytes], body: bytes) -> dict[str, str] | None:
+    """As `form_of`, of a request that came whole; None where a name is repeated, or a body is no such form. Raises `BadInput`."""
+    pairs = _decoded(scope["query_string"])
+    if scope["method"] == "POST":
+        if not headers.get(b"content-type", b"").startswith(b"application/x-www-form-urlencoded"):
+            return None
+        pairs += _decoded(body)
+    elif body:
+        return None
+    fields = dict(pairs)
+    return fields if len(fields) == len(pairs) else None
+
+
+def query_of(request: Request) -> Form:
+    """The parameters in the URL alone. Raises `BadInput` for what is not URL-encoded UTF-8."""
+    return Form(_decoded(request.scope.get("query_string", b"")))
 
 
 async def body_of(request: Request, limit: int) -> bytes:
@@ -88,6 +109,42 @@ async def body_of(request: Request, limit: int) -> bytes:
             raise TooLarge(limit)
         parts.append(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def media_type(request: Request) -> str:
+    """The media type that a request says its body has, in lower case and without parameters; empty where it says nothing."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def json_of(request: Request, limit: int, *, form: bool = True) -> bytes:
+    """The body of a request that sends JSON, as `body_of`. Raises `Unsupported` where the request says that it sends something else.
+
+    `form`: what calls itself a form is taken for JSON too, since that is what `curl -d` calls everything.
+    """
+    expect_json(request, form=form)
+    _expect_plain(request)
+    return await body_of(request, limit)
+
+
+async def yaml_of(request: Request, limit: int) -> bytes:
+    """The same of YAML or JSON."""
+    if not _YAML_TYPES.match(media_type(request)):
+        expect_json(request, expected="application/yaml or application/json")
+    _expect_plain(request)
+    return await body_of(request, limit)
+
+
+def expect_json(request: Request, *, form: bool = True, expected: str = "application/json") -> None:
+    """Raises `Unsupported` for a request that says that its body is not JSON; what says nothing is taken for JSON."""
+    kind = media_type(request)
+    if kind and not _JSON_TYPES.match(kind) and not (form and kind == FORM_TYPE):
+        raise Unsupported(f"unsupported media type {_quoted(kind)}", hint=f"expected {expected}")
+
+
+def _expect_plain(request: Request) -> None:
+    coding = request.headers.get("content-encoding", "").strip().lower()
+    if coding not in ("", "identity"):
+        raise Unsupported(f"unsupported content encoding {_quoted(coding)}", hint="expected none")
 
 
 def decoded(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
@@ -137,6 +194,15 @@ def parameter(name: str, read: Callable[[], T]) -> T:
         return read()
     except BadInput as error:
         raise BadInput(f'invalid parameter "{name}": {error}') from None
+
+
+def asked(form: Form, name: str, read: Callable[[str], T], default: T) -> T:
+    """What `read` makes of an optional parameter, as the service APIs name it: `BadInput` with `query.NAME` as its place."""
+    text = form.text(name)
+    try:
+        return read(text) if text else default
+    except BadInput as error:
+        raise BadInput(error.problem, where=f"query.{name}", hint=error.hint) from None
 
 
 def parse_time(text: str) -> int:

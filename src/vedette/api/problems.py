@@ -29,6 +29,10 @@ class TooLarge(LimitExceeded):
         super().__init__(f"the body is larger than {limit} bytes")
 
 
+class Unsupported(BadInput):
+    """A request body of a media type, or in a coding, that is not taken where it was sent."""
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """A refusal as HTTP: `kind` is Prometheus' errorType, from its closed set."""
@@ -42,6 +46,8 @@ class Problem:
 def problem(error: VedetteError) -> Problem:
     """The status and errorType of an error, as Prometheus assigns them."""
     match error:
+        case Unsupported():
+            return Problem(415, "bad_data", str(error))
         case ExecutionError():
             return Problem(422, "execution", str(error))
         case BadInput():
@@ -102,12 +108,19 @@ def write(error: VedetteError) -> Response:
 
 
 def detail(error: VedetteError) -> Response:
-    """The service APIs' shape: `{"detail": [{"loc": […], "msg": …, "type": …}]}` with 422 for bad input."""
+    """The service APIs' shape: `{"detail": [{"loc": […], "msg": …, "type": …}]}` with 422 for bad input.
+
+    The first part of `where` may say which part of the request is meant (query, path, body): it is the body, unless it does.
+    """
     match error:
+        case Unsupported():
+            return _json(415, {"detail": str(error)}, {})
         case BadInput():
             place = [int(p) if p.isdigit() else p for p in error.where.split(".") if p]
+            if not place or place[0] not in ("query", "path", "body"):
+                place.insert(0, "body")
             message = f"{error.problem} ({error.hint})" if error.hint else error.problem
-            return _json(422, {"detail": [{"loc": ["body", *place], "msg": message, "type": "value_error"}]}, {})
+            return _json(422, {"detail": [{"loc": place, "msg": message, "type": "value_error"}]}, {})
         case LimitExceeded(retry_after=None) if not isinstance(error, TooLarge):
             return _json(429, {"detail": str(error)}, {})
         case _:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 MAX_POINTS = 11_000
 TRUNCATED = "results truncated due to limit"
+TIMED_OUT = "query timed out in query execution"
 QUEUED_TOO_LONG = "query timed out in query queue"
 _PATIENCE_S = 0.1
 _SHORT_S, _TOO_LONG_S, _STALLED_S = 0.0015, 0.003, 0.02
@@ -82,10 +83,12 @@ class Gate:
         too many wait.
         """
         allowed = self._timeout_s if timeout_s is None else min(timeout_s, self._timeout_s)
+        if allowed <= 0:
+            raise QueryTimeout(TIMED_OUT)
         deadline = self._clock.monotonic() + allowed
         if not self._turns.take(tenant):
             try:
-                async with asyncio.timeout(max(0.0, allowed)):
+                async with asyncio.timeout(allowed):
                     await self._turns.wait(tenant)
             except TimeoutError:
                 raise QueryTimeout(QUEUED_TOO_LONG) from None

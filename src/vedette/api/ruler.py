@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from vedette.api.answers import JSON
 from vedette.api.endpoint import Endpoint, Handler, answering
-from vedette.api.params import body_of
+from vedette.api.params import yaml_of
 from vedette.api.problems import UNEXPECTED, problem
 from vedette.api.rules import MAX_BODY_BYTES, YAML, author_of
 from vedette.errors import NotFound, VedetteError
@@ -49,7 +49,7 @@ class Ruler:
 
     async def put(self, request: Request) -> Response:
         """Make or change a group."""
-        text = await body_of(request, MAX_BODY_BYTES)
+        text = await yaml_of(request, MAX_BODY_BYTES)
         await self.rules_of(request).put(request.path_params["namespace"], text, author=author_of(request))
         return _accepted()
 

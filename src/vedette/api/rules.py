@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from vedette.api.answers import JSON
 from vedette.api.endpoint import Endpoint, Handler, Param, answering
-from vedette.api.params import body_of, rfc3339
+from vedette.api.params import query_of, rfc3339, yaml_of
 from vedette.api.problems import UNEXPECTED, detail
 from vedette.errors import BadInput, VedetteError
 from vedette.net import redacted_url
@@ -37,7 +37,7 @@ def author_of(request: Request) -> str:
     who = request.scope.get("vedette.principal")
     if who is not None and who.kind != "open":
         return str(who.name)
-    return (request.query_params.get("author") or request.headers.get("x-author") or "anonymous")[:_AUTHOR_CHARS]
+    return (query_of(request).text("author") or request.headers.get("x-author") or "anonymous")[:_AUTHOR_CHARS]
 
 
 def expected_of(request: Request) -> int | None:
@@ -45,7 +45,7 @@ def expected_of(request: Request) -> int | None:
     text = request.headers.get("if-match", "").strip().removeprefix("W/").strip('"')
     where = "If-Match"
     if not text:
-        text, where = request.query_params.get("version", ""), "version"
+        text, where = query_of(request).text("version"), "query.version"
     if text in ("", "*"):
         return None
     if not text.isdecimal() or len(text) > 15:
@@ -63,7 +63,7 @@ class RuleEditing:
     async def all(self, request: Request) -> Response:
         """All groups, or those of one namespace."""
         rules = self.rules_of(request)
-        found = [self._shown(request, rules, v) for v in rules.all(request.query_params.get("namespace") or None)]
+        found = [self._shown(request, rules, v) for v in rules.all(query_of(request).text("namespace") or None)]
         return _json(200, {"groups": found})
 
     async def make(self, request: Request) -> Response:
@@ -81,8 +81,8 @@ class RuleEditing:
 
     async def _put(self, request: Request, expected: int | None) -> Response:
         rules = self.rules_of(request)
-        text = await body_of(request, MAX_BODY_BYTES)
-        namespace = request.path_params.get("namespace") or request.query_params.get("namespace") or "default"
+        text = await yaml_of(request, MAX_BODY_BYTES)
+        namespace = request.path_params.get("namespace") or query_of(request).text("namespace") or "default"
         name = request.path_params.get("group")
         if name is not None and check(text, namespace, defaults=self.defaults()).name != name:
             raise BadInput("not the name in the path", where="name", hint=f"expected {name!r}")
@@ -104,7 +104,7 @@ class RuleEditing:
 
     async def validate(self, request: Request) -> Response:
         """Whether a rule file, or a group, would be taken, with every mistake."""
-        text = await body_of(request, MAX_BODY_BYTES)
+        text = await yaml_of(request, MAX_BODY_BYTES)
         try:
             groups = _groups_of(text, self.defaults())
         except RuleErrors as errors:
@@ -116,7 +116,7 @@ class RuleEditing:
 
     async def export(self, request: Request) -> Response:
         """All groups, or those of a namespace, as a rule file."""
-        text = self.rules_of(request).export(request.query_params.get("namespace") or None)
+        text = self.rules_of(request).export(query_of(request).text("namespace") or None)
         return Response(text, media_type=YAML, headers={"Content-Disposition": 'attachment; filename="rules.yml"'})
 
     def _found(self, request: Request) -> tuple[ManagedRules, Version]:

@@ -15,13 +15,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from vedette.api.alertmanager import PostedMatcher, matchers_of, shown_silence
+from vedette.api.alerts import filters
 from vedette.api.answers import JSON
 from vedette.api.endpoint import Endpoint, Handler, answering
-from vedette.api.params import body_of, decoded
+from vedette.api.params import decoded, json_of
 from vedette.api.problems import UNEXPECTED, detail
 from vedette.errors import BadInput
 from vedette.model.matchers import Matcher
-from vedette.notify.matchers import parse_matchers
 from vedette.notify.notifier import Notifier
 from vedette.notify.silences import Silence, covers_everything
 
@@ -92,7 +92,7 @@ class Silencing:
 
     async def make(self, request: Request) -> Response:
         """Silence the alerts that carry all the labels."""
-        asked = decoded(_asked, await body_of(request, MAX_BODY_BYTES))
+        asked = decoded(_asked, await json_of(request, MAX_BODY_BYTES))
         silences = self.notifier_of(request).silences
         identity = await silences.put(silence_of(asked, self.now()))
         return _json(shown(silences.get(identity), self.now()))
@@ -108,8 +108,8 @@ class Silencing:
 
     async def preview(self, request: Request) -> Response:
         """What a silence would match now, before it is made."""
-        asked = decoded(_preview, await body_of(request, MAX_BODY_BYTES))
-        matchers = (*matchers_of(asked.matchers), *(m for text in asked.filter for m in parse_matchers(text)))
+        asked = decoded(_preview, await json_of(request, MAX_BODY_BYTES))
+        matchers = (*matchers_of(asked.matchers), *filters(asked.filter, where="filter"))
         if not matchers:
             raise BadInput("expected matchers or filter", where="matchers", hint='{"filter": ["service=\\"db\\""]}')
         notifier = self.notifier_of(request)

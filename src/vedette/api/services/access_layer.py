@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from vedette.api.endpoint import Endpoint, Param, answering
-from vedette.api.params import body_of, form_of
+from vedette.api.params import form_of, json_of
 from vedette.api.problems import retry_after
 from vedette.api.services.aggregates import Exports
 from vedette.api.services.shared import (
@@ -113,7 +113,7 @@ class AccessLayer:
 
     async def track(self, request: Request) -> Response:
         """Take one metric."""
-        seen = _decoded(_metric, await body_of(request, MAX_BODY_BYTES))
+        seen = _decoded(_metric, await json_of(request, MAX_BODY_BYTES))
         (reason,) = await self._stored(self.tenant_of(request.scope), [seen])
         if reason is not None:
             raise reason
@@ -122,7 +122,7 @@ class AccessLayer:
 
     async def batch(self, request: Request) -> Response:
         """Take each good metric of a list; name what is wrong with the others."""
-        body = await body_of(request, MAX_BODY_BYTES)
+        body = await json_of(request, MAX_BODY_BYTES)
         # Thousands of metrics take tens of milliseconds to check, which the loop has not.
         most = self.batch_size
         total, good, reasons = await asyncio.to_thread(_checked, body, most) if len(body) > _AT_ONCE else _checked(body, most)

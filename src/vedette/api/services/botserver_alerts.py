@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from vedette.api.endpoint import Endpoint
-from vedette.api.params import body_of, decoded
+from vedette.api.params import decoded, json_of
 from vedette.api.rules import author_of
 from vedette.api.services.shared import Backend, answer, shown_time
 from vedette.errors import BadInput, NotFound
@@ -75,14 +75,14 @@ class Alerts:
 
     async def configure(self, request: Request) -> Response:
         """Make an alert, or change the one of its name."""
-        asked = _asked(await body_of(request, MAX_BODY_BYTES))
+        asked = _asked(await json_of(request, MAX_BODY_BYTES))
         return await self._put(request, asked)
 
     async def edit(self, request: Request) -> Response:
         """Change an alert that exists."""
         rules, name = self.rules_of(request), request.path_params["name"]
         _of(rules, name)
-        asked = _asked(await body_of(request, MAX_BODY_BYTES))
+        asked = _asked(await json_of(request, MAX_BODY_BYTES))
         if asked.name != name:
             raise BadInput("not the name in the path", where="body.name", hint=f"expected {name!r}")
         return await self._put(request, asked)

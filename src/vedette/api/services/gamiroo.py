@@ -23,7 +23,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from vedette.api.endpoint import Endpoint, Param
-from vedette.api.params import MIN_TIME, Form, body_of, form_of
+from vedette.api.params import MIN_TIME, Form, form_of, json_of
 from vedette.api.services.shared import (
     Backend,
     answer,
@@ -238,7 +238,7 @@ class Gamiroo:
 
     async def write(self, request: Request) -> Response:
         """Store one record or a list; 201 with what was stored."""
-        body = await body_of(request, MAX_BODY_BYTES)
+        body = await json_of(request, MAX_BODY_BYTES)
         several = body.lstrip()[:1] == b"["
         try:
             given = _many.decode(body) if several else [_one.decode(body)]

@@ -20,7 +20,7 @@ from starlette.responses import Response
 
 from vedette.api.endpoint import Run, answering
 from vedette.api.params import Form
-from vedette.api.problems import UNEXPECTED, TooLarge, detail
+from vedette.api.problems import UNEXPECTED, detail
 from vedette.clock import Clock
 from vedette.errors import BadInput, LimitExceeded, VedetteError
 from vedette.model.labels import METRIC_NAME, Labels, quote
@@ -87,14 +87,7 @@ def answer(body: object, status: int = 200, headers: Mapping[str, str] | None = 
 
 
 def refused(error: VedetteError) -> Response:
-    """An error in the documents' shape; the first part of `where` may say which part of the request (query, path, body)."""
-    if isinstance(error, TooLarge):
-        return answer({"detail": str(error)}, 413)
-    head, _, rest = error.where.partition(".") if isinstance(error, BadInput) else ("", "", "")
-    if isinstance(error, BadInput) and head in ("query", "path", "body"):
-        place = [int(p) if p.isdigit() else p for p in rest.split(".") if p]
-        message = f"{error.problem} ({error.hint})" if error.hint else error.problem
-        return answer({"detail": [{"loc": [head, *place], "msg": message, "type": "value_error"}]}, 422)
+    """An error in the documents' shape."""
     return detail(error)
 
 
