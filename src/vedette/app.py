@@ -57,6 +57,7 @@ from vedette.api.services.limits import RedisCounts
 from vedette.api.services.shared import Backend
 from vedette.api.status import Reloaded, StatusInfo
 from vedette.api.tracing import Tracing
+from vedette.api.unrouted import application
 from vedette.api.updates import Updates
 from vedette.api.watch import Sources
 from vedette.clock import Clock, SystemClock, now_ms
@@ -440,7 +441,7 @@ class House:
             routes += [logs_in_api.elastic_root(self._log_backend)]
             routes += web_routes(Sessions(self.identities))
         guarded = Guard(
-            self.tenants.around(Direct(Starlette(routes=routes), chosen)),
+            self.tenants.around(Direct(application(routes, service=dialect is not None), chosen)),
             self.identities,
             audit=self.audit,
             insecure=self.plan.settings.vedette.server.insecure,
