@@ -8,8 +8,11 @@ from typing import Any
 
 import orjson
 import pytest
+from starlette.requests import Request
+from starlette.websockets import WebSocket
 
-from vedette.api.updates import MOST_QUESTIONS, Question, Subscription, Updates
+from vedette.api.live import Live
+from vedette.api.updates import LINGER_S, MOST_QUESTIONS, Question, Subscription, Updates
 from vedette.clock import ManualClock
 from vedette.errors import BadInput, LimitExceeded
 from vedette.model.labels import Labels
@@ -47,7 +50,7 @@ class House:
 
     @staticmethod
     async def told(subscription: Subscription) -> list[dict[str, Any]]:
-        return [orjson.loads(m) for m in await asyncio.wait_for(subscription.take(), 5)]
+        return [orjson.loads(m) for _, m in await asyncio.wait_for(subscription.take(), 5)]
 
 
 @pytest.fixture
@@ -147,6 +150,127 @@ async def test_limits(house: House, storage: Any, clock: ManualClock, monkeypatc
     with pytest.raises(BadInput, match="aggregate"):
         await house.updates.subscribe([M])
     assert house.updates.clients == 0
+
+
+class TestComingBack:
+    async def numbers(self, subscription: Subscription) -> list[tuple[int, Any]]:
+        return [(n, orjson.loads(m).get("value")) for n, m in await asyncio.wait_for(subscription.take(), 5)]
+
+    async def test_what_came_meanwhile_is_told_in_order(self, house: House) -> None:
+        await house.put(1.0)
+        watching = await house.updates.subscribe([M], back=True)
+        ((last, _),) = await self.numbers(watching)
+        house.updates.unsubscribe(watching)
+        for value in (2.0, 3.0):
+            await house.put(value)
+            await house.tick()
+        again = await house.updates.subscribe([M], after=last, back=True)
+        assert [value for _, value in await self.numbers(again)] == [2.0, 3.0], "not 1.0 once more, and not only the last"
+
+    async def test_nothing_came_and_nothing_is_told(self, house: House) -> None:
+        await house.put(1.0)
+        watching = await house.updates.subscribe([M], back=True)
+        ((last, _),) = await self.numbers(watching)
+        house.updates.unsubscribe(watching)
+        again = await house.updates.subscribe([M], after=last, back=True)
+        assert not again.waiting
+
+    async def test_who_comes_too_late_gets_what_is(self, house: House) -> None:
+        await house.put(1.0)
+        watching = await house.updates.subscribe([M], back=True)
+        ((last, _),) = await self.numbers(watching)
+        house.updates.unsubscribe(watching)
+        for _ in range(int(LINGER_S) + 2):
+            await house.tick()
+        asked = house.asked
+        await house.tick()
+        assert house.asked == asked, "nobody is expected back any more"
+        for value in (2.0, 3.0):
+            await house.put(value)
+        again = await house.updates.subscribe([M], after=last)
+        ((number, value),) = await self.numbers(again)
+        assert (number > last, value) == (True, 3.0)
+
+    async def test_more_than_is_kept(self, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("vedette.api.updates._KEPT", 2)
+        await house.put(1.0)
+        watching = await house.updates.subscribe([M], back=True)
+        ((last, _),) = await self.numbers(watching)
+        for value in (2.0, 3.0, 4.0):
+            await house.put(value)
+            await house.tick()
+        assert [value for _, value in await self.numbers(await house.updates.subscribe([M], after=last))] == [4.0]
+
+    async def test_of_several_questions_the_oldest_update_comes_first(self, house: House) -> None:
+        await house.put(1.0)
+        for_good = await house.updates.subscribe([M])
+        one = Question("default", "one", "vector(1)")
+        both = await house.updates.subscribe([one, M])
+        numbers = [n for n, _ in await self.numbers(both)]
+        assert numbers == sorted(numbers)
+        assert len(numbers) == 2
+        house.updates.unsubscribe(for_good)
+
+    async def test_numbers_rise_over_a_restart(self, storage: Any, clock: ManualClock) -> None:
+        first = House(storage, clock)
+        await first.put(1.0)
+        ((before, _),) = await self.numbers(await first.updates.subscribe([M]))
+        await clock.advance(1)
+        ((after, _),) = await self.numbers(await House(storage, clock).updates.subscribe([M]))
+        assert after > before
+
+
+class Deaf:
+    """The other end of a connection that takes nothing: whatever is sent to it waits, until it is `awake`."""
+
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
+        self.awake = asyncio.Event()
+        self.blocked = asyncio.Event()
+
+    async def receive(self) -> Any:
+        await asyncio.Event().wait()
+
+    async def send(self, message: Any) -> None:
+        if message["type"] in ("websocket.send", "http.response.body"):
+            self.blocked.set()
+            await self.awake.wait()
+        self.sent.append(message)
+
+
+class TestOneWhoReadsNoMore:
+    @pytest.fixture
+    async def live(self, house: House, monkeypatch: pytest.MonkeyPatch) -> Live:
+        async def known(tenant: str) -> list[str]:
+            return ["m"]
+
+        monkeypatch.setattr("vedette.api.live._SEND_S", 0.05)
+        await house.put(1.0)
+        return Live(house.updates, lambda scope: "default", lambda: False, known)
+
+    async def test_a_websocket_is_closed_with_the_reason(self, house: House, live: Live) -> None:
+        deaf = Deaf()
+        scope = {"type": "websocket", "path": "/ws/metrics", "query_string": b"metric=m", "headers": []}
+
+        async def receive() -> Any:
+            if not deaf.sent:
+                return {"type": "websocket.connect"}
+            return await deaf.receive()
+
+        await asyncio.wait_for(live.socket(WebSocket(scope, receive, deaf.send)), 10)
+        assert deaf.blocked.is_set()
+        assert [m["type"] for m in deaf.sent] == ["websocket.accept", "websocket.close"]
+        assert (deaf.sent[1]["code"], deaf.sent[1]["reason"]) == (1013, "nothing was read for 0.05 s")
+        assert house.updates.clients == 0
+
+    async def test_a_stream_of_events_ends(self, house: House, live: Live) -> None:
+        deaf = Deaf()
+        scope = {"type": "http", "method": "GET", "path": "/api/v1/live", "query_string": b"metric=m", "headers": []}
+        response = await live.events(Request(scope, deaf.receive))
+        assert house.updates.clients == 1
+        await asyncio.wait_for(response({**scope, "asgi": {"spec_version": "2.4"}}, deaf.receive, deaf.send), 10)
+        assert [m["type"] for m in deaf.sent] == ["http.response.start"]
+        assert house.updates.clients == 0
 
 
 async def test_a_problem_is_told_once_and_ends(house: House) -> None:

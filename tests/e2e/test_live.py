@@ -98,6 +98,29 @@ def test_events(server: Any) -> None:
     assert server.get("/api/v1/live", metric="sum(").status_code == 400
 
 
+def test_whoever_comes_back_gets_what_came_meanwhile(server: Any) -> None:
+    def read(headers: dict[str, str], upto: float) -> list[tuple[int, float]]:
+        found, number = [], 0
+        with httpx.stream("GET", server.url + "/api/v1/live", params={"metric": "live_d"}, headers=headers, timeout=30) as answer:
+            lines = answer.iter_lines()
+            assert next(lines) == "retry: 2000"
+            for line in lines:
+                if line.startswith("id: "):
+                    number = int(line[4:])
+                elif line.startswith("data: "):
+                    found.append((number, json.loads(line[6:])["value"]))
+                    if found[-1][1] == upto:
+                        return found
+        raise AssertionError("the stream ended")
+
+    put(server, "live_d", 1.0)
+    ((last, _),) = read({}, 1.0)
+    put(server, "live_d", 2.0)
+    ((second, _),) = read({"Last-Event-ID": str(last)}, 2.0)
+    assert second > last
+    assert [value for _, value in read({"Last-Event-ID": "no number"}, 2.0)] == [2.0], "taken as if absent"
+
+
 async def test_the_server_stops_although_they_watch(launch: Any, tools: Any) -> None:
     server = launch.vedette(env=tools.environment(VEDETTE_HOST_ENABLED="false"))
     async with connect(at(server, "/ws/metrics?metric=up")) as socket:

@@ -6,14 +6,17 @@ Without `metric` it is the processor, memory and disk of the machines that are w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+import contextlib
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
+import structlog
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import WebSocketRoute
+from starlette.types import Message, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from vedette.api import problems
@@ -23,6 +26,8 @@ from vedette.errors import LimitExceeded, VedetteError
 from vedette.promql.parse import parse
 from vedette.rules.aliases import expression_of, is_alias, near
 
+_log = structlog.get_logger(__name__)
+
 USUAL = ("cpu_usage", "memory_usage", "disk_usage")
 """What is watched where nothing is named."""
 
@@ -30,6 +35,9 @@ WS_PATHS = ("/ws/metrics", "/api/v1/monitoring/ws/metrics")
 SSE_PATH = "/api/v1/live"
 
 _ALIVE_S = 15.0
+_CLOSE_S = 5.0
+_RETRY_MS = 2000
+"""When a browser comes back whose stream of events ended."""
 _SEND_S = 30.0
 """A client that takes nothing for so long is let go; its connection would hold memory for ever."""
 
@@ -52,9 +60,9 @@ class Live:
             parse(question.expr)
         return found
 
-    async def _subscribed(self, connection: HTTPConnection) -> Subscription:
+    async def _subscribed(self, connection: HTTPConnection, *, after: int = 0, back: bool = False) -> Subscription:
         """Whoever asks, watching. What has no series now is told at once, with what may have been meant: a slip would be waited on."""
-        found = await self.updates.subscribe(self._questions(connection))
+        found = await self.updates.subscribe(self._questions(connection), after=after, back=back)
         for question in found.questions:
             if is_alias(question.name) or not self.updates.empty(question):
                 continue
@@ -90,24 +98,28 @@ class Live:
                         messages = await subscription.take()
                 except TimeoutError:
                     continue
-                async with asyncio.timeout(_SEND_S):
-                    for message in messages:
+                for _, message in messages:
+                    async with asyncio.timeout(_SEND_S):
                         await socket.send_text(message.decode())
-            await socket.close(1001)
-        except (TimeoutError, WebSocketDisconnect, RuntimeError):
-            # It reads no more, or went away between two messages: starlette says the latter with a RuntimeError.
+            await socket.close(1001, "the server stops")
+        except TimeoutError:
+            await _cut(socket)
+        except (WebSocketDisconnect, RuntimeError):
+            # It went away between two messages, which starlette says with a RuntimeError.
             return
 
     async def events(self, request: Request) -> Response:
-        """The same as server-sent events."""
-        subscription = await self._subscribed(request)
+        """The same as server-sent events; one who comes back with `Last-Event-ID` gets what came meanwhile."""
+        last = request.headers.get("last-event-id", "")
+        after = int(last) if last.isascii() and last.isdigit() and len(last) < 20 else 0
+        subscription = await self._subscribed(request, after=after, back=True)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingResponse(self._stream(subscription), media_type="text/event-stream", headers=headers)
+        return _Events(self._stream(subscription), media_type="text/event-stream", headers=headers)
 
-    async def _stream(self, subscription: Subscription) -> AsyncIterator[bytes]:
+    async def _stream(self, subscription: Subscription) -> AsyncGenerator[bytes]:
         quiet = 0.0
         try:
-            yield b": open\n\n"
+            yield b"retry: %d\n: open\n\n" % _RETRY_MS
             while not self.ending():
                 try:
                     async with asyncio.timeout(1.0):
@@ -118,9 +130,36 @@ class Live:
                         quiet = 0.0
                         yield b": alive\n\n"
                     continue
-                yield b"".join(b"data: " + message + b"\n\n" for message in messages)
+                yield b"".join(b"%sdata: %s\n\n" % (b"id: %d\n" % number if number else b"", message) for number, message in messages)
         finally:
             self.updates.unsubscribe(subscription)
+
+
+class _Events(StreamingResponse):
+    """Events for one who may stop to read: what is not taken for `_SEND_S` ends the stream, and they may come back."""
+
+    async def stream_response(self, send: Send) -> None:
+        """As the base class does, each piece within its time."""
+
+        async def timely(message: Message) -> None:
+            async with asyncio.timeout(_SEND_S):
+                await send(message)
+
+        try:
+            await super().stream_response(timely)
+        except TimeoutError:
+            _log.info("an event stream ended: nothing was read", seconds=_SEND_S)
+        finally:
+            if isinstance(self.body_iterator, AsyncGenerator):
+                await self.body_iterator.aclose()
+
+
+async def _cut(socket: WebSocket) -> None:
+    """Close for one who reads no more; the reason reaches those who read again just now."""
+    _log.info("a WebSocket is closed: nothing was read", seconds=_SEND_S)
+    with contextlib.suppress(TimeoutError, WebSocketDisconnect, RuntimeError):
+        async with asyncio.timeout(_CLOSE_S):
+            await socket.close(1013, f"nothing was read for {_SEND_S:g} s")
 
 
 async def _gone(socket: WebSocket) -> None:
