@@ -121,23 +121,26 @@ async def test_small_bodies_need_no_thread_once_the_kernel_is_compiled(storage: 
     assert threads == 3
 
 
-async def test_between_bodies_that_come_together_others_have_their_turn(
+async def test_between_steps_of_bodies_that_come_together_others_have_their_turn(
     storage: Any, run: Any, serve: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client = serve(routes(endpoints(storage.append, run=run, tenant_of=lambda scope: "default")))
     happened: list[str] = []
-    decode = remote_write.parse
 
-    def decoded(*args: Any, **limits: int) -> Any:
-        happened.append("decoded")
-        return decode(*args, **limits)
+    def noted(step: Callable[..., Any]) -> Callable[..., Any]:
+        def done(*args: Any, **limits: int) -> Any:
+            happened.append("step")
+            return step(*args, **limits)
+
+        return done
 
     async def turns() -> None:
         while True:
             happened.append("turn")
             await asyncio.sleep(0)
 
-    monkeypatch.setattr(remote_write, "parse", decoded)
+    for name in ("decompress", "decode"):
+        monkeypatch.setattr(remote_write, name, noted(getattr(remote_write, name)))
+    client = serve(routes(endpoints(storage.append, run=run, tenant_of=lambda scope: "default")))
     body = render([Labels.of(__name__="x", n=f"{i}") for i in range(1500)], range(1501), range(1500), [0.1 * i for i in range(1500)])
     assert 4 << 10 < len(body) < 64 << 10
     assert (await client.post("/api/v1/write", content=body, headers=HEADERS)).status_code == 204
@@ -146,8 +149,8 @@ async def test_between_bodies_that_come_together_others_have_their_turn(
     answers = await asyncio.gather(*(client.post("/api/v1/write", content=body, headers=HEADERS) for _ in range(4)))
     other.cancel()
     assert [answer.status_code for answer in answers] == [204] * 4
-    assert happened.count("decoded") == 4
-    assert "decoded decoded" not in " ".join(happened)
+    assert happened.count("step") == 8
+    assert "step step" not in " ".join(happened)
 
 
 async def test_a_body_over_the_limit(client: httpx.AsyncClient, storage: Any) -> None:

@@ -34,7 +34,8 @@ _log = structlog.get_logger(__name__)
 # A body of this many bytes is decoded within 3 ms (it cannot hold more than 1.4 MB), and the way to a worker thread
 # and back costs 0.1 ms of CPU, a quarter of what a small request costs in all.
 _AT_ONCE = 64 << 10
-# What is decoded in less time than a turn of the loop takes needs no turn of its own.
+# What is decoded in less time than a turn of the loop takes needs no turn of its own. Of others each step has one: whoever asks for
+# health meanwhile waits for the rest of a step, 0.4 ms, and not for all of a burst.
 _BRIEF = 4 << 10
 # Drops that the sender must hear of, since they are a mistake on its side; a relabelling rule is on ours.
 _SENDERS_FAULT = (
@@ -134,26 +135,30 @@ class RemoteWrite:
 
     async def _batch(self, body: bytes, version: _Version) -> SampleBatch:
         if version.number in self._warm and len(body) <= _AT_ONCE:
+            if len(body) <= _BRIEF:
+                return self._parse(body, version)
             async with self._decoding:
-                batch = self._parse(body, version)
-                if len(body) > _BRIEF:
-                    await asyncio.sleep(0)
-            return batch
+                # Before, and not after: what came in together with this has its turn first.
+                await asyncio.sleep(0)
+                data = remote_write.decompress(body, max_bytes=self._settings.max_decoded_bytes)
+                await asyncio.sleep(0)
+                return version.decode(data, version.keyspace, max_bytes=self._settings.max_decoded_bytes)
         batch = await self._run(self._parse, body, version)
         self._warm.add(version.number)
         return batch
 
     def _parse(self, body: bytes, version: _Version) -> SampleBatch:
-        return version.parse(body, version.keyspace, max_bytes=self._settings.max_decoded_bytes)
+        data = remote_write.decompress(body, max_bytes=self._settings.max_decoded_bytes)
+        return version.decode(data, version.keyspace, max_bytes=self._settings.max_decoded_bytes)
 
     def _version(self, number: int, tenant: str) -> _Version:
         """One for each tenant, for the server's life: its keys are what makes the steady state fast."""
         found = self._versions.get((number, tenant))
         if found is None:
             if number == 1:
-                found = _Version(1, remote_write.parse, remote_write.remote_write_keyspace(tenant))
+                found = _Version(1, remote_write.decode, remote_write.remote_write_keyspace(tenant))
             else:
-                found = _Version(2, remote_write2.parse, remote_write2.remote_write2_keyspace(tenant))
+                found = _Version(2, remote_write2.decode, remote_write2.remote_write2_keyspace(tenant))
             self._versions[number, tenant] = found
         return found
 
@@ -163,7 +168,7 @@ class _Version:
     """A version of the protocol, for one tenant."""
 
     number: int
-    parse: Callable[..., SampleBatch]
+    decode: Callable[..., SampleBatch]
     keyspace: KeySpace
 
 

@@ -68,7 +68,12 @@ def _explain(data: NDArray[np.uint8], lo: int, hi: int) -> NoReturn:
 
 def parse(body: bytes, keyspace: KeySpace, *, max_bytes: int = MAX_BYTES) -> SampleBatch:
     """The batch in a request's body. Raises `BadInput` naming the byte (of the decoded message) that is wrong."""
-    data = decompress(body, max_bytes=max_bytes)
+    return decode(decompress(body, max_bytes=max_bytes), keyspace, max_bytes=max_bytes)
+
+
+def decode(data: NDArray[np.uint8], keyspace: KeySpace, *, max_bytes: int = MAX_BYTES) -> SampleBatch:
+    """The batch in a request's message, of which `max_bytes` may come here. Raises `BadInput` as `parse` does."""
+    assert len(data) <= max_bytes, "`decompress` refuses what is larger"
     # Typical requests fit at once (a series of several labels, a sample of 16 bytes); others are read again with more room.
     rows, samples, metas, extras = len(data) // 64 + 64, len(data) // 14 + 64, len(data) // 512 + 64, 64
     while True:

@@ -78,7 +78,11 @@ def parse_labels(key: bytes) -> Labels:
 
 def parse(body: bytes, keyspace: KeySpace, *, max_bytes: int = MAX_BYTES) -> SampleBatch:
     """The batch in a request's body. Raises `BadInput` naming the byte (of the decoded message) that is wrong."""
-    data = decompress(body, max_bytes=max_bytes)
+    return decode(decompress(body, max_bytes=max_bytes), keyspace, max_bytes=max_bytes)
+
+
+def decode(data: NDArray[np.uint8], keyspace: KeySpace, *, max_bytes: int = MAX_BYTES) -> SampleBatch:
+    """The batch in a request's message, of which `max_bytes` may come here. Raises `BadInput` as `parse` does."""
     # Typical requests fit at once; others are read again with more room.
     room, keys = len(data) // 24 + 64, 4 * len(data) + 1024
     most = max(_KEYS_PER_BYTE * max_bytes, 1024)
