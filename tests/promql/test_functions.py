@@ -18,7 +18,7 @@ from vedette.promql.calendar import PARTS
 from vedette.promql.engine import Engine, PromqlSettings
 from vedette.promql.errors import ExecutionError
 from vedette.promql.memory import MemoryStorage
-from vedette.promql.relabel import expand
+from vedette.promql.relabel import Template
 from vedette.promql.sorting import natural
 
 
@@ -55,10 +55,23 @@ def test_parts_of_dates(seconds: float) -> None:
 
 @pytest.mark.parametrize(
     ("template", "wanted"),
-    [("$1-$2", "a-b"), ("${1}x", "ax"), ("$1x", ""), ("$$1", "$1"), ("${name}", "a"), ("$9", ""), ("a$", "a$"), ("${", "${"), ("", "")],
+    [
+        ("$1-$2", "a-b"),
+        ("${1}x", "ax"),
+        ("$1x", ""),
+        ("$$1", "$1"),
+        ("${name}", "a"),
+        ("$9", ""),
+        ("$01", ""),
+        ("$0$0", "abab"),
+        ("a$", "a$"),
+        ("${", "${"),
+        ("", ""),
+    ],
 )
 def test_replacement_templates_are_gos(template: str, wanted: str) -> None:
-    assert expand(template, {"0": "ab", "1": "a", "2": "b", "name": "a"}) == wanted
+    made = Template(template, 2, {"name": 1})
+    assert "".join(made.pieces([("ab", "a", "b")[number] for number in made.wanted])) == wanted
 
 
 def test_label_replace(engine: Engine) -> None:
@@ -69,6 +82,25 @@ def test_label_replace(engine: Engine) -> None:
     assert labels_of(engine, 'label_replace(disk{name="sdb1"}, "__name__", "new", "", "")')[0]["__name__"] == "new"
     with pytest.raises(ExecutionError, match="invalid regular expression"):
         engine.instant("t", 'label_replace(disk, "a", "b", "c", "(")', 0)
+
+
+def test_label_replace_with_more_than_ascii_and_with_what_is_not_there() -> None:
+    storage = MemoryStorage()
+    for i, text in enumerate(("żółw-1", "żółw-2", "", "wąż-1")):
+        storage.add(Labels.of({"__name__": "m", "i": str(i), "animal": text}), 0, float(i))
+    ours = Engine(storage, PromqlSettings(), SystemClock())
+    try:
+        found = labels_of(ours, 'label_replace(m, "first", "${1}é", "animal", "(.).*")')
+        assert [row.get("first") for row in found] == ["żé", "żé", None, "wé"]
+        # No series has the label, so that all match the empty text.
+        assert [row["new"] for row in labels_of(ours, 'label_replace(m, "new", "<$1>", "missing", "(x?)")')] == ["<>"] * 4
+        # A half of a character is no text: what a pattern of bytes cuts off shows as what stands for such.
+        assert labels_of(ours, 'label_replace(m{i="0"}, "byte", "$1", "animal", "(\\\\C)\\\\C*")')[0]["byte"] == "\ufffd"
+        # Series that become equal are refused where they meet, also where the label was there before.
+        with pytest.raises(ExecutionError, match="same labelset"):
+            labels_of(ours, 'label_replace(label_replace(m{i=~"0|1"}, "animal", "same", "", ""), "i", "x", "", "")')
+    finally:
+        ours.close()
 
 
 def test_label_join(engine: Engine) -> None:

@@ -82,12 +82,14 @@ def with_label(table: LabelTable, name: str, column: NDArray[np.int32]) -> Label
 
 
 def marked(symbols: NDArray[np.int32]) -> tuple[NDArray[np.int32], Ints]:
-    """The distinct symbols, ascending, and for each of `symbols` its place among them."""
-    if len(symbols) and symbols.min() >= 0 and symbols.max() < 16 * len(symbols):
-        # Marking what occurs costs a tenth of sorting all of it.
-        seen = np.zeros(int(symbols.max()) + 1, dtype=np.int64)
+    """The distinct symbols, ascending (where -1, for none, may come last), and for each of `symbols` its place among them."""
+    if len(symbols) and (least := int(symbols.min())) >= -1 and symbols.max() < 16 * len(symbols):
+        # Marking what occurs costs a tenth of sorting all of it; -1 has the last mark.
+        seen = np.zeros(int(symbols.max()) + 1 - min(least, 0), dtype=np.int64)
         seen[symbols] = 1
         distinct = np.flatnonzero(seen).astype(np.int32)
+        if least < 0:
+            distinct[-1] = -1
         seen[distinct] = np.arange(len(distinct))
         return distinct, seen[symbols]
     distinct, inverse = np.unique(symbols, return_inverse=True)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import re2
 from numpy.typing import NDArray
 
-from vedette.model.labels import METRIC_NAME
+from vedette.model.labels import METRIC_NAME, LabelTable
 from vedette.promql import labelsets
 from vedette.promql.errors import ExecutionError
 from vedette.promql.evaluation import Evaluation
@@ -18,6 +18,7 @@ from vedette.promql.nodes import Call
 from vedette.promql.values import Bools, Grid, Matrix, Rows, Value
 
 _REFERENCE = re.compile(r"\$(?:\$|(\w+)|\{(\w+)\})", re.ASCII)
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
 
 _OPTIONS = re2.Options()
 _OPTIONS.log_errors = False
@@ -25,23 +26,33 @@ _OPTIONS.dot_nl = True
 _OPTIONS.max_mem = 8 << 20
 
 
-def expand(template: str, groups: dict[str, str]) -> str:
+class Template:
     """A Go replacement template: `$1`, `$name`, `${name}`, `$$`; the longest name counts, an unknown one is empty."""
 
-    def one(found: re.Match[str]) -> str:
-        name = found.group(1) or found.group(2)
-        return "$" if name is None else groups.get(name, "")
+    def __init__(self, text: str, groups: int, names: Mapping[str, int]) -> None:
+        """`groups` are how many the pattern has, `names` the numbers of those with a name."""
+        self._pieces: list[str | int] = []
+        at = 0
+        for found in _REFERENCE.finditer(text):
+            self._pieces.append(text[at : found.start()])
+            at = found.end()
+            name = found.group(1) or found.group(2)
+            if name is None:
+                self._pieces.append("$")
+            elif (number := int(name) if _NUMBER.fullmatch(name) else names.get(name, groups + 1)) <= groups:
+                self._pieces.append(number)
+        self._pieces.append(text[at:])
+        self.wanted = tuple(sorted({piece for piece in self._pieces if isinstance(piece, int)}))
+        """The groups that it refers to."""
 
-    return _REFERENCE.sub(one, template)
+    def pieces(self, groups: Sequence[str]) -> list[str]:
+        """What the text is put together from, where the groups of `wanted` have matched these texts."""
+        by_number = dict(zip(self.wanted, groups, strict=True))
+        return [by_number[piece] if isinstance(piece, int) else piece for piece in self._pieces]
 
 
 MAX_TEXT = 1 << 20
 """Longest label value that a query may make, in characters: nested calls would double one until memory ends."""
-
-
-def _expanded_size(template: str, groups: dict[str, str]) -> int:
-    """How long `expand` would make the text, at most."""
-    return len(template) + sum(len(groups.get(found.group(1) or found.group(2) or "", "")) for found in _REFERENCE.finditer(template))
 
 
 def _symbol(ev: Evaluation, text: str) -> int:
@@ -57,28 +68,33 @@ def _refuse_long(size: int, function: str) -> None:
 
 def label_replace(ev: Evaluation, node: Call, args: Sequence[Value], grid: Grid) -> Matrix | Rows:
     """`label_replace(v, dst, replacement, src, regex)`."""
-    dst, template, src, regex = (str(a) for a in args[1:5])
+    dst, text, src, regex = (str(a) for a in args[1:5])
     try:
-        pattern = re2.compile(f"(?:{regex})", _OPTIONS)
+        # Of bytes, since that of texts counts characters at each match.
+        pattern = re2.compile(f"(?:{regex})".encode(), _OPTIONS)
     except re2.error:
         raise ExecutionError(f"invalid regular expression in label_replace(): {regex}") from None
     if not dst:
         raise ExecutionError(f"invalid destination label name in label_replace(): {dst}")
+    names = {name.decode(): number for name, number in pattern.groupindex.items()}
+    template = Template(text, pattern.groups, names)
     vector = _vector(args[0])
-    column = vector.labels.column(src)
-    distinct, inverse = np.unique(column, return_inverse=True)
-    names = {i: n for n, i in pattern.groupindex.items()}
+    distinct, inverse = labelsets.marked(vector.labels.column(src))
     new = np.full(len(distinct), -1, dtype=np.int32)
     matched = np.zeros(len(distinct), dtype=np.bool_)
+    known: dict[tuple[bytes, ...], int] = {}
     for i, symbol in enumerate(distinct.tolist()):
-        found = pattern.fullmatch(ev.symbols.text(symbol) if symbol >= 0 else "")
+        found = pattern.fullmatch(ev.symbols.text(symbol).encode() if symbol >= 0 else b"")
         if found is None:
             continue
-        groups = {str(j): found.group(j) or "" for j in range(pattern.groups + 1)}
-        groups |= {name: groups[str(j)] for j, name in names.items()}
-        _refuse_long(_expanded_size(template, groups), "label_replace")
         matched[i] = True
-        new[i] = _symbol(ev, expand(template, groups))
+        groups = tuple([found[number] or b"" for number in template.wanted])
+        if (made := known.get(groups)) is None:
+            # A pattern of bytes (`\\C`) may cut a character.
+            pieces = template.pieces([group.decode(errors="replace") for group in groups])
+            _refuse_long(sum(map(len, pieces)), "label_replace")
+            made = known[groups] = _symbol(ev, "".join(pieces))
+        new[i] = made
     return _relabelled(ev, vector, dst, np.where(matched[inverse], new[inverse], vector.labels.column(dst)), matched[inverse])
 
 
@@ -113,9 +129,14 @@ def _relabelled(ev: Evaluation, vector: Matrix | Rows, dst: str, column: NDArray
     if drop is not None and dst == METRIC_NAME:
         drop = drop & ~touched  # the name was given anew, so it stays
     labels = labelsets.with_label(vector.labels, dst, column.astype(np.int32, copy=False))
-    if isinstance(vector, Rows):
-        _, first = labelsets.grouped(labels, (), without=True)
-        if len(first) == len(labels):
-            # Where no two rows became equal nothing has been computed, and whoever sums them up never holds them all.
-            return Rows(labels, vector.n, vector.fill, drop)
+    if isinstance(vector, Rows) and _distinct(vector.labels, labels, dst):
+        # Where no two rows became equal nothing has been computed, and whoever sums them up never holds them all.
+        return Rows(labels, vector.n, vector.fill, drop)
     return ev.merged(replace(ev.matrix(vector), labels=labels, drop=drop))
+
+
+def _distinct(before: LabelTable, after: LabelTable, dst: str) -> bool:
+    """Whether no two rows are equal after `dst` was set; none were before."""
+    if before.symbols.find(dst) not in before.names:
+        return True  # none had the label: what was told apart without it still is
+    return len(labelsets.grouped(after, (), without=True)[1]) == len(after)
