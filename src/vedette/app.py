@@ -48,6 +48,7 @@ from vedette.api import otlp as otlp_api
 from vedette.api import ruler as ruler_api
 from vedette.api import rules as rules_api
 from vedette.api import silencing as silencing_api
+from vedette.api.at_once import AtOnce
 from vedette.api.direct import Direct
 from vedette.api.endpoint import Endpoint
 from vedette.api.endpoint import routes as endpoint_routes
@@ -181,6 +182,7 @@ class House:
         known = {e.path for e in self._endpoints}
         self._known = lambda path: path if path in known else "other"
         self._http = selfmetrics.HttpMetrics(self.registry, self._known)
+        self._at_once: list[AtOnce] = []
 
     def lock(self) -> None:
         """Take the data directory. Raises `BadInput` where another process has it or it cannot be written."""
@@ -448,7 +450,15 @@ class House:
             reading_posts=prometheus.READING_POSTS,
             login=dialect is None,
         )
-        return self.tracing.around(self._http.around(guarded), self._known)
+        app = AtOnce(
+            self.tracing.around(self._http.around(guarded), self._known),
+            chosen,
+            admits=guarded.admits,
+            identified=self.tracing.identified,
+            observe=self._http.observe,
+        )
+        self._at_once.append(app)
+        return app
 
     def _operations(self) -> list[Endpoint]:
         """Every operation that belongs to no dialect alone, the hottest first."""
@@ -723,6 +733,8 @@ class House:
         yield from selfmetrics.of_limits(self.storage.tenant_series(), self.limits.in_series)
         yield from selfmetrics.of_tracker(self.tracker)
         yield Reading("vedette_spans_sent", "counter", "Spans that the collector took.", {"": self.tracing.counts.sent})
+        failures = sum(app.failures for app in self._at_once)
+        yield Reading("vedette_at_once_failures", "counter", "Faults of ours that took a query the long way.", {"": failures})
         yield Reading("vedette_spans_dropped", "counter", "Spans not sent.", {"": self.tracing.counts.dropped})
         yield from self.log_ways.readings()
         yield Reading("vedette_live_clients", "gauge", "Clients that watch live values.", {"": self.updates.clients})

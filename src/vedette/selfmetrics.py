@@ -234,14 +234,15 @@ class HttpMetrics:
             try:
                 await inner(scope, receive, watch)
             finally:
-                self._observe(scope, status, time.perf_counter() - started)
+                self.observe(scope["path"], scope["method"], status, time.perf_counter() - started)
 
         return observed
 
-    def _observe(self, scope: Scope, status: int, seconds: float) -> None:
-        handler = self._known(scope["path"])
+    def observe(self, path: str, method: str, status: int, seconds: float) -> None:
+        """Count one request that was answered."""
+        handler = self._known(path)
         # A client may send any word as the method; only the standard ones become label values.
-        method = scope["method"] if scope["method"] in ("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH") else "other"
+        method = method if method in ("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH") else "other"
         counts = self._counts.get((handler, status, method))
         if counts is None:
             code = str(status)

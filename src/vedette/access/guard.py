@@ -136,6 +136,21 @@ class Guard:
         else:
             await self._app(scope, receive, send)
 
+    def admits(self, scope: Scope) -> bool:
+        """Whether a request that changes nothing is let in, as far as that is known without looking; its scope tells then whom it is from.
+
+        What is not, `__call__` admits or refuses.
+        """
+        headers: dict[bytes, bytes] = {name: value for name, value in scope["headers"] if name in _WATCHED}
+        need = need_of(scope["method"], scope["path"], reading_posts=self._reading_posts)
+        if need != "read":
+            return False
+        if not self._identities.required:
+            return self._why_not_open(scope, headers, need) is None
+        credential = credential_of(headers)
+        who = self._identities.known(credential) if credential is not None else None
+        return credential is not None and who is not None and self._why_not_theirs(scope, headers, need, credential, who) is None
+
     async def _noting(self, scope: Scope, receive: Receive, send: Send) -> None:
         status = 500
 
@@ -180,7 +195,7 @@ class Guard:
         return self._known_host(host)
 
     async def _why_not_known(self, scope: Scope, headers: dict[bytes, bytes], need: Need) -> _Refusal | None:
-        """Why a request is not served where everybody is asked; an admitted one has its principal and tenant in its scope."""
+        """Why a request is not served where everybody is asked."""
         credential = credential_of(headers)
         if need == "nothing" and (credential is None or credential.kind != "session"):
             return None
@@ -193,6 +208,12 @@ class Guard:
             return _Refusal(status, kind, kind.replace("_", " "), retry_after=error.retry_after)
         if who is None or credential is None:
             return None if need == "nothing" else self._unknown(scope, headers)
+        return self._why_not_theirs(scope, headers, need, credential, who)
+
+    def _why_not_theirs(
+        self, scope: Scope, headers: dict[bytes, bytes], need: Need, credential: Credential, who: Principal
+    ) -> _Refusal | None:
+        """Why a request of somebody who is known is not served; an admitted one has its principal and tenant in its scope."""
         scope["vedette.principal"] = who
         asked = headers.get(b"x-scope-orgid")
         if asked is not None and (not _TENANT.match(asked) or asked in (b".", b"..")):

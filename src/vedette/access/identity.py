@@ -66,6 +66,10 @@ def credential_of(headers: Mapping[bytes, bytes]) -> Credential | None:
     return None
 
 
+def _mark(credential: Credential) -> bytes:
+    return hashlib.sha256(f"{credential.kind}\0{credential.name}\0{credential.text}".encode()).digest()
+
+
 class Identities:
     """Knows who somebody is. `open` gives it the directory once the records are open; `close` ends its watching.
 
@@ -123,10 +127,9 @@ class Identities:
             return None
         if credential.kind == "session":
             return self._counted(self._of_session(credential.text), "session")
-        mark = hashlib.sha256(f"{credential.kind}\0{credential.name}\0{credential.text}".encode()).digest()
-        remembered = self._known.get(mark)
-        if remembered is not None and remembered[1] > self._clock.now():
-            return remembered[0]
+        mark = _mark(credential)
+        if (remembered := self._remembered(mark)) is not None:
+            return remembered
         found, until = await self._prove(credential, address)
         if found is None:
             self._known.pop(mark, None)
@@ -135,6 +138,14 @@ class Identities:
             del self._known[next(iter(self._known))]
         self._known[mark] = (found, min(until, self._clock.now() + _REMEMBER_S))
         return found
+
+    def known(self, credential: Credential) -> Principal | None:
+        """Whom a credential proves, where that is known without looking; None says nothing."""
+        return None if credential.kind == "session" else self._remembered(_mark(credential))
+
+    def _remembered(self, mark: bytes) -> Principal | None:
+        remembered = self._known.get(mark)
+        return remembered[0] if remembered is not None and remembered[1] > self._clock.now() else None
 
     def holder(self, who: Principal) -> str:
         """What a session of theirs is kept under: a user's name, or what only their key gives (names have no colon)."""

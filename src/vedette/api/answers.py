@@ -20,7 +20,8 @@ from starlette.types import Receive, Scope, Send
 from vedette.api.endpoint import Handler, Run
 from vedette.model.matchers import compile_regex
 
-_GZIP_FROM, _GZIP_TO = 4 << 10, 64 << 20
+GZIP_FROM, GZIP_TO = 4 << 10, 64 << 20
+"""Bytes of a body from which, and up to which, it is compressed."""
 _PIECE = 1 << 20
 _ACCEPTS_GZIP = re.compile(r"(?:^|[,\s])(?:gzip|\*)\s*(?:;\s*q=(?!0(?:\.0*)?\s*(?:,|$))[\d.]+\s*)?(?:,|$)", re.ASCII)
 JSON = "application/json"
@@ -113,6 +114,11 @@ def listed(items: Sequence[bytes]) -> Response:
     return Response(b"[" + b",".join(items) + b"]", media_type=JSON)
 
 
+def accepts_gzip(accepted: str) -> bool:
+    """Whether a client that says so in `accept-encoding` takes gzip."""
+    return _ACCEPTS_GZIP.search(accepted) is not None
+
+
 class _Packer(Protocol):
     """What `zlib.compressobj` gives."""
 
@@ -146,9 +152,9 @@ def finishing(handler: Handler, run: Run, cors_origin: str) -> Handler:
         response = Response(status_code=204) if request.method == "OPTIONS" else await handler(request)
         body = response.body
         if isinstance(response, Pieces):
-            if response.size <= _GZIP_TO and _ACCEPTS_GZIP.search(request.headers.get("accept-encoding", "")):
+            if response.size <= GZIP_TO and accepts_gzip(request.headers.get("accept-encoding", "")):
                 response.pack()
-        elif _GZIP_FROM <= len(body) <= _GZIP_TO and _ACCEPTS_GZIP.search(request.headers.get("accept-encoding", "")):
+        elif GZIP_FROM <= len(body) <= GZIP_TO and accepts_gzip(request.headers.get("accept-encoding", "")):
             packed = await run(gzipped, body)
             response.body = packed
             response.headers["content-length"] = str(len(packed))

@@ -19,6 +19,8 @@ from starlette.types import ASGIApp
 from vedette.errors import VedetteError
 
 Handler = Callable[[Request], Awaitable[Response]]
+AtOnceHandler = Callable[[Mapping[str, Any], Mapping[bytes, bytes], bytes], bytes | None]
+"""Given the scope, the headers and the body of a request: the JSON of a success, None where only the handler knows."""
 Kind = Literal["text", "time", "duration", "patience", "integer", "boolean", "texts"]
 T = TypeVar("T")
 
@@ -48,7 +50,8 @@ class Endpoint:
     `handler` is a coroutine function of a request, or an object that is an ASGI application. `answer` is the JSON
     Schema of a success (None: any JSON), `body` the OpenAPI requestBody; a POST without one takes its parameters as
     a form. `media` is the media type of a success. `shared` says that the handler answers a CORS preflight too,
-    `unfailing` that it raises nothing: either may be called without what stands around the others (`direct.py`).
+    `unfailing` that it raises nothing: either may be called without what stands around the others (`direct.py`). `at_once` gives
+    what the handler would answer, where it has that without waiting (`at_once.py`).
     """
 
     path: str
@@ -62,6 +65,7 @@ class Endpoint:
     media: str = "application/json"
     shared: bool = False
     unfailing: bool = False
+    at_once: AtOnceHandler | None = None
 
     def route(self) -> Route:
         """The Starlette route; HEAD comes with GET."""

@@ -18,8 +18,9 @@ from starlette.responses import Response
 from vedette.api import catalog, queries, status, watch
 from vedette.api import exemplars as exemplars_api
 from vedette.api.answers import finishing
-from vedette.api.endpoint import Endpoint, Handler, Run, answering
+from vedette.api.endpoint import AtOnceHandler, Endpoint, Handler, Run, answering
 from vedette.api.endpoint import routes as routes
+from vedette.api.glances import Glances
 from vedette.api.problems import UNEXPECTED, prometheus, prometheus_body
 from vedette.api.status import StatusInfo
 from vedette.api.turns import Turns
@@ -70,8 +71,10 @@ def endpoints(
     kept = Exemplars(0) if exemplars is None else exemplars
     busy = storage.busy if isinstance(storage, Locking) else lambda: False
     gate = queries.Gate(run, clock, turns, timeout_s=settings.timeout_s, busy=busy)
+    glances = Glances(engine, turns, clock, tenant_of)
+    at_once: dict[str, AtOnceHandler] = {"/api/v1/query": glances.instant, "/api/v1/query_range": glances.range}
     found = [
-        *queries.endpoints(queries.Queries(engine, gate, clock, tenant_of)),
+        *(dataclasses.replace(e, at_once=at_once.get(e.path)) for e in queries.endpoints(queries.Queries(engine, gate, clock, tenant_of))),
         *exemplars_api.endpoints(exemplars_api.ExemplarQueries(kept, lambda text: engine.parse(text), tenant_of)),
         *catalog.endpoints(catalog.Catalog(storage, run, matchers_of, tenant_of)),
         *watch.endpoints(watch.Watch(sources, matchers_of, info.external_url)),
@@ -93,8 +96,13 @@ def _finished(endpoint: Endpoint, ready: Callable[[], bool], run: Run, cors_orig
             raise LimitExceeded("the server is starting or stopping", retry_after=1.0)
         return await inner(request)
 
+    def at_once_when_ready(scope: Mapping[str, Any], headers: Mapping[bytes, bytes], body: bytes) -> bytes | None:
+        assert endpoint.at_once is not None, "set below only where it is there"
+        return endpoint.at_once(scope, headers, body) if ready() else None
+
     handler = answering(when_ready, prometheus, lambda: prometheus_body(500, "internal", UNEXPECTED))
-    return dataclasses.replace(endpoint, handler=finishing(handler, run, cors_origin), shared=True)
+    at_once = at_once_when_ready if endpoint.at_once is not None else None
+    return dataclasses.replace(endpoint, handler=finishing(handler, run, cors_origin), shared=True, at_once=at_once)
 
 
 READING_POSTS = frozenset(

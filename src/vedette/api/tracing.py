@@ -13,7 +13,7 @@ import random
 import re
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,6 +113,13 @@ class Tracing:
 
         return traced
 
+    def identified(self, headers: Mapping[bytes, bytes]) -> str | None:
+        """The id of a request that is answered without `around`; None where that has to be around it, being traced."""
+        return None if self._settings.enabled else self._id_of(headers.get(b"x-request-id", b""))
+
+    def _id_of(self, given: bytes) -> str:
+        return given.decode("ascii") if _REQUEST_ID.match(given) else f"{self._prefix}-{next(self._numbers)}"
+
     def _trace_of(self, scope: Scope) -> tuple[Trace, str]:
         """A request's ids, and the span that it came from ("" for none)."""
         given = parent = b""
@@ -121,7 +128,7 @@ class Tracing:
                 given = value
             elif name == b"traceparent":
                 parent = value
-        own = given.decode("ascii") if _REQUEST_ID.match(given) else f"{self._prefix}-{next(self._numbers)}"
+        own = self._id_of(given)
         caller = parse_traceparent(parent.decode("latin-1")) if parent else None
         if not self._settings.enabled:
             # The trace is the caller's, and its name belongs into the lines about it; we add nothing to it.

@@ -31,10 +31,14 @@ class Turns:
 
     def take(self, tenant: str) -> bool:
         """Take a turn where one is free at once: then it must be given back."""
-        if self._free and tenant not in self._waiting and self._running.get(tenant, 0) < self._per_tenant:
+        if self.free(tenant):
             self._take(tenant)
             return True
         return False
+
+    def free(self, tenant: str) -> bool:
+        """Whether `take` would give a turn."""
+        return self._free > 0 and tenant not in self._waiting and self._running.get(tenant, 0) < self._per_tenant
 
     async def wait(self, tenant: str) -> None:
         """Take a turn when it comes: then it must be given back. Raises `LimitExceeded` where too many of the tenant's wait already."""

@@ -2,7 +2,8 @@
 
 uvicorn reads a request's head for as long as the client likes and as much as it sends, before anyone asked who it is:
 a few thousand clients that never finish take all file descriptors, one that never stops takes all memory. Here a head
-has limits of size and time and a whole request one of time. Not here: limits on bodies, which each operation sets.
+has limits of size and time and a whole request one of time. And what the application has at once (`api/at_once.py`) is sent
+without any of what an ASGI request costs. Not here: limits on bodies, which each operation sets.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import asyncio
 from typing import Any, ClassVar, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from vedette.api.at_once import AtOnce, Whole
 
 _IDLE, _HEAD, _BODY = range(3)
 
@@ -43,6 +46,11 @@ class Corked:
         else:
             self.inner.write(data)
 
+    def send(self, data: bytes) -> None:
+        """Send a whole answer."""
+        self._flush()
+        self.inner.write(data)
+
     def close(self) -> None:
         """Send what was held, and close."""
         self._flush()
@@ -63,11 +71,21 @@ class Connection(HttpToolsProtocol):
     """From the first byte (or from the connection) to the end of the headers."""
     REQUEST_SECONDS: ClassVar[float] = 300.0
     """From the end of the headers to the end of the body, as long as Prometheus waits."""
+    HELD_BYTES: ClassVar[int] = 64 << 10
+    """Of a body that is held back until it is whole, to be answered at once."""
 
     _reading = _HEAD
     _timed = _IDLE
     _timer: asyncio.TimerHandle | None = None
     _head_bytes = 0
+    _held: bytearray | None = None
+    """The body so far of a request that the application was not told of yet."""
+    _idle_since: float | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        app = self.config.app
+        self._at_once = app if isinstance(app, AtOnce) else None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(cast(asyncio.Transport, Corked(transport, self.loop)))
@@ -81,6 +99,9 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._reading = _IDLE
         self._watch()
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -102,11 +123,84 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._reading, self._head_bytes = _BODY, 0
-        super().on_headers_complete()
+        if self._may_be_at_once():
+            self._held = bytearray()
+        else:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if self._held is None:
+            super().on_body(body)
+            return
+        self._held += body
+        if len(self._held) > self.HELD_BYTES:
+            self._begin_after_all()
 
     def on_message_complete(self) -> None:
         self._reading = _IDLE
+        if self._held is not None:
+            assert self._at_once is not None, "or nothing is held"
+            answer = self._at_once.answer(cast(dict[str, Any], self.scope), bytes(self._held))
+            if answer is not None:
+                self._held = None
+                self._send(answer)
+                return
+            self._begin_after_all()
         super().on_message_complete()
+
+    def _may_be_at_once(self) -> bool:
+        """Whether the request, whose headers are there, may be answered without the application; its scope tells what it asks for then."""
+        if self._at_once is None:
+            return False
+        path, _, query = self.url.partition(b"?")
+        method = self.parser.get_method()
+        if method + b" " + path not in self._at_once.known or b"#" in query:
+            return False
+        if not (self.cycle is None or self.cycle.response_complete) or self.pipeline or self.flow.write_paused:
+            return False
+        if self.parser.get_http_version() != "1.1" or not self.parser.should_keep_alive() or self.parser.should_upgrade():
+            return False
+        self.scope["method"], self.scope["path"], self.scope["query_string"] = method.decode(), path.decode(), query
+        return not self.expect_100_continue
+
+    def _begin_after_all(self) -> None:
+        """Tell the application of the request that was held back."""
+        held, self._held = self._held, None
+        super().on_headers_complete()
+        if held:
+            super().on_body(bytes(held))
+
+    def _send(self, answer: Whole) -> None:
+        parts = [b"HTTP/1.1 200 OK\r\n"]
+        for name, value in self.server_state.default_headers:
+            parts += (name, b": ", value, b"\r\n")
+        cast(Corked, self.transport).send(b"".join((*parts, *answer)))
+        self.on_response_complete()
+
+    def on_response_complete(self) -> None:
+        if self.pipeline or self.transport.is_closing():
+            super().on_response_complete()
+            return
+        # A timer for each of thousands of requests a second would cost more than to look, when one is due, whether it still is.
+        self.server_state.total_requests += 1
+        self.flow.resume_reading()
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    def _unset_keepalive_if_required(self) -> None:
+        self._idle_since = None
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close where nothing was asked for long enough; where something was, look again when that would be so."""
+        self.timeout_keep_alive_task = None
+        if self._idle_since is None:
+            return  # a request is under way, and its end sets the timer anew
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self.timeout_keep_alive_task = self.loop.call_later(left, self.timeout_keep_alive_handler)
+        else:
+            super().timeout_keep_alive_handler()
 
     def _watch(self) -> None:
         if self._timer is not None:

@@ -25,6 +25,7 @@ from vedette.model.series import SeriesSet
 from vedette.promql.actions import Features
 from vedette.promql.annotations import Annotations
 from vedette.promql.cost import expected
+from vedette.promql.direct import MOST_CELLS, MOST_SAMPLES, Shape
 from vedette.promql.durations import resolved
 from vedette.promql.errors import ParseError, QueryCanceled, QueryTimeout, TooManySamples
 from vedette.promql.evaluate import evaluate
@@ -39,7 +40,7 @@ from vedette.promql.selectors import Fetched
 from vedette.promql.standing import Answer, Reads, Source, Standing, Threshold, estimating
 from vedette.promql.statistics import ReadCost, Statistics, count_queryable
 from vedette.promql.values import Floats, Grid, Scalar
-from vedette.storage.interface import Estimating, Starting, Storage, Stretches, Tiered
+from vedette.storage.interface import AtHand, Estimating, Starting, Storage, Stretches, Tiered
 from vedette.storage.settings import parse_size
 
 _T = TypeVar("_T", bound=np.generic)
@@ -47,6 +48,9 @@ _T = TypeVar("_T", bound=np.generic)
 MAX_POINTS = 11_000
 """Most steps of a range query, as in Prometheus."""
 
+
+_DIRECT_SAMPLES, _DIRECT_BYTES, _DIRECT_S = MOST_SAMPLES + 8 * MOST_CELLS, 4 << 20, 0.1
+"""What a query that goes the short way stays below, as the limits count it."""
 
 FEATURES = {
     "promql-experimental-functions": "experimental_functions",
@@ -122,7 +126,10 @@ class Engine:
         self._estimating = storage if isinstance(storage, Estimating) else None
         self._tiered = storage if isinstance(storage, Tiered) else None
         self._starting = storage if settings.use_start_timestamps and isinstance(storage, Starting) else None
+        self._at_hand = storage if isinstance(storage, AtHand) and _direct(settings) else None
         self._parsed: OrderedDict[str, Prepared] = OrderedDict()
+        self._shapes: dict[str, Shape] = {}
+        """Of those that were parsed, the ones that may go the short way."""
         self._lock = threading.Lock()
         self.running = Running(clock, max_bytes=settings.max_memory)
 
@@ -136,10 +143,13 @@ class Engine:
                 self._parsed.move_to_end(expr)
                 return known
         prepared = self._parse(expr)
+        shape = Shape.of(expr, prepared) if self._at_hand is not None else None
         with self._lock:
             self._parsed[expr] = prepared
+            if shape is not None:
+                self._shapes[expr] = shape
             while len(self._parsed) > self._settings.parse_cache:
-                self._parsed.popitem(last=False)
+                self._shapes.pop(self._parsed.popitem(last=False)[0], None)
         return prepared
 
     def _parse(self, expr: str) -> Prepared:
@@ -191,6 +201,31 @@ class Engine:
             )
         grid = Grid(start_ms, step_ms, (end_ms - start_ms) // step_ms + 1)
         return self._query(tenant, expr, grid, _How(timeout_s, lookback_ms, cancel, queryable), end_ms=end_ms)
+
+    def at_hand(self, tenant: str, expr: str, start_ms: int, end_ms: int, step_ms: int) -> QueryResult | None:
+        """What `range` gives (`instant`, with a step of 0), where that was asked before, and is over in less than a thread takes to begin.
+
+        None where it is not so certain: then those tell, errors included. Never waits.
+        """
+        with self._lock:
+            shape = self._shapes.get(expr)
+            if shape is None or self._at_hand is None:
+                return None
+            self._parsed.move_to_end(expr)
+        grid = Grid(start_ms, step_ms or 1, (end_ms - start_ms) // step_ms + 1 if step_ms > 0 else 1)
+        lookback = self._settings.lookback_ms
+        if step_ms < 0 or not 0 < grid.n <= min(MOST_CELLS, self._settings.max_points):
+            return None
+        fetch = shape.fetch(grid, lookback)
+        if shape.column is not None and self._tiered is not None and self._tiered.rolled_up(fetch.start, fetch.end):
+            return None
+        if not self.running.room(_DIRECT_BYTES) or not self._slots.acquire(blocking=False):
+            return None
+        try:
+            found = self._at_hand.at_hand(tenant, fetch.matchers, fetch.start, fetch.end, MOST_SAMPLES)
+            return None if found is None else shape.answer(found, grid, lookback, ranged=step_ms > 0)
+        finally:
+            self._slots.release()
 
     def instants(self, tenant: str, asked: Sequence[Standing], time_ms: int) -> list[Answer]:
         """The value of each of several expressions at one time, in their order; what they read of one metric is read once.
@@ -413,6 +448,13 @@ class Engine:
             )
             for a, (counted, weights) in zip(answers, rolled, strict=True)
         ]
+
+
+def _direct(settings: PromqlSettings) -> bool:
+    """Whether a query of few samples is within all limits, and answered as Prometheus does it by default."""
+    changed = settings.delayed_name_removal or settings.type_and_unit_labels or settings.use_start_timestamps
+    room = min(settings.max_query_memory, settings.max_memory or _DIRECT_BYTES)
+    return not changed and settings.max_samples >= _DIRECT_SAMPLES and room >= _DIRECT_BYTES and settings.timeout_s >= _DIRECT_S
 
 
 def _label_bytes(labels: LabelTable) -> int:

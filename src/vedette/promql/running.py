@@ -100,6 +100,10 @@ class Running:
             self._held = others + nbytes
             ticket.bytes = nbytes
 
+    def room(self, nbytes: int) -> bool:
+        """Whether another query may hold so many bytes now."""
+        return not self._max_bytes or self._held + nbytes <= self._max_bytes
+
     def list(self, tenant: str) -> list[RunningQuery]:
         """The tenant's queries, the longest-running first."""
         now = self._clock.monotonic()

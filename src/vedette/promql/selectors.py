@@ -297,7 +297,8 @@ _EXTENDED = {**EXTRAPOLATED, "changes": k.EXT_CHANGES, "resets": k.EXT_RESETS}
 WINDOW_FUNCTIONS = frozenset((*OVER_TIME, *EXTRAPOLATED))
 """The functions that give one number for each window."""
 
-_COUNTER_SUFFIXES = ("_total", "_sum", "_count", "_bucket")
+COUNTER_SUFFIXES = ("_total", "_sum", "_count", "_bucket")
+"""How the names of counters end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -464,7 +465,7 @@ def _doubt_counters(ev: Evaluation, call: Call, rows: Rows, over: Windows) -> No
             continue
         name = text(name_symbol)
         kind = text(type_symbol) if type_symbol >= 0 else ""
-        if (kind in ("counter", "histogram")) if ev.type_labels else name.endswith(_COUNTER_SUFFIXES):
+        if (kind in ("counter", "histogram")) if ev.type_labels else name.endswith(COUNTER_SUFFIXES):
             continue
         chosen = np.flatnonzero((names == name_symbol) & (types == type_symbol))
         if _any_present(rows, chosen):

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from vedette.clock import Clock, now_ms
 from vedette.errors import BadInput, Corrupt, LimitExceeded
 from vedette.model.labels import Labels, LabelTable
+from vedette.model.matchers import Matcher
 from vedette.model.ordering import in_order
 from vedette.model.samples import Appended, MetricMetadata, SampleBatch
 from vedette.model.series import SeriesSet
@@ -273,6 +274,30 @@ class Engine:
                 self._within_budget(series, samples)
         # The head last: of two samples at one time, the one that came first counts.
         return merge([*parts, head] if head else parts, names.symbols)
+
+    def at_hand(self, tenant: str, matchers: tuple[Matcher, ...], start: int, end: int, most: int) -> SeriesSet | None:
+        """See `AtHand.at_hand`: of the head alone, whose labels need no looking for."""
+        memory = self._memory
+        if self._retention.rules or not memory.lock.acquire(blocking=False):
+            return None
+        try:
+            found, head = memory.kept(tenant, matchers), memory.head
+            if found is None or found.known is None:
+                return None
+            covered = self._flusher.covered
+            for block in self._blocks.all:
+                if block.meta.max_time >= start and block.meta.min_time <= end and block is not covered:
+                    return None
+            ids = found.ids.astype(np.int64)
+            if len(ids) > self.settings.select_series or head.bound(ids) > min(most, self.settings.select_samples):
+                return None
+            if head.histograms(ids, start, end):
+                return None
+            columns = head.gather(ids, start, end)
+        finally:
+            memory.lock.release()
+        only = Part.of(found.known, columns)
+        return SeriesSet(only.labels, only.offsets, only.times, only.bits.view(np.float64))
 
     def with_starts(self, tenant: str, matchers: Matchers, start: int, end: int, found: SeriesSet) -> SeriesSet:
         """See `Starting.with_starts`."""

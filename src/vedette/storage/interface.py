@@ -76,6 +76,18 @@ class Locking(Protocol):
 
 
 @runtime_checkable
+class AtHand(Protocol):
+    """What a backend may offer besides: reads that are over at once, for whoever must not wait."""
+
+    def at_hand(self, tenant: str, matchers: tuple[Matcher, ...], start: int, end: int, most: int) -> SeriesSet | None:
+        """What `select` gives, where that is in memory, known to be of few series and of `most` samples at the most, and nobody waits.
+
+        None otherwise: then `select` tells.
+        """
+        ...
+
+
+@runtime_checkable
 class Tabling(Protocol):
     """What a backend may offer besides: the label sets of `Storage.series` as columns, so that many are no objects."""
 

@@ -205,11 +205,10 @@ class Memory:
         key = tenant, tuple(matchers)
         if not view:
             with self.lock:
-                kept = self._selections.get(key)
                 # Until another series comes the same ones pass: a dashboard asks for them again and again.
-                if kept is not None and kept[1].series is self.series and kept[0] == self.series.of_tenant(tenant):
+                if (kept := self.kept(*key)) is not None:
                     self._selections.move_to_end(key)
-                    return kept[1]
+                    return kept
         series, index = self.index(tenant)
         if index is None:
             return None
@@ -220,6 +219,13 @@ class Memory:
         found = Selection(series, ids.copy(), index, index.table(ids))
         self._keep(key, len(index.all_ids), replace(found, view=None))
         return found
+
+    def kept(self, tenant: str, matchers: tuple[Matcher, ...]) -> Selection | None:
+        """What was selected of late, of few series, as long as that is true. Under the lock."""
+        kept = self._selections.get((tenant, matchers))
+        if kept is None or kept[1].series is not self.series or kept[0] != self.series.of_tenant(tenant):
+            return None
+        return kept[1]
 
     def _keep(self, key: tuple[str, tuple[Matcher, ...]], of: int, found: Selection) -> None:
         with self.lock:

@@ -127,7 +127,7 @@ async def test_application_metrics_of_an_application(bot: httpx.AsyncClient, ser
 
 async def test_application_metrics_of_vedette_itself_where_nobody_reports(bot: httpx.AsyncClient, services: Any) -> None:
     for status, seconds in ((200, 0.1), (503, 0.3)):
-        services.http._observe({"path": "/x", "method": "GET"}, status, seconds)
+        services.http.observe("/x", "GET", status, seconds)
     found = (await bot.get(f"{BASE}/metrics/application")).json()["application"]
     assert found["requests"] == {"total": 2, "rate_per_second": None, "average_latency_ms": 200.0}
     assert found["errors"] == {"total": 1, "rate_per_hour": 0.0, "last_error": None}
@@ -194,7 +194,34 @@ async def test_status_of_this_server_and_what_it_scrapes(bot: httpx.AsyncClient,
         "pid": os.getpid(),
     }
     assert others[:3] == [{"name": n, "status": "not_configured"} for n in ("database", "cache", "llm_server")]
-    assert others[3:] == [{"name": "node", "instance": "a:9100", "status": "down"}]
+    assert others[3:] == [{"name": "node", "instance": "a:9100", "status": "down", "port": 9100}]
+
+
+async def test_services_that_are_scraped_say_since_when_they_run(bot: httpx.AsyncClient, services: Any) -> None:
+    def target(job: str, instance: str, url: str, health: Any = "up") -> TargetState:
+        labels = Labels.of(job=job, instance=instance)
+        return TargetState(job, labels, labels, url, health=health)
+
+    services.targets = [
+        target("api", "a:8000", "https://a/metrics"),
+        target("node", "vm", ""),
+        target("silent", "b:1", "http://b:1/metrics"),
+        target("gone", "c:2", "http://c:2/metrics", "down"),
+    ]
+    for labels, value in (
+        ({"__name__": "process_start_time_seconds", "job": "api", "instance": "a:8000"}, 43_200),
+        ({"__name__": "node_boot_time_seconds", "job": "api", "instance": "a:8000"}, 99),
+        ({"__name__": "node_boot_time_seconds", "job": "node", "instance": "vm"}, 172_800),
+        ({"__name__": "process_start_time_seconds", "job": "gone", "instance": "c:2"}, 60),
+    ):
+        services.put(labels, (0, services.clock.now() - value))
+    found = (await bot.get(f"{BASE}/status")).json()["services"][4:]
+    assert found == [
+        {"name": "api", "instance": "a:8000", "status": "running", "port": 443, "uptime_seconds": 43_200},
+        {"name": "node", "instance": "vm", "status": "running", "uptime_seconds": 172_800},
+        {"name": "silent", "instance": "b:1", "status": "running", "port": 1},
+        {"name": "gone", "instance": "c:2", "status": "down", "port": 2},
+    ]
 
 
 async def test_firing_alerts_with_value_and_threshold(bot: httpx.AsyncClient, services: Any) -> None:
@@ -230,7 +257,7 @@ async def test_firing_alerts_with_value_and_threshold(bot: httpx.AsyncClient, se
 
 
 async def test_prometheus_text_has_the_documents_metrics(bot: httpx.AsyncClient, services: Any) -> None:
-    services.http._observe({"path": "/x", "method": "GET"}, 200, 0.2)
+    services.http.observe("/x", "GET", 200, 0.2)
     answer = await bot.get(f"{BASE}/metrics/prometheus")
     assert answer.headers["content-type"].startswith("text/plain")
     assert "# HELP botserver_requests_total Total number of requests" in answer.text

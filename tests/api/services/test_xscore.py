@@ -11,7 +11,7 @@ import pytest
 @pytest.fixture
 def observed(services: Any) -> Any:
     for path, status, seconds in (("/score", 200, 0.1), ("/score", 500, 0.3), ("/health", 200, 0.01)):
-        services.http._observe({"path": path, "method": "GET"}, status, seconds)
+        services.http.observe(path, "GET", status, seconds)
     return services
 
 

@@ -1,0 +1,297 @@
+"""The short way gives what the long way gives, to the byte, or leaves it to that."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vedette.clock import ManualClock, SystemClock
+from vedette.errors import VedetteError
+from vedette.model.histograms import NO_BUCKETS, Histogram, Layout
+from vedette.model.labels import Labels
+from vedette.model.matchers import Matcher
+from vedette.model.samples import STALE
+from vedette.model.series import SeriesSet
+from vedette.promql.direct import MOST_CELLS
+from vedette.promql.engine import Engine, PromqlSettings
+from vedette.promql.memory import MemoryStorage
+from vedette.promql.result import QueryResult
+from vedette.storage.interface import Coarse
+
+sys.path.insert(0, str(Path(__file__).parent))
+from test_differential import storages, vectors
+
+T, MIN = "t", 60_000
+WINDOWS = ["rate", "increase", "delta", "irate", "idelta", "changes", "resets", "deriv", "sum_over_time", "avg_over_time"]
+WINDOWS += [
+    "min_over_time",
+    "max_over_time",
+    "count_over_time",
+    "last_over_time",
+    "first_over_time",
+    "stddev_over_time",
+    "present_over_time",
+]
+
+
+class Handy(MemoryStorage):
+    """Has all of it at hand."""
+
+    taken = 0
+
+    def at_hand(self, tenant: str, matchers: tuple[Matcher, ...], start: int, end: int, most: int) -> SeriesSet | None:
+        found = self.select(tenant, matchers, start, end)
+        if found.sample_count > most:
+            return None
+        self.taken += 1
+        return found
+
+
+def handy(samples: dict[Labels, dict[int, Any]]) -> Handy:
+    made = Handy()
+    made.samples = samples
+    return made
+
+
+def shown(result: QueryResult) -> tuple[Any, ...]:
+    rows = [(labels, times.tolist(), values.tobytes()) for labels, times, values in result.rows()]
+    return result.type, result.json(), result.json(1), result.warnings, result.infos, rows, len(result), result.points
+
+
+def both(engine: Engine, expr: str, start: int, end: int, step: int) -> tuple[QueryResult | None, QueryResult]:
+    """The short way's answer (None where it leaves it) and the long way's; a step of 0 is an instant query."""
+    long = engine.range(T, expr, start, end, step) if step else engine.instant(T, expr, start)
+    return engine.at_hand(T, expr, start, end, step), long
+
+
+@pytest.fixture
+def storage() -> Handy:
+    made = Handy()
+    for a, b in (("x", "2"), ("x", "1"), ("y", "1"), ('\u00e9"\\', "1")):
+        for i in range(60):
+            made.add(Labels.of(__name__="m_total", a=a, b=b), i * 15_000, float(i * len(b)) if i % 7 else 0.25 * i)
+    for i in range(20):
+        made.add(Labels.of(__name__="m_total", a="x", b="gone"), i * 15_000, STALE if i == 19 else 1e-9 * i)
+    return made
+
+
+@pytest.fixture
+def engine(storage: Handy) -> Iterator[Engine]:
+    made = Engine(storage, PromqlSettings(), ManualClock())
+    yield made
+    made.close()
+
+
+@settings(max_examples=150)
+@given(storages(), vectors(), st.sampled_from([(600_000, 825_000, 45_000), (900_000, 900_000, 0), (0, 1_500_000, 7_000)]))
+def test_any_query_of_any_data(found: MemoryStorage, expr: str, span: tuple[int, int, int]) -> None:
+    engine = Engine(handy(found.samples), PromqlSettings(), ManualClock())
+    try:
+        for _ in range(2):
+            short, long = both(engine, expr, *span)
+            assert short is None or shown(short) == shown(long)
+    except VedetteError:
+        assert engine.at_hand(T, expr, *span) is None, "an error is the long way's to tell"
+    finally:
+        engine.close()
+
+
+@settings(max_examples=60)
+@given(
+    storages(),
+    st.sampled_from(WINDOWS),
+    st.sampled_from(["", "sum", "avg by (a)", "min without (b)", "count by (b, none)", "group", "max"]),
+    st.data(),
+)
+def test_the_shapes_that_it_is_for(found: MemoryStorage, function: str, summing: str, data: st.DataObject) -> None:
+    matchers = data.draw(st.sampled_from(["", '{a="x"}', '{b=~"1|2"}']))
+    window = data.draw(
+        st.sampled_from([f"{function}(m_total{matchers}[2m])", f"{function}(other{matchers}[1m] offset 1m)", f"(m_total{matchers})"])
+    )
+    expr = f"{summing} ({window})" if summing else window
+    engine = Engine(handy(found.samples), PromqlSettings(), ManualClock())
+    short, long = both(engine, expr, *data.draw(st.sampled_from([(600_000, 900_000, 30_000), (800_000, 800_000, 0)])))
+    engine.close()
+    if short is not None:
+        assert shown(short) == shown(long)
+    else:
+        # Nothing was read at all, or a sum that no float holds is to be averaged.
+        assert not len(long) or any(math.isinf(v) for _, _, values in long.rows() for v in values) or summing.startswith("avg")
+
+
+@pytest.mark.parametrize("step", [0, 30_000])
+@pytest.mark.parametrize(
+    "expr",
+    [
+        "m_total",
+        "((m_total))",
+        'm_total{a="x"} offset 1m',
+        'm_total{b="gone"}',
+        "rate(m_total[2m])",
+        "last_over_time(m_total[1m])",
+        "sum(m_total)",
+        "avg by (a) (rate(m_total[2m]))",
+        "max without (a) (max_over_time(m_total[2m]))",
+    ],
+)
+def test_dashboards_queries_take_it(engine: Engine, storage: Handy, expr: str, step: int) -> None:
+    assert engine.at_hand(T, expr, 4 * MIN, 10 * MIN, step) is None, "it was never asked before"
+    for _ in range(2):
+        short, long = both(engine, expr, 4 * MIN, 10 * MIN, step)
+        assert short is not None
+        assert shown(short) == shown(long)
+    assert storage.taken == 2
+
+
+@pytest.mark.parametrize(
+    "expr",
+    [
+        "m_total @ 300",
+        "m_total @ end()",
+        "max_over_time(rate(m_total[1m])[3m:1m])",
+        "quantile_over_time(0.5, m_total[1m])",
+        "topk(1, m_total)",
+        "stddev(m_total)",
+        "m_total + 1",
+        "-m_total",
+        "abs(m_total)",
+        "1",
+        "sum(1 + m_total)",
+        'rate({a="x"}[1m] offset 5m)',
+    ],
+)
+def test_others_do_not(storage: Handy, expr: str) -> None:
+    storage.add(Labels.of(__name__="another", a="x", b="1"), 60_000, 1.0)
+    engine = Engine(storage, PromqlSettings(), ManualClock())
+    if expr.startswith("rate({"):
+        assert engine.at_hand(T, expr, 7 * MIN, 7 * MIN, 0) is None
+    else:
+        short, _ = both(engine, expr, 4 * MIN, 5 * MIN, 30_000)
+        assert short is None
+    engine.close()
+
+
+def test_rows_without_a_value_are_no_part_of_it(engine: Engine) -> None:
+    # Of the series that ended only the first steps see anything, and of a later span none.
+    for span in ((4 * MIN, 12 * MIN, MIN), (9 * MIN, 12 * MIN, MIN), (9 * MIN, 9 * MIN, 0)):
+        short, long = both(engine, "m_total", *span)
+        assert short is not None
+        assert shown(short) == shown(long)
+    assert len(long) == 4
+
+
+def test_a_doubtful_counter_is_told_of_where_there_is_a_value(engine: Engine, storage: Handy) -> None:
+    for i in range(20):
+        storage.add(Labels.of(__name__="level", a="x"), i * 15_000, float(i))
+    short, long = both(engine, "rate(level[1m])", 4 * MIN, 5 * MIN, MIN)
+    assert short is not None
+    assert short.infos == long.infos
+    assert "level" in short.infos[0]
+    short, long = both(engine, "sum by (a) (rate(level[10s]))", 4 * MIN, 5 * MIN, MIN)
+    assert short is not None
+    assert short.infos == long.infos == []
+
+
+def test_series_that_come_and_change(engine: Engine, storage: Handy) -> None:
+    expr, span = 'sum by (a) (m_total{b="1"})', (10 * MIN, 12 * MIN, MIN)
+    shown(both(engine, expr, *span)[1])
+    for number in range(12):
+        # More tables than are kept, each as it is.
+        storage.add(Labels.of(__name__="m_total", a=f"new{number}", b="1"), 10 * MIN, 1.0)
+        short, long = both(engine, expr, *span)
+        assert short is not None
+        assert shown(short) == shown(long)
+        assert len(short) == 4 + number
+
+
+def test_native_histograms_and_collisions_are_left_to_the_long_way(engine: Engine, storage: Handy) -> None:
+    both(engine, "m_total", 4 * MIN, 5 * MIN, MIN)
+    layout = Layout(0, 0.001, (), np.array([0, 1], dtype=np.int32), NO_BUCKETS)
+    storage.add(Labels.of(__name__="m_total", a="h"), 4 * MIN, Histogram(layout, np.array([4.0, 5.0, 1.0, 1.0, 2.0])))
+    assert engine.at_hand(T, "m_total", 4 * MIN, 5 * MIN, MIN) is None
+    expr = 'rate({a="x",b="1"}[1m])'
+    both(engine, expr, 4 * MIN, 5 * MIN, MIN)
+    assert engine.at_hand(T, expr, 4 * MIN, 5 * MIN, MIN) is not None
+    storage.add(Labels.of(__name__="twin_total", a="x", b="1"), 4 * MIN, 1.0)
+    assert engine.at_hand(T, expr, 4 * MIN, 5 * MIN, MIN) is None
+
+
+def test_what_is_large_is_left_to_the_long_way(engine: Engine) -> None:
+    both(engine, "m_total", 0, 10 * MIN, 1000)
+    assert engine.at_hand(T, "m_total", 0, 1000 * (MOST_CELLS // 5 - 1), 1000) is not None
+    assert engine.at_hand(T, "m_total", 0, 1000 * (MOST_CELLS // 5 + 1), 1000) is None
+    both(engine, "stddev_over_time(m_total[10m])", 0, 10 * MIN, 1000)
+    assert engine.at_hand(T, "stddev_over_time(m_total[10m])", 0, 10 * MIN, 10_000) is not None
+    assert engine.at_hand(T, "stddev_over_time(m_total[10m])", 0, 10 * MIN, 400) is None
+    assert engine.at_hand(T, "m_total", 5 * MIN, 0, 1000) is None, "an error is the long way's to tell"
+    assert engine.at_hand(T, "m_total", 0, 5 * MIN, -1000) is None
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"delayed_name_removal": True},
+        {"type_and_unit_labels": True},
+        {"use_start_timestamps": True},
+        {"max_samples": 1000},
+        {"max_query_memory": 1000},
+        {"max_memory": 1000},
+        {"timeout_s": 0.01},
+    ],
+)
+def test_settings_that_make_a_difference_turn_it_off(storage: Handy, changed: dict[str, Any]) -> None:
+    engine = Engine(storage, PromqlSettings(**changed), SystemClock())
+    engine.parse("m_total")
+    assert engine.at_hand(T, "m_total", 4 * MIN, 5 * MIN, MIN) is None
+    engine.close()
+
+
+def test_it_takes_nobodys_place(storage: Handy) -> None:
+    engine = Engine(storage, PromqlSettings(max_concurrency=1, max_memory=8 << 20), ManualClock())
+    assert both(engine, "m_total", 4 * MIN, 5 * MIN, MIN)[0] is not None
+    with engine.running.entered(T, "another", (0, 0, 0), None) as ticket:
+        ticket.hold(1, 6 << 20)
+        assert engine.at_hand(T, "m_total", 4 * MIN, 5 * MIN, MIN) is None, "the others hold the memory"
+    assert engine.at_hand(T, "m_total", 4 * MIN, 5 * MIN, MIN) is not None
+    engine._enter(math.inf)
+    assert engine.at_hand(T, "m_total", 4 * MIN, 5 * MIN, MIN) is None, "another runs"
+    engine._slots.release()
+    assert engine.at_hand(T, "m_total", 4 * MIN, 5 * MIN, MIN) is not None
+    engine.close()
+
+
+def test_rollups_are_left_to_the_long_way(storage: Handy) -> None:
+    class RolledUp(Handy):
+        def rolled_up(self, start: int, end: int) -> bool:
+            return start < 5 * MIN
+
+        def coarse_select(self, tenant: str, matchers: Any, start: int, end: int, coarse: Coarse) -> None:
+            return None
+
+    made = RolledUp()
+    made.samples = storage.samples
+    engine = Engine(made, PromqlSettings(), ManualClock())
+    both(engine, "rate(m_total[1m])", 7 * MIN, 8 * MIN, MIN)
+    assert engine.at_hand(T, "rate(m_total[1m])", 7 * MIN, 8 * MIN, MIN) is not None
+    assert engine.at_hand(T, "rate(m_total[1m])", 5 * MIN, 8 * MIN, MIN) is None
+    engine.close()
+
+
+def test_what_is_no_longer_kept_is_asked_the_long_way(storage: Handy) -> None:
+    engine = Engine(storage, PromqlSettings(parse_cache=2), ManualClock())
+    for expr in ("m_total", "sum(m_total)", "m_total"):
+        engine.parse(expr)
+    assert engine.at_hand(T, "sum(m_total)", 4 * MIN, 5 * MIN, MIN) is not None
+    # The one that was asked last stays.
+    engine.parse("max(m_total)")
+    assert engine.at_hand(T, "m_total", 4 * MIN, 5 * MIN, MIN) is None
+    assert engine.at_hand(T, "sum(m_total)", 4 * MIN, 5 * MIN, MIN) is not None
+    engine.close()

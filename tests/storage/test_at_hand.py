@@ -1,0 +1,171 @@
+"""What is in memory and was selected before is read again without waiting; anything else is left to a select."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import numpy as np
+import pytest
+
+from vedette.errors import LimitExceeded
+from vedette.model.matchers import Matcher
+from vedette.model.samples import canonical
+from vedette.storage.engine import Engine
+from vedette.storage.interface import AtHand
+from vedette.storage.retention import RetentionRule
+from vedette.storage.settings import StorageSettings
+
+HOUR = 3_600_000
+M = (Matcher("__name__", "=", "m"),)
+
+
+def same(found, other):
+    """Whether two answers have the same series in the same order, and the same samples."""
+    return (
+        list(found.labels) == list(other.labels)
+        and np.array_equal(found.offsets, other.offsets)
+        and np.array_equal(found.timestamps, other.timestamps)
+        and np.array_equal(found.values.view(np.int64), other.values.view(np.int64))
+    )
+
+
+@pytest.fixture
+async def engine(open_engine, tools, keyspace):
+    engine = await open_engine(retention=0)
+    rows = [(tools.metric("m", i=str(i)), [(tools.now - HOUR + k * 60_000, float(k * i)) for k in range(50)]) for i in range(5)]
+    await engine.append(tools.batch(rows, keyspace))
+    return engine
+
+
+async def test_what_was_selected_before(engine, tools):
+    assert isinstance(engine, AtHand)
+    whole = (tools.now - HOUR, tools.now)
+    assert engine.at_hand("default", M, *whole, 1000) is None, "nobody has looked which series these are"
+    selected = engine.select("default", M, *whole)
+    assert selected.sample_count == 250
+    for start, end in (whole, (tools.now - HOUR, tools.now - HOUR), (tools.now - HOUR // 2, tools.now)):
+        assert same(engine.at_hand("default", M, start, end, 1000), engine.select("default", M, start, end))
+    assert len(engine.at_hand("default", M, tools.now + 1, tools.now + 2, 1000)) == 0
+    assert engine.at_hand("other", M, *whole, 1000) is None
+    assert engine.at_hand("default", (Matcher("i", "=", "1"),), *whole, 1000) is None
+    assert engine.at_hand("default", M, *whole, 100) is None, "more samples than asked for"
+
+
+async def test_another_series_makes_it_look_again(engine, tools, keyspace):
+    whole = (tools.now - HOUR, tools.now)
+    engine.select("default", M, *whole)
+    await engine.append(tools.batch([(tools.metric("m", i="new"), [(tools.now, 1.0)])], keyspace))
+    assert engine.at_hand("default", M, *whole, 1000) is None
+    engine.select("default", M, *whole)
+    found = engine.at_hand("default", M, *whole, 1000)
+    assert len(found) == 6
+    # A sample of a series that is known shows at once, and one out of order too.
+    await engine.append(tools.batch([(tools.metric("m", i="new"), [(tools.now - 30_000, 7.0), (tools.now + 1, 8.0)])], keyspace))
+    found = engine.at_hand("default", M, tools.now - HOUR, tools.now + 1, 1000)
+    assert same(found, engine.select("default", M, tools.now - HOUR, tools.now + 1))
+    assert found.sample_count == 253
+    # Another tenant's series change nothing.
+    await engine.append(tools.batch([(tools.metric("m", i="theirs"), [(tools.now, 1.0)])], canonical("other")))
+    assert len(engine.at_hand("default", M, *whole, 1000)) == 6
+
+
+async def test_series_without_samples_in_the_range_are_left_out(engine, tools, keyspace):
+    await engine.append(tools.batch([(tools.metric("m", i="late"), [(tools.now, 1.0)])], keyspace))
+    engine.select("default", M, tools.now - HOUR, tools.now)
+    for start, end, series in ((tools.now - HOUR, tools.now - 1, 5), (tools.now, tools.now, 1), (tools.now - HOUR, tools.now, 6)):
+        found = engine.at_hand("default", M, start, end, 1000)
+        assert len(found) == series
+        assert same(found, engine.select("default", M, start, end))
+
+
+async def test_blocks_are_left_to_a_select_once_memory_lets_go(engine, tools, keyspace):
+    whole = (tools.now - HOUR, tools.now)
+    before = engine.select("default", M, *whole)
+    await engine.flush()
+    # The head holds still what the new block has.
+    assert same(engine.at_hand("default", M, *whole, 1000), before)
+    engine._flusher.release()
+    assert engine.at_hand("default", M, *whole, 1000) is None
+    await engine.append(tools.batch([(labels, [(tools.now, 2.0)]) for labels in before.labels], keyspace))
+    engine.select("default", M, *whole)
+    assert engine.at_hand("default", M, *whole, 1000) is None
+    # From after the block on, it is all in memory.
+    last = tools.now - HOUR + 49 * 60_000
+    assert same(engine.at_hand("default", M, last + 1, tools.now, 1000), engine.select("default", M, last + 1, tools.now))
+    assert engine.at_hand("default", M, last, tools.now, 1000) is None
+
+
+async def test_what_was_deleted_is_gone(engine, tools):
+    whole = (tools.now - HOUR, tools.now)
+    engine.select("default", M, *whole)
+    await engine.delete("default", [[Matcher("i", "=", "3")]], *whole)
+    found = engine.at_hand("default", M, *whole, 1000)
+    assert found is None or len(found) == 4
+    assert len(engine.select("default", M, *whole)) == 4
+    found = engine.at_hand("default", M, *whole, 1000)
+    assert found is None or len(found) == 4
+
+
+async def test_nobody_waits(engine, tools):
+    whole = (tools.now - HOUR, tools.now)
+    engine.select("default", M, *whole)
+    with engine._memory.lock:
+        assert engine.at_hand("default", M, *whole, 1000) is None
+    assert engine.at_hand("default", M, *whole, 1000) is not None
+    assert not engine.busy(), "and what was taken is given back, also where there is no answer"
+    engine.at_hand("default", M, *whole, 1)
+    assert not engine.busy()
+
+
+@pytest.mark.parametrize(
+    ("limits", "answered"),
+    [({"select_series": 5, "select_samples": 10}, True), ({"select_series": 4}, False), ({"select_samples": 9}, False)],
+)
+async def test_a_selects_own_limits_hold(open_engine, tools, keyspace, limits, answered):
+    engine = await open_engine(**limits)
+    await engine.append(tools.batch([(tools.metric("m", i=str(i)), [(tools.now, 1.0), (tools.now + 1, 2.0)]) for i in range(5)], keyspace))
+    with contextlib.nullcontext() if answered else pytest.raises(LimitExceeded):
+        engine.select("default", M, tools.now, tools.now + 1)
+    assert (engine.at_hand("default", M, tools.now, tools.now + 1, 1000) is not None) == answered
+
+
+async def test_where_series_are_kept_for_different_times_a_select_tells(tools, keyspace, tmp_path, clock):
+    rules = [RetentionRule((Matcher("i", "=", "1"),), HOUR)]
+    engine = Engine(StorageSettings(data=tmp_path / "data", retention=0), clock, retention=rules)
+    engine.lock()
+    await engine.start()
+    await engine.append(tools.batch([(tools.metric("m", i=str(i)), [(tools.now, 1.0)]) for i in range(3)], keyspace))
+    assert len(engine.select("default", M, tools.now, tools.now)) == 3
+    assert engine.at_hand("default", M, tools.now, tools.now, 1000) is None
+    await engine.close()
+
+
+async def test_beside_writers(engine, tools, keyspace):
+    """While samples come, each answer is one that a select could give: a prefix of what is sent, in order."""
+    labels = [tools.metric("m", i=str(i)) for i in range(5)]
+    engine.select("default", M, tools.now, tools.now + 1000)
+    answers = []
+
+    async def write():
+        for k in range(50):
+            await engine.append(tools.batch([(one, [(tools.now + k, float(k))]) for one in labels], keyspace))
+
+    async def read(done):
+        while not done.is_set():
+            found = engine.at_hand("default", M, tools.now, tools.now + 1000, 1000)
+            if found is not None:
+                answers.append(found)
+            await asyncio.sleep(0)
+
+    done = asyncio.Event()
+    reading = asyncio.create_task(read(done))
+    await write()
+    done.set()
+    await reading
+    answers.append(engine.at_hand("default", M, tools.now, tools.now + 1000, 1000))
+    for found in answers:
+        for row in range(len(found)):
+            values = found.values[found.offsets[row] : found.offsets[row + 1]]
+            assert values.tolist() == [float(k) for k in range(len(values))]
+    assert answers[-1].sample_count == 250
