@@ -13,6 +13,7 @@ import dataclasses
 import functools
 import os
 import platform
+import sqlite3
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -154,7 +155,8 @@ class House:
         self.promql = _engine_of(room, self.storage, clock)
         started = room.storage.start_timestamps or room.storage.start_zeros
         self.collector = Collector(self.door.append, clock, starts=started)
-        self.tracker = Tracker(self.storage, self.door.append, run=self.run_query, clock=clock, settings=room.track)
+        kept = {"window": room.services.aggregation_window, "retention": room.services.retention_hours * 3_600_000}
+        self.tracker = Tracker(self.storage, self.door.append, run=self.run_query, clock=clock, settings=room.track, **kept)
         self.tracing = Tracing(room.tracing, clock, version=version("vedette"))
         self.identities = Identities(room.access, clock)
         self._counts = RedisCounts(room.access.redis_url) if room.access.redis_url else None
@@ -303,7 +305,11 @@ class House:
         except LimitExceeded as error:
             return Finding(UNHEALTHY, str(error))
         pool = self.records.pool()
-        return Finding(HEALTHY, "", {"connection_pool": {"active": pool.in_use, "idle": pool.idle, "max": pool.most}})
+        figures: dict[str, Any] = {"connection_pool": {"active": pool.in_use, "idle": pool.idle, "max": pool.most}}
+        if isinstance(self.plan.settings.records_place, Path):
+            # A part of this process: as old as it, and without a port.
+            figures |= {"version": sqlite3.sqlite_version, "uptime_seconds": int(self.clock.now() - self.started)}
+        return Finding(HEALTHY, "", figures)
 
     def _outside(self) -> Outside:
         """What other tenants' alerting takes from the configuration in force."""
@@ -336,14 +342,14 @@ class House:
         notify, private = plan.settings.vedette.notify, plan.settings.vedette.rules.private_webhooks
         return made.with_made(plan.notify, self._told_by_rules(), server=notify.email_server, sender=notify.email_from, private=private)
 
-    async def _admit_rules(self, group: Group) -> None:
-        """Refuse a group made over the API whose people could not be told. Raises `BadInput`."""
-        settings = self.plan.settings.vedette
     def _mails(self) -> bool:
         """Whether there is a mail server."""
         smarthost = self.plan.notify is not None and self.plan.notify.global_.smtp_smarthost
         return bool(smarthost or self.plan.settings.vedette.notify.email_server)
 
+    async def _admit_rules(self, group: Group) -> None:
+        """Refuse a group made over the API whose people could not be told. Raises `BadInput`."""
+        settings = self.plan.settings.vedette
         if group.notify is None:
             return
         if group.notify.email and not self._mails():

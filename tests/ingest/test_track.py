@@ -325,8 +325,8 @@ class TestTogether:
         track = tracker(shelf, clock)
         await track.track("alice", [seen("hits", "counter", 1, n="1"), seen("hits", "counter", 1, n="2"), seen("hits", "gauge", 1)])
         await track.track("bob", [seen("hits", "counter", 1)])
-        assert (track.of("alice"), track.of("bob")) == (Tracked(2, 1, 2), Tracked(1, 0, 1))
-        assert track.of("carol") == Tracked(0, 0, 0)
+        assert (track.of("alice"), track.of("bob")) == (Tracked(2, 1, 2, 1, 2), Tracked(1, 0, 1, 1, 1))
+        assert track.of("carol") == Tracked(0, 0, 0, 0, 0)
         assert (track.collected, track.dropped, track.series) == (3, {"type": 1}, 3)
 
 

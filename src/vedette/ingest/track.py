@@ -76,11 +76,16 @@ class TrackSettings:
 
 @dataclass(frozen=True, slots=True)
 class Tracked:
-    """What one tenant tracked since the start: observations taken and refused, and its series now."""
+    """What one tenant tracked since the start: observations taken and refused, and its series now.
+
+    `windows` are those of aggregation, within its retention, in which observations came; `fresh` the series that had one there.
+    """
 
     collected: int
     dropped: int
     series: int
+    windows: int
+    fresh: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +158,7 @@ class Tracker:
 
     `run(function, *args)` runs a blocking function on a worker thread. `collected`, `points`, `dropped` and `failures`
     count observations taken, samples written, observations refused by reason and refreshes that failed, since the start.
+    `window` and `retention` are those of aggregates, in ms: what came is counted by them.
     """
 
     def __init__(
@@ -163,7 +169,11 @@ class Tracker:
         run: Callable[..., Awaitable[Any]],
         clock: Clock,
         settings: TrackSettings,
+        window: int = 300_000,
+        retention: int = 86_400_000,
     ) -> None:
+        self._window, self._retention = window, retention
+        self._windows: dict[str, deque[int]] = {}
         self._storage = storage
         self._append = append
         self._run = run
@@ -202,7 +212,18 @@ class Tracker:
     def of(self, tenant: str) -> Tracked:
         """One tenant's counts."""
         dropped = sum(count for (whose, _), count in self._dropped.items() if whose == tenant)
-        return Tracked(self._collected.get(tenant, 0), dropped, sum(whose == tenant for whose, _ in self._series))
+        theirs = [state.used for (whose, _), state in self._series.items() if whose == tenant]
+        fresh = sum(used >= self._clock.monotonic() - self._retention / 1000 for used in theirs)
+        first = (now_ms(self._clock) - self._retention) // self._window
+        windows = sum(window > first for window in self._windows.get(tenant, ()))
+        return Tracked(self._collected.get(tenant, 0), dropped, len(theirs), windows, fresh)
+
+    def _came(self, tenant: str) -> None:
+        """Note the window that observations came in."""
+        found = self._windows.setdefault(tenant, deque(maxlen=-(-self._retention // self._window) + 1))
+        now = now_ms(self._clock) // self._window
+        if not found or found[-1] != now:
+            found.append(now)
 
     async def track(self, tenant: str, observations: Sequence[Observation]) -> list[VedetteError | None]:
         """For each observation None once it is durable, or why it was not taken. Raises what storage raises; then none was taken."""
@@ -276,6 +297,8 @@ class Tracker:
                 request.done = True
                 taken = sum(reason is None for reason in request.reasons)
                 self._collected[request.tenant] = self._collected.get(request.tenant, 0) + taken
+                if taken:
+                    self._came(request.tenant)
         finally:
             for request in waiting:
                 if not request.done:

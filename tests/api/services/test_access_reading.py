@@ -177,10 +177,30 @@ async def test_statistics_count_what_happened(own: Any, services: Any) -> None:
     now = shown_time(int(services.clock.now() * 1000))
     assert (await client.get("/metrics/stats")).json() == {
         "collector": {"total_points": 2, "total_series": 2, "dropped_points": 1},
-        "aggregator": {"total_windows": 1, "aggregated_series": 3},
+        "aggregator": {"total_windows": 1, "aggregated_series": 2},
         "exporter": {"total_exports": 3, "last_export": now},
         "timestamp": now,
     }
+
+
+async def test_windows_are_those_of_the_retention_in_which_something_came(own: Any, services: Any) -> None:
+    client = own("access_layer")
+
+    async def aggregator() -> Any:
+        return (await client.get("/metrics/stats")).json()["aggregator"]
+
+    assert await aggregator() == {"total_windows": 0, "aggregated_series": 0}
+    for _ in range(3):
+        assert (await client.post("/metrics/track", json=COUNTER)).status_code == 200
+        await services.clock.advance(300)
+    await services.clock.advance(3600)
+    refused = await client.post("/metrics/track/batch", json=[{**COUNTER, "value": -1}])
+    assert refused.json()["failed"] == 1, "and a window in which nothing was taken is none"
+    assert await aggregator() == {"total_windows": 3, "aggregated_series": 1}
+    await client.post("/metrics/track", json={**COUNTER, "name": "later_total"})
+    assert await aggregator() == {"total_windows": 4, "aggregated_series": 2}
+    await services.clock.advance(23 * 3600)
+    assert await aggregator() == {"total_windows": 1, "aggregated_series": 1}, "the first three are older than a day"
 
 
 async def test_statistics_are_each_tenants_own(own: Any, services: Any) -> None:
@@ -190,6 +210,7 @@ async def test_statistics_are_each_tenants_own(own: Any, services: Any) -> None:
     services.tenant = "charlie"
     nothing = (await client.get("/metrics/stats")).json()
     assert nothing["collector"] == {"total_points": 0, "total_series": 0, "dropped_points": 0}
+    assert nothing["aggregator"] == {"total_windows": 0, "aggregated_series": 0}
     assert nothing["exporter"] == {"total_exports": 0, "last_export": None}
 
 

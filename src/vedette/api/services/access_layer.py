@@ -314,7 +314,7 @@ class Reading:
         return [{"value": finite(value), "timestamp": shown_time(when)} for when, value in newest]
 
     async def stats(self, request: Request) -> Response:
-        """What was collected, aggregated and exported since the start, for whoever asks."""
+        """What was collected and exported since the start, for whoever asks, and what there is to aggregate."""
         tenant = self.backend.tenant_of(request.scope)
         exports, tracked = self.exports.of(tenant), self.collector.of(tenant)
         return answer(
@@ -324,7 +324,7 @@ class Reading:
                     "total_series": tracked.series,
                     "dropped_points": tracked.dropped,
                 },
-                "aggregator": {"total_windows": exports.windows, "aggregated_series": exports.aggregated_series},
+                "aggregator": {"total_windows": tracked.windows, "aggregated_series": tracked.fresh},
                 "exporter": {
                     "total_exports": exports.total,
                     "last_export": shown_time(exports.last_ms) if exports.last_ms else None,

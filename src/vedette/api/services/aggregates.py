@@ -43,12 +43,10 @@ _WORDS = {"avg": "Average", "sum": "Sum", "min": "Least", "max": "Greatest"}
 
 @dataclass(slots=True)
 class Exported:
-    """What one tenant was answered since the start; `windows` and `aggregated_series` are of aggregated answers, the latter of the last."""
+    """What one tenant was answered since the start, and when last."""
 
     total: int = 0
     last_ms: int = 0
-    windows: int = 0
-    aggregated_series: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,19 +173,16 @@ class Exporter:
         shape = choice_of(form, "format", "prometheus", FORMATS)
         sets = selector_sets(form, matchers_of) or [[Matcher(METRIC_NAME, "!=", "")]]
         found = await self.backend.run(self._aggregates, self.backend.tenant_of(request.scope), sets)
-        counts = self._count(request)
-        counts.windows += 1
-        counts.aggregated_series = len(found)
+        self._count(request)
         self.told.say("Aggregates exported", action="aggregation export", series=len(found))
         spell, media = spelling(request, FORMATS[shape])
         body = await (self.backend.run(_json, found) if shape == "json" else self.backend.run(_text, found, spell))
         return Response(exposition.as_openmetrics(body) if shape == "openmetrics" else body, media_type=media)
 
-    def _count(self, request: Request) -> Exported:
+    def _count(self, request: Request) -> None:
         counts = self.exports.of(self.backend.tenant_of(request.scope))
         counts.total += 1
         counts.last_ms = now_ms(self.backend.clock)
-        return counts
 
     def _aggregates(self, tenant: str, sets: Sequence[Sequence[Matcher]]) -> list[Aggregate]:
         """Runs on a worker thread."""

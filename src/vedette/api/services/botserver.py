@@ -8,6 +8,7 @@ and errors by kind (`botlogs`), alerts made over HTTP (`botserver_alerts`), WebS
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import gc
 import sys
@@ -17,6 +18,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
 
 import psutil
 from starlette.requests import Request
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 
 BASE = "/api/v1/monitoring"
 _TAG = "botserver"
+_STATES = {"up": "running", "down": "down", "unknown": "unknown"}
 _COMPARISONS = frozenset(("==", "!=", ">", "<", ">=", "<="))
 
 
@@ -152,13 +155,34 @@ class BotServer:
             "pid": psutil.Process().pid,
             "version": self.server.version,
         }
-        names = {"up": "running", "down": "down", "unknown": "unknown"}
-        scraped = [
-            {"name": target.labels.get("job"), "instance": target.labels.get("instance"), "status": names[target.health]}
-            for target in (self.server.targets() if self._ours(request) else ())
-        ]
+        targets = self.server.targets() if self._ours(request) else ()
+        began: dict[tuple[str, str], float] = {}
+        if targets and self.backend.ready():
+            # Storage that cannot be read must not hide what runs: services are shown without their age then.
+            with contextlib.suppress(OSError, VedetteError):
+                began = await self.backend.run(self._began, self.backend.tenant_of(request.scope))
+        scraped = [self._scraped(target, began) for target in targets]
         watched = components.services(self.server.health() if self._ours(request) else ())
         return answer({"services": [mine, *watched, *scraped]})
+
+    def _began(self, tenant: str) -> dict[tuple[str, str], float]:
+        """When what is scraped began, in Unix seconds, by (job, instance), as far as it says so itself. Runs on a worker thread."""
+        # A machine that Vedette reads itself has no process: it is as old as its boot.
+        expr = "max by (job, instance) (process_start_time_seconds or on (job, instance) node_boot_time_seconds)"
+        rows = self.backend.promql.instant(tenant, expr, now_ms(self.backend.clock)).rows()
+        return {(labels.get("job") or "", labels.get("instance") or ""): float(values[-1]) for labels, _, values in rows}
+
+    def _scraped(self, target: TargetState, began: Mapping[tuple[str, str], float]) -> dict[str, Any]:
+        job, instance = target.labels.get("job") or "", target.labels.get("instance") or ""
+        shown: dict[str, Any] = {"name": job, "instance": instance, "status": _STATES[target.health]}
+        url = urlsplit(target.url)
+        port = url.port or {"http": 80, "https": 443}.get(url.scheme)
+        if port is not None:
+            shown["port"] = port
+        start = began.get((job, instance))
+        if target.health == "up" and start is not None:
+            shown["uptime_seconds"] = max(0, int(self.backend.clock.now() - start))
+        return shown
 
     async def database(self, request: Request) -> Response:
         """The connections to the database that is watched, or else to the records."""

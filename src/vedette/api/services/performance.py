@@ -33,6 +33,8 @@ REPORTED = {
 }
 """What an application may report beside its requests."""
 
+_RATE_DIGITS = 6
+"""One request in a month is no rate of 0."""
 _REQUESTS, _SECONDS = "botserver_requests_total", "botserver_request_duration_seconds"
 _CLIENT, _SERVER, _TIMEOUT = "4..", "5..", "408|504"
 
@@ -75,7 +77,7 @@ class Performance:
             "uptime_seconds": uptime_s,
             "requests": {
                 "total": None if total is None else int(total),
-                "rate_per_second": _rounded(number(tenant, f"sum(rate({_REQUESTS}{{{of}}}[5m]))", now), 3),
+                "rate_per_second": _rounded(number(tenant, f"sum(rate({_REQUESTS}{{{of}}}[5m]))", now), _RATE_DIGITS),
                 "average_latency_ms": _rounded(average, 3),
             },
             "sessions": self._people(
@@ -158,7 +160,7 @@ class Performance:
             return round(some / all_of, 6) if all_of else None
 
         def rate(metric: str) -> float | None:
-            return _rounded(number(tenant, f"sum(rate({metric}{{{of}}}[{period}]))", now), 3)
+            return _rounded(number(tenant, f"sum(rate({metric}{{{of}}}[{period}]))", now), _RATE_DIGITS)
 
         return {
             "performance": {
@@ -197,7 +199,7 @@ class Performance:
         for name, expr in exprs.items():
             for _, times, values in self.backend.promql.range(tenant, expr, start, now, step).rows():
                 for when, value in zip(times.tolist(), values.tolist(), strict=True):
-                    columns.setdefault(when, dict.fromkeys(exprs))[name] = _rounded(finite(value), 3)
+                    columns.setdefault(when, dict.fromkeys(exprs))[name] = _rounded(finite(value), _RATE_DIGITS)
         return [{"timestamp": shown_time(when), **columns[when]} for when in sorted(columns)]
 
 
