@@ -17,7 +17,7 @@ FEDERATED = "/federate?match[]=%7B__name__%3D~%22.%2B%22%7D"
 def health(steps: int, most_s: float, kinds: tuple[servers.Kind, ...]) -> Outcome:
     """Write as the case `stalls` does, and ask for health meanwhile: of Vedette the whole `/health`, dependencies and all."""
     how = (
-        "As in the case of stalls, 10,000 series written at half of capacity, and meanwhile a client that every 5 ms asks the server or, in "
+        "As in the case of stalls, 10,000 series written at half of capacity, and meanwhile a client that every 5 ms asks the server or in "
         "turn, a bare one: Vedette for `/health` (status, version, uptime and dependencies as JSON), the others for their fixed word. "
         "Senders, client and servers share the cores: what the bare one takes is the floor."
     )
