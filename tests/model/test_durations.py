@@ -32,6 +32,5 @@ def test_refuses_what_would_overflow():
 @pytest.mark.parametrize("text", ["0s", "1ms", "15s", "5m", "1h30m", "1d", "1w", "1y", "8d", "1h", "25h", "90s"])
 def test_prints_as_prometheus_does(text: str):
     printed = {"25h": "1d1h", "90s": "1m30s"}.get(text, text)
-    printed = {"25h": "25h"}.get(text, printed)
     assert format_duration(parse_duration(text)) == printed
     assert parse_duration(format_duration(parse_duration(text))) == parse_duration(text)

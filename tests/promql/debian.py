@@ -75,11 +75,11 @@ def _until_ready(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
 
 
 def answered(address: str, path: str, params: dict[str, str]) -> tuple[str, object]:
-    """What `/api/v1/<path>` answers, as its `resultType` and `result`; or "error" and the message."""
+    """What `/api/v1/<path>` answers, as its `resultType` and `result`; or "text" and what was formatted, or "error" and the message."""
     request = urllib.request.Request(f"{address}/api/v1/{path}", data=urllib.parse.urlencode(params).encode())
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:
             data = json.load(answer)["data"]
-            return data["resultType"], data["result"]
+            return ("text", data) if isinstance(data, str) else (data["resultType"], data["result"])
     except urllib.error.HTTPError as error:
         return "error", json.load(error)["error"].removeprefix('invalid parameter "query": ')

@@ -31,7 +31,7 @@ ALL = Features(experimental_functions=True, extended_range_selectors=True, fill_
         ("min_over_time(a[1h:5m] @ start())", "min_over_time(a[1h:5m] @ start())"),
         ("max_over_time(a[1d:])", "max_over_time(a[1d:])"),
         ("-(a)^2", "-(a) ^ 2"),
-        ("1e10 + 0x10 + 1e-9 + NaN + inf + 1e22", "10000000000 + 16 + 1e-09 + NaN + +Inf + 1e+22"),
+        ("1e10 + 0x10 + 1e-9 + NaN + inf + 1e22", "10000000000 + 16 + 0.000000001 + NaN + +Inf + 10000000000000000000000"),
         ("5m + a", "5m + a"),
         ('{"a.b", c!~"d"}', '{"a.b",c!~"d"}'),
         ('{__name__="a"}', '{__name__="a"}'),
@@ -58,7 +58,7 @@ def test_long_parts_are_split() -> None:
     )
     assert format_query(parse(query)) == (
         "  sum by (job, instance) (\n"
-        '    rate(http_requests_total{job="api-server-with-a-long-name",code=~"5.."}[5m])\n'
+        '    rate(http_requests_total{code=~"5..",job="api-server-with-a-long-name"}[5m])\n'
         "  )\n"
         "/ on (job) group_left ()\n"
         '  sum by (job) (rate(http_requests_total{job="api-server-with-a-long-name"}[5m]))'

@@ -6,8 +6,10 @@ Where Prometheus 3 answers otherwise the query is not in that file, but in a tes
 
 from __future__ import annotations
 
+import json
 import math
 import random
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +21,8 @@ from vedette.errors import VedetteError
 from vedette.model.labels import Labels
 from vedette.promql.engine import Engine, PromqlSettings
 from vedette.promql.memory import MemoryStorage
+from vedette.promql.parse import parse
+from vedette.promql.printer import format_query
 
 sys.path.insert(0, str(Path(__file__).parent))
 from debian import answered, served
@@ -145,6 +149,24 @@ def difference(a: Answer, b: Answer) -> str:
             if not same(mine[labels][when], value):
                 return f"{labels} at {when}: ours {mine[labels][when]!r}, theirs {value!r}"
     return ""
+
+
+def test_what_is_formatted_is_as_prometheus_has_it(tmp_path: Path, conformance: Path, debian_binary: Callable[[str], str]) -> None:
+    with (conformance / "derived" / "promql_corpus.jsonl").open() as corpus:
+        entries = [json.loads(line) for line in corpus]
+    queries = [e["expr"] for e in entries if e.get("parse_ok") and "$" not in e["expr"]]
+    queries += ["x[25h]", "x[90d] offset -1h30m", 'x{b="1", a=~"2"} @ 1.5 offset 5m', "a +on() group_left b", "- (x) ^ -2", "sum(x)by(a)"]
+    problems, compared = [], 0
+    with served(MemoryStorage(), tmp_path) as address:
+        for query in dict.fromkeys(queries):
+            kind, his = answered(address, "format_query", {"query": query})
+            if kind == "error" or re.search(r"[0-9]e[+-][0-9]", str(his)):
+                continue  # newer than it, or a number that Prometheus 3 prints without an exponent
+            compared += 1
+            if (mine := format_query(parse(query))) != his:
+                problems.append(f"{query}\n--- ours\n{mine}\n--- theirs\n{his}")
+    assert not problems, f"{len(problems)} of {compared} differ:\n" + "\n".join(problems)
+    assert compared > 1000
 
 
 def test_corners_are_as_prometheus_has_them(tmp_path: Path, debian_binary: Callable[[str], str]) -> None:

@@ -44,13 +44,13 @@ def format_seconds(seconds: float) -> str:
 
 
 def format_duration(ms: int) -> str:
-    """The duration as Prometheus prints it: `0s`, `1h30m`; weeks, days and years only where they divide it."""
+    """The duration as Prometheus prints it: `0s`, `1h30m`, `90d`; weeks and years only where they divide it."""
     if ms == 0:
         return "0s"
     out, rest = "-" if ms < 0 else "", abs(ms)
     for unit, size in _UNITS_MS.items():
-        # Years, weeks and days are printed only when nothing is left over, as Prometheus does.
-        if unit in ("y", "w", "d") and rest % size:
+        # Years and weeks are printed only when nothing is left over: 90d is easier to read than 12w6d.
+        if unit in ("y", "w") and rest % size:
             continue
         count, rest = divmod(rest, size)
         if count:

@@ -5,7 +5,6 @@ Built from the leaves up, without recursion, since trees may be deep.
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 from vedette.model.durations import format_duration
@@ -54,27 +53,6 @@ def format_query(root: Node) -> str:
     return pretty[id(root)]
 
 
-def _number(value: float) -> str:
-    if math.isnan(value):
-        return "NaN"
-    if math.isinf(value):
-        return "+Inf" if value > 0 else "-Inf"
-    # As Go's fmt prints a float: shortest digits, an exponent below 1e-4 and from 1e21 on.
-    if value == 0 or 1e-4 <= abs(value) < 1e21:
-        return go_float(value)
-    mantissa, _, exponent = f"{value!r}".partition("e")
-    if not exponent:
-        digits = go_float(abs(value)).removeprefix("0.")
-        significant = digits.lstrip("0")
-        power = len(digits) - len(significant) + 1
-        mantissa, exponent = (
-            ("-" if value < 0 else "") + significant[0] + ("." + significant[1:] if len(significant) > 1 else ""),
-            f"-{power}",
-        )
-    sign = "-" if exponent.startswith("-") else "+"
-    return f"{mantissa.removesuffix('.0')}e{sign}{exponent.lstrip('+-').zfill(2)}"
-
-
 def _name(name: str) -> str:
     return name if is_legacy_label_name(name) else quoted(name)
 
@@ -112,7 +90,7 @@ def _duration(root: Duration) -> str:
         assert isinstance(node, Duration), "durations are made of durations"
         parts = [texts[id(o)] for o in node.operands]
         if node.op == "number":
-            text = format_duration(round(node.value * 1000)) if node.written else _number(node.value)
+            text = format_duration(round(node.value * 1000)) if node.written else go_float(node.value)
         elif node.op in ("step", "range", "min_of", "max_of"):
             text = f"{node.op}({', '.join(parts)})"
         else:
@@ -130,23 +108,20 @@ def _modifiers(node: Selector | Subquery) -> str:
 
 def _selector(node: Selector) -> str:
     if node.name and not is_legacy_metric_name(node.name):
-        parts = [quoted(node.name), *(_matcher(m) for m in node.matchers[:-1])]
+        parts = [quoted(node.name), *sorted(_matcher(m) for m in node.matchers[:-1])]
         return "{" + ",".join(parts) + "}"
     shown = node.matchers[:-1] if node.name else node.matchers
     if not shown:
         return node.name or "{}"
-    parts = []
-    for m in shown:
-        if m.name == METRIC_NAME and m.op == "=" and not node.name and not is_legacy_metric_name(m.value):
-            parts.append(quoted(m.value))
-        else:
-            parts.append(_matcher(m))
+    # In order of their texts, as Prometheus prints them; a name of its own form comes first.
+    names = [m for m in shown if m.name == METRIC_NAME and m.op == "=" and not node.name and not is_legacy_metric_name(m.value)]
+    parts = [*(quoted(m.value) for m in names), *sorted(_matcher(m) for m in shown if m not in names)]
     return node.name + "{" + ",".join(parts) + "}"
 
 
 def _text(node: Node, texts: dict[int, str]) -> str:
     if isinstance(node, Number):
-        return format_duration(round(node.value * 1000)) if node.duration else _number(node.value)
+        return format_duration(round(node.value * 1000)) if node.duration else go_float(node.value)
     if isinstance(node, Text):
         return quoted(node.value)
     if isinstance(node, Selector):
@@ -188,11 +163,11 @@ def _operator(node: Binary) -> str:
     if matching.group is not None:
         out += f" group_{matching.group} ({', '.join(map(_name, matching.include))})"
     if matching.fill_left is not None and matching.fill_left == matching.fill_right:
-        return f"{out} fill ({_number(matching.fill_left)})"
+        return f"{out} fill ({go_float(matching.fill_left)})"
     if matching.fill_left is not None:
-        out += f" fill_left ({_number(matching.fill_left)})"
+        out += f" fill_left ({go_float(matching.fill_left)})"
     if matching.fill_right is not None:
-        out += f" fill_right ({_number(matching.fill_right)})"
+        out += f" fill_right ({go_float(matching.fill_right)})"
     return out
 
 
