@@ -22,6 +22,7 @@ from urllib.parse import quote, urlencode
 
 import jwt
 
+from vedette.access.permits import HEALTH_PATHS
 from vedette.api.services.dialects import DIALECTS
 from vedette.app import House
 from vedette.clock import ManualClock
@@ -29,7 +30,7 @@ from vedette.settings import Settings, resolve
 
 PAGE = Path(__file__).resolve().parent / "bad-input.md"
 SECRET = "a-secret-of-more-than-thirty-two-bytes"  # noqa: S105 - of a server that nobody reaches
-OPEN = ("/-/healthy", "/-/ready", "/health", "/api/v1/monitoring/health", "/api/v1/auth/token", "/openapi.json")
+OPEN = (*sorted(HEALTH_PATHS), "/api/v1/auth/token", "/openapi.json")
 """Where nobody is asked who they are."""
 STREAMS = ("/api/v1/logs/tail", "/api/v1/live")
 ROOT = "root-key"

@@ -1,16 +1,19 @@
-"""What all rooms' tests share: free ports, the conformance data, Debian's binaries. Nothing here knows Vedette."""
+"""What all rooms' tests share: free ports, the conformance data, Debian's binaries, what the description of the server says."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import pwd
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -51,6 +54,18 @@ def free_port() -> Callable[[], int]:
                 return port
 
     return pick
+
+
+@pytest.fixture(scope="session")
+def bad_input() -> Any:
+    """`docs/bad_input.py`: what the server's description says, and what to ask of it."""
+    spec = importlib.util.spec_from_file_location("bad_input", _ROOT / "docs" / "bad_input.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["bad_input"] = module  # where its dataclasses look for their annotations
+    spec.loader.exec_module(module)
+    return module
 
 
 _CONFORMANCE = Path(os.environ.get("VEDETTE_CONFORMANCE") or _ROOT.parent / "shared" / "conformance")

@@ -72,9 +72,28 @@ async def test_external_labels_are_added_where_a_series_has_none(federate: Any, 
     assert answer.text == f'# TYPE m untyped\nm{{zone="mine",foo="b\\"r",instance="here"}} 1 {NOW_MS}\n'
 
 
-async def test_names_that_need_it_are_quoted(federate: Any, storage: Any) -> None:
+@pytest.mark.parametrize(
+    ("escaping", "text"),
+    [
+        ("allow-utf-8", '# TYPE "a b" untyped\n{"a b","c.d"="e",instance=""}'),
+        ("underscores", '# TYPE a_b untyped\na_b{c_d="e",instance=""}'),
+        ("dots", '# TYPE a__b untyped\na__b{c_dot_d="e",instance=""}'),
+        ("values", '# TYPE U__a_20_b untyped\nU__a_20_b{U__c_2e_d="e",instance=""}'),
+    ],
+)
+async def test_names_are_spelt_as_the_scraper_asks(federate: Any, storage: Any, escaping: str, text: str) -> None:
     storage.put(Labels.of({"__name__": "a b", "c.d": "e"}), (NOW_MS, 1))
-    assert (await federate('{"a b"}')).text == f'# TYPE "a b" untyped\n{{"a b","c.d"="e",instance=""}} 1 {NOW_MS}\n'
+    answer = await federate('{"a b"}', accept=f"text/plain;version=0.0.4;escaping={escaping}")
+    assert answer.text == f"{text} 1 {NOW_MS}\n"
+    assert answer.headers["content-type"].endswith(f"; escaping={escaping}")
+
+
+async def test_who_says_nothing_of_utf8_gets_none_and_no_series_twice(federate: Any, storage: Any) -> None:
+    for metric in ("a b", "a.b", "a_b"):
+        storage.put(Labels.of({"__name__": metric}), (NOW_MS, 1))
+    answer = await federate('{__name__=~"a.b"}')
+    assert answer.text == f'# TYPE a_b untyped\na_b{{instance=""}} 1 {NOW_MS}\n'
+    assert "escaping" not in answer.headers["content-type"]
 
 
 async def test_a_series_that_two_selectors_select_comes_once(federate: Any, storage: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import subprocess
@@ -16,18 +15,6 @@ from vedette.api.services.dialects import DIALECTS
 
 DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
 PAGE = DOCS / "bad-input.md"
-
-
-@pytest.fixture(scope="module")
-def bad_input() -> Any:
-    """The generator's own functions."""
-    spec = importlib.util.spec_from_file_location("bad_input", DOCS / "bad_input.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["bad_input"] = module  # where its dataclasses look for their annotations
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.timeout(400)  # the first start on a machine compiles what it counts

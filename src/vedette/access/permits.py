@@ -12,7 +12,7 @@ from vedette.access.principal import Need
 
 SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
 
-HEALTH_PATHS = frozenset(("/-/healthy", "/-/ready", "/health", "/api/v1/monitoring/health"))
+HEALTH_PATHS = frozenset(("/-/healthy", "/-/ready", "/health", "/ready", "/api/v1/monitoring/health"))
 """Answered without a credential, so that a load balancer can ask."""
 
 OPEN_PATHS = ("/login", "/logout", "/static", "/favicon.ico", "/api/v1/auth/token")

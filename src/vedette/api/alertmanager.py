@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 from vedette.api.answers import JSON, finishing, listed
 from vedette.api.endpoint import Endpoint, Handler, Param, Run, answering
-from vedette.api.params import Form, boolean_of, form_of, json_of, limit_of, parse_time, rfc3339
+from vedette.api.params import UNREADABLE, Form, boolean_of, form_of, json_of, limit_of, parse_time, rfc3339, unreadable
 from vedette.api.problems import UNEXPECTED, Unsupported, problem, retry_after
 from vedette.errors import BadInput, LimitExceeded, VedetteError
 from vedette.model.alerts import Alert
@@ -91,8 +91,8 @@ class AlertmanagerInfo:
 def _decoded(decoder: Any, body: bytes) -> Any:
     try:
         return decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadInput(f"bad JSON body: {error}") from None
+    except UNREADABLE as error:
+        raise BadInput(f"bad JSON body: {unreadable(error) if isinstance(error, RecursionError) else error}") from None
 
 
 @lru_cache(maxsize=4096)

@@ -2,7 +2,7 @@
 
 As Prometheus federates: samples of the last five minutes with their own times, external labels where a series has none of that
 name, `instance=""` where nobody says which. In text, OpenMetrics or protobuf, as the scraper prefers; native histograms come in protobuf
-alone, since there is no text for them.
+alone, since there is no text for them. UTF-8 names are for those who say that they know them (`escaping=allow-utf-8`), as at `/metrics`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from vedette.api.answers import finishing
 from vedette.api.endpoint import Endpoint, Param, Run, answering
+from vedette.api.exposition import spelling
 from vedette.api.ops import refused
 from vedette.api.params import form_of, matcher_sets
 from vedette.api.problems import UNEXPECTED, problem
@@ -27,6 +28,7 @@ from vedette.model.ordering import in_order
 from vedette.model.samples import is_stale
 from vedette.model.series import SeriesSet
 from vedette.storage.interface import Storage
+from vedette.wire.escaping import Spell, as_it_is
 from vedette.wire.exposition import OPENMETRICS_TYPE, TEXT_TYPE, format_value
 from vedette.wire.exposition_proto import MEDIA_TYPE, Latest, render
 
@@ -54,11 +56,12 @@ class Federation:
             raise LimitExceeded("the server is starting or stopping", retry_after=1.0)
         sets = matcher_sets(await form_of(request), self.parse_selector)
         media = preferred(request.headers.get("accept", ""))
-        body = await self.run(self._body, self.tenant_of(request.scope), sets, media)
-        return Response(body, media_type=media)
+        spell, shown = spelling(request, media)
+        body = await self.run(self._body, self.tenant_of(request.scope), sets, media, spell)
+        return Response(body, media_type=shown)
 
-    def _body(self, tenant: str, sets: Sequence[Sequence[Matcher]], media: str) -> bytes:
-        """The answer's bytes. Runs on a worker thread."""
+    def _body(self, tenant: str, sets: Sequence[Sequence[Matcher]], media: str, spell: Spell) -> bytes:
+        """The answer's bytes, with names as `spell` gives them. Runs on a worker thread."""
         now = now_ms(self.clock)
         found: dict[Labels, Latest] = {}
         for matchers in sets:
@@ -69,6 +72,8 @@ class Federation:
             if media == PROTOBUF_TYPE:
                 found.update(_histograms(series))
         external = {"instance": "", **dict(self.external_labels())}
+        # Two names may be spelt as one: of two series that are one then, one is told, since no scraper takes both.
+        found = {_spelt(labels, spell): latest for labels, latest in found.items()}
         ordered = in_order((s for s in found if s.metric), key=lambda s: (s.metric, s))
         if media == PROTOBUF_TYPE:
             return render([(_with(labels, external), found[labels]) for labels in ordered])
@@ -124,6 +129,12 @@ def _with(labels: Labels, external: Mapping[str, str]) -> Labels:
     """A series' labels and those of the external ones that it has none of; an empty one is told, as in text."""
     own = labels.as_dict()
     return Labels(sorted({**external, **own}.items()))
+
+
+def _spelt(labels: Labels, spell: Spell) -> Labels:
+    if spell is as_it_is or (is_legacy_metric_name(labels.metric) and all(is_legacy_label_name(n) for n, _ in labels)):
+        return labels
+    return Labels.of({spell(n): spell(v) if n == METRIC_NAME else v for n, v in labels})
 
 
 def _series(labels: Labels, external: Mapping[str, str]) -> str:

@@ -151,12 +151,27 @@ def decoded(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     """A JSON body in the decoder's shape. Raises `BadInput` naming the field that is missing or wrong."""
     try:
         return decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        # msgspec names the place at the end of its message: "Expected `str`, got `int` - at `$.matcher[...]`".
-        problem, _, place = str(error).partition(" - at `$")
-        if problem.startswith("Object missing required field"):
-            raise BadInput("field required", where=problem.split("`")[1]) from None
-        raise BadInput(problem, where=place.strip("`.").replace("[...]", "")) from None
+    except UNREADABLE as error:
+        raise unreadable(error) from None
+
+
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for JSON that is none, that is of another shape, or that is nested more deeply than it can follow."""
+
+
+def unreadable(error: Exception) -> BadInput:
+    """One of `UNREADABLE` as what is wrong with a body, and where in it."""
+    if isinstance(error, RecursionError):
+        return BadInput("JSON is nested too deeply")
+    if isinstance(error, UnicodeDecodeError):
+        return BadInput("not UTF-8 text")
+    # msgspec names the place at the end of its message: "Expected `str`, got `int` - at `$.labels[...]`".
+    problem, _, place = str(error).partition(" - at `$")
+    where = place.rstrip("`").removeprefix(".").replace("[...]", "").replace("[", ".").replace("]", "").removeprefix(".")
+    if problem.startswith("Object missing required field"):
+        missing = problem.split("`")[1]
+        return BadInput("field required", where=f"{where}.{missing}" if where else missing)
+    return BadInput(problem, where=where)
 
 
 def _decoded(data: bytes) -> list[tuple[str, str]]:

@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from vedette.api.endpoint import Endpoint, Param, answering
-from vedette.api.params import form_of, json_of
+from vedette.api.params import UNREADABLE, form_of, json_of, unreadable
 from vedette.api.problems import retry_after
 from vedette.api.services.aggregates import Exports
 from vedette.api.services.shared import (
@@ -32,7 +32,6 @@ from vedette.api.services.shared import (
     count_of,
     finite,
     matcher_sets,
-    pointing,
     refused,
     shown_time,
 )
@@ -74,10 +73,8 @@ _items = msgspec.json.Decoder(list[msgspec.Raw])
 def _decoded(decoder: msgspec.json.Decoder[Metric], data: bytes | msgspec.Raw) -> Observation:
     try:
         metric = decoder.decode(data)
-    except msgspec.DecodeError as error:  # of which ValidationError, for JSON of another shape, is one
-        raise pointing(error) from None
-    except UnicodeDecodeError:
-        raise BadInput("not UTF-8 text") from None
+    except UNREADABLE as error:
+        raise unreadable(error) from None
     return observation(
         metric.name, metric.type, metric.value, labels=metric.labels or {}, service=metric.service, tenant_id=metric.tenant_id
     )
@@ -87,8 +84,8 @@ def _checked(body: bytes, most: int) -> tuple[int, dict[int, Observation], dict[
     """How many items a batch has, the good ones and what is wrong with the others, by index. Raises `BadInput` for no batch."""
     try:
         items = _items.decode(body)
-    except msgspec.DecodeError as error:
-        raise pointing(error) from None
+    except UNREADABLE as error:
+        raise unreadable(error) from None
     if len(items) > most:
         raise BadInput(f"{len(items)} metrics in one batch", hint=f"at most {most}, by track.batch_size")
     good: dict[int, Observation] = {}

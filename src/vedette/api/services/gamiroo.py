@@ -23,7 +23,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from vedette.api.endpoint import Endpoint, Param
-from vedette.api.params import MIN_TIME, Form, form_of, json_of
+from vedette.api.params import MIN_TIME, UNREADABLE, Form, form_of, json_of, unreadable
 from vedette.api.services.shared import (
     Backend,
     answer,
@@ -31,7 +31,6 @@ from vedette.api.services.shared import (
     finite,
     matcher_sets,
     parse_when,
-    pointing,
     refused,
     service_of,
     shown_time,
@@ -242,10 +241,8 @@ class Gamiroo:
         several = body.lstrip()[:1] == b"["
         try:
             given = _many.decode(body) if several else [_one.decode(body)]
-        except msgspec.DecodeError as error:  # of which ValidationError, for JSON of another shape, is one
-            raise pointing(error) from None
-        except UnicodeDecodeError:
-            raise BadInput("not UTF-8 text") from None
+        except UNREADABLE as error:
+            raise unreadable(error) from None
         if len(given) > MOST:
             raise BadInput(f"{len(given)} records at once", hint=f"at most {MOST}")
         now = now_ms(self.backend.clock)

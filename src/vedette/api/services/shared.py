@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
@@ -94,16 +93,6 @@ def refused(error: VedetteError) -> Response:
 def broken() -> Response:
     """A fault of ours, or storage that cannot be read: 500."""
     return answer({"detail": UNEXPECTED}, 500)
-
-
-def pointing(error: msgspec.DecodeError) -> BadInput:
-    """msgspec names the place at the end of its message: ``Expected `str`, got `int` - at `$.labels[...]` ``."""
-    problem, _, place = str(error).partition(" - at `$")
-    where = place.rstrip("`").removeprefix(".").replace("[...]", "").replace("[", ".").replace("]", "").removeprefix(".")
-    if problem.startswith("Object missing required field"):
-        missing = problem.split("`")[1]
-        return BadInput("field required", where=f"{where}.{missing}" if where else missing)
-    return BadInput(problem, where=where)
 
 
 def parse_when(text: str) -> int:
