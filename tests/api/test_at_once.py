@@ -24,7 +24,7 @@ from starlette.applications import Starlette
 from vedette.access.guard import Guard, tenant_of
 from vedette.access.identity import Identities
 from vedette.access.settings import AccessSettings
-from vedette.api import prometheus
+from vedette.api import ops, prometheus
 from vedette.api.at_once import AtOnce
 from vedette.api.direct import Direct
 from vedette.api.endpoint import routes
@@ -118,6 +118,11 @@ async def serving(place: Path, *, access: AccessSettings | None = None, tracing:
         tenant_of=tenant_of,
         ready=lambda: state["ready"],
         settings=PrometheusApiSettings(**limits),
+    )
+    made += ops.endpoints(
+        ops.Operations(
+            ready=lambda: state["ready"], reload=asyncio.Event().wait, dependencies=dict, clock=clock, started=NOW - 90, version="1"
+        )
     )
     guarded = Guard(Direct(Starlette(routes=routes(made)), made), identities, reading_posts=READING_POSTS)
     around = Tracing(TracingSettings(enabled=tracing), clock, version="1")
@@ -260,6 +265,44 @@ async def test_the_application_is_asked_for_anything_else(serve: Open) -> None:
         _, quick = await at_once(server, request)
         assert not quick, request
     assert server.app.failures == 0
+
+
+def health(path: str, headers: str = "", method: str = "GET") -> bytes:
+    return f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nX-Request-ID: one\r\n{headers}\r\n".encode()
+
+
+async def test_those_who_look_after_the_server_wait_for_nothing_else(serve: Open) -> None:
+    server = await serve()
+    for path, kind in (("/health", b"application/json"), ("/-/healthy", b"text/plain; charset=utf-8"), ("/-/ready", b"text/plain")):
+        for headers in ("", "Accept-Encoding: gzip\r\n", "Authorization: Bearer x\r\n"):
+            answer, quick = await at_once(server, health(path + "?verbose=1", headers))
+            assert quick, path
+            assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+            assert b"content-type: " + kind in answer
+        for request in (health(path, "Origin: http://elsewhere\r\n"), health(path, method="HEAD"), health(path, method="POST")):
+            _, quick = await at_once(server, request)
+            assert not quick, request
+        answer, quick = await at_once(server, health(path).replace(b"localhost", b"elsewhere.example"))
+        assert not quick
+        assert answer.startswith(b"HTTP/1.1 403")
+    server.state["ready"] = False
+    answer, quick = await at_once(server, health("/-/ready"))
+    assert not quick
+    assert answer.startswith(b"HTTP/1.1 503")
+    answer, quick = await at_once(server, health("/health"))
+    assert quick
+    assert b'"status":"starting"' in answer
+    assert server.metrics.get_sample_value("vedette_http_requests_total", {"handler": "/health", "code": "200"}) >= 7  # type: ignore[operator]
+
+
+async def test_who_looks_after_the_server_need_not_say_who_they_are(serve: Open) -> None:
+    server = await serve(access=AccessSettings(api_key=KEY))
+    last = LAST.replace(b"Host:", f"X-API-Key: {KEY}\r\nHost:".encode())
+    for headers, expected in (("", True), ("Authorization: Bearer wrong\r\n", True), ("Cookie: vedette_session=x\r\n", False)):
+        answer, quick = await at_once(server, health("/health", headers))
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert quick == expected, headers
+    assert (await said(server.quick, get("?" + ranged(ONE)), last)).startswith(b"HTTP/1.1 401")
 
 
 async def test_in_pieces_in_rows_and_at_the_end(serve: Open) -> None:

@@ -143,11 +143,13 @@ class Guard:
         """
         headers: dict[bytes, bytes] = {name: value for name, value in scope["headers"] if name in _WATCHED}
         need = need_of(scope["method"], scope["path"], reading_posts=self._reading_posts)
-        if need != "read":
+        if need not in ("read", "nothing"):
             return False
         if not self._identities.required:
             return self._why_not_open(scope, headers, need) is None
         credential = credential_of(headers)
+        if need == "nothing" and (credential is None or credential.kind != "session"):
+            return True
         who = self._identities.known(credential) if credential is not None else None
         return credential is not None and who is not None and self._why_not_theirs(scope, headers, need, credential, who) is None
 

@@ -46,11 +46,12 @@ class AtOnce:
     ) -> None:
         self._app = app
         self._admits, self._identified, self._observe = admits, identified, observe
-        first: dict[tuple[str, str], AtOnceHandler | None] = {}
+        first: dict[tuple[str, str], Endpoint] = {}
         for endpoint in endpoints:
             for method in endpoint.methods:
-                first.setdefault((method, endpoint.path), endpoint.at_once)
-        self._handlers = {at: handler for at, handler in first.items() if handler is not None}
+                first.setdefault((method, endpoint.path), endpoint)
+        self._handlers: dict[tuple[str, str], AtOnceHandler] = {at: e.at_once for at, e in first.items() if e.at_once is not None}
+        self._types = {at: _content_type(first[at].media) for at in self._handlers}
         self.known = frozenset(f"{method} {path}".encode() for method, path in self._handlers)
         """Methods and paths for which it is worth while to ask."""
         self.failures = 0
@@ -88,5 +89,10 @@ class AtOnce:
         packed = b""
         if GZIP_FROM <= len(answer) <= GZIP_TO and accepts_gzip(headers.get(b"accept-encoding", b"").decode("latin-1")):
             answer, packed = gzipped(answer), b"content-encoding: gzip\r\nvary: Accept-Encoding\r\n"
-        lines = b"content-length: %d\r\ncontent-type: application/json\r\n%bx-request-id: %b\r\n\r\n"
-        return lines % (len(answer), packed, request_id.encode()), answer
+        lines = b"content-length: %d\r\ncontent-type: %b\r\n%bx-request-id: %b\r\n\r\n"
+        return lines % (len(answer), self._types[scope["method"], scope["path"]], packed, request_id.encode()), answer
+
+
+def _content_type(media: str) -> bytes:
+    """The header's value, as Starlette gives it."""
+    return (f"{media}; charset=utf-8" if media.startswith("text/") else media).encode()

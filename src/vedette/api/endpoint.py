@@ -20,7 +20,7 @@ from vedette.errors import VedetteError
 
 Handler = Callable[[Request], Awaitable[Response]]
 AtOnceHandler = Callable[[Mapping[str, Any], Mapping[bytes, bytes], bytes], bytes | None]
-"""Given the scope, the headers and the body of a request: the JSON of a success, None where only the handler knows."""
+"""Given the scope, the headers and the body of a request: the body of a success, None where only the handler knows."""
 Kind = Literal["text", "time", "duration", "patience", "integer", "boolean", "texts"]
 T = TypeVar("T")
 

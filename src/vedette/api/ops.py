@@ -38,14 +38,18 @@ class Operations:
 
     async def healthy(self, request: Request) -> Response:
         """The process answers."""
-        return _text(200, "Vedette is healthy.\n")
+        return _text(200, _HEALTHY)
 
     async def is_ready(self, request: Request) -> Response:
         """The storage is replayed and requests are served."""
-        return _text(200, "Vedette is ready.\n") if self.ready() else _text(503, "Vedette is starting: its log is being replayed.\n")
+        return _text(200, _READY) if self.ready() else _text(503, "Vedette is starting: its log is being replayed.\n")
 
     async def health(self, request: Request) -> Response:
         """Health with its details; 200 while starting too, for a probe that restarts what is not healthy."""
+        return Response(self.details(), media_type="application/json")
+
+    def details(self) -> bytes:
+        """What `/health` answers."""
         now = self.clock.now()
         dependencies = dict(self.dependencies())
         well = all(state == "ok" for state in dependencies.values())
@@ -58,7 +62,7 @@ class Operations:
             "timestamp": rfc3339(int(now)),
             "dependencies": dependencies,
         }
-        return Response(orjson.dumps(body), media_type="application/json")
+        return orjson.dumps(body)
 
     async def reloaded(self, request: Request) -> Response:
         """Read configuration and rules again."""
@@ -67,6 +71,9 @@ class Operations:
         except BadInput as error:
             return _text(500, f"failed to reload config: {error}\n")
         return _text(200, "")
+
+
+_HEALTHY, _READY = "Vedette is healthy.\n", "Vedette is ready.\n"
 
 
 def _text(status: int, text: str) -> Response:
@@ -82,9 +89,19 @@ def endpoints(operations: Operations) -> list[Endpoint]:
     """The operations of this room."""
     tag = "operations"
     reload = answering(operations.reloaded, refused, lambda: _text(500, UNEXPECTED + "\n"))
+    # Probes wait for nothing else that is ready: their patience is short, and somebody is woken when it ends.
+    healthy, ready = _HEALTHY.encode(), _READY.encode()
     return [
-        Endpoint("/-/healthy", operations.healthy, "Liveness", tag=tag, media="text/plain", unfailing=True),
-        Endpoint("/-/ready", operations.is_ready, "Readiness", tag=tag, media="text/plain", unfailing=True),
-        Endpoint("/health", operations.health, "Health with details", tag=tag, unfailing=True),
+        Endpoint("/-/healthy", operations.healthy, "Liveness", tag=tag, media="text/plain", unfailing=True, at_once=lambda *_: healthy),
+        Endpoint(
+            "/-/ready",
+            operations.is_ready,
+            "Readiness",
+            tag=tag,
+            media="text/plain",
+            unfailing=True,
+            at_once=lambda *_: ready if operations.ready() else None,
+        ),
+        Endpoint("/health", operations.health, "Health with details", tag=tag, unfailing=True, at_once=lambda *_: operations.details()),
         Endpoint("/-/reload", reload, "Reload configuration and rules", ("POST", "PUT"), tag=tag, media="text/plain"),
     ]
