@@ -175,7 +175,8 @@ def _expanded(word: str) -> list[Item]:
     if blank := _BLANK.match(word):
         return [None] * (min(int(blank.group(1)), MAX_ITEMS + 1) if blank.group(1) else 1)
     found = _VALUE.match(word)
-    if found is None:
+    # As in Prometheus NaN and Inf do not repeat: `NaNx3` reads as one word.
+    if found is None or (found.group(2)[0] in "iInN" and found.group(5)):
         raise BadInput(f"not a value: {word!r}", hint="expected a number, _, stale, a+bxN or {{…}}")
     sign, first, step_sign, step, times = found.groups()
     value = parse_value(sign + first)

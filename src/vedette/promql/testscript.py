@@ -180,8 +180,26 @@ def _eval(lines: Sequence[str], at: int, end: int) -> tuple[Eval, int]:
         expect.annotations[how] = [("", "")]
     for i in range(at + 1, end):
         if not _expectation(lines[i], expect):
-            return command, i + 1
+            end = i + 1
+            break
+    _refuse_nonsense(command)
     return command, end
+
+
+def _refuse_nonsense(command: Eval) -> None:
+    """Raise `BadInput` for what no result could meet."""
+    expect = command.expect
+    if command.end < command.start:
+        raise BadInput("the range ends before it begins", hint="eval range from <first> to <last> step <duration> <expr>")
+    if expect.ordered and not command.instant:
+        raise BadInput("a range query has no order to expect", hint="its series are always in order of their labels")
+    for kind in ("warn", "info"):
+        if {kind, f"no_{kind}"} <= expect.annotations.keys():
+            raise BadInput(f"expects {kind} and no_{kind} at once")
+    if command.instant and expect.vector_range is None:
+        for row in expect.rows:
+            if len(row.items) > 1:
+                raise BadInput(f"{len(row.items)} values of {row.labels} at one time", hint="expect range vector, or one value")
 
 
 def _expectation(line: str, expect: Expectation) -> bool:
@@ -203,6 +221,8 @@ def _expectation(line: str, expect: Expectation) -> bool:
         if what == "ordered":
             expect.ordered = True
         elif what == "fail":
+            if expect.fail:
+                raise BadInput("expects to fail twice")
             expect.fail = (kind, text)
         else:
             expect.annotations.setdefault(what, []).append((kind, text))
