@@ -15,7 +15,7 @@ from vedette.errors import BadInput, LimitExceeded
 from vedette.model.labels import Labels
 from vedette.model.samples import STALE
 from vedette.model.series import SeriesSet
-from vedette.promql import aggregate
+from vedette.promql import aggregate, binary, evaluate, functions
 from vedette.promql.engine import Engine, PromqlSettings
 from vedette.promql.errors import ExecutionError, ParseError, QueryCanceled, QueryTimeout, TooManySamples
 from vedette.promql.memory import MemoryStorage
@@ -322,3 +322,48 @@ def test_columns_for_tables() -> None:
     with pytest.raises(BadInput, match="a string is no table"):
         engine.instant("t", "'text'", 0).series()
     engine.close()
+
+
+ONE_BY_ONE = [
+    "abs(m)", "-m", "m * 2 - 1", "3 - m", "7 % m", "m > 0.1", "0.1 < m", "m >= bool 0.2", "0.5 != bool m", "clamp(m, -0.5, 0.5)",
+    "clamp_max(m, 0)", "clamp_min(m, -Inf)", "clamp(m, 1, -1)", "round(m, 0.25)", "ceil(m) / 0", "sqrt(m)", "sgn(-abs(m) == 0)",
+    'label_replace(-m * 3, "h", "x$1", "i", "(.)")', "hour(m * 1e5)", "2 * rate(m[1m])", "clamp_max(m, time() / 60)",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("expr", ONE_BY_ONE)
+def test_samples_changed_one_by_one_are_the_same_in_blocks_as_in_a_matrix(expr: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = MemoryStorage()
+    rng = np.random.default_rng(3)
+    special = [0.0, -0.0, math.inf, -math.inf, math.nan]
+    for i in range(200):
+        for t in range(0, 240_000, 20_000):
+            if rng.random() < 0.8:
+                storage.add(Labels.of(__name__="m", i=str(i), g=str(i % 3)), t, special[i % 5] if i < 30 and t % 3 else float(rng.normal()))
+    engine = Engine(storage, PromqlSettings(), SystemClock())
+    try:
+        in_blocks = engine.range("t", expr, 60_000, 240_000, 20_000)
+        maxima = engine.range("t", f"max by (g) ({expr})", 60_000, 240_000, 20_000)
+        for module in (functions, binary, evaluate):
+            monkeypatch.setattr(module, "changed", lambda *args, **kwargs: None)
+        as_matrix = engine.range("t", expr, 60_000, 240_000, 20_000)
+        streamed = [sum(cost.streamed for cost in result.statistics.operations) for result in (in_blocks, as_matrix)]
+        assert streamed[0] > streamed[1]
+        assert in_blocks.json() == as_matrix.json()
+        assert maxima.json() == engine.range("t", f"max by (g) ({expr})", 60_000, 240_000, 20_000).json()
+    finally:
+        engine.close()
+
+
+def test_series_that_differ_by_name_alone_are_not_changed_in_blocks() -> None:
+    storage = MemoryStorage()
+    for i, name in enumerate(("a", "b")):
+        storage.add(Labels.of(__name__=name, x="1"), 60_000 * i * 10, float(i))
+    engine = Engine(storage, PromqlSettings(), SystemClock())
+    try:
+        # At no step are both there: they make one series.
+        found = engine.range("t", '{__name__=~"a|b"} * 2', 0, 600_000, 600_000).rows()
+        assert [(labels.as_dict(), values.tolist()) for labels, _, values in found] == [({"x": "1"}, [0.0, 2.0])]
+        assert len(engine.range("t", '{__name__=~"a|b"} >= 0', 0, 600_000, 600_000).rows()) == 2
+    finally:
+        engine.close()

@@ -7,10 +7,12 @@ refused here when it happens at any step.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vedette.kernels import groups as gk
 from vedette.kernels import joins as k
@@ -19,7 +21,8 @@ from vedette.promql import labelsets, native_binary
 from vedette.promql.errors import ExecutionError
 from vedette.promql.evaluation import Evaluation
 from vedette.promql.nodes import COMPARISONS, SET_OPERATORS, TRIMS, Binary
-from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, Objects, Scalar, Value, joined_histograms
+from vedette.promql.streamed import Change, changed
+from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, Objects, Rows, Scalar, Value, joined_histograms
 
 _CODES = {
     "+": k.ADD,
@@ -49,9 +52,9 @@ def binary(ev: Evaluation, node: Binary, args: Sequence[Value], grid: Grid) -> V
         values, _, _ = _combined(ev, node, _row(lhs), _row(rhs), as_bool=True)
         return Scalar(values[0])
     if isinstance(rhs, Scalar):
-        return _with_scalar(ev, node, ev.matrix(lhs), rhs, swapped=False)
+        return _with_scalar(ev, node, lhs, rhs, swapped=False)
     if isinstance(lhs, Scalar):
-        return _with_scalar(ev, node, ev.matrix(rhs), lhs, swapped=True)
+        return _with_scalar(ev, node, rhs, lhs, swapped=True)
     left, right = ev.matrix(lhs).found(), ev.matrix(rhs).found()
     ev.count((len(left) + len(right)) * grid.n)
     if node.op in SET_OPERATORS:
@@ -94,14 +97,51 @@ def _combined(
     return values, present, native_binary.overlaid(ev, node, (left, right), rows, (values, present), as_bool=as_bool)
 
 
-def _with_scalar(ev: Evaluation, node: Binary, vector: Matrix, number: Scalar, *, swapped: bool) -> Matrix:
+_UFUNCS: dict[str, Callable[..., NDArray[Any]]] = {
+    "+": np.add,
+    "-": np.subtract,
+    "*": np.multiply,
+    "/": np.divide,
+    "%": np.fmod,
+    "==": np.equal,
+    "!=": np.not_equal,
+    ">": np.greater,
+    "<": np.less,
+    ">=": np.greater_equal,
+    "<=": np.less_equal,
+}
+"""What NumPy does as the kernel does it."""
+
+
+def _with_scalar(ev: Evaluation, node: Binary, value: Value, number: Scalar, *, swapped: bool) -> Matrix | Rows:
+    renamed = node.bool_ or node.op not in _KEEP_NAMES
+    if node.op in _UFUNCS and (rows := changed(ev, value, _change(node, number.values, swapped=swapped), renamed=renamed)) is not None:
+        return rows
+    vector = ev.matrix(value)
     if not len(vector):
         return vector
     ev.count(len(vector) * len(number.values))
     left, right = (_row(number), vector) if swapped else (vector, _row(number))
     values, present, histograms = _combined(ev, node, left, right, as_bool=node.bool_, keep_right=swapped)
     result = Matrix(vector.labels, values, present, vector.drop, histograms)
-    return ev.renamed(result) if node.bool_ or node.op not in _KEEP_NAMES else result
+    return ev.renamed(result) if renamed else result
+
+
+def _change(node: Binary, number: Floats, *, swapped: bool) -> Change:
+    """The operator with a number at one side, as a change of blocks of rows."""
+    function = _UFUNCS[node.op]
+
+    def change(values: Floats, present: Bools) -> None:
+        left, right = (number, values) if swapped else (values, number)
+        if node.op not in COMPARISONS:
+            function(left, right, out=values)
+        elif node.bool_:
+            values[:] = function(left, right)
+        else:
+            # Whichever side it stands on, the sample is what stays.
+            present &= function(left, right)
+
+    return change
 
 
 def _matched_on(node: Binary) -> tuple[tuple[str, ...], bool]:

@@ -9,12 +9,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vedette.promql.nodes import Aggregate, Binary, Call, Range, Selector, Subquery, Unary
+from vedette.promql.nodes import TRIMS, Aggregate, Binary, Call, Range, Selector, Subquery, Unary
 from vedette.promql.plan import Operation, Plan
 from vedette.storage.interface import Estimate
 
-_STREAMED = frozenset(("sum", "avg", "count", "min", "max", "group", "stddev", "stdvar"))
+_STREAMED = frozenset(("sum", "avg", "count", "min", "max", "group", "stddev", "stdvar", "topk", "bottomk"))
 """Aggregations that read their argument in blocks, so that it is never held whole."""
+
+ONE_BY_ONE = frozenset(
+    ("abs", "ceil", "floor", "exp", "sqrt", "ln", "log2", "log10", "sgn", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh",
+     "tanh", "asinh", "acosh", "atanh", "rad", "deg", "clamp", "clamp_min", "clamp_max", "round", "label_replace", "label_join", "minute",
+     "hour", "day_of_week", "day_of_month", "day_of_year", "days_in_month", "month", "year")
+)  # fmt: skip
+"""Functions that change a block of rows as it is read (`streamed.py`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +46,13 @@ def expected(plan: Plan, reads: Sequence[Estimate]) -> Cost:
 
 
 def _streams(operation: Operation) -> bool:
+    """Whether the operation reads blocks of rows, to give blocks itself or what is left of all of them."""
     node = operation.node
-    return isinstance(node, Aggregate) and node.op in _STREAMED
+    if isinstance(node, Aggregate):
+        return node.op in _STREAMED
+    if isinstance(node, Binary):
+        return "scalar" in (node.lhs.type, node.rhs.type) and node.op not in TRIMS | {"^", "atan2"}
+    return isinstance(node, Unary) or (isinstance(node, Call) and node.func.name in ONE_BY_ONE)
 
 
 def _rows(operation: Operation, rows: Sequence[int], reads: Sequence[Estimate]) -> int:

@@ -12,7 +12,8 @@ from vedette.promql.evaluation import HISTOGRAM_BYTES, READ_BYTES, Evaluation
 from vedette.promql.nodes import Aggregate, Binary, Call, Number, Range, Selector, Subquery, Text, Unary
 from vedette.promql.plan import Operation, Plan
 from vedette.promql.selectors import Fetched
-from vedette.promql.values import Matrix, Rows, Scalar, Value, Windows
+from vedette.promql.streamed import changed
+from vedette.promql.values import Bools, Floats, Matrix, Rows, Scalar, Value, Windows
 
 
 def evaluate(ev: Evaluation, plan: Plan, data: Sequence[Fetched]) -> Value:
@@ -93,6 +94,12 @@ def _unary(ev: Evaluation, node: Unary, value: Value) -> Value:
         return value
     if isinstance(value, Scalar):
         return Scalar(-value.values)
+
+    def negated(values: Floats, present: Bools) -> None:
+        np.negative(values, out=values)
+
+    if (rows := changed(ev, value, negated, renamed=True)) is not None:
+        return rows
     matrix = ev.matrix(value)
     histograms = None
     if matrix.histograms is not None:

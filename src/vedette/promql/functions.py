@@ -19,7 +19,8 @@ from vedette.promql.native_quantiles import variance
 from vedette.promql.nodes import Call, Range, Selector, unwrapped
 from vedette.promql.selectors import WINDOW_FUNCTIONS, absent_over_time, refuse_extended, window_function
 from vedette.promql.sorting import sort, sort_by_label
-from vedette.promql.values import Floats, Grid, Matrix, Scalar, Value, Windows
+from vedette.promql.streamed import changed
+from vedette.promql.values import Bools, Floats, Grid, Matrix, Rows, Scalar, Value, Windows
 
 Args = Sequence[Value]
 
@@ -67,7 +68,12 @@ def call(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Value:
     return _OTHERS[name](ev, node, args, grid)
 
 
-def _mapped(ev: Evaluation, value: Value, function: Callable[[Floats], Floats]) -> Matrix:
+def _mapped(ev: Evaluation, value: Value, function: Callable[[Floats], Floats]) -> Matrix | Rows:
+    def change(values: Floats, present: Bools) -> None:
+        values[:] = function(values)
+
+    if (rows := changed(ev, value, change, renamed=True)) is not None:
+        return rows
     matrix = ev.matrix(value).floats()
     ev.count(matrix.values.size)
     with np.errstate(all="ignore"):
@@ -82,25 +88,47 @@ def _date_part(ev: Evaluation, args: Args, grid: Grid, name: str) -> Value:
 
 def _least(values: Floats, bound: Floats) -> Floats:
     """The smaller of both as Go's `math.Min` has it: -Inf counts before NaN, and -0 is smaller than 0."""
-    least = np.where((values == 0) & (bound == 0), np.where(np.signbit(values), values, bound), np.minimum(values, bound))
+    least: Floats = np.minimum(values, bound)
+    if np.isfinite(bound).all() and bound.all():
+        return least
+    least = np.where((values == 0) & (bound == 0), np.where(np.signbit(values), values, bound), least)
     return np.where(np.isneginf(values) | np.isneginf(bound), -np.inf, least)
 
 
-def _clamp(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Matrix:
+def _clamp(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Matrix | Rows:
     name = node.func.name
     low = np.full(grid.n, np.nan) if name == "clamp_max" else scalar(args[1])
     high = np.full(grid.n, np.nan) if name == "clamp_min" else scalar(args[-1])
+    possible = ~(high < low)
+
+    def clamped(values: Floats) -> Floats:
+        values = values if name == "clamp_min" else _least(values, high)
+        return values if name == "clamp_max" else -_least(-values, -low)
+
+    def change(values: Floats, present: Bools) -> None:
+        values[:] = clamped(values)
+        present &= possible
+
+    if (rows := changed(ev, args[0], change, renamed=True)) is not None:
+        return rows
     matrix = ev.matrix(args[0]).floats()
     with np.errstate(all="ignore"):
-        values = matrix.values if name == "clamp_min" else _least(matrix.values, high)
-        values = values if name == "clamp_max" else -_least(-values, -low)
-    return ev.renamed(replace(matrix, values=values, present=matrix.present & ~(high < low)))
+        values = clamped(matrix.values)
+    return ev.renamed(replace(matrix, values=values, present=matrix.present & possible))
 
 
-def _round(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Matrix:
+def _round(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Matrix | Rows:
     with np.errstate(all="ignore"):
         inverse = 1.0 / (scalar(args[1]) if len(args) > 1 else np.ones(grid.n))
-    return _mapped(ev, args[0], lambda v: np.floor(v * inverse + 0.5) / inverse)
+
+    def rounded(values: Floats) -> Floats:
+        made: Floats = values * inverse
+        made += 0.5
+        np.floor(made, out=made)
+        made /= inverse
+        return made
+
+    return _mapped(ev, args[0], rounded)
 
 
 def _timestamp(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Matrix:
