@@ -1,6 +1,6 @@
 """Least and greatest values of windows, at a cost of the samples and not of the windows' lengths.
 
-A row is cut where its windows begin and end. Each piece gives one value, and a window is made of the values of its pieces. Rows with
+A row is cut where its windows (`spans.py`) begin and end. Each piece gives one value, and a window is made of its pieces'. Rows with
 NaN or -0, of which it matters which comes first, are gone through sample by sample.
 """
 

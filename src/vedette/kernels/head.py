@@ -216,31 +216,46 @@ def bound(ids: Any, state: Any, old_state: Any) -> int:
 
 @njit(cache=True, nogil=True)
 def _copy_chain(
-    fields: Any, series: int, arena: Any, links: Any, data: Any, start: int, end: int, at: int, times: Any, bits: Any, values: Any
+    tail: Any,
+    held: Any,
+    newest: Any,
+    in_order: bool,
+    arena: Any,
+    links: Any,
+    data: Any,
+    start: int,
+    end: int,
+    at: int,
+    times: Any,
+    bits: Any,
+    values: Any,
 ) -> int:
-    """Copy the chain's samples in [start, end] to `times` and `bits` from `at` on, in the order they came; answers the next place.
+    """Copy a chain's samples in [start, end] to `times` and `bits` from `at` on; answers the end of what was copied.
 
-    There must be room for all of the chain. `links` and `data` are the arena's int32s and bytes, `values` the `bits` as float64.
+    Its newest chunk is `tail`, of which the first `held` samples count, the newest of them at `newest`. What is not `in_order` comes in
+    no order. There must be room for all of the chain. `links` and `data` are the arena's int32s and bytes, `values` the `bits` as float64.
     """
-    in_order, whole = fields[series, DELTA] != LATE, True
+    whole = True
     stop: Any = at
-    tail = np.int64(fields[series, TAIL])
     chunk: Any = tail
     while chunk > 0:
-        if _newest(arena, links, chunk) < start:
+        last = newest if chunk == tail else _newest(arena, links, chunk)
+        if last < start:
             if in_order:
                 break
         elif not in_order or arena[chunk * UNIT_WORDS] <= end:
-            stop += _held(data, chunk)
-            whole = whole and arena[chunk * UNIT_WORDS] >= start and _newest(arena, links, chunk) <= end
+            stop += held if chunk == tail else _held(data, chunk)
+            whole = whole and arena[chunk * UNIT_WORDS] >= start and last <= end
         chunk = np.int64(links[2 * UNIT_WORDS * chunk + PREVIOUS])
     # From the end backwards, until all that was counted is there.
     place: Any = stop
     chunk = tail
     while place > at:
-        if _newest(arena, links, chunk) >= start and (not in_order or arena[chunk * UNIT_WORDS] <= end):
-            place -= _held(data, chunk)
-            decode(arena, data, chunk, _held(data, chunk), times, bits, values, place)
+        last = newest if chunk == tail else _newest(arena, links, chunk)
+        if last >= start and (not in_order or arena[chunk * UNIT_WORDS] <= end):
+            count = held if chunk == tail else _held(data, chunk)
+            place -= count
+            decode(arena, data, chunk, count, times, bits, values, place)
         chunk = np.int64(links[2 * UNIT_WORDS * chunk + PREVIOUS])
     if whole and in_order:
         return int(stop)
@@ -257,6 +272,18 @@ def _copy_chain(
             times[place], bits[place] = times[i], bits[i]
             place += 1
     return int(place)
+
+
+@njit(cache=True, nogil=True)
+def _copy_series(
+    fields: Any, series: int, arena: Any, links: Any, data: Any, start: int, end: int, at: int, times: Any, bits: Any, values: Any
+) -> int:
+    """Copy a series' samples in [start, end], all that there are now, as `_copy_chain` does."""
+    tail = np.int64(fields[series, TAIL])
+    in_order = fields[series, DELTA] != LATE
+    return _copy_chain(
+        tail, _held(data, tail), _newest(arena, links, tail), in_order, arena, links, data, start, end, at, times, bits, values
+    )  # fmt: skip
 
 
 @njit(cache=True, nogil=True)
@@ -322,10 +349,10 @@ def gather(
     for row in range(len(ids)):
         series, begin, chains = ids[row], at, 0
         if series < len(old_state) and old_fields[series, COUNT] > 0:
-            at = _copy_chain(old_fields, series, old_arena, old_links, old_data, start, end, at, out_times, out_bits, out_values)
+            at = _copy_series(old_fields, series, old_arena, old_links, old_data, start, end, at, out_times, out_bits, out_values)
             chains += 1 + int(old_fields[series, DELTA] == LATE)
         if series < len(state) and fields[series, COUNT] > 0:
-            at = _copy_chain(fields, series, arena, links, data, start, end, at, out_times, out_bits, out_values)
+            at = _copy_series(fields, series, arena, links, data, start, end, at, out_times, out_bits, out_values)
             chains += 1 + int(fields[series, DELTA] == LATE)
         if chains > 1:
             at = ensure_increasing(out_times, out_bits, begin, at)
@@ -363,3 +390,67 @@ def present(ids: Any, state: Any, arena: Any, old_state: Any, old_arena: Any, st
         out[row] = series < len(state) and fields[series, COUNT] > 0 and _any_within(fields, series, arena, start, end, times, bits)
         if not out[row] and series < len(old_state) and old_fields[series, COUNT] > 0:
             out[row] = _any_within(old_fields, series, old_arena, start, end, times, bits)
+
+
+@njit(cache=True, nogil=True)
+def survey(
+    ids: Any, state: Any, arena: Any, old_state: Any, old_arena: Any, start: int, end: int, tails: Any, held: Any, newest: Any, there: Any
+) -> bool:
+    """Where the samples of series `ids` (int64[n]) are now, for `gather_surveyed`, while more are being written.
+
+    Fills `tails`, `held`, `newest` (int64[n]): the newest chunk (0: none), how many samples it holds, the time of the last; and `there`
+    (bool[n]): whether the series has samples in [start, end]. False where a chain has samples that came late.
+    """
+    fields, data, old_fields = state.view(np.int32), arena.view(np.uint8), old_state.view(np.int32)
+    times, bits = np.empty(MOST_SAMPLES + 1, np.int64), np.empty(MOST_SAMPLES + 1, np.int64)
+    for row in range(len(ids)):
+        series = ids[row]
+        tails[row], held[row], newest[row], there[row] = 0, 0, NEVER, False
+        if series < len(old_state) and old_fields[series, COUNT] > 0:
+            if old_fields[series, DELTA] == LATE:
+                return False
+            there[row] = _any_within(old_fields, series, old_arena, start, end, times, bits)
+        if series < len(state) and fields[series, COUNT] > 0:
+            if fields[series, DELTA] == LATE:
+                return False
+            tail = np.int64(fields[series, TAIL])
+            # Of a chain in order, the newest sample of all is its last.
+            tails[row], held[row], newest[row] = tail, _held(data, tail), state[series, LAST_TIME]
+            there[row] = there[row] or start <= newest[row] <= end or _any_within(fields, series, arena, start, end, times, bits)
+    return True
+
+
+@njit(cache=True, nogil=True)
+def gather_surveyed(
+    ids: Any,
+    tails: Any,
+    held: Any,
+    newest: Any,
+    arena: Any,
+    old_state: Any,
+    old_arena: Any,
+    start: int,
+    end: int,
+    out_offsets: Any,
+    out_times: Any,
+    out_bits: Any,
+) -> None:
+    """As `gather`, of what `survey` found, all int64[n]: chunks written to since then still begin with what they held then."""
+    links, data = arena.view(np.int32), arena.view(np.uint8)
+    old_fields, old_links, old_data = old_state.view(np.int32), old_arena.view(np.int32), old_arena.view(np.uint8)
+    out_values = out_bits.view(np.float64)
+    at = 0
+    out_offsets[0] = 0
+    for row in range(len(ids)):
+        series, begin, chains = ids[row], at, 0
+        if series < len(old_state) and old_fields[series, COUNT] > 0:
+            at = _copy_series(old_fields, series, old_arena, old_links, old_data, start, end, at, out_times, out_bits, out_values)
+            chains += 1
+        if tails[row] > 0:
+            at = _copy_chain(
+                tails[row], held[row], newest[row], True, arena, links, data, start, end, at, out_times, out_bits, out_values
+            )  # fmt: skip
+            chains += 1
+        if chains > 1:
+            at = ensure_increasing(out_times, out_bits, begin, at)
+        out_offsets[row + 1] = at

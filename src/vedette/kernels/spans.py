@@ -8,18 +8,57 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numba import njit
+
+_MANY = 16
+"""Samples a step, from which on they are not looked at one by one."""
 
 _EVEN = 8
 """Windows that make a run of their own; fewer go together with their uneven neighbours."""
 
 
 @njit(cache=True, nogil=True)
+def _after(ts: Any, i: int, end: int, t: int, ahead: int) -> int:
+    """The first of the samples from `i` on that is later than t; `end` where none is. It is looked for first `ahead` samples further on."""
+    guess = i + ahead
+    if guess < end and ts[guess] > t and (guess == i or ts[guess - 1] <= t):
+        return guess
+    if i == end or ts[i] > t:
+        return i
+    low, width = i, 1
+    while low + width < end and ts[low + width] <= t:
+        low += width
+        width *= 2
+    high = min(low + width, end)
+    while high - low > 1:
+        mid = (low + high) // 2
+        if ts[mid] <= t:
+            low = mid
+        else:
+            high = mid
+    return high
+
+
+@njit(cache=True, nogil=True)
 def bounds(ts: Any, begin: int, end: int, first: int, step: int, n: int, range_ms: int, left: Any, right: Any) -> None:
     """`left`, `right` int64[n]: window k is `[begin + left[k], begin + right[k])`, the samples in `(t - range_ms, t]`."""
-    a = begin
-    b = begin
+    a: Any = np.int64(begin)
+    b: Any = np.int64(begin)
     t = first
+    if end - begin > _MANY * n:
+        # Mostly all steps lie equally many samples apart.
+        first_ahead: Any = np.int64(0)
+        last_ahead: Any = np.int64(0)
+        for k in range(n):
+            after = _after(ts, b, end, t, last_ahead)
+            last_ahead, b = after - b, after
+            after = _after(ts, a, end, t - range_ms, first_ahead)
+            first_ahead, a = after - a, after
+            left[k] = a - begin
+            right[k] = b - begin
+            t += step
+        return
     for k in range(n):
         while b < end and ts[b] <= t:
             b += 1

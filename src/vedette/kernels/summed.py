@@ -12,6 +12,9 @@ from vedette.kernels.codes import AVG, DERIV, PREDICT, STDDEV, STDVAR, SUM
 from vedette.kernels.lanes import LANES, calm, kahan, line_times, lines, means, sums, variances
 from vedette.kernels.spans import bounds, runs, same_times
 
+_APART = 2
+"""How many windows a sample is in, on average, up to which each window is added up by itself."""
+
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _mean(vals: Any, a: int, b: int) -> Any:
@@ -35,14 +38,22 @@ def _mean(vals: Any, a: int, b: int) -> Any:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _times_of_lines(
-    code: int, ts: Any, begin: int, left: Any, right: Any, times: Any, count: int, at: Any, lanes: Any, origins: Any, sx: Any, sxx: Any
-) -> None:
-    """Fill `origins`, `sx` and `sxx`, all [n], which are the same for all rows of the same times. The `count` runs are `at`."""
+    code: int, ts: Any, begin: int, end: int, left: Any, right: Any, times: Any, widest: Any, count: int, at: Any, lanes: Any,
+    origins: Any, shifts: Any, sx: Any, sxx: Any,
+) -> Any:  # fmt: skip
+    """What lines need that is the same for all rows of the same times: fills `origins`, `sx` and `sxx`, all [n]. The `count` runs are `at`.
+
+    Answers what `whole.reach_of_lines` does. The longest window has `widest` samples.
+    """
     starts, lengths = np.empty(len(left), dtype=np.int64), np.empty(len(left), dtype=np.int64)
     for k in range(len(left)):
         some = right[k] > left[k]
         starts[k], lengths[k] = (begin + left[k], right[k] - left[k]) if some else (begin, 1)
         origins[k] = times[k] if code == PREDICT else ts[starts[k]]
+    reach = whole.reach_of_lines(ts, begin, end, left, right, origins, shifts)
+    if reach >= 0 and float(reach) * float(reach) * float(widest) < whole.EXACT:
+        whole.times_of_lines(ts, begin, shifts, left, right, sx, sxx)
+        return reach
     for i in range(count):
         a, b = at[i], at[i + 1]
         # An int64 from the start: what is called with it is compiled for each type that it might have.
@@ -50,6 +61,7 @@ def _times_of_lines(
         for k in range(a, b):
             longest = max(longest, lengths[k])
         line_times(ts, starts[a:b], lengths[a:b], longest, b - a, origins[a:b], lanes, sx[a:b], sxx[a:b])
+    return reach
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -62,8 +74,7 @@ def summed(
     for r in range(lo, hi):
         longest = max(longest, offsets[r + 1] - offsets[r])
     line = code in (DERIV, PREDICT)
-    upto = np.empty(longest + 1, dtype=np.int64)
-    timed, eighths = np.empty(longest + 1 if line else 0, dtype=np.int64), np.empty(longest if line else 0, dtype=np.int64)
+    upto, timed = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
     shifts, ys, xys = np.empty(n, dtype=np.int64), np.empty(n), np.empty(n)
     lanes = np.empty((8, LANES))
     left, right = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
@@ -75,6 +86,7 @@ def summed(
     count: Any = np.int64(0)
     widest: Any = np.int64(0)
     reach: Any = np.int64(0)
+    visits: Any = np.int64(0)
     needs = 2 if line else 1
     for r in range(lo, hi):
         begin, end = offsets[r], offsets[r + 1]
@@ -85,25 +97,34 @@ def summed(
         if end - begin != samples or not same_times(ts, begin, before, samples):
             bounds(ts, begin, end, first, step, n, range_ms, left, right)
             count = runs(left, right, n, LANES, at, strides)
-            widest, reach = 1, 1
+            widest, reach, visits = 1, 1, 0
             for k in range(n):
                 widest = max(widest, right[k] - left[k])
+                visits += right[k] - left[k]
             if line:
-                _times_of_lines(code, ts, begin, left, right, times, count, at, lanes, origins, sx, sxx)
-                reach = whole.reach_of_lines(ts, begin, end, left, right, origins, eighths, shifts)
+                reach = _times_of_lines(
+                    code, ts, begin, end, left, right, times, widest, count, at, lanes, origins, shifts, sx, sxx
+                )  # fmt: skip
         before, samples = begin, end - begin
         for k in range(n):
             there[k] = right[k] - left[k] >= needs
         if reach >= 0 and code not in (STDVAR, STDDEV):
-            size = whole.running(vals, begin, end, upto)
+            apart = visits <= _APART * (end - begin)
+            if not apart and len(upto) == 0:
+                # Not before it is needed: fresh memory takes longer than the sums.
+                upto, timed = np.empty(longest + 1, dtype=np.int64), np.empty(longest + 1 if line else 0, dtype=np.int64)
+            size = whole.largest(vals, begin, end) if apart else whole.running(vals, begin, end, upto)
             if size >= 0 and float(size) * float(widest) * float(max(reach, 1)) < whole.EXACT:
-                if line:
-                    known = upto[: end - begin + 1]
-                    whole.lines(
-                        vals, begin, known, timed, eighths, shifts, left, right, there, sx, sxx, ys, xys, code == PREDICT, p0, row
-                    )  # fmt: skip
+                if line and apart:
+                    whole.products_apart(ts, vals, begin, shifts, left, right, ys, xys)
+                elif line:
+                    whole.products(ts, vals, begin, end, upto, timed, shifts, left, right, ys, xys)
+                elif apart:
+                    whole.sums_apart(vals, begin, left, right, there, code == AVG, row)
                 else:
                     whole.sums(upto, left, right, there, code == AVG, row)
+                if line:
+                    whole.lines(vals, begin, left, right, there, sx, sxx, ys, xys, code == PREDICT, p0, row)
                 continue
         for k in range(n):
             # An empty window is taken for one of the first sample: its result is not looked at.

@@ -16,6 +16,9 @@ EXACT = 9007199254740992.0
 """2^53: whole numbers below it are exact, and so are their sums as long as these stay below it."""
 EIGHTH_MS = 125
 """Milliseconds that are a binary fraction of a second."""
+_INVERSE = np.uint64(pow(EIGHTH_MS, -1, 1 << 64))
+"""Its inverse modulo 2^64: what is a multiple of it, times this, is the quotient; what is not, is more than `_MOST_EIGHTHS`."""
+_MOST_EIGHTHS = np.uint64(((1 << 64) - 1) // EIGHTH_MS)
 _NEGATIVE_ZERO = np.int64(-0x8000000000000000)
 
 
@@ -47,6 +50,38 @@ def running(vals: Any, begin: int, end: int, upto: Any) -> Any:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def largest(vals: Any, begin: int, end: int) -> Any:
+    """What `running` answers, without the sums."""
+    samples, raw = vals[begin:end], vals[begin:end].view(np.int64)
+    size: Any = np.int64(0)
+    odd: Any = np.int64(0)
+    for i in range(len(samples)):
+        v = samples[i]
+        whole = np.int64(v if abs(v) < EXACT else 0.0)
+        odd |= np.int64(np.float64(whole) != v) | np.int64(raw[i] == _NEGATIVE_ZERO)
+        size |= abs(whole)
+    return np.int64(-1) if odd else size
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _sum(vals: Any, a: int, b: int) -> Any:
+    """The sum of the whole numbers `vals[a:b]`, int64."""
+    samples = vals[a:b]
+    total: Any = np.int64(0)
+    for i in range(len(samples)):
+        total += np.int64(samples[i])
+    return total
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def sums_apart(vals: Any, begin: int, left: Any, right: Any, there: Any, mean: bool, row: Any) -> None:
+    """As `sums`, of windows that hardly overlap: each is added up, which takes no room for running sums."""
+    for k in range(len(row)):
+        total = np.float64(_sum(vals, begin + left[k], begin + right[k]))
+        row[k] = total / (right[k] - left[k] if there[k] else 1) if mean else total
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def sums(upto: Any, left: Any, right: Any, there: Any, mean: bool, row: Any) -> None:
     """Sums, or averages, of the windows `[left[k], right[k])` of a row whose `running` sums are `upto`."""
     for k in range(len(row)):
@@ -55,26 +90,42 @@ def sums(upto: Any, left: Any, right: Any, there: Any, mean: bool, row: Any) -> 
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def reach_of_lines(ts: Any, begin: int, end: int, left: Any, right: Any, origins: Any, eighths: Any, shifts: Any) -> Any:
+def reach_of_lines(ts: Any, begin: int, end: int, left: Any, right: Any, origins: Any, shifts: Any) -> Any:
     """How many eighths of a second samples lie at most from the `origins` (int64[n], ms) of their windows; -1 where not whole ones.
 
-    `eighths` int64[samples] gets where the samples are, `shifts` int64[n] where the origins are, counted from the first sample.
+    `shifts` int64[n] gets where the origins are, in eighths of a second since the first sample.
     """
     odd: Any = np.int64(0)
-    for i in range(end - begin):
-        eighths[i] = (ts[begin + i] - ts[begin]) // EIGHTH_MS
-        odd |= ts[begin + i] - ts[begin] - EIGHTH_MS * eighths[i]
+    first, times = ts[begin], ts[begin:end]
+    for i in range(len(times)):
+        # Unsigned, since it is to wrap around; a division takes ten times as long.
+        odd |= np.int64(np.uint64(times[i] - first) * _INVERSE > _MOST_EIGHTHS)
     if odd:
         return np.int64(-1)
     most: Any = np.int64(0)
     for k in range(len(left)):
         shifts[k] = 0
         if right[k] > left[k]:
-            if (origins[k] - ts[begin]) % EIGHTH_MS:
+            if (origins[k] - first) % EIGHTH_MS:
                 return np.int64(-1)
-            shifts[k] = (origins[k] - ts[begin]) // EIGHTH_MS
-            most = max(most, abs(eighths[left[k]] - shifts[k]), abs(eighths[right[k] - 1] - shifts[k]))
+            shifts[k] = (origins[k] - first) // EIGHTH_MS
+            ends = (times[left[k]] - first) // EIGHTH_MS - shifts[k], (times[right[k] - 1] - first) // EIGHTH_MS - shifts[k]
+            most = max(most, abs(ends[0]), abs(ends[1]))
     return most
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def times_of_lines(ts: Any, begin: int, shifts: Any, left: Any, right: Any, sx: Any, sxx: Any) -> None:
+    """`lanes.line_times` of times of which `reach_of_lines` has given the `shifts`, where no window's sums reach 2^53."""
+    for k in range(len(left)):
+        times, first = ts[begin + left[k] : begin + right[k]], ts[begin] + EIGHTH_MS * shifts[k]
+        total: Any = np.int64(0)
+        squares: Any = np.int64(0)
+        for i in range(len(times)):
+            eighths = np.int64(np.uint64(times[i] - first) * _INVERSE)
+            total += eighths
+            squares += eighths * eighths
+        sx[k], sxx[k] = np.float64(total) / 8.0, np.float64(squares) / 64.0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -86,24 +137,47 @@ def _constant(vals: Any, a: int, b: int) -> bool:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def lines(
-    vals: Any, begin: int, upto: Any, timed: Any, eighths: Any, shifts: Any, left: Any, right: Any, there: Any,
-    sx: Any, sxx: Any, y: Any, xy: Any, predicted: bool, p0: Any, row: Any,
-) -> None:  # fmt: skip
-    """Slopes of the windows' least-squares lines (`lanes.lines`), or with `predicted` their values `p0[k]` seconds after the origins.
+def products(ts: Any, vals: Any, begin: int, end: int, upto: Any, timed: Any, shifts: Any, left: Any, right: Any, y: Any, xy: Any) -> None:
+    """For each window its sum, `y` float64[n], and that of its products with the seconds since its origin, `xy`.
 
-    `upto` int64[samples + 1] is of `running`, `eighths` and `shifts` of `reach_of_lines`; `timed` int64[samples + 1], `y` and `xy`
-    float64[n] are room to work in. Sums wrap around where a whole row's would be too large; a window's is not.
+    `upto` int64[samples + 1] is of `running`, `shifts` of `reach_of_lines`; `timed` int64[samples + 1] is room to work in. Sums wrap
+    around where a whole row's would be too large; a window's is not.
     """
     timed[0] = 0
     sum_: Any = np.int64(0)
-    for i in range(len(upto) - 1):
-        sum_ += eighths[i] * (upto[i + 1] - upto[i])
+    times, first = ts[begin:end], ts[begin]
+    for i in range(len(times)):
+        sum_ += np.int64(np.uint64(times[i] - first) * _INVERSE) * (upto[i + 1] - upto[i])
         timed[i + 1] = sum_
-    for k in range(len(row)):
+    for k in range(len(y)):
         total = upto[right[k]] - upto[left[k]]
         y[k] = np.float64(total)
         xy[k] = np.float64(timed[right[k]] - timed[left[k]] - shifts[k] * total) / 8.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def products_apart(ts: Any, vals: Any, begin: int, shifts: Any, left: Any, right: Any, y: Any, xy: Any) -> None:
+    """As `products`, of windows that hardly overlap: each is added up, which takes no room for running sums."""
+    for k in range(len(y)):
+        a, b = begin + left[k], begin + right[k]
+        times, samples, first = ts[a:b], vals[a:b], ts[begin] + EIGHTH_MS * shifts[k]
+        total: Any = np.int64(0)
+        timed: Any = np.int64(0)
+        for i in range(len(samples)):
+            whole = np.int64(samples[i])
+            total += whole
+            timed += np.int64(np.uint64(times[i] - first) * _INVERSE) * whole
+        y[k], xy[k] = np.float64(total), np.float64(timed) / 8.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def lines(
+    vals: Any, begin: int, left: Any, right: Any, there: Any, sx: Any, sxx: Any, y: Any, xy: Any, predicted: bool, p0: Any, row: Any
+) -> None:
+    """Slopes of the windows' least-squares lines (`lanes.lines`), or with `predicted` their values `p0[k]` seconds after the origins.
+
+    `y` and `xy` float64[n] are of `products`; `xy` is written over.
+    """
     for k in range(len(row)):
         n = np.float64(right[k] - left[k])
         slope = (xy[k] - sx[k] * y[k] / n) / (sxx[k] - sx[k] * sx[k] / n)

@@ -2,7 +2,8 @@
 
 Series r has samples `offsets[r]:offsets[r+1]` of `ts` (int64 ms, increasing) and `vals` (float64). Steps are
 `first + k * step` for k < n (step 0: all the same). Kernels fill rows `lo <= r < hi` into `out[r - lo, k]` (float64)
-and `present[r - lo, k]` (bool); where nothing is present, `out` means nothing. All are plain loops without the GIL.
+and `present[r - lo, k]` (bool); where nothing is present, `out` means nothing. All are plain loops without the GIL. Where windows
+begin and end is told by `spans.py`.
 
 Stale markers: `last_sample` reads them as absence; the others want series without them (`without_stale`).
 Sums are Kahan-Neumaier sums, averages and variances follow the same incremental schemes as Prometheus 3, so that
