@@ -66,6 +66,8 @@ class Directory:
     @property
     def anyone(self) -> bool:
         """Whether there is somebody to be asked for: a user who may log in, or a key that is good."""
+        if not self.users and not self.keys:
+            return False
         now = now_ms(self._clock)
         return any(not user.disabled for user in self.users.values()) or any(_is_good(key, now) for key in self.keys.values())
 

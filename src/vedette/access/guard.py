@@ -111,6 +111,7 @@ class Guard:
         self._identities, self._audit = identities, audit
         self._reading_posts = reading_posts
         self._insecure, self._login = insecure, login
+        self._needs: dict[tuple[str, str], Need] = {}
         self._hosts: tuple[str, ...] | None = None
         self._known_host: Callable[[bytes], bool] = lambda host: False
 
@@ -139,10 +140,13 @@ class Guard:
     def admits(self, scope: Scope) -> bool:
         """Whether a request that changes nothing is let in, as far as that is known without looking; its scope tells then whom it is from.
 
-        What is not, `__call__` admits or refuses.
+        What is not, `__call__` admits or refuses. To be asked of paths that are known to exist.
         """
         headers: dict[bytes, bytes] = {name: value for name, value in scope["headers"] if name in _WATCHED}
-        need = need_of(scope["method"], scope["path"], reading_posts=self._reading_posts)
+        # Of few paths, and asked for each request of a dashboard.
+        need = self._needs.get(asked := (scope["method"], scope["path"]))
+        if need is None:
+            need = self._needs[asked] = need_of(*asked, reading_posts=self._reading_posts)
         if need not in ("read", "nothing"):
             return False
         if not self._identities.required:

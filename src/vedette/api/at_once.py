@@ -78,7 +78,7 @@ class AtOnce:
     def _answered(self, scope: dict[str, Any], body: bytes) -> Whole | None:
         headers = dict(scope["headers"])
         handler = self._handlers.get((scope["method"], scope["path"]))
-        if handler is None or len(headers) != len(scope["headers"]) or any(name in headers for name in _LONG_WAY):
+        if handler is None or len(headers) != len(scope["headers"]) or not headers.keys().isdisjoint(_LONG_WAY):
             return None
         request_id = self._identified(headers)
         if request_id is None or not self._admits(scope):

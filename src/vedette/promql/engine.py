@@ -219,13 +219,10 @@ class Engine:
         fetch = shape.fetch(grid, lookback)
         if shape.column is not None and self._tiered is not None and self._tiered.rolled_up(fetch.start, fetch.end):
             return None
-        if not self.running.room(_DIRECT_BYTES) or not self._slots.acquire(blocking=False):
+        if not self.running.room(_DIRECT_BYTES) or len(self.running) >= self._settings.max_concurrency:
             return None
-        try:
-            found = self._at_hand.at_hand(tenant, fetch.matchers, fetch.start, fetch.end, MOST_SAMPLES)
-            return None if found is None else shape.answer(found, grid, lookback, ranged=step_ms > 0)
-        finally:
-            self._slots.release()
+        found = self._at_hand.at_hand(tenant, fetch.matchers, fetch.start, fetch.end, MOST_SAMPLES)
+        return None if found is None else shape.answer(found, grid, lookback, ranged=step_ms > 0)
 
     def instants(self, tenant: str, asked: Sequence[Standing], time_ms: int) -> list[Answer]:
         """The value of each of several expressions at one time, in their order; what they read of one metric is read once.

@@ -104,6 +104,9 @@ class Running:
         """Whether another query may hold so many bytes now."""
         return not self._max_bytes or self._held + nbytes <= self._max_bytes
 
+    def __len__(self) -> int:
+        return len(self._tickets)
+
     def list(self, tenant: str) -> list[RunningQuery]:
         """The tenant's queries, the longest-running first."""
         now = self._clock.monotonic()

@@ -291,7 +291,7 @@ class Engine:
             ids = found.ids.astype(np.int64)
             if len(ids) > self.settings.select_series or head.bound(ids) > min(most, self.settings.select_samples):
                 return None
-            if head.histograms(ids, start, end):
+            if head.has_histograms and head.histograms(ids, start, end):
                 return None
             columns = head.gather(ids, start, end)
         finally:

@@ -213,6 +213,11 @@ class Head:
         now, before = self.now, self.before
         kernel.gather(ids, now.state, now.arena, before.state, before.arena, start, end, offsets, times, bits)
 
+    @property
+    def has_histograms(self) -> bool:
+        """Whether there are native histograms of any series."""
+        return bool(len(self.now.histograms) or len(self.before.histograms))
+
     def histograms(self, ids: NDArray[np.int64], start: int, end: int) -> list[Found]:
         """The native histograms of series `ids` in [start, end], those that count first."""
         found = (g.histograms.gather(ids, start, end) for g in (self.before, self.now))
