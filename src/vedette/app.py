@@ -44,6 +44,7 @@ from vedette.api import live as live_api
 from vedette.api import logs as logs_api
 from vedette.api import logs_in as logs_in_api
 from vedette.api import logs_loki as logs_loki_api
+from vedette.api import logs_loki_tail as logs_loki_tail_api
 from vedette.api import notifications as notifications_api
 from vedette.api import otlp as otlp_api
 from vedette.api import ruler as ruler_api
@@ -446,7 +447,7 @@ class House:
         if dialect in (None, "botserver"):
             routes += live_api.routes(self._live)
         if dialect is None:
-            routes += [logs_in_api.elastic_root(self._log_backend)]
+            routes += [logs_in_api.elastic_root(self._log_backend), *logs_loki_tail_api.routes(self._log_backend)]
             routes += web_routes(Sessions(self.identities))
         guarded = Guard(
             self.tenants.around(Direct(application(routes, service=dialect is not None), chosen)),

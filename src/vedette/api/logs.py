@@ -5,9 +5,9 @@ Answers are Prometheus' envelope. Not here: lines in (`logs_in.py`), Loki's and 
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -18,10 +18,11 @@ from starlette.responses import Response, StreamingResponse
 
 from vedette.api.answers import enveloped, finishing
 from vedette.api.endpoint import Endpoint, Param, Run, answering
+from vedette.api.logs_tail import Fresh, followed
 from vedette.api.params import Form, form_of, integer, parse_span
 from vedette.api.problems import UNEXPECTED, prometheus, prometheus_body
 from vedette.clock import Clock
-from vedette.errors import BadInput, LimitExceeded, NotFound, VedetteError
+from vedette.errors import BadInput, LimitExceeded, NotFound
 from vedette.logs.database import LogRow
 from vedette.logs.query import MAX_TIME, MIN_TIME, FieldFilter, LineFilter, LogQuery, Place
 from vedette.logs.store import LogStore
@@ -36,8 +37,7 @@ _DEFAULT_SPAN = 86_400 * 10**9
 _STEPS = tuple(s * 10**9 for s in (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 604800))
 _MOST_SPANS = 2_000
 _SPANS = 60
-# A tail asks at the most so often, and gives so many lines at once; of more it says how many it left out.
-_TAIL_EVERY_S = 0.2
+# A tail gives so many lines at once; of more it says how many it left out.
 _TAIL_LINES = 500
 _TAIL_ALIVE_S = 15
 _MOST_TAILS = 200
@@ -288,45 +288,27 @@ class Logs:
         return StreamingResponse(self._events(tenant, query), media_type="text/event-stream", headers=headers)
 
     async def _events(self, tenant: str, query: LogQuery) -> AsyncIterator[bytes]:
-        """The client is waited for before more is read, so that a slow one costs no memory: it is told what it missed."""
-        store, loop, woken = self.backend.store, asyncio.get_running_loop(), asyncio.Event()
+        async def fresh(since: int) -> Fresh[LogRow]:
+            page = await self.backend.store.search(tenant, replace(query, since_seq=since))
+            return Fresh(page.rows[::-1], max((r.seq for r in page.rows), default=0), page.total - len(page.rows))
 
-        def told(who: str) -> None:
-            if who == tenant and not loop.is_closed():
-                loop.call_soon_threadsafe(woken.set)
-
-        end_watch = store.watch(told)
+        quiet = 0
         self.tails += 1
-        since, quiet = store.through, 0
         try:
             yield b": open\n\n"
-            while not self.backend.ending():
-                try:
-                    async with asyncio.timeout(1.0):
-                        await woken.wait()
-                except TimeoutError:
-                    quiet += 1
-                    if quiet % _TAIL_ALIVE_S == 0:
+            async with aclosing(followed(self.backend.store, tenant, fresh, ending=self.backend.ending)) as news:
+                async for new in news:
+                    quiet = 0 if new.lines or new.problem else quiet + 1
+                    if new.problem:
+                        yield b"event: problem\ndata: " + orjson.dumps({"problem": new.problem}) + b"\n\n"
+                    if new.missed:
+                        yield b"event: skipped\ndata: " + orjson.dumps({"lines": new.missed}) + b"\n\n"
+                    if new.lines:
+                        yield b"".join(b"data: " + orjson.dumps(shown(r)) + b"\n\n" for r in new.lines)
+                    elif quiet and quiet % _TAIL_ALIVE_S == 0:
                         yield b": alive\n\n"
-                    continue
-                woken.clear()
-                through = store.through
-                try:
-                    page = await store.search(tenant, replace(query, since_seq=since))
-                except VedetteError as error:
-                    yield b"event: problem\ndata: " + orjson.dumps({"problem": str(error)}) + b"\n\n"
-                    page = None
-                if page is not None and page.rows:
-                    since = max(through, 1 + max(r.seq for r in page.rows))
-                    if page.total > len(page.rows):
-                        yield b"event: skipped\ndata: " + orjson.dumps({"lines": page.total - len(page.rows)}) + b"\n\n"
-                    yield b"".join(b"data: " + orjson.dumps(shown(r)) + b"\n\n" for r in reversed(page.rows))
-                elif page is not None:
-                    since = through
-                await asyncio.sleep(_TAIL_EVERY_S)
         finally:
             self.tails -= 1
-            end_watch()
 
 
 def _answer(data: object) -> Response:

@@ -1,13 +1,13 @@
-"""Loki's query API over the log store, as Grafana's data source, Explore and `logcli` ask it: lines, counts of lines, labels, streams.
+"""Loki's query API over the log store, as Grafana's data source, Explore and `logcli` ask it: lines, metrics, labels, streams.
 
 `service_name` (or `service`) and `level` are the labels of streams; fields are labels of lines. Not here: the language
-(`logql.py`), counting (`logcounts.py`), lines in (`logs_in.py`).
+(`logs.logql`), the live tail (`logs_loki_tail.py`), lines in (`logs_in.py`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,25 +15,28 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from vedette.api import logcounts
 from vedette.api.answers import finishing
 from vedette.api.endpoint import Endpoint, Param, answering
-from vedette.api.logcounts import Series, Steps
-from vedette.api.logql import Aggregated, Counted, Pipeline, of_selector, parse
 from vedette.api.logs import LogBackend, integer_of, time_of
 from vedette.api.params import Form, form_of
 from vedette.api.problems import UNEXPECTED, problem
-from vedette.errors import BadInput, VedetteError
-from vedette.logs.database import LogRow
+from vedette.errors import BadInput, NotFound, VedetteError
+from vedette.logs.logql import evaluate
+from vedette.logs.logql.evaluate import Steps
+from vedette.logs.logql.nodes import Aggregated, Grouping, Metric, Pipeline, Ranged
+from vedette.logs.logql.parser import of_selector, parse
+from vedette.logs.logql.pushed import pushed
+from vedette.logs.logql.stages import STREAM, Line, number_of
+from vedette.logs.logql.tokens import bytes_of, duration_of
+from vedette.logs.logql.vectors import Series
 from vedette.logs.query import LogQuery
 from vedette.model.durations import parse_duration
 from vedette.promql.format import go_float
 
 LABELS = ("level", "service", "service_name")
-_HEALTH = re.compile(r"\s*vector\((\d+)\)\s*\+\s*vector\((\d+)\)\s*\Z")
-_LOGFMT = re.compile(r'(?:^|\s)([a-zA-Z_][\w.]*)=(?:"((?:[^"\\]|\\.)*)"|([^\s"]*))', re.ASCII)
 _HOUR = 3600 * 10**9
 _MOST_STEPS = 11_000
+_MOST_SELECTORS = 20
 _VERSION = "3.0.0"
 """What Grafana takes the server for: it asks newer ones for what they can do."""
 
@@ -55,36 +58,24 @@ class Loki:
         return start, end
 
     async def query(self, request: Request) -> Response:
-        """Lines, or their volume by level, over a range; an instant query is the hour before `time`."""
+        """Lines, or a metric, over a range; an instant query for lines is the hour before `time`."""
         form = await form_of(request)
-        text = form.text("query")
-        health = _HEALTH.match(text)
-        if health is not None:
-            now = self.backend.now_ns() / 1e9
-            vector = [{"metric": {}, "value": [now, str(int(health[1]) + int(health[2]))]}]
-            return _success({"resultType": "vector", "result": vector})
+        asked = parse(form.text("query"))
         start, end = self._span(form)
         if form.text("time"):
             end = time_of(form, "time", end)
             start = end - _HOUR
-        asked = parse(text)
         if not isinstance(asked, Pipeline):
-            return await self._counts(request, asked, self._steps(form, start, end))
-        backward = form.text("direction").lower() != "forward"
+            return await self._metric(request, asked, self._steps(form, start, end))
         limit = integer_of(form, "limit", 100, most=self.backend.store.settings.max_lines)
-        query = replace(asked.query, start=start, end=end, limit=limit, newest_first=backward, total=False)
-        page = await self.backend.store.search(self.backend.tenant_of(request.scope), query)
-        streams: dict[tuple[tuple[str, str], ...], list[list[str]]] = {}
-        for row in page.rows:
-            labels = _labels_of(row, asked.parser)
-            streams.setdefault(tuple(sorted(labels.items())), []).append([str(row.time), row.message])
-        found = [{"stream": dict(labels), "values": values} for labels, values in streams.items()]
-        return _success({"resultType": "streams", "result": found, "stats": {}})
+        query = LogQuery(start=start, end=end, limit=limit, newest_first=form.text("direction").lower() != "forward")
+        found = await evaluate.lines(self.backend.store, self.backend.tenant_of(request.scope), asked, query)
+        return _success({"resultType": "streams", "result": streams(found), "stats": {}})
 
     @staticmethod
-    def _steps(form: Form, start: int, end: int) -> Steps | None:
+    def _steps(form: Form, start: int, end: int, *, always: bool = False) -> Steps | None:
         """The points in time of a range query, None for an instant one. Raises `BadInput`."""
-        if not form.text("start") and not form.text("since"):
+        if not always and not form.text("start") and not form.text("since"):
             return None
         text = form.text("step")
         if not text:
@@ -99,24 +90,22 @@ class Loki:
             raise BadInput(f'invalid parameter "step": {count:,} points, at most {_MOST_STEPS:,}: choose a longer one')
         return Steps(start, step, count)
 
-    async def _counts(self, request: Request, asked: Counted | Aggregated, steps: Steps | None) -> Response:
+    async def _metric(self, request: Request, asked: Metric, steps: Steps | None) -> Response:
         form = await form_of(request)
         at = steps or Steps(time_of(form, "time", self.backend.now_ns()), 10**9, 1)
-        found = await logcounts.evaluate(self.backend.store, self.backend.tenant_of(request.scope), asked, at)
+        found = await evaluate.evaluate(self.backend.store, self.backend.tenant_of(request.scope), asked, at)
         if steps is None:
-            return _success({"resultType": "vector", "result": _vector(found, at.times[0]), "stats": {}})
-        matrix = []
-        for key, values in sorted(found.items()):
-            points = [[t, go_float(v)] for t, v in zip(at.times, values.tolist(), strict=True) if v == v]
-            if points:
-                matrix.append({"metric": dict(key), "values": points})
-        return _success({"resultType": "matrix", "result": matrix, "stats": {}})
+            if isinstance(found, float):
+                return _success({"resultType": "scalar", "result": [at.times[0], go_float(found)], "stats": {}})
+            ordered = isinstance(asked, Aggregated) and asked.op in ("sort", "sort_desc")
+            return _success({"resultType": "vector", "result": _vector(found, at.times[0], ordered=ordered), "stats": {}})
+        return _success({"resultType": "matrix", "result": _matrix(found, at), "stats": {}})
 
     async def stats(self, request: Request) -> Response:
         """How much a selector selects: Grafana shows it beside the query."""
         form = await form_of(request)
         start, end = self._span(form)
-        query = replace(of_selector(form.text("query") or "{}").query, start=start, end=end)
+        query = replace(_simple(form.text("query")), start=start, end=end)
         tenant, store = self.backend.tenant_of(request.scope), self.backend.store
         labels = [("service", ""), ("level", "")]
         found = await store.windows(tenant, query, begin=start - 1, width=max(1, end - start + 1), labels=labels)
@@ -130,14 +119,59 @@ class Loki:
         """Bytes of lines by stream, the most first."""
         form = await form_of(request)
         start, end = self._span(form)
+        found = await self._volume(request, form, Steps(end, 10**9, 1), end - start)
+        ranked = sorted(_vector(found, end / 1e9), key=lambda one: -float(one["value"][1]))
+        return _success({"resultType": "vector", "result": ranked, "stats": {}})
+
+    async def volume_range(self, request: Request) -> Response:
+        """Bytes of lines by stream in each step."""
+        form = await form_of(request)
+        start, end = self._span(form)
+        steps = self._steps(form, start, end, always=True)
+        assert steps is not None
+        found = await self._volume(request, form, steps, steps.step)
+        return _success({"resultType": "matrix", "result": _matrix(found, steps), "stats": {}})
+
+    async def _volume(self, request: Request, form: Form, steps: Steps, span: int) -> Series:
         pipeline = of_selector(form.text("query") or "{}")
-        named = tuple(n for n in form.text("targetLabels").split(",") if n) or logcounts.STREAM
+        _simple(form.text("query"))
         limit = integer_of(form, "limit", 100, most=1000)
-        asked = Aggregated("topk", Aggregated("sum", Counted("bytes_over_time", pipeline, max(1, end - start)), named), k=limit)
-        at = Steps(end, 10**9, 1)
-        found = await logcounts.evaluate(self.backend.store, self.backend.tenant_of(request.scope), asked, at)
-        ranked = sorted(_vector(found, at.times[0]), key=lambda one: -float(one["value"][1]))
-        return _success({"resultType": "vector", "result": ranked})
+        named = tuple(n for n in form.text("targetLabels").split(",") if n) or STREAM
+        asked = Aggregated("topk", Aggregated("sum", Ranged("bytes_over_time", pipeline, max(1, span)), Grouping(named)), k=limit)
+        found = await evaluate.evaluate(self.backend.store, self.backend.tenant_of(request.scope), asked, steps)
+        assert isinstance(found, dict)
+        return found
+
+    async def format(self, request: Request) -> Response:
+        """A query in its plainest spelling."""
+        return _success(str(parse((await form_of(request)).text("query"))))
+
+    async def detected_labels(self, request: Request) -> Response:
+        """The labels of streams with how many values each has: what Grafana's Logs page begins with."""
+        streams = await self._streams(request)
+        found = [{"label": name, "cardinality": len({one[name] for one in streams})} for name in STREAM if streams]
+        return Response(orjson.dumps({"detectedLabels": found}), media_type="application/json")
+
+    async def detected_fields(self, request: Request) -> Response:
+        """The labels of the newest lines that a query gives, with their kinds and how many values they have."""
+        form = await form_of(request)
+        start, end = self._span(form)
+        most = integer_of(form, "line_limit", 100, most=1000)
+        asked = of_selector(form.text("query") or "{}")
+        query = LogQuery(start=start, end=end, limit=most)
+        lines = await evaluate.lines(self.backend.store, self.backend.tenant_of(request.scope), asked, query)
+        values: dict[str, set[str]] = {}
+        for line in lines:
+            for name, value in line.labels.items():
+                if name not in STREAM:
+                    values.setdefault(name, set()).add(value)
+        limit = integer_of(form, "limit", 1000, most=1000)
+        found = [{"label": n, "type": _kind(v), "cardinality": len(v), "parsers": None} for n, v in sorted(values.items())[:limit]]
+        return Response(orjson.dumps({"fields": found, "limit": limit}), media_type="application/json")
+
+    async def patterns(self, request: Request) -> Response:
+        """Says that there are none."""
+        raise NotFound("patterns of lines are not kept here: /api/v1/errors groups errors by theirs")
 
     async def build(self, request: Request) -> Response:
         """What Grafana asks to know what it may ask."""
@@ -167,49 +201,60 @@ class Loki:
     async def _streams(self, request: Request) -> list[dict[str, str]]:
         form = await form_of(request)
         start, end = self._span(form)
-        given = form.text("query") or form.text("match[]")
-        query = replace(of_selector(given).query if given else LogQuery(), start=start, end=end)
+        selectors = [form.text("query"), *form.texts("match[]"), *form.texts("match")]
+        queries = [replace(_simple(s), start=start, end=end) for s in selectors if s] or [LogQuery(start=start, end=end)]
+        found: set[tuple[str, ...]] = set()
         store, tenant = self.backend.store, self.backend.tenant_of(request.scope)
-        services = sorted(await store.services(tenant, query))
-        levels = sorted({level for _, level in await store.counts_by_level(tenant, query, max(1, end - start))})
-        return [{"service": s, "service_name": s, "level": level} for s in services for level in levels]
+        for query in queries[:_MOST_SELECTORS]:
+            windows = await store.windows(
+                tenant, query, begin=start - 1, width=max(1, end - start + 1), labels=[("service", ""), ("level", "")]
+            )
+            found |= windows.keys()
+        named = sorted((service or "unknown_service", level) for service, level in found)
+        return [{"service": s, "service_name": s, "level": level} for s, level in named]
 
 
-def _labels_of(row: LogRow, parser: str) -> dict[str, str]:
-    """A line's labels: its fields, what the parser finds in it, and its stream's."""
-    fields: Mapping[str, Any] = orjson.loads(row.fields)
-    labels = {k: v if isinstance(v, str) else orjson.dumps(v).decode() for k, v in fields.items()}
-    if parser:
-        for name, value in (_of_json if parser == "json" else _of_logfmt)(row.message).items():
-            labels.setdefault(name, value)
-    return {**labels, "service_name": row.service or "unknown_service", "level": row.level}
+def _simple(text: str) -> LogQuery:
+    """What a selector with line and label filters asks the store. Raises `BadInput` for one that does more."""
+    part = pushed(of_selector(text or "{}"))
+    if not part.whole:
+        raise BadInput("only matchers, line filters and label filters are taken here")
+    return part.query
 
 
-def _of_json(message: str) -> dict[str, str]:
-    """What Loki's parser makes of a JSON object: nested names joined by underscores, no lists; nothing of what is no object."""
-    try:
-        found = orjson.loads(message)
-    except orjson.JSONDecodeError:
-        return {"__error__": "JSONParserErr"}
-    if not isinstance(found, dict):
-        return {"__error__": "JSONParserErr"}
-    labels: dict[str, str] = {}
-    waiting: list[tuple[str, Any]] = [("", found)]
-    while waiting:
-        prefix, value = waiting.pop()
-        if isinstance(value, dict):
-            waiting += [(f"{prefix}_{k}" if prefix else k, v) for k, v in reversed(value.items())]
-        elif not isinstance(value, list) and value is not None:
-            labels[re.sub(r"\W", "_", prefix, flags=re.ASCII)] = value if isinstance(value, str) else orjson.dumps(value).decode()
-    return labels
+def streams(lines: Sequence[Line]) -> list[dict[str, Any]]:
+    """Lines by their labels, as Loki has them."""
+    found: dict[tuple[tuple[str, str], ...], list[list[str]]] = {}
+    for line in lines:
+        found.setdefault(tuple(sorted(line.labels.items())), []).append([str(line.time), line.text])
+    return [{"stream": dict(labels), "values": values} for labels, values in found.items()]
 
 
-def _of_logfmt(message: str) -> dict[str, str]:
-    return {m[1]: m[2] if m[2] is not None else m[3] for m in _LOGFMT.finditer(message)}
+def _kind(values: set[str]) -> str:
+    for name, read in (("int", _int), ("float", number_of), ("duration", duration_of), ("bytes", bytes_of)):
+        if all(read(v) is not None for v in values):
+            return name
+    return "boolean" if values <= {"true", "false"} else "string"
 
 
-def _vector(found: Series, at: float) -> list[dict[str, Any]]:
-    return [{"metric": dict(key), "value": [at, go_float(v)]} for key, values in sorted(found.items()) if (v := float(values[0])) == v]
+def _int(text: str) -> int | None:
+    return int(text) if re.fullmatch(r"-?\d{1,18}", text, re.ASCII) else None
+
+
+def _vector(found: Series, at: float, *, ordered: bool = False) -> list[dict[str, Any]]:
+    listed = found.items() if ordered else sorted(found.items())
+    return [{"metric": dict(key), "value": [at, go_float(v)]} for key, values in listed if (v := float(values[0])) == v]
+
+
+def _matrix(found: Series | float, at: Steps) -> list[dict[str, Any]]:
+    if isinstance(found, float):
+        return [{"metric": {}, "values": [[t, go_float(found)] for t in at.times]}]
+    matrix = []
+    for key, values in sorted(found.items()):
+        points = [[t, go_float(v)] for t, v in zip(at.times, values.tolist(), strict=True) if v == v]
+        if points:
+            matrix.append({"metric": dict(key), "values": points})
+    return matrix
 
 
 def _success(data: object) -> Response:
@@ -243,20 +288,29 @@ def endpoints(backend: LogBackend, *, cors_origin: str) -> list[Endpoint]:
     step = Param("step", "text", "Between points of counts: seconds or a duration.")
     selector = Param("query", "text", "A stream selector; all streams if absent.")
     ready = finishing(answering(room.ready, _refused, _broken), backend.run, cors_origin)
+    log_query = Param("query", "text", "LogQL: lines.")
     return [
-        one("query_range", room.query, "Lines, or counts of them (Loki)", *asked, step, Param("direction", "text", "backward or forward.")),
+        one(
+            "query_range", room.query, "Lines, or a metric of them (Loki)", *asked, step, Param("direction", "text", "backward or forward.")
+        ),
         one(
             "query",
             room.query,
-            "Lines of the last hour, or counts at a time (Loki)",
+            "Lines of the last hour, or a metric at a time (Loki)",
             *asked,
             Param("time", "text", "The end of that hour."),
         ),
         one("labels", room.labels, "Names of labels (Loki)", *times),
-        one("label/{name}/values", room.values, "Values of a label (Loki)", *times),
-        one("series", room.series, "Streams (Loki)", Param("match[]", "text", "A stream selector."), *times),
+        one("label", room.labels, "Names of labels (Loki, the older path)", *times),
+        one("label/{name}/values", room.values, "Values of a label (Loki)", *times, selector),
+        one("series", room.series, "Streams (Loki)", Param("match[]", "texts", "Stream selectors."), *times),
         one("index/stats", room.stats, "How much a selector selects (Loki)", selector, *times),
         one("index/volume", room.volume, "Bytes by stream (Loki)", selector, *times, Param("targetLabels", "text", "By which labels.")),
+        one("index/volume_range", room.volume_range, "Bytes by stream over time (Loki)", selector, *times, step),
+        one("format_query", room.format, "A query in its plainest spelling (Loki)", Param("query", "text", "LogQL.", required=True)),
+        one("detected_labels", room.detected_labels, "Labels of streams (Loki)", selector, *times),
+        one("detected_fields", room.detected_fields, "Labels of the newest lines (Loki)", log_query, *times),
+        one("patterns", room.patterns, "Says that patterns are not kept (Loki)"),
         one("status/buildinfo", room.build, "What Grafana asks for the version (Loki)"),
         Endpoint("/ready", ready, "Whether log lines can be asked for (Loki)", tag="logs", media="text/plain", shared=True),
     ]

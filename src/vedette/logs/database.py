@@ -9,12 +9,17 @@ which files and lines there are (`store.py`).
 
 from __future__ import annotations
 
+import itertools
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from vedette.errors import LimitExceeded
 from vedette.logs import trigrams
@@ -53,6 +58,7 @@ _SORTED = "order by time desc, seq desc"
 _MOST_GROUPS = 200_000
 _MOST_TIMES = 1_000
 _MOST_ENDS = 20_000
+_AT_ONCE = 20_000
 
 
 class Unreadable(Exception):
@@ -83,6 +89,14 @@ class Page:
     rows: tuple[LogRow, ...]
     total: int
     more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Numbers of fields by the texts of labels: times int64[n], ascending, and values float64[n]. `misread` is one that is none."""
+
+    by: Mapping[tuple[str, ...], tuple[NDArray[np.int64], NDArray[np.float64]]]
+    misread: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +243,7 @@ class Database:
         """
         texts, values = [], []
         for name, parser in labels:
-            sql, bound = (name, []) if name in ("service", "level") else text_of(name, parser)
+            sql, bound = _label(name, parser)
             texts.append(sql)
             values += bound
         chosen = ", ".join(["(time - ? + ? - 1) // ? as span", *texts, "count(*)", "sum(strlen(message))::bigint"])
@@ -267,25 +281,97 @@ class Database:
                 sql = f"select {chosen} from {_RECENT} where {where.sql} group by all limit {_MOST_GROUPS + 1}"
                 found += self._all(cursor, sql, [*first, *where.values])
         if len(found) > _MOST_GROUPS:
-            raise LimitExceeded(f"more than {_MOST_GROUPS:,} groups: ask for a shorter time, or for one service")
+            raise _too_many_groups()
         return found
 
+    def scan(self, source: Source, query: LogQuery) -> Iterator[list[LogRow]]:
+        """All lines that a query asks for, in its order, some tens of thousands at a time; its limit is not heeded.
+
+        Raises `LimitExceeded` where all of it, what is done between included, takes too long; `Unreadable`.
+        """
+        ends = time.monotonic() + self.timeout_s
+        source = source.within(query)
+        query = _spelt(query, source.segments) if source.segments else query
+        where = where_of(query)
+        direction = "desc" if query.newest_first else "asc"
+        parts = [(len(c.batch), int(c.batch.times.min()), int(c.batch.times.max())) for c in source.chunks]
+        files = [str(s.path) for s in source.segments]
+        with self._cursor(source.chunks) as cursor:
+            if files:
+                sql = f"select count(*), min(time), max(time), file_index, file_row_number // {ROW_GROUP} as part"
+                sql += f" from read_parquet(?, file_row_number = true) where {where.sql} group by all"
+                parts += [g[:3] for g in self._all(cursor, sql, [files, *where.values])]
+            for start, end in _slices(parts, newest_first=query.newest_first):
+                if time.monotonic() > ends:
+                    raise self._too_long()
+                within = where_of(replace(query, start=max(query.start, start), end=min(query.end, end)))
+                found: list[LogRow] = []
+                for table, bound in ((_STORED, [files]), ("recent", [])) if files else (("recent", []),):
+                    sql = f"select {_COLUMNS} from {table} where {within.sql} order by time {direction}, seq {direction}"
+                    found += [LogRow(*r) for r in self._all(cursor, sql, [*bound, *within.values])]
+                found.sort(key=lambda r: (r.time, r.seq), reverse=query.newest_first)
+                yield found
+
+    def samples(self, source: Source, query: LogQuery, *, value: tuple[str, str], labels: Sequence[tuple[str, str]]) -> Samples:
+        """The numbers that the field `value` (a name with its parser) is, by the texts of `labels` (as `windows` has them).
+
+        Lines in which it is absent count for nothing; `misread` is one in which it is no number.
+        """
+        source = source.within(query)
+        where = where_of(query)
+        texts: list[str] = []
+        bound: list[str] = []
+        for name, parser in labels:
+            sql, values = _label(name, parser)
+            texts.append(f"{sql} as l{len(texts)}")
+            bound += values
+        raw, values = text_of(*value)
+        chosen = ", ".join(["time", "seq", *texts, f"{raw} as raw", "try_cast(raw as double) as v"])
+        files = [str(s.path) for s in source.segments]
+        tables = [(_STORED, [files])] if files else []
+        tables += [("recent", [])] if source.chunks else []
+        if not tables:
+            return Samples({}, "")
+        rows = " union all ".join(f"select {chosen} from {table} where {where.sql}" for table, _ in tables)
+        keys = [f"l{i}" for i in range(len(labels))]
+        columns = ["list(time order by time, seq) as times", "list(v order by time, seq) as vs"]
+        grouped = ", ".join([*keys, *columns, "min(raw) filter (where v is null) as misread"])
+        sql = f"select {grouped} from ({rows}) where raw <> '' group by all limit {_MOST_GROUPS + 1}"
+        every = [v for _, own in tables for v in (*bound, *values, *own, *where.values)]
+        with self._cursor(source.chunks) as cursor:
+            found = self._asked(cursor, sql, every, lambda: cursor.fetchnumpy())
+        if len(found["times"]) > _MOST_GROUPS:
+            raise _too_many_groups()
+        misread = np.flatnonzero(~np.ma.getmaskarray(found["misread"]))
+        if len(misread):
+            return Samples({}, str(found["misread"][misread[0]]))
+        by = zip(*(found[k].tolist() for k in keys), strict=True) if keys else [()] * len(found["times"])
+        pairs = zip(found["times"], found["vs"], strict=True)
+        return Samples({tuple(k): (_plain(t, np.int64), _plain(v, np.float64)) for k, (t, v) in zip(by, pairs, strict=True)}, "")
+
     def _all(self, cursor: Any, sql: str, values: Sequence[Any]) -> list[Any]:
+        found: list[Any] = self._asked(cursor, sql, values, lambda: cursor.fetchall())
+        return found
+
+    def _too_long(self) -> LimitExceeded:
+        return LimitExceeded(f"the query took longer than {self.timeout_s:g} s: ask for a shorter time, or for one service")
+
+    def _asked(self, cursor: Any, sql: str, values: Sequence[Any], fetch: Callable[[], Any]) -> Any:
         errors = self._duckdb
         timer = threading.Timer(self.timeout_s, cursor.interrupt)
         timer.daemon = True
         timer.start()
         try:
-            found: list[Any] = cursor.execute(sql, values).fetchall()
+            cursor.execute(sql, values)
+            return fetch()
         except errors.InterruptException:
-            raise LimitExceeded(f"the query took longer than {self.timeout_s:g} s: ask for a shorter time, or for one service") from None
+            raise self._too_long() from None
         except errors.OutOfMemoryException:
             raise LimitExceeded("the query needs more memory than logs.query_memory allows") from None
         except errors.Error as error:
             raise Unreadable(str(error)) from None
         finally:
             timer.cancel()
-        return found
 
     @contextmanager
     def _cursor(self, chunks: Sequence[Chunk]) -> Iterator[Any]:
@@ -297,3 +383,31 @@ class Database:
         finally:
             cursor.unregister("recent")
             cursor.close()
+
+
+def _label(name: str, parser: str) -> tuple[str, list[str]]:
+    return (name, []) if name in ("service", "level") else text_of(name, parser)
+
+
+def _too_many_groups() -> LimitExceeded:
+    return LimitExceeded(f"more than {_MOST_GROUPS:,} groups: ask for a shorter time, or for one service")
+
+
+def _plain(found: Any, dtype: Any) -> NDArray[Any]:
+    return np.ascontiguousarray(np.ma.getdata(found), dtype)
+
+
+def _slices(parts: Sequence[tuple[int, int, int]], *, newest_first: bool) -> Iterator[tuple[int, int]]:
+    """Spans of time [from, to), one after another, that hold about `_AT_ONCE` lines of the (lines, oldest, newest) each."""
+    left = sorted(parts, key=lambda p: -p[2]) if newest_first else sorted(parts, key=lambda p: p[1])
+    if not left:
+        return
+    bound = left[0][2] + 1 if newest_first else left[0][1]
+    have = 0
+    for part, follower in itertools.pairwise(left):
+        have += part[0]
+        edge = follower[2] + 1 if newest_first else follower[1]
+        if have >= _AT_ONCE and edge != bound:
+            yield (edge, bound) if newest_first else (bound, edge)
+            bound, have = edge, 0
+    yield (min(p[1] for p in left), bound) if newest_first else (bound, max(p[2] for p in left) + 1)

@@ -193,7 +193,9 @@ def text_of(name: str, parser: str = "") -> tuple[str, list[str]]:
         values += inside
     elif parser == "logfmt":
         key = rf"(?:^|\s){_quoted(name)}="
-        sources += ["nullif(regexp_extract(message, ?, 1), '')"] * 2
+        # What stands in quotes may hold escaped ones.
+        sources.append("nullif(regexp_replace(regexp_extract(message, ?, 1), '\\\\(.)', '\\1', 'g'), '')")
+        sources.append("nullif(regexp_extract(message, ?, 1), '')")
         values += [key + r'"((?:[^"\\]|\\.)*)"', key + r'([^\s"]+)']
     return "coalesce(" + ", ".join(sources) + ", '')", values
 

@@ -16,7 +16,7 @@ import importlib.util
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +29,7 @@ from vedette.clock import Clock
 from vedette.errors import Corrupt, LimitExceeded, NotFound
 from vedette.logs import copies, trigrams
 from vedette.logs import segments as segment_files
-from vedette.logs.database import Database, Page, Source, Unreadable
+from vedette.logs.database import Database, LogRow, Page, Samples, Source, Unreadable
 from vedette.logs.memory import Memory
 from vedette.logs.query import LogQuery
 from vedette.logs.record import KIND, decode
@@ -288,6 +288,14 @@ class LogStore:
     async def errors(self, tenant: str, query: LogQuery, step: int) -> list[tuple[object, ...]]:
         """Lines of level error and above, grouped as `tracking.grouped` takes them."""
         return await self._ask(tenant, lambda source: self._database.errors(source, query, step))
+
+    async def samples(self, tenant: str, query: LogQuery, *, value: tuple[str, str], labels: Sequence[tuple[str, str]]) -> Samples:
+        """Numbers of a field by texts of labels, as `Database.samples` has it."""
+        return await self._ask(tenant, lambda source: self._database.samples(source, query, value=value, labels=labels))
+
+    async def lines_through(self, tenant: str, query: LogQuery, work: Callable[[Iterator[list[LogRow]]], T]) -> T:
+        """What `work` makes of all lines of a query, in its order, on a thread; where a segment goes meanwhile it is called again."""
+        return await self._ask(tenant, lambda source: work(self._database.scan(source, query)))
 
     async def _ask(self, tenant: str, question: Callable[[Source], T]) -> T:
         if self._closing.is_set() or self._writer is None:

@@ -1,0 +1,133 @@
+"""Which part of a pipeline the store's own query does, over columns; the rest is done line by line (`stages.py`).
+
+Conditions are only ever moved to the store where they mean the same there. Not here: the store's query (`logs.query`).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from vedette.logs.logql.nodes import Chosen, Condition, Joined, LabelFilter, LabelFormat, LineFilter, LineFormat, Parser, Pipeline
+from vedette.logs.logql.stages import ERROR
+from vedette.logs.query import FieldFilter, LogQuery
+from vedette.logs.query import LineFilter as Stored
+
+SERVICE = ("service", "service_name")
+LEVEL = ("level", "detected_level")
+_PUSHED_LINES = ("|=", "!=", "|~", "!~")
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """What the store is asked; `whole` says that it is all of the pipeline, whose `parser` (`json`, `logfmt`, "") names labels."""
+
+    query: LogQuery
+    whole: bool
+    parser: str = ""
+
+
+@dataclass(slots=True)
+class _Gathered:
+    lines: list[Stored] = field(default_factory=list)
+    fields: list[FieldFilter] = field(default_factory=list)
+    columns: list[FieldFilter] = field(default_factory=list)
+    parser: str = ""
+    same_text: bool = True
+    same_labels: bool = True
+    whole: bool = True
+
+
+def column_of(name: str) -> str:
+    """The column that a label is, "" where it is a field."""
+    return "service" if name in SERVICE else "level" if name in LEVEL else ""
+
+
+def pushed(pipeline: Pipeline) -> Pushed:
+    """What of a pipeline the store can do."""
+    found = _Gathered()
+    for matcher in pipeline.matchers:
+        _text(found, matcher.name, matcher.op, matcher.value, "")
+    for stage in pipeline.stages:
+        done = False
+        match stage:
+            case LineFilter():
+                done = found.same_text and _line(found, stage)
+            case Parser():
+                done = _parser(found, stage)
+            case LabelFilter():
+                done = found.same_labels and _conditions(found, stage.condition)
+            case Chosen():
+                # Labels nobody but the answer sees: those of errors, which a stage done by the store does not set.
+                done = stage.kind == "drop" and all(isinstance(item, str) and item.startswith(ERROR[:-2]) for item in stage.items)
+                found.same_labels = found.same_labels and done
+            case LabelFormat():
+                found.same_labels = False
+            case _:
+                found.same_text = False
+                found.same_labels = found.same_labels and isinstance(stage, LineFormat)
+        found.whole = found.whole and done
+    query = LogQuery(lines=tuple(found.lines), fields=tuple(found.fields), columns=tuple(found.columns))
+    return Pushed(query, found.whole, found.parser)
+
+
+def _line(found: _Gathered, stage: LineFilter) -> bool:
+    if stage.ip or stage.op not in _PUSHED_LINES:
+        return False
+    regex, texts = stage.op[1] == "~", stage.texts
+    if len(texts) > 1:
+        alternatives = "|".join(f"(?:{text})" if regex else _plain(text) for text in texts)
+        found.lines.append(Stored("regex", alternatives, negated=stage.negated, heed_case=True))
+    elif texts[0] or stage.negated:  # Grafana's builder begins with |= ""
+        found.lines.append(Stored("regex" if regex else "contains", texts[0], negated=stage.negated, heed_case=True))
+    return True
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"(\W)", lambda m: f"\\x{{{ord(m[1]):x}}}", text)
+
+
+def _parser(found: _Gathered, stage: Parser) -> bool:
+    plain = stage.kind in ("json", "logfmt") and not stage.chosen and not stage.strict and not stage.keep_empty
+    if plain and found.same_text and found.same_labels and found.parser in ("", stage.kind):
+        found.parser = stage.kind
+        return True
+    found.same_labels = False
+    found.same_text = found.same_text and stage.kind != "unpack"
+    return False
+
+
+def _conditions(found: _Gathered, asked: Condition | Joined) -> bool:
+    parts = asked.parts if isinstance(asked, Joined) else (asked,)
+    if isinstance(asked, Joined) and asked.op == "or":
+        return False
+    # All of them are tried: what can be done by the store spares the rest its lines.
+    done = [_conditions(found, part) if isinstance(part, Joined) else _condition(found, part) for part in parts]
+    return all(done)
+
+
+def _condition(found: _Gathered, asked: Condition) -> bool:
+    if asked.name.startswith("__") or asked.name.endswith("_extracted"):
+        return False
+    if asked.kind == "text":
+        _text(found, asked.name, asked.op, asked.text, found.parser)
+        return True
+    if asked.kind != "number" or column_of(asked.name):
+        return False
+    _field(found.fields, asked.name, asked.op, asked.text, found.parser)
+    return True
+
+
+def _text(found: _Gathered, name: str, op: str, value: str, parser: str) -> None:
+    column = column_of(name)
+    if column:
+        # Loki's name of what names no service.
+        value = "" if column == "service" and value == "unknown_service" and op in ("=", "!=") else value
+        _field(found.columns, column, op, value, "")
+    else:
+        _field(found.fields, name, op, value, parser)
+
+
+def _field(into: list[FieldFilter], name: str, op: Any, value: str, parser: str) -> None:
+    into.append(FieldFilter(name, op, value, parser))

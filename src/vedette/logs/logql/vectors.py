@@ -1,0 +1,237 @@
+"""Operations on series that have values at the same points in time: aggregations, arithmetic, comparisons, sets, label_replace.
+
+A series is its labels and float64[steps], NaN where it has no value. Not here: the functions of ranges (`windows.py`).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import re2
+from numpy.typing import NDArray
+
+from vedette.errors import BadInput
+from vedette.logs.logql.nodes import COMPARISONS, RANKED, SETS, Aggregated, Binary, Grouping, Replaced
+
+Floats = NDArray[np.float64]
+Key = tuple[tuple[str, str], ...]
+Series = dict[Key, Floats]
+"""Values at the steps by labels, which are sorted; NaN where there is none."""
+
+_REDUCE: Mapping[str, Callable[[Floats], Floats]] = {
+    "sum": lambda rows: np.nansum(rows, axis=0),
+    "avg": lambda rows: np.nanmean(rows, axis=0),
+    "min": lambda rows: np.nanmin(rows, axis=0),
+    "max": lambda rows: np.nanmax(rows, axis=0),
+    "count": lambda rows: np.sum(~np.isnan(rows), axis=0).astype(np.float64),
+    "stddev": lambda rows: np.nanstd(rows, axis=0),
+    "stdvar": lambda rows: np.nanvar(rows, axis=0),
+}
+_GROUP = re.compile(r"\$(?:(\$)|(\w+)|\{(\w+)\})", re.ASCII)
+
+
+def grouped(key: Key, grouping: Grouping) -> Key:
+    """The labels of a group."""
+    names = {_SAME.get(n, n) for n in grouping.labels} | set(grouping.labels) if grouping.without else grouping.labels
+    return tuple((n, v) for n, v in key if (n in names) != grouping.without)
+
+
+_SAME = {"service": "service_name", "detected_level": "level"}
+
+
+def aggregate(asked: Aggregated, inner: Series, steps: int) -> Series:
+    """`sum by (…)` and its kin."""
+    if asked.op in RANKED:
+        return _ranked(asked, inner)
+    if asked.op in ("sort", "sort_desc"):
+        last = {key: (values[~np.isnan(values)] if len(values) else values) for key, values in inner.items()}
+        order = sorted(inner, key=lambda key: last[key][-1] if len(last[key]) else -math.inf, reverse=asked.op == "sort_desc")
+        return {key: inner[key] for key in order}
+    groups: dict[Key, list[Floats]] = {}
+    for key, values in inner.items():
+        groups.setdefault(grouped(key, asked.grouping), []).append(values)
+    out: Series = {}
+    for key, rows in groups.items():
+        stacked = np.array(rows)
+        present = ~np.isnan(stacked).all(axis=0)
+        reduced = np.full(steps, np.nan)
+        reduced[present] = _REDUCE[asked.op](stacked[:, present])
+        out[key] = reduced
+    return out
+
+
+def _ranked(asked: Aggregated, inner: Series) -> Series:
+    """At each step the `k` greatest (least) of each group."""
+    groups: dict[Key, list[Key]] = {}
+    for key in sorted(inner):
+        groups.setdefault(grouped(key, asked.grouping), []).append(key)
+    out: Series = {}
+    for keys in groups.values():
+        stacked = np.array([inner[key] for key in keys])
+        ranked = np.argsort(np.where(np.isnan(stacked), np.inf, -stacked if asked.op == "topk" else stacked), axis=0, kind="stable")
+        chosen = np.zeros(stacked.shape, np.bool_)
+        np.put_along_axis(chosen, ranked[: asked.k], True, axis=0)
+        for key, row, mask in zip(keys, stacked, chosen, strict=True):
+            values = np.where(mask, row, np.nan)
+            if not np.isnan(values).all():
+                out[key] = values
+    return out
+
+
+def _divided(left: Floats, right: Floats) -> Floats:
+    # As Loki has it, nothing comes of a division by zero.
+    return np.where(right == 0, np.nan, left / np.where(right == 0, 1.0, right))
+
+
+_ARITHMETIC: Mapping[str, Callable[[Floats, Floats], Floats]] = {
+    "+": np.add,
+    "-": np.subtract,
+    "*": np.multiply,
+    "/": _divided,
+    "%": lambda left, right: np.where(right == 0, np.nan, np.fmod(left, np.where(right == 0, 1.0, right))),
+    "^": np.power,
+}
+_COMPARE: Mapping[str, Callable[[Floats, Floats], NDArray[np.bool_]]] = {
+    "==": np.equal,
+    "!=": np.not_equal,
+    ">": np.greater,
+    ">=": np.greater_equal,
+    "<": np.less,
+    "<=": np.less_equal,
+}
+
+
+def scalars(asked: Binary, left: float, right: float) -> float:
+    """An operation between two numbers."""
+    return float(_applied(asked, np.array([left]), np.array([right]), as_number=True)[0])
+
+
+def _applied(asked: Binary, left: Floats, right: Floats, *, as_number: bool, kept: Floats | None = None) -> Floats:
+    absent = np.isnan(left) | np.isnan(right)
+    with np.errstate(all="ignore"):
+        if asked.op not in COMPARISONS:
+            return np.where(absent, np.nan, _ARITHMETIC[asked.op](left, right))
+        holds = _COMPARE[asked.op](left, right)
+    if as_number:
+        return np.where(absent, np.nan, holds.astype(np.float64))
+    return np.where(absent | ~holds, np.nan, left if kept is None else kept)
+
+
+def with_scalar(asked: Binary, series: Series, scalar: float, *, scalar_left: bool) -> Series:
+    """An operation between each series and a number; a comparison keeps the series' values."""
+    out: Series = {}
+    for key, values in series.items():
+        number = np.full(len(values), scalar)
+        left, right = (number, values) if scalar_left else (values, number)
+        found = _applied(asked, left, right, as_number=asked.as_number, kept=values)
+        if not np.isnan(found).all():
+            out[key] = found
+    return out
+
+
+def _signature(key: Key, asked: Binary) -> Key:
+    return tuple((n, v) for n, v in key if (n in asked.labels) == asked.on)
+
+
+def binary(asked: Binary, left: Series, right: Series) -> Series:
+    """An operation between series that match by labels. Raises `BadInput` where more than one match."""
+    if asked.op in SETS:
+        return _sets(asked, left, right)
+    many, one = (right, left) if asked.many == "right" else (left, right)
+    by: dict[Key, tuple[Key, Floats]] = {}
+    for key, values in one.items():
+        signature = _signature(key, asked)
+        if signature in by:
+            # They may be there at different times: then they are one.
+            other = by[signature][1]
+            if (~np.isnan(other) & ~np.isnan(values)).any():
+                side = "left" if one is left else "right"
+                raise BadInput(
+                    f"found duplicate series on the {side} hand-side for the match group {dict(signature)}",
+                    hint="many-to-many matching is not allowed: matching labels must be unique on one side",
+                )
+            values = np.where(np.isnan(other), values, other)
+        by[signature] = (key, values)
+    out: Series = {}
+    for key, values in many.items():
+        signature = _signature(key, asked)
+        if signature not in by:
+            continue
+        other_key, other = by[signature]
+        first, second = (other, values) if asked.many == "right" else (values, other)
+        found = _applied(asked, first, second, as_number=asked.as_number, kept=values if asked.many == "right" else None)
+        if np.isnan(found).all():
+            continue
+        named = _result(asked, key, other_key, signature)
+        if named in out:
+            if (~np.isnan(out[named]) & ~np.isnan(found)).any():
+                raise BadInput("multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)")
+            found = np.where(np.isnan(out[named]), found, out[named])
+        out[named] = found
+    return out
+
+
+def _result(asked: Binary, key: Key, other: Key, signature: Key) -> Key:
+    if not asked.many:
+        return signature
+    labels, taken = dict(key), dict(other)
+    for name in asked.included:
+        labels.pop(name, None)
+        if taken.get(name):
+            labels[name] = taken[name]
+    return tuple(sorted(labels.items()))
+
+
+def _sets(asked: Binary, left: Series, right: Series) -> Series:
+    def present(series: Series) -> dict[Key, NDArray[np.bool_]]:
+        found: dict[Key, NDArray[np.bool_]] = {}
+        for key, values in series.items():
+            signature = _signature(key, asked)
+            there = ~np.isnan(values)
+            found[signature] = found[signature] | there if signature in found else there
+        return found
+
+    out: Series = {}
+    if asked.op == "or":
+        have = present(left)
+        out.update(left)
+        for key, values in right.items():
+            mask = have.get(_signature(key, asked))
+            kept = values if mask is None else np.where(mask, np.nan, values)
+            if not np.isnan(kept).all():
+                out[key] = np.where(np.isnan(out[key]), kept, out[key]) if key in out else kept
+        return out
+    have = present(right)
+    for key, values in left.items():
+        mask = have.get(_signature(key, asked), np.zeros(len(values), np.bool_))
+        kept = np.where(mask if asked.op == "and" else ~mask, values, np.nan)
+        if not np.isnan(kept).all():
+            out[key] = kept
+    return out
+
+
+def replaced(asked: Replaced, inner: Series) -> Series:
+    """`label_replace`: an expression that matches the whole of a label makes another. Raises `BadInput` where two series become one."""
+    compiled = re2.compile(f"^(?s:{asked.regex})$")
+    out: Series = {}
+    for key, values in inner.items():
+        labels = dict(key)
+        found = compiled.fullmatch(labels.get(asked.source, ""))
+        if found is not None:
+            value = _GROUP.sub(lambda m, f=found: "$" if m[1] else _taken(f, m[2] or m[3]), asked.replacement)  # type: ignore[misc]
+            labels.pop(asked.target, None)
+            if value:
+                labels[asked.target] = value
+        named = tuple(sorted(labels.items()))
+        if named in out:
+            raise BadInput("label_replace makes one series of several", hint="keep a label that tells them apart")
+        out[named] = values
+    return out
+
+
+def _taken(found: re2._Match[str], name: str) -> str:
+    index = int(name[:9]) if name.isdecimal() else found.re.groupindex.get(name, -1)
+    return (found.group(index) or "") if 0 <= index <= found.re.groups else ""
