@@ -15,7 +15,8 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.e2e.documents import Example, curls, examples, getting, misfit, read
+from jsonschema import Draft202012Validator
+from tests.e2e.documents import Example, curls, examples, getting, misfit, read, recent
 
 FOLDER = Path(os.environ.get("VEDETTE_DOCUMENTS") or Path(__file__).parents[2] / "../shared/seeds")
 DIALECTS = {"000": "gamiroo", "001": "platform", "002": "botserver", "003": "access_layer", "004": "xscore"}
@@ -169,6 +170,37 @@ def test_values_that_were_put_there_come_back(server: Any, texts: dict[str, str]
     summary = httpx.get(f"{botserver}/api/v1/monitoring/errors/summary").json()["summary"]
     assert summary["errors_by_service"]["database"] == 1
     assert summary["errors_by_type"]["timeout_error"] == 1
+
+
+def test_what_is_described_is_what_is_answered(server: Any) -> None:
+    """Each request that OpenAPI shows as an example is made on every listener, and its answer has the shape described."""
+    made = 0
+    for door in server.doors.values():
+        for path, operations in httpx.get(f"{door}/openapi.json").json()["paths"].items():
+            for method in ("post", "put"):
+                operation = operations.get(method, {})
+                for content in operation.get("requestBody", {}).get("content", {}).values():
+                    body = content.get("example") or next(iter(content["schema"].get("examples", ())), None)
+                    if body is None:
+                        continue
+                    body = json.loads(recent(json.dumps(body)))  # or it would be older than what is kept
+                    alerts = httpx.get(f"{server.doors['platform']}/api/v1/alerts").json()["alerts"]
+                    at = path.replace("{fingerprint}", alerts[0]["fingerprint"]).replace("{name}", "high_memory_usage")
+                    answer = httpx.request(method, door + at, json=body)
+                    described = next(iter(s for s in operation["responses"] if s.startswith("2")))
+                    assert answer.status_code in (int(described), 200), f"{method} {at}: {answer.text[:300]}"
+                    Draft202012Validator(operation["responses"][described]["content"]["application/json"]["schema"]).validate(answer.json())
+                    made += 1
+    assert made >= 7, "records, silences, acknowledgements, alerts (made and changed), metrics and batches of them"
+
+
+def test_silences_and_alerts_are_answered_as_described(server: Any) -> None:
+    server.post("/api/v1/alerts/silence", json={"matcher": {"a": "b"}, "duration_minutes": 1})
+    paths = httpx.get(f"{server.doors['platform']}/openapi.json").json()["paths"]
+    silence = server.get("/api/v1/alerts/silence").json()["silences"][0]["id"]
+    for path in ("/api/v1/alerts", "/api/v1/alerts/silence", "/api/v1/alerts/silence/{id}"):
+        schema = paths[path]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+        Draft202012Validator(schema).validate(server.get(path.replace("{id}", silence)).json())
 
 
 def url_of(server: Any, number: str, path: str) -> str:

@@ -51,7 +51,8 @@ class Endpoint:
     Schema of a success (None: any JSON), `body` the OpenAPI requestBody; a POST without one takes its parameters as
     a form. `media` is the media type of a success. `shared` says that the handler answers a CORS preflight too,
     `unfailing` that it raises nothing: either may be called without what stands around the others (`direct.py`). `at_once` gives
-    what the handler would answer, where it has that without waiting (`at_once.py`).
+    what the handler would answer, where it has that without waiting (`at_once.py`). `extra` is what OpenAPI says besides:
+    `description`, `responses` (of refusals, by status) and the `status` of a success.
     """
 
     path: str
@@ -66,6 +67,7 @@ class Endpoint:
     shared: bool = False
     unfailing: bool = False
     at_once: AtOnceHandler | None = None
+    extra: Mapping[str, Any] | None = None
 
     def route(self) -> Route:
         """The Starlette route; HEAD comes with GET."""

@@ -59,6 +59,8 @@ def _operation(endpoint: Endpoint, method: str) -> dict[str, Any]:
         "parameters": in_path if in_form else in_path + [_parameter(p) for p in endpoint.params],
         "responses": _responses(endpoint),
     }
+    if endpoint.extra and "description" in endpoint.extra:
+        operation["description"] = endpoint.extra["description"]
     if in_form:
         operation["requestBody"] = {"content": {_FORM: {"schema": _form(endpoint.params)}}}
     elif endpoint.body is not None:
@@ -78,7 +80,9 @@ def _form(params: Sequence[Param]) -> dict[str, Any]:
 
 def _responses(endpoint: Endpoint) -> Mapping[str, Any]:
     answer = {"content": {endpoint.media: {"schema": endpoint.answer or {}}}}
-    return {"200": {"description": "Success.", **answer}, "default": {"description": "A refusal, which says what is wrong and where."}}
+    extra = endpoint.extra or {}
+    success = {str(extra.get("status", 200)): {"description": "Success.", **answer}}
+    return {**success, **extra.get("responses", {}), "default": {"description": "A refusal, which says what is wrong and where."}}
 
 
 def endpoint(endpoints: Sequence[Endpoint], *, version: str) -> Endpoint:

@@ -57,6 +57,13 @@ async def test_the_documents_example(room: Room) -> None:
     assert (group.notify.email, group.notify.webhook) == (("admin@example.com",), "https://example.com/alerts")
 
 
+async def test_only_what_was_not_there_is_created(room: Room) -> None:
+    assert [(await room.client.post(BASE, json=_EXAMPLE)).status_code for _ in range(2)] == [201, 200]
+    assert (await room.client.put(f"{BASE}/high_memory_usage", json=_EXAMPLE)).status_code == 200
+    assert (await room.client.delete(f"{BASE}/high_memory_usage")).status_code == 200
+    assert (await room.client.post(BASE, json=_EXAMPLE)).status_code == 201
+
+
 async def test_without_a_mail_server_it_is_taken_with_a_warning(room: Room) -> None:
     room.mails = False
     made = await room.client.post(BASE, json=_EXAMPLE)

@@ -14,6 +14,7 @@ from jsonschema import Draft202012Validator
 
 from vedette.api import openapi
 from vedette.api.services.dialects import DIALECTS
+from vedette.api.services.examples import BY_TAG, OPERATIONS
 from vedette.collect.scrape import TargetState
 from vedette.model.labels import Labels
 from vedette.rules.state import ActiveAlert, GroupState, RuleState
@@ -76,39 +77,74 @@ async def test_what_one_door_takes_all_doors_show(client: httpx.AsyncClient, own
     assert result[0]["value"][1] == "7"
 
 
-async def test_answers_are_as_described(services: Any, client: httpx.AsyncClient) -> None:
-    """Every GET without a required parameter, against the schema that OpenAPI gives of its success."""
-    document = openapi.document(services.dialects.union, version="1.0.0")
+async def test_answers_are_as_described(services: Any, own: Any) -> None:
+    """Every GET without a required parameter on every listener, against the schema that OpenAPI gives of its success."""
     services.put({"__name__": "m", "service": "s"}, (1, 1.0))
-    checked = 0
-    elsewhere = {"/api/v1/monitoring/logs", "/api/v1/monitoring/errors/summary"}  # these tests keep no logs
-    for path, operations in document["paths"].items():
-        if (
-            path in elsewhere
-            or "get" not in operations
-            or not path.startswith(("/api/v1/monitoring", "/api/v1/metrics/", "/api/metrics", "/metrics/"))
-        ):
-            continue
-        answer = await client.get(path.replace("{service}", "s").replace("{name}", "m"))
-        assert answer.status_code == 200, path
-        (content,) = operations["get"]["responses"]["200"]["content"].items()
-        if content[0] == "application/json":
-            Draft202012Validator.check_schema(content[1]["schema"])
-            Draft202012Validator(content[1]["schema"]).validate(answer.json())
-            checked += 1
-    assert checked >= 15
+    groups = [GroupState("g", "f", 15_000, 0, 0.0, 0.0, [firing_rule()])]
+    checked = set()
+    elsewhere = ("/logs", "/errors/summary")  # these tests keep no logs
+    for filled in (False, True):
+        services.groups = groups if filled else []
+        for dialect, endpoints in services.dialects.own.items():
+            client = own(dialect)
+            for path, operations in openapi.document(endpoints, version="1.0.0")["paths"].items():
+                if path.endswith(elsewhere) or "get" not in operations or path.startswith("/-/"):
+                    continue
+                answer = await client.get(path.replace("{service}", "s").replace("{name}", "m"))
+                assert answer.status_code == 200, path
+                (content,) = operations["get"]["responses"]["200"]["content"].items()
+                if content[0] == "application/json":
+                    Draft202012Validator.check_schema(content[1]["schema"])
+                    Draft202012Validator(content[1]["schema"]).validate(answer.json())
+                    checked.add((dialect, path))
+    assert len(checked) >= 25
 
 
-def test_examples_of_the_description_fit_it(services: Any) -> None:
-    found = 0
-    for endpoint in services.dialects.union:
-        bodies = [c["schema"] for c in (endpoint.body or {}).get("content", {}).values()]
-        for schema in [s for s in (endpoint.answer, *bodies) if s]:
-            for part in (schema, *schema.get("oneOf", ())):
-                for example in part.get("examples", ()):
-                    Draft202012Validator(part).validate(example)
-                    found += 1
-    assert found >= 6
+def firing_rule() -> RuleState:
+    labels, about = Labels.of(alertname="hot", severity="warning", service="s"), Labels.of(description="too hot")
+    alert = ActiveAlert(labels, about, "firing", 1_705_312_500_000, 85.0)
+    return RuleState("alerting", "hot", "m > 80", 0, 0, Labels.of(severity="warning"), about, "ok", "", 0.0, 0.0, "firing", [alert])
+
+
+def test_every_operation_of_a_document_is_described_with_an_example(services: Any) -> None:
+    """A paragraph, an example of the answer and, where there is a body, of the request; all of them fit their schemas."""
+    tags = {"gamiroo", "platform", "botserver", "track", "xscore"}
+    seen = 0
+    for dialect, endpoints in {"": services.dialects.union, **services.dialects.own}.items():
+        document = openapi.document(endpoints, version="1.0.0")
+        for path, operations in document["paths"].items():
+            for method, operation in operations.items():
+                if not tags.intersection(operation["tags"]):
+                    continue
+                where = f"{dialect} {method} {path}"
+                assert operation["description"].endswith("."), where
+                answers = [r for status, r in operation["responses"].items() if status.startswith("2")]
+                for content in [c for answer in answers for c in answer["content"].items()]:
+                    if content[0] == "application/json":
+                        assert examples_of(content[1]), where
+                for content in operation.get("requestBody", {}).get("content", {}).values():
+                    assert examples_of(content), where
+                seen += 1
+    assert seen >= 50
+
+
+def examples_of(content: Any) -> list[Any]:
+    """The examples of a body, each of which fits its schema."""
+    found = [(content["schema"], content["example"])] if "example" in content else []
+    for part in (content["schema"], *content["schema"].get("oneOf", ())):
+        found += [(part, example) for example in part.get("examples", ())]
+    for schema, example in found:
+        Draft202012Validator(schema).validate(example)
+    return [example for _, example in found]
+
+
+def test_what_is_described_is_there(services: Any) -> None:
+    """No description of an operation that there is not, but of those that other rooms add to the whole server."""
+    served = {(m, e.path) for listener in (services.dialects.union, *services.dialects.own.values()) for e in listener for m in e.methods}
+    elsewhere = ("/api/v1/alerts/silence", "/api/v1/monitoring/alerts/")  # tests/e2e/test_documents.py
+    assert {key for key in OPERATIONS if not key[1].startswith(elsewhere)} <= served
+    for (tag, method, path), told in BY_TAG.items():
+        assert (method, path) in served, (tag, told)
 
 
 async def test_large_answers_are_compressed_and_preflights_answered(client: httpx.AsyncClient, services: Any) -> None:

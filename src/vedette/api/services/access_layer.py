@@ -368,18 +368,6 @@ _SERIES_ANSWER: dict[str, Any] = {
         "timestamp": {"type": "string", "format": "date-time"},
     },
 }
-_STATS_ANSWER: dict[str, Any] = {
-    "type": "object",
-    "required": ["collector", "aggregator", "exporter", "timestamp"],
-    "examples": [
-        {
-            "collector": {"total_points": 10000, "total_series": 150, "dropped_points": 0},
-            "aggregator": {"total_windows": 24, "aggregated_series": 145},
-            "exporter": {"total_exports": 100, "last_export": "2024-01-15T10:30:00Z"},
-            "timestamp": "2024-01-15T10:30:00Z",
-        }
-    ],
-}
 
 
 def reading(service: Reading) -> list[Endpoint]:
@@ -394,10 +382,10 @@ def reading(service: Reading) -> list[Endpoint]:
     handled = service.backend.handled
     return [
         Endpoint("/metrics/series", handled(service.series), "Series with their points", params=params, tag="track", answer=_SERIES_ANSWER),
-        Endpoint("/metrics/stats", handled(service.stats), "Statistics of the metrics service", tag="track", answer=_STATS_ANSWER),
+        Endpoint("/metrics/stats", handled(service.stats), "Statistics of the metrics service", tag="track"),
     ]
 
 
 def health(service: Reading) -> Endpoint:
     """`/health` of this dialect's own listener."""
-    return Endpoint("/health", service.health, "Health of the metrics service", tag="operations")
+    return Endpoint("/health", service.health, "Health of the metrics service", tag="track")

@@ -280,15 +280,6 @@ PANELS = {
 }
 
 
-def _schema(required: Mapping[str, Any], example: Any = None) -> dict[str, Any]:
-    shown: dict[str, Any] = {"type": "object", "required": list(required), "properties": dict(required)}
-    return shown if example is None else {**shown, "examples": [example]}
-
-
-_TEXT, _TIME, _COUNT = {"type": "string"}, {"type": "string", "format": "date-time"}, {"type": "integer"}
-_OBJECT, _LIST = {"type": "object"}, {"type": "array", "items": {"type": "object"}}
-
-
 def union(records: Endpoint, own: Sequence[Endpoint]) -> tuple[Endpoint, list[Endpoint]]:
     """`GET /metrics` of both documents in one, and the others of `own` (this dialect's operations).
 
@@ -314,40 +305,22 @@ def endpoints(service: BotServer, settings: ServicesSettings, alerts_limit: Limi
         Param("period", "text", "How far back: " + ", ".join(PERIODS_MS) + "; 24h if absent."),
         Param("resolution", "text", "The distance of `data_points`: " + ", ".join(RESOLUTIONS_MS) + "; hour if absent."),
     )
-    figures = _schema({"performance": _OBJECT, "period": _TEXT, "resolution": _TEXT, "data_points": _LIST})
-    alert = {
-        "alert_id": "alt_123",
-        "severity": "warning",
-        "type": "high_cpu",
-        "message": "CPU usage above 80% for 5 minutes",
-        "triggered_at": "2024-01-15T09:55:00Z",
-        "current_value": 85,
-        "threshold": 80,
-    }
-    alerts = _schema(
-        {"alerts": _LIST, "active_count": _COUNT, "critical_count": _COUNT, "warning_count": _COUNT},
-        {"alerts": [alert], "active_count": 1, "critical_count": 0, "warning_count": 1},
-    )
 
     def one(path: str, handler: Callable[[Request], Awaitable[Response]], about: str, **more: Any) -> Endpoint:
         of = next((limit for start, limit in limits.items() if path.startswith(start)), None)
         return Endpoint(BASE + path, handler if of is None else limited(handler, of), about, tag=_TAG, **more)
 
-    basic = _schema({"status": _TEXT, "timestamp": _TIME, "version": _TEXT})
-    detailed = _schema({"status": _TEXT, "components": _OBJECT, "timestamp": _TIME})
     return [
-        one("/health", service.health, "Basic health", answer=basic),
-        one("/health/detailed", service.detailed, "Health of all components", answer=detailed),
-        one("/metrics", handled(service.system), "This machine", answer=_schema({"system": _OBJECT, "timestamp": _TIME})),
-        one("/metrics/application", handled(service.application), "Application metrics", answer=_schema({"application": _OBJECT})),
-        one("/metrics/performance", handled(service.performance), "Performance", params=choices, answer=figures),
+        one("/health", service.health, "Basic health"),
+        one("/health/detailed", service.detailed, "Health of all components"),
+        one("/metrics", handled(service.system), "This machine"),
+        one("/metrics/application", handled(service.application), "Application metrics"),
+        one("/metrics/performance", handled(service.performance), "Performance", params=choices),
         one("/metrics/prometheus", service.exposed, "Latest values as Prometheus text", media="text/plain"),
-        one("/metrics/grafana", handled(service.dashboard), "A dashboard for Grafana", answer=_schema({"dashboard": _OBJECT})),
-        one("/status", handled(service.status), "Status of services", answer=_schema({"services": _LIST})),
-        one(
-            "/resources/database", handled(service.database), "Database connections", answer=_schema({"pool": _OBJECT, "queries": _OBJECT})
-        ),
-        one("/resources/cache", handled(service.cache), "Cache statistics", answer=_schema({"cache": _OBJECT})),
-        one("/alerts", handled(service.alerts), "Firing alerts", answer=alerts),
-        one("/debug/info", handled(service.debug), "What the process is made of", answer=_schema({"debug": _OBJECT})),
+        one("/metrics/grafana", handled(service.dashboard), "A dashboard for Grafana"),
+        one("/status", handled(service.status), "Status of services"),
+        one("/resources/database", handled(service.database), "Database connections"),
+        one("/resources/cache", handled(service.cache), "Cache statistics"),
+        one("/alerts", handled(service.alerts), "Firing alerts"),
+        one("/debug/info", handled(service.debug), "What the process is made of"),
     ]

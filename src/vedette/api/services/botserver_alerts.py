@@ -89,11 +89,13 @@ class Alerts:
 
     async def _put(self, request: Request, asked: Configured) -> Response:
         await self.backend.run(self._known, self.backend.tenant_of(request.scope), asked.metric)
+        rules = self.rules_of(request)
+        new = asked.name not in {version.name for version in rules.all(NAMESPACE)}
         try:
-            version = await self.rules_of(request).put(NAMESPACE, orjson.dumps(_group(asked)), author=author_of(request))
+            version = await rules.put(NAMESPACE, orjson.dumps(_group(asked)), author=author_of(request))
         except BadInput as error:
             raise _in_its_words(error) from None
-        return answer(self._shown(version), 201 if version.version == 1 else 200)
+        return answer(self._shown(version), 201 if new else 200)
 
     def _shown(self, version: Version) -> dict[str, Any]:
         """An alert in the document's words, and what keeps it from being told as it asks."""

@@ -18,6 +18,7 @@ from vedette.api.endpoint import Endpoint, Handler
 from vedette.api.logs import LogBackend
 from vedette.api.services import access_layer, aggregates, botlogs, botserver, gamiroo, machine, platform, trends, xscore
 from vedette.api.services.botserver import BotServer, Server
+from vedette.api.services.described import described
 from vedette.api.services.limits import Limit, Shared, limited
 from vedette.api.services.own import OwnRequests
 from vedette.api.services.settings import ServicesSettings
@@ -106,6 +107,8 @@ def build(
     records = gamiroo.endpoints(backend, append)
     scores = xscore.endpoints(xscore.XScore(backend, processor, requests, server.started))
     services = platform.endpoints(backend)
+    # Described before they are joined: the main listener's answer is one of both.
+    records, bots = described(records), described(bots)
     either, bots_alone = botserver.union(records[0], bots)
     probes = [shared[path] for path in _PROBES]
     health = shared["/health"]
@@ -113,13 +116,13 @@ def build(
     monitored = [e for e in others if e.path.startswith(_ALERTS)]
     kept = [shared[e.path] if e.path == "/metrics" else e for e in others]
     return Dialects(
-        union=[*kept, *finished([*access, either, records[1], *bots_alone, *services, *scores])],
+        union=described([*kept, *finished([*access, either, records[1], *bots_alone, *services, *scores])]),
         own={
-            "gamiroo": [*finished(records), health, *probes],
-            "platform": [*finished(services), *alerts, health, *probes],
-            "botserver": [*finished(bots), *monitored, health, *probes],
-            "access_layer": [*finished(access), exposed, access_layer.health(reading), *probes],
-            "xscore": [*finished(scores), exposed, health, *probes],
+            "gamiroo": described([*finished(records), health, *probes]),
+            "platform": described([*finished(services), *alerts, health, *probes]),
+            "botserver": described([*finished(bots), *monitored, health, *probes]),
+            "access_layer": described([*finished(access), exposed, access_layer.health(reading), *probes]),
+            "xscore": described([*finished(scores), exposed, health, *probes]),
         },
         exports=exports,
     )

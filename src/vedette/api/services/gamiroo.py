@@ -284,7 +284,10 @@ class Gamiroo:
             elif when > now_ms(self.backend.clock):
                 out.append("too far ahead of this server's clock")
             else:
-                out.append("too old to be stored: beyond the retention, or too far behind the newest record of this metric")
+                out.append(
+                    "too old to be stored: beyond the retention (RETENTION_DAYS), or further behind the newest record of this metric "
+                    "than storage.out_of_order_window"
+                )
         return out
 
 

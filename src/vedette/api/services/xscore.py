@@ -67,35 +67,11 @@ class XScore:
         }
 
 
-_SPACE = {"type": "object", "required": ["total", "used", "usage_percent"]}
-_SYSTEM: dict[str, Any] = {
-    "cpu": {"type": "object", "required": ["usage_percent", "cores", "load_average"]},
-    "memory": _SPACE,
-    "disk": _SPACE,
-}
-_COUNTS = {"type": "object", "additionalProperties": {"type": "number"}}
-_APPLICATION: dict[str, Any] = {
-    "uptime_seconds": {"type": "integer"},
-    "request_counts": _COUNTS,
-    "response_times": {**_COUNTS, "description": "Average seconds by endpoint."},
-    "error_counts": _COUNTS,
-    "total_requests": {"type": "integer"},
-    "total_errors": {"type": "integer"},
-    "error_rate": {"type": "number"},
-}
-
-
-def _object(properties: dict[str, Any]) -> dict[str, Any]:
-    shown = {"timestamp": {"type": "string", "format": "date-time"}, **properties}
-    return {"type": "object", "required": list(shown), "properties": shown}
-
-
 def endpoints(service: XScore) -> list[Endpoint]:
     """The operations of this dialect."""
-    both = {"system": {"type": "object", "properties": _SYSTEM}, "application": {"type": "object", "properties": _APPLICATION}}
     handled, tag = service.backend.handled, "xscore"
     return [
-        Endpoint("/api/metrics", handled(service.everything), "System and application metrics", tag=tag, answer=_object(both)),
-        Endpoint("/api/metrics/system", handled(service.system), "This machine", tag=tag, answer=_object(_SYSTEM)),
-        Endpoint("/api/metrics/application", handled(service.application), "Requests by endpoint", tag=tag, answer=_object(_APPLICATION)),
+        Endpoint("/api/metrics", handled(service.everything), "System and application metrics", tag=tag),
+        Endpoint("/api/metrics/system", handled(service.system), "This machine", tag=tag),
+        Endpoint("/api/metrics/application", handled(service.application), "Requests by endpoint", tag=tag),
     ]
