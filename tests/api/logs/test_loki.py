@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 import pytest
+import websockets
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.api.logs.conftest import NOW, sent
@@ -342,3 +345,92 @@ async def test_what_grafana_asks_beside_queries(client: httpx.AsyncClient) -> No
     assert (await client.get("/loki/api/v1/query", params={"query": "count_over_time({}[2m])", "time": str(NOW)}, headers=other)).json()[
         "data"
     ]["result"] == []
+
+
+# -- the live tail ------------------------------------------------------------------------------------------------------
+
+
+async def test_the_tail_by_websocket(url: str, client: httpx.AsyncClient) -> None:
+    await sent(client, '{"level":"error","service":"shop","message":"before a=1"}')
+    address = url.replace("http", "ws") + "/loki/api/v1/tail"
+    query = '{service_name="shop"} | logfmt | line_format "{{.a}}!"'
+    params = {"query": query, "start": str(NOW - 100), "limit": "10"}
+    async with websockets.connect(f"{address}?{urlencode(params)}") as socket:
+
+        async def told() -> list[tuple[str, list[str]]]:
+            message = json.loads(await asyncio.wait_for(socket.recv(), 20))
+            assert message.keys() == {"streams", "dropped_entries"}
+            return [(one["stream"]["level"], [line for _, line in one["values"]]) for one in message["streams"]]
+
+        assert await told() == [("error", ["1!"])]
+        await sent(client, '{"level":"info","service":"shop","message":"a=2"}\n{"service":"jobs","message":"a=9"}')
+        assert await told() == [("info", ["2!"])]
+        await sent(client, "\n".join(json.dumps({"level": "info", "service": "shop", "message": f"a={i}"}) for i in range(600)))
+        message = json.loads(await asyncio.wait_for(socket.recv(), 20))
+        lines = [line for one in message["streams"] for _, line in one["values"]]
+        assert sorted(lines) == sorted(f"{i}!" for i in range(100, 600)), "the newest, and that there were more"
+        assert len(message["dropped_entries"]) == 1
+    other = {"x-scope-orgid": "charlie"}
+    async with websockets.connect(f"{address}?{urlencode({'query': '{}', 'start': str(NOW - 100)})}", additional_headers=other) as socket:
+        await sent(client, '{"message":"not for charlie"}')
+        await sent(client, '{"message":"for charlie"}', **other)
+        (stream,) = json.loads(await asyncio.wait_for(socket.recv(), 20))["streams"]
+        assert [line for _, line in stream["values"]] == ["for charlie"]
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"query": "{"}, "parse error at line 1, col 2"),
+        ({"query": "rate({}[1m])"}, "only a log query"),
+        ({"query": "{}", "start": "never"}, "not a time"),
+        ({"query": "{}", "start": "0", "limit": "many"}, "expected 1 to 5,000"),
+    ],
+)
+async def test_a_tail_of_nothing_is_closed_with_a_reason(url: str, params: dict[str, str], said: str) -> None:
+    async with websockets.connect(f"{url.replace('http', 'ws')}/loki/api/v1/tail?{urlencode(params)}") as socket:
+        with pytest.raises(websockets.ConnectionClosed) as closed:
+            await asyncio.wait_for(socket.recv(), 20)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1008 and said in closed.value.rcvd.reason
+
+
+# -- what Grafana's pages ask -----------------------------------------------------------------------------------------------
+
+
+async def test_labels_and_fields_are_detected(client: httpx.AsyncClient) -> None:
+    await walked(client)
+    times = {"start": str(NOW - 100), "end": str(NOW + 1)}
+    labels = (await client.get("/loki/api/v1/detected_labels", params=times)).json()
+    assert labels == {"detectedLabels": [{"label": "level", "cardinality": 2}, {"label": "service_name", "cardinality": 2}]}
+    params = {"query": '{service_name="shop"} | logfmt', **times}
+    fields = (await client.get("/loki/api/v1/detected_fields", params=params)).json()["fields"]
+    kinds = {one["label"]: (one["type"], one["cardinality"]) for one in fields}
+    assert kinds["status"] == ("int", 3) and kinds["took"] == ("float", 3) and kinds["path"] == ("string", 2) and kinds["region"][1] == 2
+
+
+async def test_a_query_is_spelt_plainly(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/loki/api/v1/format_query", params={"query": 'sum(rate({a="b"}[60s]))by(c)'})
+    assert answer.json() == {"status": "success", "data": 'sum by (c) (rate({a="b"} [1m]))'}
+    absent = await client.get("/loki/api/v1/patterns", params={"query": "{}"})
+    assert absent.status_code == 404 and "patterns of lines are not kept" in absent.text
+
+
+async def test_volume_over_time_and_scalars(client: httpx.AsyncClient) -> None:
+    await walked(client)
+    times = {"start": str(NOW - 60), "end": str(NOW), "step": "30"}
+    params = {"query": '{service_name="jobs"}', "targetLabels": "service_name", **times}
+    data = (await client.get("/loki/api/v1/index/volume_range", params=params)).json()["data"]
+    assert data["resultType"] == "matrix"
+    assert [(one["metric"], [v for _, v in one["values"]]) for one in data["result"]] == [
+        ({"service_name": "jobs"}, [str(len(LOGFMT[3][3])), str(len(LOGFMT[4][3]))])
+    ]
+    scalar = (await client.get("/loki/api/v1/query", params={"query": "1 + 1", "time": str(NOW)})).json()["data"]
+    assert (scalar["resultType"], scalar["result"]) == ("scalar", [NOW, "2"])
+    matrix = (await client.get("/loki/api/v1/query_range", params={"query": "2", **times})).json()["data"]["result"]
+    assert matrix == [{"metric": {}, "values": [[NOW - 60, "2"], [NOW - 30, "2"], [NOW, "2"]]}]
+    ordered = "sort_desc(sum by (service_name) (count_over_time({}[2m])))"
+    vector = (await client.get("/loki/api/v1/query", params={"query": ordered, "time": str(NOW)})).json()["data"]["result"]
+    assert [one["metric"]["service_name"] for one in vector] == ["shop", "jobs"]
+    refused = await client.get("/loki/api/v1/index/stats", params={"query": "{} | line_format `x`", **times})
+    assert refused.status_code == 400 and "only matchers" in refused.text
