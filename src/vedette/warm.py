@@ -62,7 +62,7 @@ QUERIES = (
 
 NATIVE_QUERIES = ("native", "histogram_quantile(0.9, sum(rate(native[5m])))")
 ROLLED_UP_QUERIES = ("rate(warm[1h])", "max_over_time(warm[1h])")
-STEPS = len(QUERIES) + len(NATIVE_QUERIES) + 14
+STEPS = len(QUERIES) + len(NATIVE_QUERIES) + 15
 INGEST_STEPS = 2
 
 
@@ -101,6 +101,12 @@ def steps() -> Generator[tuple[str, Callable[[], None]], None, None]:
             found = storage.select(DEFAULT_TENANT, [Matcher("__name__", "=", "warm")], now - 300_000, now)
             render_table([], [], found.labels, np.arange(len(found.labels)), found.values[found.offsets[1:] - 1])
 
+        def divide() -> None:
+            pieces = storage.in_pieces(DEFAULT_TENANT, [Matcher("__name__", "=", "warm")], now - 300_000, now, least=0)
+            if pieces is not None:
+                room = np.empty((2, int(pieces.upto[-1])), dtype=np.int64)
+                pieces.read(0, len(pieces.labels), *room)
+
         def ask(query: str) -> Callable[[], None]:
             def asked() -> None:
                 with contextlib.suppress(VedetteError):
@@ -118,6 +124,7 @@ def steps() -> Generator[tuple[str, Callable[[], None]], None, None]:
         for query in QUERIES:
             yield query, ask(query)
         yield "exposition", expose
+        yield "samples in pieces", divide
         # Only sums of a million values are made in two halves.
         yield "halves of sums", lambda: groups.merge(groups.SUM, *(np.zeros((1, 1)) for _ in range(6)))
         yield "remote write 2.0, native histograms", native

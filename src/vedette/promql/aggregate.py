@@ -13,7 +13,7 @@ from vedette.model.labels import METRIC_NAME
 from vedette.promql import annotations as say
 from vedette.promql import labelsets, native_aggregate
 from vedette.promql.errors import ExecutionError
-from vedette.promql.evaluation import BLOCK_CELLS, Evaluation, scalar
+from vedette.promql.evaluation import BLOCK_CELLS, HEAVY, Evaluation, scalar
 from vedette.promql.format import go_float
 from vedette.promql.lexer import quoted
 from vedette.promql.native_render import text
@@ -111,8 +111,9 @@ def _result(
 def _accumulated(ev: Evaluation, node: Aggregate, value: Matrix | Rows, grid: Grid) -> Matrix:
     if isinstance(value, Matrix):
         value = value.found()
-    elif value.made is not None:
-        value = value.made
+    elif value.made is not None or value.samples > max(HEAVY, 4 * len(value) * value.n):
+        # Two threads compute its rows, which are little beside what they are computed from.
+        value = ev.matrix(value)
     code = _CODES[node.op]
     groups, first = _grouping(node, value)
     shape = (len(first), grid.n)

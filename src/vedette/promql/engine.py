@@ -33,6 +33,7 @@ from vedette.promql.evaluation import READ_BYTES, TOO_MANY, Evaluation
 from vedette.promql.labelsets import unify
 from vedette.promql.nodes import DOCUMENTED_TYPE, Node
 from vedette.promql.parse import parse
+from vedette.promql.piecewise import PiecewiseSlabs, Scratch, divisible
 from vedette.promql.plan import Bounds, Fetch, Plan, Prepared, make_plan
 from vedette.promql.result import QueryResult
 from vedette.promql.running import Running, Ticket
@@ -40,7 +41,7 @@ from vedette.promql.selectors import Fetched
 from vedette.promql.standing import Answer, Reads, Source, Standing, Threshold, estimating
 from vedette.promql.statistics import ReadCost, Statistics, count_queryable
 from vedette.promql.values import Floats, Grid, Scalar
-from vedette.storage.interface import AtHand, Estimating, Starting, Storage, Stretches, Tiered
+from vedette.storage.interface import AtHand, Divisible, Estimating, Pieces, Starting, Storage, Stretches, Tiered
 from vedette.storage.settings import parse_size
 
 _T = TypeVar("_T", bound=np.generic)
@@ -127,6 +128,8 @@ class Engine:
         self._tiered = storage if isinstance(storage, Tiered) else None
         self._starting = storage if settings.use_start_timestamps and isinstance(storage, Starting) else None
         self._at_hand = storage if isinstance(storage, AtHand) and _direct(settings) else None
+        self._divisible = storage if self._starting is None and isinstance(storage, Divisible) else None
+        self._scratch = Scratch()
         self._parsed: OrderedDict[str, Prepared] = OrderedDict()
         self._shapes: dict[str, Shape] = {}
         """Of those that were parsed, the ones that may go the short way."""
@@ -364,7 +367,7 @@ class Engine:
         plan = how.plan or self._planned(prepared, ev.ticket.expr, ev.grid, ev.bounds)
         statistics.plan = plan
         self._estimate(ev, tenant, plan)
-        data = self._fetch(ev, tenant, plan, how.reads)
+        data = self._fetch(ev, tenant, plan, how)
         if how.queryable:
             statistics.per_step = count_queryable(plan, [(d.offsets, d.timestamps, d.values) for d in data], ev.bounds, ev.grid)
         ready = time()
@@ -372,6 +375,9 @@ class Engine:
             value = evaluate(ev, plan, data)
             if ranged and isinstance(value, Scalar):
                 value = ev.one_row(value.values)
+        for cost, one in zip(statistics.reads, data, strict=True):
+            if one.slabs is not None:
+                cost.samples = one.slabs.read
         evaluated = time()
         result = QueryResult(value, ev.grid, range_query=ranged, warnings=ev.annotations.warnings, infos=ev.annotations.infos)
         statistics.preparing_s, statistics.evaluating_s, statistics.sorting_s = ready - began, evaluated - ready, time() - evaluated
@@ -412,13 +418,30 @@ class Engine:
         found = self._storage.select(tenant, matchers, start, end)
         return found if self._starting is None else self._starting.with_starts(tenant, matchers, start, end, found)
 
-    def _fetch(self, ev: Evaluation, tenant: str, plan: Plan, reads: Reads | None) -> list[Fetched]:
+    def _in_pieces(self, ev: Evaluation, tenant: str, fetch: Fetch) -> Pieces | None:
+        """A read's answer that is read as it is computed; None where it is read at once."""
+        if self._divisible is None or fetch.coarse is not None:
+            return None
+        found = self._divisible.in_pieces(tenant, fetch.matchers, fetch.start, fetch.end)
+        # What comes near the limit is counted exactly, which only reading does.
+        return None if found is None or ev.samples + 2 * int(found.upto[-1]) > ev.max_samples else found
+
+    def _fetch(self, ev: Evaluation, tenant: str, plan: Plan, how: _How) -> list[Fetched]:
         """Read what the plan needs, and give all of it one symbol table, private to the query."""
-        answers = []
+        answers: list[SeriesSet | Pieces] = []
         rolled: list[tuple[bool, Floats | None]] = []
-        for fetch in plan.fetches:
+        reads = how.reads
+        # Which samples a step could see is told by all of them.
+        divided = divisible(plan) if self._divisible is not None and reads is None and not how.queryable else ()
+        for number, fetch in enumerate(plan.fetches):
             ev.check()
             began = self._clock.monotonic()
+            if number in divided and (pieces := self._in_pieces(ev, tenant, fetch)) is not None:
+                answers.append(pieces)
+                rolled.append((False, None))
+                ev.statistics.reads.append(ReadCost(self._clock.monotonic() - began, len(pieces.labels), int(pieces.upto[-1])))
+                ev.count(int(pieces.upto[-1]), _label_bytes(pieces.labels))
+                continue
             shared = reads.of(fetch) if reads is not None else None
             answer, coarse = self._read(tenant, fetch) if shared is None else (shared[0].part(shared[1]), None)
             counted = coarse is not None and fetch.coarse is not None and fetch.coarse.column == "count"
@@ -433,7 +456,9 @@ class Engine:
         base = answers[0].labels.symbols
         ev.symbols = base.fork()
         return [
-            Fetched(
+            Fetched.in_slabs(unify(a.labels, ev.symbols, base), PiecewiseSlabs(a, self._scratch))
+            if not isinstance(a, SeriesSet)
+            else Fetched(
                 unify(a.labels, ev.symbols, base),
                 _plain(a.offsets),
                 _plain(a.timestamps),

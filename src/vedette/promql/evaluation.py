@@ -33,6 +33,12 @@ CELL_BYTES, READ_BYTES, HISTOGRAM_BYTES = 9, 16, 512
 BLOCK_CELLS = 1 << 17
 """Cells of a block of a matrix: 1 MiB of values, which stays in the second-level cache."""
 
+SLAB = 1 << 16
+"""Samples of a slab: times and values of so many stay in the second-level cache."""
+
+HEAVY = 1 << 18
+"""Samples of which rows are computed by two threads."""
+
 
 @dataclass(slots=True)
 class Evaluation:
@@ -99,13 +105,17 @@ class Evaluation:
         values = np.empty((n, rows.n))
         present = np.empty((n, rows.n), dtype=np.bool_)
         step = max(64, BLOCK_CELLS // max(1, rows.n))
+        heavy = rows.samples > HEAVY
+        if heavy:
+            # Few rows of many samples are as much work as many rows.
+            step = max(1, min(step, n * SLAB // rows.samples))
         parts = [(lo, min(lo + step, n)) for lo in range(0, n, step)]
 
         def fill(part: tuple[int, int]) -> None:
             self.check()
             rows.fill(part[0], part[1], values[part[0] : part[1]], present[part[0] : part[1]])
 
-        if len(parts) > 4:
+        if len(parts) > (1 if heavy else 4):
             list(self.pool.map(fill, parts))
         else:
             for part in parts:

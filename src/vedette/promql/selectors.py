@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,17 +23,17 @@ from vedette.promql.format import go_g
 from vedette.promql.native_windows import STARTED, TIMES_ONLY, Speaker, Window, interpolated, replaced
 from vedette.promql.nodes import Call, Range, Selector, Subquery
 from vedette.promql.plan import subquery_grid, window_grid
-from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, Natives, Objects, Rows, Scalar, Value, Windows, native_mask
+from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, Natives, Objects, Rows, Scalar, Slabs, Value, Windows, native_mask
 
 
 class Fetched:
     """The series of one read, with the query's symbols; a copy without stale markers is made when first wanted.
 
     `histograms` are the native histograms among the samples, `starts` the samples' start timestamps (ms, 0 where unknown);
-    None where there are none.
+    None where there are none. Where there are `slabs`, they give the samples, and there are none here (`piecewise.py`).
     """
 
-    __slots__ = ("_clean", "counted", "histograms", "labels", "offsets", "starts", "timestamps", "values", "weights")
+    __slots__ = ("_clean", "counted", "histograms", "labels", "offsets", "slabs", "starts", "timestamps", "values", "weights")
 
     def __init__(
         self,
@@ -46,7 +46,9 @@ class Fetched:
         starts: Ints | None = None,
         counted: bool = False,
         weights: Floats | None = None,
+        slabs: Slabs | None = None,
     ) -> None:
+        self.slabs = slabs
         self.counted = counted
         self.weights = weights
         self.histograms = histograms
@@ -56,6 +58,11 @@ class Fetched:
         self.timestamps = timestamps
         self.values = values
         self._clean: tuple[Ints, Ints, Floats] | None = None
+
+    @classmethod
+    def in_slabs(cls, labels: LabelTable, slabs: Slabs) -> Fetched:
+        """A read of which samples are read in slabs."""
+        return cls(labels, np.zeros(len(labels) + 1, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0), slabs=slabs)
 
     def clean(self) -> tuple[Ints, Ints, Floats]:
         """Offsets, timestamps and values without stale markers."""
@@ -135,7 +142,19 @@ def instants(
             data.offsets, data.timestamps, data.values, lo, hi, ends.start, ends.step, ends.n, lookback, want_time, values, present
         )
 
-    return Rows(data.labels, grid.n, fill)
+    def fill_slabs(lo: int, hi: int, values: Floats, present: Bools) -> None:
+        assert data.slabs is not None, "chosen below"
+        for slab in data.slabs.of(lo, hi, stale=True):
+            ev.check()
+            rows = slice(slab.lo - lo, slab.hi - lo)
+            k.last_sample(
+                slab.offsets, slab.timestamps, slab.values, 0, slab.hi - slab.lo, ends.start, ends.step, ends.n, lookback, want_time,
+                values[rows], present[rows],
+            )  # fmt: skip
+
+    if data.slabs is not None:
+        return Rows(data.labels, grid.n, fill_slabs, samples=data.slabs.samples)
+    return Rows(data.labels, grid.n, fill, samples=len(data.timestamps))
 
 
 def _mixed_instants(ev: Evaluation, node: Selector, grid: Grid, data: Fetched, *, want_time: bool, counts_only: bool) -> Matrix:
@@ -214,6 +233,7 @@ def windows(ev: Evaluation, node: Range, grid: Grid, data: Fetched, *, counts_on
         starts,
         data.counted,
         None if data.weights is None else data.weights[~is_stale(data.values)],
+        data.slabs,
     )
 
 
@@ -366,7 +386,7 @@ def window_function(ev: Evaluation, call: Call, args: Sequence[Value], grid: Gri
     refuse_extended(name, over)
     whole, over = over, over if name in TIMES_ONLY else over.floats()
 
-    def fill(lo: int, hi: int, values: Floats, present: Bools) -> None:
+    def of_samples(over: Windows, lo: int, hi: int, values: Floats, present: Bools) -> None:
         if over.anchored or over.smoothed:
             k.extended(
                 _EXTENDED[name], over.offsets, over.timestamps, over.values, lo, hi, over.first, over.step, grid.n, over.range,
@@ -396,9 +416,9 @@ def window_function(ev: Evaluation, call: Call, args: Sequence[Value], grid: Gri
             pieces = _pieces(over, lo, hi, grid.n) if name in SCANNING else (_Piece(lo, hi, 0, grid.n),)
             for piece in pieces:
                 ev.check()
-                over_time(piece, values[piece.lo - lo : piece.hi - lo], present[piece.lo - lo : piece.hi - lo])
+                over_time(over, piece, values[piece.lo - lo : piece.hi - lo], present[piece.lo - lo : piece.hi - lo])
 
-    def over_time(piece: _Piece, values: Floats, present: Bools) -> None:
+    def over_time(over: Windows, piece: _Piece, values: Floats, present: Bools) -> None:
         first, last = piece.first, piece.last
         # What rollups have counted is added up.
         code = k.SUM if over.counted else OVER_TIME[name]
@@ -414,7 +434,16 @@ def window_function(ev: Evaluation, call: Call, args: Sequence[Value], grid: Gri
         if not whole:
             values[:, first:last], present[:, first:last] = into
 
-    rows = Rows(over.labels, grid.n, fill, over.drop)
+    def fill(lo: int, hi: int, values: Floats, present: Bools) -> None:
+        if over.slabs is None:
+            of_samples(over, lo, hi, values, present)
+            return
+        for slab in over.slabs.of(lo, hi, stale=False):
+            ev.check()
+            part = replace(over, offsets=slab.offsets, timestamps=slab.timestamps, values=slab.values, slabs=None)
+            of_samples(part, 0, slab.hi - slab.lo, values[slab.lo - lo : slab.hi - lo], present[slab.lo - lo : slab.hi - lo])
+
+    rows = Rows(over.labels, grid.n, fill, over.drop, samples=over.samples)
     if name in ("rate", "increase"):
         _doubt_counters(ev, call, rows, over)
     if (whole.natives is not None and name not in TIMES_ONLY) or (whole.starts is not None and name in STARTED):
@@ -437,10 +466,10 @@ def refuse_extended(name: str, over: Windows) -> None:
 
 
 def _check_params(ev: Evaluation, call: Call, params: _Params, over: Windows) -> None:
-    if call.func.name == "quantile_over_time" and len(over.timestamps):
+    if call.func.name == "quantile_over_time" and over.samples:
         for q in params.p0[~((params.p0 >= 0) & (params.p0 <= 1))]:
             ev.annotations.warn(say.bad_quantile(shown(float(q))), call.args[0])
-    if call.func.name == "double_exponential_smoothing" and len(over.timestamps):
+    if call.func.name == "double_exponential_smoothing" and over.samples:
         for what, column in (("smoothing", params.p0), ("trend", params.p1)):
             bad = column[(column <= 0) | (column >= 1)]
             if len(bad):

@@ -5,10 +5,10 @@ A matrix is the whole answer of an instant-vector expression over all steps at o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,10 +122,12 @@ class Rows:
     An aggregation reads it in blocks that fit the cache, so that a query over 100,000 series needs no matrix of them.
     """
 
-    __slots__ = ("drop", "fill", "labels", "made", "n")
+    __slots__ = ("drop", "fill", "labels", "made", "n", "samples")
 
-    def __init__(self, labels: LabelTable, n: int, fill: Block, drop: Bools | None = None) -> None:
+    def __init__(self, labels: LabelTable, n: int, fill: Block, drop: Bools | None = None, *, samples: int = 0) -> None:
+        """`samples` is about how many samples all rows together are computed from, 0 where that is not known."""
         self.labels = labels
+        self.samples = samples
         self.n = n
         self.fill = fill
         self.drop = drop
@@ -157,6 +159,34 @@ class Natives:
         return self._made()
 
 
+class Slabs(Protocol):
+    """Samples of series that are read a few rows at a time."""
+
+    @property
+    def samples(self) -> int:
+        """About how many there are of all rows together."""
+        ...
+
+    @property
+    def read(self) -> int:
+        """How many samples were read so far, those of a row that was read again once."""
+        ...
+
+    def of(self, lo: int, hi: int, *, stale: bool) -> Iterator[Slab]:
+        """The samples of the rows [lo, hi), in order; with or without `stale` markers. Each slab is gone when the next one comes."""
+        ...
+
+
+class Slab(NamedTuple):
+    """Rows [lo, hi) as CSR, from row 0 on."""
+
+    lo: int
+    hi: int
+    offsets: Ints
+    timestamps: Ints
+    values: Floats
+
+
 @dataclass(frozen=True, slots=True)
 class Windows:
     """A range vector: series in CSR form without stale markers, and the window `(t - range, t]` of each step.
@@ -182,6 +212,13 @@ class Windows:
     """Whether the values are how many samples there were, from rollups."""
     weights: Floats | None = None
     """Where they are from rollups: for how many samples each stands."""
+    slabs: Slabs | None = None
+    """What reads the samples a few rows at a time, where there are none above."""
+
+    @property
+    def samples(self) -> int:
+        """How many samples there are; about, where they are read in slabs."""
+        return len(self.timestamps) if self.slabs is None else self.slabs.samples
 
     @property
     def histograms(self) -> Objects | None:

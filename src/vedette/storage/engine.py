@@ -33,11 +33,12 @@ from vedette.storage.compaction import Compactor
 from vedette.storage.directory import DirectoryLock
 from vedette.storage.disk import Disk
 from vedette.storage.flush import Flusher
-from vedette.storage.head import FAR_FUTURE
+from vedette.storage.head import FAR_FUTURE, LARGE
 from vedette.storage.index import Among, IndexView
 from vedette.storage.interface import Coarse, Estimate, Matchers, StorageStats, Stretches
 from vedette.storage.limits import Limits
 from vedette.storage.memory import Memory
+from vedette.storage.pieces import HeadPieces, Surveyed
 from vedette.storage.replay import Replay, Replayed, ReplayProgress
 from vedette.storage.retention import Retention, RetentionRule
 from vedette.storage.rollup import Present, Rollups
@@ -298,6 +299,34 @@ class Engine:
             memory.lock.release()
         only = Part.of(found.known, columns)
         return SeriesSet(only.labels, only.offsets, only.times, only.bits.view(np.float64))
+
+    def in_pieces(self, tenant: str, matchers: Matchers, start: int, end: int, *, least: int | None = None) -> HeadPieces | None:
+        """See `Divisible.in_pieces`: of what is in memory alone, of numbers that came in order, by one rule of retention.
+
+        Fewer samples than `least` (None: `LARGE`) are not worth it.
+        """
+        least = LARGE if least is None else least
+        while not self._retention.rules:
+            found = self._memory.selected(tenant, matchers, view=False)
+            if found is None or not 0 < len(found.ids) <= self.settings.select_series:
+                return None
+            ids = found.ids.astype(np.int64)
+            with self._memory.lock:
+                if self._memory.series is not found.series:
+                    continue  # as in `_head_part`
+                head, blocks = self._memory.head, self._uncovered()
+                most = head.bound(ids)
+                if most * overlap(head.min_time, head.max_time, start, end) < least or most > self.settings.select_samples:
+                    return None
+                meets = (b for b in blocks if b.meta.min_time <= end and b.meta.max_time >= start and tenant in b.meta.tenants)
+                if head.any_histograms(ids) or next(meets, None) is not None:
+                    return None
+                surveyed = Surveyed.of(head, ids, start, end)
+            if surveyed is None or not surveyed.there.any():
+                return None
+            labels = found.labels if surveyed.there.all() else found.labels.take(np.flatnonzero(surveyed.there))
+            return HeadPieces(labels, surveyed.filled())
+        return None
 
     def with_starts(self, tenant: str, matchers: Matchers, start: int, end: int, found: SeriesSet) -> SeriesSet:
         """See `Starting.with_starts`."""

@@ -223,6 +223,10 @@ class Head:
         found = (g.histograms.gather(ids, start, end) for g in (self.before, self.now))
         return [f for f in found if f is not None]
 
+    def any_histograms(self, ids: NDArray[np.int64]) -> bool:
+        """Whether any of the series `ids` has native histograms, of any time."""
+        return any(g.histograms.any_of(ids) for g in (self.before, self.now))
+
     def present(self, ids: NDArray[np.int64], start: int, end: int) -> NDArray[np.bool_]:
         """Which of the series `ids` have samples in [start, end]."""
         out = np.empty(len(ids), dtype=np.bool_)

@@ -81,6 +81,10 @@ class HeadHistograms:
         self._ends.extend(columns.offsets[1:] - columns.offsets[0] + base)
         self._times.extend(times)
 
+    def any_of(self, ids: NDArray[np.int64]) -> bool:
+        """Whether any of series `ids` has a histogram here."""
+        return len(self) > 0 and bool(np.any(self._tails[ids[ids < len(self._tails)]] >= 0))
+
     def gather(self, ids: NDArray[np.int64], start: int, end: int) -> Found | None:
         """Those of series `ids` (rows are their places) in [start, end]; None where there are none."""
         if not len(self):

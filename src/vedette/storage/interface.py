@@ -140,6 +140,41 @@ class Starting(Protocol):
         ...
 
 
+class Pieces(Protocol):
+    """The answer to a select, of which samples are read when they are wanted. Thread-safe; as of one moment, however late it is read."""
+
+    @property
+    def labels(self) -> LabelTable:
+        """The series, those alone that have samples."""
+        ...
+
+    @property
+    def upto(self) -> NDArray[np.int64]:
+        """int64[n + 1]: how many samples the rows before each have at most."""
+        ...
+
+    @property
+    def sample_count(self) -> int:
+        """How many samples have been read so far, each counted once."""
+        ...
+
+    def read(self, lo: int, hi: int, times: NDArray[np.int64], bits: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Samples of the rows [lo, hi), end to end, to `times` and `bits` (of the values), both int64; answers their offsets.
+
+        These are int64[hi - lo + 1]. There must be room for `upto[hi] - upto[lo]` samples.
+        """
+        ...
+
+
+@runtime_checkable
+class Divisible(Protocol):
+    """A storage whose answers may be read in pieces."""
+
+    def in_pieces(self, tenant: str, matchers: Matchers, start: int, end: int) -> Pieces | None:
+        """What `select` would answer; None where that is too small to be worth it, too large, or not to be had this way."""
+        ...
+
+
 @runtime_checkable
 class RowNumbered(Protocol):
     """A storage whose samples have numbers of their own."""
