@@ -1,10 +1,14 @@
 """Label matchers."""
 
 import pytest
+import re2
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vedette.errors import BadInput
+from vedette.model import matchers
 from vedette.model.labels import Labels
-from vedette.model.matchers import Matcher, match_labels
+from vedette.model.matchers import _OPTIONS, Matcher, _alternatives, compile_regex, go_regex_problem, match_labels
 
 
 @pytest.mark.parametrize(
@@ -38,3 +42,69 @@ def test_a_pattern_that_backtracks_elsewhere_is_linear_here():
 
 def test_prints_as_promql():
     assert str(Matcher("a.b", "=~", 'x"')) == '"a.b"=~"x\\""'
+
+
+@pytest.mark.parametrize(
+    ("pattern", "wanted"),
+    [
+        ("a|b|c", ["a", "b", "c"]),
+        ("a||", ["a", "", ""]),
+        ("", [""]),
+        (r"a\|b|c", [r"a\|b", "c"]),
+        ("(a|b)|c", ["(a|b)", "c"]),
+        ("[|]|a", ["[|]", "a"]),
+        ("[]|]|a", ["[]|]", "a"]),
+        ("[^]|]|a", ["[^]|]", "a"]),
+        (r"[\]|]|a", [r"[\]|]", "a"]),
+        ("[[:alpha:]|]|a", ["[[:alpha:]|]", "a"]),
+        ("(?i)a|b", None),
+        ("(?i:a)|b", None),
+        (r"\Qa|b\E|c", None),
+        ("(a|b", None),
+        ("a)|(b", None),
+        ("[a|b", None),
+        ("a|\\", None),
+    ],
+)
+def test_alternatives(pattern: str, wanted: list[str] | None) -> None:
+    assert _alternatives(pattern) == wanted
+
+
+pieces = st.sampled_from(["a", "b", "|", "|", r"\.", ".", "é", "\n", "(a|b)", "[a|]", r"\|", "a*", "a.", "-", "_", r"\-", "x{1,2}", ""])
+
+
+@given(st.lists(pieces, max_size=8).map("".join), st.text("ab.|é\nx-_a", max_size=4), st.integers(1, 3))
+def test_alternatives_match_what_the_whole_expression_does(pattern: str, text: str, together: int) -> None:
+    try:
+        whole = re2.compile(f"(?:{pattern})", _OPTIONS)
+    except re2.error:
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(matchers, "MAX_TOGETHER", together)
+        assert compile_regex(pattern)(text) == (whole.fullmatch(text) is not None)
+
+
+def test_a_bad_alternative_among_many_is_refused() -> None:
+    with pytest.raises(BadInput, match="bad regular expression"):
+        compile_regex("|".join([f"a{i}.*" for i in range(2500)] + ["b{2,1}"]))
+
+
+def test_escaped_texts_are_texts() -> None:
+    test = compile_regex(r"10\.0\.0\.1:9100|a\-b|c\|d")
+    assert [text for text in ("10.0.0.1:9100", "10x0.0.1:9100", "a-b", "c|d", "c") if test(text)] == ["10.0.0.1:9100", "a-b", "c|d"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        ("(", "error parsing regexp: missing closing ): `(`"),
+        ("a**", "error parsing regexp: invalid nested repetition operator: `**`"),
+        ("[b-a]", "error parsing regexp: invalid character class range: `b-a`"),
+        ("a{1001}", "error parsing regexp: invalid repeat count: `{1001}`"),
+        ("a\\", "error parsing regexp: trailing backslash at end of expression"),
+        ("a.*b", ""),
+    ],
+)
+def test_problems_in_go_s_words(pattern: str, said: str) -> None:
+    assert go_regex_problem(pattern).startswith(said)
+    assert bool(go_regex_problem(pattern)) == bool(said)

@@ -7,13 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from vedette.model.histogram_arithmetic import multiplied
-from vedette.promql import aggregate, binary, functions, selectors, start_times
+from vedette.promql import aggregate, binary, functions, labelsets, selectors, start_times
 from vedette.promql.evaluation import HISTOGRAM_BYTES, READ_BYTES, Evaluation
 from vedette.promql.nodes import Aggregate, Binary, Call, Number, Range, Selector, Subquery, Text, Unary
 from vedette.promql.plan import Operation, Plan
 from vedette.promql.selectors import Fetched
 from vedette.promql.streamed import changed
 from vedette.promql.values import Bools, Floats, Matrix, Rows, Scalar, Value, Windows
+
+_ANSWERED = 4
+"""Bytes that a character of a made label value takes in an answer: the answer and its pieces, as measured."""
 
 
 def evaluate(ev: Evaluation, plan: Plan, data: Sequence[Fetched]) -> Value:
@@ -40,7 +43,11 @@ def evaluate(ev: Evaluation, plan: Plan, data: Sequence[Fetched]) -> Value:
     assert result is not None
     if isinstance(result, Windows) and (result.anchored or result.smoothed):
         return selectors.extended(ev, result)
-    return ev.settled(result)
+    result = ev.settled(result)
+    if isinstance(result, Matrix):
+        # One long text that a query made may stand in every row: the answer writes it out as often, and is held while it is sent.
+        ev.count(0, _ANSWERED * labelsets.made_characters(result.labels))
+    return result
 
 
 def _size(value: Value | None) -> tuple[int, int]:

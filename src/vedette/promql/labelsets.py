@@ -126,3 +126,12 @@ def unique_without_names(table: LabelTable) -> bool:
     column = table.column(METRIC_NAME)
     others = symbols_of(table, METADATA[1:])
     return bool((column == column[0]).all()) and not (len(others) and np.isin(table.names, others).any())
+
+
+def made_characters(table: LabelTable) -> int:
+    """The characters of all label values that the query has made itself, as often as they occur."""
+    made = table.values[table.values >= Symbols.FORK]
+    if not len(made):
+        return 0
+    times = np.bincount(made - Symbols.FORK)
+    return sum(int(times[i]) * len(table.symbols.text(Symbols.FORK + i)) for i in np.flatnonzero(times).tolist())
