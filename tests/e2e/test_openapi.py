@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-# What stops, reloads or never ends is left out; so are bodies in protobuf, which it cannot make.
+# What stops, reloads or never ends is left out; bodies in protobuf, which it cannot make, are `test_protobuf_bodies.py`'s.
 LEFT_OUT = r"/-/(reload|quit)|/live|/tail"
 
 

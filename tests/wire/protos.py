@@ -1,4 +1,4 @@
-"""The messages of Prometheus as Google's own protobuf library writes them: what our readers are held against."""
+"""The messages of Prometheus and of Loki as Google's own protobuf library writes them: what our readers are held against."""
 
 from __future__ import annotations
 
@@ -44,6 +44,28 @@ _FILES = {
         "histogram 7 Histogram; timestamp_ms 6 int64",
         "MetricFamily": "name 1 string; help 2 string; type 3 int32; metric 4 Metric repeated; unit 5 string",
     },
+}
+_FILES["prometheus"] = {
+    "BucketSpan": "offset 1 sint32; length 2 uint32",
+    "Histogram": _HISTOGRAM,
+    "Label": "name 1 string; value 2 string",
+    "Sample": "value 1 double; timestamp 2 int64",
+    "Exemplar": "labels 1 Label repeated; value 2 double; timestamp 3 int64",
+    "TimeSeries": "labels 1 Label repeated; samples 2 Sample repeated; exemplars 3 Exemplar repeated; histograms 4 Histogram repeated",
+    "MetricMetadata": "type 1 int32; metric_family_name 2 string; help 4 string; unit 5 string",
+    "WriteRequest": "timeseries 1 TimeSeries repeated; metadata 3 MetricMetadata repeated",
+    "LabelMatcher": "type 1 int32; name 2 string; value 3 string",
+    "ReadHints": "step_ms 1 int64; func 2 string; start_ms 3 int64; end_ms 4 int64; "
+    "grouping 5 string repeated; by 6 bool; range_ms 7 int64",
+    "Query": "start_timestamp_ms 1 int64; end_timestamp_ms 2 int64; matchers 3 LabelMatcher repeated; hints 4 ReadHints",
+    "ReadRequest": "queries 1 Query repeated; accepted_response_types 2 int32 repeated",
+}
+_FILES["logproto"] = {
+    "Timestamp": "seconds 1 int64; nanos 2 int32",
+    "LabelPair": "name 1 string; value 2 string",
+    "Entry": "timestamp 1 Timestamp; line 2 string; structured_metadata 3 LabelPair repeated; parsed 4 LabelPair repeated",
+    "Stream": "labels 1 string; entries 2 Entry repeated; hash 3 uint64",
+    "PushRequest": "streams 1 Stream repeated",
 }
 _KINDS = descriptor_pb2.FieldDescriptorProto
 
