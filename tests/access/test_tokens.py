@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from vedette.access.jwks import KeySet, parse
+from vedette.access.jwks import AGE_S, KeySet, parse
 from vedette.access.principal import Principal
 from vedette.access.settings import AccessSettings
 from vedette.access.tokens import Tokens
@@ -81,18 +82,34 @@ async def test_roles(claims: dict[str, Any], role: str) -> None:
         {"exp": NOW - 1},
         {"exp": NOW},
         {"exp": True},
-        {"nbf": NOW + 10},
+        {"nbf": NOW + 31},
         {"sub": None},
         {"sub": ""},
         {"aud": "another service"},
         {"aud": ["another service"]},
         {"tenant_id": ""},
         {"tenant_id": 3},
+        {"tenant_id": "../acme"},
+        {"tenant_id": ".."},
+        {"tenant_id": "a\x00"},
+        {"tenant_id": "x" * 151},
+        {"sub": "a\x00"},
+        {"sub": "a\nb"},
+        {"sub": "x" * 257},
     ],
     ids=str,
 )
 async def test_claims_that_are_no_good(claims: dict[str, Any]) -> None:
     assert await who(tokens()[0], signed(claims)) is None
+
+
+async def test_an_issuers_clock_may_be_a_little_ahead() -> None:
+    assert await who(tokens()[0], signed({"nbf": NOW + 30, "iat": NOW + 30})) is not None
+
+
+async def test_names_of_other_issuers() -> None:
+    for name in ("auth0|5f7c8ec7c33c6c004bbafe82", "https://id.example/users/7", "Zoë Müller", "CN=alice,O=Acme"):
+        assert await who(tokens()[0], signed({"sub": name})) is not None, name
 
 
 async def test_who_it_is_meant_for_and_who_issued_it() -> None:
@@ -197,6 +214,50 @@ class TestKeySets:
         await clock.advance(300)
         assert await keys.find("unknown", "RS256") is None
         assert await keys.find("r", "RS256") is not None, "those known stay"
+
+    async def test_a_key_that_its_issuer_withdrew_is_no_good_after_a_while(self, tmp_path: Path) -> None:
+        path, clock = tmp_path / "jwks.json", ManualClock(NOW)
+        keys = KeySet(str(path), clock)
+        self.keys(path)
+        assert await keys.find("r", "RS256") is not None
+        path.write_text('{"keys": []}')
+        await clock.advance(AGE_S - 1)
+        assert await keys.find("r", "RS256") is not None
+        await clock.advance(1)
+        assert await keys.find("r", "RS256") is None
+
+    async def test_an_issuer_that_cannot_be_reached_is_no_key_withdrawn(self, tmp_path: Path) -> None:
+        path, clock = tmp_path / "jwks.json", ManualClock(NOW)
+        keys = KeySet(str(path), clock)
+        self.keys(path)
+        assert await keys.find("r", "RS256") is not None
+        path.write_text("gone")
+        for _ in range(5):
+            await clock.advance(AGE_S)
+            assert await keys.find("r", "RS256") is not None
+
+    async def test_one_asks_the_issuer_and_nobody_waits_for_that(self, tmp_path: Path) -> None:
+        path, clock = tmp_path / "jwks.json", ManualClock(NOW)
+        asked, answer = 0, asyncio.Event()
+
+        class Slow(KeySet):
+            async def _read(self) -> bytes:
+                nonlocal asked
+                asked += 1
+                if asked > 1:
+                    await answer.wait()
+                return path.read_bytes()
+
+        keys = Slow("https://id.example/jwks", clock)
+        self.keys(path)
+        assert await keys.find("r", "RS256") is not None
+        await clock.advance(AGE_S)
+        first = asyncio.create_task(keys.find("r", "RS256"))
+        await asyncio.sleep(0)
+        assert await keys.find("r", "RS256") is not None, "while another asks"
+        answer.set()
+        assert await first is not None
+        assert asked == 2
 
     @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"keys": 1}', b"\xff"])
     def test_what_is_no_key_set(self, body: bytes) -> None:

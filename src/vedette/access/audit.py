@@ -25,6 +25,11 @@ FOREVER = 1 << 62
 _log = structlog.get_logger(__name__)
 
 
+def _kept(text: str) -> str:
+    """A text as every database keeps it: PostgreSQL has no NUL."""
+    return text.replace("\0", "\ufffd")
+
+
 class Audit:
     """The trail. `open` gives it the records; what comes before is only logged. `lost` counts entries that could not be kept."""
 
@@ -50,10 +55,10 @@ class Audit:
                 tenant=tenant,
                 seq=seq,
                 at=now_ms(self._clock),
-                actor=who.name,
+                actor=_kept(who.name),
                 kind=who.kind,
                 method=method,
-                path=path[:_LONGEST_PATH],
+                path=_kept(path)[:_LONGEST_PATH],
                 status=status,
                 address=address,
             )

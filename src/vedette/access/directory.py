@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING
 
 from vedette.access.passwords import NOBODY, digest, hash_password, is_password, new_secret
-from vedette.access.principal import ANY_TENANT, Principal, parse_role, parse_scopes
+from vedette.access.principal import ANY_TENANT, Principal, is_tenant, parse_role, parse_scopes
 from vedette.clock import Clock, now_ms
 from vedette.errors import BadInput, NotFound
 from vedette.model.samples import DEFAULT_TENANT
@@ -25,13 +25,12 @@ PREFIX = "vdt_"
 REFRESH_S = 5.0
 """How soon at the latest a change made by another process counts."""
 
-_TENANT = re.compile(r"[A-Za-z0-9!_.*'()-]{1,150}\Z")
 _NAME = re.compile(r"[^\x00-\x20\x7f:/]{1,150}\Z")
 
 
 def parse_tenant(text: str) -> str:
     """A tenant's name. Raises `BadInput`."""
-    if not _TENANT.match(text) or text in (".", "..", ANY_TENANT):
+    if not is_tenant(text):
         raise BadInput(f"not a tenant name: {text!r}", where="tenant", hint="1 to 150 letters, digits or !-_.*'()")
     return text
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import functools
 import ipaddress
-import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +22,7 @@ import orjson
 from vedette.access.audit import Audit
 from vedette.access.identity import Credential, Identities, credential_of
 from vedette.access.permits import SAFE_METHODS, need_of, of_server
-from vedette.access.principal import OPEN, Need, Principal
+from vedette.access.principal import OPEN, Need, Principal, is_tenant
 from vedette.errors import BadInput, LimitExceeded, Unreachable
 from vedette.model.samples import DEFAULT_TENANT
 
@@ -33,7 +32,6 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_TENANT = re.compile(rb"[A-Za-z0-9!_.*'()-]{1,150}\Z")
 _WATCHED = frozenset(
     (
         b"accept",
@@ -222,9 +220,10 @@ class Guard:
         """Why a request of somebody who is known is not served; an admitted one has its principal and tenant in its scope."""
         scope["vedette.principal"] = who
         asked = headers.get(b"x-scope-orgid")
-        if asked is not None and (not _TENANT.match(asked) or asked in (b".", b"..")):
+        named = None if asked is None else asked.decode("latin-1")
+        if named is not None and not is_tenant(named):
             return _Refusal(400, "bad_data", "X-Scope-OrgID: not a tenant name: 1 to 150 letters, digits or !-_.*'()")
-        tenant = who.tenant_for(asked.decode("ascii") if asked is not None else None)
+        tenant = who.tenant_for(named)
         if tenant is None:
             return _forbidden("not your tenant")
         scope["vedette.tenant"] = tenant

@@ -1,7 +1,8 @@
 """The public keys of a token issuer, from a file or a URL, as RFC 7517 writes them. Not here: what a token says.
 
 Keys are fetched when a token names one that is not known, at most once in `PATIENCE_S`, so that strangers' tokens cannot make
-us ask all the time; those known stay good while the issuer cannot be reached.
+us ask all the time, and again once they are `AGE_S` old, so that one which its issuer withdrew is soon no good; those known stay
+good while the issuer cannot be reached.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from jwt import PyJWK
 
 PATIENCE_S = 30.0
+AGE_S = 300.0
 _TIMEOUT_S = 10.0
 _MOST_BYTES = 1 << 20
 
@@ -33,16 +35,18 @@ class KeySet:
     def __init__(self, where: str, clock: Clock) -> None:
         self._where, self._clock = where, clock
         self._keys: list[PyJWK] = []
-        self._asked = float("-inf")
+        self._asked = self._had = float("-inf")
         self._turn = asyncio.Lock()
 
     async def find(self, kid: str | None, algorithm: str) -> PyJWK | None:
         """The key of that id (of the only one, where a token names none) for an algorithm."""
         found = self._known(kid, algorithm)
-        if found is None:
+        # One asks whether an old key is still good; whoever comes meanwhile does not wait for the issuer.
+        if found is None or (self._clock.monotonic() - self._had >= AGE_S and not self._turn.locked()):
             async with self._turn:
                 found = self._known(kid, algorithm)
-                if found is None and self._clock.monotonic() - self._asked >= PATIENCE_S:
+                old = self._clock.monotonic() - self._had >= AGE_S
+                if (found is None or old) and self._clock.monotonic() - self._asked >= PATIENCE_S:
                     self._asked = self._clock.monotonic()
                     await self._refresh()
                     found = self._known(kid, algorithm)
@@ -55,6 +59,7 @@ class KeySet:
     async def _refresh(self) -> None:
         try:
             self._keys = parse(await self._read(), where=self._where)
+            self._had = self._clock.monotonic()
         except VedetteError as error:
             _log.warning("the keys of a token issuer cannot be had; those known stay", reason=str(error))
 

@@ -41,8 +41,13 @@ _WRITE = (
     "/metrics/track",
     "/v1/logs",
     "/v1/metrics",
+    "/_component_template",
+    "/_ilm",
+    "/_index_template",
+    "/_ingest",
+    "/_template",
 )
-_BULK = ("/_bulk", "/_doc")
+_BULK = frozenset(("_bulk", "_create", "_doc"))
 _OWN = ("/api/v1/auth",)
 
 SERVER_PATHS = (
@@ -79,7 +84,7 @@ def need_of(method: str, path: str, *, reading_posts: frozenset[str]) -> Need:
     if method in SAFE_METHODS or path in reading_posts or _below(path, _OWN):
         return "read"
     # Elasticsearch's clients begin by asking for what they need before they send: those are reads.
-    if _below(path, _WRITE) or path.endswith(_BULK):
+    if _below(path, _WRITE) or not _BULK.isdisjoint(path.split("/", 3)[1:3]):
         return "write"
     return "alerts"
 

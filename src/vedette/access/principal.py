@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -57,6 +58,14 @@ class Principal:
 
 OPEN = Principal("anonymous", "admin", ANY_TENANT)
 """Whoever asks a server that asks nobody: it listens on loopback only, or its operator insisted."""
+
+
+_TENANT = re.compile(r"[A-Za-z0-9!_.*'()-]{1,150}\Z")
+
+
+def is_tenant(text: str) -> bool:
+    """Whether a text may name a tenant; `*` names none, but all."""
+    return bool(_TENANT.match(text)) and text not in (".", "..", ANY_TENANT)
 
 
 def parse_role(text: str) -> str:

@@ -8,12 +8,13 @@ or disabled are looked up by the guard.
 from __future__ import annotations
 
 import contextlib
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from vedette.access.jwks import KeySet
-from vedette.access.principal import ROLES, SCOPES, Principal
+from vedette.access.principal import ANY_TENANT, ROLES, SCOPES, Principal, is_tenant
 from vedette.access.settings import AccessSettings
 from vedette.clock import Clock
 from vedette.errors import BadInput
@@ -24,6 +25,9 @@ ISSUER = "vedette"
 _SHARED = ("HS256", "HS384", "HS512")
 _PUBLIC = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 _LONGEST = 16 << 10
+_NAME = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,256}\Z")
+_AHEAD_S = 30.0
+"""So far may an issuer's clock be ahead of ours: its tokens are good from the moment they arrive. None is good after its end."""
 # Times are compared here, by our own clock; the audience too, since one that is not asked for may be named.
 _OPTIONS: Any = {"require": ["exp"], "verify_exp": False, "verify_nbf": False, "verify_iat": False, "verify_aud": False}
 _SYNONYMS = {"administrator": "admin", "editor": "operator", "user": "viewer", "reader": "viewer"}
@@ -91,7 +95,7 @@ class Tokens:
     def _principal(self, claims: Mapping[str, Any]) -> tuple[Principal, float, str] | None:
         now, settings = self._clock.now(), self._settings
         expires, begins, name, issuer = claims["exp"], claims.get("nbf", 0), claims.get("sub"), claims.get("iss", "")
-        if not _is_number(expires) or not _is_number(begins) or not begins <= now < expires:
+        if not _is_number(expires) or not _is_number(begins) or not begins - _AHEAD_S <= now < expires:
             return None
         audience = claims.get("aud")
         named = [audience] if isinstance(audience, str) else audience
@@ -102,7 +106,10 @@ class Tokens:
         if settings.jwt_issuer and issuer != settings.jwt_issuer:
             return None
         tenant = claims.get(settings.jwt_tenant_claim, DEFAULT_TENANT)
-        if not isinstance(name, str) or not name or not isinstance(tenant, str) or not tenant:
+        if not isinstance(name, str) or not _NAME.match(name):
+            return None
+        # Another issuer may let its users write claims: what is no tenant's name must not become one, nor a file's.
+        if not isinstance(tenant, str) or not (tenant == ANY_TENANT or is_tenant(tenant)):
             return None
         scopes = tuple(s for s in str(claims.get("scope", "")).split() if s in SCOPES)
         role = _role(claims.get(settings.jwt_role_claim))
