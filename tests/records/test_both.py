@@ -45,6 +45,26 @@ async def eventually(check, seconds=20.0):
         await asyncio.sleep(0.02)
 
 
+async def test_a_value_that_no_database_takes_takes_no_other_along(records):
+    good = [records.save([event(n)]) for n in (1, 2)]
+    bad = records.save([dataclasses.replace(event(3), at=1 << 80)]), records.save([event(4, note="\ud800")])
+    found = await asyncio.gather(good[0], bad[0], good[1], bad[1], return_exceptions=True)
+    assert [type(f) for f in found] == [type(None), BadInput, type(None), BadInput]
+    assert "cannot keep this" in str(found[1])
+    assert [row.seq for row in await records.load(AlertEventRow)] == [1, 2]
+    assert records.problem == "", "nothing is wrong with the database"
+
+
+async def test_a_nul_is_kept_or_shown_as_unknown(records):
+    silence = SilenceRow("default", "i\0d", "[]", 1, 2, 3, "me", "w\0hy", "{}")
+    await records.save([silence])
+    (found,) = await records.load(SilenceRow, id="i\0d")
+    assert found.comment in ("w\0hy", "w\ufffdhy")
+    assert await records.page(AlertEventRow, "default", before=9, since=0, until=9, limit=9, equal={"fingerprint": "\0"}) == []
+    await records.save(drop=[silence])
+    assert await records.load(SilenceRow) == []
+
+
 async def test_rows_come_back_as_they_went_after_reopening(place):
     rows = [
         *(rule_alert(labels=f'{{"n":"{i}"}}', value=v) for i, v in enumerate((math.inf, -0.5, 5e-324))),

@@ -200,7 +200,7 @@ class Records:
         table = self._tables[cast(type[Row], kind)]
         query = sa.select(table).order_by(*table.primary_key)
         for column, value in equal.items():
-            query = query.where(table.c[column] == value)
+            query = query.where(table.c[column] == self._kept(value))
         try:
             async with self.traffic.through(self._turn, self._engine.connect()) as connection:
                 rows = (await connection.execute(query)).all()
@@ -228,7 +228,7 @@ class Records:
         table = self._tables[cast(type[Row], kind)]
         query = sa.select(table).where(table.c.tenant == tenant, table.c.seq < before, table.c.at >= since, table.c.at <= until)
         for column, value in (equal or {}).items():
-            query = query.where(table.c[column] == value)
+            query = query.where(table.c[column] == self._kept(value))
         try:
             async with self.traffic.through(self._turn, self._engine.connect()) as connection:
                 rows = (await connection.execute(query.order_by(table.c.seq.desc()).limit(limit))).all()
@@ -272,17 +272,29 @@ class Records:
     async def _commit_waiting(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting, []
-            try:
-                async with self.traffic.through(self._turn, self._engine.begin()) as connection:
-                    for put, drop, _ in batch:
-                        await self._apply(connection, put, drop)
-            except FAILURES as error:
-                self._settle(batch, self._translated(error))
-            except Exception as error:  # noqa: BLE001 - whatever it is belongs to the callers, who wait
-                self._settle(batch, error)
-            else:
-                self.problem = ""
-                self._settle(batch, None)
+            if await self._committed(batch):
+                continue
+            # Something in them is no value for its column: whose it is must not take the others along.
+            for one in batch:
+                await self._committed([one])
+
+    async def _committed(self, batch: list[tuple[Sequence[Row], Sequence[Row], asyncio.Future[None]]]) -> bool:
+        """Commit what some callers wait for together, and tell them; False, telling none, for several of whom one's values are refused."""
+        try:
+            async with self.traffic.through(self._turn, self._engine.begin()) as connection:
+                for put, drop, _ in batch:
+                    await self._apply(connection, put, drop)
+        except (*FAILURES, ValueError, OverflowError) as error:
+            refused = _refused(error)
+            if refused is not None and len(batch) > 1:
+                return False
+            self._settle(batch, self._translated(error) if refused is None else refused)
+        except Exception as error:  # noqa: BLE001 - whatever it is belongs to the callers, who wait
+            self._settle(batch, error)
+        else:
+            self.problem = ""
+            self._settle(batch, None)
+        return True
 
     @staticmethod
     def _settle(batch: Iterable[tuple[Any, Any, asyncio.Future[None]]], error: Exception | None) -> None:
@@ -298,11 +310,12 @@ class Records:
         for kind, leaving in _by_kind(drop).items():
             table = self._tables[kind]
             condition = sa.and_(*(table.c[k] == sa.bindparam(f"key_{k}") for k in KEYS[kind]))
-            await connection.execute(sa.delete(table).where(condition), [{f"key_{k}": getattr(r, k) for k in KEYS[kind]} for r in leaving])
+            keys = [{f"key_{k}": self._kept(getattr(r, k)) for k in KEYS[kind]} for r in leaving]
+            await connection.execute(sa.delete(table).where(condition), keys)
         for kind, coming in _by_kind(put).items():
             statement = self._upsert(self._tables[kind])
             if self._engine.dialect.name != "sqlite" or len(coming) < _MANY:
-                await connection.execute(statement, [_in(r) for r in coming])
+                await connection.execute(statement, [{k: self._kept(v) for k, v in _in(r).items()} for r in coming])
                 continue
             # Of thousands of rows most of the time would go into SQLAlchemy's care for each one's parameters.
             names = [f.name for f in dataclasses.fields(kind)]
@@ -311,6 +324,12 @@ class Records:
                 assert list(compiled.positiontup) == names, "SQLite takes values in the order of the columns"
                 self._plain[kind] = str(compiled)
             await connection.exec_driver_sql(self._plain[kind], _columns(kind, names, coming))
+
+    def _kept(self, value: Any) -> Any:
+        """A value as the database takes it: a text of PostgreSQL's has no NUL."""
+        if isinstance(value, str) and "\0" in value and self._engine.dialect.name == "postgresql":
+            return value.replace("\0", "\ufffd")
+        return value
 
     def _upsert(self, table: sa.Table) -> Any:
         insert: Any = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
@@ -337,6 +356,15 @@ class Records:
         if self._committer is not None:
             await asyncio.wait([self._committer])
         await self._engine.dispose()
+
+
+def _refused(error: Exception) -> BadInput | None:
+    """Why a database takes a value never, whoever sends it again; None where it takes nothing now."""
+    cause: Any = error.orig if isinstance(error, DBAPIError) else error
+    # SQL's class 22 is what is wrong with data; drivers that look at values themselves raise what Python does.
+    if str(getattr(cause, "sqlstate", "") or "").startswith("22") or isinstance(cause, ValueError | OverflowError):
+        return BadInput(f"the records cannot keep this: {' '.join(str(cause).rpartition('>: ')[2].split())}")
+    return None
 
 
 def _by_kind(rows: Sequence[Row]) -> dict[type[Row], list[Row]]:
