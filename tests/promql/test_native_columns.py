@@ -99,6 +99,7 @@ def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     def nothing(native, q):
         return np.zeros(native.present.shape), np.zeros(native.present.shape, dtype=np.bool_)
 
+    monkeypatch.setattr(selectors, "rated_rows", lambda *a, **k: None)
     monkeypatch.setattr(native_columns, "rates", lambda *a, **k: ())
     monkeypatch.setattr(native_columns, "summed", lambda *a, **k: None)
     monkeypatch.setattr(native_columns, "quantiles", nothing)

@@ -120,6 +120,39 @@ def kahan(rows: Any, total: Any, rest: Any) -> None:
 
 
 @njit(cache=True, nogil=True)
+def summed(
+    groups: Any, starts: Any, hints: Any, cells: Any, sizes: Any, place_at: Any, places: Any, begin: Any, widths: Any, total: Any,
+    rest: Any, counts: Any, seen: Any,
+) -> None:  # fmt: skip
+    """Add the histograms of each group at each step in order of the rows, as `kahan` does.
+
+    Row r, of group `groups[r]`, has at step k its `sizes[r]` cells from `starts[r, k]` on (none where below 0), of which the c-th is cell
+    `places[place_at[r] + c]` of its group's: these begin at `begin[g] + k * widths[g]` in `total` and `rest` (0 at first). `counts[g, k]`
+    (int64) counts them, and `seen[g, k]` (uint8) has the bit of each of their `hints[r, k]`.
+    """
+    for r in range(starts.shape[0]):
+        g, size, first = groups[r], sizes[r], place_at[r]
+        for k in range(starts.shape[1]):
+            source = starts[r, k]
+            if source < 0:
+                continue
+            into = begin[g] + k * widths[g]
+            seen[g, k] |= np.uint8(1) << hints[r, k]
+            counts[g, k] += 1
+            if counts[g, k] == 1:
+                for c in range(size):
+                    total[into + places[first + c]] = cells[source + c]
+                continue
+            for c in range(size):
+                at = into + places[first + c]
+                inc, before = cells[source + c], total[at]
+                new = before + inc
+                lost = (before - new) + inc if abs(before) >= abs(inc) else (inc - new) + before
+                rest[at] = 0.0 if np.isinf(new) else rest[at] + lost
+                total[at] = new
+
+
+@njit(cache=True, nogil=True)
 def _log2(value: float) -> float:
     return math.log2(abs(value)) if value != 0.0 else -np.inf
 

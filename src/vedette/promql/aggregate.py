@@ -11,7 +11,7 @@ from vedette.kernels import groups as k
 from vedette.kernels import tops
 from vedette.model.labels import METRIC_NAME
 from vedette.promql import annotations as say
-from vedette.promql import labelsets, native_aggregate
+from vedette.promql import labelsets, native_aggregate, native_columns
 from vedette.promql.errors import ExecutionError
 from vedette.promql.evaluation import BLOCK_CELLS, HEAVY, Evaluation, scalar
 from vedette.promql.format import go_float
@@ -20,7 +20,7 @@ from vedette.promql.native_render import text
 from vedette.promql.nodes import Aggregate
 from vedette.promql.sampling import ratio_offsets
 from vedette.promql.selectors import shown
-from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, Objects, Rows, Value, native_mask
+from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, NativeRows, Objects, Rows, Value, native_mask
 
 _CODES = {
     "sum": k.SUM,
@@ -37,6 +37,10 @@ _CODES = {
 def aggregate(ev: Evaluation, node: Aggregate, args: Sequence[Value], grid: Grid) -> Matrix:
     """The aggregation `node` of its evaluated arguments (the parameter first, where there is one)."""
     value = args[-1]
+    if isinstance(value, NativeRows):
+        if node.op in ("sum", "avg") and (made := _of_natives(ev, node, value)) is not None:
+            return made
+        value = ev.matrix(value)
     if node.op == "count_values":
         assert isinstance(args[0], str)
         return _count_values(ev, node, args[0], ev.matrix(value))
@@ -87,18 +91,32 @@ def _of_mixed(ev: Evaluation, node: Aggregate, matrix: Matrix, grid: Grid) -> Ma
     return result.found()
 
 
+def _of_natives(ev: Evaluation, node: Aggregate, value: NativeRows) -> Matrix | None:
+    groups, first = _grouping(node, value)
+    histograms = native_columns.summed_rows(ev, value, groups, len(first), mean=node.op == "avg")
+    if histograms is None:
+        return None
+    return _result(node, value, groups, first, np.zeros(histograms.shape), native_mask(histograms), histograms)
+
+
 def _by(node: Aggregate) -> tuple[str, ...]:
     return (*node.grouping, METRIC_NAME) if node.without else node.grouping
 
 
-def _grouping(node: Aggregate, value: Matrix | Rows) -> tuple[Ints, Ints]:
+def _grouping(node: Aggregate, value: Matrix | Rows | NativeRows) -> tuple[Ints, Ints]:
     if not node.without and not node.grouping:
         return np.zeros(len(value), dtype=np.int64), np.zeros(min(1, len(value)), dtype=np.int64)
     return labelsets.grouped(value.labels, _by(node), without=node.without)
 
 
 def _result(
-    node: Aggregate, value: Matrix | Rows, groups: Ints, first: Ints, values: Floats, present: Bools, histograms: Objects | None = None
+    node: Aggregate,
+    value: Matrix | Rows | NativeRows,
+    groups: Ints,
+    first: Ints,
+    values: Floats,
+    present: Bools,
+    histograms: Objects | None = None,
 ) -> Matrix:
     labels = labelsets.kept(value.labels.take(first), _by(node), without=node.without)
     drop = None

@@ -13,7 +13,7 @@ from vedette.promql.nodes import Aggregate, Binary, Call, Number, Range, Selecto
 from vedette.promql.plan import Operation, Plan
 from vedette.promql.selectors import Fetched
 from vedette.promql.streamed import changed
-from vedette.promql.values import Bools, Floats, Matrix, Rows, Scalar, Value, Windows
+from vedette.promql.values import Bools, Floats, Matrix, NativeRows, Rows, Scalar, Value, Windows
 
 _ANSWERED = 4
 """Bytes that a character of a made label value takes in an answer: the answer and its pieces, as measured."""
@@ -41,6 +41,8 @@ def evaluate(ev: Evaluation, plan: Plan, data: Sequence[Fetched]) -> Value:
                 values[i] = None
     result = values[plan.result]
     assert result is not None
+    if isinstance(result, NativeRows):
+        result = ev.matrix(result)
     if isinstance(result, Windows) and (result.anchored or result.smoothed):
         return selectors.extended(ev, result)
     result = ev.settled(result)
@@ -54,6 +56,8 @@ def _size(value: Value | None) -> tuple[int, int]:
     """The samples that a value holds, and their bytes."""
     if isinstance(value, Rows):
         return (0, 0) if value.made is None else _size(value.made)
+    if isinstance(value, NativeRows):
+        return (value.starts.size, value.starts.nbytes + value.cells.nbytes) if value.made is None else _size(value.made)
     if isinstance(value, Matrix):
         native = 0 if value.histograms is None else int(np.count_nonzero(value.native))
         return int(value.values.size), value.values.nbytes + value.present.nbytes + HISTOGRAM_BYTES * native
@@ -62,6 +66,8 @@ def _size(value: Value | None) -> tuple[int, int]:
 
 def _run(ev: Evaluation, operation: Operation, args: list[Value], data: Sequence[Fetched]) -> Value:
     node, grid = operation.node, operation.grid
+    if operation.spread or not (isinstance(node, Aggregate) or (isinstance(node, Call) and node.func.name in functions.OF_NATIVE_ROWS)):
+        args = [ev.matrix(value) if isinstance(value, NativeRows) else value for value in args]
     if operation.spread:
         return _spread(ev, args[0], grid.n)
     if isinstance(node, Selector) and operation.begun:

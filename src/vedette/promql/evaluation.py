@@ -21,7 +21,7 @@ from vedette.promql.errors import ExecutionError, QueryCanceled, QueryTimeout, T
 from vedette.promql.plan import Bounds
 from vedette.promql.running import Ticket
 from vedette.promql.statistics import Statistics
-from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, Rows, Scalar, Value, Windows
+from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, NativeRows, Rows, Scalar, Value, Windows
 
 SAME_LABELSET = "vector cannot contain metrics with the same labelset"
 
@@ -95,6 +95,10 @@ class Evaluation:
             if value.made is None:
                 self.count(len(value) * value.n)
                 value.made = self.computed(value)
+            return value.made
+        if isinstance(value, NativeRows):
+            if value.made is None:
+                value.made = replace(value.whole(), labels=value.labels)
             return value.made
         assert isinstance(value, Matrix), "the plan feeds vectors where vectors are wanted"
         return value

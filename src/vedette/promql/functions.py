@@ -20,7 +20,7 @@ from vedette.promql.nodes import Call, Range, Selector, unwrapped
 from vedette.promql.selectors import WINDOW_FUNCTIONS, absent_over_time, refuse_extended, window_function
 from vedette.promql.sorting import sort, sort_by_label
 from vedette.promql.streamed import changed
-from vedette.promql.values import Bools, Floats, Grid, Matrix, Rows, Scalar, Value, Windows
+from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, NativeRows, Rows, Scalar, Value, Windows
 
 Args = Sequence[Value]
 
@@ -229,6 +229,12 @@ def _sort_by_label(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Matrix
 
 def _of_histogram(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Matrix:
     """A number of each native histogram; floats are left out."""
+    if isinstance(rows := args[0], NativeRows):
+        of_cells = _OF_CELLS[node.func.name]
+        there = rows.starts >= 0
+        with np.errstate(all="ignore"):
+            numbers = of_cells(rows.cells, np.where(there, rows.starts, 0)) if there.any() else np.zeros(there.shape)
+        return ev.renamed(Matrix(rows.labels, numbers, there).found())
     matrix = ev.matrix(args[0])
     if matrix.histograms is None:
         return ev.empty(grid.n)
@@ -237,6 +243,14 @@ def _of_histogram(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Matrix:
     values[native] = [_NUMBERS[node.func.name](h) for h in matrix.histograms[native]]
     return ev.renamed(Matrix(matrix.labels, values, native, matrix.drop).found())
 
+
+_OF_CELLS: dict[str, Callable[[Floats, Ints], Floats]] = {
+    "histogram_count": lambda cells, starts: cells[starts + COUNT],
+    "histogram_sum": lambda cells, starts: cells[starts + SUM],
+    "histogram_avg": lambda cells, starts: cells[starts + SUM] / cells[starts + COUNT],
+}
+OF_NATIVE_ROWS = frozenset(_OF_CELLS)
+"""Functions that take native histograms as columns."""
 
 _NUMBERS: dict[str, Callable[[Histogram], float]] = {
     "histogram_count": lambda h: h.count,

@@ -17,13 +17,30 @@ from vedette.model.histograms import GAUGE, NOT_RESET, RESET, UNKNOWN, Histogram
 from vedette.model.labels import METRIC_NAME, LabelTable
 from vedette.model.samples import STALE, is_stale
 from vedette.promql import annotations as say
+from vedette.promql import labelsets
 from vedette.promql.errors import ExecutionError
 from vedette.promql.evaluation import Evaluation, scalar
 from vedette.promql.format import go_g
+from vedette.promql.native_columns import rated_rows
 from vedette.promql.native_windows import STARTED, TIMES_ONLY, Speaker, Window, interpolated, replaced
 from vedette.promql.nodes import Call, Range, Selector, Subquery
 from vedette.promql.plan import subquery_grid, window_grid
-from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, Natives, Objects, Rows, Scalar, Slabs, Value, Windows, native_mask
+from vedette.promql.values import (
+    Bools,
+    Floats,
+    Grid,
+    Ints,
+    Matrix,
+    NativeRows,
+    Natives,
+    Objects,
+    Rows,
+    Scalar,
+    Slabs,
+    Value,
+    Windows,
+    native_mask,
+)
 
 
 class Fetched:
@@ -446,12 +463,26 @@ def window_function(ev: Evaluation, call: Call, args: Sequence[Value], grid: Gri
     rows = Rows(over.labels, grid.n, fill, over.drop, samples=over.samples)
     if name in ("rate", "increase"):
         _doubt_counters(ev, call, rows, over)
+    if (columns := _rated_columns(ev, name, whole, grid)) is not None:
+        return columns
     if (whole.natives is not None and name not in TIMES_ONLY) or (whole.starts is not None and name in STARTED):
         matrix = replaced(ev, call, whole, grid, ev.matrix(rows))
         return matrix if name in ("last_over_time", "first_over_time") else ev.renamed(matrix, strict=True)
     if name in ("last_over_time", "first_over_time"):
         return rows
     return ev.renamed_rows(rows)
+
+
+def _rated_columns(ev: Evaluation, name: str, over: Windows, grid: Grid) -> NativeRows | None:
+    """Rates of native histograms as columns, where all series are plain, and are told apart without their names."""
+    if name not in ("rate", "increase") or over.natives is None or over.starts is not None or over.anchored or over.smoothed:
+        return None
+    if ev.delayed_names or over.drop is not None or not labelsets.unique_without_names(over.labels):
+        return None
+    rows = rated_rows(ev, over, grid, per_second=name == "rate")
+    if rows is not None:
+        rows.labels = labelsets.kept(rows.labels, labelsets.METADATA, without=True)
+    return rows
 
 
 def refuse_extended(name: str, over: Windows) -> None:

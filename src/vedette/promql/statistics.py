@@ -14,7 +14,7 @@ from vedette.promql.cost import Cost
 from vedette.promql.nodes import Aggregate, Binary, Call, Number, Range, Selector, Subquery, Text, Unary
 from vedette.promql.plan import Bounds, Fetch, Operation, Plan, window_grid
 from vedette.promql.printer import to_text
-from vedette.promql.values import Grid, Ints, Matrix, Rows, Scalar, Value, Windows
+from vedette.promql.values import Grid, Ints, Matrix, NativeRows, Rows, Scalar, Value, Windows
 
 _SHOWN = 120
 
@@ -102,6 +102,8 @@ def _measures(value: Value) -> tuple[int, int, int, bool]:
         return len(value), value.present.shape[1], value.values.nbytes + value.present.nbytes, False
     if isinstance(value, Rows):
         return len(value), value.n, 0, True
+    if isinstance(value, NativeRows):
+        return len(value), value.starts.shape[1], value.starts.nbytes + value.cells.nbytes, False
     if isinstance(value, Windows):
         return len(value.labels), 0, value.timestamps.nbytes + value.values.nbytes + value.offsets.nbytes, False
     if isinstance(value, Scalar):

@@ -5,7 +5,7 @@ A matrix is the whole answer of an instant-vector expression over all steps at o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple, Protocol
@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vedette.model.histograms import Histograms
+from vedette.model.histograms import Histograms, Layout
 from vedette.model.labels import LabelTable
 
 Floats = NDArray[np.float64]
@@ -236,4 +236,27 @@ class Windows:
         )
 
 
-Value = Scalar | Matrix | Rows | Windows | str
+@dataclass(slots=True)
+class NativeRows:
+    """A matrix of native histograms alone, as columns: no object for each of them before somebody asks for one.
+
+    Row r has the layout `layouts[layout_of[r]]` (int64[rows]), and at step k the cells from `starts[r, k]` (int64[rows, n]) on in `cells`
+    (float64), none where that is below 0; `hints` uint8[rows, n]. Buckets may be empty. `whole` makes the matrix (its
+    labels are not looked at).
+    """
+
+    labels: LabelTable
+    cells: Floats
+    starts: Ints
+    layout_of: Ints
+    layouts: Sequence[Layout]
+    hints: NDArray[np.uint8]
+    whole: Callable[[], Matrix]
+    made: Matrix | None = None
+    drop: None = None
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+
+Value = Scalar | Matrix | Rows | NativeRows | Windows | str
