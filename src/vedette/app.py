@@ -69,7 +69,7 @@ from vedette.collect.host import host_target
 from vedette.collect.own import own_target, read_own
 from vedette.errors import BadInput, LimitExceeded, NotFound, Undeliverable, VedetteError
 from vedette.forward.forwards import Forwards
-from vedette.health.check import HEALTHY, UNHEALTHY, Finding, Probe
+from vedette.health.check import HEALTHY, UNHEALTHY, Finding, Probe, State
 from vedette.health.settings import HealthSettings
 from vedette.health.watch import Watch
 from vedette.ingest.door import Door
@@ -311,6 +311,20 @@ class House:
             # A part of this process: as old as it, and without a port.
             figures |= {"version": sqlite3.sqlite_version, "uptime_seconds": int(self.clock.now() - self.started)}
         return Finding(HEALTHY, "", figures)
+
+    def _health_states(self) -> list[State]:
+        """What is watched, as it was last found; of the records also what went wrong since."""
+        problem = self.records.problem if self.records is not None else ""
+        own = set(self._own_probes(self.plan.settings.vedette.health)) if problem else set()
+        return [
+            dataclasses.replace(state, status=UNHEALTHY, reason=problem, figures={}) if state.name in own else state
+            for state in self.health.states()
+        ]
+
+    async def _reach_database(self) -> None:
+        """Raises `Unreachable` while the database that `DATABASE_URL` names does not answer."""
+        if self.records is not None and not isinstance(self.plan.settings.records_place, Path):
+            await self.records.ping()
 
     def _outside(self) -> Outside:
         """What other tenants' alerting takes from the configuration in force."""
@@ -649,7 +663,7 @@ class House:
             log_level=room.server.log_level,
             targets=self.collector.targets,
             groups=self._groups_of,
-            health=self.health.states,
+            health=self._health_states,
             pool=lambda: self.records.pool() if self.records else None,
         )
         configured = botserver_alerts.endpoints(botserver_alerts.Alerts(backend, self._managed_of, self._mails))
@@ -665,6 +679,7 @@ class House:
             tracking=room.track,
             cors_origin=room.access.reading_origins,
             counts=self._counts,
+            database=self._reach_database,
         )
 
     def _copy_beside(self, into: Path) -> None:

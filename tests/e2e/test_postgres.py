@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 
+import httpx
 import pytest
 
 pytestmark = pytest.mark.timeout(180)
@@ -76,6 +78,53 @@ def test_a_database_that_goes_and_comes_while_the_server_runs(launch, tools, dat
     )  # fmt: skip
     assert second.returncode == 2
     assert "another Vedette writes to this database" in second.stderr
+
+
+def test_with_the_documents_environment_the_database_goes_and_comes_under_load(launch, tools, database):
+    """`DATABASE_URL` alone, as Gamiroo's document sets it: samples are Vedette's own, state is PostgreSQL's; nothing is lost."""
+    postgres, url = database
+    server = launch.vedette(env=tools.environment(DATABASE_URL=url, VEDETTE_HOST_ENABLED="false"))
+    acknowledged: list[int] = []
+    statuses: set[int] = set()
+    ended = threading.Event()
+
+    def write() -> None:
+        with httpx.Client(timeout=60) as client:
+            number = 0
+            while not ended.is_set():
+                number += 1
+                body = {"service_name": "load", "metric_name": "number", "value": number}
+                answer = client.post(server.url + RECORDS, json=body)
+                statuses.add(answer.status_code)
+                if answer.status_code == 201:
+                    acknowledged.append(number)
+                else:
+                    assert answer.headers["content-type"] == "application/json"
+
+    sender = threading.Thread(target=write)
+    sender.start()
+    try:
+        tools.eventually(lambda: len(acknowledged) > 20, "records are written")
+        postgres.stop("immediate")
+        for path in (f"{RECORDS}?limit=1", f"{RECORDS}?service_name=load"):
+            asked = server.client.get(server.url + path)
+            assert (asked.status_code, asked.headers["content-type"]) == (500, "application/json")
+            assert "PostgreSQL" in asked.json()["detail"]
+        tools.eventually(lambda: 500 in statuses, "writing is refused, too")
+        tools.eventually(lambda: server.get("/health").json()["status"] == "degraded", "health tells of the database")
+        detailed = server.get("/api/v1/monitoring/health/detailed").json()
+        assert (detailed["status"], detailed["components"]["database"]["status"]) == ("degraded", "unhealthy")
+        assert server.get("/api/v1/query", query="number").status_code == 200, "what stands on samples alone goes on"
+        before = len(acknowledged)
+        postgres.start()
+        tools.eventually(lambda: len(acknowledged) > before + 20, "it recovers by itself")
+    finally:
+        ended.set()
+        sender.join()
+    assert statuses == {201, 500}
+    tools.eventually(lambda: server.get("/health").json()["status"] == "healthy", "health is well again")
+    found = {record["value"] for record in server.get(RECORDS, service_name="load", limit=10_000).json()}
+    assert found >= {float(number) for number in acknowledged[-9_000:]}
 
 
 def test_init_db_makes_the_tables_and_starts_nothing(tools, database, tmp_path):

@@ -12,8 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from vedette.api.endpoint import routes
 from vedette.api.services import gamiroo
 from vedette.api.services.shared import shown_time
+from vedette.errors import Unreachable
 from vedette.model.labels import Labels, LabelTable
 from vedette.model.samples import STALE
 
@@ -232,6 +234,33 @@ async def test_storage_that_cannot_be_read_is_a_500_in_json_and_recovers(
         assert answer.status_code == 500
         assert set(answer.json()) == {"detail"}
     assert (await client.get(f"{PATH}?limit=1")).status_code == 200
+
+
+async def test_records_without_a_time_do_not_meet_in_one_millisecond(client: httpx.AsyncClient, services: Any) -> None:
+    one = {"service_name": "s", "metric_name": "m"}
+    now = int(services.clock.now() * 1000)
+    listed = await client.post(PATH, json=[{**one, "value": 1}, {**one, "value": 2}, {**one, "metric_name": "other", "value": 3}])
+    assert listed.status_code == 201
+    assert [r["recorded_at"] for r in listed.json()] == [shown_time(now), shown_time(now + 1), shown_time(now)]
+    assert (await client.post(PATH, json={**one, "value": 4})).json()["recorded_at"] == shown_time(now + 2), "nor those of two requests"
+    await services.clock.advance(1)
+    assert (await client.post(PATH, json={**one, "value": 5})).json()["recorded_at"] == shown_time(now + 1000)
+    assert [r["value"] for r in (await client.get(f"{PATH}?metric_name=m")).json()] == [1, 2, 4, 5]
+
+
+async def test_while_the_database_is_gone_it_is_a_500_that_says_so(services: Any, serve: Any, storage: Any) -> None:
+    gone = True
+
+    async def reach() -> None:
+        if gone:
+            raise Unreachable("records at PostgreSQL cannot be used", retry_after=1.0)
+
+    client = serve(routes(gamiroo.endpoints(services.backend, storage.append, reach)))
+    for answer in (await client.get(PATH), await client.post(PATH, json={"service_name": "s", "metric_name": "m", "value": 1})):
+        assert (answer.status_code, answer.json()) == (500, {"detail": "records at PostgreSQL cannot be used"})
+    assert (await client.get(f"{PATH}?start_date=never")).status_code == 422, "what is wrong is told all the same"
+    gone = False
+    assert (await client.get(PATH)).status_code == 200
 
 
 async def test_while_starting_it_is_a_503_that_says_when(client: httpx.AsyncClient, services: Any) -> None:

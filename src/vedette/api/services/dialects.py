@@ -58,11 +58,12 @@ def build(
     tracking: TrackSettings,
     cors_origin: str,
     counts: Shared | None = None,
+    database: gamiroo.Reach = gamiroo.no_database,
 ) -> Dialects:
     """The operations of all dialects with `others`, those of the other rooms, which dialects share by path.
 
     `append` returns once a batch is durable; `tracking` are the settings of tracked metrics;
-    `counts` are the rate limits' counts that several instances keep together.
+    `counts` are the rate limits' counts that several instances keep together; `database` is reached before Gamiroo's records are.
     """
     # One count for all that BotServer's document puts below its alerts, whichever room it is in.
     watched = Limit(settings.alerts_per_minute, backend.clock.monotonic, by="user", name="alerts", shared=counts)
@@ -104,7 +105,7 @@ def build(
         BotServer(backend, server, processor, requests, cast(Handler, exposed.handler)), settings, watched, shared=counts
     )
     bots += botlogs.endpoints(logs, settings, shared=counts)
-    records = gamiroo.endpoints(backend, append)
+    records = gamiroo.endpoints(backend, append, database)
     scores = xscore.endpoints(xscore.XScore(backend, processor, requests, server.started))
     services = platform.endpoints(backend)
     # Described before they are joined: the main listener's answer is one of both.

@@ -59,6 +59,29 @@ _CURSOR = re.compile(r"([ab])(-?\d{1,16})\.(\d{1,16})\Z", re.ASCII)
 _MAX_TEXT = 4096
 
 Append = Callable[[SampleBatch], Awaitable[Appended]]
+Reach = Callable[[], Awaitable[None]]
+"""Raises `Unreachable` where the database that the operator named cannot be asked."""
+
+
+@dataclass(slots=True)
+class Stamps:
+    """Times of records that name none: a series has one value in a millisecond, so of several the later ones are of the next."""
+
+    given: dict[tuple[str, Labels], int] = field(default_factory=dict)
+    last: int = 0
+
+    def stamp(self, tenant: str, labels: Labels, now: int) -> int:
+        """The time in ms of a record of `now`."""
+        if now > self.last:
+            self.given.clear()  # none of them can be met again
+        when = max(now, self.given.get((tenant, labels), 0) + 1)
+        self.given[tenant, labels] = when
+        self.last = max(self.last, when)
+        return when
+
+
+async def no_database() -> None:
+    """Where the operator named none, there is nothing to reach."""
 
 
 class NewRecord(msgspec.Struct, frozen=True):
@@ -121,15 +144,21 @@ def record_ids(series: NDArray[np.uint64], times: NDArray[np.int64]) -> NDArray[
 
 @dataclass(frozen=True, slots=True)
 class Gamiroo:
-    """The operations. `append` returns once a batch is durable."""
+    """The operations. `append` returns once a batch is durable.
+
+    The document promises a 500 while the database of `DATABASE_URL` is gone, so it is reached first, wherever samples are.
+    """
 
     backend: Backend
     append: Append
+    database: Reach = no_database
+    stamps: Stamps = field(default_factory=Stamps)
     keyspaces: dict[str, KeySpace] = field(default_factory=dict)
 
     async def read(self, request: Request) -> Response:
         """Records in order of time, a page of them."""
         question = self._question(await form_of(request))
+        await self.database()
         page = await self.backend.run(self._page, self.backend.tenant_of(request.scope), question)
         records = [record for _, record in (page.records if question.forward else page.records[::-1])]
         headers = {}
@@ -247,8 +276,13 @@ class Gamiroo:
             raise BadInput(f"{len(given)} records at once", hint=f"at most {MOST}")
         now = now_ms(self.backend.clock)
         rows = [_checked(record, f"{i}." if several else "", now) for i, record in enumerate(given)]
+        await self.database()
         tenant = self.backend.tenant_of(request.scope)
         keyspace = self.keyspaces.setdefault(tenant, canonical(tenant))
+        rows = [
+            (one, self.stamps.stamp(tenant, one, now) if record.recorded_at is None else when, value)
+            for record, (one, when, value) in zip(given, rows, strict=True)
+        ]
         labels, times, values = [r[0] for r in rows], [r[1] for r in rows], [r[2] for r in rows]
         appended = await self.append(SampleBatch.of(keyspace, labels, times, values))
         if appended.dropped:
@@ -354,9 +388,9 @@ _PARAMS = (
 )
 
 
-def endpoints(backend: Backend, append: Append) -> list[Endpoint]:
+def endpoints(backend: Backend, append: Append, database: Reach = no_database) -> list[Endpoint]:
     """The operations of this dialect."""
-    service = Gamiroo(backend, append)
+    service = Gamiroo(backend, append, database)
     records = {"type": "array", "items": _RECORD, "examples": [[{"id": 1, **_EXAMPLE}]]}
     body = {"required": True, "content": {"application/json": {"schema": {"oneOf": [_NEW, {"type": "array", "items": _NEW}]}}}}
     stored = {"oneOf": [_RECORD, records]}
