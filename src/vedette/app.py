@@ -42,6 +42,7 @@ from vedette.api import backtest as backtest_api
 from vedette.api import explaining as explaining_api
 from vedette.api import live as live_api
 from vedette.api import logs as logs_api
+from vedette.api import logs_elastic as logs_elastic_api
 from vedette.api import logs_in as logs_in_api
 from vedette.api import logs_loki as logs_loki_api
 from vedette.api import logs_loki_tail as logs_loki_tail_api
@@ -461,7 +462,7 @@ class House:
         if dialect in (None, "botserver"):
             routes += live_api.routes(self._live)
         if dialect is None:
-            routes += [logs_in_api.elastic_root(self._log_backend), *logs_loki_tail_api.routes(self._log_backend)]
+            routes += [logs_elastic_api.elastic_root(self._log_backend), *logs_loki_tail_api.routes(self._log_backend)]
             routes += web_routes(Sessions(self.identities))
         guarded = Guard(
             self.tenants.around(Direct(application(routes, service=dialect is not None), chosen)),
@@ -495,6 +496,7 @@ class House:
         cors, limits = self.plan.settings.vedette.access.reading_origins, self.plan.settings.vedette.promql
         return [
             *logs_in_api.endpoints(self._log_backend),
+            *logs_elastic_api.endpoints(self._log_backend),
             *logs_api.endpoints(self._log_backend, cors_origin=cors),
             *logs_loki_api.endpoints(self._log_backend, cors_origin=cors),
             *write.endpoints(self.door.append, run=self.run_write, tenant_of=tenant_of),

@@ -13,7 +13,7 @@ import pytest
 import uvicorn
 from starlette.applications import Starlette
 
-from vedette.api import logs, logs_in, logs_loki, logs_loki_tail
+from vedette.api import logs, logs_elastic, logs_in, logs_loki, logs_loki_tail
 from vedette.api.endpoint import routes
 from vedette.api.services import botlogs
 from vedette.api.services.settings import ServicesSettings
@@ -48,11 +48,12 @@ def app(store: LogStore) -> Starlette:
     backend = logs.LogBackend(store, run, ManualClock(NOW), tenant_of)
     operations = [
         *logs_in.endpoints(backend),
+        *logs_elastic.endpoints(backend),
         *logs.endpoints(backend, cors_origin=".*"),
         *logs_loki.endpoints(backend, cors_origin=".*"),
         *botlogs.endpoints(backend, ServicesSettings(logs_per_minute=30)),
     ]
-    return Starlette(routes=[*routes(operations), logs_in.elastic_root(backend), *logs_loki_tail.routes(backend)])
+    return Starlette(routes=[*routes(operations), logs_elastic.elastic_root(backend), *logs_loki_tail.routes(backend)])
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import pytest
 from starlette.applications import Starlette
 from tests.api.logs.conftest import JSON, LINES, NOW, found, run, sent, tenant_of, until
 
-from vedette.api import logs, logs_in
+from vedette.api import logs, logs_elastic, logs_in
 from vedette.api.endpoint import routes
 from vedette.clock import ManualClock
 from vedette.ingest.logseries import LogSeries
@@ -300,7 +300,8 @@ async def test_counts_become_series_of_their_tenant(store: LogStore, client: htt
 
 async def test_without_duckdb_it_is_said(app: Starlette) -> None:
     backend = logs.LogBackend(None, run, ManualClock(NOW), tenant_of)
-    none = Starlette(routes=routes([*logs_in.endpoints(backend), *logs.endpoints(backend, cors_origin="")]))
+    operations = [*logs_in.endpoints(backend), *logs_elastic.endpoints(backend), *logs.endpoints(backend, cors_origin="")]
+    none = Starlette(routes=routes(operations))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(none), base_url="http://test") as client:
         for answer in (await client.get("/api/v1/logs"), await client.post("/api/v1/logs", content="{}"), await client.post("/_bulk")):
             assert answer.status_code == 404
