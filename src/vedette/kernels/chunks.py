@@ -49,6 +49,8 @@ _TENS = np.array([float(10**k) for k in range(SCALES)])
 _LARGEST = float(1 << 50)
 _TWO_BITS = np.uint64(0xC0C0C0C0C0C0C0C0)
 """Of eight bytes, those that say how many more a sample has."""
+_ONES, _FIVE_BITS = np.uint64(0x0101010101010101), np.uint64(0x1F1F1F1F1F1F1F1F)
+_HALF, _ALL = np.uint64((1 << 32) - 1), np.uint64((1 << 64) - 1)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -168,20 +170,23 @@ def decode(words: Any, data: Any, chunk: Any, count: Any, times: Any, bits: Any,
     while place < stop:
         word = load_u64(data, i)
         if word & _TWO_BITS == np.uint64(0) and place > at and place + 8 <= stop:
-            # Eight samples of a byte each, as of a counter: none waits until it is known where the one before ends.
-            if scale == 0:
-                for k in range(8):
-                    zigzag = np.int64(word >> np.uint64(8 * k) & np.uint64(63))
-                    whole += zigzag >> 1 ^ -(zigzag & 1)
-                    values[place + k] = float(whole)
-            else:
-                for k in range(8):
-                    zigzag = np.int64(word >> np.uint64(8 * k) & np.uint64(63))
-                    whole += zigzag >> 1 ^ -(zigzag & 1)
-                    values[place + k] = float(whole) / power
+            # Eight samples of a byte each, as of a counter: none waits until it is known where the one before ends. The bytes become
+            # differences plus 32 all at once, and a product adds up four of them, which stay below 256.
+            sign = word & _ONES
+            above = (word >> np.uint64(1) & _FIVE_BITS ^ sign * np.uint64(31)) | (sign ^ _ONES) << np.uint64(5)
+            for half in range(2):
+                sums = (above >> np.uint64(32 * half) & _HALF) * _ONES
+                base = whole - 32
+                whole += np.int64(sums >> np.uint64(24) & np.uint64(255)) - 128
+                if scale == 0:
+                    for k in range(4):
+                        values[place + 4 * half + k] = float(base - 32 * k + np.int64(sums >> np.uint64(8 * k) & np.uint64(255)))
+                else:
+                    for k in range(4):
+                        values[place + 4 * half + k] = float(base - 32 * k + np.int64(sums >> np.uint64(8 * k) & np.uint64(255))) / power
             for k in range(8):
-                time += delta
-                times[place + k] = time
+                times[place + k] = time + (k + 1) * delta
+            time += 8 * delta
             i += 8
             place += 8
             continue
@@ -205,9 +210,7 @@ def decode(words: Any, data: Any, chunk: Any, count: Any, times: Any, bits: Any,
             token = np.int64(data[i])
             if token >= WHOLE:
                 size = (token - WHOLE & 7) + 1
-                rest: Any = np.int64(0)
-                for k in range(size):
-                    rest |= np.int64(data[i + 1 + k]) << 8 * k
+                rest: Any = np.int64(load_u64(data, i + 1) & _ALL >> np.uint64(64 - 8 * size))
                 i += 1 + size
                 if place > at:
                     time += delta

@@ -1,6 +1,6 @@
 """Samples in memory: chains of chunks (`chunks.py`), one chain a series, in one arena.
 
-Chains are read from their newest end, so a query about now touches what is new. A series' state is int64[4] (the slots
+Chains are read from their newest end: a query about now touches what is new. A series' state is int64[4] (the slots
 below, the last four of which are int32). Chunks and states of the generation before, which is being written to a block,
 stand beside those of the present one, and are only read. Not here: locks, growth, the log (`storage/head.py`).
 """
