@@ -128,6 +128,14 @@ class TestQuery:
         assert [t for t, _ in per_step] == [NOW - 60, NOW - 30, NOW]
         assert sum(n for _, n in per_step) == stats["samples"]["totalQueryableSamples"]
 
+    async def test_stats_of_another_value_are_given_with_a_warning(self, client: httpx.AsyncClient) -> None:
+        got = await ask(client, "query", query="up", stats="foo")
+        assert "stats" in got["data"]
+        assert got["warnings"] == [
+            'value "foo" for parameter "stats" is deprecated and will be rejected in the next major release, use "true" or "all"'
+        ]
+        assert "warnings" not in await ask(client, "query", query="up", stats="all")
+
     async def test_explained_when_asked(self, client: httpx.AsyncClient) -> None:
         assert "explain" not in (await ask(client, "query", query="up", explain="false"))["data"]
         explained = (await ask(client, "query", query="sum(up)", explain="true"))["data"]["explain"]

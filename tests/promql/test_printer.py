@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from vedette.errors import BadInput
 from vedette.promql.actions import Features
 from vedette.promql.errors import ParseError
 from vedette.promql.parse import parse
@@ -49,6 +50,24 @@ ALL = Features(experimental_functions=True, extended_range_selectors=True, fill_
 )
 def test_one_line(text: str, wanted: str | None) -> None:
     assert to_text(parse(text, ALL)) == (wanted or text)
+
+
+def test_what_nests_deeply_is_laid_out_in_no_time_or_refused() -> None:
+    chain = format_query(parse(" or ".join(["vector(1)"] * 500)))
+    assert chain.count("\n") > 900
+    assert chain.split() == " or ".join(["vector(1)"] * 500).split()
+    for deep in (" or ".join(["vector(1)"] * 3900), "(" * 3900 + "x" + ")" * 3900, "abs(" * 3900 + "x" + ")" * 3900):
+        with pytest.raises(BadInput, match="nested so deeply"):
+            format_query(parse(deep))
+
+
+def test_a_sign_stands_before_what_is_split() -> None:
+    long = "rate(" + "a" * 90 + "[5m])"
+    assert format_query(parse(f"-({long})")) == f"-(\n  {long}\n)"
+    assert format_query(parse(f"1 + -sum({long})")) == f"  1\n+\n  -sum(\n    {long}\n  )"
+    assert format_query(parse(f"max_over_time(sum({long})[1h:1m] offset 5m)")) == (
+        f"max_over_time(\n  sum(\n    {long}\n  )[1h:1m] offset 5m\n)"
+    )
 
 
 def test_long_parts_are_split() -> None:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 MAX_POINTS = 11_000
 TRUNCATED = "results truncated due to limit"
+_STATS_DEPRECATED = 'value "{}" for parameter "stats" is deprecated and will be rejected in the next major release, use "true" or "all"'
 TIMED_OUT = "query timed out in query execution"
 QUEUED_TOO_LONG = "query timed out in query queue"
 _PATIENCE_S = 0.1
@@ -264,6 +265,8 @@ class Queries:
                 # A mistake in the text is a mistake in the parameter; its position comes first in what follows.
                 raise in_query(error) from None
             warnings = list(result.warnings)
+            if options.stats not in ("", "true", "all"):
+                warnings.append(_STATS_DEPRECATED.format(options.stats))
             if options.limit and len(result) > options.limit:
                 warnings.append(TRUNCATED)
             if options.table:
@@ -289,11 +292,20 @@ class Queries:
 
     async def format(self, request: Request) -> Response:
         """An expression laid out for reading."""
-        return success(format_query(self._parsed(await form_of(request))))
+        return Response(await self._read(request, lambda root: enveloped(orjson.dumps(format_query(root)))), media_type=JSON)
 
     async def parse(self, request: Request) -> Response:
         """An expression's syntax tree."""
-        return Response(enveloped(tree_json(self._parsed(await form_of(request)))), media_type=JSON)
+        return Response(await self._read(request, lambda root: enveloped(tree_json(root))), media_type=JSON)
+
+    async def _read(self, request: Request, made: Callable[[Node], bytes]) -> bytes:
+        """What is made of an expression, on a worker thread when it is the tenant's turn: a long one takes seconds to read."""
+        form = await form_of(request)
+        answer = await self.gate.evaluate(
+            request, self.tenant_of(request), None, lambda deadline, cancel: made(self._parsed(form)), shape=None
+        )
+        assert isinstance(answer, bytes), "nothing else is made here"
+        return answer
 
     async def running(self, request: Request) -> Response:
         """The tenant's queries that are being evaluated, the longest-running first."""

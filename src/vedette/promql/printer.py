@@ -5,8 +5,10 @@ Built from the leaves up, without recursion, since trees may be deep.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
+from vedette.errors import BadInput
 from vedette.model.durations import format_duration
 from vedette.model.labels import METRIC_NAME, is_legacy_label_name, is_legacy_metric_name
 from vedette.model.matchers import Matcher
@@ -35,22 +37,41 @@ MAX_LINE = 100
 INDENT = "  "
 
 
+MAX_FORMATTED = 4 << 20
+"""Longest text of a formatted query, in characters: each level is indented further, so that deep ones grow with the square of it."""
+
+
 def to_text(root: Node) -> str:
     """The query on one line, in Prometheus' normal form."""
     texts: dict[int, str] = {}
     for node in walk(root):
         texts[id(node)] = _text(node, texts)
+        for child in node.children:
+            del texts[id(child)]
     return texts[id(root)]
 
 
 def format_query(root: Node) -> str:
-    """The query laid out: parts longer than `MAX_LINE` are split over lines and indented."""
-    texts: dict[int, str] = {}
-    pretty: dict[int, str] = {}
-    for node in walk(root):
-        texts[id(node)] = _text(node, texts)
-        pretty[id(node)] = _pretty(node, texts, pretty)
-    return pretty[id(root)]
+    """The query laid out: parts longer than `MAX_LINE` are split over lines and indented.
+
+    Raises `BadInput` where that would take more than `MAX_FORMATTED` characters.
+    """
+    lines: list[tuple[int, str]] = []
+    texts = _short_texts(root)
+    size = counted = 0
+    todo: list[tuple[int, Node | _Finish]] = [(0, root)]
+    while todo:
+        depth, now = todo.pop()
+        if isinstance(now, Node):
+            todo.extend(reversed(_laid_out(now, depth, texts, lines)))
+        else:
+            now(lines)
+        for indent, text in lines[counted:]:
+            size += len(INDENT) * indent + len(text) + 1
+        counted = len(lines)
+        if size > MAX_FORMATTED:
+            raise BadInput(f"the query is nested so deeply that it would take more than {MAX_FORMATTED} characters, formatted")
+    return "\n".join(INDENT * depth + text for depth, text in lines)
 
 
 def _name(name: str) -> str:
@@ -171,25 +192,64 @@ def _operator(node: Binary) -> str:
     return out
 
 
-def _indented(text: str) -> str:
-    return "\n".join(INDENT + line for line in text.split("\n"))
+_Lines = list[tuple[int, str]]
+"""Lines of a formatted query, each with how far it is indented."""
+
+_Finish = Callable[[_Lines], None]
+"""What is left to be done once the parts of a node have their lines."""
 
 
-def _pretty(node: Node, texts: dict[int, str], pretty: dict[int, str]) -> str:
-    text = texts[id(node)]
-    if len(text) <= MAX_LINE or isinstance(node, (Number, Text, Selector, Range)):
-        return text
+def _short_texts(root: Node) -> dict[int, str]:
+    """The nodes (by id) that stay on one line, with their texts."""
+    texts: dict[int, str] = {}
+    for node in walk(root):
+        if all(id(c) in texts for c in node.children):
+            text = _text(node, texts)
+            if len(text) <= MAX_LINE or isinstance(node, (Number, Text, Selector, Range)):
+                texts[id(node)] = text
+    return texts
+
+
+def _line(depth: int, text: str) -> _Finish:
+    return lambda lines: lines.append((depth, text))
+
+
+def _behind(text: str) -> _Finish:
+    def finish(lines: _Lines) -> None:
+        depth, last = lines[-1]
+        lines[-1] = depth, last + text
+
+    return finish
+
+
+def _before(at: int, depth: int, text: str) -> _Finish:
+    def finish(lines: _Lines) -> None:
+        # A sign stands where the node does, however far its first line is indented.
+        lines[at] = depth, text + lines[at][1]
+
+    return finish
+
+
+def _laid_out(node: Node, depth: int, texts: dict[int, str], lines: _Lines) -> list[tuple[int, Node | _Finish]]:
+    """The parts of a node and what is to be done with their lines, in order; a node of one line is written down at once."""
+    if (text := texts.get(id(node))) is not None and (len(text) <= MAX_LINE or not node.children or isinstance(node, Range)):
+        lines.append((depth, text))
+        return []
     if isinstance(node, Subquery):
-        return pretty[id(node.expr)] + _window(node)
+        return [(depth, node.expr), (depth, _behind(_window(node)))]
     if isinstance(node, Paren):
-        return f"(\n{_indented(pretty[id(node.expr)])}\n)"
+        return [(depth, _line(depth, "(")), (depth + 1, node.expr), (depth, _line(depth, ")"))]
     if isinstance(node, Unary):
-        return node.op + pretty[id(node.expr)].lstrip()
+        return [(depth, node.expr), (depth, _before(len(lines), depth, node.op))]
     if isinstance(node, Binary):
-        return f"{_indented(pretty[id(node.lhs)])}\n{_operator(node)}\n{_indented(pretty[id(node.rhs)])}"
+        return [(depth + 1, node.lhs), (depth, _line(depth, _operator(node))), (depth + 1, node.rhs)]
     head = node.func.name if isinstance(node, Call) else _aggregation(node) if isinstance(node, Aggregate) else ""
-    inner = ",\n".join(_indented(pretty[id(c)]) for c in node.children)
-    return f"{head}(\n{inner}\n)"
+    parts: list[tuple[int, Node | _Finish]] = [(depth, _line(depth, f"{head}("))]
+    for i, child in enumerate(node.children):
+        parts.append((depth + 1, child))
+        if i < len(node.children) - 1:
+            parts.append((depth, _behind(",")))
+    return [*parts, (depth, _line(depth, ")"))]
 
 
 def pinned(root: Node, time: int) -> str:
