@@ -22,7 +22,8 @@ from vedette.model.matchers import compile_regex
 
 GZIP_FROM, GZIP_TO = 4 << 10, 64 << 20
 """Bytes of a body from which, and up to which, it is compressed."""
-_PIECE = 1 << 20
+_PIECE = 1 << 17
+"""Bytes of a list that are sent at once: what the processor's cache holds."""
 _ACCEPTS_GZIP = re.compile(r"(?:^|[,\s])(?:gzip|\*)\s*(?:;\s*q=(?!0(?:\.0*)?\s*(?:,|$))[\d.]+\s*)?(?:,|$)", re.ASCII)
 JSON = "application/json"
 
