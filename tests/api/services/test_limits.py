@@ -16,11 +16,40 @@ from starlette.applications import Starlette
 
 from vedette.access.principal import Principal
 from vedette.api.endpoint import routes
-from vedette.api.services.limits import MOST_CLIENTS, Limit, RedisCounts
+from vedette.api.services.limits import MOST_CLIENTS, REST_S, Limit, RedisCounts
 from vedette.api.services.settings import ServicesSettings
+from vedette.clock import ManualClock
 from vedette.errors import BadInput
 
 BASE = "/api/v1/monitoring"
+PATIENCE_S = 30.0
+"""For a Redis that answers: as long as a slow machine needs."""
+
+
+class RedisServer:
+    """Debian's Redis on one port, that may be stopped and started."""
+
+    def __init__(self, binary: str, port: int, folder: Path) -> None:
+        self.url = f"redis://127.0.0.1:{port}/0"
+        self._port = port
+        self._command = [binary, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it listens."""
+        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self._port), 1):
+                return
+            assert time.monotonic() < deadline, "redis-server did not start"
+
+    def stop(self) -> None:
+        """End it, with all that it counted."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
 
 
 def test_the_documents_limits_are_the_defaults() -> None:
@@ -103,23 +132,14 @@ class TestTogether:
     """Several instances count in one Redis."""
 
     @pytest.fixture
-    def redis_port(self, debian_binary: Any, free_port: Any, tmp_path: Path) -> Iterator[int]:
-        port = free_port()
-        command = [debian_binary("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
-        server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        try:
-            deadline = time.monotonic() + 20
-            while True:
-                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                    break
-                assert time.monotonic() < deadline, "redis-server did not start"
-            yield port
-        finally:
-            server.kill()
-            server.wait()
+    def redis(self, debian_binary: Any, free_port: Any, tmp_path: Path) -> Iterator[RedisServer]:
+        server = RedisServer(debian_binary("redis-server"), free_port(), tmp_path)
+        server.start()
+        yield server
+        server.stop()
 
-    async def test_two_instances_count_as_one(self, redis_port: int) -> None:
-        counts = [RedisCounts(f"redis://127.0.0.1:{redis_port}/0") for _ in range(2)]
+    async def test_two_instances_count_as_one(self, redis: RedisServer) -> None:
+        counts = [RedisCounts(redis.url, timeout_s=PATIENCE_S) for _ in range(2)]
         one, two = (Limit(3, lambda: 0.0, name="alerts", shared=c) for c in counts)
         left = [(await limit.taken("alice"))[0] for limit in (one, two, one, two, one)]
         assert left == [2, 1, 0, -1, -1]
@@ -128,6 +148,32 @@ class TestTogether:
         assert (await Limit(3, lambda: 0.0, name="logs", shared=counts[0]).taken("alice"))[0] == 2, "another limit"
         for count in counts:
             await count.close()
+
+    async def test_it_may_go_and_come_back(self, redis: RedisServer) -> None:
+        clock = ManualClock()
+        counts = [RedisCounts(redis.url, timeout_s=PATIENCE_S, monotonic=clock.monotonic) for _ in range(2)]
+        one, two = (Limit(3, clock.monotonic, name="alerts", shared=c) for c in counts)
+        assert [(await limit.taken("alice"))[0] for limit in (one, two)] == [2, 1]
+        redis.stop()
+        assert [(await limit.taken("alice"))[0] for limit in (one, one, two)] == [2, 1, 2], "each counts its own, and refuses nobody"
+        redis.start()
+        assert (await one.taken("alice"))[0] == 0, "it is left alone for a while"
+        await clock.advance(REST_S)
+        assert [(await limit.taken("alice"))[0] for limit in (one, two, one, two)] == [2, 1, 0, -1], "and asked again"
+        for count in counts:
+            await count.close()
+
+    async def test_one_that_never_answers_is_not_waited_for_each_time(self) -> None:
+        clock = ManualClock()
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            counts = RedisCounts(f"redis://127.0.0.1:{silent.getsockname()[1]}/0", timeout_s=0.01, monotonic=clock.monotonic)
+            assert await counts.count("alice") is None
+            await counts.close()
+            counts._redis = None  # type: ignore[assignment]  # whoever asked it now would fail
+            assert await counts.count("alice") is None
+            await clock.advance(REST_S)
+            with pytest.raises(AttributeError):
+                await counts.count("alice")
 
     async def test_without_it_each_counts_its_own(self, free_port: Any) -> None:
         counts = RedisCounts(f"redis://127.0.0.1:{free_port()}/0")

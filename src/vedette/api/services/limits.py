@@ -8,6 +8,7 @@ of this process, or of all that share a Redis; where that does not answer, of th
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -27,6 +28,7 @@ MOST_CLIENTS = 10_000
 
 By = Literal["address", "user"]
 
+REST_S = 1.0
 _TIMEOUT_S = 0.25
 _log = structlog.get_logger(__name__)
 
@@ -42,7 +44,10 @@ class Shared(Protocol):
 class RedisCounts:
     """Counts in a Redis or Valkey: one key a client and limit, which ends by itself."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, timeout_s: float = _TIMEOUT_S, monotonic: Callable[[], float] = time.monotonic) -> None:
+        """A server that does not answer in `timeout_s` is left alone for `REST_S`: no request waits for it meanwhile."""
+        self._monotonic = monotonic
+        self._rests_until = float("-inf")
         try:
             from redis.asyncio import Redis
         except ImportError:
@@ -50,15 +55,17 @@ class RedisCounts:
                 "counting together needs the package redis", where="access.redis_url", hint="pip install 'vedette[redis]'"
             ) from None
         try:
-            self._redis = Redis.from_url(url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S)
+            self._redis = Redis.from_url(url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
         except ValueError as error:
             raise BadInput(str(error), where="access.redis_url", hint="expected redis://HOST:PORT/0") from None
         self._well = True
 
     async def count(self, key: str) -> tuple[int, float] | None:
-        """As `Shared.count`; a server that does not answer in a quarter of a second is logged once, until it does again."""
+        """As `Shared.count`; a server that does not answer is logged once, until it does again."""
         from redis.exceptions import RedisError
 
+        if self._monotonic() < self._rests_until:
+            return None
         name = f"vedette:limit:{key}"
         try:
             async with self._redis.pipeline(transaction=True) as pipe:
@@ -69,7 +76,7 @@ class RedisCounts:
         except (RedisError, OSError) as error:
             if self._well:
                 _log.warning("rate limits are counted here only: Redis does not answer", reason=str(error))
-            self._well = False
+            self._well, self._rests_until = False, self._monotonic() + REST_S
             return None
         self._well = True
         return int(used), max(0.0, left / 1000)
