@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -100,6 +101,7 @@ def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
         return np.zeros(native.present.shape), np.zeros(native.present.shape, dtype=np.bool_)
 
     monkeypatch.setattr(selectors, "rated_rows", lambda *a, **k: None)
+    monkeypatch.setattr(selectors, "_latest_columns", lambda *a, **k: None)
     monkeypatch.setattr(native_columns, "rates", lambda *a, **k: ())
     monkeypatch.setattr(native_columns, "summed", lambda *a, **k: None)
     monkeypatch.setattr(native_columns, "quantiles", nothing)
@@ -134,11 +136,41 @@ def test_the_plain_case_is_taken_by_kernels(query, monkeypatch):
     assert calls == [], "a window was evaluated by itself"
 
 
+@pytest.mark.parametrize(
+    "query",
+    ["histogram_count(rate(h[2m]))", "histogram_sum(h)", "histogram_avg(avg by (job) (increase(h[1m])))", "sum(h)", "sum(rate(h[2m]))"],
+)
+def test_plain_ones_are_summed_and_counted_without_an_object_for_each(query, monkeypatch):
+    storage = filled(1, kinds=1, odd=False)
+
+    def never(*args, **kwargs):
+        raise AssertionError("objects of all histograms were made")
+
+    monkeypatch.setattr(selectors, "_mixed_instants", never)
+    monkeypatch.setattr(native_columns, "rates", never)
+    monkeypatch.setattr(native_columns, "summed", never)
+    rows, native, warnings, _ = answer(storage, query)
+    assert rows or native
+    assert warnings == []
+
+
+def test_what_takes_no_columns_is_given_a_matrix():
+    storage = filled(1, kinds=1, odd=False)
+    plain = answer(storage, "rate(h[2m])")[1]
+    times, counts = answer(storage, "count(rate(h[2m]))")[0][Labels()]
+    there = Counter(time for row, _ in plain.values() for time in row)
+    assert dict(zip(times, np.array(counts).view(np.float64).tolist(), strict=True)) == there
+    marked = {Labels.of({**labels.as_dict(), "k": "v"}) for labels in plain}
+    assert answer(storage, 'label_replace(rate(h[2m]), "k", "v", "", "")')[1].keys() == marked
+    assert answer(storage, "rate(h[2m] @ 1700000000)")[1].keys() <= plain.keys()
+
+
 def test_plain_histograms_are_not_compared_one_by_one(monkeypatch):
     """Where counts alone are wanted, each is compared with the one before it, to say whether the counter was reset."""
     storage = filled(2, kinds=1, odd=False)
     calls = []
     monkeypatch.setattr(selectors, "is_reset", lambda now, before: calls.append(now) or False)
+    monkeypatch.setattr(selectors, "_latest_columns", lambda *a, **k: None)
     assert answer(storage, "histogram_count(h)")[0]
     assert calls == []
     with monkeypatch.context() as without:

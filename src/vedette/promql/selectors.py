@@ -143,9 +143,11 @@ def _writable(array: NDArray[Any]) -> NDArray[Any]:
 
 def instants(
     ev: Evaluation, node: Selector, grid: Grid, data: Fetched, *, want_time: bool = False, counts_only: bool = False
-) -> Rows | Matrix:
+) -> Rows | NativeRows | Matrix:
     """An instant vector selector over `grid`: the last sample within the lookback, unless stale."""
     if data.histograms is not None:
+        if not (want_time or node.smoothed) and (columns := _latest_columns(ev, node, grid, data, counts_only=counts_only)) is not None:
+            return columns
         return _mixed_instants(ev, node, grid, data, want_time=want_time, counts_only=counts_only)
     ends = window_grid(node, grid, ev.bounds)
     lookback = ev.bounds.lookback
@@ -172,6 +174,38 @@ def instants(
     if data.slabs is not None:
         return Rows(data.labels, grid.n, fill_slabs, samples=data.slabs.samples)
     return Rows(data.labels, grid.n, fill, samples=len(data.timestamps))
+
+
+def _latest_columns(ev: Evaluation, node: Selector, grid: Grid, data: Fetched, *, counts_only: bool) -> NativeRows | None:
+    """The last native histograms as columns, where all samples are such, and those of a series share their layout."""
+    found = data.histograms
+    assert found is not None, "only where there are any"
+    if len(found) != len(data.values) or is_stale(data.values).any():
+        return None
+    rows, offsets = len(data.labels), data.offsets
+    filled = np.flatnonzero(np.diff(offsets))
+    layout_of = np.full(rows, -1, dtype=np.int64)
+    layout_of[filled] = found.layout[offsets[filled]]
+    row_of = np.repeat(np.arange(rows), np.diff(offsets))
+    if (found.layout != layout_of[row_of]).any():
+        return None
+    hints = found.hints.copy()
+    if counts_only:
+        compared(*(_writable(column) for column in (found.offsets[:-1], found.cells, found.layout, row_of, hints)))
+    ends = window_grid(node, grid, ev.bounds)
+    ev.count(rows * grid.n)
+    # The kernel looks for numbers of samples instead of their values.
+    numbers = np.arange(len(data.values), dtype=np.float64)
+    latest, present = np.zeros((rows, grid.n)), np.empty((rows, grid.n), dtype=np.bool_)
+    k.last_sample(offsets, data.timestamps, numbers, 0, rows, ends.start, ends.step, ends.n, ev.bounds.lookback, False, latest, present)
+    at = np.where(present, latest, 0.0).astype(np.int64)
+    starts = np.where(present, found.offsets[:-1][at] if len(numbers) else 0, -1)
+
+    def whole() -> Matrix:
+        return _mixed_instants(ev, node, grid, data, want_time=False, counts_only=counts_only)
+
+    there = hints[at] if len(numbers) else np.zeros(at.shape, dtype=np.uint8)
+    return NativeRows(data.labels, _writable(found.cells), starts, layout_of, found.layouts, there, whole)
 
 
 def _mixed_instants(ev: Evaluation, node: Selector, grid: Grid, data: Fetched, *, want_time: bool, counts_only: bool) -> Matrix:
