@@ -86,7 +86,7 @@ from vedette.model.samples import DEFAULT_TENANT
 from vedette.net.addresses import public_address
 from vedette.notify import made
 from vedette.notify.config import Config as NotifyConfig
-from vedette.plan import Plan, retention_of, storage_of
+from vedette.plan import Plan, retention_of, storage_of, waiting
 from vedette.process import commit_of_checkout, configure_logging
 from vedette.promql.engine import Engine as Promql
 from vedette.promql.result import QueryResult
@@ -137,6 +137,7 @@ class House:
         self.log_ways = LogWays(settings.vedette.logs, clock)
         configure_logging(settings.vedette.server.log_level, keep=self.log_ways.keep)
         self.plan = Plan.of(settings)
+        self._at_the_start = settings.vedette
         self.clock = clock
         self.started = clock.now()
         self.ready = False
@@ -400,6 +401,8 @@ class House:
                 raise
             self._reloaded = Reloaded(True, self.clock.now())
             log.info("configuration reloaded", file=str(plan.settings.path or "none"))
+            if later := waiting(self._at_the_start, plan.settings.vedette):
+                log.warning("settings that were changed and wait for the next start", settings=later)
 
     async def reload_quietly(self) -> None:
         """`reload` for a signal: a bad file is logged, with the reason, and the old one stays in force."""

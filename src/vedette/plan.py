@@ -86,3 +86,29 @@ def retention_of(settings: StorageSettings) -> list[RetentionRule]:
         except BadInput as error:
             raise BadInput(error.problem, where=f"storage.retention_by_selector: {selector}: {error.where}", hint=error.hint) from None
     return rules
+
+
+_AT_THE_START = ("server", "storage", "records", "remote", "promql", "track", "services", "tracing")
+"""Sections that count at the start alone, but for `_AT_ONCE`; of the others, all but `_LATER` counts from a reload on."""
+_AT_ONCE = {"server": ("tls_cert_file", "tls_key_file"), "storage": ("admin_api",)}
+_LATER = {
+    "access": ("redis_url", "audit_retention", "cors_origin"),
+    "forward": ("queue_size",),
+    "logs": ("queue_bytes", "query_memory"),
+    "rules": ("resend_delay", "outage_tolerance", "grace_period"),
+}
+
+
+def waiting(started: VedetteSection, now: VedetteSection) -> list[str]:
+    """The settings that say something else than at the start, and that only the next start puts in force; by their names alone."""
+    found = []
+    for section in dataclasses.fields(VedetteSection):
+        old, new = getattr(started, section.name), getattr(now, section.name)
+        for one in dataclasses.fields(old):
+            if section.name in _AT_THE_START:
+                later = one.name not in _AT_ONCE.get(section.name, ())
+            else:
+                later = one.name in _LATER.get(section.name, ())
+            if later and getattr(old, one.name) != getattr(new, one.name):
+                found.append(f"{section.name}.{one.name}")
+    return found

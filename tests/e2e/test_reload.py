@@ -69,6 +69,10 @@ def test_post_answers_with_the_reason(launch: Any, site: Any, tmp_path: Path) ->
     file = _write(tmp_path, job="web", address=site.address)
     server = launch.vedette("--config", str(file))
     assert server.post("/-/reload").status_code == 200
+    assert "wait for the next start" not in server.logged()
+    _write(tmp_path, job="web", address=site.address, extra="vedette: {server: {log_level: warn}, storage: {retention: 9d}}\n")
+    assert server.post("/-/reload").status_code == 200
+    assert '"settings": ["server.log_level", "storage.retention"]' in server.logged(), "what only a start puts in force is told by name"
     _write(tmp_path, job="web", address=site.address, extra="surprise: true\n")
     answer = server.post("/-/reload")
     assert answer.status_code >= 400
