@@ -23,6 +23,8 @@ QUERIES = [
     "increase(h[75s])",
     "rate(h[31s])",
     "sum(h)",
+    "histogram_quantile(0.9, h)",
+    "histogram_quantile(0.2, rate(h[2m]))",
     "avg by (job) (h)",
     "sum by (job) (rate(h[2m]))",
     "avg(increase(h[1m]))",

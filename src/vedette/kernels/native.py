@@ -158,16 +158,23 @@ def _log2(value: float) -> float:
 
 
 @njit(cache=True, nogil=True)
-def quantiles(q: Any, cells: Any, order: Any, lower: Any, upper: Any, positive: int, negative: int, out: Any, sign: Any) -> None:
+def quantiles(
+    q: Any, cells: Any, order: Any, lower: Any, upper: Any, positive: int, negative: int, slim: bool, out: Any, sign: Any
+) -> None:  # fmt: skip
     """The quantile `q[i]` (within [0, 1]) of each exponential histogram `cells[i]` float64[n, width] with a count above 0 and a sum.
 
     Bucket b of the layout, from the lowest on, is cell `order[b]` and lies between `lower[b]` and `upper[b]`; the zero bucket counts
     only where it holds anything. The layout has `positive` and `negative` buckets to either side. Where `sign[i]` (int8) is not 0,
-    the quantile is `sign[i] * 2 ** out[i]`: powers are the caller's, whose library the other way of quantiles uses, too.
+    the quantile is `sign[i] * 2 ** out[i]`: powers are the caller's, whose library the other way of quantiles uses, too. With `slim`
+    an empty bucket is none.
     """
     n = len(order)
+    above, below = positive, negative
     for i in range(len(cells)):
         h = cells[i]
+        if slim:
+            positive = int(np.count_nonzero(h[_HEAD : _HEAD + above]))
+            negative = int(np.count_nonzero(h[_HEAD + above : _HEAD + above + below]))
         count = h[_COUNT]
         forward = q[i] < 0.5
         rank = q[i] * count if forward else (1 - q[i]) * count
@@ -175,7 +182,7 @@ def quantiles(q: Any, cells: Any, order: Any, lower: Any, upper: Any, positive: 
         sign[i] = 0
         for m in range(n):
             b = m if forward else n - 1 - m
-            if order[b] == _ZERO and h[_ZERO] <= 0:
+            if (order[b] == _ZERO and h[_ZERO] <= 0) or (slim and h[order[b]] == 0):
                 continue
             bucket = b
             if h[order[b]] == 0:

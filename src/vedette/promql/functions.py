@@ -249,7 +249,7 @@ _OF_CELLS: dict[str, Callable[[Floats, Ints], Floats]] = {
     "histogram_sum": lambda cells, starts: cells[starts + SUM],
     "histogram_avg": lambda cells, starts: cells[starts + SUM] / cells[starts + COUNT],
 }
-OF_NATIVE_ROWS = frozenset(_OF_CELLS)
+OF_NATIVE_ROWS = frozenset((*_OF_CELLS, "histogram_quantile"))
 """Functions that take native histograms as columns."""
 
 _NUMBERS: dict[str, Callable[[Histogram], float]] = {

@@ -20,7 +20,7 @@ from vedette.promql.format import go_float
 from vedette.promql.native_quantiles import fraction, quantile
 from vedette.promql.nodes import Call, Node
 from vedette.promql.selectors import shown
-from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, Value
+from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, NativeRows, Value
 
 LE = "le"
 
@@ -188,6 +188,8 @@ def histogram_quantile(ev: Evaluation, node: Call, args: Sequence[Value], grid: 
     """`histogram_quantile(q, v)`."""
     q = scalar(args[0])
     _warn_quantiles(ev, q, node.args[0])
+    if isinstance(rows := args[1], NativeRows) and (values := native_columns.quantiles_of_rows(ev, rows, q)) is not None:
+        return ev.renamed(Matrix(rows.labels, values, rows.starts >= 0).found())
     found = _split(ev, args[1], node.args[1])
     return ev.renamed(_quantile_matrix(ev, found, q, grid, node.args[1], node.args[0]))
 

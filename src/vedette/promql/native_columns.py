@@ -112,7 +112,7 @@ def rated_rows(ev: Evaluation, over: Windows, grid: Grid, *, per_second: bool) -
             histograms[part.rows] = compacted_rows(part.layout, part.cells, part.there)
         return Matrix(over.labels, np.zeros(starts.shape), starts >= 0, None, histograms)
 
-    return NativeRows(over.labels, room, starts, layout_of, layouts, np.full(starts.shape, GAUGE, dtype=np.uint8), whole)
+    return NativeRows(over.labels, room, starts, layout_of, layouts, np.full(starts.shape, GAUGE, dtype=np.uint8), whole, slim=True)
 
 
 def compacted_rows(layout: Layout, cells: Floats, there: Bools, hints: NDArray[np.uint8] | None = None) -> Objects:
@@ -244,11 +244,37 @@ def quantiles(native: Matrix, q: Floats) -> tuple[Floats, Bools]:
         at = np.array([(row, k) for row, k, _ in found])[good]
         out, sign = np.empty(len(at)), np.empty(len(at), dtype=np.int8)
         sides = (len(layout.positive), len(layout.negative))
-        kernel.quantiles(q[at[:, 1]], np.ascontiguousarray(cells[good]), *_buckets(layout), *sides, out, sign)
+        kernel.quantiles(q[at[:, 1]], np.ascontiguousarray(cells[good]), *_buckets(layout), *sides, False, out, sign)
         with np.errstate(all="ignore"):
             values[at[:, 0], at[:, 1]] = np.where(sign == 0, out, sign * np.exp2(out))
         done[at[:, 0], at[:, 1]] = True
     return values, done
+
+
+def quantiles_of_rows(ev: Evaluation, value: NativeRows, q: Floats) -> Floats | None:
+    """The quantile `q[k]` of the histograms at step k: float64[rows, n]; None where some are custom ones, or there is an info to give."""
+    starts, there = value.starts, value.starts >= 0
+    at = np.where(there, starts, 0)
+    if not there.any():
+        return np.zeros(there.shape)
+    held = there & (value.cells[at + COUNT] != 0) & (q >= 0) & (q <= 1)
+    values = np.where(q < 0, -np.inf, np.where(q > 1, np.inf, np.where(np.isnan(q), q, np.nan))) * np.ones(there.shape)
+    for number in np.unique(value.layout_of[held.any(axis=1)]).tolist():
+        layout = value.layouts[number]
+        rows = np.flatnonzero(value.layout_of == number)
+        sides, buckets = (len(layout.positive), len(layout.negative)), _buckets(layout)
+        some = max(1, _CELLS_AT_ONCE // (layout.width * starts.shape[1]))
+        for part in (rows[lo : lo + some] for lo in range(0, len(rows), some)):
+            ev.check()
+            row, k = np.nonzero(held[part])
+            cells = value.cells[starts[part][row, k][:, None] + np.arange(layout.width)]
+            if layout.custom or np.isnan(cells[:, SUM]).any():
+                return None
+            out, sign = np.empty(len(row)), np.empty(len(row), dtype=np.int8)
+            kernel.quantiles(q[k], cells, *buckets, *sides, value.slim, out, sign)
+            with np.errstate(all="ignore"):
+                values[part[row], k] = np.where(sign == 0, out, sign * np.exp2(out))
+    return values
 
 
 def _buckets(layout: Layout) -> tuple[Ints, Floats, Floats]:

@@ -241,8 +241,8 @@ class NativeRows:
     """A matrix of native histograms alone, as columns: no object for each of them before somebody asks for one.
 
     Row r has the layout `layouts[layout_of[r]]` (int64[rows]), and at step k the cells from `starts[r, k]` (int64[rows, n]) on in `cells`
-    (float64), none where that is below 0; `hints` uint8[rows, n]. Buckets may be empty. `whole` makes the matrix (its
-    labels are not looked at).
+    (float64), none where that is below 0; `hints` uint8[rows, n]. Where they are `slim`, an empty
+    bucket is none. `whole` makes the matrix (its labels are not looked at).
     """
 
     labels: LabelTable
@@ -252,6 +252,7 @@ class NativeRows:
     layouts: Sequence[Layout]
     hints: NDArray[np.uint8]
     whole: Callable[[], Matrix]
+    slim: bool = False
     made: Matrix | None = None
     drop: None = None
 
