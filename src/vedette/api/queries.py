@@ -159,6 +159,11 @@ class _Options:
     explain: bool
     table: tables.Kind | None
 
+    @property
+    def plain(self) -> bool:
+        """Whether nothing but the answer is wanted, by the server's own settings."""
+        return not (self.stats or self.explain) and self.lookback_ms is None
+
 
 def _options(form: Form) -> _Options:
     timeout, lookback = form.text("timeout"), form.text("lookback_delta")
@@ -194,6 +199,8 @@ class Queries:
 
         def evaluate(left: float, cancel: threading.Event) -> QueryResult:
             lookback, stats = options.lookback_ms, bool(options.stats)
+            if options.plain and (found := self.engine.glance(tenant, options.text, when, when, 0)) is not None:
+                return found
             return self.engine.instant(tenant, options.text, when, timeout_s=left, lookback_ms=lookback, cancel=cancel, queryable=stats)
 
         return await self._answer(request, tenant, options, evaluate, span=(0, 0, when // _SAME_TIME_MS))
@@ -215,6 +222,8 @@ class Queries:
         options, tenant = _options(form), self.tenant_of(request)
 
         def evaluate(left: float, cancel: threading.Event) -> QueryResult:
+            if options.plain and (found := self.engine.glance(tenant, options.text, start, end, step)) is not None:
+                return found
             return self.engine.range(
                 tenant, options.text, start, end, step,
                 timeout_s=left, lookback_ms=options.lookback_ms, cancel=cancel, queryable=bool(options.stats),

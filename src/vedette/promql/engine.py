@@ -227,6 +227,18 @@ class Engine:
         found = self._at_hand.at_hand(tenant, fetch.matchers, fetch.start, fetch.end, MOST_SAMPLES)
         return None if found is None else shape.answer(found, grid, lookback, ranged=step_ms > 0)
 
+    def glance(self, tenant: str, expr: str, start_ms: int, end_ms: int, step_ms: int) -> QueryResult | None:
+        """As `at_hand`, also of what was never asked before: may wait. Raises `ParseError`."""
+        if self._at_hand is None:
+            return None
+        with self._lock:
+            known = expr in self._parsed
+        if not known:
+            self._prepared(expr)
+            if (shape := self._shapes.get(expr)) is not None:
+                self._at_hand.look(tenant, shape.selector.matchers)
+        return self.at_hand(tenant, expr, start_ms, end_ms, step_ms)
+
     def instants(self, tenant: str, asked: Sequence[Standing], time_ms: int) -> list[Answer]:
         """The value of each of several expressions at one time, in their order; what they read of one metric is read once.
 

@@ -244,6 +244,29 @@ class Block:
             )
         return offsets, times[:at], bits[:at]
 
+    def held(self, rows: NDArray[np.uint32], start: int, end: int) -> Columns | None:
+        """As `read`, from memory alone; None where the index or a page would have to be read first. Raises `Corrupt`."""
+        if self._sections is None:
+            return None
+        lowest, highest = self.ranges(rows)
+        near = (lowest <= end) & (highest >= start)
+        places, firsts = self._take("places", np.int64), np.ascontiguousarray(self._take("pages", np.int64).reshape(-1, 3)[:, 0])
+        wanted = rows[near].astype(_I64)
+        most = int((places[wanted + 1] - places[wanted]).sum())
+        offsets, times, bits = np.zeros(len(wanted) + 1, _I64), np.empty(most, _I64), np.empty(most, _I64)
+        row, at, page = 0, 0, -1
+        while row < len(wanted):
+            page = max(page + 1, int(firsts.searchsorted(places[wanted[row]], side="right")) - 1)
+            columns = self._cache.get((self.meta.sequence, page))
+            if columns is None:
+                return None
+            row, at = kernel.copy_rows(*(*columns, int(firsts[page]), wanted, row, places, start, end, at, offsets, times, bits))
+        if len(wanted) < len(rows):
+            every = np.zeros(len(rows) + 1, dtype=_I64)
+            every[1:][near] = offsets[1:] - offsets[:-1]
+            offsets = np.cumsum(every)
+        return offsets, times[:at], bits[:at]
+
     def histograms(self, rows: NDArray[np.uint32], start: int, end: int, *, cache: PageCache | None = None) -> Found | None:
         """The native histograms of `rows` (ascending) in [start, end]; None where there are none. `cache` as for `read`."""
         if not self.meta.histograms:

@@ -38,6 +38,7 @@ from vedette.storage.index import Among, IndexView
 from vedette.storage.interface import Coarse, Estimate, Matchers, StorageStats, Stretches
 from vedette.storage.limits import Limits
 from vedette.storage.memory import Memory
+from vedette.storage.nearby import Nearby
 from vedette.storage.pieces import HeadPieces, Surveyed
 from vedette.storage.replay import Replay, Replayed, ReplayProgress
 from vedette.storage.retention import Retention, RetentionRule
@@ -79,6 +80,7 @@ class Engine:
         self._replaying = Replayed()
         self.limits = limits or Limits(window=settings.out_of_order_window)
         self._memory = Memory()
+        self._nearby = Nearby()
         self._disk = disk or Disk()
         self._blocks = Blocks(settings.data / "blocks", self._disk, page_cache=settings.page_cache)
         self._flusher = Flusher(self._memory, self._blocks, settings, clock, limits=self.limits)
@@ -271,14 +273,16 @@ class Engine:
                     columns = gone.erase(rows, columns)
                 native = block.histograms(rows, start, end)
                 parts.append(Part.of(block_labels(self._memory, names, block, view.labels(rows)), columns, [native] if native else ()))
+                self._nearby.learn(block, view, (tenant, matchers), memory=self._memory, names=names)
                 samples += _weight(parts[-1])
                 self._within_budget(series, samples)
         # The head last: of two samples at one time, the one that came first counts.
         return merge([*parts, head] if head else parts, names.symbols)
 
     def at_hand(self, tenant: str, matchers: tuple[Matcher, ...], start: int, end: int, most: int) -> SeriesSet | None:
-        """See `AtHand.at_hand`: of the head alone, whose labels need no looking for."""
+        """See `AtHand.at_hand`."""
         memory = self._memory
+        deletions = self._tombstones.now  # before the blocks: see there
         if self._retention.rules or not memory.lock.acquire(blocking=False):
             return None
         try:
@@ -286,9 +290,7 @@ class Engine:
             if found is None or found.known is None:
                 return None
             covered = self._flusher.covered
-            for block in self._blocks.all:
-                if block.meta.max_time >= start and block.meta.min_time <= end and block is not covered:
-                    return None
+            blocks = [b for b in self._blocks.all if b.meta.max_time >= start and b.meta.min_time <= end and b is not covered]
             ids = found.ids.astype(np.int64)
             if len(ids) > self.settings.select_series or head.bound(ids) > min(most, self.settings.select_samples):
                 return None
@@ -298,7 +300,23 @@ class Engine:
         finally:
             memory.lock.release()
         only = Part.of(found.known, columns)
-        return SeriesSet(only.labels, only.offsets, only.times, only.bits.view(np.float64))
+        if not blocks:
+            return SeriesSet(only.labels, only.offsets, only.times, only.bits.view(np.float64))
+        names, parts = found.series.names, []
+        for block in blocks:
+            if tenant not in block.meta.tenants:
+                continue
+            part = self._nearby.part(block, (tenant, matchers), start, end, names=names, most=most) if deletions.none_of(block) else None
+            if part is None:
+                return None
+            parts.append(part)
+        made = merge([*parts, only], names.symbols)
+        return made if len(made) <= self.settings.select_series and made.sample_count <= min(most, self.settings.select_samples) else None
+
+    def look(self, tenant: str, matchers: tuple[Matcher, ...]) -> None:
+        """See `AtHand.look`."""
+        if not self._retention.rules:
+            self._memory.selected(tenant, matchers, view=False)
 
     def in_pieces(self, tenant: str, matchers: Matchers, start: int, end: int, *, least: int | None = None) -> HeadPieces | None:
         """See `Divisible.in_pieces`: of what is in memory alone, of numbers that came in order, by one rule of retention.
@@ -420,7 +438,8 @@ class Engine:
         for block in blocks:
             if block.meta.min_time > end or block.meta.max_time < start or (view := block.index(tenant)) is None:
                 continue
-            rows = block.within(_any_of(view, sets), start, end)
+            whole = self._nearby.matching(block, view, tenant, sets[0]) if len(sets) == 1 else _any_of(view, sets)
+            rows = block.within(whole, start, end)
             if (gone := self._gone(deletions, block, view, rows)) is not None:
                 rows = gone.remaining(rows, block, start, end)
             if len(rows):

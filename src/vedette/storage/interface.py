@@ -86,6 +86,10 @@ class AtHand(Protocol):
         """
         ...
 
+    def look(self, tenant: str, matchers: tuple[Matcher, ...]) -> None:
+        """Find out which series in memory pass the matchers, so that `at_hand` knows them; may wait."""
+        ...
+
 
 @runtime_checkable
 class Tabling(Protocol):

@@ -28,7 +28,9 @@ from vedette.storage.limits import BUILT_IN, SERIES_LIMIT, TenantLimits, too_lar
 from vedette.storage.series import SeriesTable, writable
 from vedette.storage.starts import Zeros, shown_tenant, with_zeros
 
-_FEW_SERIES, _SELECTIONS_KEPT = 64, 512
+FEW_SERIES = 64
+"""Of so many series it is kept which ones pass some matchers."""
+_SELECTIONS_KEPT = 512
 
 Refused = dict[str, NDArray[np.int64]]
 """Rows of a batch that limits keep out, by reason."""
@@ -213,7 +215,7 @@ class Memory:
         if index is None:
             return None
         ids = index.matching(matchers)
-        if len(ids) > _FEW_SERIES:
+        if len(ids) > FEW_SERIES:
             return Selection(series, ids, index)
         # Copies: what is kept must not keep a whole index.
         found = Selection(series, ids.copy(), index, index.table(ids))

@@ -74,8 +74,7 @@ def merge(parts: Sequence[Part], symbols: Symbols) -> SeriesSet:
         only = filled[0]
         native = attached(only.histograms, only.offsets, only.times, only.bits)
         return SeriesSet(only.labels, only.offsets, only.times, only.bits.view(np.float64), native[1] if native else None)
-    labels = stacked([p.labels for p in filled], symbols)
-    targets, first = identities(labels)
+    labels, targets, first = _rows_of(filled, symbols)
     offsets = np.concatenate([filled[0].offsets[:1], np.cumsum(np.concatenate([np.diff(p.offsets) for p in filled]))])
     times, bits = np.concatenate([p.times for p in filled]), np.concatenate([p.bits for p in filled])
     out_offsets, out_times, out_bits = np.empty(len(first) + 1, _I64), np.empty_like(times), np.empty_like(bits)
@@ -86,6 +85,20 @@ def merge(parts: Sequence[Part], symbols: Symbols) -> SeriesSet:
     found = [h.of_rows(targets[row : row + len(p.labels)]) for p, row in zip(filled, rows, strict=False) for h in p.histograms]
     native = attached(found, out_offsets, out_times, out_bits)
     return SeriesSet(labels.take(first), out_offsets, out_times, out_bits.view(np.float64), native[1] if native else None)
+
+
+def _rows_of(parts: Sequence[Part], symbols: Symbols) -> tuple[LabelTable, NDArray[np.int64], NDArray[np.int64]]:
+    """The rows of all parts, end to end; a number from 0 up for each, equal for equal label sets; the first row of each number."""
+    labels = stacked([p.labels for p in parts], symbols)
+    same, n = parts[0].labels, len(parts[0].labels)
+    # Mostly each part has the same series in the same order.
+    if all(_equal(p.labels, same) for p in parts[1:]):
+        return labels, np.tile(np.arange(n, dtype=_I64), len(parts)), np.arange(n, dtype=_I64)
+    return labels, *identities(labels)
+
+
+def _equal(a: LabelTable, b: LabelTable) -> bool:
+    return np.array_equal(a.offsets, b.offsets) and np.array_equal(a.names, b.names) and np.array_equal(a.values, b.values)
 
 
 def stacked(tables: Sequence[LabelTable], symbols: Symbols) -> LabelTable:

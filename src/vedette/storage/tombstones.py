@@ -96,6 +96,10 @@ class Deletions:
             self._gone[sequence] = Gone.of(_ranges(self.items, block))
         return self._gone[sequence]
 
+    def none_of(self, block: Block) -> bool:
+        """Whether it is known already that nothing of a block was deleted."""
+        return not self.items or self._gone.get(block.meta.sequence, self) is None
+
 
 class Tombstones:
     """The deletions in force, in a file that is replaced whole.
