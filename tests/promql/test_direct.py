@@ -22,6 +22,7 @@ from vedette.model.samples import STALE
 from vedette.model.series import SeriesSet
 from vedette.promql.direct import MOST_CELLS
 from vedette.promql.engine import Engine, PromqlSettings
+from vedette.promql.errors import ParseError
 from vedette.promql.memory import MemoryStorage
 from vedette.promql.result import QueryResult
 from vedette.storage.interface import Coarse
@@ -46,6 +47,9 @@ class Handy(MemoryStorage):
     """Has all of it at hand."""
 
     taken = 0
+
+    def look(self, tenant: str, matchers: tuple[Matcher, ...]) -> None:
+        self.looked = [*getattr(self, "looked", []), (tenant, matchers)]
 
     def at_hand(self, tenant: str, matchers: tuple[Matcher, ...], start: int, end: int, most: int) -> SeriesSet | None:
         found = self.select(tenant, matchers, start, end)
@@ -149,6 +153,18 @@ def test_dashboards_queries_take_it(engine: Engine, storage: Handy, expr: str, s
         assert short is not None
         assert shown(short) == shown(long)
     assert storage.taken == 2
+
+
+def test_a_glance_is_for_what_was_never_asked(engine: Engine, storage: Handy) -> None:
+    found = engine.glance(T, "sum(m_total)", 4 * MIN, 10 * MIN, MIN)
+    assert found is not None
+    assert shown(found) == shown(engine.range(T, "sum(m_total)", 4 * MIN, 10 * MIN, MIN))
+    assert storage.looked == [(T, (Matcher("__name__", "=", "m_total"),))]
+    assert engine.glance(T, "sum(m_total)", 4 * MIN, 4 * MIN, 0) is not None
+    assert len(storage.looked) == 1, "once is enough"
+    assert engine.glance(T, "m_total + 1", 4 * MIN, 4 * MIN, 0) is None
+    with pytest.raises(ParseError):
+        engine.glance(T, "m_total{", 4 * MIN, 4 * MIN, 0)
 
 
 @pytest.mark.parametrize(

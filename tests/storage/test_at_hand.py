@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 
 import numpy as np
 import pytest
@@ -52,6 +53,14 @@ async def test_what_was_selected_before(engine, tools):
     assert engine.at_hand("default", M, *whole, 100) is None, "more samples than asked for"
 
 
+async def test_a_look_is_enough(engine, tools):
+    whole = (tools.now - HOUR, tools.now)
+    engine.look("default", M)
+    assert same(engine.at_hand("default", M, *whole, 1000), engine.select("default", M, *whole))
+    engine.look("nobody", M)
+    assert engine.at_hand("nobody", M, *whole, 1000) is None
+
+
 async def test_another_series_makes_it_look_again(engine, tools, keyspace):
     whole = (tools.now - HOUR, tools.now)
     engine.select("default", M, *whole)
@@ -79,21 +88,78 @@ async def test_series_without_samples_in_the_range_are_left_out(engine, tools, k
         assert same(found, engine.select("default", M, start, end))
 
 
-async def test_blocks_are_left_to_a_select_once_memory_lets_go(engine, tools, keyspace):
+async def test_blocks_once_their_pages_are_read(engine, tools, keyspace):
     whole = (tools.now - HOUR, tools.now)
     before = engine.select("default", M, *whole)
     await engine.flush()
     # The head holds still what the new block has.
     assert same(engine.at_hand("default", M, *whole, 1000), before)
     engine._flusher.release()
-    assert engine.at_hand("default", M, *whole, 1000) is None
+    assert engine.at_hand("default", M, *whole, 1000) is None, "nobody has looked into the block"
     await engine.append(tools.batch([(labels, [(tools.now, 2.0)]) for labels in before.labels], keyspace))
-    engine.select("default", M, *whole)
-    assert engine.at_hand("default", M, *whole, 1000) is None
-    # From after the block on, it is all in memory.
     last = tools.now - HOUR + 49 * 60_000
-    assert same(engine.at_hand("default", M, last + 1, tools.now, 1000), engine.select("default", M, last + 1, tools.now))
+    assert same(engine.at_hand("default", M, last + 1, tools.now, 1000), engine.select("default", M, last + 1, tools.now)), "past the block"
     assert engine.at_hand("default", M, last, tools.now, 1000) is None
+    assert same(engine.select("default", M, *whole), engine.at_hand("default", M, *whole, 1000))
+    for start, end in (whole, (last, tools.now), (last, last), (whole[0], whole[0]), (whole[0], last - 1)):
+        assert same(engine.at_hand("default", M, start, end, 1000), engine.select("default", M, start, end))
+    assert engine.at_hand("default", M, *whole, 200) is None, "more samples than asked for"
+    # Where pages were let go, they have to be read again.
+    engine._blocks.cache._pages.clear()
+    assert engine.at_hand("default", M, *whole, 1000) is None
+    engine.select("default", M, *whole)
+    assert engine.at_hand("default", M, *whole, 1000) is not None
+    (block,) = engine._blocks.all
+    block.rest()
+    block.rest()
+    assert engine.at_hand("default", M, *whole, 1000) is None, "and so does the index"
+
+
+async def test_several_blocks_of_which_some_have_only_some(engine, tools, keyspace):
+    """Late samples, series that end and begin, a block without any: as a select has them, in its order."""
+    step, everything = 60_000, (tools.now - HOUR, tools.now + 3 * HOUR)
+    for number, ids in enumerate([(3, 1, 7), (8,), (0, 1, 2, 3, 4), (), (9, 0)]):
+        await engine.flush()
+        engine._flusher.release()
+        at = tools.now + number * HOUR // 2
+        rows = [(tools.metric("m", i=str(i)), [(at - step, float(i)), (at, 1.0 + i)]) for i in ids] or [(tools.metric("n"), [(at, 1.0)])]
+        await engine.append(tools.batch(rows, keyspace))
+    assert len(engine._blocks.all) == 5
+    engine.select("default", M, *everything)
+    for start in range(everything[0], everything[1], HOUR // 4):
+        for end in (start, start + HOUR // 2, start + 2 * HOUR):
+            found = engine.at_hand("default", M, start, end, 1000)
+            assert found is not None
+            assert same(found, engine.select("default", M, start, end))
+    await engine.compact()
+    engine.select("default", M, *everything)
+    assert same(engine.at_hand("default", M, *everything, 1000), engine.select("default", M, *everything))
+
+
+async def test_a_block_with_deletions_is_left_to_a_select(engine, tools):
+    whole = (tools.now - HOUR, tools.now)
+    await engine.flush()
+    engine._flusher.release()
+    engine.select("default", M, *whole)
+    assert len(engine.at_hand("default", M, *whole, 1000)) == 5
+    await engine.delete("default", [[Matcher("i", "=", "3")]], *whole)
+    assert engine.at_hand("default", M, *whole, 1000) is None
+    assert len(engine.select("default", M, *whole)) == 4
+    assert engine.at_hand("default", M, *whole, 1000) is None
+
+
+async def test_many_series_are_not_kept(engine, tools, keyspace):
+    rows = [(tools.metric("many", i=str(i)), [(tools.now - HOUR, 1.0), (tools.now, 2.0)]) for i in range(65)]
+    await engine.append(tools.batch(rows, keyspace))
+    many, few = (Matcher("__name__", "=", "many"),), (Matcher("__name__", "=", "many"), Matcher("i", "!=", "64"))
+    for _ in range(2):
+        for matchers in (many, few):
+            engine.select("default", matchers, tools.now - HOUR, tools.now)
+        assert engine.at_hand("default", many, tools.now - HOUR, tools.now, 1000) is None
+        found = engine.at_hand("default", few, tools.now - HOUR, tools.now, 1000)
+        assert same(found, engine.select("default", few, tools.now - HOUR, tools.now))
+        await engine.flush()
+        engine._flusher.release()
 
 
 async def test_what_was_deleted_is_gone(engine, tools):
@@ -169,3 +235,37 @@ async def test_beside_writers(engine, tools, keyspace):
             values = found.values[found.offsets[row] : found.offsets[row + 1]]
             assert values.tolist() == [float(k) for k in range(len(values))]
     assert answers[-1].sample_count == 250
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_whatever_happens(open_engine, tools, keyspace, clock, seed):
+    """Writes, flushes, merges, deletions in any order: what is at hand is what a select then gives."""
+    draw = random.Random(seed)
+    engine = await open_engine(retention=0, out_of_order_window=2 * HOUR)
+    asked = [M, (Matcher("i", "=~", "[0-3]"),), (Matcher("__name__", "=~", "m|n"), Matcher("i", "!=", "2")), (Matcher("i", "=", "7"),)]
+    answered = 0
+    for step in range(60):
+        now = tools.now + step * 60_000
+        match draw.choice(["append", "append", "append", "append", "flush", "release", "compact", "delete"]):
+            case "append":
+                chosen = draw.sample(range(10), draw.randint(1, 6))
+                times = sorted(draw.sample(range(0, 90 * 60_000, 7_000), 4))
+                rows = [(tools.metric(draw.choice("mn"), i=str(i)), [(now - t, draw.random()) for t in reversed(times)]) for i in chosen]
+                await engine.append(tools.batch(rows, keyspace))
+            case "flush":
+                await engine.flush()
+            case "release":
+                engine._flusher.release()
+            case "compact":
+                await engine.compact(clean=draw.random() < 0.3)
+            case "delete" if draw.random() < 0.3:
+                await engine.delete("default", [[Matcher("i", "=", str(draw.randrange(10)))]], now - HOUR, now - HOUR // 2)
+        for matchers in draw.sample(asked, 2):
+            start = now - draw.randrange(2 * HOUR)
+            span = start, start + draw.randrange(2 * HOUR)
+            for _ in range(2):
+                found = engine.at_hand("default", matchers, *span, 10_000)
+                selected = engine.select("default", matchers, *span)
+                assert found is None or same(found, selected)
+                answered += found is not None
+    assert answered
