@@ -149,3 +149,34 @@ async def test_a_head_that_nothing_follows_does_not_wait() -> None:
     corked.write(b"HTTP/1.1 200 OK\r\n\r\n")
     await asyncio.sleep(0)
     assert len(inner.sent) == 2, "nothing is sent to one who has gone"
+
+
+CHUNKS = b"2\r\nok\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"Host: a\r\nTransfer-Encoding: chunked\r\n", b"200"),
+        (b"Host: a\r\nTransfer-Encoding: Chunked\r\n", b"200"),
+        (b"Host: a\r\nTransfer-Encoding: gzip, chunked\r\n", b"400"),
+        (b"Host: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n", b"400"),
+        (b"Host: a\r\nTransfer-Encoding: xchunked\r\n", b"400"),
+        (b"Host: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n", b"400"),
+        (b"Host: a\r\nContent-Length: 3\r\nContent-Length: 4\r\n", b"400"),
+        (b"Host: a\r\nContent-Length: -1\r\n", b"400"),
+        (b"Host: a\r\nContent-Length: +3\r\n", b"400"),
+        (b"Host: a\r\nHost: b\r\nTransfer-Encoding: chunked\r\n", b"400"),
+        (b"Transfer-Encoding: chunked\r\n", b"400"),
+    ],
+)
+async def test_what_may_be_read_in_two_ways_is_not_read(serve: Any, head: bytes, status: bytes) -> None:
+    port = await serve(Connection)
+    said = await _talk(port, b"POST / HTTP/1.1\r\n" + head + b"Connection: close\r\n\r\n" + CHUNKS)
+    assert said.split()[1] == status, said
+    assert said.count(b"HTTP/1.1 ") == 1
+
+
+async def test_an_old_client_names_no_host(serve: Any) -> None:
+    port = await serve(Connection)
+    assert (await _talk(port, b"GET / HTTP/1.0\r\n\r\n")).split()[1] == b"200"

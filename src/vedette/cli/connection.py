@@ -123,6 +123,9 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._reading, self._head_bytes = _BODY, 0
+        if _is_ambiguous(self.headers, self.parser.get_http_version()):
+            # The parser makes an error of its own of this, which is answered with 400.
+            raise ValueError("the request's head may be read in two ways")
         if self._may_be_at_once():
             self._held = bytearray()
         else:
@@ -221,3 +224,18 @@ class Connection(HttpToolsProtocol):
         head = b"HTTP/1.1 %b\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
         self.transport.write(head % (status, len(text)) + text)
         self.transport.close()
+
+
+def _is_ambiguous(headers: list[tuple[bytes, bytes]], version: str) -> bool:
+    """Whether a proxy before us may have read a request otherwise than we do: by its host, or by a coding of its body that we do not know.
+
+    HTTP/1.1 has exactly one `Host`, older versions one at most; what the parser itself refuses (two lengths, a length beside chunks) does
+    not come here.
+    """
+    hosts = 0
+    for name, value in headers:
+        if name == b"host":
+            hosts += 1
+        elif name == b"transfer-encoding" and value.strip().lower() != b"chunked":
+            return True
+    return hosts > 1 or (hosts == 0 and version == "1.1")
