@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vedette.analysis.anomaly import anomalies
-from vedette.analysis.baseline import Baseline
+from vedette.analysis.baseline import Baseline, medians
 from vedette.analysis.forecast import forecast
 from vedette.analysis.trend import MAX_POINTS, mann_kendall, theil_sen, trend_of
 from vedette.errors import BadInput
@@ -93,6 +93,39 @@ def test_a_baseline_learns_line_season_and_spread() -> None:
     assert usual.slope == pytest.approx(0.5, abs=0.1)
     assert usual.scale == pytest.approx(1, abs=0.5)
     assert np.abs(usual.at(x) - y).max() < 8
+
+
+@given(
+    y=st.lists(st.integers(-50, 50).map(float), min_size=1, max_size=40),
+    period=st.integers(1, 6),
+    seed=st.integers(0, 9),
+)
+def test_medians_of_places_are_the_naive_ones(y: list[float], period: int, seed: int) -> None:
+    places = np.random.default_rng(seed).integers(0, period, len(y))
+    season, alone = medians(np.array(y), places, period)
+    naive = [np.median([v for v, at in zip(y, places, strict=True) if at == p] or [0]) for p in range(period)]
+    assert season.tolist() == naive
+    others = [[v for j, v in enumerate(y) if j != i and places[j] == places[i]] for i in range(len(y))]
+    distances = [y[i] - float(np.median(o)) for i, o in enumerate(others) if o]
+    assert sorted(alone[np.isfinite(alone)].tolist()) == sorted(distances)
+    assert np.isnan(alone).sum() == len(y) - len(distances)
+
+
+@pytest.mark.parametrize("days", [2, 3, 7, 14])
+@pytest.mark.parametrize("shift", [0, 5, 11])
+def test_what_is_usual_lies_in_the_middle_and_its_spread_is_that_of_what_comes(days: int, shift: int) -> None:
+    """A season's median is no zero; and of few days each place of the day fits better than the next day will."""
+    rng = np.random.default_rng(days * 100 + shift)
+    x = np.arange(24.0 * (days + 30))
+    y = 50 + 20 * np.sin(2 * np.pi * (x + shift) / 24) ** 3 + 9 * (np.mod(x + shift, 24) > 15) + rng.normal(0, 1, len(x))
+    known = int(24 * days)
+    usual = Baseline.of(x[:known], y[:known], 24)
+    rest = y[known : known + 48] - usual.at(x[known : known + 48])
+    assert abs(np.median(y[:known] - usual.at(x[:known]))) < 0.05, "as much above as below"
+    assert abs(np.median(rest)) < (2.5 if days == 2 else 1.2), "two days tell the slope from noise but roughly"
+    assert 0.7 < usual.scale < 2.1
+    odd = anomalies(x[:known], y[:known], period=24)
+    assert len(odd.rows) <= known // 24, "noise is nothing odd"
 
 
 def test_an_anomaly_within_the_day_is_found_and_the_days_peak_is_none() -> None:

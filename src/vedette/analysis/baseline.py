@@ -26,6 +26,32 @@ _TAIL_FROM = 200
 """So many points it takes for one of two hundred to be told from the greatest."""
 
 
+def medians(rest: Floats, places: NDArray[np.int64], period: int) -> tuple[Floats, Floats]:
+    """(the median of each place float64[period], 0 for one without points; how far each point is from the median of the others there).
+
+    The latter is float64[n], NaN for the only point of its place, in no particular order. It is what says how far from the season
+    a point to come will be: of few days each place lies nearer to its own points than to others.
+    """
+    order = np.lexsort((rest, places))
+    value, place = rest[order], places[order]
+    counts = np.bincount(places, minlength=period)
+    starts = np.cumsum(counts) - counts
+    season = np.zeros(period)
+    filled = np.flatnonzero(counts)
+    n, first = counts[filled], starts[filled]
+    season[filled] = (value[first + (n - 1) // 2] + value[first + n // 2]) / 2
+    # Without the point of rank r, the middle of the others is one further where r is below it.
+    n, first = counts[place], starts[place]
+    rank, half = np.arange(len(value)) - first, n // 2
+    odd = n % 2 == 1
+    low = np.where(rank < half, half, half - 1)
+    high = np.where(odd, np.where(rank > half, half, half + 1), low)
+    single = n == 1
+    low, high = np.where(single, 0, low), np.where(single, 0, high)
+    others = (value[first + low] + value[first + high]) / 2
+    return season, np.where(single, np.nan, value - others)
+
+
 @dataclass(frozen=True, slots=True)
 class Baseline:
     """`season` is float64[period] (one zero where the series has none); `scale` is a standard deviation, 0 for an exact fit.
@@ -56,20 +82,23 @@ class Baseline:
         else:
             slope, intercept = theil_sen(x, y)
         rest = y - (intercept + slope * x)
-        season = np.zeros(1)
+        season, alone = np.zeros(1), rest
         if seasonal:
             places = np.mod(x, period).astype(np.int64)
-            season = np.array([np.median(rest[places == p]) if (places == p).any() else 0.0 for p in range(period)])
-            season -= np.median(season)
+            season, alone = medians(rest, places, period)
+            # What the season's median was is the line's: else all that is usual would lie to one side of it.
             rest = rest - season[places]
-        deviations = np.abs(rest - np.median(rest))
+            intercept += float(np.median(season)) + float(np.median(rest))
+            season -= np.median(season)
+            alone = alone[np.isfinite(alone)] if np.isfinite(alone).any() else rest
+        deviations = np.abs(alone - np.median(alone))
         # More than half of the points fit exactly: the median says nothing of the others, the mean does.
         scale = _MAD * float(np.median(deviations)) or _MEAN_AD * float(np.mean(deviations))
         if scale <= _NOISE * float(np.max(np.abs(y))):
             scale = 0.0
         reach = scale
         if scale and len(x) >= _TAIL_FROM:
-            reach = max(scale, float(np.quantile(np.abs(rest), _RARE)) / _RARE_AT)
+            reach = max(scale, float(np.quantile(np.abs(alone), _RARE)) / _RARE_AT)
         centre = float(np.mean(x))
         return cls(slope, intercept, season, scale, centre, float(((x - centre) ** 2).sum()), len(x), reach)
 
