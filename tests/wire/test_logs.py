@@ -354,7 +354,21 @@ def test_syslog_messages(message: str, row: tuple[Any, ...]) -> None:
 
 def test_syslog_that_is_no_text_or_too_long() -> None:
     assert said(b"<13>\xff\x00\xfe")[3] == "\ufffd\x00\ufffd"
-    assert len(said(b"<13>" + b"x" * 20_000)[3]) == LINE - 4
+    builder = LogBuilder(max_bytes=8 * LINE)
+    syslog.add(b"<11>1 - box app - - - " + "ü".encode() * LINE + b"\n", builder, now_ns=NOW, peer="10.0.0.9", max_line=LINE)
+    found = builder.build()
+    messages = found.messages.strings()
+    assert "".join(messages) == "ü" * LINE, "nothing is lost, and no character is cut in two"
+    assert len(messages) == 3 and all(len(m.encode()) <= LINE for m in messages)
+    assert found.levels.tolist() == [5] * 3 and found.services == ("app",) and len(set(found.fields.strings())) == 1
+
+
+@given(st.text(max_size=60).map(str.encode) | st.binary(max_size=60), st.integers(1, 20))
+def test_pieces_are_the_whole(data: bytes, most: int) -> None:
+    found = list(loglines.pieces(data, most))
+    assert b"".join(found) == data and all(len(piece) <= most for piece in found)
+    if most >= 4 and data.decode("utf-8", "ignore").encode() == data:
+        assert "".join(piece.decode() for piece in found) == data.decode()
 
 
 def test_both_framings_in_any_pieces() -> None:

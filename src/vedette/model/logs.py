@@ -142,6 +142,10 @@ class LogBuilder:
         self._messages.append(message)
         self._fields.append(fields)
 
+    def go_on(self, message: str) -> None:
+        """One more line, like the one before in all but its message: what of a long one did not fit into that."""
+        self.add(self._times[-1], self._levels[-1], list(self._services)[self._codes[-1]], message, self._fields[-1])
+
     def build(self) -> LogBatch:
         """The lines so far. Raises `BadInput` naming the first that is too long."""
         messages, fields = Text.of(self._messages), Text.of_bytes(self._fields)

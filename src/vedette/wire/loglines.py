@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -135,3 +135,15 @@ def fields_json(fields: Mapping[str, Any]) -> bytes:
         return orjson.dumps(fields)
     except (orjson.JSONEncodeError, TypeError):
         return orjson.dumps({str(k): v if isinstance(v, (str, float, bool)) else str(v) for k, v in fields.items()})
+
+
+def pieces(data: bytes, most: int) -> Iterator[bytes]:
+    """A line too long to be kept as one, in pieces of at most `most` bytes, none of which ends inside a character of UTF-8."""
+    at = 0
+    while len(data) - at > most:
+        end = at + most
+        # A character has at most three bytes that continue it; where there are more, it is no UTF-8 anyhow.
+        whole = next((e for e in range(end, max(at, end - 4), -1) if data[e] & 0xC0 != 0x80), end)
+        yield data[at:whole]
+        at = whole
+    yield data[at:]

@@ -14,23 +14,25 @@ import orjson
 from vedette.errors import BadInput
 from vedette.model.logs import LogBatch, LogBuilder
 from vedette.wire.jsonlines import Reader
-from vedette.wire.loglines import Times, fields_json, level_in, parse_time
+from vedette.wire.loglines import Times, fields_json, level_in, parse_time, pieces
 
 _TIME = re.compile(r"[\[(]?(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?)(?=[\s\])]|\Z)", re.ASCII)
 
 
 def parse(lines: Iterable[bytes], *, now_ns: int, max_line: int, service: str, fields: Mapping[str, Any]) -> LogBatch:
-    """Lines without their newlines; `service` and `fields` are those of all of them. What is too long is cut off."""
+    """Lines without their newlines; `service` and `fields` are those of all of them. One that is too long becomes several."""
     builder = LogBuilder(max_bytes=4 * max_line)
     times = Times(now_ns)
     reader = Reader(builder, times, service)
     common = fields_json(fields)
     for line in lines:
-        line = line[:max_line].rstrip(b"\r")
-        if line[:1] == b"{" and _json(reader, line, fields):
+        first, *rest = pieces(line.rstrip(b"\r"), max_line)
+        if not rest and first[:1] == b"{" and _json(reader, first, fields):
             continue
-        text = line.decode("utf-8", "replace")
+        text = first.decode("utf-8", "replace")
         builder.add(_time(text, times, now_ns), level_in(text), service, text, common)
+        for piece in rest:
+            builder.go_on(piece.decode("utf-8", "replace"))
     return builder.build()
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from vedette.errors import BadInput
 from vedette.model.logs import DEBUG, ERROR, FATAL, INFO, WARN, LogBuilder
-from vedette.wire.loglines import MAX_FUTURE_NS, fields_json, level_in, parse_time
+from vedette.wire.loglines import MAX_FUTURE_NS, fields_json, level_in, parse_time, pieces
 
 _LEVELS = (FATAL, FATAL, FATAL, ERROR, WARN, INFO, INFO, DEBUG)
 _FACILITIES = (
@@ -35,10 +35,16 @@ MAX_FRAME = 1 << 20
 
 
 def add(message: bytes, builder: LogBuilder, *, now_ns: int, peer: str, max_line: int) -> None:
-    """One message; longer ones are cut off. `peer` is the sender's address, kept where the message names no host."""
-    text = message[:max_line].decode("utf-8", "replace").rstrip("\n\r\0")
-    if not text:
+    """One message, in several lines where it is longer. `peer` is the sender's address, kept where the message names no host."""
+    first, *rest = pieces(message.rstrip(b"\n\r\0"), max_line)
+    if not first:
         return
+    _add(first.decode("utf-8", "replace"), builder, now_ns, peer)
+    for piece in rest:
+        builder.go_on(piece.decode("utf-8", "replace"))
+
+
+def _add(text: str, builder: LogBuilder, now_ns: int, peer: str) -> None:
     found = _NEW.match(text)
     if found is not None and int(found[1]) < 192:
         _add_new(text, found, builder, now_ns, peer)
