@@ -294,7 +294,7 @@ class TestCatalog:
             (
                 "series",
                 {"match[]": '{job=~".*"}'},
-                'invalid parameter "match[]": 1:1: parse error: vector selector must contain at least one non-empty matcher',
+                'invalid parameter "match[]": match[] must contain at least one non-empty matcher',
             ),
             (
                 "labels",

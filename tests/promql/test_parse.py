@@ -329,9 +329,33 @@ def test_words_of_durations_name_metrics_too() -> None:
 
 def test_selectors_alone() -> None:
     assert [str(m) for m in parse_selector('up{a="b"}').matchers] == ['a="b"', '__name__="up"']
-    for bad in ("up[5m]", "sum(up)", "up offset 5m", "1"):
-        with pytest.raises(ParseError, match="expected a series selector"):
-            parse_selector(bad)
+    assert len(parse_selector('{"a.b", c="d"} # and so on').matchers) == 2
+    assert parse_selector("sum").name == "sum"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("up[5m]", '1:3: parse error: unexpected "["'),
+        ("sum(up)", '1:4: parse error: unexpected "("'),
+        ("up offset 5m", "1:4: parse error: unexpected <offset>"),
+        ("1", '1:1: parse error: unexpected number "1"'),
+        ("(up)", '1:1: parse error: unexpected "("'),
+        ('up{a="b"}{c="d"}', '1:10: parse error: unexpected "{"'),
+        ("up or down", "1:4: parse error: unexpected <op:or>"),
+        ('"up"', '1:1: parse error: unexpected string "\\"up\\""'),
+        ("up{", "1:4: parse error: unexpected end of input inside braces"),
+        ("up{a}", '1:5: parse error: unexpected "}" in label matching, expected label matching operator'),
+        ('up{__name__="x"}', '1:1: parse error: metric name must not be set twice: "up" or "x"'),
+        ("", "1:1: parse error: no expression found in input"),
+        ('{a=""}', "match[] must contain at least one non-empty matcher"),
+        ("up or " * 60_000, "1:1: parse error: query is longer than 262144 bytes"),
+    ],
+)
+def test_what_is_no_selector(text: str, said: str) -> None:
+    with pytest.raises(ParseError) as refused:
+        parse_selector(text)
+    assert str(refused.value) == said
 
 
 # What the packaged parser and we see differently, by its expression; each would be listed with its reason.

@@ -21,18 +21,14 @@ from vedette.promql.nodes import (
     Subquery,
     Unary,
     ValueType,
-    walk,
 )
-
-MAX_DEPTH = 4000
 
 
 def check(root: Node, text: str) -> None:
-    """Raise `ParseError` at the first node whose types do not fit, or where the tree is deeper than `MAX_DEPTH`.
+    """Raise `ParseError` at the first node whose types do not fit.
 
     What Prometheus looks at first is first here: how many arguments a call has before what they are, one argument after the other.
     """
-    _refuse_depth(root, text)
     info_args: set[int] = set()
     todo: list[Callable[[], None] | Node] = [root]
     while todo:
@@ -53,15 +49,6 @@ def check(root: Node, text: str) -> None:
         else:
             todo.append(partial(_node, now, text, may_match_nothing=id(now) in info_args))
             todo.extend(reversed(now.children))
-
-
-def _refuse_depth(root: Node, text: str) -> None:
-    depths: dict[int, int] = {}
-    for node in walk(root):
-        depth = 1 + max((depths[id(c)] for c in node.children), default=0)
-        depths[id(node)] = depth
-        if depth > MAX_DEPTH:
-            raise parse_error(text, node.start, f"expression is nested more than {MAX_DEPTH} levels deep")
 
 
 def _node(node: Node, text: str, *, may_match_nothing: bool) -> None:

@@ -14,14 +14,17 @@ from typing import Any
 
 from vedette.promql.actions import Actions, Features
 from vedette.promql.check import check
-from vedette.promql.errors import parse_error
-from vedette.promql.lexer import tokens
-from vedette.promql.nodes import Node, Selector
+from vedette.promql.errors import ParseError, parse_error
+from vedette.promql.lexer import describe, tokens
+from vedette.promql.nodes import Duration, Node, Range, Selector
 from vedette.promql.unexpected import unexpected
 
 _HERE = Path(__file__).parent
 _GRAMMAR = _HERE / "grammar.lark"
 _TABLES = _HERE / "grammar.json"
+
+MAX_DEPTH = 4000
+"""Most levels that an expression may nest."""
 
 MAX_BYTES = 256 << 10
 """Longest query text accepted, in UTF-8 bytes."""
@@ -83,11 +86,15 @@ def _tables() -> dict[str, Any]:
 
 def parse(text: str, features: Features = NO_FEATURES) -> Node:
     """The checked tree of a query. Raises `ParseError` with line and column."""
-    if len(text) > MAX_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
-        raise parse_error(text, 0, f"query is longer than {MAX_BYTES} bytes")
+    _refuse_length(text)
     root = _drive(text, features)
     check(root, text)
     return root
+
+
+def _refuse_length(text: str) -> None:
+    if len(text) > MAX_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
+        raise parse_error(text, 0, f"query is longer than {MAX_BYTES} bytes")
 
 
 def parse_unchecked(text: str, features: Features = NO_FEATURES) -> Node:
@@ -96,10 +103,24 @@ def parse_unchecked(text: str, features: Features = NO_FEATURES) -> Node:
 
 
 def parse_selector(text: str) -> Selector:
-    """A plain series selector (`match[]`). Raises `ParseError` for anything else."""
-    node = parse(text)
-    if not isinstance(node, Selector) or node.has_offset or node.at is not None:
-        raise parse_error(text, 0, "expected a series selector, without offset or @ modifier")
+    """A plain series selector (`match[]`). Raises `ParseError` for anything else, at the first token that is none of a selector's."""
+    _refuse_length(text)
+    begun = inside = closed = False
+    for token in tokens(text):
+        if token.kind == "$END":
+            break
+        if inside:
+            closed, inside = token.kind == "RIGHT_BRACE", token.kind != "RIGHT_BRACE"
+        elif token.kind == "LEFT_BRACE" and not closed:
+            inside = True
+        elif begun or closed or (not token.text[0].isidentifier() and token.text[0] != ":"):
+            raise parse_error(text, token.start, f"unexpected {describe(token)}")
+        begun = True
+    node = parse_unchecked(text)
+    assert isinstance(node, Selector), "nothing else is made of these tokens"
+    if all(m.matches_empty for m in node.matchers):
+        raise ParseError("match[] must contain at least one non-empty matcher")
+    check(node, text)
     return node
 
 
@@ -111,6 +132,7 @@ def _drive(text: str, features: Features) -> Node:
     stack: list[int] = [tables["start"]]
     symbols: list[str] = [""]
     values: list[Any] = [None]
+    depths: dict[int, int] = {}
     stream = tokens(text)
     token = next(stream)
     while True:
@@ -134,6 +156,12 @@ def _drive(text: str, features: Features) -> Node:
             del stack[-size:], symbols[-size:], values[-size:]
         else:
             value = getattr(actions, alias)()
+        if alias and isinstance(value, Node) and not isinstance(value, Duration):
+            # A range's selector is no value of its own: it may be one that was made with the range.
+            below = 1 if isinstance(value, Range) else max([depths[id(c)] for c in value.children], default=0)
+            depths[id(value)] = below + 1
+            if below >= MAX_DEPTH:
+                raise parse_error(text, value.start, f"expression is nested more than {MAX_DEPTH} levels deep")
         stack.append(states[stack[-1]][name])
         symbols.append(name)
         values.append(value)
