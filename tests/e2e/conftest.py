@@ -143,16 +143,24 @@ class Launcher:
         self._started: list[Process] = []
 
     def start(
-        self, name: str, command: Sequence[str], port: int, *, ready: str, env: Mapping[str, str] | None = None, ca: Path | None = None
+        self,
+        name: str,
+        command: Sequence[str],
+        port: int,
+        *,
+        ready: str,
+        env: Mapping[str, str] | None = None,
+        ca: Path | ssl.SSLContext | None = None,
     ) -> Process:
-        """Run `command`, wait until `ready` answers 200; `ca` is the certificate of one that speaks TLS."""
+        """Run `command`, wait until `ready` answers 200; `ca` is the certificate of one that speaks TLS, or how to speak to it."""
         log = self.folder / f"{name}-{len(self._started)}.log"
         with log.open("wb") as out:
             popen = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, cwd=self.folder, env=env or environment())
         if ca is None:
             process = Process(name, f"http://127.0.0.1:{port}", log, popen)
         else:
-            client = httpx.Client(timeout=30, verify=ssl.create_default_context(cafile=str(ca)))
+            context = ca if isinstance(ca, ssl.SSLContext) else ssl.create_default_context(cafile=str(ca))
+            client = httpx.Client(timeout=30, verify=context)
             process = Process(name, f"https://127.0.0.1:{port}", log, popen, client)
         self._started.append(process)
 
@@ -170,7 +178,7 @@ class Launcher:
         data: Path | None = None,
         port: int | None = None,
         env: Mapping[str, str] | None = None,
-        ca: Path | None = None,
+        ca: Path | ssl.SSLContext | None = None,
     ) -> Process:
         """`python -m vedette serve` on a free port (`port` 0 leaves it to the arguments), ready to be asked."""
         port = port or self.free_port()

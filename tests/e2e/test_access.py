@@ -141,6 +141,29 @@ def test_tls_and_its_renewal(launch: Any, tools: Any, tmp_path: Path) -> None:
     tools.eventually(renewed, "new connections see the new certificate")
 
 
+def test_clients_must_show_a_certificate_where_that_is_asked(launch: Any, tools: Any, tmp_path: Path) -> None:
+    cert, key = certificate(tmp_path, "server")
+    folders = {name: tmp_path / name for name in ("friend", "stranger")}
+    for folder in folders.values():
+        folder.mkdir()
+    shown = {name: certificate(folder, name) for name, folder in folders.items()}
+
+    def context(name: str) -> ssl.SSLContext:
+        made = ssl.create_default_context(cafile=str(cert))
+        if name:
+            made.load_cert_chain(*shown[name])
+        return made
+
+    tls = {"CERT_FILE": str(cert), "KEY_FILE": str(key), "CLIENT_CA_FILE": str(shown["friend"][0])}
+    env = tools.environment(VEDETTE_HOST_ENABLED="false", **{f"VEDETTE_SERVER_TLS_{name}": value for name, value in tls.items()})
+    server = launch.vedette(env=env, ca=context("friend"))
+    assert server.get("/api/v1/query", query="1").status_code == 200
+    for name in ("", "stranger"):
+        with httpx.Client(verify=context(name), timeout=10) as client, pytest.raises(httpx.TransportError):
+            client.get(server.url + "/health")
+    assert server.get("/health").status_code == 200
+
+
 def test_a_certificate_that_is_no_good_is_one_line(launch: Any, tools: Any, tmp_path: Path) -> None:
     bad = tmp_path / "bad.pem"
     bad.write_text("nothing of the kind")
