@@ -76,6 +76,9 @@ def test_a_secret_may_come_from_a_file_and_is_never_shown(tmp_path, monkeypatch)
         ({"LOG_LEVEL": "info", "ACCESS_LOG_LEVEL": "debug"}, "LOG_LEVEL and ACCESS_LOG_LEVEL contradict each other"),
         ({"API_KEY_FILE": "/nowhere/key"}, "API_KEY_FILE: /nowhere/key cannot be read"),
         ({"API_KEY_FILE": "/dev/null"}, "API_KEY_FILE: /dev/null is empty"),
+        ({"ACCESS_MAX_METRIC_SERIES": "-1"}, "ACCESS_MAX_METRIC_SERIES: -1 where at least 1 is expected"),
+        ({"METRICS_COLLECTION_INTERVAL": "0"}, "METRICS_COLLECTION_INTERVAL: must be longer than nothing"),
+        ({"ACCESS_AGGREGATION_WINDOW_SECONDS": "0"}, "ACCESS_AGGREGATION_WINDOW_SECONDS: shorter than a second"),
         ({"API_KEY": "a", "API_KEY_FILE": "/dev/null"}, "API_KEY and API_KEY_FILE contradict each other"),
     ],
 )

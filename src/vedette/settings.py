@@ -440,6 +440,7 @@ def _overlay(
         given, default = getattr(config.vedette, room.name), getattr(defaults, room.name)
         hints = typing.get_type_hints(type(given), include_extras=True)
         changes: dict[str, Any] = {}
+        sources: dict[str, str] = {}
         for item in dataclasses.fields(given):
             value = getattr(given, item.name)
             source = "default" if value == getattr(default, item.name) else file
@@ -450,10 +451,15 @@ def _overlay(
                 flag = "enable-feature" if feature else item.name.replace("_", "-")
                 value, source = flags[room.name, item.name], f"--{flag}"
             if value != getattr(given, item.name):
-                changes[item.name] = value
+                changes[item.name], sources[item.name] = value, source
             key = item.metadata.get("key", item.name)
             origins.append(Origin(f"{room.name}.{key}", value, source, _written(value, item)))
-        sections[room.name] = dataclasses.replace(given, **changes) if changes else given
+        try:
+            sections[room.name] = dataclasses.replace(given, **changes) if changes else given
+        except BadInput as error:
+            # A room knows its fields by their names; whoever set them knows the variable or the flag.
+            source = sources.get(error.where.partition(".")[0]) or f"{', '.join(sources.values())}: {error.where}".removesuffix(": ")
+            raise BadInput(error.problem, where=source, hint=error.hint) from None
     return VedetteSection(**sections), origins
 
 
