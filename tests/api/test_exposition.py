@@ -15,6 +15,7 @@ from vedette.api.prometheus import matchers_of
 from vedette.clock import ManualClock
 from vedette.model.labels import Labels
 from vedette.model.samples import STALE
+from vedette.storage.interface import Estimate
 from vedette.wire.exposition_table import AT_ONCE
 
 OWN = b"""# HELP process_cpu_seconds_total Total user and system CPU time spent in seconds.
@@ -163,3 +164,69 @@ async def test_many_series_are_sent_in_pieces(client: httpx.AsyncClient, storage
     assert (await client.get("/metrics", params={"format": "openmetrics"})).text.endswith(
         f'many{{number="{count - 1}"}} {count - 1}\n# EOF\n'
     )
+
+
+class Estimated:
+    """A storage that says how large an answer will be, and notes what is read."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self.read: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def estimate(self, tenant: str, matchers: Any, start: int, end: int, coarse: Any = None) -> Estimate:
+        found = self._inner.select(tenant, matchers, start, end)
+        return Estimate(len(found), found.sample_count)
+
+    def select(self, tenant: str, matchers: Any, start: int, end: int) -> Any:
+        self.read.append(",".join(map(str, matchers)))
+        return self._inner.select(tenant, matchers, start, end)
+
+
+@pytest.fixture
+def estimated(storage: Any, clock: ManualClock, run: Any, serve: Any) -> tuple[Estimated, httpx.AsyncClient]:
+    inner = Estimated(storage)
+    metrics = Metrics(lambda: OWN, "vedette", inner, run, clock, matchers_of, lambda scope: "default")
+    return inner, serve(routes(endpoints(metrics)))
+
+
+def blocks(text: str) -> list[str]:
+    """The families of a text, sorted, each with its lines in order."""
+    return sorted(text.replace("# HELP", "\0# HELP").split("\0"))
+
+
+@pytest.mark.parametrize("params", [{}, {"match[]": '{__name__=~".+",path!="x"}'}, {"format": "openmetrics"}])
+async def test_of_very_many_series_some_families_are_read_at_a_time(
+    estimated: tuple[Estimated, httpx.AsyncClient],
+    client: httpx.AsyncClient,
+    storage: Any,
+    collected: None,
+    monkeypatch: pytest.MonkeyPatch,
+    params: dict[str, str],
+) -> None:
+    monkeypatch.setattr("vedette.api.exposition._SLAB_BYTES", 1000)
+    for i in range(12):
+        storage.put(Labels.of(__name__=f"m.{i % 4} x|y", number=str(i)), (NOW_MS - 1000, float(i)))
+        storage.put(Labels.of(__name__="took_bucket", le=str(i)), (NOW_MS - 1000, float(i)))
+    storage.put(Labels.of(__name__="took_sum"), (NOW_MS - 1000, 1.0))
+    storage.put(Labels.of(__name__="took_count"), (NOW_MS - 1000, 12.0))
+    described = (("took", "histogram"), ("hits_total", "counter"), ("process_cpu_seconds_total", "counter"))
+    for name, kind in (*described, *((f"m.{i} x|y", "gauge") for i in range(4))):
+        storage.about(name, kind, "Said.")
+    counted, slabbed = estimated
+    whole, parts = await client.get("/metrics", params=params), await slabbed.get("/metrics", params=params)
+    assert (whole.status_code, parts.status_code) == (200, 200)
+    assert parts.headers["content-type"] == whole.headers["content-type"]
+    assert blocks(parts.text.removesuffix("# EOF\n")) == blocks(whole.text.removesuffix("# EOF\n"))
+    assert parts.text.splitlines()[-1] == whole.text.splitlines()[-1] or params.get("format") != "openmetrics"
+    assert len(counted.read) > 3
+    assert sum("took_bucket" in matchers for matchers in counted.read) == 1, "a family is read as one"
+    assert all("took_bucket" not in matchers or "took_sum" in matchers for matchers in counted.read)
+
+
+async def test_of_a_few_series_all_are_read_at_once(estimated: tuple[Estimated, httpx.AsyncClient], collected: None) -> None:
+    counted, client = estimated
+    assert "hits_total" in (await client.get("/metrics")).text
+    assert len(counted.read) == 1

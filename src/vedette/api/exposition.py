@@ -2,12 +2,13 @@
 
 Whoever scrapes this and writes what it scraped back into Vedette must not make it grow at each turn. So series that
 came from such a text (scraping marks them with `exported_job` or `exported_instance`) stay out, unless `match[]` asks
-for them. Not here: aggregates.
+for them. Of very many series some families are read at a time, so that memory never holds them all. Not here: aggregates.
 """
 
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,15 +30,38 @@ from vedette.model.labels import METRIC_NAME, Labels
 from vedette.model.matchers import Matcher
 from vedette.model.samples import DEFAULT_TENANT, MetricMetadata
 from vedette.model.series import SeriesSet
-from vedette.storage.interface import Storage
+from vedette.storage.interface import Estimating, Storage
 from vedette.wire import exposition
 from vedette.wire.escaping import SCHEMES, Spell, asked_for
+from vedette.wire.exposition import family_of
 from vedette.wire.exposition_table import AT_ONCE, table_pieces
 
 _LOOKBACK_MS = 300_000
 FORMATS = {"prometheus": exposition.TEXT_TYPE, "openmetrics": exposition.OPENMETRICS_TYPE, "json": "application/json"}
 """What `format` may say, and the media types of the answers."""
 _MARKS = ("exported_job", "exported_instance")
+_SLAB_BYTES = 32 << 20
+"""About as much is read at a time."""
+_SERIES_BYTES, _SAMPLE_BYTES = 200, 16
+"""About what is held of a series that is read, its labels and what of its text, and of each of its samples."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """The series that are not read, one for one with their values; and what is known of all metrics."""
+
+    labels: list[Labels]
+    values: list[float]
+    metadata: list[MetricMetadata]
+
+
+@dataclass(frozen=True, slots=True)
+class _Slab:
+    """What is read at a time, and those of the series given that stand with it."""
+
+    matchers: Sequence[Matcher]
+    labels: list[Labels]
+    values: list[float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +110,7 @@ class Metrics:
                     values.append(value)
             metadata += own.metadata
         if shape == "prometheus" and len(sets) <= 1:
-            return self._text(tenant, sets, now, (labels, values, metadata), spell)
+            return self._text(tenant, sets, now, _Given(labels, values, metadata), spell)
         seen = set(labels)
         for matchers in sets or [[Matcher(METRIC_NAME, "!=", "")]]:
             found = self.storage.select(tenant, matchers, now - _LOOKBACK_MS, now)
@@ -103,37 +127,72 @@ class Metrics:
         return exposition.render(labels, values, metadata=metadata, spell=spell)
 
     def _text(
-        self,
-        tenant: str,
-        sets: Sequence[Sequence[Matcher]],
-        now: int,
-        given: tuple[list[Labels], list[float], list[MetricMetadata]],
-        spell: Spell,
+        self, tenant: str, sets: Sequence[Sequence[Matcher]], now: int, given: _Given, spell: Spell
     ) -> bytes | tuple[Iterator[bytes], int]:
         """The text of the series given and of one read, whose series are not looked at one by one. See `_body`."""
-        labels, values, metadata = given
+        given.metadata.extend(self.storage.metadata(tenant))
         matchers = sets[0] if sets else [Matcher(METRIC_NAME, "!=", "")]
-        found = self.storage.select(tenant, matchers, now - _LOOKBACK_MS, now)
-        rows, latest = _latest(found, lacking=() if sets else _MARKS)
-        if not sets:
+        slabs, series = self._slabs(tenant, matchers, now, given)
+        if len(slabs) > 1:
+            pieces: Iterator[bytes] = itertools.chain.from_iterable(
+                self._slab(tenant, slab, now, given, spell, bool(sets))[1] for slab in slabs
+            )
+        else:
+            series, pieces = self._slab(tenant, slabs[0], now, given, spell, bool(sets))
+        # The first one here: whatever is wrong shows before an answer begins.
+        first = next(pieces, b"")
+        if series <= AT_ONCE:
+            return first + b"".join(pieces)
+        return itertools.chain([first], pieces), len(first) * -(-series // AT_ONCE)
+
+    def _slabs(self, tenant: str, matchers: Sequence[Matcher], now: int, given: _Given) -> tuple[list[_Slab], int]:
+        """What is read after one another, each about as much as memory should hold at once, no family in two; and about how many series.
+
+        Families are taken to be of about one size; one is never parted.
+        """
+        whole = _Slab(matchers, given.labels, given.values)
+        if not isinstance(self.storage, Estimating):
+            return [whole], 0
+        size = self.storage.estimate(tenant, matchers, now - _LOOKBACK_MS, now)
+        count = -(-(size.series * _SERIES_BYTES + size.samples * _SAMPLE_BYTES) // _SLAB_BYTES)
+        if count <= 1:
+            return [whole], size.series
+        known, families = {m.metric: m for m in given.metadata}, dict[str, list[str]]()
+        for name in self.storage.label_values(tenant, METRIC_NAME, [matchers], now - _LOOKBACK_MS, now):
+            families.setdefault(family_of(name, known), []).append(name)
+        own: dict[str, list[int]] = {}
+        for at, labels in enumerate(given.labels):
+            own.setdefault(family_of(labels.metric, known), []).append(at)
+        each = -(-len(families) // count) or 1
+        # Families of which nothing was collected come first.
+        alone, slabs = [at for family, places in own.items() if family not in families for at in places], []
+        ordered = list(families.items())
+        for some in (ordered[i : i + each] for i in range(0, len(ordered), each)):
+            places = alone + [at for family, _ in some for at in own.get(family, ())]
+            names = "|".join(re.escape(name) for _, names in some for name in names)
+            also = [*matchers, Matcher(METRIC_NAME, "=~", names)]
+            slabs.append(_Slab(also, [given.labels[at] for at in places], [given.values[at] for at in places]))
+            alone = []
+        return slabs or [whole], size.series
+
+    def _slab(self, tenant: str, slab: _Slab, now: int, given: _Given, spell: Spell, selected: bool) -> tuple[int, Iterator[bytes]]:
+        """How many series are read, and the pieces of the text of a slab."""
+        found = self.storage.select(tenant, slab.matchers, now - _LOOKBACK_MS, now)
+        rows, latest = _latest(found, lacking=() if selected else _MARKS)
+        if not selected:
             job = found.labels.symbols.find(self.own_job)
             keep = (found.labels.column("job")[rows] != job) | (job < 0)
             # Of a series of our own that is also collected, our own value is the newer.
-            own = {found.labels.symbols.find(series.metric) for series in labels} - {-1}
+            own = {found.labels.symbols.find(series.metric) for series in given.labels} - {-1}
             metrics = found.labels.column(METRIC_NAME)[rows]
-            known = set(labels)
+            known = set(given.labels)
             for at in np.flatnonzero(np.isin(metrics, list(own))).tolist():
                 keep[at] &= found.labels.row(int(rows[at])) not in known
             rows, latest = rows[keep], latest[keep]
         named = found.labels.column(METRIC_NAME)[rows] >= 0
-        metadata += self.storage.metadata(tenant)
         rows, latest = rows[named], latest[named]
-        pieces = table_pieces(labels, values, found.labels, rows, latest, metadata=metadata, spell=spell)
-        # The first one here: whatever is wrong shows before an answer begins.
-        first = next(pieces, b"")
-        if len(rows) <= AT_ONCE:
-            return first + b"".join(pieces)
-        return itertools.chain([first], pieces), len(first) * -(-len(rows) // AT_ONCE)
+        # What was read of samples is let go here, before the text is made.
+        return len(rows), table_pieces(slab.labels, slab.values, found.labels, rows, latest, metadata=given.metadata, spell=spell)
 
 
 def spelling(request: Request, media: str) -> tuple[Spell, str]:
