@@ -258,7 +258,8 @@ class Logs:
         query = replace(query, end=min(query.end, now + 1), after=None)
         step = max(10**9, (query.end - query.start) // 24)
         rows = await self.backend.store.errors(tenant, query, step)
-        found = grouped(rows, start=query.start, end=query.end, step=step)
+        before = await self.backend.store.errors_before(tenant, query) if rows and query.start > MIN_TIME else {}
+        found = grouped(rows, start=query.start, end=query.end, step=step, before=before)
         limit = integer_of(form, "limit", 100, most=self.backend.store.settings.max_lines)
         listed = [
             {

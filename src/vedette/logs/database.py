@@ -26,7 +26,7 @@ from vedette.logs import trigrams
 from vedette.logs.arrow import Lines
 from vedette.logs.literals import required
 from vedette.logs.memory import Chunk
-from vedette.logs.query import LogQuery, Place, text_of, where_of
+from vedette.logs.query import MIN_TIME, LogQuery, Place, text_of, where_of
 from vedette.logs.segments import Segment
 from vedette.model.logs import LEVELS
 
@@ -266,6 +266,15 @@ class Database:
         grave = replace(query, levels=tuple(v for v in LEVELS[-2:] if not query.levels or v in query.levels))
         chosen = "pattern, kind, service, (time // ?) * ? as span, count(*), min(time), max(time), left(arg_max(message, time), 2000)"
         return self._grouped(source, grave, chosen, [step, step])
+
+    def errors_before(self, source: Source, query: LogQuery) -> dict[tuple[str, str], int]:
+        """When each error (pattern, kind) was first seen among all lines older than the query's; its other conditions hold."""
+        older = replace(query, start=MIN_TIME, end=query.start, after=None, lines=(), fields=())
+        grave = replace(older, levels=tuple(v for v in LEVELS[-2:] if not query.levels or v in query.levels))
+        found: dict[tuple[str, str], int] = {}
+        for pattern, kind, first in self._grouped(source, grave, "pattern, kind, min(time)", []):
+            found[pattern, kind] = min(first, found.get((pattern, kind), first))
+        return found
 
     def _grouped(self, source: Source, query: LogQuery, chosen: str, first: list[Any]) -> list[tuple[Any, ...]]:
         """`chosen` grouped by what of it is no aggregate, from segments and from memory one after another."""

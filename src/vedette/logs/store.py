@@ -289,6 +289,10 @@ class LogStore:
         """Lines of level error and above, grouped as `tracking.grouped` takes them."""
         return await self._ask(tenant, lambda source: self._database.errors(source, query, step))
 
+    async def errors_before(self, tenant: str, query: LogQuery) -> dict[tuple[str, str], int]:
+        """When errors were first seen before the query's start, as `Database.errors_before` has it."""
+        return await self._ask(tenant, lambda source: self._database.errors_before(source, query))
+
     async def samples(self, tenant: str, query: LogQuery, *, value: tuple[str, str], labels: Sequence[tuple[str, str]]) -> Samples:
         """Numbers of a field by texts of labels, as `Database.samples` has it."""
         return await self._ask(tenant, lambda source: self._database.samples(source, query, value=value, labels=labels))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,8 +58,14 @@ def fingerprint(pattern: str, exception: str) -> str:
     return hashlib.sha256(f"{exception}\0{pattern}".encode()).hexdigest()[:16]
 
 
-def grouped(rows: Iterable[tuple[Any, ...]], *, start: int, end: int, step: int) -> list[TrackedError]:
-    """Errors of rows (pattern, exception, service, span's start, count, first, last, message), the most frequent first."""
+def grouped(
+    rows: Iterable[tuple[Any, ...]], *, start: int, end: int, step: int, before: Mapping[tuple[str, str], int] | None = None
+) -> list[TrackedError]:
+    """Errors of rows (pattern, exception, service, span's start, count, first, last, message), the most frequent first.
+
+    `before` says when (pattern, exception) was first seen before `start`: such an error is not new.
+    """
+    before = before or {}
     found: dict[tuple[str, str], TrackedError] = {}
     base = start // step * step
     spans = max(1, -(-(end - base) // step))
@@ -75,16 +81,20 @@ def grouped(rows: Iterable[tuple[Any, ...]], *, start: int, end: int, step: int)
             known.last, known.message = last, message
         known.services[service] = known.services.get(service, 0) + n
         known.counts[min(spans - 1, max(0, (span - base) // step))] += n
-    for error in found.values():
-        error.trend = _trend(error.counts)
+    for key, error in found.items():
+        error.trend = _trend(error.counts, known=key in before)
+        error.first = before.get(key, error.first)
     return sorted(found.values(), key=lambda e: (-e.count, e.fingerprint))
 
 
-def _trend(counts: list[int]) -> str:
-    """Whether the later half of a period has clearly more, or fewer, than the earlier: by half, and by more than chance would do."""
+def _trend(counts: list[int], *, known: bool) -> str:
+    """Whether the later half of a period has clearly more, or fewer, than the earlier: by half, and by more than chance would do.
+
+    `new` is what was never seen before that half.
+    """
     half = len(counts) // 2
     before, after = sum(counts[:half]), sum(counts[-half:]) if half else 0
-    if before == 0 and after > 0:
+    if before == 0 and after > 0 and not known:
         return "new"
     # Counts that come by chance differ by about their square root.
     if abs(after - before) <= 2 * (after + before) ** 0.5:

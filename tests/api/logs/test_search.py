@@ -310,3 +310,24 @@ async def test_without_duckdb_it_is_said(app: Starlette) -> None:
 
 def test_no_handler_is_left_behind() -> None:
     assert not any("otlp" in type(h).__module__ for h in logging.getLogger().handlers)
+
+
+@pytest.mark.parametrize("flushed", [False, True])
+async def test_an_error_is_as_old_as_its_first_line(client: httpx.AsyncClient, store: LogStore, flushed: bool) -> None:
+    rows = [
+        {"timestamp": NOW - 3 * 86_400, "level": "error", "message": "job 1 failed"},
+        {"timestamp": NOW - 2 * 86_400, "level": "info", "message": "disk 7 full"},
+        *({"timestamp": NOW - 60 - i, "level": "error", "message": f"job {i} failed"} for i in range(9)),
+        *({"timestamp": NOW - 60 - i, "level": "fatal", "message": f"disk {i} full"} for i in range(8)),
+    ]
+    await sent(client, "\n".join(map(json.dumps, rows)))
+    await sent(
+        client, json.dumps({"timestamp": NOW - 5 * 86_400, "level": "error", "message": "disk 1 full"}), **{"x-scope-orgid": "charlie"}
+    )
+    if flushed:
+        store.flush()
+    job, disk = (await client.get("/api/v1/errors?last=1d")).json()["data"]["errors"]
+    assert (job["pattern"], job["count"], job["first_seen"], job["trend"]) == ("job # failed", 9, "2024-01-12T10:00:00Z", "increasing")
+    assert (disk["pattern"], disk["count"], disk["first_seen"], disk["trend"]) == ("disk # full", 8, "2024-01-15T09:58:53Z", "new")
+    (only,) = (await client.get("/api/v1/errors?last=1d&level=fatal&text=disk")).json()["data"]["errors"]
+    assert only["pattern"] == "disk # full"
