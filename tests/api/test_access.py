@@ -272,13 +272,27 @@ class TestGuessing:
         client = house.client()
         wrong = {"username": "alice", "password": "wrong wrong wrong"}
         answers = [(await client.post("/api/v1/auth/token", json=wrong)).status_code for _ in range(6)]
-        assert answers == [401] * 5 + [503]
+        assert answers == [401] * 5 + [429]
         limited = await client.post("/api/v1/auth/token", json={"username": "alice", "password": PASSWORD})
-        assert limited.status_code == 503, "even the right one, now"
+        assert limited.status_code == 429, "even the right one, now"
+        assert limited.json()["errorType"] == "too_many_attempts"
         assert int(limited.headers["retry-after"]) > 0
         assert (await client.post("/api/v1/auth/token", json={"username": "bob", "password": PASSWORD})).status_code == 200
         await house.clock.advance(60)
         assert (await client.post("/api/v1/auth/token", json={"username": "alice", "password": PASSWORD})).status_code == 200
+
+    async def test_guesses_at_once_are_no_more_than_one_after_the_other(self, house: House) -> None:
+        client = house.client()
+        asked = (client.post("/api/v1/auth/token", json={"username": "alice", "password": f"wrong {n} wrong"}) for n in range(30))
+        assert sorted(a.status_code for a in await asyncio.gather(*asked)) == [401] * 5 + [429] * 25
+        asked = (house.client().get("/api/v1/query", auth=("bob", f"wrong {n} wrong")) for n in range(30))
+        assert sorted(a.status_code for a in await asyncio.gather(*asked)) == [401] * 5 + [429] * 25
+
+    async def test_a_page_that_asks_much_at_once_is_no_guesser(self, house: House) -> None:
+        asked = (house.client().get("/api/v1/query", auth=("alice", PASSWORD)) for _ in range(40))
+        assert {a.status_code for a in await asyncio.gather(*asked)} == {200}
+        for _ in range(10):
+            assert (await house.client().post("/api/v1/auth/token", json={"username": "alice", "password": PASSWORD})).status_code == 200
 
     async def test_by_basic_authentication_too(self, house: House) -> None:
         answers = [(await house.client().get("/api/v1/query", auth=("alice", f"wrong {n} wrong"))).status_code for n in range(6)]

@@ -13,28 +13,38 @@ PER_ADDRESS = 20
 _REMEMBERED = 10_000
 
 
+class TooManyAttempts(LimitExceeded):
+    """Somebody guessed too often, and has to wait."""
+
+
 class Attempts:
-    """Failed attempts of the last minute. Bounded: what has been known longest is forgotten first. One event loop's."""
+    """Attempts of the last minute that failed or are under way. Bounded: what has been known longest is forgotten first.
+
+    An attempt counts from its beginning, or a thousand at once would all be let in before the first one failed. One event loop's.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._counts: dict[tuple[str, str], tuple[float, int]] = {}
 
-    def check(self, address: str, name: str) -> None:
-        """Raises `LimitExceeded` where there were too many."""
+    def begin(self, address: str, name: str) -> None:
+        """Count one. Raises `TooManyAttempts` where there were too many."""
         now = self._clock.monotonic()
         for key, most in (((address, name), PER_NAME), ((address, ""), PER_ADDRESS)):
             ends, count = self._counts.get(key, (0.0, 0))
             if now < ends and count >= most:
-                raise LimitExceeded("too many failed attempts", retry_after=float(math.ceil(ends - now)))
-
-    def failed(self, address: str, name: str) -> None:
-        """Count one."""
-        now = self._clock.monotonic()
-        for key in ((address, name), (address, "")):
+                raise TooManyAttempts("too many failed attempts", retry_after=float(math.ceil(ends - now)))
+        for key in dict.fromkeys(((address, name), (address, ""))):
             ends, count = self._counts.pop(key, (0.0, 0))
             if now >= ends:
                 ends, count = now + WINDOW_S, 0
             if len(self._counts) >= _REMEMBERED:
                 del self._counts[next(iter(self._counts))]
             self._counts[key] = (ends, count + 1)
+
+    def forgive(self, address: str, name: str) -> None:
+        """Take one back that proved who somebody is, or that came to no end."""
+        for key in dict.fromkeys(((address, name), (address, ""))):
+            ends, count = self._counts.get(key, (0.0, 0))
+            if count:
+                self._counts[key] = (ends, count - 1)

@@ -85,6 +85,7 @@ class Identities:
         self._clock = clock
         self._key = hashlib.sha256(settings.api_key.encode()).digest() if settings.api_key else None
         self._known: dict[bytes, tuple[Principal, float]] = {}
+        self._proving: dict[bytes, asyncio.Future[tuple[Principal | None, float]]] = {}
         self._watching: asyncio.Task[None] | None = None
 
     def apply(self, settings: AccessSettings) -> None:
@@ -130,7 +131,7 @@ class Identities:
         mark = _mark(credential)
         if (remembered := self._remembered(mark)) is not None:
             return remembered
-        found, until = await self._prove(credential, address)
+        found, until = await self._proved(credential, address, mark)
         if found is None:
             self._known.pop(mark, None)
             return self._counted(None, credential.kind)
@@ -176,6 +177,16 @@ class Identities:
             self.refused[kind] = self.refused.get(kind, 0) + 1
         return found
 
+    async def _proved(self, credential: Credential, address: str, mark: bytes) -> tuple[Principal | None, float]:
+        """What `_prove` gives; a page's requests that come together with one password are one attempt, and cost one."""
+        if credential.kind != "basic":
+            return await self._prove(credential, address)
+        proving = self._proving.get(mark)
+        if proving is None:
+            proving = self._proving[mark] = asyncio.ensure_future(self._prove(credential, address))
+            proving.add_done_callback(lambda _: self._proving.pop(mark, None))
+        return await asyncio.shield(proving)
+
     async def _prove(self, credential: Credential, address: str) -> tuple[Principal | None, float]:
         """(whom it proves, until when that may be remembered)."""
         text, ever = credential.text, float("inf")
@@ -184,11 +195,11 @@ class Identities:
         if text.startswith(PREFIX):
             return (await self.directory.key(text) if self.directory else None), ever
         if credential.kind == "basic" and credential.name and self.directory is not None:
-            self.attempts.check(address, credential.name)
+            self.attempts.begin(address, credential.name)
             found = await asyncio.to_thread(self.directory.check_password, credential.name, text)
             if found is None:
-                self.attempts.failed(address, credential.name)
                 return None, ever
+            self.attempts.forgive(address, credential.name)
             return dataclasses.replace(found, kind="password"), ever
         verified = await self.tokens.verify(text) if text.count(".") == 2 else None
         if verified is None:

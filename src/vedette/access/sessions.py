@@ -17,13 +17,17 @@ async def proven(identities: Identities, name: str, password: str, *, address: s
     directory = identities.directory
     if directory is None:
         raise LimitExceeded("the server is starting", retry_after=1.0)
-    identities.attempts.check(address, name)
-    if name:
-        found = await asyncio.to_thread(directory.check_password, name, password)
-    else:
-        found = await identities.identify(Credential("bearer", password), address=address)
-    if found is None:
-        identities.attempts.failed(address, name)
+    identities.attempts.begin(address, name)
+    found, judged = None, False
+    try:
+        if name:
+            found = await asyncio.to_thread(directory.check_password, name, password)
+        else:
+            found = await identities.identify(Credential("bearer", password), address=address)
+        judged = True
+    finally:
+        if found is not None or not judged:
+            identities.attempts.forgive(address, name)
     return found
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import orjson
 from starlette.responses import Response
 
+from vedette.access.attempts import TooManyAttempts
 from vedette.errors import BadInput, Corrupt, LimitExceeded, NotFound, Undeliverable, Unreachable, VedetteError
 from vedette.promql.errors import ExecutionError, QueryCanceled, QueryTimeout
 from vedette.storage.limits import TenantLimit
@@ -60,6 +61,8 @@ def problem(error: VedetteError) -> Problem:
             return Problem(503, "canceled", str(error))
         case TooLarge():
             return Problem(413, "bad_data", str(error))
+        case TooManyAttempts(retry_after=seconds):
+            return Problem(429, "too_many_attempts", str(error), retry_after(seconds))
         case TenantLimit(retry_after=seconds):
             return Problem(429, "unavailable", str(error), retry_after(seconds))
         case Unreachable(retry_after=seconds):
