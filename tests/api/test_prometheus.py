@@ -483,6 +483,12 @@ class Raising:
     def __init__(self, error: Exception) -> None:
         self.error = error
 
+    def glance(self, *args: Any) -> None:
+        """Nothing is at hand."""
+
+    def glance(self, *args: Any) -> None:
+        """Nothing is at hand."""
+
     def instant(self, *args: Any, **more: Any) -> Any:
         raise self.error
 
@@ -518,6 +524,12 @@ class Waiting:
         self.running = threading.Semaphore(0)
         self.cancelled = threading.Event()
         self.free = threading.Event()
+
+    def glance(self, *args: Any) -> None:
+        """Nothing is at hand."""
+
+    def glance(self, *args: Any) -> None:
+        """Nothing is at hand."""
 
     def instant(self, *args: Any, cancel: threading.Event, **more: Any) -> Any:
         self.running.release()
