@@ -486,9 +486,6 @@ class Raising:
     def glance(self, *args: Any) -> None:
         """Nothing is at hand."""
 
-    def glance(self, *args: Any) -> None:
-        """Nothing is at hand."""
-
     def instant(self, *args: Any, **more: Any) -> Any:
         raise self.error
 
@@ -524,9 +521,6 @@ class Waiting:
         self.running = threading.Semaphore(0)
         self.cancelled = threading.Event()
         self.free = threading.Event()
-
-    def glance(self, *args: Any) -> None:
-        """Nothing is at hand."""
 
     def glance(self, *args: Any) -> None:
         """Nothing is at hand."""
