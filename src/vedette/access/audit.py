@@ -1,11 +1,12 @@
 """The audit trail: who changed what, and who was refused; written once what they asked for was answered.
 
-Kept in the records, one sequence a tenant. Data that is sent (samples, logs, alerts of other servers) is no change and is not
-noted. Not here: what counts as a change (`permits.py`).
+Kept in the records, one sequence a tenant, which servers that share a database write together. Data that is sent (samples, logs,
+alerts of other servers) is no change and is not noted. Not here: what counts as a change (`permits.py`).
 """
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING
 
 import structlog
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 _LONGEST_PATH = 500
 _TRIM_EVERY = 1000
 FOREVER = 1 << 62
+_INSTANCES = 4096
+"""So many servers may share a database: each gives numbers of its own. 2^53, where readers of JSON stop to count, is reached in 2039."""
 
 _log = structlog.get_logger(__name__)
 
@@ -33,10 +36,13 @@ def _kept(text: str) -> str:
 class Audit:
     """The trail. `open` gives it the records; what comes before is only logged. `lost` counts entries that could not be kept."""
 
-    def __init__(self, clock: Clock, *, retention_ms: int) -> None:
+    def __init__(self, clock: Clock, *, retention_ms: int, number: int | None = None) -> None:
+        """`number` (below 4096) is this server's among those that share its database; at random where it is not given."""
         self._clock, self._retention = clock, retention_ms
         self._records: Records | None = None
         self._next: dict[str, int] = {}
+        self._written = 0
+        self._own = secrets.randbelow(_INSTANCES) if number is None else number
         self.lost = 0
 
     def open(self, records: Records) -> None:
@@ -63,18 +69,20 @@ class Audit:
                 address=address,
             )
             await self._records.save([row])
-            if seq % _TRIM_EVERY == 0:
+            self._written += 1
+            if self._written % _TRIM_EVERY == 0:
                 await self._records.trim(AuditRow, tenant, older_than=row.at - self._retention, up_to=0)
         except VedetteError as error:
             _log.error("the audit trail cannot be written", reason=str(error), actor=who.name, method=method, path=path, status=status)
             self.lost += 1
 
     async def _number(self, records: Records, tenant: str) -> int:
+        """The next number of a tenant's entries: it rises with time, and no other instance that keeps its trail there gives it."""
         if tenant not in self._next:
             newest = await records.newest(AuditRow, tenant)
-            self._next.setdefault(tenant, newest + 1)
-        seq = self._next[tenant]
-        self._next[tenant] = seq + 1
+            self._next.setdefault(tenant, (newest // _INSTANCES + 1) * _INSTANCES + self._own)
+        seq = max(self._next[tenant], now_ms(self._clock) * _INSTANCES + self._own)
+        self._next[tenant] = seq + _INSTANCES
         return seq
 
     async def page(
