@@ -15,8 +15,10 @@ from vedette.model.histograms import Histogram
 from vedette.model.labels import METRIC_NAME, LabelTable
 from vedette.promql import annotations as say
 from vedette.promql import labelsets, native_columns
+from vedette.promql.errors import ExecutionError
 from vedette.promql.evaluation import BLOCK_CELLS, Evaluation, scalar
 from vedette.promql.format import go_float
+from vedette.promql.lexer import quoted
 from vedette.promql.native_quantiles import fraction, quantile
 from vedette.promql.nodes import Call, Node
 from vedette.promql.selectors import shown
@@ -198,6 +200,8 @@ def histogram_quantiles(ev: Evaluation, node: Call, args: Sequence[Value], grid:
     """`histogram_quantiles(v, label, q…)`: one series a quantile, told apart by `label`."""
     label = args[1]
     assert isinstance(label, str)
+    if not label:
+        raise ExecutionError(f"invalid label name {quoted(label)}")
     found = _split(ev, args[0], node.args[0])
     parts: list[Matrix] = []
     for arg, number in zip(node.args[2:], args[2:], strict=True):
