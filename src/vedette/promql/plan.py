@@ -60,10 +60,7 @@ class Plan:
 
     def later(self, ms: int) -> Plan:
         """The same plan for a query that begins `ms` later (earlier, below 0)."""
-        operations = [
-            replace(o, grid=Grid(o.grid.start + ms, o.grid.step, o.grid.n))
-            for o in self.operations
-        ]
+        operations = [replace(o, grid=Grid(o.grid.start + ms, o.grid.step, o.grid.n)) for o in self.operations]
         return Plan(operations, [Fetch(f.matchers, f.start + ms, f.end + ms, f.coarse) for f in self.fetches], self.result)
 
     @property
