@@ -35,7 +35,7 @@ from vedette.access.guard import Guard, may_listen, tenant_of
 from vedette.access.identity import Identities
 from vedette.access.sessions import Sessions
 from vedette.api import access as access_api
-from vedette.api import admin, export, exposition, federation, openapi, ops, prometheus, remote_read, write
+from vedette.api import admin, export, exposition, federation, openapi, ops, prometheus, reference, remote_read, write
 from vedette.api import alertmanager as alertmanager_api
 from vedette.api import alerts as alerts_api
 from vedette.api import backtest as backtest_api
@@ -462,6 +462,7 @@ class House:
         chosen = self._endpoints if dialect is None else self._dialect(dialect)
         described = openapi.endpoint(chosen, version=version("vedette"))
         routes: list[BaseRoute] = [*endpoint_routes([*chosen, described])]
+        routes.append(reference.route(lambda: openapi.document([*chosen, described], version=version("vedette"))))
         if dialect in (None, "botserver"):
             routes += live_api.routes(self._live)
         if dialect is None:

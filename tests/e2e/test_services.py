@@ -160,6 +160,10 @@ def test_every_door_describes_itself(server: Any) -> None:
         paths = httpx.get(f"{server.doors[dialect]}/openapi.json").json()["paths"]
         assert path in paths
         assert "/api/v1/query" not in paths
+        page = httpx.get(f"{server.doors[dialect]}/docs")
+        assert page.headers["content-type"].startswith("text/html")
+        assert f"<code>{path}</code>" in page.text
+        assert "<code>/api/v1/query</code>" not in page.text
 
 
 def test_xscores_walk(server: Any) -> None:

@@ -1,7 +1,7 @@
 """`/openapi.json`: an OpenAPI 3.1 description of the endpoints that are served, made from the endpoints themselves.
 
-There is no `/docs` page: the usual ones load their scripts from a content network, and Vedette serves nothing that
-does. Any OpenAPI viewer reads the file.
+Any OpenAPI viewer reads the file. Not here: the page `/docs` (`reference.py`), made from it; the usual ones load their scripts from a
+content network, and Vedette serves nothing that does.
 """
 
 from __future__ import annotations
