@@ -126,11 +126,15 @@ def _result(
     return Matrix(labels, values, present, drop, histograms).found()
 
 
+def _small(rows: Rows) -> bool:
+    """Whether rows are made already, or little beside what they are computed from, which two threads then do."""
+    return rows.made is not None or rows.samples > max(HEAVY, 4 * len(rows) * rows.n)
+
+
 def _accumulated(ev: Evaluation, node: Aggregate, value: Matrix | Rows, grid: Grid) -> Matrix:
     if isinstance(value, Matrix):
         value = value.found()
-    elif value.made is not None or value.samples > max(HEAVY, 4 * len(value) * value.n):
-        # Two threads compute its rows, which are little beside what they are computed from.
+    elif _small(value):
         value = ev.matrix(value)
     code = _CODES[node.op]
     groups, first = _grouping(node, value)
@@ -217,8 +221,8 @@ def _limits(ev: Evaluation, param: Floats) -> Ints | None:
 
 
 def _top(ev: Evaluation, node: Aggregate, param: Floats, value: Matrix | Rows, grid: Grid) -> Matrix:
-    if isinstance(value, Rows) and value.made is not None:
-        value = value.made
+    if isinstance(value, Rows) and _small(value):
+        value = ev.matrix(value)
     if isinstance(value, Matrix):
         value = _without_histograms(ev, node, value)
     limits = _limits(ev, param)
