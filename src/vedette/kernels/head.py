@@ -219,6 +219,7 @@ def _copy_chain(
     tail: Any,
     held: Any,
     newest: Any,
+    total: Any,
     in_order: bool,
     arena: Any,
     links: Any,
@@ -232,46 +233,45 @@ def _copy_chain(
 ) -> int:
     """Copy a chain's samples in [start, end] to `times` and `bits` from `at` on; answers the end of what was copied.
 
-    Its newest chunk is `tail`, of which the first `held` samples count, the newest of them at `newest`. What is not `in_order` comes in
-    no order. There must be room for all of the chain. `links` and `data` are the arena's int32s and bytes, `values` the `bits` as float64.
+    Its newest chunk is `tail`, of which the first `held` samples count, the newest of them at `newest`; it has `total` samples, for which
+    there must be room. What is not `in_order` comes in no order. `links` and `data` are the arena's int32s and bytes, `values` the `bits`
+    as float64.
     """
     whole = True
-    stop: Any = at
-    chunk: Any = tail
+    # From the end of the room backwards, so that nobody has to count before.
+    stop: Any = np.int64(at + total)
+    place: Any = stop
+    chunk: Any = np.int64(tail)
+    last: Any = np.int64(newest)
+    count: Any = np.int64(held)
     while chunk > 0:
-        last = newest if chunk == tail else _newest(arena, links, chunk)
+        first = arena[chunk * UNIT_WORDS]
+        # The one that comes next is looked at now: it is here when this one has been read.
+        before = np.int64(links[2 * UNIT_WORDS * chunk + PREVIOUS])
+        before_last, before_count = np.int64(_newest(arena, links, before)), np.int64(_held(data, before))
         if last < start:
             if in_order:
                 break
-        elif not in_order or arena[chunk * UNIT_WORDS] <= end:
-            stop += held if chunk == tail else _held(data, chunk)
-            whole = whole and arena[chunk * UNIT_WORDS] >= start and last <= end
-        chunk = np.int64(links[2 * UNIT_WORDS * chunk + PREVIOUS])
-    # From the end backwards, until all that was counted is there.
-    place: Any = stop
-    chunk = tail
-    while place > at:
-        last = newest if chunk == tail else _newest(arena, links, chunk)
-        if last >= start and (not in_order or arena[chunk * UNIT_WORDS] <= end):
-            count = held if chunk == tail else _held(data, chunk)
+        elif not in_order or first <= end:
+            whole = whole and first >= start and last <= end
             place -= count
             decode(arena, data, chunk, count, times, bits, values, place)
-        chunk = np.int64(links[2 * UNIT_WORDS * chunk + PREVIOUS])
-    if whole and in_order:
-        return int(stop)
-    if in_order:
+        chunk, last, count = before, before_last, before_count
+    if in_order and not whole:
         while place < stop and times[place] < start:
             place += 1
         while stop > place and times[stop - 1] > end:
             stop -= 1
+    if in_order:
         for i in range(stop - place if place > at else 0):
             times[at + i], bits[at + i] = times[place + i], bits[place + i]
         return int(at + stop - place)
-    for i in range(at, stop):
+    to: Any = np.int64(at)
+    for i in range(place, stop):
         if start <= times[i] <= end:
-            times[place], bits[place] = times[i], bits[i]
-            place += 1
-    return int(place)
+            times[to], bits[to] = times[i], bits[i]
+            to += 1
+    return int(to)
 
 
 @njit(cache=True, nogil=True)
@@ -279,11 +279,10 @@ def _copy_series(
     fields: Any, series: int, arena: Any, links: Any, data: Any, start: int, end: int, at: int, times: Any, bits: Any, values: Any
 ) -> int:
     """Copy a series' samples in [start, end], all that there are now, as `_copy_chain` does."""
-    tail = np.int64(fields[series, TAIL])
+    tail, total = np.int64(fields[series, TAIL]), np.int64(fields[series, COUNT])
+    held, newest = _held(data, tail), np.int64(_newest(arena, links, tail))
     in_order = fields[series, DELTA] != LATE
-    return _copy_chain(
-        tail, _held(data, tail), _newest(arena, links, tail), in_order, arena, links, data, start, end, at, times, bits, values
-    )  # fmt: skip
+    return _copy_chain(tail, held, newest, total, in_order, arena, links, data, start, end, at, times, bits, values)
 
 
 @njit(cache=True, nogil=True)
@@ -426,6 +425,7 @@ def gather_surveyed(
     tails: Any,
     held: Any,
     newest: Any,
+    upto: Any,
     arena: Any,
     old_state: Any,
     old_arena: Any,
@@ -435,21 +435,24 @@ def gather_surveyed(
     out_times: Any,
     out_bits: Any,
 ) -> None:
-    """As `gather`, of what `survey` found, all int64[n]: chunks written to since then still begin with what they held then."""
+    """As `gather`, of what `survey` found, all int64[n]: chunks written to since then still begin with what they held then.
+
+    `upto` int64[n + 1] tells how many samples the rows before each have, however many of them are asked for.
+    """
     links, data = arena.view(np.int32), arena.view(np.uint8)
     old_fields, old_links, old_data = old_state.view(np.int32), old_arena.view(np.int32), old_arena.view(np.uint8)
     out_values = out_bits.view(np.float64)
     at = 0
     out_offsets[0] = 0
     for row in range(len(ids)):
-        series, begin, chains = ids[row], at, 0
+        series, begin, chains, total = ids[row], at, 0, upto[row + 1] - upto[row]
         if series < len(old_state) and old_fields[series, COUNT] > 0:
             at = _copy_series(old_fields, series, old_arena, old_links, old_data, start, end, at, out_times, out_bits, out_values)
             chains += 1
+            total -= old_fields[series, COUNT]
         if tails[row] > 0:
-            at = _copy_chain(
-                tails[row], held[row], newest[row], True, arena, links, data, start, end, at, out_times, out_bits, out_values
-            )  # fmt: skip
+            tail = tails[row], held[row], newest[row]
+            at = _copy_chain(*tail, total, True, arena, links, data, start, end, at, out_times, out_bits, out_values)
             chains += 1
         if chains > 1:
             at = ensure_increasing(out_times, out_bits, begin, at)

@@ -79,7 +79,7 @@ class HeadPieces:
     def read(self, lo: int, hi: int, times: NDArray[np.int64], bits: NDArray[np.int64]) -> NDArray[np.int64]:
         """See `interface.Pieces.read`."""
         found, offsets = self._found, np.empty(hi - lo + 1, _I64)
-        rows = (found.ids[lo:hi], found.tails[lo:hi], found.held[lo:hi], found.newest[lo:hi])
+        rows = (found.ids[lo:hi], found.tails[lo:hi], found.held[lo:hi], found.newest[lo:hi], found.upto[lo : hi + 1])
         kernel.gather_surveyed(*rows, found.arena, found.old_state, found.old_arena, found.start, found.end, offsets, times, bits)
         self._counts[lo:hi] = np.diff(offsets)
         return offsets
