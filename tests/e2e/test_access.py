@@ -99,6 +99,29 @@ def test_the_commands_work_beside_a_running_server(launch: Any, tools: Any) -> N
     tools.eventually(lambda: server.get("/api/v1/query", query="1").status_code == 200, "the last user is gone")
 
 
+def test_a_revoked_key_is_out_at_once_on_every_listener(launch: Any, tools: Any) -> None:
+    ports = {name: launch.free_port() for name in ("botserver", "xscore")}
+    listens = [word for name, port in ports.items() for word in ("--listen", f"{name}={port}")]
+    server = launch.vedette(*listens, env=tools.environment(API_KEY="root-key", VEDETTE_HOST_ENABLED="false"))
+    root = {"Authorization": "Bearer root-key"}
+    made = server.post("/api/v1/access/keys", json={"name": "push", "role": "admin"}, headers=root).json()["data"]
+    paths = {
+        f"{server.url}/api/v1/query?query=1",
+        f"{server.url}/api/v1/labels",
+        f"http://127.0.0.1:{ports['botserver']}/api/v1/monitoring/metrics",
+        f"http://127.0.0.1:{ports['xscore']}/api/metrics",
+    }
+
+    def statuses() -> set[int]:
+        return {server.client.get(path, headers={"X-API-Key": made["key"]}).status_code for path in paths}
+
+    assert statuses() == {200}
+    assert statuses() == {200}, "remembered by now"
+    revoked = server.client.delete(f"{server.url}/api/v1/access/keys/{made['id']}", headers=root)
+    assert revoked.status_code == 200
+    assert statuses() == {401}
+
+
 def certificate(folder: Path, name: str) -> tuple[Path, Path]:
     """A certificate for 127.0.0.1, signed by itself, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())

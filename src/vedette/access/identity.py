@@ -131,13 +131,15 @@ class Identities:
         mark = _mark(credential)
         if (remembered := self._remembered(mark)) is not None:
             return remembered
+        known = self._known
         found, until = await self._proved(credential, address, mark)
         if found is None:
             self._known.pop(mark, None)
             return self._counted(None, credential.kind)
-        if len(self._known) >= _REMEMBERED:
-            del self._known[next(iter(self._known))]
-        self._known[mark] = (found, min(until, self._clock.now() + _REMEMBER_S))
+        # Into what was remembered when it was asked: where all was forgotten meanwhile (a key was revoked), nobody looks there again.
+        if len(known) >= _REMEMBERED:
+            del known[next(iter(known))]
+        known[mark] = (found, min(until, self._clock.now() + _REMEMBER_S))
         return found
 
     def known(self, credential: Credential) -> Principal | None:
@@ -169,8 +171,8 @@ class Identities:
         return dataclasses.replace(found, kind="session", csrf=row.csrf) if found else None
 
     def forget(self) -> None:
-        """Remember no proof: after a change of who may do what."""
-        self._known.clear()
+        """Remember no proof: after a change of who may do what. Those under way are not remembered either."""
+        self._known = {}
 
     def _counted(self, found: Principal | None, kind: str) -> Principal | None:
         if found is None:
