@@ -632,10 +632,11 @@ nothing, a `lookback_delta` that is not positive is the server's own, a negative
 | a path that is not there, or with a slash too many | 404 |
 | a method that a path does not have | 405, with those it has in `Allow` |
 
-`OPTIONS` is answered with 204 and `Allow`, `HEAD` as `GET` without the body. A body that names no media type, or is called a form, as
-`curl -d` calls everything, is taken for JSON, save by Alertmanager's and Elasticsearch's paths. 404 and 405 come in the shape of the API
-whose path it is: Prometheus' `{"status": "error", …}`, the service APIs' `{"detail": …}` (of everything on their own listeners),
-Alertmanager's `{"code", "message"}` below `/api/v2/`, plain text below `/loki/` and `/config/v1/rules`, Elasticsearch's
+Of a parameter that is given twice the first counts, of a key of JSON the last. `OPTIONS` is answered with 204 and `Allow`, `HEAD` as
+`GET` without the body. A body that names no media type, or is called a form, as `curl -d` calls everything, is taken for JSON, save by
+Alertmanager's and Elasticsearch's paths. 404 and 405 come in the shape of the API whose path it is: Prometheus' `{"status": "error",
+…}`, the service APIs' `{"detail": …}` (of everything on their own listeners), Alertmanager's `{"code", "message"}` below `/api/v2/`,
+plain text below `/loki/` and `/config/v1/rules`, Elasticsearch's
 `{"error", "status"}` below `/_`.
 
 The WebSockets' own are at [Live values](http-api.md#live-values).
