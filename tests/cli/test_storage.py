@@ -20,8 +20,8 @@ from vedette.storage.settings import StorageSettings
 NOW = 1_700_000_000_000
 
 
-def vedette(*words: object) -> Result:
-    result = CliRunner().invoke(app, ["storage", *map(str, words)], env={"COLUMNS": "200"})
+def vedette(*words: object, columns: int = 200) -> Result:
+    result = CliRunner().invoke(app, ["storage", *map(str, words)], env={"COLUMNS": str(columns)})
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result
@@ -106,7 +106,9 @@ def test_stats_show_each_block(data):
     assert "2023-11-14 22:13:20" in out
     assert "1 blocks: 80 samples" in out
     (data / "blocks" / "00000001-1700000000000-1700000000009" / "meta.json").write_text("{")
-    assert "meta.json: byte 0: cannot be read" in vedette("stats", "--data", data).stdout
+    out = vedette("stats", "--data", data, columns=80).stdout
+    assert "damaged" in out
+    assert "meta.json: byte 0: cannot be read" in out, "whole, however long the path is"
 
 
 @pytest.mark.parametrize(("by", "row"), [("metric", ["m0", "5", "55.6%"]), ("label", ["i", "9"]), ("pair", ["__name__=m0", "5", "55.6%"])])

@@ -141,10 +141,12 @@ def stats(data: Path) -> None:
     for name in ("block", "level", "from", "to", "series", "samples", "bytes", "bytes/sample"):
         table.add_column(name, justify="left" if name in ("from", "to") else "right")
     samples = size = count = 0
+    damage: list[str] = []
     for path, meta, nbytes in offline.metas(_exists(data)):
         count, size = count + 1, size + nbytes
         if isinstance(meta, Corrupt):
-            table.add_row(path.name[:8], f"[red]{meta.args[0]}[/red]")
+            table.add_row(path.name[:8], "[red]damaged[/red]")
+            damage.append(str(meta.args[0]))
             continue
         samples += meta.samples
         figures = (f"{meta.series:,}", f"{meta.samples:,}", f"{nbytes:,}", f"{nbytes / max(1, meta.samples):.2f}")
@@ -152,6 +154,8 @@ def stats(data: Path) -> None:
     console = Console(highlight=False)
     if count:
         console.print(table)
+    for problem in damage:  # whole, however long its path is
+        console.print(problem, style="red", markup=False, soft_wrap=True)
     rolled_up = offline.block_paths(data, "rollups")
     if rolled_up:
         console.print(f"{len(rolled_up)} days of rollups: {sum(f.stat().st_size for day in rolled_up for f in day.iterdir()):,} bytes")
