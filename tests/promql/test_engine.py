@@ -367,3 +367,25 @@ def test_series_that_differ_by_name_alone_are_not_changed_in_blocks() -> None:
         assert len(engine.range("t", '{__name__=~"a|b"} >= 0', 0, 600_000, 600_000).rows()) == 2
     finally:
         engine.close()
+
+
+def test_a_subquery_of_full_rows_is_what_it_is_beside_rows_with_gaps() -> None:
+    storage = MemoryStorage()
+    for t in range(0, 900_000, 15_000):
+        storage.add(Labels.of(__name__="m", i="full"), t, float(t * 7919 % 1000))
+        if t > 600_000:
+            storage.add(Labels.of(__name__="m", i="late"), t, 1.0)
+    engine = Engine(storage, PromqlSettings(), ManualClock())
+    try:
+        for function in ("max_over_time", "sum_over_time", "rate", "count_over_time"):
+            alone, both = (
+                engine.range("t", f"{function}(m{which}[2m:30s])", 300_000, 840_000, 60_000).rows() for which in ('{i="full"}', "")
+            )
+            assert [len(alone), len(both)] == [1, 2]
+            assert alone[0][2].tolist() == both[0][2].tolist()
+            assert alone[0][1].tolist() == list(range(300_000, 840_001, 60_000))
+        sums = engine.range("t", "sum_over_time(m[2m:30s])", 300_000, 300_000, 60_000).rows()
+        assert sums[0][2].tolist() == [float(sum(t * 7919 % 1000 for t in (210_000, 240_000, 270_000, 300_000)))]
+        assert engine.range("t", "max_over_time(none[2m:30s])", 0, 60_000, 60_000).rows() == []
+    finally:
+        engine.close()

@@ -326,10 +326,16 @@ def subquery(ev: Evaluation, node: Subquery, grid: Grid, inner: Value) -> Window
     ends = window_grid(node, grid, ev.bounds)
     own = subquery_grid(node, grid, ev.bounds)
     matrix = ev.matrix(inner)
-    total = int(matrix.present.sum())
-    offsets = np.zeros(len(matrix) + 1, dtype=np.int64)
-    timestamps, values = np.empty(total, dtype=np.int64), np.empty(total)
-    k.to_series(np.ascontiguousarray(matrix.values), np.ascontiguousarray(matrix.present), own.start, own.step, offsets, timestamps, values)
+    total = int(np.count_nonzero(matrix.present))
+    if total == matrix.present.size:
+        # All rows have all steps: the matrix is the samples.
+        offsets = np.arange(len(matrix) + 1, dtype=np.int64) * own.n
+        timestamps, values = np.tile(own.times, len(matrix)), np.ascontiguousarray(matrix.values).reshape(-1)
+    else:
+        offsets = np.zeros(len(matrix) + 1, dtype=np.int64)
+        timestamps, values = np.empty(total, dtype=np.int64), np.empty(total)
+        table, there = np.ascontiguousarray(matrix.values), np.ascontiguousarray(matrix.present)
+        k.to_series(table, there, own.start, own.step, offsets, timestamps, values)
     # Row by row, as the kernel writes them.
     natives = None if matrix.histograms is None else Natives.of(matrix.histograms[matrix.present])
     return Windows(matrix.labels, offsets, timestamps, values, ends.start, ends.step, node.range, matrix.drop, natives=natives)
