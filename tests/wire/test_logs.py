@@ -105,6 +105,23 @@ def test_json_lines() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("priority", "level"),
+    [("3", "error"), (6, "info"), ("crit", "fatal"), ("high", "unknown"), (True, "unknown"), ({}, "unknown"), ("9", "unknown")],
+)
+def test_lines_of_a_journal_and_of_syslog_ng(priority: object, level: str) -> None:
+    row = {"MESSAGE": "it broke", "SYSLOG_IDENTIFIER": "shop", "PRIORITY": priority, "_PID": "7"}
+    other = {"MESSAGE": "it broke", "PROGRAM": "shop", "PRIORITY": priority}
+    body = b'{"index":{"_index":"i"}}\n' + orjson.dumps(other) + b"\n"
+    for batch in (
+        jsonlines.parse(orjson.dumps(row), now_ns=NOW, max_line=LINE),
+        elastic_bulk.parse(body, index="", now_ns=NOW, max_line=LINE).batch,
+    ):
+        assert batch.messages.strings() == ["it broke"] and batch.services == ("shop",)
+        assert LEVELS[batch.levels[0]] == level
+        assert orjson.loads(batch.fields.strings()[0])["PRIORITY"] == priority
+
+
 def test_an_array_one_object_or_one_over_several_lines() -> None:
     one = {"message": "a", "level": 30, "metadata": "plain", "n": 2**70}
     expected = (0, "warn", "", "a", {"metadata": "plain", "n": float(2**70)})

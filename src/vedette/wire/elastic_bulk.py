@@ -14,7 +14,7 @@ import orjson
 
 from vedette.errors import BadInput
 from vedette.model.logs import LogBatch, LogBuilder, level_of
-from vedette.wire.loglines import LEVEL_NAMES, MESSAGE_NAMES, SERVICE_NAMES, Times, fields_json, level_in
+from vedette.wire.loglines import LEVEL_NAMES, MESSAGE_NAMES, SERVICE_NAMES, Times, fields_json, level_in, priority_level
 
 _STORING = ("create", "index")
 _ACTIONS = (*_STORING, "update", "delete")
@@ -104,7 +104,7 @@ def store(source: bytes, index: str, builder: LogBuilder, times: Times, max_line
     except BadInput as error:
         return "document_parsing_exception", f"failed to parse field [@timestamp] of type [date]: {error}"
     message = next((row.pop(n) for n in MESSAGE_NAMES if isinstance(row.get(n), str)), "")
-    level = level_of(_named(row, LEVEL_NAMES)) or level_in(message)
+    level = level_of(_named(row, LEVEL_NAMES)) or priority_level(row.get("PRIORITY")) or level_in(message)
     row["_index"] = index
     builder.add(time, level, _named(row, SERVICE_NAMES) or index, message, fields_json(row))
     return None

@@ -12,7 +12,7 @@ import orjson
 
 from vedette.errors import BadInput
 from vedette.model.logs import UNKNOWN, LogBatch, LogBuilder, level_of
-from vedette.wire.loglines import LEVEL_NAMES, MESSAGE_NAMES, SERVICE_NAMES, TIME_NAMES, Times, fields_json, level_in
+from vedette.wire.loglines import LEVEL_NAMES, MESSAGE_NAMES, SERVICE_NAMES, TIME_NAMES, Times, fields_json, level_in, priority_level
 
 _UNFOLDED = ("metadata", "fields")
 # Python's logging (10 to 50), bunyan and pino (10 to 60) count alike but for the last.
@@ -104,7 +104,7 @@ class Reader:
             message = "" if message is None else orjson.dumps(message).decode()
         level = _level(row.pop(level_name), level_name) if level_name is not None else UNKNOWN
         if level == UNKNOWN:
-            level = level_in(message)
+            level = priority_level(row.get("PRIORITY")) or level_in(message)
         service = row.pop(service_name) if service_name is not None else self._service
         if type(service) is not str:
             # ECS has an object there: {"service": {"name": "web"}}.

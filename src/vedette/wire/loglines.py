@@ -14,12 +14,23 @@ from typing import Any
 import orjson
 
 from vedette.errors import BadInput
-from vedette.model.logs import NO_FIELDS, UNKNOWN, level_of
+from vedette.model.logs import DEBUG, ERROR, FATAL, INFO, NO_FIELDS, UNKNOWN, WARN, level_of
 
 TIME_NAMES = ("timestamp", "@timestamp", "time", "ts", "date", "datetime")
 LEVEL_NAMES = ("level", "severity", "log.level", "loglevel", "lvl", "levelname", "severity_text", "detected_level")
-SERVICE_NAMES = ("service", "service.name", "service_name", "app", "application", "job", "container", "logger")
-MESSAGE_NAMES = ("message", "msg", "event", "log", "text", "body", "line", "short_message")
+SERVICE_NAMES = (
+    "service",
+    "service.name",
+    "service_name",
+    "app",
+    "application",
+    "job",
+    "container",
+    "logger",
+    "PROGRAM",
+    "SYSLOG_IDENTIFIER",
+)
+MESSAGE_NAMES = ("message", "msg", "event", "log", "text", "body", "line", "short_message", "MESSAGE")
 
 MAX_FUTURE_NS = 86_400 * 10**9
 """How far ahead a line's time may be: what is further would stand above all that is new until then."""
@@ -147,3 +158,14 @@ def pieces(data: bytes, most: int) -> Iterator[bytes]:
         yield data[at:whole]
         at = whole
     yield data[at:]
+
+
+_PRIORITIES = (FATAL, FATAL, FATAL, ERROR, WARN, INFO, INFO, DEBUG)
+
+
+def priority_level(value: object) -> int:
+    """The level that a journal's or a syslog daemon's `PRIORITY` says, by number or by name; `UNKNOWN` for any other."""
+    if not isinstance(value, str | int) or isinstance(value, bool):
+        return UNKNOWN
+    text = str(value)
+    return _PRIORITIES[int(text)] if text in ("0", "1", "2", "3", "4", "5", "6", "7") else level_of(text)
