@@ -115,6 +115,7 @@ from vedette.web.routes import routes as web_routes
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
+    from vedette.notify.acknowledgements import Acknowledgement
     from vedette.notify.alertmanagers import Alertmanagers
     from vedette.notify.notifier import Notifier
     from vedette.notify.plotted import Rows
@@ -645,6 +646,12 @@ class House:
                     return next((a.fingerprint for a in self._outgoing([Alert(found, 0, 0)])), fingerprint)
         return fingerprint
 
+    def _acknowledged(self, request: Mapping[str, Any], fingerprint: str) -> Acknowledgement | None:
+        """Who knows of an alert of whoever asks."""
+        standing = self._notifier_of(request).acknowledgements.standing()
+        found = standing.get(self._known_as(fingerprint)) if standing else None
+        return found if found is not None and found.holds(now_ms(self.clock)) else None
+
     def _notifier_of(self, request: Mapping[str, Any]) -> Notifier:
         """The notifications of whoever asks."""
         if self.notifier is None:
@@ -670,6 +677,7 @@ class House:
             targets=self.collector.targets,
             groups=self._groups_of,
             health=self._health_states,
+            acknowledged=self._acknowledged,
             pool=lambda: self.records.pool() if self.records else None,
         )
         configured = botserver_alerts.endpoints(botserver_alerts.Alerts(backend, self._managed_of, self._mails))

@@ -72,8 +72,10 @@ def server(module_launch: Any, free_port: Any, tmp_path_factory: pytest.TempPath
     (folder / "prometheus.yml").write_text("rule_files: [rules.yml]\n", encoding="utf-8")
     ports = {dialect: free_port() for dialect in DIALECTS.values()}
     listen = [word for d, p in ports.items() for word in ("--listen", f"{d}={p}")]
-    vedette = module_launch.vedette("--config", str(folder / "prometheus.yml"), *listen)
+    env = tools.environment(VEDETTE_SERVICES_ALERTS_PER_MINUTE="0", VEDETTE_SERVICES_METRICS_PER_MINUTE="0")
+    vedette = module_launch.vedette("--config", str(folder / "prometheus.yml"), *listen, env=env)
     vedette.doors = {dialect: f"http://127.0.0.1:{port}" for dialect, port in ports.items()}
+    vedette.texts = texts
     fill(vedette, texts)
     tools.eventually(lambda: len(vedette.get("/api/v1/alerts").json()["alerts"]) >= 2, "the documents' alerts fire")
     return vedette
@@ -192,6 +194,20 @@ def test_what_is_described_is_what_is_answered(server: Any) -> None:
                     Draft202012Validator(operation["responses"][described]["content"]["application/json"]["schema"]).validate(answer.json())
                     made += 1
     assert made >= 7, "records, silences, acknowledgements, alerts (made and changed), metrics and batches of them"
+
+
+def test_an_acknowledged_alert_says_so_among_the_alerts(server: Any) -> None:
+    url = f"{server.doors['botserver']}/api/v1/monitoring/alerts"
+    first = next(a for a in httpx.get(url).json()["alerts"] if a["type"] == "api_high_latency")
+    asked = told(server.texts["002"], "POST", "/alerts/{alert_id}/acknowledge", answers=False)
+    assert httpx.post(f"{url}/{first['alert_id']}/acknowledge", json=asked).status_code == 200
+    (shown,) = (a for a in httpx.get(url).json()["alerts"] if a["alert_id"] == first["alert_id"])
+    assert (shown["acknowledged"], shown["acknowledged_by"], shown["notes"]) == (True, "admin", "Investigating the issue")
+    assert httpx.delete(f"{server.url}/api/v1/alerts/{first['alert_id']}/acknowledge").status_code == 200
+    (shown,) = (a for a in httpx.get(url).json()["alerts"] if a["alert_id"] == first["alert_id"])
+    assert shown["acknowledged"] is False
+    assert "acknowledged_by" not in shown
+    assert httpx.post(f"{url}/0000000000000000/acknowledge", json=asked).status_code == 404
 
 
 def test_silences_and_alerts_are_answered_as_described(server: Any) -> None:

@@ -252,6 +252,7 @@ async def test_firing_alerts_with_value_and_threshold(bot: httpx.AsyncClient, se
         "triggered_at": "2024-01-15T09:55:00Z",
         "current_value": 85.0,
         "threshold": 80.0,
+        "acknowledged": False,
     }
     assert second["threshold"] is None, "absence has none"
 

@@ -42,6 +42,7 @@ from vedette.promql.nodes import Binary, Number
 
 if TYPE_CHECKING:
     from vedette.collect.scrape import TargetState
+    from vedette.notify.acknowledgements import Acknowledgement
     from vedette.rules.state import ActiveAlert, GroupState, RuleState
 
 BASE = "/api/v1/monitoring"
@@ -67,6 +68,8 @@ class Server:
     """What is watched, as it was last found."""
     pool: Callable[[], Pool | None] = lambda: None
     """The connections to the records."""
+    acknowledged: Callable[[Mapping[str, Any], str], Acknowledgement | None] = lambda request, fingerprint: None
+    """Takes the request and an alert's fingerprint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +202,7 @@ class BotServer:
     async def alerts(self, request: Request) -> Response:
         """Firing alerts with counts by severity."""
         found = [
-            self._alert(rule, alert)
+            self._alert(request, rule, alert)
             for group in self.server.groups(request)
             for rule in group.rules
             for alert in rule.alerts
@@ -212,10 +215,12 @@ class BotServer:
         """Whether the one who asks is of the tenant that scrapes and alerts are made for; others must see nothing of it."""
         return self.backend.tenant_of(request.scope) == DEFAULT_TENANT
 
-    def _alert(self, rule: RuleState, alert: ActiveAlert) -> dict[str, Any]:
-        annotations = dict(alert.annotations)
+    def _alert(self, request: Request, rule: RuleState, alert: ActiveAlert) -> dict[str, Any]:
+        annotations, fingerprint = dict(alert.annotations), f"{alert.labels.fingerprint():016x}"
+        known = self.server.acknowledged(request, fingerprint)
+        told = {"acknowledged_by": known.author, "acknowledged_at": shown_time(known.made_at), "notes": known.note} if known else {}
         return {
-            "alert_id": f"{alert.labels.fingerprint():016x}",
+            "alert_id": fingerprint,
             "severity": alert.labels.get("severity"),
             "type": rule.name,
             "service": service_of(alert.labels),
@@ -223,6 +228,8 @@ class BotServer:
             "triggered_at": shown_time(alert.active_at),
             "current_value": finite(alert.value),
             "threshold": self._threshold(rule.expr),
+            "acknowledged": known is not None,
+            **told,
         }
 
     def _threshold(self, expr: str) -> float | None:

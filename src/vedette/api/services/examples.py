@@ -104,6 +104,10 @@ _ALERT = {
     "triggered_at": "2024-01-15T09:55:00Z",
     "current_value": Maybe(85),
     "threshold": Maybe(80),
+    "acknowledged": True,
+    "acknowledged_by": Maybe("admin"),
+    "acknowledged_at": Maybe(_NOW),
+    "notes": Maybe("Investigating the issue"),
 }
 
 _GAMIROO = {
