@@ -331,6 +331,24 @@ async def test_in_pieces_in_rows_and_at_the_end(serve: Open) -> None:
         assert b"connection: close" in answer
 
 
+async def test_many_that_come_together_leave_others_their_turn(serve: Open) -> None:
+    server = await serve()
+    plain = get("?" + ranged(ONE))
+    await said(server.slow, plain, LAST)
+    inner, asked = server.app._app, 0
+
+    async def noted(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal asked
+        asked += scope["path"] == "/api/v1/query_range"
+        await inner(scope, receive, send)
+
+    server.app._app = noted
+    answer = await said(server.quick, plain * 30 + LAST)
+    assert answer.count(b"HTTP/1.1 200 OK") == 31
+    assert 0 < asked <= 30 - Connection.IN_A_ROW
+    assert answer == await said(server.slow, plain * 30 + LAST)
+
+
 async def test_every_request_has_an_id_and_is_counted(serve: Open) -> None:
     server = await serve()
     for number in range(4):

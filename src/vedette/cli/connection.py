@@ -73,6 +73,8 @@ class Connection(HttpToolsProtocol):
     """From the end of the headers to the end of the body, as long as Prometheus waits."""
     HELD_BYTES: ClassVar[int] = 64 << 10
     """Of a body that is held back until it is whole, to be answered at once."""
+    IN_A_ROW: ClassVar[int] = 8
+    """Of requests that come together, so many are answered at once before others have their turn at the loop."""
 
     _reading = _HEAD
     _timed = _IDLE
@@ -81,6 +83,7 @@ class Connection(HttpToolsProtocol):
     _held: bytearray | None = None
     """The body so far of a request that the application was not told of yet."""
     _idle_since: float | None = None
+    _in_a_row = 0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -105,7 +108,7 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        continued = self._reading == _HEAD
+        continued, self._in_a_row = self._reading == _HEAD, 0
         super().data_received(data)
         if self.transport.is_closing():
             return
@@ -146,6 +149,7 @@ class Connection(HttpToolsProtocol):
             answer = self._at_once.answer(cast(dict[str, Any], self.scope), bytes(self._held))
             if answer is not None:
                 self._held = None
+                self._in_a_row += 1
                 self._send(answer)
                 return
             self._begin_after_all()
@@ -153,7 +157,7 @@ class Connection(HttpToolsProtocol):
 
     def _may_be_at_once(self) -> bool:
         """Whether the request, whose headers are there, may be answered without the application; its scope tells what it asks for then."""
-        if self._at_once is None:
+        if self._at_once is None or self._in_a_row >= self.IN_A_ROW:
             return False
         path, _, query = self.url.partition(b"?")
         method = self.parser.get_method()
