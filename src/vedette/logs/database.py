@@ -303,7 +303,7 @@ class Database:
         query = _spelt(query, source.segments) if source.segments else query
         where = where_of(query)
         direction = "desc" if query.newest_first else "asc"
-        parts = [(len(c.batch), int(c.batch.times.min()), int(c.batch.times.max())) for c in source.chunks]
+        parts = [part for c in source.chunks for part in _parts(c.batch.times)]
         files = [str(s.path) for s in source.segments]
         with self._cursor(source.chunks) as cursor:
             if files:
@@ -404,6 +404,14 @@ def _too_many_groups() -> LimitExceeded:
 
 def _plain(found: Any, dtype: Any) -> NDArray[Any]:
     return np.ascontiguousarray(np.ma.getdata(found), dtype)
+
+
+def _parts(times: NDArray[np.int64]) -> Iterator[tuple[int, int, int]]:
+    """(lines, oldest, newest) of some thousands of lines after others: what is in memory is walked in pieces, too."""
+    ordered = np.sort(times)
+    for start in range(0, len(ordered), _AT_ONCE):
+        part = ordered[start : start + _AT_ONCE]
+        yield len(part), int(part[0]), int(part[-1])
 
 
 def _slices(parts: Sequence[tuple[int, int, int]], *, newest_first: bool) -> Iterator[tuple[int, int]]:
