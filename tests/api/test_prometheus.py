@@ -366,6 +366,7 @@ PUBLISHED = [
     ("status/config", "StatusConfigOutputBody"),
     ("status/flags", "StatusFlagsOutputBody"),
     ("status/tsdb", "StatusTSDBOutputBody"),
+    ("features", "FeaturesOutputBody"),
     ("query?query=(", "Error"),
     ("series", "Error"),
 ]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from starlette.requests import Request
 from starlette.responses import Response
 
-from vedette.api import catalog, queries, status, watch
+from vedette.api import catalog, features, queries, status, watch
 from vedette.api import exemplars as exemplars_api
 from vedette.api.answers import finishing
 from vedette.api.endpoint import AtOnceHandler, Endpoint, Handler, Run, answering
@@ -79,6 +79,7 @@ def endpoints(
         *catalog.endpoints(catalog.Catalog(storage, run, matchers_of, tenant_of)),
         *watch.endpoints(watch.Watch(sources, matchers_of, info.external_url)),
         *status.endpoints(status.Status(info, storage, run, clock)),
+        *features.endpoints(features.FeatureQueries(engine)),
     ]
     return [_finished(e, ready, run, settings.cors_origin) for e in found]
 

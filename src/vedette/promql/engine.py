@@ -136,6 +136,11 @@ class Engine:
         self._lock = threading.Lock()
         self.running = Running(clock, max_bytes=settings.max_memory)
 
+    @property
+    def settings(self) -> PromqlSettings:
+        """How queries are run."""
+        return self._settings
+
     def parse(self, expr: str) -> Node:
         """The checked syntax tree of `expr`; recent ones are kept. Raises `ParseError`."""
         return self._prepared(expr).root
