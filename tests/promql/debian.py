@@ -56,6 +56,15 @@ def served(storage: MemoryStorage, room: Path) -> Iterator[str]:
         server.wait(20)
 
 
+def need(version: str) -> None:
+    """Skip the test unless Prometheus is of this version: others word some refusals otherwise."""
+    if shutil.which("prometheus") is None:
+        pytest.skip("prometheus is not installed: apt install prometheus")
+    told = subprocess.run(["prometheus", "--version"], capture_output=True, text=True, check=False)
+    if f"version {version}." not in told.stdout + told.stderr:
+        pytest.skip(f"prometheus is not {version}, as in Debian 12: {(told.stdout + told.stderr).splitlines()[:1]}")
+
+
 def _number(value: object) -> str:
     assert isinstance(value, float), "the text format has no native histograms"
     return "NaN" if math.isnan(value) else f"{value:+}" if math.isinf(value) else repr(value)

@@ -25,7 +25,7 @@ from vedette.promql.parse import parse
 from vedette.promql.printer import format_query
 
 sys.path.insert(0, str(Path(__file__).parent))
-from debian import answered, served
+from debian import answered, need, served
 
 BEGIN = 1_700_000_000_000
 INSTANT = BEGIN + 1_800_000
@@ -152,6 +152,7 @@ def difference(a: Answer, b: Answer) -> str:
 
 
 def test_what_is_formatted_is_as_prometheus_has_it(tmp_path: Path, conformance: Path, debian_binary: Callable[[str], str]) -> None:
+    need("2.42")
     with (conformance / "derived" / "promql_corpus.jsonl").open() as corpus:
         entries = [json.loads(line) for line in corpus]
     queries = [e["expr"] for e in entries if e.get("parse_ok") and "$" not in e["expr"]]
@@ -170,6 +171,7 @@ def test_what_is_formatted_is_as_prometheus_has_it(tmp_path: Path, conformance: 
 
 
 def test_corners_are_as_prometheus_has_them(tmp_path: Path, debian_binary: Callable[[str], str]) -> None:
+    need("2.42")
     storage = dataset()
     text = (Path(__file__).parent / "semantics.txt").read_text(encoding="utf-8")
     queries = [line.replace("\\N", "\n") for line in text.split("\n") if line.strip()]
