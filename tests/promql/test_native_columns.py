@@ -102,8 +102,8 @@ def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     def nothing(native, q):
         return np.zeros(native.present.shape), np.zeros(native.present.shape, dtype=np.bool_)
 
-    monkeypatch.setattr(selectors, "rated_rows", lambda *a, **k: None)
-    monkeypatch.setattr(selectors, "_latest_columns", lambda *a, **k: None)
+    monkeypatch.setattr(selectors, "rated", lambda *a, **k: None)
+    monkeypatch.setattr(selectors, "latest", lambda *a, **k: None)
     monkeypatch.setattr(native_columns, "rates", lambda *a, **k: ())
     monkeypatch.setattr(native_columns, "summed", lambda *a, **k: None)
     monkeypatch.setattr(native_columns, "quantiles", nothing)
@@ -172,7 +172,7 @@ def test_plain_histograms_are_not_compared_one_by_one(monkeypatch):
     storage = filled(2, kinds=1, odd=False)
     calls = []
     monkeypatch.setattr(selectors, "is_reset", lambda now, before: calls.append(now) or False)
-    monkeypatch.setattr(selectors, "_latest_columns", lambda *a, **k: None)
+    monkeypatch.setattr(selectors, "latest", lambda *a, **k: None)
     assert answer(storage, "histogram_count(h)")[0]
     assert calls == []
     with monkeypatch.context() as without:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,10 @@ from vedette.model.histograms import GAUGE, NOT_RESET, RESET, UNKNOWN, Histogram
 from vedette.model.labels import METRIC_NAME, LabelTable
 from vedette.model.samples import STALE, is_stale
 from vedette.promql import annotations as say
-from vedette.promql import labelsets
 from vedette.promql.errors import ExecutionError
 from vedette.promql.evaluation import Evaluation, scalar
 from vedette.promql.format import go_g
-from vedette.promql.native_columns import rated_rows
+from vedette.promql.native_selectors import latest, rated, writable
 from vedette.promql.native_windows import STARTED, TIMES_ONLY, Speaker, Window, interpolated, replaced
 from vedette.promql.nodes import Call, Range, Selector, Subquery
 from vedette.promql.plan import subquery_grid, window_grid
@@ -108,7 +107,7 @@ class Fetched:
         rows = np.searchsorted(self.offsets, found.at, side="right") if counts_only else found.at
         hints = found.hints.copy()
         if counts_only:
-            compared(*(_writable(column) for column in (found.offsets[:-1], found.cells, found.layout, rows, hints)))
+            compared(*(writable(column) for column in (found.offsets[:-1], found.cells, found.layout, rows, hints)))
         for j, at in zip(chosen.tolist(), found.at[chosen].tolist(), strict=True):
             h = found.sample(j)
             if counts_only and h.hint == UNKNOWN and j and rows[j - 1] == rows[j]:
@@ -136,19 +135,17 @@ class Fetched:
         return Natives(mask[good], lambda: self.objects(counts_only=counts_only)[good], told)
 
 
-def _writable(array: NDArray[Any]) -> NDArray[Any]:
-    """As kernels are compiled for it: a read-only array would be compiled for anew."""
-    return np.require(array, requirements=("C", "W"))
-
-
 def instants(
     ev: Evaluation, node: Selector, grid: Grid, data: Fetched, *, want_time: bool = False, counts_only: bool = False
 ) -> Rows | NativeRows | Matrix:
     """An instant vector selector over `grid`: the last sample within the lookback, unless stale."""
     if data.histograms is not None:
-        if not (want_time or node.smoothed) and (columns := _latest_columns(ev, node, grid, data, counts_only=counts_only)) is not None:
-            return columns
-        return _mixed_instants(ev, node, grid, data, want_time=want_time, counts_only=counts_only)
+
+        def mixed() -> Matrix:
+            return _mixed_instants(ev, node, grid, data, want_time=want_time, counts_only=counts_only)
+
+        columns = None if want_time or node.smoothed else latest(ev, node, grid, data, counts_only=counts_only, whole=mixed)
+        return mixed() if columns is None else columns
     ends = window_grid(node, grid, ev.bounds)
     lookback = ev.bounds.lookback
     offsets, timestamps, samples = data.clean() if node.smoothed else (data.offsets, data.timestamps, data.values)
@@ -174,38 +171,6 @@ def instants(
     if data.slabs is not None:
         return Rows(data.labels, grid.n, fill_slabs, samples=data.slabs.samples)
     return Rows(data.labels, grid.n, fill, samples=len(data.timestamps))
-
-
-def _latest_columns(ev: Evaluation, node: Selector, grid: Grid, data: Fetched, *, counts_only: bool) -> NativeRows | None:
-    """The last native histograms as columns, where all samples are such, and those of a series share their layout."""
-    found = data.histograms
-    assert found is not None, "only where there are any"
-    if len(found) != len(data.values) or is_stale(data.values).any():
-        return None
-    rows, offsets = len(data.labels), data.offsets
-    filled = np.flatnonzero(np.diff(offsets))
-    layout_of = np.full(rows, -1, dtype=np.int64)
-    layout_of[filled] = found.layout[offsets[filled]]
-    row_of = np.repeat(np.arange(rows), np.diff(offsets))
-    if (found.layout != layout_of[row_of]).any():
-        return None
-    hints = found.hints.copy()
-    if counts_only:
-        compared(*(_writable(column) for column in (found.offsets[:-1], found.cells, found.layout, row_of, hints)))
-    ends = window_grid(node, grid, ev.bounds)
-    ev.count(rows * grid.n)
-    # The kernel looks for numbers of samples instead of their values.
-    numbers = np.arange(len(data.values), dtype=np.float64)
-    latest, present = np.zeros((rows, grid.n)), np.empty((rows, grid.n), dtype=np.bool_)
-    k.last_sample(offsets, data.timestamps, numbers, 0, rows, ends.start, ends.step, ends.n, ev.bounds.lookback, False, latest, present)
-    at = np.where(present, latest, 0.0).astype(np.int64)
-    starts = np.where(present, found.offsets[:-1][at] if len(numbers) else 0, -1)
-
-    def whole() -> Matrix:
-        return _mixed_instants(ev, node, grid, data, want_time=False, counts_only=counts_only)
-
-    there = hints[at] if len(numbers) else np.zeros(at.shape, dtype=np.uint8)
-    return NativeRows(data.labels, _writable(found.cells), starts, layout_of, found.layouts, there, whole)
 
 
 def _mixed_instants(ev: Evaluation, node: Selector, grid: Grid, data: Fetched, *, want_time: bool, counts_only: bool) -> Matrix:
@@ -503,7 +468,7 @@ def window_function(ev: Evaluation, call: Call, args: Sequence[Value], grid: Gri
     rows = Rows(over.labels, grid.n, fill, over.drop, samples=over.samples)
     if name in ("rate", "increase"):
         _doubt_counters(ev, call, rows, over)
-    if (columns := _rated_columns(ev, name, whole, grid)) is not None:
+    if (columns := rated(ev, name, whole, grid)) is not None:
         return columns
     if (whole.natives is not None and name not in TIMES_ONLY) or (whole.starts is not None and name in STARTED):
         matrix = replaced(ev, call, whole, grid, ev.matrix(rows))
@@ -511,18 +476,6 @@ def window_function(ev: Evaluation, call: Call, args: Sequence[Value], grid: Gri
     if name in ("last_over_time", "first_over_time"):
         return rows
     return ev.renamed_rows(rows)
-
-
-def _rated_columns(ev: Evaluation, name: str, over: Windows, grid: Grid) -> NativeRows | None:
-    """Rates of native histograms as columns, where all series are plain, and are told apart without their names."""
-    if name not in ("rate", "increase") or over.natives is None or over.starts is not None or over.anchored or over.smoothed:
-        return None
-    if ev.delayed_names or over.drop is not None or not labelsets.unique_without_names(over.labels):
-        return None
-    rows = rated_rows(ev, over, grid, per_second=name == "rate")
-    if rows is not None:
-        rows.labels = labelsets.kept(rows.labels, labelsets.METADATA, without=True)
-    return rows
 
 
 def refuse_extended(name: str, over: Windows) -> None:
