@@ -195,6 +195,22 @@ class TestElsewhere:
         assert ours == ["websocket.accept", "websocket.send", "websocket.close"]
         assert await connect({"Origin": "https://evil.example", "Host": "127.0.0.1:8009"}) == ["websocket.close"]
 
+    async def test_a_handshake_is_refused_with_its_status_where_the_server_can(self) -> None:
+        sent: list[Any] = []
+
+        async def receive() -> Any:
+            return {"type": "websocket.connect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        scope = {"type": "websocket", "path": "/ws", "headers": [(b"accept", b"text/html")], "query_string": b""}
+        scope["extensions"] = {"websocket.http.response": {}}
+        await guarded(api_key=KEY)(scope, receive, send)
+        assert [m["type"] for m in sent] == ["websocket.http.response.start", "websocket.http.response.body"]
+        assert sent[0]["status"] == 401
+        assert b"unauthorized" in sent[1]["body"]
+
 
 class TestHost:
     @pytest.mark.parametrize(

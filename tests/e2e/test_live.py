@@ -85,6 +85,16 @@ async def test_a_page_from_elsewhere_does_not_get_in(server: Any) -> None:
     assert refused.value.response.status_code == 403
 
 
+async def test_without_a_credential_the_handshake_is_a_401(launch: Any, tools: Any) -> None:
+    guarded = launch.vedette(env=tools.environment(API_KEY="k1", VEDETTE_HOST_ENABLED="false"))
+    for headers in ({}, {"Authorization": "Bearer another"}):
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(at(guarded, "/ws/metrics?metric=up"), additional_headers=headers)
+        assert refused.value.response.status_code == 401
+    async with connect(at(guarded, "/ws/metrics?metric=up"), additional_headers={"Authorization": "Bearer k1"}) as socket:
+        assert socket.state.name == "OPEN"
+
+
 def test_events(server: Any) -> None:
     put(server, "live_c", 1.0)
     with httpx.stream("GET", server.url + "/api/v1/live", params={"metric": "live_c"}, timeout=30) as answer:

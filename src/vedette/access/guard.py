@@ -310,8 +310,11 @@ def _is_ours(names: frozenset[str], host: bytes) -> bool:
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, refusal: _Refusal) -> None:
+    # Where the server can answer a handshake with a status of ours it does; all others say 403.
+    by_status = "websocket.http.response" in (scope.get("extensions") or {})
     if scope["type"] == "websocket":
         await receive()
+    if scope["type"] == "websocket" and not by_status:
         await send({"type": "websocket.close", "code": 1008})
         return
     kind = "unauthorized" if refusal.status == 401 else refusal.kind
@@ -319,10 +322,12 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, refusal: _Refusal)
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     if refusal.retry_after is not None:
         headers.append((b"retry-after", str(int(refusal.retry_after)).encode()))
-    if refusal.location:
-        headers.append((b"location", refusal.location.encode("latin-1")))
+    prefix = "websocket.http.response" if scope["type"] == "websocket" else "http.response"
+    away = refusal.location if scope["type"] == "http" else ""
+    if away:
+        headers.append((b"location", away.encode("latin-1")))
     elif refusal.status == 401:
         challenge = b'Basic realm="vedette", charset="UTF-8"' if refusal.kind == "unauthorized" else b'Bearer realm="vedette"'
         headers.append((b"www-authenticate", challenge))
-    await send({"type": "http.response.start", "status": 303 if refusal.location else refusal.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": f"{prefix}.start", "status": 303 if away else refusal.status, "headers": headers})
+    await send({"type": f"{prefix}.body", "body": body})
