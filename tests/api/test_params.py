@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from starlette.requests import Request
@@ -20,6 +21,7 @@ from vedette.api.params import (
     parse_span,
     parse_time,
     rfc3339,
+    selected,
     time_of,
     unescaped,
 )
@@ -191,3 +193,26 @@ async def test_a_body_is_read_no_further_than_its_limit() -> None:
         await body_of(posted([b"12", b"345", b"never read"]), 4)
     with pytest.raises(TooLarge):
         await body_of(posted([], declared="5"), 4)
+
+
+async def test_long_selectors_are_read_on_a_worker_and_short_ones_at_once() -> None:
+    ran: list[int] = []
+
+    async def run(function: Any, *args: Any) -> Any:
+        ran.append(len(args))
+        return function(*args)
+
+    def parse(text: str) -> Sequence[Matcher]:
+        return [Matcher("a", "=~", text)]
+
+    def form(*texts: str) -> Form:
+        return Form([("match[]", text) for text in texts])
+
+    assert await selected(form("x", "y"), parse, run) == matcher_sets(form("x", "y"), parse)
+    assert not ran
+    # Many that are short cost what a long one does.
+    for texts in (["x" * 5_000], ["x" * 500] * 10):
+        assert await selected(form(*texts), parse, run) == matcher_sets(form(*texts), parse)
+    assert len(ran) == 2
+    with pytest.raises(BadInput, match="at least one non-empty matcher"):
+        await selected(form("x?|" + "y" * 5_000 + "|"), parse, run)

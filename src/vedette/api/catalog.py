@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from vedette.api.answers import JSON, enveloped, success
 from vedette.api.endpoint import Endpoint, Param, Run
-from vedette.api.params import MAX_TIME, MIN_TIME, Form, form_of, integer, limit_of, matcher_sets, parameter, time_of, unescaped
+from vedette.api.params import MAX_TIME, MIN_TIME, Form, form_of, integer, limit_of, selected, time_of, unescaped
 from vedette.api.queries import TRUNCATED
 from vedette.errors import BadInput
 from vedette.model.matchers import Matcher
@@ -45,7 +45,10 @@ class Catalog:
         if not form.texts("match[]"):
             raise BadInput("no match[] parameter provided")
         limit, start, end = _range(form)
-        sets, tenant = parameter("match[]", lambda: matcher_sets(form, self.parse_selector)), self.tenant_of(request)
+        try:
+            sets, tenant = await selected(form, self.parse_selector, self.run), self.tenant_of(request)
+        except BadInput as error:
+            raise BadInput(f'invalid parameter "match[]": {error}') from None
 
         def read() -> bytes:
             if isinstance(self.storage, Tabling):
@@ -63,7 +66,7 @@ class Catalog:
         """The label names in use."""
         form = await form_of(request)
         limit, start, end = _range(form)
-        sets = matcher_sets(form, self.parse_selector)
+        sets = await selected(form, self.parse_selector, self.run)
         return _texts(await self.run(self.storage.label_names, self.tenant_of(request), sets, start, end), limit)
 
     async def values(self, request: Request) -> Response:
@@ -73,7 +76,7 @@ class Catalog:
         if not name:
             raise BadInput('invalid label name: ""')
         limit, start, end = _range(form)
-        sets = matcher_sets(form, self.parse_selector)
+        sets = await selected(form, self.parse_selector, self.run)
         return _texts(await self.run(self.storage.label_values, self.tenant_of(request), name, sets, start, end), limit)
 
     async def metadata(self, request: Request) -> Response:

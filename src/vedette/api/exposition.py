@@ -22,7 +22,7 @@ from starlette.responses import Response
 from vedette.api.answers import Pieces, finishing
 from vedette.api.endpoint import Endpoint, Param, Run, answering
 from vedette.api.ops import refused
-from vedette.api.params import form_of, matcher_sets
+from vedette.api.params import form_of, selected
 from vedette.api.problems import UNEXPECTED, problem
 from vedette.clock import Clock, now_ms
 from vedette.errors import BadInput, VedetteError
@@ -82,7 +82,7 @@ class Metrics:
         shape = form.text("format") or _preferred(request.headers.get("accept", ""))
         if shape not in FORMATS:
             raise BadInput(f"format: {shape!r} is not a format", hint="expected one of " + ", ".join(FORMATS))
-        sets = matcher_sets(form, self.parse_selector)
+        sets = await selected(form, self.parse_selector, self.run)
         spell, media = spelling(request, FORMATS[shape])
         body = await self.run(self._body, self.tenant_of(request.scope), sets, shape, spell)
         if isinstance(body, bytes):

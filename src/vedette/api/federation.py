@@ -18,7 +18,7 @@ from vedette.api.answers import finishing
 from vedette.api.endpoint import Endpoint, Param, Run, answering
 from vedette.api.exposition import spelling
 from vedette.api.ops import refused
-from vedette.api.params import form_of, matcher_sets
+from vedette.api.params import form_of, selected
 from vedette.api.problems import UNEXPECTED, problem
 from vedette.clock import Clock, now_ms
 from vedette.errors import LimitExceeded, VedetteError
@@ -54,7 +54,7 @@ class Federation:
         """The last values of the series that any `match[]` selects."""
         if not self.ready():
             raise LimitExceeded("the server is starting or stopping", retry_after=1.0)
-        sets = matcher_sets(await form_of(request), self.parse_selector)
+        sets = await selected(await form_of(request), self.parse_selector, self.run)
         media = preferred(request.headers.get("accept", ""))
         spell, shown = spelling(request, media)
         body = await self.run(self._body, self.tenant_of(request.scope), sets, media, spell)

@@ -17,6 +17,7 @@ from urllib.parse import unquote_plus
 import msgspec
 from starlette.requests import Request
 
+from vedette.api.endpoint import Run
 from vedette.api.problems import TooLarge, Unsupported
 from vedette.errors import BadInput
 from vedette.model.durations import parse_duration
@@ -35,6 +36,8 @@ FORM_TYPE = "application/x-www-form-urlencoded"
 _JSON_TYPES = re.compile(r"(application|text)/([\w.-]+\+)?(x-)?(nd)?json\Z", re.ASCII)
 _YAML_TYPES = re.compile(r"(application|text)/([\w.-]+\+)?(x-)?(yaml|plain|octet-stream)\Z", re.ASCII)
 _MAX_FIELDS = 10_000
+_LONG = 4_096
+"""Characters of selectors from which on reading them is no matter of microseconds."""
 _LONGEST_KEPT = 2000
 
 _FLOAT = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\Z", re.ASCII)
@@ -301,6 +304,13 @@ def matcher_sets(form: Form, parse_selector: Callable[[str], Sequence[Matcher]])
         if all(m.matches_empty for m in matchers):
             raise BadInput("match[] must contain at least one non-empty matcher")
     return sets
+
+
+async def selected(form: Form, parse_selector: Callable[[str], Sequence[Matcher]], run: Run) -> list[Sequence[Matcher]]:
+    """As `matcher_sets`; long ones are read on a worker thread (`run`), since a large regular expression takes its time."""
+    if sum(map(len, form.texts("match[]"))) < _LONG:
+        return matcher_sets(form, parse_selector)
+    return await run(matcher_sets, form, parse_selector)
 
 
 def unescaped(name: str) -> str:
