@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 INNER = """
+import numpy as np
 from numba import njit
 
 @njit(cache=True)
@@ -19,13 +20,17 @@ def inner(values):
 @njit(cache=True)
 def made(count):
     return [float(i) for i in range(count)]
+
+@njit(cache=True)
+def filled(count):
+    return np.ones(count).sum()
 """
 
 FIRST = """
 import numpy as np
 import vedette.kernels
-from inner import inner, made
-print(inner(np.arange(4.0)), made(3), inner.stats.cache_misses)
+from inner import filled, inner, made
+print(inner(np.arange(4.0)), made(3), filled(3), inner.stats.cache_misses)
 """
 
 SECOND = """
@@ -33,24 +38,59 @@ import sys
 import numpy as np
 import vedette.kernels
 from vedette.kernels import loading
-from inner import inner, made
+from inner import filled, inner, made
 from numba import njit
+from numba.core.environment import Environment
 
+_memo = Environment._memo
 assert inner(np.arange(4.0)) == 6.0 and made(3) == [0.0, 1.0, 2.0]
 (kernel,) = inner.overloads.values()
 assert sum(inner.stats.cache_hits.values()) == 1 and not inner.stats.cache_misses
 assert kernel.library._shared_module is None, "the module is gone"
-assert "numba.np.npyimpl" not in sys.modules, "nothing was compiled, so nothing is ready to"
+try:
+    filled(-1)
+except ValueError as error:
+    assert "negative dimensions" in str(error), error
+else:
+    raise AssertionError("what Numba's own function raises, a constant of its environment, is lost")
+# `np.ones` and `sum` are functions of these, and their environments came with the kernel.
+assert any(name.startswith("numba.np.arrayobj.") or "numba.np.arrayobj" == of.globals["__name__"] for name, of in _memo.items()), list(_memo)
+for name in ("numba.np.npyimpl", "numba.np.arrayobj", "numba.np.arraymath"):
+    assert name not in sys.modules, f"nothing was compiled, so nothing is ready to: {name}"
 
-@njit
-def outer(values):
-    return 2 * inner(values) + len(made(2))
+from outer import outer
 
-assert outer(np.arange(4.0)) == 14.0
+assert outer(np.arange(4.0)) == 17.0
 assert "numba.np.npyimpl" in sys.modules
 # A type that it was not kept for is compiled as ever.
 assert inner(np.arange(4, dtype=np.int64)) == 6.0
 print("well")
+"""
+
+
+OUTER = """
+from inner import filled, inner, made
+from numba import njit
+
+@njit(cache=True)
+def outer(values):
+    return 2 * inner(values) + len(made(2)) + filled(len(values) - 1)
+"""
+
+THIRD = """
+import sys
+import numpy as np
+import vedette.kernels
+from outer import outer
+
+# Kept by a process that had the environments of what it calls from the cache itself.
+assert outer(np.arange(4.0)) == 17.0
+assert sum(outer.stats.cache_hits.values()) == 1 and not outer.stats.cache_misses
+assert "numba.np.arrayobj" not in sys.modules
+try:
+    outer(np.arange(0.0))
+except ValueError as error:
+    print(error)
 """
 
 
@@ -62,5 +102,7 @@ def _run(script: str, folder: Path) -> str:
 
 def test_a_kernel_from_the_cache_comes_alone_and_can_be_called_by_a_new_one(tmp_path: Path) -> None:
     (tmp_path / "inner.py").write_text(INNER)
-    assert _run(FIRST, tmp_path).startswith("6.0 [0.0, 1.0, 2.0]")
+    (tmp_path / "outer.py").write_text(OUTER)
+    assert _run(FIRST, tmp_path).startswith("6.0 [0.0, 1.0, 2.0] 3.0")
     assert _run(SECOND, tmp_path) == "well\n"
+    assert _run(THIRD, tmp_path) == "negative dimensions not allowed\n"

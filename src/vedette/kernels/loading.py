@@ -1,23 +1,29 @@
 """How a kernel comes out of Numba's cache: with its machine code alone.
 
 Numba also sets up all that a compiler needs (every function it knows how to type and to lower: eleven megabytes and a fifth of a
-second), and keeps each kernel's LLVM module beside its machine code (a quarter of a megabyte each), in case another one is compiled
-that calls it. Here both wait until something is compiled. Not here: where the cache lies (`kernels/__init__.py`).
+second), keeps each kernel's LLVM module beside its machine code (a quarter of a megabyte each), in case another one is compiled
+that calls it, and imports the modules of whatever of its own was compiled into one (seven megabytes). Here all that waits until
+something is compiled. Not here: where the cache lies (`kernels/__init__.py`).
 """
 
 from __future__ import annotations
 
+import functools
+import sys
 import zlib
 from typing import Any
 
 import llvmlite.binding
 import numba.core.codegen
+import numba.core.environment
 import numba.core.runtime.nrt
 
 # Numba is not typed.
 _library: Any = numba.core.codegen.CPUCodeLibrary
 _unserialize: Any = _library._unserialize.__func__
 _module_for_linking: Any = _library._get_module_for_linking
+_environment: Any = numba.core.environment
+_rebuild_env: Any = _environment._rebuild_env
 _llvm: Any = llvmlite.binding
 _runtime: Any = numba.core.runtime.nrt.rtsys
 
@@ -47,7 +53,25 @@ def module_for_linking(library: Any) -> Any:
     return _module_for_linking(library) if packed is None else _llvm.parse_bitcode(zlib.decompress(packed))
 
 
+@functools.wraps(_rebuild_env)  # with its name: a kernel's environment is kept as a call of it
+def rebuild_env(modname: str, consts: Any, env_name: str) -> Any:
+    """`_rebuild_env`, importing none of Numba's own modules: its functions use of an environment the constants alone.
+
+    A module's names are for Python code inside a compiled function (`objmode`), of which Numba's have none.
+    """
+    if modname in sys.modules or not modname.startswith("numba."):
+        return _rebuild_env(modname, consts, env_name)
+    if (known := _environment.lookup_environment(env_name)) is not None:
+        return known
+    made = _environment.Environment({"__name__": modname})  # what it is kept under when a kernel is compiled that calls this one
+    made.consts[:] = consts
+    made.env_name = env_name
+    _environment.Environment._memo[env_name] = made
+    return made
+
+
 def lightly() -> None:
-    """Keep no modules of kernels that are loaded from now on."""
+    """Keep no modules of kernels that are loaded from now on, and import none for them."""
+    _environment._rebuild_env = rebuild_env
     _library._unserialize = classmethod(unserialize)
     _library._get_module_for_linking = module_for_linking
