@@ -49,6 +49,10 @@ PATHS = (
     "/api/metrics/system",
     "/es/_bulk",
     "/es/_doc",
+    "/",
+    "/_license",
+    "/_index_template/logs",
+    "/_cat/indices",
 )
 
 
@@ -169,6 +173,11 @@ class TestWhoMayDoWhat:
         agent = house.client(secret)
         assert (await agent.post("/api/v1/write")).text.startswith("acme ")
         assert (await agent.post("/es/_doc")).status_code == 200
+        for asked_first in ("/", "/_license", "/_index_template/logs"):
+            assert [(await agent.request(method, asked_first)).status_code for method in ("GET", "HEAD")] == [200, 200], asked_first
+            assert (await house.client().get(asked_first)).status_code == 401, "of nobody"
+        assert (await agent.get("/_cat/indices")).status_code == 403, "that tells of data"
+        assert (await agent.get("/api/v1/auth/me")).status_code == 403
         assert (await agent.get("/api/v1/query")).status_code == 403
         assert (await agent.post("/api/v1/silences")).status_code == 403
         listed = (await alice.get("/api/v1/access/keys")).json()["data"]

@@ -145,7 +145,7 @@ class Guard:
         need = self._needs.get(asked := (scope["method"], scope["path"]))
         if need is None:
             need = self._needs[asked] = need_of(*asked, reading_posts=self._reading_posts)
-        if need not in ("read", "nothing"):
+        if need not in ("read", "known", "nothing"):
             return False
         if not self._identities.required:
             return self._why_not_open(scope, headers, need) is None

@@ -1,7 +1,8 @@
 """What each operation asks of its caller, by method and path; what no line here names is safe by default.
 
-Reading asks for `read`, whatever changes something for `alerts` (so for an operator), and the lines below say what is
-otherwise. A path below a listed one counts as that one. Not here: who the caller is (`guard.py`).
+Reading asks for `read`, or for any credential where the answer tells nothing of data, whatever changes something for `alerts` (so for
+an operator), and the lines below say what is otherwise. A path below a listed one counts as that one. Not here: who the caller is
+(`guard.py`).
 """
 
 from __future__ import annotations
@@ -47,6 +48,21 @@ _WRITE = (
     "/_ingest",
     "/_template",
 )
+_ASKED_FIRST = (
+    "/_cat/health",
+    "/_cluster/health",
+    "/_component_template",
+    "/_data_stream",
+    "/_ilm",
+    "/_index_template",
+    "/_ingest",
+    "/_license",
+    "/_template",
+    "/_xpack",
+    "/loki/api/v1/status/buildinfo",
+)
+"""What shippers ask before they send, with the key that sends; like `/`, it tells of the server and nothing of anybody's data."""
+
 _BULK = frozenset(("_bulk", "_create", "_doc"))
 _OWN = ("/api/v1/auth",)
 
@@ -81,9 +97,10 @@ def need_of(method: str, path: str, *, reading_posts: frozenset[str]) -> Need:
         return "nothing"
     if _below(path, _ADMIN):
         return "admin"
+    if method in SAFE_METHODS and (path == "/" or _below(path, _ASKED_FIRST)):
+        return "known"
     if method in SAFE_METHODS or path in reading_posts or _below(path, _OWN):
         return "read"
-    # Elasticsearch's clients begin by asking for what they need before they send: those are reads.
     if _below(path, _WRITE) or not _BULK.isdisjoint(path.split("/", 3)[1:3]):
         return "write"
     return "alerts"

@@ -13,11 +13,11 @@ from vedette.model.samples import DEFAULT_TENANT
 ROLES = ("viewer", "operator", "admin")
 """From the least to the most: a viewer reads, an operator writes and acts on alerts, an admin rules the server."""
 
-SCOPES = ("read", "write", "alerts", "admin")
-"""What an API key may be confined to: reading; sending data; silences, rules and acknowledgements; the server itself."""
+Need = Literal["read", "write", "alerts", "admin", "known", "nothing"]
+"""What an operation asks of whoever calls it: one of `SCOPES`, any credential that is good, or nothing at all."""
 
-Need = Literal["read", "write", "alerts", "admin", "nothing"]
-"""What an operation asks of whoever calls it: one of `SCOPES`, or nothing at all."""
+SCOPES: tuple[Need, ...] = ("read", "write", "alerts", "admin")
+"""What an API key may be confined to: reading; sending data; silences, rules and acknowledgements; the server itself."""
 
 ANY_TENANT = "*"
 
@@ -45,7 +45,7 @@ class Principal:
 
     def may(self, need: Need) -> bool:
         """Whether role and scopes allow an operation. A key confined to `write` needs no role that reads."""
-        if need == "nothing":
+        if need in ("known", "nothing"):
             return True
         return _RANK[self.role] >= _RANK[_ROLE_FOR[need]] and (not self.scopes or need in self.scopes)
 

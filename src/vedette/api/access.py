@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 import orjson
@@ -19,7 +19,7 @@ from vedette.access.audit import FOREVER, Audit
 from vedette.access.directory import Directory
 from vedette.access.guard import tenant_of
 from vedette.access.identity import Identities
-from vedette.access.principal import ANY_TENANT, ROLES, SCOPES, Need, Principal, parse_scopes, principal_of
+from vedette.access.principal import ANY_TENANT, ROLES, SCOPES, Principal, parse_scopes, principal_of
 from vedette.access.sessions import proven
 from vedette.api import problems
 from vedette.api.answers import JSON, success
@@ -112,7 +112,7 @@ class Access:
     async def me(self, request: Request) -> Response:
         """Who is asking, and what they may do."""
         who = principal_of(request)
-        may = [need for need in get_args(Need) if need != "nothing" and who.may(need)]
+        may = [need for need in SCOPES if who.may(need)]
         return success({"name": who.name, "role": who.role, "tenant": tenant_of(request), "kind": who.kind, "may": may, "csrf": who.csrf})
 
     async def password(self, request: Request) -> Response:
