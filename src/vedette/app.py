@@ -567,7 +567,7 @@ class House:
                     self.storage,
                     self.run_query,
                     self.clock,
-                    parse_selector=prometheus.matchers_of,
+                    parse_selector=prometheus.any_matchers_of,
                     tenant_of=tenant_of,
                     external_labels=lambda: self.plan.settings.external_labels,
                     ready=lambda: self.ready,

@@ -12,12 +12,12 @@ import pytest
 
 from vedette.api.endpoint import routes
 from vedette.api.federation import PROTOBUF_TYPE, Federation, endpoints, preferred
+from vedette.api.prometheus import any_matchers_of
 from vedette.clock import ManualClock
 from vedette.model.histogram_arithmetic import equal
 from vedette.model.histograms import CUSTOM_SCHEMA, GAUGE, NO_BUCKETS, Histogram, Layout, bare
 from vedette.model.labels import Labels
 from vedette.model.samples import STALE, SampleBatch, canonical
-from vedette.promql.parse import parse_selector
 from vedette.storage.engine import Engine
 from vedette.storage.settings import StorageSettings
 from vedette.wire.exposition import OPENMETRICS_TYPE, TEXT_TYPE, check_openmetrics, exposition_keyspace
@@ -34,7 +34,7 @@ def federate(storage: Any, run: Any, serve: Any, clock: ManualClock) -> Callable
         storage,
         run,
         clock,
-        parse_selector=lambda text: parse_selector(text).matchers,
+        parse_selector=any_matchers_of,
         tenant_of=lambda scope: "default",
         external_labels=lambda: Labels.of(external),
         ready=lambda: ready[0],
@@ -107,7 +107,23 @@ async def test_nothing_selected_is_nothing(federate: Any, storage: Any) -> None:
     assert (await federate("none")).text == ""
 
 
-@pytest.mark.parametrize(("selector", "told"), [("m{", "parse error"), ('{a=""}', "at least one non-empty matcher")])
+async def test_a_selector_without_a_matcher_selects_nothing(federate: Any, storage: Any) -> None:
+    storage.put(Labels.of(__name__="m"), (NOW_MS, 1))
+    answer = await federate("{}")
+    assert (answer.status_code, answer.text) == (200, "")
+
+
+async def test_what_lacks_a_label_may_be_all_there_is(federate: Any, storage: Any) -> None:
+    storage.put(Labels.of(__name__="m", job="a"), (NOW_MS, 1))
+    storage.put(Labels.of(__name__="n", a="b"), (NOW_MS, 2))
+    for selector in ('{a=""}', '{a!~".+"}'):
+        answer = await federate(selector)
+        assert answer.status_code == 200
+        assert [line.partition("{")[0] for line in answer.text.splitlines() if line[0] != "#"] == ["m"]
+    assert (await federate('{a=~".*"}')).text.count("# TYPE") == 2
+
+
+@pytest.mark.parametrize(("selector", "told"), [("m{", "parse error"), ("sum(m)", "parse error"), ("", "parse error")])
 async def test_bad_selectors_are_refused(federate: Any, selector: str, told: str) -> None:
     answer = await federate(selector)
     assert answer.status_code == 400
@@ -170,7 +186,7 @@ async def test_protobuf_has_native_histograms_too(tmp_path: Path, run: Any, serv
     await engine.append(SampleBatch.of(space, list(everything), [NOW_MS - 5] * len(everything), list(everything.values())))
     await engine.append(SampleBatch.of(space, [Labels.of(__name__="gone")] * 2, [NOW_MS - 9, NOW_MS - 8], [exponential, STALE]))
     federation = Federation(
-        engine, run, clock, parse_selector=lambda t: parse_selector(t).matchers, tenant_of=lambda scope: "default",
+        engine, run, clock, parse_selector=any_matchers_of, tenant_of=lambda scope: "default",
         external_labels=lambda: Labels.of(instance="i"),
     )  # fmt: skip
     client = serve(routes(endpoints(federation)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 import json
 from typing import Any
 
@@ -13,11 +14,12 @@ from jsonschema import Draft202012Validator
 
 from vedette.api.endpoint import answering, routes
 from vedette.api.problems import prometheus
-from vedette.api.prometheus import matchers_of
+from vedette.api.prometheus import any_matchers_of
 from vedette.api.watch import Sources, Watch, endpoints, exponent
 from vedette.collect.scrape import TargetState
 from vedette.collect.targets import DroppedTarget
 from vedette.model.labels import Labels
+from vedette.model.samples import MetricMetadata
 from vedette.rules.state import ActiveAlert, GroupState, RuleState
 
 NODE = TargetState(
@@ -80,11 +82,16 @@ GROUPS = [
 
 
 @pytest.fixture
-def client(serve: Any) -> httpx.AsyncClient:
+def targets() -> list[TargetState]:
+    return [NODE, WEB]
+
+
+@pytest.fixture
+def client(serve: Any, targets: list[TargetState]) -> httpx.AsyncClient:
     sources = Sources(
-        targets=lambda: [NODE, WEB], dropped=lambda: [GONE], dropped_counts=lambda: {"node": 3, "web": 0}, groups=lambda _request: GROUPS
+        targets=lambda: targets, dropped=lambda: [GONE], dropped_counts=lambda: {"node": 3, "web": 0}, groups=lambda _request: GROUPS
     )
-    watch = Watch(sources, matchers_of, "https://monitor.example/vedette")
+    watch = Watch(sources, any_matchers_of, "https://monitor.example/vedette")
     made: httpx.AsyncClient = serve(
         routes([dataclasses.replace(e, handler=answering(e.handler, prometheus, AssertionError)) for e in endpoints(watch)])  # type: ignore[arg-type]
     )
@@ -138,6 +145,73 @@ class TestTargets:
         assert [t["scrapePool"] for t in found["activeTargets"]] == active
         assert len(found["droppedTargets"]) == dropped
         assert found["droppedTargetCounts"] == counts
+
+
+def told(*metrics: tuple[str, str, str, str]) -> TargetState:
+    """A target that says this of its metrics."""
+    return dataclasses.replace(NODE, metadata=tuple(itertools.starmap(MetricMetadata, metrics)))
+
+
+class TestMetadataOfTargets:
+    LOAD, FREE = ("node_load1", "gauge", "1m load average.", ""), ("node_free_bytes", "gauge", "Free.", "bytes")
+
+    @pytest.fixture
+    def targets(self) -> list[TargetState]:
+        shop = dataclasses.replace(told(self.LOAD), labels=Labels.of(job="shop", instance="b:80"))
+        return [told(self.LOAD, self.FREE), shop, WEB]
+
+    async def test_all_of_all(self, client: httpx.AsyncClient) -> None:
+        node, shop = {"instance": "127.0.0.1:9100", "job": "node"}, {"instance": "b:80", "job": "shop"}
+        load = {"type": "gauge", "help": "1m load average.", "unit": ""}
+        assert await data(client, "targets/metadata") == [
+            {"target": node, "metric": "node_load1", **load},
+            {"target": node, "metric": "node_free_bytes", "type": "gauge", "help": "Free.", "unit": "bytes"},
+            {"target": shop, "metric": "node_load1", **load},
+        ]
+        assert await data(client, "targets/metadata", metric="node_load1") == [{"target": node, **load}, {"target": shop, **load}]
+
+    @pytest.mark.parametrize(
+        ("params", "count"),
+        [
+            ({"match_target": '{job="shop"}'}, 1),
+            ({"match_target": '{job=~"shop|node"}'}, 3),
+            ({"match_target": "{}"}, 3),
+            ({"match_target": '{rack=""}', "metric": "node_free_bytes"}, 1),
+            ({"match_target": "up"}, 0),
+            ({"match_target": ""}, 3),
+            ({"metric": "none"}, 0),
+            ({"limit": "0"}, 0),
+            ({"limit": "1"}, 2),
+            ({"limit": "2"}, 2),
+            ({"limit": "3"}, 3),
+            ({"limit": "1", "metric": "node_load1"}, 1),
+            ({"limit": "-1"}, 3),
+            ({"limit": ""}, 3),
+        ],
+    )
+    async def test_filters(self, client: httpx.AsyncClient, params: dict[str, str], count: int) -> None:
+        assert len(await data(client, "targets/metadata", **params)) == count
+
+    @pytest.mark.parametrize("targets", [[told(("node_load1", "gauge", "", ""))] * 100])
+    async def test_very_many(self, client: httpx.AsyncClient) -> None:
+        assert len(await data(client, "targets/metadata")) == 100
+        assert len(await data(client, "targets/metadata", limit="31")) == 31
+
+    @pytest.mark.parametrize(
+        ("params", "problem"),
+        [
+            ({"limit": "x"}, "limit must be a number"),
+            ({"limit": "1.5"}, "limit must be a number"),
+            ({"match_target": "{"}, 'invalid parameter "match_target": 1:2: parse error: unexpected end of input inside braces'),
+            ({"match_target": '{a=~"("}'}, 'invalid parameter "match_target"'),
+            ({"match_target": "sum(up)"}, 'invalid parameter "match_target"'),
+        ],
+    )
+    async def test_bad_parameters(self, client: httpx.AsyncClient, params: dict[str, str], problem: str) -> None:
+        answer = await client.get("/api/v1/targets/metadata", params=params)
+        assert answer.status_code == 400
+        assert answer.json()["errorType"] == "bad_data"
+        assert answer.json()["error"].startswith(problem)
 
 
 class TestRules:

@@ -47,3 +47,24 @@ def test_prometheus_takes_native_histograms_from_federation(launch: Any, tools: 
     quantile = "histogram_quantile(0.9, h)"
     (ours,), (theirs,) = vedette.query(quantile, time.time()), prometheus.query(quantile, time.time())
     assert math.isclose(float(ours["value"][1]), float(theirs["value"][1]), rel_tol=0.05), "2.42 interpolates linearly"
+
+
+def test_selectors_that_any_series_passes_select_what_they_select_in_prometheus(launch: Any, site: Any, tools: Any, tmp_path: Any) -> None:
+    site.text("/metrics", lambda: 'm{a="b"} 1\nn 2\n')
+    config = f"scrape_configs: [{{job_name: one, scrape_interval: 1s, static_configs: [{{targets: ['{site.address}']}}]}}]\n"
+    file = tmp_path / "p.yml"
+    file.write_text(config)
+    servers = launch.vedette("--config", str(file)), launch.prometheus(config)
+
+    def names(server: Any, *selectors: str) -> tuple[int, list[str]]:
+        answer = server.get("/federate", **{"match[]": list(selectors)})
+        of_job = [line for line in answer.text.splitlines() if 'job="one"' in line]
+        return answer.status_code, sorted(line.partition("{")[0] for line in of_job if line[:2] in ("m{", "n{"))
+
+    for server in servers:
+        tools.eventually(lambda server=server: names(server, "m", "n") == (200, ["m", "n"]), f"{server.name} has both series")
+    ours, theirs = servers
+    for selectors in (["{}"], ['{a=""}'], ['{a=~".*"}'], ["{}", "m"], [], [""], ["{"], ["sum(m)"]):
+        assert names(ours, *selectors) == names(theirs, *selectors), selectors
+    assert names(ours, "{}") == (200, [])
+    assert names(ours, '{a=""}') == (200, ["n"])

@@ -358,6 +358,15 @@ def test_what_is_no_selector(text: str, said: str) -> None:
     assert str(refused.value) == said
 
 
+def test_a_selector_of_everything_is_one_where_that_may_be() -> None:
+    assert parse_selector("{}", everything=True).matchers == ()
+    assert [str(m) for m in parse_selector('{a="",b=~".*"}', everything=True).matchers] == ['a=""', 'b=~".*"']
+    assert parse_selector("up", everything=True).matchers == parse_selector("up").matchers
+    for text in ("{", "sum({})", "{} offset 5m", 'up{__name__="x"}'):
+        with pytest.raises(ParseError, match="parse error"):
+            parse_selector(text, everything=True)
+
+
 # What the packaged parser and we see differently, by its expression; each would be listed with its reason.
 DIFFERENCES: dict[str, str] = {}
 

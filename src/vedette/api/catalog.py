@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from vedette.api.answers import JSON, enveloped, success
 from vedette.api.endpoint import Endpoint, Param, Run
-from vedette.api.params import MAX_TIME, MIN_TIME, Form, form_of, integer, limit_of, selected, time_of, unescaped
+from vedette.api.params import MAX_TIME, MIN_TIME, Form, count_of, form_of, limit_of, selected, time_of, unescaped
 from vedette.api.queries import TRUNCATED
 from vedette.errors import BadInput
 from vedette.model.matchers import Matcher
@@ -82,8 +82,8 @@ class Catalog:
     async def metadata(self, request: Request) -> Response:
         """What is known of metrics: type, help, unit."""
         form = await form_of(request)
-        limit = _count(form, "limit", absent=-1)
-        per_metric = _count(form, "limit_per_metric", absent=0)
+        limit = count_of(form, "limit", absent=-1)
+        per_metric = count_of(form, "limit_per_metric", absent=0)
         found = await self.run(self.storage.metadata, self.tenant_of(request), form.text("metric") or None)
         metrics: dict[str, list[dict[str, str]]] = {}
         for entry in found:
@@ -97,14 +97,6 @@ class Catalog:
 
 def _range(form: Form) -> tuple[int, int, int]:
     return limit_of(form), time_of(form, "start", MIN_TIME), time_of(form, "end", MAX_TIME)
-
-
-def _count(form: Form, name: str, *, absent: int) -> int:
-    text = form.text(name)
-    try:
-        return integer(text) if text else absent
-    except BadInput:
-        raise BadInput(f"{name} must be a number") from None
 
 
 def _texts(found: list[str], limit: int) -> Response:

@@ -51,10 +51,10 @@ class Federation:
     ready: Callable[[], bool] = lambda: True
 
     async def federated(self, request: Request) -> Response:
-        """The last values of the series that any `match[]` selects."""
+        """The last values of the series that any `match[]` selects: none by `{}`, and by `{a=""}` all without `a`, as in Prometheus."""
         if not self.ready():
             raise LimitExceeded("the server is starting or stopping", retry_after=1.0)
-        sets = await selected(await form_of(request), self.parse_selector, self.run)
+        sets = await selected(await form_of(request), self.parse_selector, self.run, everything=True)
         media = preferred(request.headers.get("accept", ""))
         spell, shown = spelling(request, media)
         body = await self.run(self._body, self.tenant_of(request.scope), sets, media, spell)
@@ -64,7 +64,7 @@ class Federation:
         """The answer's bytes, with names as `spell` gives them. Runs on a worker thread."""
         now = now_ms(self.clock)
         found: dict[Labels, Latest] = {}
-        for matchers in sets:
+        for matchers in filter(None, sets):
             series = self.storage.select(tenant, matchers, now - _LOOKBACK_MS, now)
             rows, last = series.latest()
             for row, at in zip(rows.tolist(), last.tolist(), strict=True):

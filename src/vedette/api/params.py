@@ -287,6 +287,15 @@ def limit_of(form: Form) -> int:
     return value
 
 
+def count_of(form: Form, name: str, *, absent: int) -> int:
+    """A number of entries, `absent` where none is given; negative ones, too, are for the caller to judge."""
+    text = form.text(name)
+    try:
+        return integer(text) if text else absent
+    except BadInput:
+        raise BadInput(f"{name} must be a number") from None
+
+
 def boolean_of(form: Form, name: str) -> bool:
     """An optional truth value as Go's ParseBool reads it, False where it is absent."""
     text = form.text(name)
@@ -297,20 +306,22 @@ def boolean_of(form: Form, name: str) -> bool:
     raise BadInput(f'invalid parameter "{name}": error converting {name}: strconv.ParseBool: parsing {_quoted(text)}: invalid syntax')
 
 
-def matcher_sets(form: Form, parse_selector: Callable[[str], Sequence[Matcher]]) -> list[Sequence[Matcher]]:
-    """The `match[]` selectors. Raises `BadInput` for one that does not parse or that any series would pass."""
+def matcher_sets(form: Form, parse_selector: Callable[[str], Sequence[Matcher]], *, everything: bool = False) -> list[Sequence[Matcher]]:
+    """The `match[]` selectors. Raises `BadInput` for one that does not parse or, unless `everything`, that any series would pass."""
     sets = [parse_selector(text) for text in form.texts("match[]")]
     for matchers in sets:
-        if all(m.matches_empty for m in matchers):
+        if not everything and all(m.matches_empty for m in matchers):
             raise BadInput("match[] must contain at least one non-empty matcher")
     return sets
 
 
-async def selected(form: Form, parse_selector: Callable[[str], Sequence[Matcher]], run: Run) -> list[Sequence[Matcher]]:
+async def selected(
+    form: Form, parse_selector: Callable[[str], Sequence[Matcher]], run: Run, *, everything: bool = False
+) -> list[Sequence[Matcher]]:
     """As `matcher_sets`; long ones are read on a worker thread (`run`), since a large regular expression takes its time."""
     if sum(map(len, form.texts("match[]"))) < _LONG:
-        return matcher_sets(form, parse_selector)
-    return await run(matcher_sets, form, parse_selector)
+        return matcher_sets(form, parse_selector, everything=everything)
+    return await run(functools.partial(matcher_sets, everything=everything), form, parse_selector)
 
 
 def unescaped(name: str) -> str:

@@ -77,7 +77,7 @@ def endpoints(
         *(dataclasses.replace(e, at_once=at_once.get(e.path)) for e in queries.endpoints(queries.Queries(engine, gate, clock, tenant_of))),
         *exemplars_api.endpoints(exemplars_api.ExemplarQueries(kept, lambda text: engine.parse(text), tenant_of)),
         *catalog.endpoints(catalog.Catalog(storage, run, matchers_of, tenant_of)),
-        *watch.endpoints(watch.Watch(sources, matchers_of, info.external_url)),
+        *watch.endpoints(watch.Watch(sources, any_matchers_of, info.external_url)),
         *status.endpoints(status.Status(info, storage, run, clock)),
         *features.endpoints(features.FeatureQueries(engine)),
     ]
@@ -87,6 +87,11 @@ def endpoints(
 def matchers_of(text: str) -> Sequence[Matcher]:
     """The matchers of a series selector without range, offset or `@`. Raises `BadInput` with the position."""
     return parse_selector(text).matchers
+
+
+def any_matchers_of(text: str) -> Sequence[Matcher]:
+    """As `matchers_of`, of selectors like `{}` and `{job=""}` as well."""
+    return parse_selector(text, everything=True).matchers
 
 
 def _finished(endpoint: Endpoint, ready: Callable[[], bool], run: Run, cors_origin: str) -> Endpoint:

@@ -1,4 +1,4 @@
-"""`/api/v1/targets`, `/rules` and `/alerts`: the state of scraping and alerting, in Prometheus' shapes.
+"""`/api/v1/targets` (and `/metadata` below it), `/rules` and `/alerts`: the state of scraping and alerting, in Prometheus' shapes.
 
 States come as snapshots from the rooms that own them; this room only filters and renders. Not here: Alertmanager's API.
 """
@@ -19,7 +19,7 @@ from starlette.responses import Response
 
 from vedette.api.answers import JSON, success
 from vedette.api.endpoint import Endpoint, Param
-from vedette.api.params import Form, boolean_of, chosen, form_of, integer, matcher_sets, parameter, rfc3339
+from vedette.api.params import Form, boolean_of, chosen, count_of, form_of, integer, matcher_sets, parameter, rfc3339
 from vedette.errors import BadInput
 from vedette.model.durations import format_duration
 from vedette.model.labels import Labels
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 RULES_AT_ONCE = 1000
 """How many rules are rendered before others on the loop have their turn: some milliseconds' worth."""
+
+_TARGETS_AT_ONCE = 20
+"""How many targets' metadata are gone through before others have their turn: some thousand entries."""
 
 _LOCAL = frozenset(("localhost", "127.0.0.1", "::1"))
 
@@ -109,6 +112,28 @@ class Watch:
         host = f"[{outside.hostname}]" if ":" in outside.hostname else outside.hostname
         port = f":{parts.port}" if parts.port is not None else ""
         return urlunsplit(parts._replace(netloc=host + port))
+
+    async def described(self, request: Request) -> Response:
+        """What targets say of their metrics. As in Prometheus `limit` ends the list between targets, not within one."""
+        form = await form_of(request)
+        limit, metric, wanted = count_of(form, "limit", absent=-1), form.text("metric"), form.text("match_target")
+        matchers = tuple(parameter("match_target", lambda: self.parse_selector(wanted))) if wanted else ()
+        found: list[dict[str, Any]] = []
+        for number, target in enumerate(self.sources.targets()):
+            if 0 <= limit <= len(found):
+                break
+            if number % _TARGETS_AT_ONCE == _TARGETS_AT_ONCE - 1:
+                await asyncio.sleep(0)
+            if not match_labels(matchers, target.labels):
+                continue
+            labels = dict(target.labels)
+            for entry in target.metadata:
+                about = {"type": entry.type, "help": entry.help, "unit": entry.unit}
+                if not metric:
+                    found.append({"target": labels, "metric": entry.metric, **about})
+                elif entry.metric == metric:
+                    found.append({"target": labels, **about})
+        return success(found)
 
     async def rules(self, request: Request) -> Response:
         """Rule groups with the state of their rules, filtered and paged."""
@@ -248,6 +273,11 @@ def _platform_alert(rule: RuleState, alert: ActiveAlert) -> dict[str, Any]:
 def endpoints(watch: Watch) -> list[Endpoint]:
     """The operations of this room."""
     targets = (Param("state", "text", "active, dropped or any."), Param("scrapePool", "text", "One scrape pool only."))
+    metadata = (
+        Param("match_target", "text", "A selector: targets whose labels pass it."),
+        Param("metric", "text", "One metric only; the entries then do not name it."),
+        Param("limit", "integer", "Of no further target once there are so many entries."),
+    )
     rules = (
         Param("type", "text", "alert or record."),
         Param("rule_name[]", "texts", "Rules of these names only."),
@@ -260,6 +290,7 @@ def endpoints(watch: Watch) -> list[Endpoint]:
     )
     return [
         Endpoint("/api/v1/targets", watch.scraped, "Scrape targets", params=targets, tag="targets"),
+        Endpoint("/api/v1/targets/metadata", watch.described, "What targets say of their metrics", params=metadata, tag="targets"),
         Endpoint("/api/v1/rules", watch.rules, "Rules and their state", params=rules, tag="rules"),
         Endpoint("/api/v1/alerts", watch.alerts, "Active alerts, in Prometheus' and the platform's shape", tag="rules"),
     ]

@@ -11,6 +11,7 @@ import structlog
 from vedette.clock import Clock, now_ms
 from vedette.collect.config import FileDiscoveryConfig, HttpDiscoveryConfig, InternalTarget, ScrapeConfig
 from vedette.collect.discovery import FileSource, Found, HttpSource, Source, expand
+from vedette.collect.families import Families
 from vedette.collect.fetch import http_fetch, read_fetch
 from vedette.collect.native import NativeSettings
 from vedette.collect.scrape import Append, ScrapeLoop, ScrapeSettings
@@ -28,12 +29,13 @@ _TargetKey = tuple[Labels, str]
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What every pool works with: where samples go, the time, the key space of report series, whether start timestamps are wanted."""
+    """What every pool works with: where samples go, the time, the key space of reports, whether start timestamps are wanted, metadata."""
 
     append: Append
     clock: Clock
     report_keys: KeySpace
     starts: bool = False
+    families: Families = field(default_factory=Families)
 
 
 @dataclass(slots=True)
@@ -216,6 +218,7 @@ class Pool:
             append=self._means.append,
             clock=self._means.clock,
             report_keys=self._means.report_keys,
+            families=self._means.families,
         )
 
 
@@ -281,4 +284,5 @@ class InternalPool:
             append=self._means.append,
             clock=self._means.clock,
             report_keys=self._means.report_keys,
+            families=self._means.families,
         )

@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 
 from vedette.clock import Clock, now_ms
 from vedette.collect.created import Created
+from vedette.collect.families import Families
 from vedette.collect.fetch import Fetch, Fetched
 from vedette.collect.native import Converter, NativeSettings
 from vedette.collect.series import SeriesRules
 from vedette.collect.targets import Target
 from vedette.errors import BadInput, LimitExceeded, Undeliverable
 from vedette.model.labels import METRIC_NAME, Labels
-from vedette.model.samples import STALE, Appended, KeySpace, SampleBatch
+from vedette.model.samples import STALE, Appended, KeySpace, MetricMetadata, SampleBatch
 from vedette.wire import exposition_proto
 from vedette.wire.exposition import NO_KEYS, Exposition, parse
 
@@ -49,7 +50,10 @@ EXTRA_REPORT = ("scrape_timeout_seconds", "scrape_sample_limit", "scrape_body_si
 
 @dataclass(slots=True)
 class TargetState:
-    """What is known of a target, for `/api/v1/targets`. Times of the clock in Unix seconds (0: never), durations in seconds."""
+    """What is known of a target, for `/api/v1/targets`. Times of the clock in Unix seconds (0: never), durations in seconds.
+
+    `metadata` is what the last answer that was stored said of its metrics, in its order.
+    """
 
     pool: str
     labels: Labels
@@ -62,6 +66,7 @@ class TargetState:
     interval_ms: int = 0
     timeout_ms: int = 0
     samples: int = 0
+    metadata: tuple[MetricMetadata, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +129,9 @@ class ScrapeLoop:
         append: Append,
         clock: Clock,
         report_keys: KeySpace,
+        families: Families | None = None,
     ) -> None:
+        """`families` is shared with the loops whose targets may say the same of their metrics."""
         self.target = target
         self.state = TargetState(
             pool,
@@ -144,6 +151,7 @@ class ScrapeLoop:
         self._append = append
         self._clock = clock
         self._report_keys = report_keys
+        self._families = Families() if families is None else families
         self._keyspace = KeySpace(report_keys.tenant, rules.resolve)
         self._metadata_known: int | None = None
         self._keys_known = NO_KEYS
@@ -253,7 +261,9 @@ class ScrapeLoop:
                         explicit = np.zeros_like(explicit)
                     kept = int(np.count_nonzero(appended.ids >= 0))
                     vanished, added = self.seen.update(appended.ids, explicit)
-                    self._metadata_known = exposition.metadata_hash
+                    if exposition.metadata_hash != self._metadata_known:
+                        self.state.metadata = self._families.shared(exposition.batch.metadata)
+                        self._metadata_known = exposition.metadata_hash
         if problem:
             vanished = self.seen.lose()
         duration = self._clock.monotonic() - start
@@ -337,6 +347,7 @@ class ScrapeLoop:
         self.seen, self._owed = other.seen, other._owed
         if len(self.seen.report) != len(self._report):
             self.seen.report = _NO_IDS
+        self.state.metadata = other.state.metadata
 
     def close(self) -> None:
         """No more scrapes: storage may forget the target's keys."""

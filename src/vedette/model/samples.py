@@ -84,7 +84,7 @@ class KeySpace:
         self.closed = True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class MetricMetadata:
     """What a metric is: `type` is one of counter, gauge, histogram, gaugehistogram, summary, info, stateset, unknown."""
 

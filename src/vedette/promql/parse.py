@@ -102,8 +102,11 @@ def parse_unchecked(text: str, features: Features = NO_FEATURES) -> Node:
     return _drive(text, features)
 
 
-def parse_selector(text: str) -> Selector:
-    """A plain series selector (`match[]`). Raises `ParseError` for anything else, at the first token that is none of a selector's."""
+def parse_selector(text: str, *, everything: bool = False) -> Selector:
+    """A plain series selector (`match[]`). Raises `ParseError` for anything else, at the first token that is none of a selector's.
+
+    One that a series without labels would pass is refused as well, unless `everything` may be selected.
+    """
     _refuse_length(text)
     begun = inside = closed = False
     for token in tokens(text):
@@ -119,6 +122,8 @@ def parse_selector(text: str) -> Selector:
     node = parse_unchecked(text)
     assert isinstance(node, Selector), "nothing else is made of these tokens"
     if all(m.matches_empty for m in node.matchers):
+        if everything:
+            return node
         raise ParseError("match[] must contain at least one non-empty matcher")
     check(node, text)
     return node
