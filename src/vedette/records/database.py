@@ -21,9 +21,9 @@ from typing import Any, Self, TypeVar, cast
 import sqlalchemy as sa
 import structlog
 from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from vedette.errors import BadInput, Corrupt, LimitExceeded, Unreachable
+from vedette.records.engine import AsyncConnection, AsyncEngine
 from vedette.records.migrations import MIGRATIONS, VERSIONS
 from vedette.records.reaching import FAILURES, SCHEMA, PoolFigures, RefusedConnection, figures, reach
 from vedette.records.rows import (

@@ -9,10 +9,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from vedette.errors import BadInput
+from vedette.records.engine import AsyncEngine, create_async_engine
 from vedette.records.settings import is_postgres, parse_database_url, postgres_dsn
 from vedette.records.traffic import Traffic
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from vedette.records.engine import AsyncConnection, AsyncEngine
 
 SLOW_S = 1.0
 """A statement that took longer counts as slow."""
