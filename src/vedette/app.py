@@ -18,7 +18,6 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -64,6 +63,7 @@ from vedette.api.tracing import Tracing
 from vedette.api.unrouted import application
 from vedette.api.updates import Updates
 from vedette.api.watch import Sources
+from vedette.asking import Asking, History, engine_of
 from vedette.clock import Clock, SystemClock, now_ms
 from vedette.collect.collector import Collector
 from vedette.collect.host import host_target
@@ -81,27 +81,21 @@ from vedette.logs.store import LogStore
 from vedette.logways import LogWays
 from vedette.model.alerts import Alert
 from vedette.model.durations import format_duration
-from vedette.model.labels import METRIC_NAME, Labels
 from vedette.model.samples import DEFAULT_TENANT
 from vedette.net.addresses import public_address
 from vedette.notify import made
 from vedette.notify.config import Config as NotifyConfig
 from vedette.plan import Plan, retention_of, storage_of, waiting
 from vedette.process import commit_of_checkout, configure_logging
-from vedette.promql.engine import Engine as Promql
-from vedette.promql.result import QueryResult
-from vedette.promql.standing import Answer, Standing
 from vedette.records.copy import copy_records
 from vedette.rules.alerting import Outage
 from vedette.rules.callbacks import Callbacks
 from vedette.rules.files import MADE, Group
 from vedette.rules.managed import Defaults, ManagedRules
 from vedette.rules.state import Tally
-from vedette.rules.template import Answers
-from vedette.rules.typed import Analysis, analysed
 from vedette.sdk import metrics_monitor
 from vedette.selfmetrics import Reading
-from vedette.settings import Settings, VedetteSection, resolve
+from vedette.settings import Settings, resolve
 from vedette.storage import heap
 from vedette.storage.backends import open_backend
 from vedette.storage.disk import Disk
@@ -118,7 +112,6 @@ if TYPE_CHECKING:
     from vedette.notify.acknowledgements import Acknowledgement
     from vedette.notify.alertmanagers import Alertmanagers
     from vedette.notify.notifier import Notifier
-    from vedette.notify.plotted import Rows
     from vedette.records.database import Records
     from vedette.rules.engine import Rules
     from vedette.rules.state import GroupState
@@ -156,7 +149,8 @@ class House:
         self.exemplars = Exemplars(max(0, settings.config.storage.exemplars.max_exemplars), room.storage.data / "exemplars")
         self.forwards = Forwards(clock, room.storage.data / "forward", room.forward)
         self.door = Door(self.storage, clock, limits=self.limits, exemplars=self.exemplars, tee=self.forwards.take)
-        self.promql = _engine_of(room, self.storage, clock)
+        self.promql = engine_of(room, self.storage, clock)
+        self._asking = Asking(self.promql, self.storage, self.run_query, clock)
         started = room.storage.start_timestamps or room.storage.start_zeros
         self.collector = Collector(self.door.append, clock, starts=started)
         kept = {"window": room.services.aggregation_window, "retention": room.services.retention_hours * 3_600_000}
@@ -172,8 +166,8 @@ class House:
         self._log_backend = logs_api.LogBackend(self.logs, self.run_write, clock, tenant_of, self._closing.is_set)
         self.health = Watch(room.health, clock, self.door.append, own=self._own_probes(room.health))
         services = room.services
-        self.updates = Updates(self._evaluate, clock, interval_ms=services.live_interval, most=services.live_clients)
-        self._live = live_api.Live(self.updates, tenant_of, self._closing.is_set, self._metrics_of)
+        self.updates = Updates(self._asking.evaluate, clock, interval_ms=services.live_interval, most=services.live_clients)
+        self._live = live_api.Live(self.updates, tenant_of, self._closing.is_set, self._asking.metrics)
         self.records: Records | None = None
         self.rules: Rules | None = None
         self._callbacks = Callbacks(metrics_monitor.announce, lambda: metrics_monitor.listening)
@@ -181,7 +175,7 @@ class House:
         self._told: tuple[made.Made, ...] = ()
         self.notifier: Notifier | None = None
         self.alertmanagers: Alertmanagers | None = None
-        self.tenants = Tenants(clock, ask=self._ask, analyse=self._analyse, append=self.door.append, outside=self._outside)
+        self.tenants = Tenants(clock, ask=self._asking.ask, analyse=self._asking.analyse, append=self.door.append, outside=self._outside)
         self.registry = selfmetrics.registry(self._readings)
         self._dialects = self._services(self._operations())
         self._endpoints = self._dialects.union
@@ -220,14 +214,14 @@ class House:
             made.client,
             external_url=settings.external_url,
             settings=settings.vedette.notify,
-            picture=Plotter(self._plotted, settings.external_url),
+            picture=Plotter(self._asking.plotted, settings.external_url),
         )
         await self.notifier.start()
         self.alertmanagers = Alertmanagers(settings.alerting, self.clock, external_labels=settings.external_labels)
         await self.alertmanagers.start()
         metrics_monitor.attach()
         self.rules = Rules(
-            functools.partial(self._ask, DEFAULT_TENANT),
+            functools.partial(self._asking.ask, DEFAULT_TENANT),
             self.door.append,
             self._emit,
             self.records,
@@ -237,7 +231,7 @@ class House:
             tenant=DEFAULT_TENANT,
             resend_ms=settings.vedette.rules.resend_delay,
             outage=Outage(tolerance_ms=settings.vedette.rules.outage_tolerance, grace_ms=settings.vedette.rules.grace_period),
-            analyse=functools.partial(self._analyse, DEFAULT_TENANT),
+            analyse=functools.partial(self._asking.analyse, DEFAULT_TENANT),
             noticed=self._noticed,
         )
         await self.tenants.start(self.records)
@@ -536,7 +530,7 @@ class House:
             *ruler_api.endpoints(ruler_api.Ruler(self._managed_of)),
             *backtest_api.endpoints(
                 backtest_api.Backtesting(
-                    lambda scope: _History(self.promql, tenant_of(scope)),
+                    lambda scope: History(self.promql, tenant_of(scope)),
                     self._situation_of,
                     self._rule_defaults,
                     self.run_query,
@@ -723,32 +717,11 @@ class House:
             revision=commit_of_checkout(),
         )
 
-    def _metrics_of(self, tenant: str) -> Awaitable[Sequence[str]]:
-        """The names of a tenant's metrics of the last hour."""
-        now = now_ms(self.clock)
-        return self.run_query(self.storage.label_values, tenant, METRIC_NAME, [], now - 3_600_000, now)
-
-    async def _evaluate(self, tenant: str, expr: str, time_ms: int) -> QueryResult:
-        return await self.run_query(self.promql.instant, tenant, expr, time_ms)
-
-    async def _ask(self, tenant: str, asked: Sequence[Standing], time_ms: int) -> list[Answer]:
-        return await self.run_query(self.promql.instants, tenant, asked, time_ms)
-
-    async def _analyse(self, tenant: str, expr: str, analysis: Analysis, time_ms: int) -> list[tuple[Labels, float]]:
-        def query_range(text: str, start: int, end: int, step: int) -> QueryResult:
-            return self.promql.range(tenant, text, start, end, step)
-
-        return await self.run_query(analysed, query_range, expr, analysis, time_ms)
-
     async def _emit(self, alerts: Sequence[Alert]) -> None:
         assert self.notifier is not None and self.alertmanagers is not None, "rules start after those they tell"
         await self.notifier.accept(self._outgoing(alerts))
         await self.alertmanagers.accept(alerts)
         self._callbacks.hear(alerts, now_ms(self.clock))
-
-    async def _plotted(self, expr: str, start: int, end: int, step: int) -> Rows:
-        result = await self.run_query(self.promql.range, DEFAULT_TENANT, expr, start, end, step)
-        return await self.run_query(result.rows)
 
     def _noticed(self, alerts: Sequence[Alert]) -> None:
         assert self.notifier is not None, "rules start after those they tell"
@@ -785,15 +758,6 @@ class House:
         yield Reading("metrics_exported", "counter", "Total metrics exported: answers of /metrics.", {"": self._dialects.exports.total})
 
 
-def _engine_of(room: VedetteSection, storage: Any, clock: Clock) -> Promql:
-    """What answers queries: our own engine, or the server that has the samples."""
-    if room.storage.backend == "remote":
-        from vedette.promql.pushdown import Pushdown
-
-        return Pushdown(storage, room.promql, clock)
-    return Promql(storage, room.promql, clock)
-
-
 def _log_store(directory: Path, settings: LogSettings, clock: Clock) -> LogStore | None:
     """The log store; None, with a line in the log, where DuckDB is not installed."""
     try:
@@ -801,23 +765,6 @@ def _log_store(directory: Path, settings: LogSettings, clock: Clock) -> LogStore
     except NotFound as missing:
         log.info("no log lines are kept", reason=str(missing))
         return None
-
-
-@dataclass(frozen=True, slots=True)
-class _History:
-    """What is stored of one tenant, as backtests read it; blocks."""
-
-    promql: Promql
-    tenant: str
-
-    def range(self, expr: str, start: int, end: int, step: int) -> QueryResult:
-        return self.promql.range(self.tenant, expr, start, end, step)
-
-    def instant(self, expr: str, at: int) -> Answers:
-        result = self.promql.instant(self.tenant, expr, at)
-        if result.type not in ("vector", "scalar"):
-            raise BadInput("a template's query gives no vector or scalar", hint=f"it is a {result.type}")
-        return [(labels, float(values[-1])) for labels, _, values in result.rows()]
 
 
 @asynccontextmanager
