@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,6 +11,7 @@ import typer
 
 from vedette.cli import access
 from vedette.cli.dashboards import dashboards
+from vedette.cli.spared import spared
 from vedette.errors import BadInput, VedetteError
 
 app = typer.Typer(
@@ -40,6 +42,11 @@ ConfigOption = Annotated[
 AlertmanagerOption = Annotated[Path | None, typer.Option("--alertmanager-config", help="An alertmanager.yml: whom to tell, and how.")]
 
 
+def terminal_spared() -> AbstractContextManager[None]:
+    """For a server's imports: where no terminal shows its log it needs no colours, which are five megabytes for as long as it runs."""
+    return nullcontext() if sys.stderr.isatty() else spared("rich", "pygments")
+
+
 @app.command()
 def serve(
     config: ConfigOption = None,
@@ -58,7 +65,8 @@ def serve(
     ] = None,
 ) -> None:
     """Run the server until it is told to stop (SIGTERM or Ctrl-C); SIGHUP reloads the configuration."""
-    from vedette.cli.serve import run
+    with terminal_spared():
+        from vedette.cli.serve import run
 
     run(config, alertmanager_config, data=data, host=host, port=port, listen=listen or [], insecure=insecure, features=enable_feature or [])
 
