@@ -6,7 +6,6 @@ alerts of other servers) is no change and is not noted. Not here: what counts as
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING
 
 import structlog
@@ -14,6 +13,7 @@ import structlog
 from vedette.access.principal import Principal
 from vedette.clock import Clock, now_ms
 from vedette.errors import VedetteError
+from vedette.records.numbers import Numbers, own_number
 from vedette.records.rows import AuditRow
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 _LONGEST_PATH = 500
 _TRIM_EVERY = 1000
 FOREVER = 1 << 62
-_INSTANCES = 4096
-"""So many servers may share a database: each gives numbers of its own. 2^53, where readers of JSON stop to count, is reached in 2039."""
 
 _log = structlog.get_logger(__name__)
 
@@ -40,9 +38,9 @@ class Audit:
         """`number` (below 4096) is this server's among those that share its database; at random where it is not given."""
         self._clock, self._retention = clock, retention_ms
         self._records: Records | None = None
-        self._next: dict[str, int] = {}
+        self._numbers: dict[str, Numbers] = {}
         self._written = 0
-        self._own = secrets.randbelow(_INSTANCES) if number is None else number
+        self._own = own_number() if number is None else number
         self.lost = 0
 
     def open(self, records: Records) -> None:
@@ -78,12 +76,10 @@ class Audit:
 
     async def _number(self, records: Records, tenant: str) -> int:
         """The next number of a tenant's entries: it rises with time, and no other instance that keeps its trail there gives it."""
-        if tenant not in self._next:
+        if tenant not in self._numbers:
             newest = await records.newest(AuditRow, tenant)
-            self._next.setdefault(tenant, (newest // _INSTANCES + 1) * _INSTANCES + self._own)
-        seq = max(self._next[tenant], now_ms(self._clock) * _INSTANCES + self._own)
-        self._next[tenant] = seq + _INSTANCES
-        return seq
+            self._numbers.setdefault(tenant, Numbers(newest, self._own))
+        return self._numbers[tenant].take(now_ms(self._clock))
 
     async def page(
         self, tenant: str, *, before: int = FOREVER, since: int = 0, until: int = FOREVER, limit: int, actor: str = ""

@@ -1,8 +1,8 @@
 """Two logs: each step in an alert's life, and each notification that was sent, failed or was muted, with its reason.
 
 Rows are made here and committed by whoever takes the step, in the same transaction, so that the log neither lacks a step
-that was taken nor tells of one that was not. They are kept for `keep_ms` and at most `MAX_ROWS` of each. Not here: what the
-steps mean.
+that was taken nor tells of one that was not. Servers that share a database write the same two logs. They are kept for
+`keep_ms` and at most `MAX_ROWS` of each. Not here: what the steps mean.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import orjson
 from vedette.clock import Clock, now_ms
 from vedette.model.alerts import ALERT_NAME, Alert
 from vedette.model.matchers import Matcher
+from vedette.records.numbers import Numbers, own_number
 from vedette.records.rows import AlertEventRow, DeliveryRow
 
 if TYPE_CHECKING:
@@ -64,24 +65,34 @@ class Page(Generic[L]):
 class History:
     """Both logs of one tenant. Call `start` once."""
 
-    def __init__(self, records: Records, clock: Clock, *, tenant: str, keep_ms: int = KEEP_MS, max_rows: int = MAX_ROWS) -> None:
+    def __init__(
+        self,
+        records: Records,
+        clock: Clock,
+        *,
+        tenant: str,
+        keep_ms: int = KEEP_MS,
+        max_rows: int = MAX_ROWS,
+        number: int | None = None,
+    ) -> None:
+        """`number` (below 4096) is this server's among those that share its database; at random where it is not given."""
         self._records, self._clock, self._tenant = records, clock, tenant
         self._keep_ms, self._max_rows = keep_ms, max_rows
-        self._events = self._deliveries = 0
+        self._own = own_number() if number is None else number
+        self._events = self._deliveries = Numbers(0, self._own)
         # What was last said of a group's way to a receiver: a group that stays muted is one entry, not one each flush.
         self._muted: dict[tuple[str, str], str] = {}
 
     async def start(self) -> None:
         """Go on where the records end."""
-        self._events = await self._records.newest(AlertEventRow, self._tenant)
-        self._deliveries = await self._records.newest(DeliveryRow, self._tenant)
+        self._events = Numbers(await self._records.newest(AlertEventRow, self._tenant), self._own)
+        self._deliveries = Numbers(await self._records.newest(DeliveryRow, self._tenant), self._own)
 
     def event(self, kind: Kind, alert: Alert, at: int, note: str = "", *, labels: str = "") -> AlertEventRow:
         """The row of one step; `labels` is their JSON where it is at hand."""
-        self._events += 1
         return AlertEventRow(
             tenant=self._tenant,
-            seq=self._events,
+            seq=self._events.take(now_ms(self._clock)),
             at=at,
             kind=kind,
             fingerprint=alert.fingerprint,
@@ -104,13 +115,12 @@ class History:
         attempt: str = "",
     ) -> DeliveryRow:
         """The row of one notification; `place` is its receiver, channel ("" for all) and group key."""
-        self._deliveries += 1
         receiver, channel, group_key = place
         firing = sum(a.status(at) == "firing" for a in alerts)
         named = [{"fingerprint": a.fingerprint, "labels": dict(a.labels)} for a in alerts[:MAX_NAMED]]
         return DeliveryRow(
             tenant=self._tenant,
-            seq=self._deliveries,
+            seq=self._deliveries.take(now_ms(self._clock)),
             at=at,
             outcome=outcome,
             reason=reason,
@@ -174,8 +184,10 @@ class History:
     async def forget(self) -> None:
         """Let go of what is too old, or too much."""
         older_than = now_ms(self._clock) - self._keep_ms
-        await self._records.trim(AlertEventRow, self._tenant, older_than=older_than, up_to=self._events - self._max_rows)
-        await self._records.trim(DeliveryRow, self._tenant, older_than=older_than, up_to=self._deliveries - self._max_rows)
+        kinds: tuple[type[AlertEventRow], type[DeliveryRow]] = (AlertEventRow, DeliveryRow)
+        for kind in kinds:
+            surplus = await self._records.newest(kind, self._tenant, skip=self._max_rows)
+            await self._records.trim(kind, self._tenant, older_than=older_than, up_to=surplus)
 
 
 def _matches(matchers: Sequence[Matcher], labels: Mapping[str, str]) -> bool:

@@ -235,12 +235,13 @@ class Records:
             raise self._translated(error) from error
         return [kind(**_out(dict(row._mapping))) for row in rows]
 
-    async def newest(self, kind: type[LogRow], tenant: str) -> int:
-        """The highest `seq` of a log, 0 for an empty one."""
+    async def newest(self, kind: type[LogRow], tenant: str, *, skip: int = 0) -> int:
+        """The highest `seq` of a log, or of what is left of it without the `skip` newest rows; 0 where there is none."""
         table = self._tables[kind]
+        query = sa.select(table.c.seq).where(table.c.tenant == tenant).order_by(table.c.seq.desc()).offset(skip).limit(1)
         try:
             async with self.traffic.through(self._turn, self._engine.connect()) as connection:
-                return int((await connection.execute(sa.select(sa.func.max(table.c.seq)).where(table.c.tenant == tenant))).scalar() or 0)
+                return int((await connection.execute(query)).scalar() or 0)
         except FAILURES as error:
             raise self._translated(error) from error
 
