@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from vedette.errors import BadInput
 from vedette.model.logs import LEVELS, LogBatch, LogBuilder
-from vedette.wire import elastic_bulk, jsonlines, loglines, loki, otlp_logs, syslog
+from vedette.wire import elastic_bulk, jsonlines, loglines, loki, otlp_logs, plainlines, syslog
 
 NOW = 1_705_312_800_000_000_000  # 2024-01-15T10:00:00Z
 LINE = 10_000
@@ -142,12 +142,31 @@ def test_an_array_one_object_or_one_over_several_lines() -> None:
         ('{"ts":true}', "line 1: ts: not a time: bool"),
         ('{"level":["x"]}', "line 1: level: a list where a level's name is expected"),
         ('{"message":"' + "x" * 10_001 + '"}', "line 1: message: 10,001 bytes"),
-        (b'{"message":"\xff"}', "not JSON"),
+        (b'{"message":"\xff"', "line 1, column"),
+        (b'"\xff"', "line 1: text where a JSON object is expected"),
+        (b'{"message":"\xff"}\n{"message":"a",}', "line 2, column"),
+        (b'[{"message":"\xff"},]', "line 1, column"),
     ],
 )
 def test_bad_lines_are_named(body: str | bytes, message: str) -> None:
     with pytest.raises(BadInput, match=message.replace("(", r"\(")):
         lines(body)
+
+
+def test_bytes_that_are_no_utf8_are_shown_as_such_and_cost_no_line() -> None:
+    good, damaged = b'{"message":"caf\xc3\xa9","n":1}', b'{"message":"caf\xe9 \xed\xa0\x80","path":"\xff"}'
+    expected = [(0, "unknown", "", "caf\xe9", {"n": 1}), (0, "unknown", "", "caf\ufffd \ufffd\ufffd\ufffd", {"path": "\ufffd"})]
+    for body in (good + b"\n" + damaged, b"[" + good + b"," + damaged + b"]", b"\n\n" + good + b"\r\n" + damaged + b"\n"):
+        assert lines(body) == expected
+    assert lines(damaged.replace(b",", b",\n")) == expected[1:], "one object over several lines"
+    assert lines(b'{"message":"\xef\xbf\xbd"}')[0][3] == "\ufffd", "the character itself is no damage"
+    bulk = elastic_bulk.parse(b'{"create":{}}\n' + damaged + b'\n{"create":{}}\n{"\xff":}\n', index="x", now_ns=NOW, max_line=LINE)
+    assert [next(iter(i.values()))["status"] for i in bulk.items] == [201, 400]
+    assert rows(bulk.batch)[0][3:] == ("caf\ufffd \ufffd\ufffd\ufffd", {"path": "\ufffd", "_index": "x"})
+    stream = b'{"streams":[{"stream":{"app":"\xff"},"values":[["%d","caf\xe9"],["%d","ok"]]}]}' % (NOW, NOW + 1)
+    assert [row[2:4] for row in rows(loki.parse_json(stream, now_ns=NOW, max_line=LINE))] == [("\ufffd", "caf\ufffd"), ("\ufffd", "ok")]
+    followed = plainlines.parse([damaged, good], now_ns=NOW, max_line=LINE, service="", fields={})
+    assert rows(followed) == list(reversed(expected)), "JSON in a file, too"
 
 
 # -- OTLP ---------------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import orjson
 
 from vedette.errors import BadInput
 from vedette.model.logs import LogBatch, LogBuilder, level_of
-from vedette.wire.loglines import LEVEL_NAMES, MESSAGE_NAMES, SERVICE_NAMES, Times, fields_json, level_in, priority_level
+from vedette.wire.loglines import LEVEL_NAMES, MESSAGE_NAMES, SERVICE_NAMES, Times, fields_json, level_in, priority_level, read_json
 
 _STORING = ("create", "index")
 _ACTIONS = (*_STORING, "update", "delete")
@@ -94,7 +94,7 @@ def store(source: bytes, index: str, builder: LogBuilder, times: Times, max_line
     if len(source) > max_line:
         return "illegal_argument_exception", f"the document has {len(source):,} bytes, at most {max_line:,} are taken"
     try:
-        row = orjson.loads(source)
+        row = read_json(source)
     except orjson.JSONDecodeError as error:
         return "document_parsing_exception", f"[1:{error.colno}] failed to parse: {error.msg}"
     if not isinstance(row, dict):

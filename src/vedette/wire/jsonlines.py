@@ -1,7 +1,8 @@
 """JSON lines, a JSON array of objects, or one object: any logger's fields to columns, and back.
 
 A line's time, level, service and message are taken from the usual names (`loglines`); `fields` or `metadata`, if it is
-an object, is unfolded; all others are kept as fields. A line that is no JSON object is an error that names it.
+an object, is unfolded; all others are kept as fields. A line that is no JSON object is an error that names it; bytes that are no
+UTF-8 become U+FFFD.
 """
 
 from __future__ import annotations
@@ -12,7 +13,17 @@ import orjson
 
 from vedette.errors import BadInput
 from vedette.model.logs import UNKNOWN, LogBatch, LogBuilder, level_of
-from vedette.wire.loglines import LEVEL_NAMES, MESSAGE_NAMES, SERVICE_NAMES, TIME_NAMES, Times, fields_json, level_in, priority_level
+from vedette.wire.loglines import (
+    LEVEL_NAMES,
+    MESSAGE_NAMES,
+    SERVICE_NAMES,
+    TIME_NAMES,
+    Times,
+    fields_json,
+    level_in,
+    priority_level,
+    read_json,
+)
 
 _UNFOLDED = ("metadata", "fields")
 # Python's logging (10 to 50), bunyan and pino (10 to 60) count alike but for the last.
@@ -43,7 +54,7 @@ def _objects(body: bytes) -> tuple[list[Any], list[int]]:
         raise BadInput("the body is empty", hint="expected one JSON object a line")
     if text[:1] == b"[":
         try:
-            found = orjson.loads(text)
+            found = read_json(text)
         except orjson.JSONDecodeError as error:
             raise BadInput(f"not JSON: {error.msg}", where=f"line {error.lineno}, column {error.colno}") from None
         return found, []
@@ -61,10 +72,10 @@ def _one_by_one(body: bytes, text: bytes) -> tuple[list[Any], list[int]]:
         if not line:
             continue
         try:
-            rows.append(orjson.loads(line))
+            rows.append(read_json(line))
         except orjson.JSONDecodeError as error:
             try:
-                return [orjson.loads(text)], []  # one object over several lines
+                return [read_json(text)], []  # one object over several lines
             except orjson.JSONDecodeError:
                 pass
             raise BadInput(f"not JSON: {error.msg}", where=f"line {number}, column {error.colno}") from None

@@ -138,6 +138,21 @@ def named(fields: Mapping[str, Any], names: tuple[str, ...]) -> str:
     return ""
 
 
+def read_json(data: bytes) -> Any:
+    """A sender's JSON, in which bytes that are no UTF-8 become U+FFFD, as they do in lines that come as text.
+
+    A program that logs a file's name, or somebody's input, damages its lines so; refusing them would lose those beside them as well.
+    Raises `orjson.JSONDecodeError`.
+    """
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        text = data.decode("utf-8", "replace")
+        if "\ufffd" not in text:
+            raise
+        return orjson.loads(text)
+
+
 def fields_json(fields: Mapping[str, Any]) -> bytes:
     """Fields as one JSON object; what JSON has no number for (an integer beyond 64 bits) becomes text."""
     if not fields:

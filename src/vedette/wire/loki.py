@@ -14,7 +14,7 @@ import orjson
 
 from vedette.errors import BadInput
 from vedette.model.logs import LogBatch, LogBuilder, level_of
-from vedette.wire.loglines import LEVEL_NAMES, SERVICE_NAMES, fields_json, level_in, named, not_ahead
+from vedette.wire.loglines import LEVEL_NAMES, SERVICE_NAMES, fields_json, level_in, named, not_ahead, read_json
 from vedette.wire.protobuf import BYTES, VARINT, fields, signed, text
 
 _LABEL = re.compile(r'\s*([a-zA-Z_][\w.]*)\s*=\s*"((?:[^"\\\n]|\\.)*)"\s*(,|\Z)', re.ASCII)
@@ -95,7 +95,7 @@ def _entry(data: bytes, start: int, end: int, stream: _Stream) -> None:
 def parse_json(body: bytes, *, now_ns: int, max_line: int) -> LogBatch:
     """The lines of a JSON body. Raises `BadInput` naming the place: `streams.0.values.3: …`."""
     try:
-        root = orjson.loads(body)
+        root = read_json(body)
     except orjson.JSONDecodeError as error:
         raise BadInput(f"not JSON: {error.msg}", where=f"line {error.lineno}, column {error.colno}") from None
     streams = root.get("streams") if isinstance(root, dict) else None

@@ -14,7 +14,7 @@ import orjson
 from vedette.errors import BadInput
 from vedette.model.logs import LogBatch, LogBuilder
 from vedette.wire.jsonlines import Reader
-from vedette.wire.loglines import Times, fields_json, level_in, parse_time, pieces
+from vedette.wire.loglines import Times, fields_json, level_in, parse_time, pieces, read_json
 
 _TIME = re.compile(r"[\[(]?(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?)(?=[\s\])]|\Z)", re.ASCII)
 
@@ -38,7 +38,7 @@ def parse(lines: Iterable[bytes], *, now_ns: int, max_line: int, service: str, f
 
 def _json(reader: Reader, line: bytes, fields: Mapping[str, Any]) -> bool:
     try:
-        row = orjson.loads(line)
+        row = read_json(line)
         if not isinstance(row, dict):
             return False
         reader.add({**fields, **row})
