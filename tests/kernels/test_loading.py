@@ -46,6 +46,7 @@ assert inner(np.arange(4.0)) == 6.0 and made(3) == [0.0, 1.0, 2.0]
 (kernel,) = inner.overloads.values()
 assert sum(inner.stats.cache_hits.values()) == 1 and not inner.stats.cache_misses
 assert kernel.library._shared_module is None, "the module is gone"
+assert kernel.type_annotation == "", "and so is the listing of its types"
 try:
     filled(-1)
 except ValueError as error:

@@ -29,11 +29,15 @@ _runtime: Any = numba.core.runtime.nrt.rtsys
 
 
 def load_overload(cache: Any, signature: Any, target_context: Any) -> Any:
-    """`Cache.load_overload` without making the compiler ready, which compiling does itself. None where nothing is kept."""
+    """`Cache.load_overload` without making the compiler ready, which compiling does itself. None where nothing is kept.
+
+    Without the listing of its source with types either, for `inspect_types` to print: thirty kilobytes a kernel.
+    """
     # What compiled code calls to allocate arrays; done once.
     _runtime.initialize(target_context)
     with cache._guard_against_spurious_io_errors():
-        return cache._load_overload(signature, target_context)
+        kernel = cache._load_overload(signature, target_context)
+        return None if kernel is None else kernel._replace(type_annotation="")
 
 
 def unserialize(cls: Any, codegen: Any, state: Any) -> Any:
