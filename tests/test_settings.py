@@ -29,6 +29,9 @@ def test_defaults_need_nothing(tmp_path, monkeypatch):
     assert origin(settings, "services.aggregation_types").text == "avg, sum, min, max"
     assert origin(settings, "access.hosts").text == ""
     assert (origin(settings, "storage.sync").text, origin(settings, "storage.segment_size").text) == ("commit", "64MB")
+    listening = resolve(environment={}, flags={("server", "listen"): {"xscore": 9090, "botserver": 8080}})
+    assert origin(listening, "server.listen").text == "xscore: 9090, botserver: 8080"
+    assert origin(resolve(environment={}), "server.listen").text == ""
 
 
 def test_each_source_wins_over_the_one_before(tmp_path):

@@ -234,6 +234,8 @@ def _written(value: Any, item: dataclasses.Field[Any]) -> str:
         return str(value).lower()
     if isinstance(value, (list, tuple)) and all(isinstance(one, (str, int, float)) for one in value):
         return ", ".join(map(str, value))
+    if isinstance(value, dict) and value and all(isinstance(one, (str, int, float)) for one in value.values()):
+        return ", ".join(f"{key}: {one}" for key, one in value.items())
     return str(value) if value not in (None, {}, [], ()) else ""
 
 

@@ -65,6 +65,7 @@ def test_it_is_well_formed_and_runs_nothing(text: str) -> None:
     found = Elements(text)
     assert found.open == []
     assert "script" not in found.names
+    assert 'name="viewport"' in text, "or a phone shows it as wide as a desk"
     assert ODD not in text
     assert set(found.links) == {"#first", "#second", "openapi.json"}, "nothing from elsewhere"
 

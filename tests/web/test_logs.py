@@ -108,3 +108,21 @@ def test_an_empty_page_says_what_to_do(viewer: Any, lines: str) -> None:
     page = viewer.open("/logs?text=nowhere+to+be+found")
     page.get_by_role("button", name="Show all lines").click()
     expect(page.locator(".line").first).to_be_visible()
+    page = viewer.open("/logs?view=errors&service=jobs&text=nowhere+to+be+found")
+    page.get_by_role("button", name="Show all errors").click()
+    expect(page.locator("tr[data-error]").first).to_be_visible()
+
+
+@pytest.mark.parametrize("viewer", [(390, "light")], indirect=True)
+def test_on_a_phone_a_message_has_the_whole_width_and_the_range_its_own_line(viewer: Any, lines: str) -> None:
+    page = viewer.open("/logs?service=shop")
+    page.locator(".line summary").first.click()
+    message = page.locator(".line-whole")
+    expect(message).to_be_visible()
+    opened = message.bounding_box()
+    beside = page.locator(".line-service").first.bounding_box()
+    assert opened["y"] >= beside["y"] + beside["height"] - 1
+    assert opened["width"] > 300
+    first, last = (page.locator(".histogram-foot > span:not(.histogram-key)").nth(i).bounding_box() for i in (0, 1))
+    assert first["y"] == last["y"]
+    assert first["x"] < last["x"]

@@ -28,6 +28,23 @@ def test_a_page_stands_in_every_look_and_never_scrolls_sideways(viewer: Any, pat
     expect(page.locator(".notice-error")).to_have_count(0)
 
 
+@pytest.mark.parametrize("viewer", [(390, "light"), (1440, "dark")], indirect=True)
+def test_the_reference_of_the_api_never_scrolls_sideways(viewer: Any) -> None:
+    page = viewer.page
+    page.goto(viewer.url + "/docs")
+    page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+
+
+@pytest.mark.parametrize("viewer", [(390, "light")], indirect=True)
+def test_what_to_do_with_a_rule_stands_side_by_side_on_a_phone(viewer: Any) -> None:
+    page = viewer.open("/alerts")
+    row = page.locator(".rule-query").first
+    explore, backtest = (row.get_by_role("link", name=name).bounding_box() for name in ("Explore", "Backtest"))
+    assert explore["y"] == backtest["y"]
+    assert row.locator("pre").bounding_box()["y"] < explore["y"]
+
+
 def test_a_page_opened_with_its_credentials_in_the_url_works(viewer: Any) -> None:
     """http://any:KEY@host/ is how a link carries an API key; a browser refuses to ask for URLs relative to it."""
     viewer.url = viewer.url.replace("://", "://any:key@")
@@ -275,6 +292,9 @@ def test_status_shows_build_storage_cardinality_and_configuration(viewer: Any) -
     expect(page.get_by_role("table", name="Metrics with the most series").locator("tr").first).to_be_visible()
     expect(page.get_by_label("Configuration text")).to_contain_text("scrape_configs")
     flags = page.get_by_label("Flags", exact=True)
+    name = flags.locator("dt", has_text="track.buckets")
+    lines = name.evaluate("(e) => { const r = document.createRange(); r.selectNodeContents(e); return r.getClientRects().length; }")
+    assert lines == 1, "a long value breaks, its name does not"
     before = flags.locator("dt").count()
     flags.get_by_label("Search flags").fill("retention")
     expect(flags.locator("dt").first).to_contain_text("retention")

@@ -25,7 +25,7 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto
 h2 { margin-top: 2.5rem; border-bottom: 1px solid #8886; }
 details { border: 1px solid #8886; border-radius: 6px; margin: .5rem 0; padding: .4rem .8rem; }
 summary { cursor: pointer; }
-code, pre { font: 13px/1.45 ui-monospace, monospace; }
+code, pre { font: 13px/1.45 ui-monospace, monospace; overflow-wrap: anywhere; }
 pre { background: #8881; border-radius: 6px; overflow: auto; padding: .6rem; }
 td, th { border-bottom: 1px solid #8884; padding: .2rem .8rem .2rem 0; text-align: left; vertical-align: top; }
 .method { display: inline-block; font-weight: 600; min-width: 4.5rem; }
@@ -48,8 +48,10 @@ def page(document: Mapping[str, Any]) -> str:
     links = " · ".join(f'<a href="#{escape(tag)}">{escape(tag)}</a>' for tag in sorted(tags))
     title = f"{document['info']['title']} {document['info']['version']}"
     return (
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n'
-        f"</head>\n<body>\n<h1>{escape(title)}</h1>\n<p>The operations of this listener; "
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n"
+        f"<body>\n<h1>{escape(title)}</h1>\n<p>The operations of this listener; "
         '<a href="openapi.json">openapi.json</a> says the same to programs. Where authentication is on, send '
         f"<code>Authorization: Bearer TOKEN</code>.</p>\n<p>{links}</p>\n" + "\n".join(parts) + "\n</body>\n</html>\n"
     )

@@ -240,8 +240,13 @@ function Errors({ params, now }) {
   const { data, error } = useLoad((signal) => fetchApi("errors", query, { signal }).then((a) => a.data), [JSON.stringify(query)]);
   if (error) return html`<${Failed} error=${error} />`;
   if (!data) return html`<${Loading} />`;
+  const filtered = [filters.text, filters.service, filters.field].some(Boolean);
   if (!data.errors.length)
-    return html`<${Empty} title="No errors in this range.">Lines of level <code>error</code> and <code>fatal</code> are grouped here by what they have in common.<//>`;
+    return html`<${Empty} title="No errors in this range.">Lines of level <code>error</code> and <code>fatal</code> are grouped here by what they have in common. ${
+      filtered &&
+      html`<button type="button" class="button"
+          onClick=${() => setParams({ text: null, service: null, field: null }, { replace: true })}>Show all errors</button> Or choose a longer time range.`
+    }<//>`;
   return html`<section class="card" aria-label="Errors"><div class="scroll"><table class="cards">
     <thead><tr><th class="number">Count</th><th>Trend</th><th class="wide">Error</th><th>Services</th><th>Last seen</th></tr></thead>
     <tbody>${data.errors.map(
