@@ -313,3 +313,71 @@ async def test_what_is_long_over_is_let_go_of_in_memory_and_on_disk(tmp_path: Pa
     assert await process.records.load(HeldAlertRow) == []
     assert await process.records.load(NotificationRow) == []
     await process.end()
+
+
+async def test_an_alert_is_one_record_however_often_and_by_how_many_it_is_told(tmp_path: Path) -> None:
+    clock = ManualClock(T0)
+    process = Process(tmp_path / "v.db", clock, Reaper(-1), [])
+    await process.start()
+    a, b = (Alert(Labels.of(alertname=n), T0 * 1000, (T0 + 4000) * 1000) for n in "AB")
+    await asyncio.gather(process.notifier.accept([a]), process.notifier.accept([b, a]), process.notifier.accept([a]))
+    await process.end()
+    process = Process(tmp_path / "v.db", clock, Reaper(-1), [])
+    await process.start()
+    c = Alert(Labels.of(alertname="C"), T0 * 1000, (T0 + 4000) * 1000)
+    await process.notifier.accept([dataclasses.replace(a, annotations=Labels.of(summary="again")), c])
+    rows = await process.records.load(HeldAlertRow)
+    assert [r.labels for r in rows] == ['{"alertname":"A"}', '{"alertname":"B"}', '{"alertname":"C"}'], "in the order they came"
+    assert [r.annotations for r in rows] == ['{"summary":"again"}', "{}", "{}"]
+    await process.end()
+
+
+async def test_of_two_records_of_one_alert_the_one_heard_of_last_counts_and_the_other_goes(tmp_path: Path) -> None:
+    records = await Records.open(tmp_path / "v.db")
+    told = {8: T0 * 1000, 9: T0 * 1000 - 5}
+    rows = [HeldAlertRow("default", n, '{"alertname":"A"}', "{}", f"http://g/{n}", 1, T0 * 2000, at, False) for n, at in told.items()]
+    await records.save(rows)
+    await records.close()
+    process = Process(tmp_path / "v.db", ManualClock(T0), Reaper(-1), [])
+    await process.start()
+    assert [h.alert.generator_url for h in process.notifier.alerts()] == ["http://g/8"]
+    assert await process.records.load(HeldAlertRow) == rows[:1]
+    await process.end()
+
+
+async def test_news_that_is_on_its_way_to_the_disk_is_not_let_go_with_what_is_long_over(tmp_path: Path) -> None:
+    clock = ManualClock(T0)
+    process = Process(tmp_path / "v.db", clock, Reaper(-1), [])
+    await process.start()
+    over = Alert(Labels.of(alertname="A"), (T0 - 9000) * 1000, (T0 - 8000) * 1000)
+    await process.notifier.accept([over])
+    await process.notifier.apply(None)
+    await clock.advance(4000)
+    again = asyncio.ensure_future(process.notifier.accept([dataclasses.replace(over, starts_at=0, ends_at=(T0 + 9000) * 1000)]))
+    await asyncio.sleep(0)
+    # Its save has begun; a round of maintenance falls into it.
+    process.notifier._maintained = 0
+    await process.notifier._maintain()
+    await again
+    assert [h.alert.ends_at for h in process.notifier.alerts()] == [(T0 + 9000) * 1000]
+    assert [r.ends_at for r in await process.records.load(HeldAlertRow)] == [(T0 + 9000) * 1000]
+    await process.end()
+
+
+async def test_servers_that_share_a_database_overwrite_none_of_each_others_alerts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vedette.notify.notifier.own_number", iter(range(9)).__next__)
+    clock = ManualClock(T0)
+    one, two = (Process(tmp_path / "v.db", clock, Reaper(-1), []) for _ in range(2))
+    await one.start()
+    await two.start()
+    a, b = (Alert(Labels.of(alertname=n), T0 * 1000, (T0 + 4000) * 1000) for n in "AB")
+    await one.notifier.accept([a])
+    await two.notifier.accept([b])
+    await two.notifier.accept([a])
+    await one.end()
+    await two.end()
+    both = Process(tmp_path / "v.db", clock, Reaper(-1), [])
+    await both.start()
+    assert sorted(h.alert.labels.get("alertname") for h in both.notifier.alerts()) == ["A", "B"]
+    assert len(await both.records.load(HeldAlertRow)) == 2, "one record an alert again"
+    await both.end()

@@ -68,7 +68,7 @@ async def test_a_nul_is_kept_or_shown_as_unknown(records):
 async def test_rows_come_back_as_they_went_after_reopening(place):
     rows = [
         *(rule_alert(labels=f'{{"n":"{i}"}}', value=v) for i, v in enumerate((math.inf, -0.5, 5e-324))),
-        HeldAlertRow("default", '{"a":"ä\u2028"}', "{}", "http://x/", 1, 2, 3, True),
+        HeldAlertRow("default", 1, '{"a":"ä\u2028"}', "{}", "http://x/", 1, 2, 3, True),
         NotificationRow("default", "{}:{}", "team", "webhook/0", "sent", "a b", "", 5, "", "", "key", 6, 1 << 62),
         SilenceRow("default", "id", '[["a","=","ä"]]', 1, 2, 3, "me", "why", "{}"),
     ]

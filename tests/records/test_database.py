@@ -26,7 +26,7 @@ def rule_alert(rule: str = "g/r", labels: str = "{}", state: str = "pending", va
 
 
 def held(labels: str) -> HeldAlertRow:
-    return HeldAlertRow("default", labels, "{}", "http://x/", 1, 2, 3, True)
+    return HeldAlertRow("default", 7, labels, "{}", "http://x/", 1, 2, 3, True)
 
 
 def notification(phase: str = "sent") -> NotificationRow:
@@ -119,6 +119,26 @@ async def test_the_schema_of_an_earlier_version_is_brought_up_to_date(tmp_path: 
     records = await Records.open(tmp_path / "v.db")
     assert [r.ends_at for r in await records.load(HeldAlertRow)] == [2]
     assert await records.load(SilenceRow) == []
+    await records.close()
+
+
+async def test_held_alerts_of_the_schema_before_their_numbers_keep_all_they_say(tmp_path: Path) -> None:
+    numbered = next(n for n, statements in enumerate(MIGRATIONS) if any("held_by_labels" in s for s in statements))
+    with sqlite3.connect(tmp_path / "v.db") as old:
+        old.execute("CREATE TABLE schema_version (version INTEGER NOT NULL PRIMARY KEY)")
+        for version, statements in enumerate(MIGRATIONS[:numbered], 1):
+            for statement in statements:
+                old.execute(statement)
+            old.execute("INSERT INTO schema_version VALUES (?)", (version,))
+        for tenant, labels in (("a", "2"), ("a", "1"), ("b", "1")):
+            old.execute("INSERT INTO held_alerts VALUES (?, ?, '{}', 'u', 1, 2, 3, 1)", (tenant, labels))
+    old.close()
+    records = await Records.open(tmp_path / "v.db")
+    assert await records.load(HeldAlertRow) == [
+        HeldAlertRow("a", 1, "1", "{}", "u", 1, 2, 3, True),
+        HeldAlertRow("a", 2, "2", "{}", "u", 1, 2, 3, True),
+        HeldAlertRow("b", 1, "1", "{}", "u", 1, 2, 3, True),
+    ]
     await records.close()
 
 

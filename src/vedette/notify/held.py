@@ -25,11 +25,12 @@ _FEW = 64
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """An alert with when it was last told of; `timeout` says that its end is only assumed."""
+    """An alert with when it was last told of; `timeout` says that its end is only assumed, `number` is its record's."""
 
     alert: Alert
     updated_at: int
     timeout: bool = False
+    number: int = field(default=0, compare=False)
     _json: bytes = field(default=b"", init=False, repr=False, compare=False)
 
     @property
@@ -82,12 +83,13 @@ def fingerprints(alerts: Sequence[Alert]) -> list[str]:
     return [f"{h:016x}" for h in fnv1a(b"".join(keys), np.cumsum([len(k) for k in keys], dtype=np.int64)).tolist()]
 
 
-def received(alert: Alert, now: int, *, resolve_timeout: int, fingerprint: str = "") -> Held:
-    """An alert as it came in: a start or end that was left open (0) is filled in, and its fingerprint."""
+def received(alert: Alert, now: int, *, resolve_timeout: int, fingerprint: str = "", number: int = 0) -> Held:
+    """An alert as it came in: a start or end that was left open (0) is filled in, its fingerprint, and its record's number."""
     starts = alert.starts_at or (min(alert.ends_at, now) if alert.ends_at else now)
     ends = alert.ends_at or now + resolve_timeout
     name = fingerprint or alert.fingerprint
-    return Held(Alert(alert.labels, starts, ends, alert.annotations, alert.generator_url, alert.value, name), now, not alert.ends_at)
+    told = Alert(alert.labels, starts, ends, alert.annotations, alert.generator_url, alert.value, name)
+    return Held(told, now, not alert.ends_at, number)
 
 
 def merged(old: Held | None, new: Held, now: int) -> Held:
@@ -107,7 +109,7 @@ def merged(old: Held | None, new: Held, now: int) -> Held:
     starts = min(a.starts_at, b.starts_at)
     if starts == b.starts_at and ends == b.ends_at and timeout == new.timeout:
         return new
-    return Held(replace(b, starts_at=starts, ends_at=ends), new.updated_at, timeout)
+    return Held(replace(b, starts_at=starts, ends_at=ends), new.updated_at, timeout, new.number)
 
 
 def worth_saving(old: Held | None, new: Held, now: int) -> bool:
@@ -124,6 +126,7 @@ def row_of(tenant: str, held: Held, labels: str = "") -> HeldAlertRow:
     alert = held.alert
     return HeldAlertRow(
         tenant=tenant,
+        seq=held.number,
         labels=labels or orjson.dumps(dict(alert.labels)).decode(),
         annotations=orjson.dumps(dict(alert.annotations)).decode(),
         generator_url=alert.generator_url,
@@ -143,4 +146,4 @@ def restored(row: HeldAlertRow, now: int) -> Held:
     stood = row.ends_at > row.updated_at
     ends = max(row.ends_at, now + row.ends_at - row.updated_at) if stood else row.ends_at
     labels, annotations = Labels.of(orjson.loads(row.labels)), Labels.of(orjson.loads(row.annotations))
-    return Held(Alert(labels, row.starts_at, ends, annotations, row.generator_url), row.updated_at, bool(row.timeout))
+    return Held(Alert(labels, row.starts_at, ends, annotations, row.generator_url), row.updated_at, bool(row.timeout), row.seq)

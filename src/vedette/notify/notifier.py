@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -47,6 +47,7 @@ from vedette.notify.template import Templates
 from vedette.notify.told import Place
 from vedette.notify.views import ChannelView, GroupView, RouteView
 from vedette.notify.ways import Ways
+from vedette.records.numbers import Numbers, own_number
 from vedette.records.rows import AlertEventRow, HeldAlertRow, NotificationRow
 
 if TYPE_CHECKING:
@@ -105,6 +106,9 @@ class Notifier:
         self.receivers_of, self.receivers, self.channels = self._ways.receivers_of, self._ways.receivers, self._ways.channels
         self._listing = Listing(self.receivers_of, lambda group: self._ways.labels_of(group, now_ms(self._clock)))
         self._changed: dict[GroupKey, None] = {}
+        self._own = own_number()
+        self._numbers = Numbers(0, self._own)
+        self._arriving: list[Mapping[Labels, Held]] = []
         self._steps: list[AlertEventRow] = []
         self._flushes = Flushes(self._groups, self._flush)
         self._reports: set[asyncio.Task[None]] = set()
@@ -152,8 +156,12 @@ class Notifier:
         for entry in await self._records.load(NotificationRow, tenant=self._tenant):
             place = Place(entry.tenant, entry.group_key, entry.receiver, entry.channel)
             self._told[place] = notification_log.restored(entry)
-        rows = await self._records.load(HeldAlertRow, tenant=self._tenant)
-        restored = [held_alerts.restored(row, now) for row in rows]
+        kept = await self._records.load(HeldAlertRow, tenant=self._tenant)
+        self._numbers = Numbers(max((row.seq for row in kept), default=0), self._own)
+        rows = {row.labels: row for row in sorted(kept, key=lambda row: (row.updated_at, row.seq))}
+        # Servers that share a database have a record each of an alert: what was heard last counts.
+        await self._records.save(drop=[row for row in kept if rows[row.labels] is not row])
+        restored = [held_alerts.restored(row, now) for row in rows.values()]
         names = held_alerts.fingerprints([held.alert for held in restored])
         for held, name in zip(restored, names, strict=True):
             self._hold(replace(held, alert=replace(held.alert, known_fingerprint=name)), now)
@@ -178,7 +186,8 @@ class Notifier:
         for alert in alerts:
             old = joined.get(alert.labels) or self.standing.get(alert.labels)
             name = old.alert.fingerprint if old else alert.known_fingerprint or names[alert.labels]
-            new = held_alerts.received(alert, now, resolve_timeout=self._resolve_timeout, fingerprint=name)
+            number = self.standing.number(alert.labels, lambda: self._numbers.take(now))
+            new = held_alerts.received(alert, now, resolve_timeout=self._resolve_timeout, fingerprint=name, number=number)
             new = held_alerts.merged(old, new, now)
             joined[alert.labels] = new
             fired, fires = old is not None and not old.resolved(now), not new.resolved(now)
@@ -189,7 +198,11 @@ class Notifier:
             if fired != fires:
                 self._steps.append(self.history.event("firing" if fires else "resolved", new.alert, now, labels=text))
                 ended.update(self._outdone(new, now) if fires else self._acknowledged(new, "the alert resolved"))
-        await self._commit(list(saved.values()), ended, now)
+        self._arriving.append(joined)
+        try:
+            await self._commit(list(saved.values()), ended, now)
+        finally:
+            self._arriving = [news for news in self._arriving if news is not joined]
         for held in joined.values():
             self._hold(held, now)
         # Only now: a round that came while this was being committed still saw them stand.
@@ -448,7 +461,7 @@ class Notifier:
             self._news.clear()
             heard = -1
             for _ in range(_PATIENCE):
-                if heard == self._heard:
+                if heard == self._heard and not self._arriving:
                     break
                 heard = self._heard
                 await self._clock.sleep(_PAUSE_S)
@@ -478,6 +491,8 @@ class Notifier:
             self._ordered = None
             self._listing.gone(g for _, g in empty)
         told_of = {labels for g in self._groups.values() for labels in g.alerts}
+        # News that is being committed would be dropped from the disk with what was held before it.
+        told_of.update(labels for news in self._arriving for labels in news)
         gone = [h for h in self.standing if h.alert.ends_at + KEEP_RESOLVED_MS < now and h.alert.labels not in told_of]
         expired = [p for p, e in self._told.items() if (e.expires_at if e.phase == "sent" else e.attempted_at + FORGET_MS) < now]
         rows = [held_alerts.row_of(self._tenant, h) for h in gone]

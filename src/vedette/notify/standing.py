@@ -6,7 +6,7 @@ Not here: how news of an alert joins what is held (`held.py`), its groups (`grou
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from vedette.errors import NotFound
 from vedette.model.labels import Labels
@@ -24,6 +24,7 @@ class Standing:
         # One entry an alert, whose end may have moved on since: looked at again once it is reached.
         self._ends: list[tuple[int, Labels]] = []
         self._awaited: set[Labels] = set()
+        self._numbers: dict[Labels, int] = {}
 
     def __len__(self) -> int:
         return len(self._held)
@@ -47,10 +48,19 @@ class Standing:
             raise NotFound(f"no alert with the fingerprint {fingerprint} is held")
         return self._held[labels]
 
+    def number(self, labels: Labels, new: Callable[[], int]) -> int:
+        """The number of an alert's record, a `new` one where none was given out: two that tell of it at once get the same."""
+        found = self._numbers.get(labels)
+        if found is None:
+            found = self._numbers[labels] = new()
+        return found
+
     def put(self, held: Held, now: int) -> None:
-        """Hold an alert, or news of it."""
+        """Hold an alert, or news of it. Its record has a number, which stays its own until it is dropped."""
         labels = held.alert.labels
         self._held[labels] = held
+        # Set anew: it may have been dropped while news of it, numbered before, was on its way to the disk.
+        self._numbers[labels] = held.number
         self._named[held.alert.fingerprint] = labels
         if labels not in self._awaited and not held.resolved(now):
             self._awaited.add(labels)
@@ -63,6 +73,7 @@ class Standing:
         if self._held.get(labels) is held:
             del self._held[labels]
             self._named.pop(held.alert.fingerprint, None)
+            self._numbers.pop(labels, None)
             self.inhibitor.drop(labels)
 
     def inhibit(self, inhibitions: Sequence[Inhibition], now: int) -> None:

@@ -70,6 +70,17 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             document VARCHAR NOT NULL, author VARCHAR NOT NULL, changed_at BIGINT NOT NULL,
             PRIMARY KEY (tenant, namespace, name, version))""",
     ),
+    (
+        "ALTER TABLE held_alerts RENAME TO held_by_labels",
+        """CREATE TABLE held_alerts (
+            tenant VARCHAR NOT NULL, seq BIGINT NOT NULL, labels VARCHAR NOT NULL, annotations VARCHAR NOT NULL,
+            generator_url VARCHAR NOT NULL, starts_at BIGINT NOT NULL, ends_at BIGINT NOT NULL, updated_at BIGINT NOT NULL,
+            timeout BOOLEAN NOT NULL, PRIMARY KEY (tenant, seq))""",
+        """INSERT INTO held_alerts (tenant, seq, labels, annotations, generator_url, starts_at, ends_at, updated_at, timeout)
+            SELECT tenant, row_number() OVER (PARTITION BY tenant ORDER BY labels), labels, annotations, generator_url,
+            starts_at, ends_at, updated_at, timeout FROM held_by_labels""",
+        "DROP TABLE held_by_labels",
+    ),
 )
 
 VERSIONS = "CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL PRIMARY KEY)"

@@ -27,9 +27,14 @@ class RuleAlertRow:
 
 @dataclass(frozen=True, slots=True)
 class HeldAlertRow:
-    """One alert that notifications know of, whoever raised it; key: tenant, labels. `timeout`: its end was assumed."""
+    """One alert that notifications know of, whoever raised it; key: tenant, seq. `timeout`: its end was assumed.
+
+    `seq` rises with time (`numbers.py`): new rows stand side by side at a table's end, where a key of labels would touch a
+    page of it for each. Of two rows with the same labels, which servers that share a database may write, the one updated last counts.
+    """
 
     tenant: str
+    seq: int
     labels: str
     annotations: str
     generator_url: str
@@ -234,7 +239,7 @@ Row = (
 
 KEYS: dict[type[Row], tuple[str, ...]] = {
     RuleAlertRow: ("tenant", "rule", "labels"),
-    HeldAlertRow: ("tenant", "labels"),
+    HeldAlertRow: ("tenant", "seq"),
     NotificationRow: ("tenant", "group_key", "receiver", "channel"),
     SilenceRow: ("tenant", "id"),
     RuleGroupRow: ("tenant", "namespace", "name", "version"),
