@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from vedette.cli.logs import safe
-from vedette.cli.main import app
+from vedette.cli.verbs import app
 from vedette.errors import BadInput, Undeliverable
 
 LINE = {

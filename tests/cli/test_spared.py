@@ -12,9 +12,13 @@ from vedette.cli.spared import spared
 LOADED = """
 import sys
 import vedette.cli.main
-with vedette.cli.main.terminal_spared():
-    import vedette.cli.serve
-loaded = [name for name in ("rich", "pygments", "sqlalchemy.orm") if name in sys.modules]
+sys.argv = ["vedette", "serve", "--host", "0.0.0.0", "--enable-feature", "magic"]
+try:
+    vedette.cli.main.main()
+except SystemExit as end:
+    assert end.code == 2
+assert "vedette.app" in sys.modules
+loaded = [name for name in ("rich", "pygments", "typer", "pydantic", "sqlalchemy.orm") if name in sys.modules]
 assert not loaded, loaded
 import httpx, structlog
 assert structlog.dev.plain_traceback and httpx.Client
@@ -53,4 +57,6 @@ def test_a_failure_within_leaves_nothing_behind(absent: str) -> None:
 def test_a_server_not_at_a_terminal_has_none_of_the_terminals_libraries() -> None:
     done = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stderr == "here\n"
+    warned, refused, here = done.stderr.splitlines()
+    assert "magic" in warned and not done.stdout, "the log is on stderr from the start"
+    assert refused.startswith("vedette: ") and "authentication" in refused and here == "here"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from vedette.cli.main import app
+from vedette.cli.verbs import app
 from vedette.clock import ManualClock
 from vedette.errors import BadInput, Corrupt, NotFound, Undeliverable
 from vedette.model.labels import Labels

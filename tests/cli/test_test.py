@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from vedette.cli.main import app
+from vedette.cli.verbs import app
 from vedette.errors import BadInput
 
 

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from vedette.cli import transfer
-from vedette.cli.main import app
+from vedette.cli.verbs import app
 from vedette.clock import ManualClock
 from vedette.errors import BadInput, Undeliverable
 from vedette.model.histogram_arithmetic import equal

@@ -13,7 +13,7 @@ import httpx
 import pytest
 import typer.main
 
-from vedette.cli.main import app as cli
+from vedette.cli.verbs import app as cli
 from vedette.clock import ManualClock
 from vedette.collect.config import FileDiscoveryConfig, GlobalConfig, HttpDiscoveryConfig, ScrapeConfig
 from vedette.model.relabel import Action, RelabelConfig
