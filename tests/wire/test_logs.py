@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import random
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -167,6 +170,26 @@ def test_bytes_that_are_no_utf8_are_shown_as_such_and_cost_no_line() -> None:
     assert [row[2:4] for row in rows(loki.parse_json(stream, now_ns=NOW, max_line=LINE))] == [("\ufffd", "caf\ufffd"), ("\ufffd", "ok")]
     followed = plainlines.parse([damaged, good], now_ns=NOW, max_line=LINE, service="", fields={})
     assert rows(followed) == list(reversed(expected)), "JSON in a file, too"
+
+
+def test_half_a_pair_of_surrogates_is_shown_as_such() -> None:
+    row = {"message": os.fsdecode(b"caf\xe9 \\udce9"), "good": "\U0001f600", "both": "\ud83d\ud83d\ude00", "path": "\\\\"}
+    body = json.dumps(row).encode()
+    assert rb"caf\udce9 \\udce9" in body and rb"\ud83d\ud83d\ude00" in body, "as Python's json writes it"
+    fields = {"good": "\U0001f600", "both": "\ufffd\U0001f600", "path": "\\\\"}
+    assert lines(b'{"message":"before"}\n' + body)[1] == (0, "unknown", "", "caf\ufffd \\udce9", fields)
+    for bad in (rb'{"message":"\ud83"}', rb'{"message":"\udce9}', rb'{"message":"\\"x}'):
+        with pytest.raises(BadInput, match="line 1, column"):
+            lines(bad)
+
+
+def test_every_escape_is_what_pythons_json_takes_it_for() -> None:
+    chance = random.Random(7)
+    parts = ("\\\\", '\\"', "\\n", "\\ud83d", "\\uDe00", "\\u0041", "\\uFFFD", "u", "ud83d", "d83d", "\xe9", "\\udFFf")
+    for _ in range(300):
+        text = '"' + "".join(chance.choices(parts, k=chance.randrange(9))) + '"'
+        said = re.sub("[\ud800-\udfff]", "\ufffd", json.loads(text))
+        assert loglines.read_json(text.encode()) == said, text
 
 
 # -- OTLP ---------------------------------------------------------------------------------------------------------------

@@ -37,6 +37,11 @@ MAX_FUTURE_NS = 86_400 * 10**9
 
 _ISO = re.compile(r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d)?)(?:[.,](\d{1,18}))?)?\s*(Z|z|[+-]\d\d(?::?\d\d)?|UTC)?\Z", re.ASCII)
 _NUMBER = re.compile(r"[+-]?\d{1,19}(?:\.\d{1,18})?\Z", re.ASCII)
+# JSON up to half a pair of surrogates in an escape (as Python writes a file's name that is no UTF-8), and such a half.
+_HALVES = re.compile(
+    r"""(?:[^\\]++|\\(?:[^u]|u(?![dD][89a-fA-F])|u[dD][89abAB][\da-fA-F]{2}\\u[dD][c-fC-F][\da-fA-F]{2}))++|\\(u[dD][89a-fA-F][\da-fA-F]{2})?""",
+    re.ASCII,
+)
 # Only the start of a line is looked at: a level stands there, and a long line must not cost more for it.
 _LOOKED_AT = 160
 _MOST_SECONDS = 4096
@@ -139,7 +144,7 @@ def named(fields: Mapping[str, Any], names: tuple[str, ...]) -> str:
 
 
 def read_json(data: bytes) -> Any:
-    """A sender's JSON, in which bytes that are no UTF-8 become U+FFFD, as they do in lines that come as text.
+    """A sender's JSON, in which what is no Unicode (bytes, halves of pairs in escapes) becomes U+FFFD, as in lines that come as text.
 
     A program that logs a file's name, or somebody's input, damages its lines so; refusing them would lose those beside them as well.
     Raises `orjson.JSONDecodeError`.
@@ -148,9 +153,10 @@ def read_json(data: bytes) -> Any:
         return orjson.loads(data)
     except orjson.JSONDecodeError:
         text = data.decode("utf-8", "replace")
-        if "\ufffd" not in text:
+        mended = _HALVES.sub(lambda found: "\ufffd" if found[1] else found[0], text)
+        if "\ufffd" not in mended:
             raise
-        return orjson.loads(text)
+        return orjson.loads(mended)
 
 
 def fields_json(fields: Mapping[str, Any]) -> bytes:

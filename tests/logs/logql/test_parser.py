@@ -36,6 +36,7 @@ QUERIES = [
     ),
     ("sum_over_time({} | unwrap x [1m])", "sum_over_time({} | unwrap x [1m])"),
     ("sum(rate({}[1m])) by (a)", "sum by (a) (rate({} [1m]))"),
+    ("approx_topk(2, sum by (a) (rate({}[1m])))", "approx_topk(2, sum by (a) (rate({} [1m])))"),
     ("topk(3, avg without (a) (rate({}[1m])))", "topk(3, avg without (a) (rate({} [1m])))"),
     ("1 + 2 * 3 ^ 2 ^ 2 - -4", "((1 + (2 * (3 ^ (2 ^ 2)))) - -4)"),
     ("rate({}[1m]) > bool 5 and vector(1) or vector(2)", "(((rate({} [1m]) > bool 5) and vector(1)) or vector(2))"),
@@ -117,3 +118,11 @@ def test_sizes(text: str, size: float | None) -> None:
 )
 def test_strings(text: str, said: str) -> None:
     assert unquoted(text) == said
+
+
+@pytest.mark.parametrize(
+    "text", ["approx_topk by (a) (2, rate({}[1m]))", "sort(rate({}[1m])) by (a)", "sort_desc without (a) (rate({}[1m]))"]
+)
+def test_what_has_no_grouping(text: str) -> None:
+    with pytest.raises(BadInput, match=r"grouping not allowed for (approx_topk|sort|sort_desc) aggregation"):
+        parse(text)

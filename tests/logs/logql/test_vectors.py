@@ -95,7 +95,8 @@ def test_aggregations(op: str, grouping: Grouping, expected: dict[str, list[floa
 
 
 def test_ranks_and_order() -> None:
-    assert shown(vectors.aggregate(Aggregated("topk", ONE, k=1), LEFT, 2)) == {"a_x,b_1": [None, 2.0], "a_y,b_1": [3.0, None]}
+    for op in ("topk", "approx_topk"):
+        assert shown(vectors.aggregate(Aggregated(op, ONE, k=1), LEFT, 2)) == {"a_x,b_1": [None, 2.0], "a_y,b_1": [3.0, None]}
     assert shown(vectors.aggregate(Aggregated("bottomk", ONE, k=1), LEFT, 2)) == {"a_x,b_1": [1.0, 2.0]}
     assert list(shown(vectors.aggregate(Aggregated("sort", ONE), LEFT, 2))) == ["a_x,b_1", "a_y,b_1"]
     assert list(shown(vectors.aggregate(Aggregated("sort_desc", ONE), LEFT, 2))) == ["a_y,b_1", "a_x,b_1"]

@@ -19,8 +19,10 @@ UNWRAPPED_OPS = (
 """What needs `unwrap`, beside `rate_counter`; `rate` may have it."""
 GROUPED_OPS = tuple(op for op in UNWRAPPED_OPS if op != "sum_over_time")
 """What may have `by` or `without` of its own."""
-AGGREGATIONS = ("sum", "avg", "min", "max", "count", "stddev", "stdvar", "topk", "bottomk", "sort", "sort_desc")
-RANKED = ("topk", "bottomk")
+AGGREGATIONS = ("sum", "avg", "min", "max", "count", "stddev", "stdvar", "topk", "bottomk", "approx_topk", "sort", "sort_desc")
+RANKED = ("topk", "bottomk", "approx_topk")
+UNGROUPED = ("approx_topk", "sort", "sort_desc")
+"""What has no `by` or `without`."""
 COMPARISONS = ("==", "!=", ">", ">=", "<", "<=")
 SETS = ("and", "or", "unless")
 
@@ -233,7 +235,7 @@ class Ranged:
 
 @dataclass(frozen=True, slots=True)
 class Aggregated:
-    """One of `AGGREGATIONS` over what `of` gives; `k` is that of `topk` and `bottomk`. Without a grouping all series are one group."""
+    """One of `AGGREGATIONS` over what `of` gives; `k` is that of `RANKED`. Without a grouping all series are one group."""
 
     op: str
     of: Metric

@@ -15,6 +15,7 @@ from vedette.logs.logql.nodes import (
     RANGE_OPS,
     RANKED,
     SETS,
+    UNGROUPED,
     UNWRAPPED_OPS,
     Aggregated,
     Binary,
@@ -172,7 +173,7 @@ class _Reader(Pipelines):
         inner = self.deeper(0)
         self.expect(")")
         grouping = grouping or self.grouping()
-        if grouping is not None and op in ("sort", "sort_desc"):
+        if grouping is not None and op in UNGROUPED:
             raise self.error(f"grouping not allowed for {op} aggregation")
         return Aggregated(op, inner, grouping or Grouping(()), k)
 
