@@ -10,6 +10,7 @@ import orjson
 from rich.console import Console
 from rich.text import Text
 
+from vedette.cli.keys import check_known
 from vedette.errors import BadInput, Undeliverable
 
 Params = list[tuple[str, str | int | float | bool | None]]
@@ -62,6 +63,7 @@ def _checked(answer: httpx.Response) -> Any:
         raise Undeliverable(f"{answer.url}: status {answer.status_code}, no JSON", reason="protocol", retryable=False) from None
     if answer.status_code == 200:
         return body
+    check_known(answer)
     message = str(body.get("error") or body.get("detail") or f"status {answer.status_code}") if isinstance(body, dict) else str(body)
     if answer.status_code < 500:
         raise BadInput(message)

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from vedette.cli.keys import check_known
 from vedette.errors import BadInput, Undeliverable
 from vedette.model.durations import parse_duration
 from vedette.model.labels import Labels
@@ -109,6 +110,7 @@ def _post(url: str, path: str, params: dict[str, str], api_key: str | None) -> h
         raise Undeliverable(problem, reason="refused", retryable=True) from None
     if answer.is_success:
         return answer
+    check_known(answer)
     try:
         problem = answer.json()["error"]
     except (ValueError, KeyError, TypeError):

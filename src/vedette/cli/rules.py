@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from vedette.cli.keys import check_known
 from vedette.errors import BadInput, Undeliverable
 from vedette.model.labels import Labels
 
@@ -75,6 +76,7 @@ def _objects(answer: httpx.Response) -> Iterator[dict[str, Any]]:
 
 
 def _problem(answer: httpx.Response) -> str:
+    check_known(answer)
     answer.read()
     try:
         told = answer.json()

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from vedette.cli.keys import check_known
 from vedette.errors import BadInput, Corrupt, NotFound, Undeliverable
 from vedette.model.durations import parse_duration
 from vedette.records.copy import copy_records, verify_records
@@ -212,6 +213,7 @@ def _request(url: str, method: str, path: str, params: dict[str, str], api_key: 
     except httpx.TransportError as error:
         problem = f"{url} does not answer: {error}; is `vedette serve` running there?"
         raise Undeliverable(problem, reason="refused", retryable=True) from None
+    check_known(answer)
     try:
         body = answer.json()
     except ValueError:

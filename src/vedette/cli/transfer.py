@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from vedette.api.params import parse_time, rfc3339
+from vedette.cli.keys import check_known
 from vedette.clock import SystemClock
 from vedette.errors import BadInput, LimitExceeded, NotFound, Undeliverable
 from vedette.model.histograms import Histogram
@@ -173,6 +174,7 @@ def _check_tenant(client: httpx.Client, tenant: str) -> None:
 def _answered(answer: httpx.Response) -> httpx.Response:
     if answer.is_success:
         return answer
+    check_known(answer)
     answer.read()
     if answer.status_code in (429, 503):
         wait = answer.headers.get("retry-after", "5")
