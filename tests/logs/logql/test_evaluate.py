@@ -118,6 +118,9 @@ METRICS: list[tuple[str, dict[str, float]]] = [
         ("sort_desc(sum by (service_name) (count_over_time({}[2m])))", {"service_name=shop": 4, "service_name=jobs": 3}),
         ("stddev(sum by (service_name) (count_over_time({}[2m])))", {"": 0.5}),
         ('sum(count_over_time({service="unknown_service"}[2m]))', {}),
+        ('sum(count_over_time({service="jobs"} | json [2m]))', {"": 3}),
+        ('sum(count_over_time({service="jobs"} | json | __error__="" [2m]))', {"": 2}),
+        ("approx_topk(1, sum by (service_name) (count_over_time({}[2m])))", {"service_name=shop": 4}),
 ]  # fmt: skip
 
 
