@@ -10,8 +10,9 @@ from typing import Any
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
-from vedette.cli import keys, logs, query, rules, storage, transfer
+from vedette.cli import access, keys, logs, query, rules, storage, transfer
 from vedette.errors import BadInput
 
 
@@ -88,3 +89,11 @@ def test_a_password_in_the_url_is_not_printed() -> None:
     with pytest.raises(BadInput) as caught:
         keys.check_known(httpx.Response(401, request=httpx.Request("GET", "http://me:hunter2@127.0.0.1:9/api")))
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("words", "may"), [(["--role", "admin"], "role admin"), ([], "role viewer"), (["--scope", "write"], "write")])
+def test_a_new_key_says_what_it_may(words: list[str], may: str, tmp_path: Path) -> None:
+    done = CliRunner().invoke(access.token, ["create", "laptop", "--data", str(tmp_path), *words])
+    assert done.exit_code == 0, done.output
+    assert f"of tenant default: {may}" in done.stderr
+    assert done.stdout.startswith("vdt_")

@@ -203,7 +203,7 @@ def token_create(
         return await directory.new_key(name, role=chosen, tenant=tenant or _DEFAULT_TENANT, scopes=scopes, expires_at=until, author=author)
 
     row, secret = _with(_settings(data, config), act)
-    may = row.scopes or f"what a {row.role} may"
+    may = row.scopes or f"role {row.role}"
     Console(stderr=True, highlight=False).print(f"Key {row.id} of tenant {row.tenant}: {may}. Keep it: it is not shown again.")
     print(secret)
 
