@@ -15,7 +15,8 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
 from vedette.clock import ManualClock
-from vedette.model.labels import Labels, LabelTable
+from vedette.model.labels import Labels
+from vedette.model.labeltable import LabelTable
 from vedette.model.matchers import match_labels
 from vedette.model.samples import Appended, MetricMetadata, SampleBatch
 from vedette.model.series import SeriesSet

@@ -9,7 +9,8 @@ from starlette.requests import Request
 
 from vedette.api.catalog import Catalog
 from vedette.api.prometheus import matchers_of
-from vedette.model.labels import Labels, LabelTable
+from vedette.model.labels import Labels
+from vedette.model.labeltable import LabelTable
 from vedette.model.samples import SampleBatch, canonical
 from vedette.storage.engine import Engine
 from vedette.storage.interface import Tabling

@@ -15,7 +15,8 @@ from vedette.configfile import parse
 from vedette.errors import BadInput, LimitExceeded
 from vedette.ingest.accumulate import bound_text
 from vedette.ingest.track import Observation, Tracked, Tracker, TrackSettings, observation
-from vedette.model.labels import Labels, LabelTable
+from vedette.model.labels import Labels
+from vedette.model.labeltable import LabelTable
 from vedette.model.matchers import match_labels
 from vedette.model.samples import STALE, Appended, MetricMetadata, SampleBatch
 from vedette.model.series import SeriesSet

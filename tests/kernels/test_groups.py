@@ -12,7 +12,8 @@ import pytest
 
 from vedette.kernels import groups as k
 from vedette.kernels import joins
-from vedette.model.labels import Labels, LabelTable
+from vedette.model.labels import Labels
+from vedette.model.labeltable import LabelTable
 
 RNG = np.random.default_rng(5)
 

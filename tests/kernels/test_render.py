@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vedette.kernels import render
-from vedette.model.labels import Labels, LabelTable
+from vedette.model.labels import Labels
+from vedette.model.labeltable import LabelTable
 from vedette.promql.format import go_float
 from vedette.promql.labelsets import marked
 from vedette.promql.result import QueryResult, sorted_rows

@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vedette.model.labels import EMPTY, Labels, LabelTable, Symbols
+from vedette.model.labels import EMPTY, Labels
+from vedette.model.labeltable import LabelTable, Symbols
 
 texts = st.text(st.characters(codec="utf-8"), max_size=8)
 label_sets = st.dictionaries(texts.filter(bool), texts, max_size=5).map(Labels.of)

@@ -217,7 +217,7 @@ def test_annotations_point_into_the_query(engine: Engine) -> None:
 def test_a_storage_with_a_symbol_table_for_each_answer() -> None:
     class Strange(MemoryStorage):
         def select(self, tenant: str, matchers: Matchers, start: int, end: int) -> SeriesSet:
-            from vedette.model.labels import LabelTable
+            from vedette.model.labeltable import LabelTable
 
             answer = super().select(tenant, matchers, start, end)
             return SeriesSet(LabelTable.from_labels(list(answer.labels)), answer.offsets, answer.timestamps, answer.values)

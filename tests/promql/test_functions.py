@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vedette.clock import ManualClock, SystemClock
-from vedette.model.labels import Labels, LabelTable, Symbols
+from vedette.model.labels import Labels
+from vedette.model.labeltable import LabelTable, Symbols
 from vedette.promql import labelsets
 from vedette.promql.calendar import PARTS
 from vedette.promql.engine import Engine, PromqlSettings

@@ -13,7 +13,8 @@ import pytest
 
 from vedette.clock import SystemClock
 from vedette.errors import LimitExceeded, VedetteError
-from vedette.model.labels import Labels, LabelTable, Symbols
+from vedette.model.labels import Labels
+from vedette.model.labeltable import LabelTable, Symbols
 from vedette.model.series import SeriesSet
 from vedette.promql.engine import Engine, PromqlSettings
 from vedette.promql.errors import ExecutionError, ParseError, QueryCanceled, QueryTimeout, TooManySamples, TooMuchMemory

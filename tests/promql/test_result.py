@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from vedette.model.labels import Labels, LabelTable
+from vedette.model.labels import Labels
+from vedette.model.labeltable import LabelTable
 from vedette.promql import result as results
 from vedette.promql.result import QueryResult, label_sets_json
 from vedette.promql.values import Grid, Matrix

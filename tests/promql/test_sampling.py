@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vedette.kernels.xxhash import xxh64
-from vedette.model.labels import Labels, LabelTable
+from vedette.model.labels import Labels
+from vedette.model.labeltable import LabelTable
 from vedette.promql.sampling import ratio_offsets
 
 MASK = (1 << 64) - 1

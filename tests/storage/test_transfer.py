@@ -11,7 +11,8 @@ from vedette.errors import BadInput, LimitExceeded
 from vedette.kernels.dump import C_NAN, STALE_NAN, TEXT_NAN
 from vedette.model.histogram_arithmetic import equal
 from vedette.model.histograms import CUSTOM_SCHEMA, NO_BUCKETS, Histogram, Histograms, Layout
-from vedette.model.labels import Labels, LabelTable
+from vedette.model.labels import Labels
+from vedette.model.labeltable import LabelTable
 from vedette.model.samples import STALE, MetricMetadata
 from vedette.model.series import SeriesSet
 from vedette.storage import export, importing, parquet

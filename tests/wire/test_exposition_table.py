@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vedette.model.labels import Labels, LabelTable
+from vedette.model.labels import Labels
+from vedette.model.labeltable import LabelTable
 from vedette.model.samples import MetricMetadata
 from vedette.wire.escaping import SCHEMES, Spell
 from vedette.wire.exposition import render

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vedette.kernels import xor_chunks
-from vedette.model.labels import Labels, LabelTable
+from vedette.model.labels import Labels
+from vedette.model.labeltable import LabelTable
 from vedette.model.samples import STALE
 from vedette.model.series import SeriesSet
 from vedette.wire.remote_read import frames

@@ -1,18 +1,15 @@
-"""Label sets: one series' (`Labels`), and those of many series as columns (`LabelTable`).
+"""Label sets: one series' (`Labels`).
 
 Names and values are UTF-8 text; any name is allowed, as in Prometheus 3. Sorting is by code point, which
-for UTF-8 is byte order. Not here: matching (`matchers.py`) and the postings index (`storage`).
+for UTF-8 is byte order. Not here: the sets of many series as columns (`labeltable.py`), matching (`matchers.py`)
+and the postings index (`storage`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Self
-
-import numpy as np
-from numpy.typing import NDArray
 
 METRIC_NAME = "__name__"
 
@@ -114,108 +111,3 @@ class Labels(tuple[tuple[str, str], ...]):
 
 
 EMPTY = Labels()
-
-
-class Symbols:
-    """Texts interned to small integers, append-only: id `i` names the same text for the table's life.
-
-    `fork` gives a query a private extension: it reads its base and adds from `FORK` upwards, so what a
-    query makes up (`label_replace`) never stays in the engine. Reading is safe beside one writer.
-    """
-
-    FORK = 1 << 30
-
-    def __init__(self, base: Symbols | None = None) -> None:
-        self._base: Symbols | None = base
-        self._texts: list[str] = []
-        self._ids: dict[str, int] = {}
-
-    def fork(self) -> Symbols:
-        """A private extension of this table."""
-        return Symbols(self)
-
-    def __len__(self) -> int:
-        return len(self._texts)
-
-    def find(self, text: str) -> int:
-        """The id of `text`, -1 where it was never interned."""
-        if self._base is not None and (found := self._base.find(text)) >= 0:
-            return found
-        return self._ids.get(text, -1)
-
-    def intern(self, text: str) -> int:
-        """The id of `text`, new if need be."""
-        if (found := self.find(text)) >= 0:
-            return found
-        new = len(self._texts) + (self.FORK if self._base is not None else 0)
-        # The text first: a reader that sees the id must find the text behind it.
-        self._texts.append(text)
-        self._ids[text] = new
-        return new
-
-    def text(self, symbol: int) -> str:
-        """The text of an id that this table (or its base) gave out."""
-        if self._base is None:
-            return self._texts[symbol]
-        return self._texts[symbol - self.FORK] if symbol >= self.FORK else self._base._texts[symbol]
-
-
-@dataclass(frozen=True, slots=True)
-class LabelTable:
-    """The label sets of n series, in CSR form over a symbol table.
-
-    `offsets` int64[n+1]; `names`, `values` int32[offsets[n]]: symbol ids of each pair, the pairs of one
-    series in order of the name's text. Rows are series; the same label set may stand in two rows.
-    """
-
-    symbols: Symbols
-    offsets: NDArray[np.int64]
-    names: NDArray[np.int32]
-    values: NDArray[np.int32]
-
-    @classmethod
-    def from_labels(cls, rows: Sequence[Labels], symbols: Symbols | None = None) -> LabelTable:
-        """The table of `rows`, interning into `symbols` (a new table if None). One Python step a pair."""
-        table = Symbols() if symbols is None else symbols
-        offsets = np.zeros(len(rows) + 1, dtype=np.int64)
-        names: list[int] = []
-        values: list[int] = []
-        for i, row in enumerate(rows):
-            for n, v in row:
-                names.append(table.intern(n))
-                values.append(table.intern(v))
-            offsets[i + 1] = len(names)
-        return cls(table, offsets, np.array(names, dtype=np.int32), np.array(values, dtype=np.int32))
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def __iter__(self) -> Iterator[Labels]:
-        return (self.row(i) for i in range(len(self)))
-
-    def row(self, i: int) -> Labels:
-        """Series `i`'s labels as one object."""
-        text = self.symbols.text
-        lo, hi = int(self.offsets[i]), int(self.offsets[i + 1])
-        return Labels((text(n), text(v)) for n, v in zip(self.names[lo:hi].tolist(), self.values[lo:hi].tolist(), strict=True))
-
-    def column(self, name: str) -> NDArray[np.int32]:
-        """The value's symbol id of label `name` for each series: int32[n], -1 where it is absent."""
-        out = np.full(len(self), -1, dtype=np.int32)
-        symbol = self.symbols.find(name)
-        if symbol >= 0:
-            first = self.offsets[:-1]
-            if len(self) and (first < self.offsets[1:]).all() and (self.names[first] == symbol).all():
-                # A metric's name is mostly the first label of all.
-                return self.values[first]
-            at = np.flatnonzero(self.names == symbol)
-            out[np.searchsorted(self.offsets, at, side="right") - 1] = self.values[at]
-        return out
-
-    def take(self, rows: NDArray[np.int64]) -> LabelTable:
-        """The table of `rows`, in their order (repeats allowed)."""
-        lengths = (self.offsets[1:] - self.offsets[:-1])[rows]
-        offsets = np.zeros(len(rows) + 1, dtype=np.int64)
-        np.cumsum(lengths, out=offsets[1:])
-        at = np.arange(offsets[-1], dtype=np.int64) + np.repeat(self.offsets[:-1][rows] - offsets[:-1], lengths)
-        return LabelTable(self.symbols, offsets, self.names[at], self.values[at])

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vedette.model.histograms import Histograms
-from vedette.model.labels import LabelTable
+from vedette.model.labeltable import LabelTable
 from vedette.model.samples import is_stale
 
 

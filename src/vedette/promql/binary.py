@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from vedette.kernels import groups as gk
 from vedette.kernels import joins as k
-from vedette.model.labels import METRIC_NAME, Labels, LabelTable, quote
+from vedette.model.labels import METRIC_NAME, Labels, quote
+from vedette.model.labeltable import LabelTable
 from vedette.promql import labelsets, native_binary
 from vedette.promql.errors import ExecutionError
 from vedette.promql.evaluation import Evaluation

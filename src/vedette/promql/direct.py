@@ -16,7 +16,8 @@ import numpy as np
 
 from vedette.kernels import groups as g
 from vedette.kernels import windows as k
-from vedette.model.labels import METRIC_NAME, LabelTable, Symbols
+from vedette.model.labels import METRIC_NAME
+from vedette.model.labeltable import LabelTable, Symbols
 from vedette.model.series import SeriesSet
 from vedette.promql import annotations as say
 from vedette.promql import labelsets

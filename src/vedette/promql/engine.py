@@ -19,7 +19,7 @@ from vedette.clock import Clock
 from vedette.configfile import option
 from vedette.errors import VedetteError
 from vedette.model.durations import parse_duration, parse_seconds
-from vedette.model.labels import LabelTable, Symbols
+from vedette.model.labeltable import LabelTable, Symbols
 from vedette.model.matchers import Matcher
 from vedette.model.series import SeriesSet
 from vedette.promql.actions import Features

@@ -14,7 +14,7 @@ import numpy as np
 
 from vedette.clock import Clock
 from vedette.kernels.groups import merge_rows
-from vedette.model.labels import LabelTable, Symbols
+from vedette.model.labeltable import LabelTable, Symbols
 from vedette.promql import labelsets
 from vedette.promql.annotations import Annotations
 from vedette.promql.errors import ExecutionError, QueryCanceled, QueryTimeout, TooManySamples, TooMuchMemory

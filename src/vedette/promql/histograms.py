@@ -12,7 +12,8 @@ import numpy as np
 
 from vedette.kernels import buckets as k
 from vedette.model.histograms import Histogram
-from vedette.model.labels import METRIC_NAME, LabelTable
+from vedette.model.labels import METRIC_NAME
+from vedette.model.labeltable import LabelTable
 from vedette.promql import annotations as say
 from vedette.promql import labelsets, native_columns
 from vedette.promql.errors import ExecutionError

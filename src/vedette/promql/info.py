@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from vedette.model.labels import METRIC_NAME, Labels, LabelTable, quote
+from vedette.model.labels import METRIC_NAME, Labels, quote
+from vedette.model.labeltable import LabelTable
 from vedette.model.matchers import Matcher
 from vedette.promql import labelsets
 from vedette.promql.errors import ExecutionError

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vedette.kernels.groups import group_rows, keep_pairs
-from vedette.model.labels import METRIC_NAME, Labels, LabelTable, Symbols
+from vedette.model.labels import METRIC_NAME, Labels
+from vedette.model.labeltable import LabelTable, Symbols
 from vedette.promql.values import Ints
 
 METADATA = (METRIC_NAME, "__type__", "__unit__")

@@ -11,7 +11,8 @@ import numpy as np
 
 from vedette.model.histogram_arithmetic import is_reset
 from vedette.model.histograms import GAUGE, NOT_RESET, RESET, UNKNOWN, Histogram, Histograms
-from vedette.model.labels import Labels, LabelTable, Symbols
+from vedette.model.labels import Labels
+from vedette.model.labeltable import LabelTable, Symbols
 from vedette.model.matchers import match_labels
 from vedette.model.samples import Appended, MetricMetadata, SampleBatch
 from vedette.model.series import SeriesSet

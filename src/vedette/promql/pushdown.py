@@ -14,7 +14,8 @@ import orjson
 
 from vedette.clock import Clock
 from vedette.errors import BadInput, VedetteError
-from vedette.model.labels import Labels, LabelTable
+from vedette.model.labels import Labels
+from vedette.model.labeltable import LabelTable
 from vedette.promql.engine import Engine, PromqlSettings
 from vedette.promql.errors import ParseError, QueryCanceled
 from vedette.promql.result import QueryResult

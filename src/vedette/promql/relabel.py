@@ -10,7 +10,8 @@ import numpy as np
 import re2
 from numpy.typing import NDArray
 
-from vedette.model.labels import METRIC_NAME, LabelTable
+from vedette.model.labels import METRIC_NAME
+from vedette.model.labeltable import LabelTable
 from vedette.promql import labelsets
 from vedette.promql.errors import ExecutionError
 from vedette.promql.evaluation import Evaluation

@@ -17,7 +17,8 @@ from vedette.kernels import render
 from vedette.kernels.digits import SPARE
 from vedette.kernels.dump import TEXT_NAN
 from vedette.model.histograms import Histogram
-from vedette.model.labels import Labels, LabelTable
+from vedette.model.labels import Labels
+from vedette.model.labeltable import LabelTable
 from vedette.model.series import SeriesSet
 from vedette.promql import labelsets
 from vedette.promql.format import json_float

@@ -11,7 +11,7 @@ import itertools
 import numpy as np
 
 from vedette.kernels.xxhash import xxh64
-from vedette.model.labels import LabelTable
+from vedette.model.labeltable import LabelTable
 from vedette.promql.values import Floats
 
 _LONG = 255

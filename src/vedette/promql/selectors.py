@@ -14,7 +14,8 @@ from vedette.kernels import windows as k
 from vedette.kernels.native import compared
 from vedette.model.histogram_arithmetic import is_reset
 from vedette.model.histograms import GAUGE, NOT_RESET, RESET, UNKNOWN, Histograms
-from vedette.model.labels import METRIC_NAME, LabelTable
+from vedette.model.labels import METRIC_NAME
+from vedette.model.labeltable import LabelTable
 from vedette.model.samples import STALE, is_stale
 from vedette.promql import annotations as say
 from vedette.promql.errors import ExecutionError

@@ -15,7 +15,8 @@ import numpy as np
 
 from vedette.errors import VedetteError
 from vedette.kernels import windows as k
-from vedette.model.labels import METRIC_NAME, LabelTable, Symbols
+from vedette.model.labels import METRIC_NAME
+from vedette.model.labeltable import LabelTable, Symbols
 from vedette.model.matchers import Matcher, by_metric
 from vedette.model.series import SeriesSet
 from vedette.promql.nodes import COMPARISONS, Binary, Node, Number, Selector, unwrapped

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vedette.model.histograms import Histograms, Layout
-from vedette.model.labels import LabelTable
+from vedette.model.labeltable import LabelTable
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from vedette.clock import Clock, now_ms
 from vedette.errors import BadInput, Corrupt, LimitExceeded
-from vedette.model.labels import Labels, LabelTable
+from vedette.model.labels import Labels
+from vedette.model.labeltable import LabelTable
 from vedette.model.matchers import Matcher
 from vedette.model.ordering import in_order
 from vedette.model.samples import Appended, MetricMetadata, SampleBatch

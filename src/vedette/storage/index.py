@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vedette.kernels import postings as kernel
-from vedette.model.labels import LabelTable, Symbols
+from vedette.model.labeltable import LabelTable, Symbols
 from vedette.model.matchers import Matcher
 
 _U32 = np.uint32

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from vedette.model.labels import Labels, LabelTable
+from vedette.model.labels import Labels
+from vedette.model.labeltable import LabelTable
 from vedette.model.matchers import Matcher
 from vedette.model.samples import Appended, MetricMetadata, SampleBatch
 from vedette.model.series import SeriesSet

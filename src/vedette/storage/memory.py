@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from vedette.kernels.series_table import DROPPED, MISSING
 from vedette.model.histograms import Histograms
-from vedette.model.labels import LabelTable
+from vedette.model.labeltable import LabelTable
 from vedette.model.matchers import Matcher
 from vedette.model.samples import Appended, MetricMetadata, SampleBatch
 from vedette.storage import wal

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vedette.model.labels import LabelTable
+from vedette.model.labeltable import LabelTable
 from vedette.model.matchers import Matcher
 from vedette.storage.block import Block
 from vedette.storage.index import IndexView

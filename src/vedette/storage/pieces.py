@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vedette.kernels import head as kernel
-from vedette.model.labels import LabelTable
+from vedette.model.labeltable import LabelTable
 from vedette.storage.head import Head
 
 _I64 = np.int64

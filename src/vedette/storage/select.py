@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vedette.kernels import block as kernel
 from vedette.kernels.hashing import hash_regions
-from vedette.model.labels import LabelTable, Symbols
+from vedette.model.labeltable import LabelTable, Symbols
 from vedette.model.series import SeriesSet
 from vedette.storage.block import Block, Columns
 from vedette.storage.histogram_columns import Found, attached

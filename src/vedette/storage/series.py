@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from vedette.kernels import series_table as kernel
 from vedette.kernels.hashing import hash_regions
-from vedette.model.labels import Labels, Symbols
+from vedette.model.labels import Labels
+from vedette.model.labeltable import Symbols
 from vedette.model.samples import KeySpace, SampleBatch
 from vedette.storage.columns import Column
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from vedette.kernels import lines as kernel
 from vedette.kernels import render
-from vedette.model.labels import METRIC_NAME, Labels, LabelTable, is_legacy_metric_name, quote
+from vedette.model.labels import METRIC_NAME, Labels, is_legacy_metric_name, quote
+from vedette.model.labeltable import LabelTable
 from vedette.model.samples import MetricMetadata
 from vedette.wire.escaping import Spell, as_it_is
 from vedette.wire.exposition import family_of, format_series, format_value, header, label_text

@@ -17,7 +17,8 @@ from vedette.api.services.aggregates import aggregated, increases
 from vedette.api.services.settings import ServicesSettings
 from vedette.api.services.shared import Kinds, shown_time
 from vedette.errors import BadInput
-from vedette.model.labels import Labels, LabelTable
+from vedette.model.labels import Labels
+from vedette.model.labeltable import LabelTable
 from vedette.model.samples import STALE
 from vedette.model.series import SeriesSet
 

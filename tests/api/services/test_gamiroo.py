@@ -16,7 +16,8 @@ from vedette.api.endpoint import routes
 from vedette.api.services import gamiroo
 from vedette.api.services.shared import shown_time
 from vedette.errors import Unreachable
-from vedette.model.labels import Labels, LabelTable
+from vedette.model.labels import Labels
+from vedette.model.labeltable import LabelTable
 from vedette.model.samples import STALE
 
 PATH = gamiroo.PATH

@@ -38,7 +38,8 @@ from vedette.api.services.shared import (
 )
 from vedette.clock import now_ms
 from vedette.errors import BadInput, LimitExceeded
-from vedette.model.labels import METRIC_NAME, Labels, LabelTable
+from vedette.model.labels import METRIC_NAME, Labels
+from vedette.model.labeltable import LabelTable
 from vedette.model.matchers import Matcher
 from vedette.model.samples import Appended, KeySpace, SampleBatch, canonical, is_stale
 from vedette.model.series import SeriesSet

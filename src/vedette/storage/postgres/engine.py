@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from vedette.clock import Clock, now_ms
 from vedette.errors import BadInput, LimitExceeded, VedetteError
-from vedette.model.labels import Labels, LabelTable
+from vedette.model.labels import Labels
+from vedette.model.labeltable import LabelTable
 from vedette.model.samples import Appended, MetricMetadata, SampleBatch
 from vedette.model.series import SeriesSet
 from vedette.records.settings import is_postgres, parse_database_url, postgres_dsn

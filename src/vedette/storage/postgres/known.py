@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from vedette.errors import BadInput
 from vedette.kernels import postings as kernel
 from vedette.kernels.series_table import DROPPED
-from vedette.model.labels import Labels, LabelTable
+from vedette.model.labels import Labels
+from vedette.model.labeltable import LabelTable
 from vedette.storage.columns import Column
 from vedette.storage.names import Names
 

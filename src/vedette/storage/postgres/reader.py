@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vedette.model.histograms import Histograms
-from vedette.model.labels import Labels, LabelTable, Symbols
+from vedette.model.labels import Labels
+from vedette.model.labeltable import LabelTable, Symbols
 from vedette.model.samples import MetricMetadata
 from vedette.model.series import SeriesSet
 from vedette.storage.interface import Matchers

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from vedette.model.labels import Labels, LabelTable
+from vedette.model.labels import Labels
+from vedette.model.labeltable import LabelTable
 from vedette.model.samples import MetricMetadata
 from vedette.model.series import SeriesSet
 
