@@ -12,7 +12,8 @@ from vedette.clock import ManualClock
 from vedette.errors import BadInput
 from vedette.model.labels import Labels
 from vedette.model.samples import SampleBatch, canonical
-from vedette.promql.engine import Engine, PromqlSettings
+from vedette.promql.engine import Engine
+from vedette.promql.settings import PromqlSettings
 from vedette.promql.standing import Standing
 from vedette.storage.engine import Engine as Storage
 from vedette.storage.settings import StorageSettings

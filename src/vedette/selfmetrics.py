@@ -31,7 +31,7 @@ from vedette.ingest.door import Counts
 from vedette.ingest.exemplars import Exemplars
 from vedette.ingest.track import Tracker
 from vedette.logs.store import LogStore
-from vedette.net import redacted_url
+from vedette.net.addresses import redacted_url
 from vedette.notify.alertmanagers import PeerState
 from vedette.notify.pipeline import Counts as NotifierCounts
 from vedette.rules.state import Tally

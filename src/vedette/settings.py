@@ -22,24 +22,21 @@ import yaml
 from vedette import configfile
 from vedette.access.settings import AccessSettings
 from vedette.api.services.settings import ServicesSettings
-from vedette.api.tracing import TracingSettings
+from vedette.api.settings import TracingSettings
 from vedette.collect.config import CollectConfig, GlobalConfig, HostSettings, ScrapeConfig
 from vedette.configfile import option
 from vedette.errors import BadInput
 from vedette.forward.config import ForwardSettings, RemoteWriteConfig, of_file
 from vedette.health.settings import HealthSettings
-from vedette.ingest.exemplars import DEFAULT_MOST
-from vedette.ingest.otlp import OtlpConfig
-from vedette.ingest.track import TrackSettings
+from vedette.ingest.settings import MOST_EXEMPLARS, OtlpConfig, TrackSettings
 from vedette.logs.settings import LogSettings
 from vedette.model.durations import format_duration, format_seconds, parse_duration, parse_seconds
 from vedette.model.labels import Labels
-from vedette.notify.alertmanagers import AlertingConfig
+from vedette.notify.alerting import AlertingConfig
 from vedette.notify.settings import NotifySettings
-from vedette.promql.engine import PromqlSettings
+from vedette.promql.settings import PromqlSettings
 from vedette.records.settings import RecordsSettings
-from vedette.rules.defaults import Thresholds
-from vedette.rules.settings import RulesSettings
+from vedette.rules.settings import RulesSettings, Thresholds
 from vedette.storage.limits import LimitsSettings
 from vedette.storage.remote.settings import RemoteSettings
 from vedette.storage.settings import FEATURES as STORED
@@ -127,7 +124,7 @@ class TsdbSection:
 class ExemplarsSection:
     """`storage.exemplars` of a Prometheus configuration."""
 
-    max_exemplars: int = DEFAULT_MOST
+    max_exemplars: int = MOST_EXEMPLARS
     """How many are kept, in memory; 0 or less keeps none."""
 
 

@@ -24,7 +24,7 @@ from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher
 from vedette.model.samples import DEFAULT_TENANT, MetricMetadata, SampleBatch, canonical
 from vedette.promql.engine import Engine as Promql
-from vedette.promql.engine import PromqlSettings
+from vedette.promql.settings import PromqlSettings
 from vedette.storage import heap
 from vedette.storage.engine import Engine as Storage
 from vedette.storage.index import PackedPostings, Postings

@@ -13,7 +13,8 @@ from vedette.api.endpoint import routes
 from vedette.api.services.access_layer import MAX_BODY_BYTES, endpoints
 from vedette.clock import ManualClock
 from vedette.errors import LimitExceeded
-from vedette.ingest.track import Tracker, TrackSettings
+from vedette.ingest.settings import TrackSettings
+from vedette.ingest.track import Tracker
 
 COUNTER = {
     "name": "api_requests_total",

@@ -18,7 +18,7 @@ from vedette.clock import ManualClock, now_ms
 from vedette.errors import Undeliverable
 from vedette.model.alerts import Alert
 from vedette.model.labels import Labels
-from vedette.net import Answer
+from vedette.net.answers import Answer
 from vedette.notify.config import parse
 from vedette.notify.notifier import Notifier
 from vedette.records.database import Records

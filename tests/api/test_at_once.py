@@ -30,15 +30,17 @@ from vedette.api.direct import Direct
 from vedette.api.endpoint import routes
 from vedette.api.glances import Glances
 from vedette.api.prometheus import READING_POSTS, PrometheusApiSettings, Sources
+from vedette.api.settings import TracingSettings
 from vedette.api.status import Reloaded, StatusInfo
-from vedette.api.tracing import Tracing, TracingSettings
+from vedette.api.tracing import Tracing
 from vedette.api.turns import Turns
 from vedette.cli.connection import Connection
 from vedette.clock import ManualClock
 from vedette.model.labels import Labels
 from vedette.model.samples import SampleBatch, canonical
-from vedette.promql.engine import Engine, PromqlSettings
+from vedette.promql.engine import Engine
 from vedette.promql.memory import MemoryStorage
+from vedette.promql.settings import PromqlSettings
 from vedette.selfmetrics import HttpMetrics
 from vedette.storage.engine import Engine as Storage
 from vedette.storage.settings import StorageSettings

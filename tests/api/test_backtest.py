@@ -18,7 +18,8 @@ from vedette.model.labels import EMPTY, Labels
 from vedette.model.matchers import Matcher
 from vedette.notify.config import parse
 from vedette.notify.silences import Silence
-from vedette.promql.engine import Engine, PromqlSettings
+from vedette.promql.engine import Engine
+from vedette.promql.settings import PromqlSettings
 from vedette.rules.managed import Defaults
 
 PATH = backtest.PATH

@@ -12,7 +12,7 @@ from vedette.clock import ManualClock, now_ms
 from vedette.model.alerts import Alert
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher
-from vedette.net import Answer
+from vedette.net.answers import Answer
 from vedette.notify.config import parse
 from vedette.notify.notifier import Notifier
 from vedette.notify.silences import Silence

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from vedette.api.features import listed
-from vedette.promql.engine import PromqlSettings
 from vedette.promql.errors import ParseError
 from vedette.promql.parse import parse
+from vedette.promql.settings import PromqlSettings
 
 EVERYTHING = PromqlSettings(
     delayed_name_removal=True,

@@ -17,7 +17,8 @@ from vedette.clock import ManualClock
 from vedette.errors import BadInput, LimitExceeded
 from vedette.model.labels import Labels
 from vedette.model.samples import SampleBatch, canonical
-from vedette.promql.engine import Engine, PromqlSettings
+from vedette.promql.engine import Engine
+from vedette.promql.settings import PromqlSettings
 
 
 class House:

@@ -13,7 +13,7 @@ from vedette.api import openapi
 from vedette.api.endpoint import Endpoint, Param, routes
 from vedette.api.services import access_layer
 from vedette.clock import ManualClock
-from vedette.ingest.track import TrackSettings
+from vedette.ingest.settings import TrackSettings
 
 
 async def nothing(request: Any) -> Response:

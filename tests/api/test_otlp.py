@@ -26,7 +26,7 @@ from vedette.api.endpoint import routes
 from vedette.api.otlp import Otlp, endpoints
 from vedette.clock import ManualClock, SystemClock
 from vedette.ingest.door import Door
-from vedette.ingest.otlp import OtlpConfig
+from vedette.ingest.settings import OtlpConfig
 from vedette.model.labels import Labels
 from vedette.storage.engine import Engine
 from vedette.storage.settings import StorageSettings

@@ -20,7 +20,8 @@ from vedette.api.queries import Gate, Queries, endpoints
 from vedette.api.turns import Turns
 from vedette.clock import ManualClock
 from vedette.model.labels import Labels
-from vedette.promql.engine import Engine, PromqlSettings
+from vedette.promql.engine import Engine
+from vedette.promql.settings import PromqlSettings
 
 NOW = 1_700_000_000
 TEXT = [b"first ", b"second " * 5000, b"last"]

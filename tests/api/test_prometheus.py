@@ -22,7 +22,8 @@ from vedette.api.status import Reloaded, StatusInfo
 from vedette.clock import ManualClock
 from vedette.errors import Corrupt, LimitExceeded, NotFound, Undeliverable
 from vedette.model.labels import Labels
-from vedette.promql.engine import Engine, PromqlSettings
+from vedette.promql.engine import Engine
+from vedette.promql.settings import PromqlSettings
 
 NOW = 1_700_000_000
 NOW_MS = NOW * 1000

@@ -10,7 +10,8 @@ import orjson
 import pytest
 from starlette.responses import Response
 
-from vedette.api.tracing import _MOST_WAITING, Tracing, TracingSettings
+from vedette.api.settings import TracingSettings
+from vedette.api.tracing import _MOST_WAITING, Tracing
 from vedette.clock import ManualClock
 from vedette.net.client import HttpClient
 from vedette.net.trace import current

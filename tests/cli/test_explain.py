@@ -10,8 +10,9 @@ from rich.console import Console
 from vedette.cli.explain import show, size
 from vedette.clock import ManualClock
 from vedette.model.labels import Labels
-from vedette.promql.engine import Engine, PromqlSettings
+from vedette.promql.engine import Engine
 from vedette.promql.memory import MemoryStorage
+from vedette.promql.settings import PromqlSettings
 
 
 def printed(expr: str) -> list[str]:

@@ -6,10 +6,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from vedette.cli.serve import _enabled
-from vedette.promql.actions import Features
-from vedette.promql.engine import FEATURES, PromqlSettings
 from vedette.promql.errors import ParseError
 from vedette.promql.parse import parse
+from vedette.promql.settings import FEATURES, Features, PromqlSettings
 from vedette.settings import resolve
 
 REFUSED = {

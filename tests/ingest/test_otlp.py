@@ -11,7 +11,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 
 from vedette import configfile
 from vedette.errors import BadInput
-from vedette.ingest.otlp import OtlpConfig, translated
+from vedette.ingest.otlp import translated
+from vedette.ingest.settings import OtlpConfig
 from vedette.model.histograms import CUSTOM_SCHEMA
 from vedette.model.labels import Labels
 from vedette.model.samples import MetricMetadata, canonical, is_stale

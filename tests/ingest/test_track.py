@@ -14,7 +14,8 @@ from vedette.clock import ManualClock
 from vedette.configfile import parse
 from vedette.errors import BadInput, LimitExceeded
 from vedette.ingest.accumulate import bound_text
-from vedette.ingest.track import Observation, Tracked, Tracker, TrackSettings, observation
+from vedette.ingest.settings import TrackSettings
+from vedette.ingest.track import Observation, Tracked, Tracker, observation
 from vedette.model.labels import Labels
 from vedette.model.labeltable import LabelTable
 from vedette.model.matchers import match_labels

@@ -16,8 +16,10 @@ import pytest
 
 from vedette import configfile
 from vedette.errors import BadInput, Undeliverable
-from vedette.net import HttpClient, HttpConfig, TlsConfig, is_public, redacted_url
+from vedette.net.addresses import is_public, redacted_url
 from vedette.net.answers import Body
+from vedette.net.client import HttpClient
+from vedette.net.config import HttpConfig, TlsConfig
 
 
 class Echo:

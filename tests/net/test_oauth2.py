@@ -13,7 +13,9 @@ import pytest
 
 from vedette import configfile
 from vedette.errors import Undeliverable
-from vedette.net import Answer, HttpClient, HttpConfig, OAuth2
+from vedette.net.answers import Answer
+from vedette.net.client import HttpClient
+from vedette.net.config import HttpConfig, OAuth2
 from vedette.net.oauth2 import Tokens
 
 URL = "http://issuer/token"

@@ -8,7 +8,8 @@ import pytest
 
 from vedette.configfile import parse
 from vedette.errors import BadInput, Undeliverable
-from vedette.net import HttpClient, HttpConfig
+from vedette.net.client import HttpClient
+from vedette.net.config import HttpConfig
 
 
 async def test_a_request_goes_by_the_proxy() -> None:

@@ -18,7 +18,8 @@ from vedette.errors import BadInput
 from vedette.model.alerts import Alert
 from vedette.model.labels import Labels
 from vedette.notify import alertmanagers
-from vedette.notify.alertmanagers import AlertingConfig, Alertmanagers
+from vedette.notify.alerting import AlertingConfig
+from vedette.notify.alertmanagers import Alertmanagers
 
 Until = Callable[[Callable[[], object]], Awaitable[None]]
 

@@ -18,7 +18,8 @@ import yaml
 from vedette.errors import BadInput, Undeliverable
 from vedette.model.alerts import Alert
 from vedette.model.labels import Labels
-from vedette.net import HttpClient, HttpConfig
+from vedette.net.client import HttpClient
+from vedette.net.config import HttpConfig
 from vedette.notify.channels.sns import signed
 from vedette.notify.channels.table import POSTING, channels_of
 from vedette.notify.config import Config, parse

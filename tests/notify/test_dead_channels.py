@@ -11,7 +11,8 @@ from vedette.clock import ManualClock
 from vedette.errors import Undeliverable
 from vedette.model.alerts import Alert
 from vedette.model.labels import Labels
-from vedette.net import Answer, HttpConfig
+from vedette.net.answers import Answer
+from vedette.net.config import HttpConfig
 from vedette.notify import dead
 from vedette.notify.config import parse
 from vedette.notify.notifier import Notifier

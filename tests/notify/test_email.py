@@ -23,7 +23,7 @@ import yaml
 from vedette.errors import BadInput, Undeliverable
 from vedette.model.alerts import Alert
 from vedette.model.labels import Labels
-from vedette.notify.channels.email import split_smarthost
+from vedette.notify.addresses import split_smarthost
 from vedette.notify.channels.table import channels_of
 from vedette.notify.config import parse
 from vedette.notify.notice import Notice, Receipt

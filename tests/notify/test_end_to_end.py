@@ -12,8 +12,9 @@ from vedette.model.samples import SampleBatch
 from vedette.notify.config import parse
 from vedette.notify.history import Question
 from vedette.notify.notifier import Notifier
-from vedette.promql.engine import Engine, PromqlSettings
+from vedette.promql.engine import Engine
 from vedette.promql.memory import MemoryStorage
+from vedette.promql.settings import PromqlSettings
 from vedette.promql.standing import Answer, Standing
 from vedette.records.database import Records
 from vedette.rules.engine import Rules

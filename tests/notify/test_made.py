@@ -7,7 +7,7 @@ import pytest
 from vedette.errors import Undeliverable
 from vedette.model.alerts import Alert
 from vedette.model.labels import Labels
-from vedette.net import HttpConfig
+from vedette.net.config import HttpConfig
 from vedette.notify.channels.table import channels_of
 from vedette.notify.config import parse
 from vedette.notify.made import LABEL, GuardedHttpConfig, Made, client, with_made

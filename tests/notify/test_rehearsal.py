@@ -113,7 +113,7 @@ def test_channels_are_named_as_the_pipeline_names_them() -> None:
 
 
 async def test_the_real_notifier_tells_the_same() -> None:
-    from vedette.net import Answer
+    from vedette.net.answers import Answer
     from vedette.notify.notifier import Notifier
 
     clock = ManualClock(T0 / 1000)

@@ -15,7 +15,7 @@ from vedette.clock import ManualClock
 from vedette.errors import Undeliverable
 from vedette.model.alerts import Alert
 from vedette.model.labels import Labels
-from vedette.net import Answer
+from vedette.net.answers import Answer
 from vedette.notify.config import Config, parse
 from vedette.notify.notifier import Notifier
 from vedette.notify.told import Place, begun, restored, waiting

@@ -9,13 +9,13 @@ import pytest
 from vedette.clock import SystemClock
 from vedette.model.labels import Labels
 from vedette.model.series import SeriesSet
-from vedette.promql.actions import Features
 from vedette.promql.cost import expected
-from vedette.promql.engine import Engine, PromqlSettings
+from vedette.promql.engine import Engine
 from vedette.promql.errors import TooManySamples, TooMuchMemory
 from vedette.promql.memory import MemoryStorage
 from vedette.promql.parse import parse
 from vedette.promql.plan import Bounds, Prepared, make_plan
+from vedette.promql.settings import Features, PromqlSettings
 from vedette.promql.values import Grid
 from vedette.storage.interface import Estimate, Estimating, Matchers
 

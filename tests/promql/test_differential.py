@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from vedette.clock import ManualClock
 from vedette.model.labels import Labels
 from vedette.model.samples import STALE
-from vedette.promql.engine import Engine, PromqlSettings
+from vedette.promql.engine import Engine
 from vedette.promql.errors import ExecutionError
 from vedette.promql.memory import MemoryStorage
+from vedette.promql.settings import PromqlSettings
 
 sys.path.insert(0, str(Path(__file__).parent))
 from naive import Naive, Refused

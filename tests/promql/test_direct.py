@@ -21,10 +21,11 @@ from vedette.model.matchers import Matcher
 from vedette.model.samples import STALE
 from vedette.model.series import SeriesSet
 from vedette.promql.direct import MOST_CELLS
-from vedette.promql.engine import Engine, PromqlSettings
+from vedette.promql.engine import Engine
 from vedette.promql.errors import ParseError
 from vedette.promql.memory import MemoryStorage
 from vedette.promql.result import QueryResult
+from vedette.promql.settings import PromqlSettings
 from vedette.storage.interface import Coarse
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -16,10 +16,11 @@ from vedette.model.labels import Labels
 from vedette.model.samples import STALE
 from vedette.model.series import SeriesSet
 from vedette.promql import aggregate, binary, evaluate, functions
-from vedette.promql.engine import Engine, PromqlSettings
+from vedette.promql.engine import Engine
 from vedette.promql.errors import ExecutionError, ParseError, QueryCanceled, QueryTimeout, TooManySamples
 from vedette.promql.memory import MemoryStorage
 from vedette.promql.seriesnotation import parse_series
+from vedette.promql.settings import PromqlSettings
 from vedette.storage.interface import Matchers
 
 

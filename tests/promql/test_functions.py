@@ -16,10 +16,11 @@ from vedette.model.labels import Labels
 from vedette.model.labeltable import LabelTable, Symbols
 from vedette.promql import labelsets
 from vedette.promql.calendar import PARTS
-from vedette.promql.engine import Engine, PromqlSettings
+from vedette.promql.engine import Engine
 from vedette.promql.errors import ExecutionError
 from vedette.promql.memory import MemoryStorage
 from vedette.promql.relabel import Template
+from vedette.promql.settings import PromqlSettings
 from vedette.promql.sorting import natural
 
 

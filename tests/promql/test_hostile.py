@@ -16,11 +16,12 @@ from vedette.errors import LimitExceeded, VedetteError
 from vedette.model.labels import Labels
 from vedette.model.labeltable import LabelTable, Symbols
 from vedette.model.series import SeriesSet
-from vedette.promql.engine import Engine, PromqlSettings
+from vedette.promql.engine import Engine
 from vedette.promql.errors import ExecutionError, ParseError, QueryCanceled, QueryTimeout, TooManySamples, TooMuchMemory
 from vedette.promql.memory import MemoryStorage
 from vedette.promql.relabel import MAX_TEXT
 from vedette.promql.selectors import MAX_VISITS, _pieces
+from vedette.promql.settings import PromqlSettings
 from vedette.promql.values import Windows
 from vedette.storage.interface import Matchers
 

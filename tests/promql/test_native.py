@@ -19,7 +19,7 @@ from vedette.model.histogram_arithmetic import added
 from vedette.model.histograms import GAUGE, NOT_RESET, UNKNOWN, Histogram
 from vedette.model.labels import Labels
 from vedette.model.samples import STALE
-from vedette.promql.engine import Engine, PromqlSettings
+from vedette.promql.engine import Engine
 from vedette.promql.format import go_g, json_float
 from vedette.promql.memory import MemoryStorage
 from vedette.promql.native_quantiles import fraction, quantile, variance
@@ -28,6 +28,7 @@ from vedette.promql.native_render import literal as written
 from vedette.promql.native_trim import trimmed
 from vedette.promql.nhcb import converted
 from vedette.promql.seriesnotation import HistogramLiteral, parse_histogram, parse_items, parse_series, parse_starts
+from vedette.promql.settings import PromqlSettings
 from vedette.promql.testscript import same_histogram
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "model"))

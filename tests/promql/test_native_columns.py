@@ -14,8 +14,9 @@ from vedette.model.histograms import CUSTOM_SCHEMA, GAUGE, NO_BUCKETS, NOT_RESET
 from vedette.model.labels import Labels
 from vedette.model.samples import STALE
 from vedette.promql import native_columns, selectors
-from vedette.promql.engine import Engine, PromqlSettings
+from vedette.promql.engine import Engine
 from vedette.promql.memory import MemoryStorage
+from vedette.promql.settings import PromqlSettings
 
 NOW = 1_700_000_000_000
 QUERIES = [

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from vedette.clock import SystemClock
 from vedette.errors import VedetteError
 from vedette.model.histograms import Histogram
-from vedette.promql.engine import Engine, PromqlSettings
+from vedette.promql.engine import Engine
 from vedette.promql.errors import ParseError
 from vedette.promql.memory import MemoryStorage
 from vedette.promql.result import QueryResult
 from vedette.promql.seriesnotation import HistogramLiteral, parse_series
+from vedette.promql.settings import PromqlSettings
 from vedette.promql.testscript import almost_equal, same_histogram
 
 MINUTE = 60_000

@@ -11,12 +11,12 @@ import promql_parser
 import pytest
 
 from vedette.promql import parse as parse_module
-from vedette.promql.actions import Features
 from vedette.promql.durations import resolved
 from vedette.promql.errors import ParseError
 from vedette.promql.nodes import Aggregate, Binary, Call, Node, Number, Range, Selector, Subquery, walk
 from vedette.promql.parse import construct, parse, parse_selector
 from vedette.promql.printer import to_text
+from vedette.promql.settings import Features
 
 ALL = Features(experimental_functions=True, extended_range_selectors=True, fill_modifiers=True)
 

@@ -15,12 +15,13 @@ from vedette.kernels import windows as k
 from vedette.model.labels import Labels
 from vedette.model.samples import STALE, SampleBatch, canonical
 from vedette.promql import evaluation, piecewise
-from vedette.promql.engine import Engine, PromqlSettings
+from vedette.promql.engine import Engine
 from vedette.promql.errors import QueryCanceled, TooManySamples
 from vedette.promql.parse import parse
 from vedette.promql.piecewise import Scratch, divisible
 from vedette.promql.plan import Bounds, Prepared, make_plan
 from vedette.promql.selectors import WINDOW_FUNCTIONS
+from vedette.promql.settings import PromqlSettings
 from vedette.promql.values import Grid
 from vedette.storage import engine as storage_engine
 from vedette.storage.engine import Engine as Storage

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from vedette.promql.actions import Features
 from vedette.promql.parse import parse
 from vedette.promql.plan import Bounds, Plan, Prepared, make_plan
+from vedette.promql.settings import Features
 from vedette.promql.values import Grid
 
 START = 1_700_000_000_123

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from vedette.errors import BadInput
-from vedette.promql.actions import Features
 from vedette.promql.errors import ParseError
 from vedette.promql.parse import parse
 from vedette.promql.printer import format_query, pinned, to_text
+from vedette.promql.settings import Features
 
 ALL = Features(experimental_functions=True, extended_range_selectors=True, fill_modifiers=True)
 

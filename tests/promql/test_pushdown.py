@@ -10,9 +10,9 @@ import pytest
 from vedette.clock import ManualClock
 from vedette.errors import BadInput
 from vedette.model.labels import Labels
-from vedette.promql.engine import PromqlSettings
 from vedette.promql.errors import ParseError, QueryCanceled
 from vedette.promql.pushdown import Pushdown
+from vedette.promql.settings import PromqlSettings
 
 
 class Behind:

@@ -19,8 +19,9 @@ import yaml
 from vedette.clock import SystemClock
 from vedette.errors import VedetteError
 from vedette.model.labels import Labels
-from vedette.promql.engine import Engine, PromqlSettings
+from vedette.promql.engine import Engine
 from vedette.promql.memory import MemoryStorage
+from vedette.promql.settings import PromqlSettings
 
 sys.path.insert(0, str(Path(__file__).parent))
 from debian import answered, served

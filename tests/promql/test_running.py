@@ -16,10 +16,11 @@ from vedette.kernels.queryable import queryable
 from vedette.model.labels import Labels
 from vedette.model.samples import STALE, is_stale
 from vedette.model.series import SeriesSet
-from vedette.promql.engine import Engine, PromqlSettings
+from vedette.promql.engine import Engine
 from vedette.promql.errors import QueryCanceled
 from vedette.promql.memory import MemoryStorage
 from vedette.promql.running import Running
+from vedette.promql.settings import PromqlSettings
 from vedette.storage.interface import Matchers
 
 

@@ -16,12 +16,13 @@ from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher
 from vedette.model.samples import STALE, SampleBatch, canonical
 from vedette.model.series import SeriesSet
-from vedette.promql.engine import Engine, PromqlSettings
+from vedette.promql.engine import Engine
 from vedette.promql.errors import ParseError, TooManySamples
 from vedette.promql.memory import MemoryStorage
 from vedette.promql.nodes import Node
 from vedette.promql.parse import parse
 from vedette.promql.result import QueryResult
+from vedette.promql.settings import PromqlSettings
 from vedette.promql.standing import Source, Standing, Threshold
 from vedette.storage.engine import Engine as Storage
 from vedette.storage.settings import StorageSettings

@@ -15,8 +15,9 @@ from vedette.errors import LimitExceeded
 from vedette.model.alerts import Alert
 from vedette.model.labels import Labels
 from vedette.model.samples import SampleBatch
-from vedette.promql.engine import Engine, PromqlSettings
+from vedette.promql.engine import Engine
 from vedette.promql.memory import MemoryStorage
+from vedette.promql.settings import PromqlSettings
 from vedette.promql.standing import Answer, Standing
 from vedette.records.database import Records
 from vedette.rules.engine import Rules

@@ -9,8 +9,9 @@ import pytest
 
 from vedette import configfile
 from vedette.errors import BadInput
-from vedette.rules.defaults import Thresholds, default_groups
+from vedette.rules.defaults import default_groups
 from vedette.rules.files import load
+from vedette.rules.settings import Thresholds
 
 MINUTE = 60_000
 NAMES = ["HighCPUUsage", "HighMemoryUsage", "HighDiskUsage", "HighErrorRate", "SlowResponseTime"]

@@ -164,8 +164,9 @@ def test_every_rule_of_the_public_collections_evaluates(conformance: Path) -> No
     """Over one sample of each metric that a rule names: what is wrong with an expression beyond its syntax would show."""
     from vedette.clock import ManualClock
     from vedette.model.labels import Labels
-    from vedette.promql.engine import Engine, PromqlSettings
+    from vedette.promql.engine import Engine
     from vedette.promql.memory import MemoryStorage
+    from vedette.promql.settings import PromqlSettings
 
     files = [*(conformance / "samber_awesome-prometheus-alerts/dist").rglob("*.yml")]
     files += [p for kind in ("alerts", "rules") for p in (conformance / "monitoring-mixins_website").rglob(f"*{kind}.yaml")]

@@ -12,7 +12,7 @@ import yaml
 
 from vedette.clock import ManualClock
 from vedette.errors import BadInput, LimitExceeded, NotFound
-from vedette.promql.actions import Features
+from vedette.promql.settings import Features
 from vedette.records.database import Records
 from vedette.rules import managed
 from vedette.rules.files import parse

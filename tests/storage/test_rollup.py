@@ -16,8 +16,8 @@ from vedette.model.matchers import Matcher
 from vedette.model.samples import STALE, STALE_BITS, SampleBatch, canonical
 from vedette.promql.coarse import EXACT, NEARLY
 from vedette.promql.engine import Engine as Promql
-from vedette.promql.engine import PromqlSettings
 from vedette.promql.errors import TooManySamples
+from vedette.promql.settings import PromqlSettings
 from vedette.storage import offline, snapshots
 from vedette.storage.engine import Engine
 from vedette.storage.interface import Coarse

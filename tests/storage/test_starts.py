@@ -14,7 +14,7 @@ from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher
 from vedette.model.samples import KeySpace, canonical
 from vedette.promql.engine import Engine as Promql
-from vedette.promql.engine import PromqlSettings
+from vedette.promql.settings import PromqlSettings
 from vedette.storage import offline
 from vedette.storage.backends import open_backend
 from vedette.storage.limits import Limits

@@ -13,8 +13,9 @@ from starlette.responses import Response
 
 from vedette.api.answers import success
 from vedette.api.endpoint import Endpoint
-from vedette.promql.engine import Engine, PromqlSettings
+from vedette.promql.engine import Engine
 from vedette.promql.lexer import AGGREGATORS, OPERATORS
+from vedette.promql.settings import PromqlSettings
 from vedette.promql.signatures import FUNCTIONS
 
 _EXPERIMENTAL_AGGREGATORS = frozenset(("limitk", "limit_ratio"))

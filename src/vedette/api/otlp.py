@@ -20,7 +20,8 @@ from vedette.api.params import body_of
 from vedette.api.problems import UNEXPECTED, Unsupported, write
 from vedette.clock import Clock, now_ms
 from vedette.errors import LimitExceeded, VedetteError
-from vedette.ingest.otlp import OtlpConfig, Translated, translated
+from vedette.ingest.otlp import Translated, translated
+from vedette.ingest.settings import OtlpConfig
 from vedette.model.samples import Appended, KeySpace, SampleBatch, canonical
 from vedette.wire import otlp_metrics
 

@@ -20,7 +20,7 @@ from vedette.api.endpoint import Endpoint, Handler, Param, answering
 from vedette.api.params import query_of, rfc3339, yaml_of
 from vedette.api.problems import UNEXPECTED, detail
 from vedette.errors import BadInput, VedetteError
-from vedette.net import redacted_url
+from vedette.net.addresses import redacted_url
 from vedette.rules.files import RuleErrors
 from vedette.rules.managed import Defaults, ManagedRules, Version, VersionConflict, check, shown
 

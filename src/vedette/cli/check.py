@@ -16,7 +16,7 @@ from rich.table import Table
 from vedette.errors import BadInput
 
 if TYPE_CHECKING:
-    from vedette.promql.actions import Features
+    from vedette.promql.settings import Features
 
 
 def config(file: Path, *, alertmanager: bool) -> None:

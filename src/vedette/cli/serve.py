@@ -26,7 +26,7 @@ from vedette.app import DIALECTS, House
 from vedette.cli.connection import Connection
 from vedette.clock import SystemClock
 from vedette.errors import BadInput
-from vedette.promql.engine import FEATURES
+from vedette.promql.settings import FEATURES
 from vedette.settings import ServerSettings, Settings, parse_port, resolve
 from vedette.storage.settings import FEATURES as STORED
 

@@ -103,7 +103,7 @@ def _pattern(text: str) -> Any:
 async def _failures(path: Path, wanted: Sequence[Any], features: Sequence[str], *, lenient: bool) -> list[str]:
     """What failed in one file. Raises `BadInput` where it, or a rule file, cannot be read."""
     from vedette import configfile
-    from vedette.promql.actions import Features
+    from vedette.promql.settings import Features
     from vedette.rules import files as rule_files
     from vedette.rules import unittest, unittestfile
 

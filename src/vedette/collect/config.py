@@ -19,7 +19,7 @@ from vedette.configfile import option
 from vedette.errors import BadInput
 from vedette.model.durations import format_duration, parse_duration
 from vedette.model.relabel import RelabelConfig
-from vedette.net import HttpConfig
+from vedette.net.config import HttpConfig
 
 Scheme = Literal["http", "https"]
 PROTOCOLS = {

@@ -13,7 +13,7 @@ from vedette import configfile
 from vedette.collect.config import FileDiscoveryConfig, HttpDiscoveryConfig, TargetGroup, files_of
 from vedette.collect.targets import ADDRESS, META
 from vedette.errors import BadInput, Undeliverable
-from vedette.net import HttpClient
+from vedette.net.client import HttpClient
 
 Found = list[Mapping[str, str]]
 

@@ -10,7 +10,7 @@ from typing import Literal
 from vedette.collect.config import PROTOCOLS, ScrapeConfig
 from vedette.collect.targets import Target
 from vedette.errors import BadInput, Undeliverable
-from vedette.net import DEFAULT_MAX_BYTES, HttpClient
+from vedette.net.client import DEFAULT_MAX_BYTES, HttpClient
 from vedette.wire.exposition_proto import MEDIA_TYPE
 
 Format = Literal["text", "openmetrics", "protobuf"]

@@ -20,7 +20,7 @@ from vedette.collect.targets import DroppedTarget, Target, targets_of
 from vedette.errors import BadInput, Undeliverable
 from vedette.model.labels import Labels
 from vedette.model.samples import KeySpace
-from vedette.net import HttpClient
+from vedette.net.client import HttpClient
 
 _log = structlog.get_logger(__name__)
 

@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-import httpx
-
 from vedette.configfile import option
 from vedette.errors import BadInput
 from vedette.model.durations import parse_duration
 from vedette.model.relabel import RelabelConfig
-from vedette.net import HttpConfig, redacted_url
+from vedette.net.addresses import redacted_url
+from vedette.net.config import HttpConfig
 from vedette.storage.settings import parse_size
 
 _V1 = "prometheus.WriteRequest"
@@ -23,6 +22,9 @@ _LANES = 8
 
 
 def _url(text: str) -> str:
+    # Here, and not above: who reads settings without remote_write needs none of it.
+    import httpx
+
     try:
         parsed = httpx.URL(text)
     except httpx.InvalidURL:

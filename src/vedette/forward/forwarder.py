@@ -21,7 +21,7 @@ from vedette.forward.config import V2, RemoteWriteConfig
 from vedette.model.labels import Labels
 from vedette.model.relabel import relabel
 from vedette.model.samples import DEFAULT_TENANT, Appended, MetricMetadata, SampleBatch
-from vedette.net import HttpClient
+from vedette.net.client import HttpClient
 from vedette.storage.names import Names
 from vedette.storage.queue import Item, Putter, Queue
 from vedette.storage.remote.client import deliver

@@ -16,6 +16,7 @@ from pathlib import Path
 import structlog
 
 from vedette.errors import BadInput, Corrupt, LimitExceeded
+from vedette.ingest.settings import MOST_EXEMPLARS
 from vedette.model.exemplars import Exemplar
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher, match_labels
@@ -24,9 +25,6 @@ from vedette.storage.disk import Disk
 from vedette.storage.queue import Entry, Item, Putter, Queue
 
 log = structlog.get_logger(__name__)
-
-DEFAULT_MOST = 100_000
-"""As many as Prometheus keeps unless told otherwise."""
 
 _LABELS_LENGTH = 128
 _KEYS = 50_000
@@ -47,7 +45,7 @@ class Exemplars:
     With a `directory` they are kept there, too: `start` reads what is there, `close` lets go of it.
     """
 
-    def __init__(self, most: int = DEFAULT_MOST, directory: Path | None = None, *, disk: Disk | None = None) -> None:
+    def __init__(self, most: int = MOST_EXEMPLARS, directory: Path | None = None, *, disk: Disk | None = None) -> None:
         self._most = most
         self._queue = None if directory is None else Queue(directory, limit=_LOG_BYTES, added=self._logged, disk=disk)
         self._putter = None if self._queue is None else Putter(self._queue)

@@ -17,15 +17,14 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from vedette.configfile import option
-from vedette.errors import BadInput
+from vedette.ingest.settings import OtlpConfig
 from vedette.model.exemplars import Exemplar
 from vedette.model.histogram_arithmetic import coarsened
 from vedette.model.histograms import CUSTOM_SCHEMA, NO_BUCKETS, Histogram, Layout
 from vedette.model.labels import METRIC_NAME, Labels
 from vedette.model.samples import STALE, KeySpace, MetricMetadata, SampleBatch
 from vedette.wire.otlp_metrics import Message
-from vedette.wire.otlp_names import STRATEGIES, Kind, Names, Strategy
+from vedette.wire.otlp_names import Kind, Names
 
 _CUMULATIVE = 2
 _FINEST, _COARSEST = 8, -4
@@ -36,67 +35,6 @@ _INFO_EVERY_NS = 150 * 10**9
 """Half of PromQL's look-back: so that `target_info` is seen at all times between a request's first and last point."""
 _MOST_INFO = 1000
 _EXEMPLAR_LENGTH = 128
-
-
-def parse_strategy(text: str) -> Strategy:
-    """A translation strategy by its name. Raises `BadInput`."""
-    found = next((s for s in STRATEGIES if s == text), None)
-    if found is None:
-        raise BadInput(f'unsupported OTLP translation strategy "{text}"', hint="expected one of " + ", ".join(STRATEGIES))
-    return found
-
-
-@dataclass(frozen=True, slots=True)
-class OtlpConfig:
-    """`otlp` of a Prometheus configuration."""
-
-    promote_all_resource_attributes: bool = False
-    """Whether every attribute of a resource is a label of its series."""
-    promote_resource_attributes: list[str] = option(factory=list)
-    """Which attributes are."""
-    ignore_resource_attributes: list[str] = option(factory=list)
-    """Which are not, where all others are."""
-    translation_strategy: Strategy = option("UnderscoreEscapingWithSuffixes", convert=parse_strategy)
-    """What becomes of names."""
-    keep_identifying_resource_attributes: bool = False
-    """Whether `target_info` has `service.name` and the like, besides `job` and `instance`."""
-    convert_histograms_to_nhcb: bool = False
-    """Whether histograms with bounds are stored as native ones."""
-    promote_scope_metadata: bool = False
-    """Whether series have labels `otel_scope_…`."""
-    label_name_underscore_sanitization: bool = True
-    """Whether `_a` is `key_a`."""
-    label_name_preserve_multiple_underscores: bool = True
-    """Whether several underscores in a row stay."""
-
-    def __post_init__(self) -> None:
-        if self.promote_all_resource_attributes and self.promote_resource_attributes:
-            raise BadInput("'promote_all_resource_attributes' and 'promote_resource_attributes' cannot be configured simultaneously")
-        if self.ignore_resource_attributes and not self.promote_all_resource_attributes:
-            raise BadInput("'ignore_resource_attributes' cannot be configured unless 'promote_all_resource_attributes' is true")
-        for key, done in (("promote_resource_attributes", "promoted"), ("ignore_resource_attributes", "ignored")):
-            names = _stripped(getattr(self, key))
-            found = [f'duplicated {done} OTel resource attribute "{n}"' for i, n in enumerate(names) if n and n in names[:i]]
-            found += [f"empty {done} OTel resource attribute"] if "" in names else []
-            if found:
-                raise BadInput(f"invalid '{key}': " + "; ".join(found), where=key)
-
-    @property
-    def names(self) -> Names:
-        """How names are made."""
-        return Names(self.translation_strategy, self.label_name_preserve_multiple_underscores, self.label_name_underscore_sanitization)
-
-    def promoted(self, attributes: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
-        """Those of a resource's attributes that are labels of its series."""
-        if self.promote_all_resource_attributes:
-            ignored = _stripped(self.ignore_resource_attributes)
-            return [(name, value) for name, value in attributes if name not in ignored]
-        wanted = _stripped(self.promote_resource_attributes)
-        return [(name, value) for name, value in attributes if name in wanted]
-
-
-def _stripped(names: Sequence[str]) -> list[str]:
-    return [name.strip() for name in names]
 
 
 @dataclass(slots=True)

@@ -23,10 +23,9 @@ from typing import Any
 import structlog
 
 from vedette.clock import Clock, now_ms
-from vedette.configfile import option
 from vedette.errors import BadInput, LimitExceeded, VedetteError
 from vedette.ingest.accumulate import KINDS, CounterState, GaugeState, HistogramState, Kind, State, SummaryState, bound_text, part
-from vedette.model.durations import parse_duration
+from vedette.ingest.settings import TrackSettings
 from vedette.model.labels import METRIC_NAME, Labels
 from vedette.model.matchers import Matcher
 from vedette.model.samples import Appended, KeySpace, MetricMetadata, SampleBatch, canonical, is_stale
@@ -44,34 +43,6 @@ _MAX_LABELS = 64
 _MAX_TEXT = 4096
 # Where a service that is named twice goes: beside the labels, under the first of these names that they leave free.
 _SERVICE_LABELS = ("service", "job", "source_service")
-
-
-@dataclass(frozen=True, slots=True)
-class TrackSettings:
-    """Limits and shapes of tracked metrics."""
-
-    max_series: int = 10_000
-    """How many series may be tracked at once; one that was idle for a day makes room."""
-    collection_interval: int = option(60_000, convert=parse_duration)
-    """How often values that nobody changed are written again, until they were idle for a day; 0: never."""
-    batch_size: int = 10_000
-    """The most metrics of one request."""
-    timeout: int = option(30_000, convert=parse_duration)
-    """How long a request waits for its metrics to be durable, before it is told that they may not be."""
-    max_points: int = 1000
-    """Over how many of its last observations a summary's quantiles are taken."""
-    buckets: list[float] = option(factory=lambda: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0])
-    """Upper bounds of a histogram's buckets, rising; `+Inf` is added."""
-    metric_buckets: dict[str, list[float]] = option(factory=dict)
-    """Bounds for the histograms of these names."""
-
-    def __post_init__(self) -> None:
-        for key, bounds in {"buckets": self.buckets, **{f"metric_buckets.{m}": b for m, b in self.metric_buckets.items()}}.items():
-            if not bounds or not all(map(math.isfinite, bounds)) or sorted(set(bounds)) != list(bounds):
-                raise BadInput(f"{key}: not bucket bounds: {bounds}", where=key.partition(".")[0], hint="expected rising finite numbers")
-        for name in ("max_series", "max_points", "batch_size", "timeout"):
-            if getattr(self, name) < 1:
-                raise BadInput(f"{getattr(self, name)} where at least 1 is expected", where=name)
 
 
 @dataclass(frozen=True, slots=True)

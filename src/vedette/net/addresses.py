@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-
-import httpx
+from typing import TYPE_CHECKING
 
 from vedette.errors import Undeliverable
+
+if TYPE_CHECKING:
+    import httpx
 
 
 def redacted_url(url: httpx.URL | str, *, hide_path: bool = False) -> str:
     """A URL fit for logs: without its password, and without path and query where those are secrets (webhooks)."""
+    # Here, and not above: what only checks addresses needs no client.
+    import httpx
+
     try:
         parsed = httpx.URL(url)
     except (httpx.InvalidURL, TypeError):

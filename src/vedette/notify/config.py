@@ -18,7 +18,8 @@ from vedette.configfile import option
 from vedette.errors import BadInput
 from vedette.model.durations import parse_duration
 from vedette.model.matchers import Matcher, compile_regex
-from vedette.net import HttpConfig, TlsConfig, redacted_url
+from vedette.net.addresses import redacted_url
+from vedette.net.config import HttpConfig, TlsConfig
 from vedette.notify.channels.apprise import AppriseConfig
 from vedette.notify.channels.incidentio import IncidentioConfig
 from vedette.notify.channels.msteams import MsteamsConfig

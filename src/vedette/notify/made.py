@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vedette.model.matchers import Matcher
-from vedette.net import HttpClient, HttpConfig
-from vedette.notify.channels.email import needs_tls, split_smarthost
+from vedette.net.client import HttpClient
+from vedette.net.config import HttpConfig
+from vedette.notify.addresses import needs_tls, split_smarthost
 from vedette.notify.channels.posting import Http
 from vedette.notify.config import Config, Receiver, RouteConfig, WebhookConfig
 from vedette.notify.receivers import EmailConfig, UnservedEmail

@@ -22,7 +22,8 @@ from vedette.model.alerts import Alert
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher, match_labels
 from vedette.model.samples import DEFAULT_TENANT
-from vedette.net import HttpClient, HttpConfig
+from vedette.net.client import HttpClient
+from vedette.net.config import HttpConfig
 from vedette.notify import dead
 from vedette.notify import held as held_alerts
 from vedette.notify import told as notification_log

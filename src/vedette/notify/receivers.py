@@ -12,16 +12,10 @@ from typing import Any, ClassVar, Literal
 from vedette.configfile import option
 from vedette.errors import BadInput
 from vedette.model.durations import parse_duration
-from vedette.net import HttpConfig, TlsConfig
+from vedette.net.config import HttpConfig, TlsConfig
+from vedette.notify.addresses import parse_url
 
 SLACK_POST_MESSAGE = "https://slack.com/api/chat.postMessage"
-
-
-def parse_url(text: str) -> str:
-    """An http or https URL. What Alertmanager prints for a secret passes, so that its output can be read again."""
-    if text and text != "<secret>" and not text.startswith(("http://", "https://")):
-        raise BadInput("unsupported scheme for URL", hint="expected http:// or https://")
-    return text
 
 
 def _secret_url() -> Any:

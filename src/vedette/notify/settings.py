@@ -11,8 +11,7 @@ import yaml
 from vedette.configfile import option
 from vedette.errors import BadInput
 from vedette.model.durations import parse_duration
-from vedette.notify.channels.email import needs_tls, split_smarthost
-from vedette.notify.receivers import parse_url
+from vedette.notify.addresses import needs_tls, parse_url, split_smarthost
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,19 +32,11 @@ from vedette.promql.nodes import (
     Unary,
     ValueType,
 )
+from vedette.promql.settings import Features
 from vedette.promql.signatures import FUNCTIONS
 
 _MAX_DURATION_MS = (1 << 63) // 1_000_000
 _WITH_PARAM = frozenset(("topk", "bottomk", "count_values", "quantile", "limitk", "limit_ratio"))
-
-
-class Features(NamedTuple):
-    """Which newer parts of the language are on: those that Prometheus 3 has off unless a feature flag is given are off here too."""
-
-    experimental_functions: bool = False
-    extended_range_selectors: bool = False
-    fill_modifiers: bool = False
-    duration_expr: bool = True
 
 
 class Items(NamedTuple):

@@ -16,13 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vedette.clock import Clock
-from vedette.configfile import option
 from vedette.errors import VedetteError
-from vedette.model.durations import parse_duration, parse_seconds
 from vedette.model.labeltable import LabelTable, Symbols
 from vedette.model.matchers import Matcher
 from vedette.model.series import SeriesSet
-from vedette.promql.actions import Features
 from vedette.promql.annotations import Annotations
 from vedette.promql.cost import expected
 from vedette.promql.direct import MOST_CELLS, MOST_SAMPLES, Shape
@@ -38,67 +35,17 @@ from vedette.promql.plan import Bounds, Fetch, Plan, Prepared, make_plan
 from vedette.promql.result import QueryResult
 from vedette.promql.running import Running, Ticket
 from vedette.promql.selectors import Fetched
+from vedette.promql.settings import PromqlSettings
 from vedette.promql.standing import Answer, Reads, Source, Standing, Threshold, estimating
 from vedette.promql.statistics import ReadCost, Statistics, count_queryable
 from vedette.promql.values import Floats, Grid, Scalar
 from vedette.storage.interface import AtHand, Divisible, Estimating, Pieces, Starting, Storage, Stretches, Tiered
-from vedette.storage.settings import parse_size
 
 _T = TypeVar("_T", bound=np.generic)
-
-MAX_POINTS = 11_000
-"""Most steps of a range query, as in Prometheus."""
 
 
 _DIRECT_SAMPLES, _DIRECT_BYTES, _DIRECT_S = MOST_SAMPLES + 8 * MOST_CELLS, 4 << 20, 0.1
 """What a query that goes the short way stays below, as the limits count it."""
-
-FEATURES = {
-    "promql-experimental-functions": "experimental_functions",
-    "promql-extended-range-selectors": "extended_range_selectors",
-    "promql-binop-fill-modifiers": "binop_fill_modifiers",
-    "promql-delayed-name-removal": "delayed_name_removal",
-    "promql-duration-expr": "duration_expr",
-    "type-and-unit-labels": "type_and_unit_labels",
-    "use-start-timestamps": "use_start_timestamps",
-}
-"""Prometheus' names of what may be turned on, and the settings that do it."""
-
-
-@dataclass(frozen=True)
-class PromqlSettings:
-    """How queries are run. Times in ms unless the name says otherwise."""
-
-    lookback_ms: int = option(300_000, key="lookback", convert=parse_duration)
-    max_samples: int = 50_000_000
-    max_memory: int = option(4 << 30, convert=parse_size)
-    max_query_memory: int = option(2 << 30, convert=parse_size)
-    timeout_s: float = option(120.0, key="timeout", convert=parse_seconds)
-    max_concurrency: int = 20
-    max_concurrency_per_tenant: int = 15
-    max_queued_per_tenant: int = 500
-    max_expr_bytes: int = 256 << 10
-    max_points: int = MAX_POINTS
-    default_subquery_step_ms: int = option(60_000, key="default_subquery_step", convert=parse_duration)
-    delayed_name_removal: bool = False
-    type_and_unit_labels: bool = False
-    experimental_functions: bool = False
-    extended_range_selectors: bool = False
-    binop_fill_modifiers: bool = False
-    use_start_timestamps: bool = False
-    duration_expr: bool = True
-    parse_cache: int = 1000
-    kernel_threads: int = 2
-
-    @property
-    def features(self) -> Features:
-        """What the parser takes, by these settings."""
-        return Features(
-            experimental_functions=self.experimental_functions,
-            extended_range_selectors=self.extended_range_selectors,
-            fill_modifiers=self.binop_fill_modifiers,
-            duration_expr=self.duration_expr,
-        )
 
 
 @dataclass(frozen=True, slots=True)

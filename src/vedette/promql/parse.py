@@ -12,11 +12,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from vedette.promql.actions import Actions, Features
+from vedette.promql.actions import Actions
 from vedette.promql.check import check
 from vedette.promql.errors import ParseError, parse_error
 from vedette.promql.lexer import describe, tokens
 from vedette.promql.nodes import Duration, Node, Range, Selector
+from vedette.promql.settings import Features
 from vedette.promql.unexpected import unexpected
 
 _HERE = Path(__file__).parent

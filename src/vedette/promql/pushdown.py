@@ -16,9 +16,10 @@ from vedette.clock import Clock
 from vedette.errors import BadInput, VedetteError
 from vedette.model.labels import Labels
 from vedette.model.labeltable import LabelTable
-from vedette.promql.engine import Engine, PromqlSettings
+from vedette.promql.engine import Engine
 from vedette.promql.errors import ParseError, QueryCanceled
 from vedette.promql.result import QueryResult
+from vedette.promql.settings import PromqlSettings
 from vedette.promql.standing import Answer, Standing
 from vedette.promql.values import Grid
 from vedette.storage.interface import Storage

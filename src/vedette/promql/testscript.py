@@ -20,7 +20,7 @@ from vedette.model.histogram_arithmetic import compacted
 from vedette.model.histograms import Histogram
 from vedette.model.labels import Labels
 from vedette.model.samples import STALE_BITS
-from vedette.promql.engine import Engine, PromqlSettings
+from vedette.promql.engine import Engine
 from vedette.promql.errors import ParseError
 from vedette.promql.lexer import Token, unquote
 from vedette.promql.memory import MemoryStorage
@@ -30,6 +30,7 @@ from vedette.promql.nodes import Call, Node, walk
 from vedette.promql.printer import pinned
 from vedette.promql.result import QueryResult
 from vedette.promql.seriesnotation import HistogramLiteral, Item, SeriesLine, parse_labels, parse_series, parse_starts, parse_value
+from vedette.promql.settings import PromqlSettings
 
 SCRIPT_SETTINGS = PromqlSettings(
     delayed_name_removal=True,

@@ -6,52 +6,13 @@ too), and HTTP requests under `botserver_requests_total` and `botserver_request_
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-
 import orjson
 
-from vedette.configfile import option
-from vedette.errors import BadInput
 from vedette.rules.files import Group, parse
+from vedette.rules.settings import Thresholds
 
 NAME = "vedette.defaults"
 INTERVAL_MS = 15_000
-
-
-def _threshold(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value) or value < 0:
-        raise BadInput(f"not a threshold: {text!r}", hint="expected a number of at least 0")
-    return value
-
-
-def _percentage(text: str) -> float:
-    value = _threshold(text)
-    if value > 100:
-        raise BadInput(f"not a percentage: {text!r}", hint="expected a number from 0 to 100")
-    return value
-
-
-def _ratio(text: str) -> float:
-    value = _threshold(text)
-    if value > 1:
-        raise BadInput(f"not a ratio: {text!r}", hint="expected a number from 0 to 1, such as 0.05 for 5 %")
-    return value
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Thresholds:
-    """From where on the default alerts fire: `cpu`, `memory`, `disk` in per cent, `error_rate` as a ratio, `response_time` in seconds."""
-
-    cpu: float = option(80.0, convert=_percentage)
-    memory: float = option(80.0, convert=_percentage)
-    disk: float = option(80.0, convert=_percentage)
-    error_rate: float = option(0.05, convert=_ratio)
-    response_time: float = option(1.0, convert=_threshold)
 
 
 _DISKS = 'fstype!~"tmpfs|ramfs|squashfs|iso9660|udf|erofs",mountpoint!~"/var/lib/(docker|containers|kubelet)/.*"'

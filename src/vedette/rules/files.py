@@ -22,11 +22,11 @@ from vedette.errors import BadInput
 from vedette.gotemplate.parser import Template
 from vedette.model.durations import parse_duration
 from vedette.model.labels import EMPTY, METRIC_NAME, Labels
-from vedette.promql.actions import Features
 from vedette.promql.nodes import Call, Node, Selector, walk
 from vedette.promql.parse import NO_FEATURES
 from vedette.promql.parse import parse as parse_expr
 from vedette.promql.printer import to_text
+from vedette.promql.settings import Features
 from vedette.rules.template import prepare
 from vedette.rules.typed import Analysis, Kind, Typed, compiled
 

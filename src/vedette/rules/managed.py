@@ -20,8 +20,8 @@ from vedette import configfile
 from vedette.clock import Clock, now_ms
 from vedette.errors import BadInput, LimitExceeded, NotFound
 from vedette.model.samples import DEFAULT_TENANT
-from vedette.promql.actions import Features
 from vedette.promql.parse import NO_FEATURES
+from vedette.promql.settings import Features
 from vedette.records.rows import RuleGroupRow
 from vedette.rules.files import DEFAULT_INTERVAL_MS, MADE, Group, Rule, parse_group
 

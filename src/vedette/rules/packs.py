@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from vedette.promql.actions import Features
 from vedette.promql.parse import NO_FEATURES
+from vedette.promql.settings import Features
 from vedette.rules.files import DEFAULT_INTERVAL_MS, Group, load
 
 FOLDER = Path(__file__).parent / "alerts"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from vedette.configfile import option
@@ -39,3 +40,38 @@ class RulesSettings:
     def chosen(self) -> tuple[str, ...]:
         """The packs in force, each once, in their own order."""
         return tuple(name for name in PACKS if name in self.packs or "all" in self.packs)
+
+
+def _threshold(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value) or value < 0:
+        raise BadInput(f"not a threshold: {text!r}", hint="expected a number of at least 0")
+    return value
+
+
+def _percentage(text: str) -> float:
+    value = _threshold(text)
+    if value > 100:
+        raise BadInput(f"not a percentage: {text!r}", hint="expected a number from 0 to 100")
+    return value
+
+
+def _ratio(text: str) -> float:
+    value = _threshold(text)
+    if value > 1:
+        raise BadInput(f"not a ratio: {text!r}", hint="expected a number from 0 to 1, such as 0.05 for 5 %")
+    return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thresholds:
+    """From where on the default alerts fire: `cpu`, `memory`, `disk` in per cent, `error_rate` as a ratio, `response_time` in seconds."""
+
+    cpu: float = option(80.0, convert=_percentage)
+    memory: float = option(80.0, convert=_percentage)
+    disk: float = option(80.0, convert=_percentage)
+    error_rate: float = option(0.05, convert=_ratio)
+    response_time: float = option(1.0, convert=_threshold)

@@ -25,11 +25,11 @@ from vedette.analysis.forecast import forecast
 from vedette.errors import BadInput, LimitExceeded
 from vedette.model.durations import format_duration
 from vedette.model.labels import Labels
-from vedette.promql.actions import Features
 from vedette.promql.format import go_float
 from vedette.promql.nodes import Aggregate, Call, Node, Paren, Selector, walk
 from vedette.promql.parse import NO_FEATURES
 from vedette.promql.parse import parse as parse_expr
+from vedette.promql.settings import Features
 from vedette.rules.aliases import expression_of
 
 Kind = Literal["threshold", "absence", "anomaly", "forecast"]

@@ -16,13 +16,13 @@ from vedette.model.alerts import ALERT_NAME, Alert
 from vedette.model.durations import format_duration
 from vedette.model.labels import EMPTY, Labels
 from vedette.model.samples import DEFAULT_TENANT, SampleBatch, canonical
-from vedette.promql.actions import Features
-from vedette.promql.engine import Engine, PromqlSettings
+from vedette.promql.engine import Engine
 from vedette.promql.memory import MemoryStorage
 from vedette.promql.native_render import literal
 from vedette.promql.parse import NO_FEATURES
 from vedette.promql.result import QueryResult
 from vedette.promql.seriesnotation import HistogramLiteral, SeriesLine, parse_items, parse_labels
+from vedette.promql.settings import Features, PromqlSettings
 from vedette.promql.standing import Answer, Standing
 from vedette.records.rows import RuleAlertRow
 from vedette.rules.evaluation import LiveGroup, LiveRule, Surroundings

@@ -24,7 +24,8 @@ from vedette.storage import wal
 from vedette.storage.head import Head, Kept
 from vedette.storage.histogram_wal import histograms_record
 from vedette.storage.index import IndexView, TenantIndex
-from vedette.storage.limits import BUILT_IN, SERIES_LIMIT, TenantLimits, too_large
+from vedette.storage.limits import BUILT_IN, SERIES_LIMIT, TenantLimits
+from vedette.storage.oversize import too_large
 from vedette.storage.series import SeriesTable, writable
 from vedette.storage.starts import Zeros, shown_tenant, with_zeros
 

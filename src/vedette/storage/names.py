@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from vedette.kernels.series_table import DROPPED, MISSING
 from vedette.model.samples import SampleBatch
-from vedette.storage.limits import SERIES_LIMIT, TenantLimits, too_large
+from vedette.storage.limits import SERIES_LIMIT, TenantLimits
+from vedette.storage.oversize import too_large
 from vedette.storage.series import SeriesTable
 
 _I64 = np.int64

@@ -22,9 +22,11 @@ from vedette.api.status import Reloaded, StatusInfo
 from vedette.clock import ManualClock
 from vedette.collect.own import read_own
 from vedette.collect.scrape import TargetState
-from vedette.ingest.track import Tracker, TrackSettings
+from vedette.ingest.settings import TrackSettings
+from vedette.ingest.track import Tracker
 from vedette.model.labels import Labels
-from vedette.promql.engine import Engine, PromqlSettings
+from vedette.promql.engine import Engine
+from vedette.promql.settings import PromqlSettings
 from vedette.rules.state import GroupState
 
 MINUTE, HOUR = 60_000, 3_600_000

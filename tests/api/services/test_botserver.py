@@ -14,7 +14,8 @@ from vedette.api.services.machine import Processor
 from vedette.api.services.shared import shown_time
 from vedette.collect.scrape import TargetState
 from vedette.model.labels import Labels
-from vedette.rules.defaults import Thresholds, default_groups
+from vedette.rules.defaults import default_groups
+from vedette.rules.settings import Thresholds
 from vedette.rules.state import ActiveAlert, GroupState, RuleState
 
 BUCKETS = ("0.1", "0.5", "1.0", "+Inf")

@@ -39,7 +39,8 @@ from vedette.api.services.sparing import Sparing
 from vedette.clock import Clock, now_ms
 from vedette.errors import BadInput, LimitExceeded, VedetteError
 from vedette.ingest.accumulate import KINDS
-from vedette.ingest.track import BIRTH_MS, Observation, Tracked, TrackSettings, observation
+from vedette.ingest.settings import TrackSettings
+from vedette.ingest.track import BIRTH_MS, Observation, Tracked, observation
 from vedette.model.labels import METRIC_NAME, Labels
 from vedette.model.matchers import Matcher
 from vedette.model.samples import is_stale

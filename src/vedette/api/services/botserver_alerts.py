@@ -21,7 +21,7 @@ from vedette.api.rules import author_of
 from vedette.api.services.shared import Backend, answer, shown_time
 from vedette.errors import BadInput, NotFound
 from vedette.model.durations import format_duration, parse_seconds
-from vedette.net import redacted_url
+from vedette.net.addresses import redacted_url
 from vedette.promql.nodes import Selector
 from vedette.rules.aliases import ALIASES, expression_of, is_alias, near
 from vedette.rules.managed import ManagedRules, Version, check_name

@@ -23,7 +23,8 @@ from vedette.api.services.limits import Limit, Shared, limited
 from vedette.api.services.own import OwnRequests
 from vedette.api.services.settings import ServicesSettings
 from vedette.api.services.shared import Backend
-from vedette.ingest.track import Tracker, TrackSettings
+from vedette.ingest.settings import TrackSettings
+from vedette.ingest.track import Tracker
 
 DIALECTS = {"gamiroo": 8001, "platform": 8009, "botserver": 8080, "access_layer": 8012, "xscore": 9090}
 """The dialects and the ports that their documents name."""

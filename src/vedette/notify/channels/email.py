@@ -20,7 +20,8 @@ from email.policy import SMTP as POLICY
 from email.utils import formatdate, getaddresses
 
 from vedette.errors import BadInput, Undeliverable
-from vedette.net import TlsConfig, read_secret
+from vedette.net.config import TlsConfig, read_secret
+from vedette.notify.addresses import LOOPBACK, split_smarthost
 from vedette.notify.config import GlobalConfig
 from vedette.notify.notice import Notice, Receipt
 from vedette.notify.picture import HEIGHT, WIDTH
@@ -29,7 +30,6 @@ from vedette.notify.template import Templates, Words
 
 TIMEOUT_S = 30.0
 _IMPLICIT_TLS_PORT = 465
-_LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +48,6 @@ class Account:
 
 
 NO_SERVER = "no mail server is configured: set EMAIL_SERVER, or smtp_smarthost in alertmanager.yml"
-
-
-def split_smarthost(text: str) -> tuple[str, int]:
-    """Host and port of `host:port`; the port is 25 where there is none. Raises `BadInput`."""
-    host, colon, port = text.rpartition(":")
-    if not colon:
-        return text, smtplib.SMTP_PORT
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise BadInput(f"not an address: {text}", where="smarthost", hint="expected host:port")
-    return host.strip("[]"), int(port)
-
-
-def needs_tls(host: str, port: int) -> bool:
-    """Whether TLS is asked for where nobody says: not on port 25, where relays of one's own house listen, nor on this machine."""
-    return port != smtplib.SMTP_PORT and host not in _LOOPBACK
 
 
 class Email:
@@ -237,7 +222,7 @@ class _Session:
         if account.secret and "CRAM-MD5" in offered:
             smtp.auth("CRAM-MD5", smtp.auth_cram_md5)
             return
-        if not secured and account.host not in _LOOPBACK:
+        if not secured and account.host not in LOOPBACK:
             raise Undeliverable("a password is not sent without TLS", reason="credentials", retryable=False)
         if "PLAIN" in offered:
             smtp.auth("PLAIN", smtp.auth_plain)

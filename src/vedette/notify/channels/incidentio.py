@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from vedette.configfile import option
 from vedette.errors import BadInput
 from vedette.model.durations import parse_duration
-from vedette.net import HttpConfig
+from vedette.net.config import HttpConfig
+from vedette.notify.addresses import parse_url
 from vedette.notify.channels.posting import Http, HttpChannel, Letter, secret
 from vedette.notify.notice import Notice
-from vedette.notify.receivers import at_most_one, parse_url
+from vedette.notify.receivers import at_most_one
 from vedette.notify.template import Templates, Words
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from typing import Any, Protocol
 from urllib.parse import urlencode
 
 from vedette.errors import Undeliverable
-from vedette.net import Answer, read_secret
+from vedette.net.answers import Answer
+from vedette.net.config import read_secret
 from vedette.notify.notice import Notice, Receipt
 from vedette.notify.template import Templates, Words
 

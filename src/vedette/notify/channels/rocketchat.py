@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from vedette.errors import Undeliverable
-from vedette.net import Answer
+from vedette.net.answers import Answer
 from vedette.notify.channels.posting import Http, HttpChannel, Letter, filled, secret
 from vedette.notify.config import GlobalConfig
 from vedette.notify.notice import Notice, Receipt

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from vedette.net import HttpConfig
+from vedette.net.config import HttpConfig
 from vedette.notify.channels.apprise import Apprise
 from vedette.notify.channels.discord import Discord
 from vedette.notify.channels.email import Email

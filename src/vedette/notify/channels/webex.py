@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from vedette.configfile import option
 from vedette.errors import BadInput
-from vedette.net import HttpConfig
+from vedette.net.config import HttpConfig
+from vedette.notify.addresses import parse_url
 from vedette.notify.channels.posting import Http, HttpChannel, Letter, cut
 from vedette.notify.notice import Notice
-from vedette.notify.receivers import parse_url
 from vedette.notify.template import Templates, Words
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import orjson
 
 from vedette.errors import Undeliverable
-from vedette.net import Answer
+from vedette.net.answers import Answer
 from vedette.notify.channels.posting import TIMEOUT_S, Http, HttpChannel, Letter, filled, secret
 from vedette.notify.config import GlobalConfig
 from vedette.notify.notice import Notice, Receipt

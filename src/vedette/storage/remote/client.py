@@ -11,7 +11,7 @@ import orjson
 
 from vedette.errors import BadInput, LimitExceeded, NotFound, Undeliverable, Unreachable
 from vedette.model.samples import DEFAULT_TENANT
-from vedette.net import HttpClient
+from vedette.net.client import HttpClient
 from vedette.storage.remote.settings import RemoteSettings
 from vedette.wire import remote_write2
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from vedette.configfile import option
 from vedette.errors import BadInput
 from vedette.model.durations import parse_duration
-from vedette.net import BasicAuth, HeaderValues, HttpConfig, TlsConfig
+from vedette.net.config import BasicAuth, HeaderValues, HttpConfig, TlsConfig
 from vedette.storage.settings import parse_size
 
 
