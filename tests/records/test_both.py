@@ -14,7 +14,7 @@ from vedette.errors import BadInput, Corrupt, LimitExceeded, Unreachable
 from vedette.records import database as module
 from vedette.records.database import Records
 from vedette.records.migrations import MIGRATIONS
-from vedette.records.rows import AlertEventRow, HeldAlertRow, NotificationRow, RuleAlertRow, SilenceRow, UserRow
+from vedette.records.rows import AlertEventRow, HeldAlertRow, Many, NotificationRow, RuleAlertRow, SilenceRow, UserRow
 from vedette.records.settings import parse_database_url
 
 
@@ -142,6 +142,24 @@ async def test_a_save_is_all_or_nothing(records):
     assert await records.load(RuleAlertRow) == []
     await records.save([rule_alert()])
     assert len(await records.load(RuleAlertRow)) == 1
+
+
+async def test_rows_come_as_tuples_too_beside_others_of_their_kind(records):
+    for count in (2, 120):  # few, and so many that SQLite is spoken to directly
+        tuples = [dataclasses.astuple(dataclasses.replace(event(n), value=None)) for n in range(count * 10, count * 11)]
+        await records.save([event(count), Many(AlertEventRow, tuples), Many(HeldAlertRow, ())])
+        page = await records.page(AlertEventRow, "default", before=1 << 62, since=0, until=9, limit=count + 1)
+        assert [row.seq for row in page[:count]] == [row[1] for row in reversed(tuples)]
+        assert math.isnan(page[0].value) and page[0].fingerprint in ("f0", "f1") and page[0].note == ""
+    assert len(await records.load(AlertEventRow)) == 2 + 1 + 120 + 1
+    assert await records.load(HeldAlertRow) == []
+
+
+async def test_of_several_savers_tuples_that_no_database_takes_fail_alone(records):
+    bad = Many(AlertEventRow, [dataclasses.astuple(event(3, note="\ud800"))])
+    found = await asyncio.gather(records.save([event(1)]), records.save([bad, event(2)]), return_exceptions=True)
+    assert [type(f) for f in found] == [type(None), BadInput]
+    assert [row.seq for row in await records.load(AlertEventRow)] == [1], "all or none of a call"
 
 
 async def test_the_pool_and_the_version_are_told(records, place):

@@ -209,6 +209,22 @@ async def test_a_log_is_read_by_pages_the_newest_first_and_forgotten_by_age_and_
     await records.close()
 
 
+async def test_one_alert_is_found_in_the_log_by_the_index_of_first_digits(tmp_path: Path) -> None:
+    records = await Records.open(tmp_path / "v.db")
+    await records.save([event(i, fingerprint=f"{i % 32:x}") for i in range(1, 200)])
+    asked: list[tuple[str, Any]] = []
+    sa.event.listen(records._engine.sync_engine, "before_cursor_execute", lambda _c, _cursor, text, given, *_: asked.append((text, given)))
+    for digits, found in (("1f", [191, 159]), ("f", [175, 143]), ("", []), ("20", []), ("\0", [])):
+        page = await records.page(AlertEventRow, "default", before=192, since=0, until=9999, limit=2, equal={"fingerprint": digits})
+        assert [row.seq for row in page] == found
+    await records.close()
+    text, given = next(one for one in asked if "fingerprint" in one[0])
+    with sqlite3.connect(tmp_path / "v.db") as probe:
+        plan = str(probe.execute(f"EXPLAIN QUERY PLAN {text}", given).fetchall())
+    probe.close()
+    assert "alert_events_digit (tenant=? AND <expr>=? AND seq<?)" in plan and "TEMP" not in plan
+
+
 async def test_reading_beside_writers_takes_nothing_back(tmp_path: Path) -> None:
     records = await Records.open(tmp_path / "v.db")
 

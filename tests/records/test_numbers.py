@@ -37,6 +37,14 @@ def test_no_two_servers_give_the_same(turns: list[tuple[int, int]]) -> None:
     assert len(set(given_out)) == len(given_out)
 
 
+@given(st.integers(1, 50), st.integers(-3, 3))
+def test_many_are_those_that_come_one_by_one(count: int, drift: int) -> None:
+    one, many = Numbers(0, 7), Numbers(0, 7)
+    one.take(NOW), many.take(NOW)
+    assert list(many.many(NOW + drift, count)) == [one.take(NOW + drift) for _ in range(count)]
+    assert one.take(NOW) == many.take(NOW)
+
+
 def test_readers_of_json_count_so_far_for_years() -> None:
     in_2038 = 2_145_916_800_000
     assert Numbers(0, 4095).take(in_2038) < 1 << 53

@@ -35,6 +35,7 @@ from vedette.records.rows import (
     DeliveryRow,
     HeldAlertRow,
     LogRow,
+    Many,
     NotificationRow,
     Row,
     RuleAlertRow,
@@ -91,7 +92,7 @@ class Records:
         metadata = sa.MetaData()
         self._tables = {kind: _table(kind, metadata) for kind in _NAMES}
         self._plain: dict[type[Row], str] = {}
-        self._waiting: list[tuple[Sequence[Row], Sequence[Row], asyncio.Future[None]]] = []
+        self._waiting: list[tuple[Sequence[Row | Many], Sequence[Row], asyncio.Future[None]]] = []
         self._committer: asyncio.Task[None] | None = None
         # SQLite's one connection is everybody's: whoever gave it back amid another's transaction would roll that back.
         self._turn: contextlib.AbstractAsyncContextManager[object] = asyncio.Lock()
@@ -227,13 +228,21 @@ class Records:
         table = self._tables[cast(type[Row], kind)]
         query = sa.select(table).where(table.c.tenant == tenant, table.c.seq < before, table.c.at >= since, table.c.at <= until)
         for column, value in (equal or {}).items():
-            query = query.where(table.c[column] == self._kept(value))
+            query = query.where(*self._equals(table, column, self._kept(value)))
         try:
             async with self.traffic.through(self._turn, self._engine.connect()) as connection:
                 rows = (await connection.execute(query.order_by(table.c.seq.desc()).limit(limit))).all()
         except FAILURES as error:
             raise self._translated(error) from error
         return [kind(**_out(dict(row._mapping))) for row in rows]
+
+    @staticmethod
+    def _equals(table: sa.Table, column: str, value: str) -> Sequence[sa.ColumnElement[bool]]:
+        """What says that a column holds a value, so that the index of fingerprints by their first digit is used."""
+        if table.name != _NAMES[AlertEventRow] or column != "fingerprint":
+            return (table.c[column] == value,)
+        # As the index has it, word for word; and no equality, or SQLite puts the value into the first condition and sees no index.
+        return (sa.literal_column("substr(fingerprint, 1, 1)") == value[:1], table.c.fingerprint.between(value, value))
 
     async def newest(self, kind: type[LogRow], tenant: str, *, skip: int = 0) -> int:
         """The highest `seq` of a log, or of what is left of it without the `skip` newest rows; 0 where there is none."""
@@ -255,7 +264,7 @@ class Records:
         except FAILURES as error:
             raise self._translated(error) from error
 
-    async def save(self, put: Sequence[Row] = (), drop: Sequence[Row] = ()) -> None:
+    async def save(self, put: Sequence[Row | Many] = (), drop: Sequence[Row] = ()) -> None:
         """Write rows (new or in place of those with their key) and delete others, all or none; durable when it returns.
 
         Raises `LimitExceeded` where the disk takes nothing now; then nothing of this call is written.
@@ -278,7 +287,7 @@ class Records:
             for one in batch:
                 await self._committed([one])
 
-    async def _committed(self, batch: list[tuple[Sequence[Row], Sequence[Row], asyncio.Future[None]]]) -> bool:
+    async def _committed(self, batch: list[tuple[Sequence[Row | Many], Sequence[Row], asyncio.Future[None]]]) -> bool:
         """Commit what some callers wait for together, and tell them; False, telling none, for several of whom one's values are refused."""
         try:
             async with self.traffic.through(self._turn, self._engine.begin()) as connection:
@@ -306,24 +315,30 @@ class Records:
             else:
                 done.set_exception(error)
 
-    async def _apply(self, connection: AsyncConnection, put: Sequence[Row], drop: Sequence[Row]) -> None:
+    async def _apply(self, connection: AsyncConnection, put: Sequence[Row | Many], drop: Sequence[Row]) -> None:
         for kind, leaving in _by_kind(drop).items():
             table = self._tables[kind]
             condition = sa.and_(*(table.c[k] == sa.bindparam(f"key_{k}") for k in KEYS[kind]))
             keys = [{f"key_{k}": self._kept(getattr(r, k)) for k in KEYS[kind]} for r in leaving]
             await connection.execute(sa.delete(table).where(condition), keys)
-        for kind, coming in _by_kind(put).items():
-            statement = self._upsert(self._tables[kind])
-            if self._engine.dialect.name != "sqlite" or len(coming) < _MANY:
-                await connection.execute(statement, [{k: self._kept(v) for k, v in _in(r).items()} for r in coming])
-                continue
-            # Of thousands of rows most of the time would go into SQLAlchemy's care for each one's parameters.
-            names = [f.name for f in dataclasses.fields(kind)]
-            if kind not in self._plain:
-                compiled = statement.compile(dialect=self._engine.dialect)
-                assert list(compiled.positiontup) == names, "SQLite takes values in the order of the columns"
-                self._plain[kind] = str(compiled)
-            await connection.exec_driver_sql(self._plain[kind], _columns(kind, names, coming))
+        for many in put:
+            if isinstance(many, Many) and many.values:
+                await self._put(connection, many.kind, many.values)
+        for kind, coming in _by_kind([row for row in put if not isinstance(row, Many)]).items():
+            await self._put(connection, kind, _columns(kind, coming))
+
+    async def _put(self, connection: AsyncConnection, kind: type[Row], coming: Sequence[tuple[Any, ...]]) -> None:
+        statement, names = self._upsert(self._tables[kind]), _fields(kind)
+        if self._engine.dialect.name != "sqlite" or len(coming) < _MANY:
+            rows = [{name: self._kept(value) for name, value in zip(names, row, strict=True)} for row in coming]
+            await connection.execute(statement, rows)
+            return
+        # Of thousands of rows most of the time would go into SQLAlchemy's care for each one's parameters.
+        if kind not in self._plain:
+            compiled = statement.compile(dialect=self._engine.dialect)
+            assert list(compiled.positiontup) == names, "SQLite takes values in the order of the columns"
+            self._plain[kind] = str(compiled)
+        await connection.exec_driver_sql(self._plain[kind], coming)
 
     def _kept(self, value: Any) -> Any:
         """A value as the database takes it: a text of PostgreSQL's has no NUL."""
@@ -381,20 +396,18 @@ def _by_kind(rows: Sequence[Row]) -> dict[type[Row], list[Row]]:
     return found
 
 
-def _columns(kind: type[Row], names: Sequence[str], rows: Sequence[Row]) -> list[tuple[Any, ...]]:
-    """The rows as tuples, NaN as NULL."""
-    values: Any = map(operator.attrgetter(*names), rows)
+def _fields(kind: type[Row]) -> list[str]:
+    return [f.name for f in dataclasses.fields(kind)]
+
+
+def _columns(kind: type[Row], rows: Sequence[Row]) -> list[tuple[Any, ...]]:
+    """The rows as tuples, NaN as NULL: SQLite keeps it so; say so rather than have it happen."""
+    values: Any = map(operator.attrgetter(*_fields(kind)), rows)
     found: list[tuple[Any, ...]] = list(values)
     for i, field in enumerate(dataclasses.fields(kind)):
         if field.type == "float":
             found = [(*row[:i], None, *row[i + 1 :]) if math.isnan(row[i]) else row for row in found]
     return found
-
-
-def _in(row: Row) -> dict[str, Any]:
-    values = {f.name: getattr(row, f.name) for f in dataclasses.fields(row)}
-    # SQLite keeps NaN as NULL; say so rather than have it happen.
-    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in values.items()}
 
 
 def _out(values: dict[str, Any]) -> dict[str, Any]:

@@ -29,3 +29,9 @@ class Numbers:
         number = max(self._next, now * INSTANCES + self._own)
         self._next = number + INSTANCES
         return number
+
+    def many(self, now: int, count: int) -> range:
+        """The next `count` numbers at `now`, as `take` would give them one by one."""
+        first = max(self._next, now * INSTANCES + self._own)
+        self._next = first + count * INSTANCES
+        return range(first, self._next, INSTANCES)

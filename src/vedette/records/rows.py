@@ -6,7 +6,9 @@ costs nothing; SQLAlchemy comes with `database.py`, which whoever opens the reco
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +238,15 @@ Row = (
     | SessionRow
     | LogRow
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Many:
+    """Rows of one kind as plain tuples, values in the order of its fields, None for NaN: thousands come without an object each."""
+
+    kind: type[Row]
+    values: Sequence[tuple[Any, ...]]
+
 
 KEYS: dict[type[Row], tuple[str, ...]] = {
     RuleAlertRow: ("tenant", "rule", "labels"),
