@@ -15,7 +15,7 @@ from vedette.errors import BadInput, LimitExceeded
 from vedette.model.labels import Labels
 from vedette.model.samples import STALE
 from vedette.model.series import SeriesSet
-from vedette.promql import aggregate, binary, evaluate, functions
+from vedette.promql import binary, evaluate, functions, ordered
 from vedette.promql.engine import Engine
 from vedette.promql.errors import ExecutionError, ParseError, QueryCanceled, QueryTimeout, TooManySamples
 from vedette.promql.memory import MemoryStorage
@@ -272,7 +272,7 @@ def test_the_best_of_many_series_are_read_block_by_block(monkeypatch: pytest.Mon
             storage.add(Labels.of(__name__="m", i=str(i), half=str(i % 2)), 60_000 * step, values[(i + step) % 150])
     engine = Engine(storage, PromqlSettings(), ManualClock())
     # Blocks of 16 rows, two of them at a time.
-    monkeypatch.setattr(aggregate, "BLOCK_CELLS", 48)
+    monkeypatch.setattr(ordered, "BLOCK_CELLS", 48)
     try:
         for expr, best in (("topk by (half) (4, m)", sorted), ("bottomk by (half) (4, m)", lambda v: sorted(v, reverse=True))):
             found = engine.range("t", expr, 0, 120_000, 60_000).rows()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +18,7 @@ from vedette.promql.format import go_float
 from vedette.promql.lexer import quoted
 from vedette.promql.native_render import text
 from vedette.promql.nodes import Aggregate
+from vedette.promql.ordered import in_order
 from vedette.promql.sampling import ratio_offsets
 from vedette.promql.selectors import shown
 from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, NativeRows, Objects, Rows, Value, native_mask
@@ -32,6 +33,8 @@ _CODES = {
     "stdvar": k.STDVAR,
     "stddev": k.STDDEV,
 }
+_IN_ORDER = frozenset((k.MEAN, k.STDVAR, k.STDDEV))
+"""What two threads that add half of the rows each would give other last digits than Prometheus."""
 
 
 def aggregate(ev: Evaluation, node: Aggregate, args: Sequence[Value], grid: Grid) -> Matrix:
@@ -150,31 +153,36 @@ def _accumulated(ev: Evaluation, node: Aggregate, value: Matrix | Rows, grid: Gr
 
 
 def _running(ev: Evaluation, code: int, value: Matrix | Rows, groups: Ints, shape: tuple[int, int]) -> tuple[Floats, Floats, Floats]:
-    """The running aggregates of all rows. Many rows are read by two threads, where the order of rows does not matter."""
-    if isinstance(value, Matrix):
-        sums = (np.zeros(shape), np.zeros(shape), np.zeros(shape))
-        k.accumulate(code, np.ascontiguousarray(value.values), np.ascontiguousarray(value.present), groups, *sums)
-        return sums
-    rows, total = value, len(value)
-    # Partial sums must be small beside what is summed, or merging them costs more than the second thread saves.
-    halves = 2 if total * shape[1] > 1 << 20 and total > 8 * shape[0] and code not in (k.MEAN, k.STDVAR, k.STDDEV) else 1
-    bounds = [(total * i // halves, total * (i + 1) // halves) for i in range(halves)]
+    """The running aggregates of all rows. Many rows are computed by two threads."""
+    sums = (np.zeros(shape), np.zeros(shape), np.zeros(shape))
 
-    def part(bound: tuple[int, int]) -> tuple[Floats, Floats, Floats]:
+    def take(lo: int, values: Floats, present: Bools) -> None:
+        k.accumulate(code, values, present, groups[lo : lo + len(values)], *sums)
+
+    # Partial sums must be small beside what is summed, or merging them costs more than two threads that add save.
+    if isinstance(value, Rows) and len(value) * shape[1] > 1 << 20 and len(value) > 8 * shape[0] and code not in _IN_ORDER:
+        return _in_halves(ev, code, value, groups, shape)
+    in_order(ev, value, take)
+    return sums
+
+
+def _in_halves(ev: Evaluation, code: int, rows: Rows, groups: Ints, shape: tuple[int, int]) -> tuple[Floats, Floats, Floats]:
+    """The same by two threads that add as well, each half of the rows."""
+    half, total = len(rows) // 2, len(rows)
+
+    def part(first: int, last: int) -> tuple[Floats, Floats, Floats]:
         sums = (np.zeros(shape), np.zeros(shape), np.zeros(shape))
-        step = min(max(16, BLOCK_CELLS // max(1, shape[1])), max(1, bound[1] - bound[0]))
+        step = min(max(16, BLOCK_CELLS // max(1, shape[1])), max(1, last - first))
         values, present = np.empty((step, shape[1])), np.empty((step, shape[1]), dtype=np.bool_)
-        for lo in range(*bound, step):
+        for lo in range(first, last, step):
             ev.check()
-            hi = min(lo + step, bound[1])
+            hi = min(lo + step, last)
             rows.fill(lo, hi, values, present)
             k.accumulate(code, values[: hi - lo], present[: hi - lo], groups[lo:hi], *sums)
         return sums
 
-    if halves == 1:
-        return part(bounds[0])
-    other = ev.pool.submit(part, bounds[1])
-    sums = part(bounds[0])
+    other = ev.pool.submit(part, half, total)
+    sums = part(0, half)
     k.merge(code, *sums, *other.result())
     return sums
 
@@ -235,8 +243,11 @@ def _top(ev: Evaluation, node: Aggregate, param: Floats, value: Matrix | Rows, g
     shape, largest = (int(starts[-1]), grid.n), node.op == "topk"
     kept, rows = np.empty(shape), np.empty(shape, dtype=np.int64)
     sizes, bar = np.zeros((len(first), grid.n), dtype=np.int64), np.full((len(first), grid.n), np.nan)
-    for lo, values, present in _blocks(ev, value):
+
+    def take(lo: int, values: Floats, present: Bools) -> None:
         tops.best(values, present, groups[lo : lo + len(values)], lo, starts, limits, largest, kept, rows, sizes, bar)
+
+    in_order(ev, value, take)
     made = _of_heaps(value, starts, kept, rows, sizes)
     if grid.n > 1:
         return made
@@ -258,28 +269,6 @@ def _of_heaps(value: Matrix | Rows, starts: Ints, kept: Floats, rows: Ints, size
     values, present = np.zeros((len(chosen), kept.shape[1])), np.zeros((len(chosen), kept.shape[1]), dtype=np.bool_)
     values[at, steps], present[at, steps] = kept[filled], True
     return Matrix(value.labels.take(chosen), values, present, None if value.drop is None else value.drop[chosen])
-
-
-def _blocks(ev: Evaluation, value: Matrix | Rows) -> Iterator[tuple[int, Floats, Bools]]:
-    """The rows in order, block by block: (the first's number, values, present). Of many, another thread makes the next block meanwhile."""
-    if isinstance(value, Matrix):
-        yield 0, np.ascontiguousarray(value.values), np.ascontiguousarray(value.present)
-        return
-    rows, total = value, len(value)
-    step = min(max(16, BLOCK_CELLS // max(1, rows.n)), total)
-    room = [(np.empty((step, rows.n)), np.empty((step, rows.n), dtype=np.bool_)) for _ in range(min(2, -(-total // step)))]
-
-    def filled(lo: int, values: Floats, present: Bools) -> tuple[int, Floats, Bools]:
-        ev.check()
-        hi = min(lo + step, total)
-        rows.fill(lo, hi, values, present)
-        return lo, values[: hi - lo], present[: hi - lo]
-
-    for lo in range(0, total, 2 * step):
-        other = ev.pool.submit(filled, lo + step, *room[1]) if lo + step < total else None
-        yield filled(lo, *room[0])
-        if other is not None:
-            yield other.result()
 
 
 def _limitk(ev: Evaluation, node: Aggregate, param: Floats, matrix: Matrix) -> Matrix:
