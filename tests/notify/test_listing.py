@@ -139,8 +139,19 @@ async def test_a_new_configuration_lists_its_own_groups(notifier: Notifier) -> N
 
 
 def test_fingerprints_of_few_and_of_many_are_the_same() -> None:
-    alerts = [alert(i=str(i)) for i in range(200)]
-    assert fingerprints(alerts) == [a.fingerprint for a in alerts] == [fingerprints([a])[0] for a in alerts]
+    sets = [Labels.of(alertname="ä\u2028", i=str(i)) for i in range(200)]
+    expected = [Alert(labels, 1, 2).fingerprint for labels in sets]
+    assert fingerprints(sets) == expected == [fingerprints([labels])[0] for labels in sets]
+
+
+@pytest.mark.parametrize("odd", [Labels(), Labels.of(a="\udcfe"), Labels.of({"\udcfe": "x", "b": "\udcff"})])
+def test_a_set_that_cannot_be_told_from_its_neighbours_does_not_shift_their_fingerprints(odd: Labels) -> None:
+    sets = [Labels.of(i=str(i)) for i in range(100)]
+    if odd:
+        with pytest.raises(UnicodeEncodeError):  # no text that JSON or UTF-8 can bring
+            fingerprints([*sets, odd])
+    else:
+        assert fingerprints([*sets, odd])[:-1] == fingerprints(sets)
 
 
 @pytest.mark.parametrize(

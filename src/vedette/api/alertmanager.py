@@ -24,6 +24,7 @@ from vedette.errors import BadInput, LimitExceeded, VedetteError
 from vedette.model.alerts import Alert
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher, MatchOp, compile_regex
+from vedette.notify.held import fingerprints
 from vedette.notify.listing import Wanted
 from vedette.notify.matchers import parse_matchers
 from vedette.notify.notifier import Notifier
@@ -35,7 +36,7 @@ _TURN = 2_000
 _LARGE = 1 << 20
 
 
-class PostedAlert(msgspec.Struct, frozen=True, rename="camel"):
+class PostedAlert(msgspec.Struct, frozen=True, rename="camel", gc=False):
     """An alert as senders post it."""
 
     labels: dict[str, str]
@@ -112,15 +113,32 @@ def _labels(given: Mapping[str, str], what: str) -> Labels:
     return Labels.of(given)
 
 
-def alert_of(posted: PostedAlert) -> Alert:
-    """The alert that was posted; times left open are 0. Raises `BadInput`."""
+def _read(posted: PostedAlert) -> tuple[Labels, int, int, Labels, str]:
+    """Labels, start and end (0: left open), annotations and generator of an alert that was posted. Raises `BadInput`."""
     labels = _labels(posted.labels, "label")
     if not labels:
         raise BadInput("at least one label pair required")
     starts, ends = _time(posted.starts_at, "startsAt"), _time(posted.ends_at, "endsAt")
     if starts and ends and ends < starts:
         raise BadInput("start time must be before end time")
-    return Alert(labels, starts, ends, _labels(posted.annotations or {}, "annotation"), posted.generator_url)
+    return labels, starts, ends, _labels(posted.annotations or {}, "annotation"), posted.generator_url
+
+
+def alert_of(posted: PostedAlert) -> Alert:
+    """The alert that was posted; times left open are 0. Raises `BadInput`."""
+    return Alert(*_read(posted))
+
+
+def alerts_of(posts: Sequence[PostedAlert], *, first: int = 0) -> tuple[list[Alert], list[str]]:
+    """The good ones of alerts that were posted, and what is wrong with the others, which are counted from `first`."""
+    good, bad = [], []
+    for index, posted in enumerate(posts, first):
+        try:
+            good.append(_read(posted))
+        except BadInput as error:
+            bad.append(f"alert {index}: {error}")
+    names = fingerprints([parts[0] for parts in good])
+    return [Alert(*parts, None, name) for parts, name in zip(good, names, strict=True)], bad
 
 
 _OPS: dict[tuple[bool, bool], MatchOp] = {(False, True): "=", (False, False): "!=", (True, True): "=~", (True, False): "!~"}
@@ -221,19 +239,14 @@ class Alertmanager:
 
     async def post_alerts(self, request: Request) -> Response:
         """Take alerts; good ones are taken where others are bad, and the answer says what is wrong with those."""
-        good, bad = [], []
+        bad: list[str] = []
         notifier, body = self.notifier_of(request), await json_of(request, MAX_BODY_BYTES, form=False)
         # A body of many megabytes is read on a thread: others must not wait for it.
         posts = _decoded(_alerts, body) if len(body) < _LARGE else await self.run(_decoded, _alerts, body)
-        for index, posted in enumerate(posts):
-            try:
-                good.append(alert_of(posted))
-            except BadInput as error:
-                bad.append(f"alert {index}: {error}")
-            if len(good) == _TURN:
-                await notifier.accept(good)
-                good = []
-        await notifier.accept(good)
+        for at in range(0, len(posts), _TURN):
+            alerts, wrong = alerts_of(posts[at : at + _TURN], first=at)
+            bad += wrong
+            await notifier.accept(alerts)
         if bad:
             raise BadInput("; ".join(bad[:20]))
         return Response(status_code=200)

@@ -40,8 +40,7 @@ def group_key(route: Route, labels: Labels) -> str:
 
 
 def _place(labels: Labels) -> tuple[str, str, Labels]:
-    by_name = dict(labels)
-    return by_name.get("job", ""), by_name.get("instance", ""), labels
+    return labels.get("job"), labels.get("instance"), labels
 
 
 @dataclass(slots=True)
@@ -62,14 +61,19 @@ class AlertGroup:
         """Its key for receivers."""
         return group_key(self.route, self.labels)
 
-    def insert(self, held: Held, now: int) -> None:
-        """Put an alert in, or news of it."""
-        labels = held.alert.labels
-        if labels not in self.alerts:
+    def insert(self, held: Held, now: int) -> bool:
+        """Put an alert in, or news of it; whether that moved the next flush."""
+        alert, alerts = held.alert, self.alerts
+        before = len(alerts)
+        alerts[alert.labels] = held
+        if len(alerts) != before:
             self._order = None
-        self.alerts[labels] = held
         self.version += 1
-        self.timing = self.timing.inserted(held.alert.starts_at, self.route, now)
+        if self.timing.flushed:
+            return False
+        timing = self.timing.inserted(alert.starts_at, self.route, now)
+        moved, self.timing = timing is not self.timing, timing
+        return moved
 
     def snapshot(self) -> list[Held]:
         """The alerts in the order they are told: by job, instance, then all labels."""

@@ -6,10 +6,12 @@ where they are kept (`notifier.py`).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import orjson
@@ -75,19 +77,29 @@ def _json(held: Held) -> bytes:
     )
 
 
-def fingerprints(alerts: Sequence[Alert]) -> list[str]:
-    """The fingerprints of many alerts."""
-    if len(alerts) < _FEW:
-        return [a.fingerprint for a in alerts]
-    keys = [a.labels.encode() for a in alerts]
-    return [f"{h:016x}" for h in fnv1a(b"".join(keys), np.cumsum([len(k) for k in keys], dtype=np.int64)).tolist()]
+def fingerprints(sets: Sequence[Labels]) -> list[str]:
+    """The fingerprints of many label sets, as `Alert.fingerprint` gives them."""
+    if len(sets) < _FEW or not all(sets):
+        return [f"{labels.fingerprint():016x}" for labels in sets]
+    # All sets as one text, encoded at once: these two surrogates stand for the bytes 0xff and 0xfe, which UTF-8 has not.
+    text = "\udcfe".join(["\udcff".join(itertools.chain.from_iterable(labels)) for labels in sets])
+    data = np.frombuffer(text.encode("utf-8", "surrogateescape") + b"\xfe", dtype=np.uint8).copy()
+    last = np.flatnonzero(data == 0xFE)
+    if len(last) != len(sets):
+        # A text with such a surrogate of its own.
+        return [f"{labels.fingerprint():016x}" for labels in sets]
+    data[last] = 0xFF
+    digits = fnv1a(data.tobytes(), last + 1).astype(">u8").tobytes().hex()
+    return [digits[at : at + 16] for at in range(0, 16 * len(sets), 16)]
 
 
 def received(alert: Alert, now: int, *, resolve_timeout: int, fingerprint: str = "", number: int = 0) -> Held:
     """An alert as it came in: a start or end that was left open (0) is filled in, its fingerprint, and its record's number."""
+    name = fingerprint or alert.fingerprint
+    if alert.starts_at and alert.ends_at and alert.known_fingerprint == name:
+        return Held(alert, now, False, number)
     starts = alert.starts_at or (min(alert.ends_at, now) if alert.ends_at else now)
     ends = alert.ends_at or now + resolve_timeout
-    name = fingerprint or alert.fingerprint
     told = Alert(alert.labels, starts, ends, alert.annotations, alert.generator_url, alert.value, name)
     return Held(told, now, not alert.ends_at, number)
 
@@ -121,20 +133,17 @@ def worth_saving(old: Held | None, new: Held, now: int) -> bool:
     return not same or old.timeout != new.timeout
 
 
-def row_of(tenant: str, held: Held, labels: str = "") -> HeldAlertRow:
-    """Its record; `labels` is their JSON where it is at hand."""
+def values_of(tenant: str, held: Held, labels: str) -> tuple[Any, ...]:
+    """The values of its record, in the order of `HeldAlertRow`; `labels` is their JSON."""
     alert = held.alert
-    return HeldAlertRow(
-        tenant=tenant,
-        seq=held.number,
-        labels=labels or orjson.dumps(dict(alert.labels)).decode(),
-        annotations=orjson.dumps(dict(alert.annotations)).decode(),
-        generator_url=alert.generator_url,
-        starts_at=alert.starts_at,
-        ends_at=alert.ends_at,
-        updated_at=held.updated_at,
-        timeout=held.timeout,
-    )
+    annotations = orjson.dumps(dict(alert.annotations)).decode()
+    times = alert.starts_at, alert.ends_at, held.updated_at
+    return (tenant, held.number, labels, annotations, alert.generator_url, *times, held.timeout)
+
+
+def row_of(tenant: str, held: Held) -> HeldAlertRow:
+    """Its record."""
+    return HeldAlertRow(*values_of(tenant, held, orjson.dumps(dict(held.alert.labels)).decode()))
 
 
 def restored(row: HeldAlertRow, now: int) -> Held:

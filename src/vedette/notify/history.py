@@ -18,8 +18,9 @@ import orjson
 from vedette.clock import Clock, now_ms
 from vedette.model.alerts import ALERT_NAME, Alert
 from vedette.model.matchers import Matcher
+from vedette.notify.news import Turn
 from vedette.records.numbers import Numbers, own_number
-from vedette.records.rows import AlertEventRow, DeliveryRow
+from vedette.records.rows import AlertEventRow, DeliveryRow, Many
 
 if TYPE_CHECKING:
     from vedette.records.database import Records
@@ -88,8 +89,8 @@ class History:
         self._events = Numbers(await self._records.newest(AlertEventRow, self._tenant), self._own)
         self._deliveries = Numbers(await self._records.newest(DeliveryRow, self._tenant), self._own)
 
-    def event(self, kind: Kind, alert: Alert, at: int, note: str = "", *, labels: str = "") -> AlertEventRow:
-        """The row of one step; `labels` is their JSON where it is at hand."""
+    def event(self, kind: Kind, alert: Alert, at: int, note: str = "") -> AlertEventRow:
+        """The row of one step."""
         return AlertEventRow(
             tenant=self._tenant,
             seq=self._events.take(now_ms(self._clock)),
@@ -97,11 +98,22 @@ class History:
             kind=kind,
             fingerprint=alert.fingerprint,
             alertname=alert.labels.get(ALERT_NAME),
-            labels=labels or orjson.dumps(dict(alert.labels)).decode(),
+            labels=orjson.dumps(dict(alert.labels)).decode(),
             starts_at=alert.starts_at,
             value=math.nan if alert.value is None else alert.value,
             note=note[:MAX_DETAIL],
         )
+
+    def turned(self, turns: Sequence[Turn], at: int) -> Many:
+        """The rows of alerts that fired or resolved, many at once."""
+        numbers = self._events.many(now_ms(self._clock), len(turns))
+        found = []
+        for turn, seq in zip(turns, numbers, strict=True):
+            alert = turn.held.alert
+            value = None if alert.value is None or math.isnan(alert.value) else alert.value
+            name, fingerprint = alert.labels.get(ALERT_NAME), alert.fingerprint
+            found.append((self._tenant, seq, at, turn.kind, fingerprint, name, turn.labels, alert.starts_at, value, ""))
+        return Many(AlertEventRow, found)
 
     def delivery(
         self,

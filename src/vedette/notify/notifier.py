@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import orjson
 import structlog
 
 from vedette.clock import Clock, now_ms
@@ -21,7 +20,7 @@ from vedette.errors import BadInput, VedetteError
 from vedette.model.alerts import Alert
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher, match_labels
-from vedette.model.samples import DEFAULT_TENANT
+from vedette.model.tenants import DEFAULT_TENANT
 from vedette.net.client import HttpClient
 from vedette.net.config import HttpConfig
 from vedette.notify import dead
@@ -37,6 +36,7 @@ from vedette.notify.held import Held
 from vedette.notify.history import History
 from vedette.notify.inhibition import Inhibition
 from vedette.notify.listing import Listing, Wanted
+from vedette.notify.news import heard
 from vedette.notify.notice import Channel, Notice
 from vedette.notify.pipeline import Counts, Pipeline
 from vedette.notify.quiet import Quieting
@@ -49,7 +49,7 @@ from vedette.notify.told import Place
 from vedette.notify.views import ChannelView, GroupView, RouteView
 from vedette.notify.ways import Ways
 from vedette.records.numbers import Numbers, own_number
-from vedette.records.rows import AlertEventRow, HeldAlertRow, NotificationRow
+from vedette.records.rows import AlertEventRow, HeldAlertRow, Many, NotificationRow
 
 if TYPE_CHECKING:
     from vedette.records.database import Records
@@ -163,9 +163,9 @@ class Notifier:
         # Servers that share a database have a record each of an alert: what was heard last counts.
         await self._records.save(drop=[row for row in kept if rows[row.labels] is not row])
         restored = [held_alerts.restored(row, now) for row in rows.values()]
-        names = held_alerts.fingerprints([held.alert for held in restored])
-        for held, name in zip(restored, names, strict=True):
-            self._hold(replace(held, alert=replace(held.alert, known_fingerprint=name)), now)
+        names = held_alerts.fingerprints([held.alert.labels for held in restored])
+        named = zip(restored, names, strict=True)
+        self._hold((replace(held, alert=replace(held.alert, known_fingerprint=name)) for held, name in named), now)
         self._loops = [
             asyncio.create_task(self._run(), name="notifications"),
             asyncio.create_task(self._freshen(), name="notifications listing"),
@@ -180,34 +180,33 @@ class Notifier:
     async def _accept(self, alerts: Sequence[Alert]) -> None:
         now = now_ms(self._clock)
         ended = self._ended(now)
-        unknown = [a for a in alerts if not a.known_fingerprint and self.standing.get(a.labels) is None]
-        names = dict(zip((a.labels for a in unknown), held_alerts.fingerprints(unknown), strict=True))
-        joined: dict[Labels, Held] = {}
-        saved: dict[Labels, HeldAlertRow] = {}
-        for alert in alerts:
-            old = joined.get(alert.labels) or self.standing.get(alert.labels)
-            name = old.alert.fingerprint if old else alert.known_fingerprint or names[alert.labels]
-            number = self.standing.number(alert.labels, lambda: self._numbers.take(now))
-            new = held_alerts.received(alert, now, resolve_timeout=self._resolve_timeout, fingerprint=name, number=number)
-            new = held_alerts.merged(old, new, now)
-            joined[alert.labels] = new
-            fired, fires = old is not None and not old.resolved(now), not new.resolved(now)
-            worth = held_alerts.worth_saving(old, new, now)
-            text = orjson.dumps(dict(alert.labels)).decode() if worth or fired != fires else ""
-            if worth:
-                saved[alert.labels] = held_alerts.row_of(self._tenant, new, text)
-            if fired != fires:
-                self._steps.append(self.history.event("firing" if fires else "resolved", new.alert, now, labels=text))
-                ended.update(self._outdone(new, now) if fires else self._acknowledged(new, "the alert resolved"))
-        self._arriving.append(joined)
+        found = heard(
+            alerts,
+            self.standing.get,
+            now,
+            tenant=self._tenant,
+            resolve_timeout=self._resolve_timeout,
+            number=lambda labels: self._number(labels, now),
+        )
+        if len(self.acknowledgements):
+            for turn in found.turns:
+                fires = turn.kind == "firing"
+                ended.update(self._outdone(turn.held, now) if fires else self._acknowledged(turn.held, "the alert resolved"))
+        self._arriving.append(found.held)
         try:
-            await self._commit(list(saved.values()), ended, now)
+            await self._commit([Many(HeldAlertRow, found.rows), self.history.turned(found.turns, now)], ended, now)
         finally:
-            self._arriving = [news for news in self._arriving if news is not joined]
-        for held in joined.values():
-            self._hold(held, now)
+            self._arriving = [news for news in self._arriving if news is not found.held]
+        self._hold(found.held.values(), now)
         # Only now: a round that came while this was being committed still saw them stand.
-        self._some_ended = self._some_ended or any(held.resolved(now) for held in joined.values())
+        self._some_ended = self._some_ended or found.some_resolved
+
+    def _number(self, labels: Labels, now: int) -> int:
+        """The number of the record of an alert that is not held: two that tell of it at once give it the same."""
+        for news in self._arriving:
+            if (other := news.get(labels)) is not None:
+                return other.number
+        return self._numbers.take(now)
 
     def noticed(self, alerts: Sequence[Alert]) -> None:
         """Alerts that are pending: they enter the history with the next round, and nobody is told."""
@@ -228,13 +227,11 @@ class Notifier:
         return {held.alert.fingerprint: why} if held.alert.fingerprint in self.acknowledgements.standing() else {}
 
     def _outdone(self, held: Held, now: int) -> dict[str, str]:
-        if not len(self.acknowledgements):
-            return {}
         labels = held.alert.labels
         groups = (self._groups.get((route.path, route.group_labels(labels))) for route in self._ways.routes(labels))
         return self.acknowledgements.outdone(labels, [g.alerts for g in groups if g is not None and labels not in g.alerts])
 
-    async def _commit(self, rows: Sequence[HeldAlertRow], ended: dict[str, str], now: int) -> None:
+    async def _commit(self, rows: Sequence[Many], ended: dict[str, str], now: int) -> None:
         """Commit alerts with the steps they took and the acknowledgements that end by it, at once."""
         known = self.acknowledgements.standing()
         over = [known[f] for f in ended if f in known]
@@ -250,24 +247,24 @@ class Notifier:
             raise
         self.acknowledgements.let_go(over)
 
-    def _hold(self, held: Held, now: int) -> None:
-        """Hold an alert and put it into its groups, new ones if need be."""
-        self.standing.put(held, now)
-        labels = held.alert.labels
-        for route in self._ways.routes(labels):
-            key = route.path, route.group_labels(labels)
-            group = self._groups.get(key)
-            if group is None:
-                group = self._groups[key] = AlertGroup(route, key[1], Timing(now + route.group_wait))
-                self._ordered = None
-                self._flushes.plan(key, group)
-            before = group.timing
-            group.insert(held, now)
-            if group.timing is not before:
-                self._flushes.plan(key, group)
-            self._changed[key] = None
-        if len(self.standing) >= _MANY:
+    def _hold(self, news: Iterable[Held], now: int) -> None:
+        """Hold alerts and put them into their groups, new ones if need be."""
+        groups, put, routes_of = self._groups, self.standing.put, self._ways.routes
+        for held in news:
+            put(held, now)
+            labels = held.alert.labels
+            for route in routes_of(labels):
+                key = route.path, route.group_labels(labels)
+                group = groups.get(key)
+                if group is None:
+                    group = groups[key] = AlertGroup(route, key[1], Timing(now + route.group_wait))
+                    self._ordered = None
+                    self._flushes.plan(key, group)
+                if group.insert(held, now):
+                    self._flushes.plan(key, group)
+                self._changed[key] = None
             self._heard += 1
+        if len(self.standing) >= _MANY:
             self._news.set()
 
     async def apply(self, config: Config | None, settings: NotifySettings | None = None) -> None:
@@ -284,8 +281,7 @@ class Notifier:
             self._ordered = None
             self._listing.forget()
             now = now_ms(self._clock)
-            for held in self.standing:
-                self._hold(held, now)
+            self._hold(self.standing, now)
         finally:
             self._flushes.paused = False
             self._wake.set()
@@ -500,7 +496,6 @@ class Notifier:
         await self._records.save(drop=[*rows, *(self._told[p] for p in expired)])
         for held in gone:
             self.standing.drop(held)
-            self._ways.forget(held.alert.labels)
         for place in expired:
             self._told.pop(place, None)
         await self.silences.forget(now)

@@ -35,7 +35,12 @@ class Route:
 
     def group_labels(self, labels: Labels) -> Labels:
         """The labels that name the group of an alert."""
-        return labels if self.group_by is None else Labels(p for p in labels if p[0] in self.group_by)
+        names = self.group_by
+        return labels if names is None else Labels([p for p in labels if p[0] in names])
+
+    def names(self) -> frozenset[str]:
+        """The labels that it depends on which of these routes take an alert."""
+        return frozenset(m.name for m in self.matchers).union(*(below.names() for below in self.routes))
 
 
 _ROOT = Route("", "", frozenset(), GROUP_WAIT_MS, GROUP_INTERVAL_MS, REPEAT_INTERVAL_MS)

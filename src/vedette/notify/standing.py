@@ -6,7 +6,7 @@ Not here: how news of an alert joins what is held (`held.py`), its groups (`grou
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from vedette.errors import NotFound
 from vedette.model.labels import Labels
@@ -21,10 +21,10 @@ class Standing:
         self.inhibitor = Inhibitor(inhibitions)
         self._held: dict[Labels, Held] = {}
         self._named: dict[str, Labels] = {}
-        # One entry an alert, whose end may have moved on since: looked at again once it is reached.
-        self._ends: list[tuple[int, Labels]] = []
+        # Alerts by the end each had when it came, which may have moved on since: looked at again once it is reached.
+        self._ends: list[int] = []
+        self._ending: dict[int, list[Labels]] = {}
         self._awaited: set[Labels] = set()
-        self._numbers: dict[Labels, int] = {}
 
     def __len__(self) -> int:
         return len(self._held)
@@ -48,24 +48,26 @@ class Standing:
             raise NotFound(f"no alert with the fingerprint {fingerprint} is held")
         return self._held[labels]
 
-    def number(self, labels: Labels, new: Callable[[], int]) -> int:
-        """The number of an alert's record, a `new` one where none was given out: two that tell of it at once get the same."""
-        found = self._numbers.get(labels)
-        if found is None:
-            found = self._numbers[labels] = new()
-        return found
-
     def put(self, held: Held, now: int) -> None:
-        """Hold an alert, or news of it. Its record has a number, which stays its own until it is dropped."""
-        labels = held.alert.labels
+        """Hold an alert, or news of it."""
+        alert = held.alert
+        labels = alert.labels
         self._held[labels] = held
-        # Set anew: it may have been dropped while news of it, numbered before, was on its way to the disk.
-        self._numbers[labels] = held.number
-        self._named[held.alert.fingerprint] = labels
-        if labels not in self._awaited and not held.resolved(now):
+        self._named[alert.fingerprint] = labels
+        if alert.ends_at > now:
+            before = len(self._awaited)
             self._awaited.add(labels)
-            heapq.heappush(self._ends, (held.alert.ends_at, labels))
-        self.inhibitor.put(held, now)
+            if len(self._awaited) != before:
+                self._await(alert.ends_at, labels)
+        if not self.inhibitor.idle:
+            self.inhibitor.put(held, now)
+
+    def _await(self, end: int, labels: Labels) -> None:
+        if (ending := self._ending.get(end)) is not None:
+            ending.append(labels)
+        else:
+            self._ending[end] = [labels]
+            heapq.heappush(self._ends, end)
 
     def drop(self, held: Held) -> None:
         """Hold an alert no longer, unless there was news of it meanwhile."""
@@ -73,7 +75,6 @@ class Standing:
         if self._held.get(labels) is held:
             del self._held[labels]
             self._named.pop(held.alert.fingerprint, None)
-            self._numbers.pop(labels, None)
             self.inhibitor.drop(labels)
 
     def inhibit(self, inhibitions: Sequence[Inhibition], now: int) -> None:
@@ -85,20 +86,18 @@ class Standing:
     def ended(self, now: int) -> list[Held]:
         """The alerts whose end was passed since this was last asked, without a word from their sender."""
         found = []
-        while self._ends and self._ends[0][0] <= now:
-            _, labels = heapq.heappop(self._ends)
-            self._awaited.discard(labels)
-            held = self._held.get(labels)
-            if held is None:
-                continue
-            if not held.resolved(now):
-                self._awaited.add(labels)
-                heapq.heappush(self._ends, (held.alert.ends_at, labels))
-            elif held.alert.ends_at > held.updated_at:
-                self.inhibitor.ended(labels)
-                found.append(held)
+        while self._ends and self._ends[0] <= now:
+            for labels in self._ending.pop(heapq.heappop(self._ends)):
+                held = self._held.get(labels)
+                if held is not None and not held.resolved(now):
+                    self._await(held.alert.ends_at, labels)
+                    continue
+                self._awaited.discard(labels)
+                if held is not None and held.alert.ends_at > held.updated_at:
+                    self.inhibitor.ended(labels)
+                    found.append(held)
         return found
 
     def next_end(self) -> int | None:
         """When `ended` is to be asked next, at the latest; None for never."""
-        return self._ends[0][0] if self._ends else None
+        return self._ends[0] if self._ends else None

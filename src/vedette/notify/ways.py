@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from vedette.errors import NotFound, Undeliverable
+from vedette.model.alerts import ALERT_NAME
 from vedette.model.labels import Labels
 from vedette.notify import dead
 from vedette.notify.groups import AlertGroup
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 Make = Callable[["Receiver", "GlobalConfig", Templates], list[Channel]]
 """Makes the channels of a receiver."""
+_Way = tuple[tuple[Route, ...], tuple[str, ...]]
+_REMEMBERED = 100_000
+"""Of so many sets of labels that routes depend on it is remembered where they lead."""
 
 
 class Ways:
@@ -35,8 +39,9 @@ class Ways:
         self._channels: dict[str, list[Channel]] = {}
         self._receivers: list[str] = []
         self._dead_receiver = ""
-        # What was found out of labels: alerts are many, and told of again and again.
-        self._found: dict[Labels, tuple[Route, ...]] = {}
+        # What was found out, by the labels that it depends on: alerts are many, and most of them go the same few ways.
+        self._names: frozenset[str] = frozenset()
+        self._found: dict[tuple[tuple[str, str], ...], _Way] = {}
         self._same: dict[tuple[str, ...], tuple[str, ...]] = {}
         self.templates = Templates.load(())
         self.intervals: Mapping[str, NamedIntervals] = {}
@@ -50,31 +55,40 @@ class Ways:
         self._receivers = [r.name for r in config.receivers] if config else []
         self.intervals = config.intervals if config else {}
         self._dead_receiver = dead_receiver
+        self._names = self._route.names() if self._route else frozenset()
         self._found.clear()
         self._same.clear()
         return old
 
-    def routes(self, labels: Labels) -> tuple[Route, ...]:
-        """The routes of an alert, none where nobody is told."""
-        found = self._found.get(labels)
+    def _way(self, labels: Labels) -> _Way:
+        names = self._names
+        ours = labels.get(ALERT_NAME) == dead.NAME
+        # Of a dead channel's alert, more labels than the routes' own decide.
+        key = tuple(labels) if ours else tuple([p for p in labels if p[0] in names]) if names else ()
+        found = self._found.get(key)
         if found is None:
-            found = ()
-            if self._route is not None:
-                counts = {name: len(channels) for name, channels in self._channels.items()}
-                ours = dead.routes(labels, self._route, counts, self._dead_receiver)
-                found = tuple(match(self._route, labels)) if ours is None else ours
-            self._found[labels] = found
+            if len(self._found) >= _REMEMBERED:
+                self._found.clear()
+            found = self._found[key] = self._find(labels)
         return found
 
-    def forget(self, labels: Labels) -> None:
-        """An alert is held no longer."""
-        self._found.pop(labels, None)
+    def _find(self, labels: Labels) -> _Way:
+        if self._route is None:
+            return (), ()
+        counts = {name: len(channels) for name, channels in self._channels.items()}
+        ours = dead.routes(labels, self._route, counts, self._dead_receiver)
+        routes = tuple(match(self._route, labels)) if ours is None else ours
+        receivers = tuple([route.receiver for route in routes])
+        # One object for all alerts that go to the same receivers: the listing looks at it a hundred thousand times.
+        return routes, self._same.setdefault(receivers, receivers)
+
+    def routes(self, labels: Labels) -> tuple[Route, ...]:
+        """The routes of an alert, none where nobody is told."""
+        return self._way(labels)[0]
 
     def receivers_of(self, labels: Labels) -> tuple[str, ...]:
-        """The names of the receivers of an alert."""
-        found = tuple([route.receiver for route in self.routes(labels)])
-        # One object for all alerts that go the same way: the listing looks at it a hundred thousand times.
-        return self._same.setdefault(found, found)
+        """The names of the receivers of an alert; the same object for all that go to the same ones."""
+        return self._way(labels)[1]
 
     def receivers(self) -> list[str]:
         """The names of all receivers."""
