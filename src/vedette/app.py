@@ -47,6 +47,7 @@ from vedette.api import logs_loki as logs_loki_api
 from vedette.api import logs_loki_tail as logs_loki_tail_api
 from vedette.api import notifications as notifications_api
 from vedette.api import otlp as otlp_api
+from vedette.api import pushes as pushes_api
 from vedette.api import ruler as ruler_api
 from vedette.api import rules as rules_api
 from vedette.api import silencing as silencing_api
@@ -54,6 +55,7 @@ from vedette.api.at_once import AtOnce
 from vedette.api.direct import Direct
 from vedette.api.endpoint import Endpoint
 from vedette.api.endpoint import routes as endpoint_routes
+from vedette.api.intake import Intake
 from vedette.api.services import botserver, botserver_alerts, dialects
 from vedette.api.services.dialects import DIALECTS as DIALECTS
 from vedette.api.services.limits import RedisCounts
@@ -81,11 +83,11 @@ from vedette.logs.store import LogStore
 from vedette.logways import LogWays
 from vedette.model.alerts import Alert
 from vedette.model.durations import format_duration
-from vedette.model.samples import DEFAULT_TENANT
+from vedette.model.tenants import DEFAULT_TENANT
 from vedette.net.addresses import public_address
 from vedette.notify import made
 from vedette.notify.config import Config as NotifyConfig
-from vedette.plan import Plan, retention_of, storage_of, waiting
+from vedette.plan import Plan, retention_of, waiting
 from vedette.process import commit_of_checkout, configure_logging
 from vedette.records.copy import copy_records
 from vedette.rules.alerting import Outage
@@ -145,11 +147,12 @@ class House:
         self._writes = ThreadPoolExecutor(_WRITE_THREADS, thread_name_prefix="write")
         room = settings.vedette
         self.limits = Limits(room.limits, window=room.storage.out_of_order_window)
-        self.storage = open_backend(storage_of(room), clock, retention=retention_of(room.storage), limits=self.limits, remote=room.remote)
+        self.storage = open_backend(room.samples, clock, retention=retention_of(room.storage), limits=self.limits, remote=room.remote)
         self.exemplars = Exemplars(max(0, settings.config.storage.exemplars.max_exemplars), room.storage.data / "exemplars")
         self.forwards = Forwards(clock, room.storage.data / "forward", room.forward)
         self.door = Door(self.storage, clock, limits=self.limits, exemplars=self.exemplars, tee=self.forwards.take)
         self.promql = engine_of(room, self.storage, clock)
+        self.intake = Intake(self.door.append, self.run_write, clock, tenant_of, lambda: self.plan.settings.vedette.intake)
         self._asking = Asking(self.promql, self.storage, self.run_query, clock)
         started = room.storage.start_timestamps or room.storage.start_zeros
         self.collector = Collector(self.door.append, clock, starts=started)
@@ -462,6 +465,7 @@ class House:
             routes += live_api.routes(self._live)
         if dialect is None:
             routes += [logs_elastic_api.elastic_root(self._log_backend), *logs_loki_tail_api.routes(self._log_backend)]
+            routes += pushes_api.routes(self.intake, self.storage)
             routes += web_routes(Sessions(self.identities))
         guarded = Guard(
             self.tenants.around(Direct(application(routes, service=dialect is not None), chosen)),
@@ -502,6 +506,7 @@ class House:
             *otlp_api.endpoints(
                 otlp_api.Otlp(self.door.append, self.run_write, self.clock, tenant_of, lambda: self.plan.settings.config.otlp)
             ),
+            *pushes_api.endpoints(self.intake, self.storage),
             *prometheus.endpoints(
                 self.promql,
                 self.storage,
@@ -737,6 +742,7 @@ class House:
     def _readings(self) -> Iterator[Reading]:
         yield from selfmetrics.of_storage(self.storage.stats(), self.storage.counters())
         yield from selfmetrics.of_door(self.door.counts)
+        yield from selfmetrics.of_intake(self.intake.unread, self.intake.left_out)
         yield from selfmetrics.of_forwards(self.forwards.states())
         yield from selfmetrics.of_exemplars(self.exemplars)
         yield from selfmetrics.of_limits(self.storage.tenant_series(), self.limits.in_series)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from vedette.clock import Clock, now_ms
 from vedette.errors import BadInput
 from vedette.model.labels import METRIC_NAME, Labels
-from vedette.model.samples import DEFAULT_TENANT
+from vedette.model.tenants import DEFAULT_TENANT
 from vedette.promql.engine import Engine
 from vedette.promql.result import QueryResult
 from vedette.promql.standing import Answer, Standing

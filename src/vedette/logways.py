@@ -20,7 +20,8 @@ from vedette.ingest.syslog import SyslogListener
 from vedette.logs.settings import LogSettings
 from vedette.logs.store import LogStore
 from vedette.model.logs import LogBatch
-from vedette.model.samples import DEFAULT_TENANT, Appended, SampleBatch
+from vedette.model.samples import Appended, SampleBatch
+from vedette.model.tenants import DEFAULT_TENANT
 from vedette.selfmetrics import Reading, of_logs
 
 log = structlog.get_logger(__name__)

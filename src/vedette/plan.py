@@ -16,7 +16,6 @@ from vedette.notify.config import Config as NotifyConfig
 from vedette.notify.config import load as load_notify
 from vedette.notify.config import parse as parse_notify
 from vedette.notify.config import redacted as redacted_notify
-from vedette.records.settings import is_postgres
 from vedette.rules.defaults import default_groups
 from vedette.rules.files import Group
 from vedette.rules.files import load as load_rules
@@ -67,14 +66,6 @@ class Plan:
         if route is not None:
             return dataclasses.replace(plan, notify=parse_notify(route, name="notify"), notify_text=redacted_notify(route))
         return plan
-
-
-def storage_of(room: VedetteSection) -> StorageSettings:
-    """Storage's settings; PostgreSQL that is not named there is the database of the records."""
-    settings = room.storage
-    if settings.backend == "postgres" and not settings.url and is_postgres(room.records.url):
-        return dataclasses.replace(settings, url=room.records.url)
-    return settings
 
 
 def retention_of(settings: StorageSettings) -> list[RetentionRule]:

@@ -28,6 +28,7 @@ from vedette.configfile import option
 from vedette.errors import BadInput
 from vedette.forward.config import ForwardSettings, RemoteWriteConfig, of_file
 from vedette.health.settings import HealthSettings
+from vedette.ingest.intake import IntakeSettings
 from vedette.ingest.settings import MOST_EXEMPLARS, OtlpConfig, TrackSettings
 from vedette.logs.settings import LogSettings
 from vedette.model.durations import format_duration, format_seconds, parse_duration, parse_seconds
@@ -35,7 +36,7 @@ from vedette.model.labels import Labels
 from vedette.notify.alerting import AlertingConfig
 from vedette.notify.settings import NotifySettings
 from vedette.promql.settings import PromqlSettings
-from vedette.records.settings import RecordsSettings
+from vedette.records.settings import RecordsSettings, is_postgres
 from vedette.rules.settings import RulesSettings, Thresholds
 from vedette.storage.limits import LimitsSettings
 from vedette.storage.remote.settings import RemoteSettings
@@ -111,6 +112,14 @@ class VedetteSection:
     tracing: TracingSettings = field(default_factory=TracingSettings)
     health: HealthSettings = field(default_factory=HealthSettings)
     logs: LogSettings = field(default_factory=LogSettings)
+    intake: IntakeSettings = field(default_factory=IntakeSettings)
+
+    @property
+    def samples(self) -> StorageSettings:
+        """Storage's settings; PostgreSQL that is not named there is the database of the records."""
+        if self.storage.backend == "postgres" and not self.storage.url and is_postgres(self.records.url):
+            return dataclasses.replace(self.storage, url=self.records.url)
+        return self.storage
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from vedette.access.guard import App, Receive, Scope, Send, tenant_of
 from vedette.clock import Clock
 from vedette.errors import LimitExceeded
 from vedette.model.labels import Labels
-from vedette.model.samples import DEFAULT_TENANT
+from vedette.model.tenants import DEFAULT_TENANT
 from vedette.notify.config import Config as NotifyConfig
 from vedette.notify.settings import NotifySettings
 from vedette.promql.standing import Answer, Standing

@@ -22,7 +22,8 @@ from vedette.kernels import groups
 from vedette.model.histograms import NO_BUCKETS, Histogram, Layout
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher
-from vedette.model.samples import DEFAULT_TENANT, MetricMetadata, SampleBatch, canonical
+from vedette.model.samples import MetricMetadata, SampleBatch, canonical
+from vedette.model.tenants import DEFAULT_TENANT
 from vedette.promql.engine import Engine as Promql
 from vedette.promql.settings import PromqlSettings
 from vedette.storage import heap

@@ -15,7 +15,7 @@ from vedette.access.passwords import NOBODY, digest, hash_password, is_password,
 from vedette.access.principal import ANY_TENANT, Principal, is_tenant, parse_role, parse_scopes
 from vedette.clock import Clock, now_ms
 from vedette.errors import BadInput, NotFound
-from vedette.model.samples import DEFAULT_TENANT
+from vedette.model.tenants import DEFAULT_TENANT
 from vedette.records.rows import ApiKeyRow, SessionRow, TenantRow, UserRow
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from vedette.access.identity import Credential, Identities, credential_of
 from vedette.access.permits import SAFE_METHODS, need_of, of_server
 from vedette.access.principal import OPEN, Need, Principal, is_tenant
 from vedette.errors import BadInput, LimitExceeded, Unreachable
-from vedette.model.samples import DEFAULT_TENANT
+from vedette.model.tenants import DEFAULT_TENANT
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

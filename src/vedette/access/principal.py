@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from vedette.errors import BadInput
-from vedette.model.samples import DEFAULT_TENANT
+from vedette.model.tenants import DEFAULT_TENANT
 
 ROLES = ("viewer", "operator", "admin")
 """From the least to the most: a viewer reads, an operator writes and acts on alerts, an admin rules the server."""

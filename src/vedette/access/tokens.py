@@ -18,7 +18,7 @@ from vedette.access.principal import ANY_TENANT, ROLES, SCOPES, Principal, is_te
 from vedette.access.settings import AccessSettings
 from vedette.clock import Clock
 from vedette.errors import BadInput
-from vedette.model.samples import DEFAULT_TENANT
+from vedette.model.tenants import DEFAULT_TENANT
 
 AUDIENCE = "vedette"
 ISSUER = "vedette"

@@ -28,8 +28,9 @@ from vedette.clock import Clock, now_ms
 from vedette.errors import BadInput, VedetteError
 from vedette.model.labels import METRIC_NAME, Labels
 from vedette.model.matchers import Matcher
-from vedette.model.samples import DEFAULT_TENANT, MetricMetadata
+from vedette.model.samples import MetricMetadata
 from vedette.model.series import SeriesSet
+from vedette.model.tenants import DEFAULT_TENANT
 from vedette.storage.interface import Estimating, Storage
 from vedette.wire import exposition
 from vedette.wire.escaping import SCHEMES, Spell, asked_for

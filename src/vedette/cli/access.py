@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from vedette.errors import BadInput, NotFound
+from vedette.model.tenants import DEFAULT_TENANT
 
 if TYPE_CHECKING:
     from vedette.access.directory import Directory
     from vedette.settings import Settings
 
 T = TypeVar("T")
-
-_DEFAULT_TENANT = "default"
 
 user = typer.Typer(help="People who may log in: add, list, change, remove.", no_args_is_help=True)
 token = typer.Typer(help="API keys for programs, and signed tokens.", no_args_is_help=True)
@@ -120,8 +119,8 @@ def user_add(
     async def act(directory: Directory) -> str:
         if name in directory.users:
             raise BadInput(f"there is a user {name} already", where="NAME", hint="vedette user change NAME")
-        directory.expect_tenant(tenant or _DEFAULT_TENANT)
-        row = await directory.put_user(name, password=password, role=parsed, tenant=tenant or _DEFAULT_TENANT)
+        directory.expect_tenant(tenant or DEFAULT_TENANT)
+        row = await directory.put_user(name, password=password, role=parsed, tenant=tenant or DEFAULT_TENANT)
         return f"{row.name} may log in as {row.role} of tenant {row.tenant}"
 
     print(_with(settings, act))
@@ -198,9 +197,9 @@ def token_create(
     until = now_ms(SystemClock()) + parse_duration(expires) if expires else 0
 
     async def act(directory: Directory) -> tuple[Any, str]:
-        directory.expect_tenant(tenant or _DEFAULT_TENANT)
+        directory.expect_tenant(tenant or DEFAULT_TENANT)
         author = f"{getpass.getuser()} (command line)"
-        return await directory.new_key(name, role=chosen, tenant=tenant or _DEFAULT_TENANT, scopes=scopes, expires_at=until, author=author)
+        return await directory.new_key(name, role=chosen, tenant=tenant or DEFAULT_TENANT, scopes=scopes, expires_at=until, author=author)
 
     row, secret = _with(_settings(data, config), act)
     may = row.scopes or f"role {row.role}"
@@ -261,7 +260,7 @@ def token_jwt(
     access = _settings(data, config).vedette.access
     lifetime = parse_duration(expires) if expires else None
     tokens = Tokens(access, SystemClock())
-    print(tokens.issue(name, role=parse_role(role or "viewer"), tenant=tenant or _DEFAULT_TENANT, lifetime_ms=lifetime))
+    print(tokens.issue(name, role=parse_role(role or "viewer"), tenant=tenant or DEFAULT_TENANT, lifetime_ms=lifetime))
 
 
 @tenant.command("add")

@@ -6,11 +6,8 @@ import asyncio
 import os
 from pathlib import Path
 
-from vedette.clock import SystemClock
-from vedette.plan import storage_of
+from vedette.records.database import Records
 from vedette.settings import resolve
-from vedette.storage.backends import open_backend
-from vedette.storage.limits import Limits
 from vedette.storage.settings import StorageSettings
 
 
@@ -20,8 +17,6 @@ def run(config: Path | None, *, data: Path | None) -> None:
     Raises `BadInput` for a URL or credentials that are refused, `Unreachable` where a database does not answer, `Corrupt` where a
     newer version has written it.
     """
-    from vedette.records.database import Records
-
     settings = resolve(path=config, flags={("storage", "data"): data} if data else {}, environment=os.environ)
     place = settings.records_place
     if isinstance(place, Path):
@@ -35,13 +30,18 @@ def run(config: Path | None, *, data: Path | None) -> None:
             await records.close()
 
     print(f"records: {asyncio.run(made())}: ready")
-    storage = storage_of(settings.vedette)
+    storage = settings.vedette.samples
     if storage.backend != "embedded":
         asyncio.run(_storage(storage))
         print(f"samples: {storage.backend}: ready")
 
 
 async def _storage(settings: StorageSettings) -> None:
+    # Here, and not above: without PostgreSQL for samples no storage is opened.
+    from vedette.clock import SystemClock
+    from vedette.storage.backends import open_backend
+    from vedette.storage.limits import Limits
+
     backend = open_backend(settings, SystemClock(), retention=(), limits=Limits())
     try:
         await backend.start()

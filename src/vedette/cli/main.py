@@ -73,7 +73,9 @@ def main() -> None:
         if sys.argv[1:2] == ["serve"] and (arguments := plain(sys.argv[2:])) is not None:
             _serve(arguments)
         else:
-            _quietly()
+            # What a verb prints of itself needs no colours of a log's; its tables and help import them where they are wanted.
+            with contextlib.nullcontext() if sys.argv[1:2] == ["serve"] else spared("rich", "pygments"):
+                _quietly()
             from vedette.cli.verbs import app
 
             app()

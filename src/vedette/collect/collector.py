@@ -9,7 +9,8 @@ from vedette.collect.config import CollectConfig
 from vedette.collect.pool import InternalPool, Means, Pool
 from vedette.collect.scrape import Append, ScrapeLoop, TargetState
 from vedette.collect.targets import DroppedTarget
-from vedette.model.samples import DEFAULT_TENANT, canonical
+from vedette.model.samples import canonical
+from vedette.model.tenants import DEFAULT_TENANT
 
 
 class Collector:

@@ -20,7 +20,8 @@ from vedette.errors import BadInput, LimitExceeded
 from vedette.forward.config import V2, RemoteWriteConfig
 from vedette.model.labels import Labels
 from vedette.model.relabel import relabel
-from vedette.model.samples import DEFAULT_TENANT, Appended, MetricMetadata, SampleBatch
+from vedette.model.samples import Appended, MetricMetadata, SampleBatch
+from vedette.model.tenants import DEFAULT_TENANT
 from vedette.net.client import HttpClient
 from vedette.storage.names import Names
 from vedette.storage.queue import Item, Putter, Queue

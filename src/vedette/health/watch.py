@@ -18,7 +18,8 @@ from vedette.health.check import DEGRADED, HEALTHY, UNHEALTHY, Finding, Probe, S
 from vedette.health.probes import local, postgres, redis, web
 from vedette.health.settings import CheckSettings, HealthSettings
 from vedette.model.labels import METRIC_NAME, Labels
-from vedette.model.samples import DEFAULT_TENANT, SampleBatch, canonical
+from vedette.model.samples import SampleBatch, canonical
+from vedette.model.tenants import DEFAULT_TENANT
 
 UP = "vedette_health_up"
 LATENCY = "vedette_health_latency_seconds"

@@ -19,13 +19,12 @@ from vedette.kernels.hashing import hash_regions
 from vedette.model.exemplars import Exemplar
 from vedette.model.histograms import Histogram, Histograms
 from vedette.model.labels import Labels
+from vedette.model.tenants import DEFAULT_TENANT
 
 STALE_BITS = 0x7FF0000000000002
 """The bit pattern of Prometheus' stale marker; compare bits, never with `isnan`: NaN is a legal value."""
 
 STALE: float = struct.unpack("<d", struct.pack("<Q", STALE_BITS))[0]
-
-DEFAULT_TENANT = "default"
 
 ResolveMany = Callable[[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]], tuple[NDArray[np.uint8], NDArray[np.int64]]]
 """(buffer, starts, ends) of keys to (canonical keys end to end, offsets int64[n + 1])."""

@@ -20,7 +20,8 @@ from vedette.clock import Clock, now_ms
 from vedette.errors import VedetteError
 from vedette.model.alerts import Alert
 from vedette.model.labels import Labels
-from vedette.model.samples import DEFAULT_TENANT, STALE, SampleBatch, canonical
+from vedette.model.samples import STALE, SampleBatch, canonical
+from vedette.model.tenants import DEFAULT_TENANT
 from vedette.promql.standing import Answer, Standing
 from vedette.records.rows import RuleAlertRow
 from vedette.rules import alerting

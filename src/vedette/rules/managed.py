@@ -19,7 +19,7 @@ import yaml
 from vedette import configfile
 from vedette.clock import Clock, now_ms
 from vedette.errors import BadInput, LimitExceeded, NotFound
-from vedette.model.samples import DEFAULT_TENANT
+from vedette.model.tenants import DEFAULT_TENANT
 from vedette.promql.parse import NO_FEATURES
 from vedette.promql.settings import Features
 from vedette.records.rows import RuleGroupRow

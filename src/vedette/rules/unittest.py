@@ -15,7 +15,8 @@ from vedette.errors import BadInput, VedetteError
 from vedette.model.alerts import ALERT_NAME, Alert
 from vedette.model.durations import format_duration
 from vedette.model.labels import EMPTY, Labels
-from vedette.model.samples import DEFAULT_TENANT, SampleBatch, canonical
+from vedette.model.samples import SampleBatch, canonical
+from vedette.model.tenants import DEFAULT_TENANT
 from vedette.promql.engine import Engine
 from vedette.promql.memory import MemoryStorage
 from vedette.promql.native_render import literal

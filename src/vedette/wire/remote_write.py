@@ -22,7 +22,8 @@ from vedette.kernels.hashing import PROCESS_KEY
 from vedette.model.exemplars import Exemplar
 from vedette.model.histograms import Histogram
 from vedette.model.labels import METRIC_NAME, Labels
-from vedette.model.samples import DEFAULT_TENANT, KeySpace, MetricMetadata, SampleBatch
+from vedette.model.samples import KeySpace, MetricMetadata, SampleBatch
+from vedette.model.tenants import DEFAULT_TENANT
 from vedette.wire import native
 
 MAX_BYTES = 64 << 20

@@ -37,7 +37,7 @@ from vedette.clock import now_ms
 from vedette.errors import BadInput, VedetteError
 from vedette.health.check import State
 from vedette.model.matchers import Matcher, by_metric
-from vedette.model.samples import DEFAULT_TENANT
+from vedette.model.tenants import DEFAULT_TENANT
 from vedette.promql.nodes import Binary, Number
 
 if TYPE_CHECKING:

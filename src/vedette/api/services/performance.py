@@ -15,7 +15,8 @@ import numpy as np
 from vedette.api.services.own import OwnRequests
 from vedette.api.services.shared import OWN_JOB, Backend, finite, shown_time
 from vedette.model.matchers import Matcher, by_metric
-from vedette.model.samples import DEFAULT_TENANT, is_stale
+from vedette.model.samples import is_stale
+from vedette.model.tenants import DEFAULT_TENANT
 
 DAY_MS = 86_400_000
 PERIODS_MS = {"1h": 3_600_000, "24h": DAY_MS, "7d": 7 * DAY_MS, "30d": 30 * DAY_MS}

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 import orjson
 
 from vedette.errors import BadInput, LimitExceeded, NotFound, Undeliverable, Unreachable
-from vedette.model.samples import DEFAULT_TENANT
+from vedette.model.tenants import DEFAULT_TENANT
 from vedette.net.client import HttpClient
 from vedette.storage.remote.settings import RemoteSettings
 from vedette.wire import remote_write2

@@ -19,8 +19,9 @@ from vedette.clock import Clock, now_ms
 from vedette.errors import BadInput, LimitExceeded, NotFound, VedetteError
 from vedette.model.labels import METRIC_NAME, Labels
 from vedette.model.matchers import Matcher
-from vedette.model.samples import DEFAULT_TENANT, Appended, MetricMetadata, SampleBatch
+from vedette.model.samples import Appended, MetricMetadata, SampleBatch
 from vedette.model.series import SeriesSet
+from vedette.model.tenants import DEFAULT_TENANT
 from vedette.storage.bridge import LoopThread
 from vedette.storage.directory import DirectoryLock
 from vedette.storage.interface import Matchers, StorageStats
