@@ -232,6 +232,9 @@ VALUES: dict[str, tuple[str, ...]] = {
     "resolution": ("soon", "0s"),
     "step": ("soon", "0", "-1"),
     "group_next_token": ("nothing",),
+    "precision": ("d",),
+    "extra_label": ("zone",),
+    "q": ("", "SELECT 1"),
 }
 """Bad values of a parameter, by its name, otherwise by its kind."""
 TIMES = ("start", "end", "time", "start_date", "end_date", "start_time", "end_time")
@@ -324,6 +327,10 @@ RAW: dict[str, tuple[str, ...]] = {
     "/loki/api/v1/push": ('{"streams": 7}', '{"streams": [{"stream": {}, "values": [["x", "line"]]}]}'),
     "/_bulk": ('{"index": {}}\n', '{"nothing": {}}\n{}\n'),
     "/{index}/_bulk": ('{"index": {}}\n', '{"nothing": {}}\n{}\n'),
+    "/write": ("cpu", "cpu value=", "cpu value=1x", "cpu value=1 soon"),
+    "/influx/write": ("cpu",),
+    "/api/v2/write": ("cpu", "cpu,host= ,=a value=1"),
+    "/influx/api/v2/write": ("cpu",),
     "/api/v1/otlp/v1/metrics": OTLP,
     "/v1/metrics": OTLP,
     "/v1/logs": ('{"resourceLogs": 7}',),

@@ -100,6 +100,14 @@ def of_door(counts: Counts) -> Iterator[Reading]:
     yield _one("vedette_new_series", "counter", "Series met for the first time.", counts.new_series)
 
 
+def of_intake(unread: Mapping[str, int], left_out: Mapping[str, int]) -> Iterator[Reading]:
+    """What came in by other protocols than Prometheus' own, and did not become samples."""
+    about = "Lines, rows and points that could not be read, by protocol."
+    yield Reading("vedette_intake_unreadable", "counter", about, dict(unread), "protocol")
+    about = "Values of a kind that no sample can have (strings), left out, by protocol."
+    yield Reading("vedette_intake_left_out", "counter", about, dict(left_out), "protocol")
+
+
 def of_exemplars(exemplars: Exemplars) -> Iterator[Reading]:
     """What is kept of exemplars."""
     yield _one("vedette_exemplars", "gauge", "Exemplars kept.", len(exemplars))

@@ -20,7 +20,7 @@ from urllib.parse import quote
 import orjson
 
 from vedette.access.audit import Audit
-from vedette.access.identity import Credential, Identities, credential_of
+from vedette.access.identity import Credential, Identities, credential_in_url, credential_of
 from vedette.access.permits import SAFE_METHODS, need_of, of_server
 from vedette.access.principal import OPEN, Need, Principal, is_tenant
 from vedette.errors import BadInput, LimitExceeded, Unreachable
@@ -37,6 +37,7 @@ _WATCHED = frozenset(
         b"accept",
         b"authorization",
         b"cookie",
+        b"dd-api-key",
         b"host",
         b"origin",
         b"sec-fetch-mode",
@@ -200,7 +201,7 @@ class Guard:
 
     async def _why_not_known(self, scope: Scope, headers: dict[bytes, bytes], need: Need) -> _Refusal | None:
         """Why a request is not served where everybody is asked."""
-        credential = credential_of(headers)
+        credential = credential_of(headers) or credential_in_url(scope["path"], scope.get("query_string", b""))
         if need == "nothing" and (credential is None or credential.kind != "session"):
             return None
         try:

@@ -14,6 +14,7 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import parse_qsl
 
 import structlog
 
@@ -26,6 +27,7 @@ from vedette.clock import Clock
 from vedette.errors import VedetteError
 
 COOKIE = "vedette_session"
+_NAME_IN_URL = frozenset(("/write", "/query", "/influx/write", "/influx/query"))
 _REMEMBERED = 4096
 _REMEMBER_S = 5.0
 """How long a proof is remembered: so soon at the latest a revoked key or a removed user is out."""
@@ -45,7 +47,7 @@ class Credential:
 
 def credential_of(headers: Mapping[bytes, bytes]) -> Credential | None:
     """The credential among a request's headers (lower-case names), None where there is none; the first of those that stand there."""
-    given = headers.get(b"x-api-key")
+    given = headers.get(b"x-api-key", headers.get(b"dd-api-key"))
     if given is not None:
         return Credential("bearer", given.decode("latin-1"), by_browser=False)
     scheme, _, value = headers.get(b"authorization", b"").partition(b" ")
@@ -57,12 +59,28 @@ def credential_of(headers: Mapping[bytes, bytes]) -> Credential | None:
         except binascii.Error:
             return Credential("basic", "")
         return Credential("basic", password.decode("utf-8", "replace"), name=name.decode("utf-8", "replace"))
+    if scheme.lower() == b"token":
+        # InfluxDB's clients say so: a key, or a name and a password as one.
+        name, colon, password = value.strip().decode("utf-8", "replace").partition(":")
+        return Credential("basic", password, name=name, by_browser=False) if colon else Credential("bearer", name, by_browser=False)
     cookie = headers.get(b"cookie")
     if cookie is not None:
         for part in cookie.decode("latin-1").split(";"):
             name_text, _, value_text = part.strip().partition("=")
             if name_text == COOKIE and value_text:
                 return Credential("session", value_text)
+    return None
+
+
+def credential_in_url(path: str, query: bytes) -> Credential | None:
+    """The credential in a URL, where a protocol that writes has it there: InfluxDB 1's `u` and `p`, Datadog's `api_key`."""
+    if path.startswith("/datadog/") and b"api_key=" in query:
+        key = dict(parse_qsl(query.decode("latin-1"))).get("api_key", "")
+        return Credential("bearer", key, by_browser=False)
+    if path in _NAME_IN_URL and b"p=" in query:
+        asked = dict(parse_qsl(query.decode("latin-1")))
+        if "p" in asked:
+            return Credential("basic", asked["p"], name=asked.get("u", ""), by_browser=False)
     return None
 
 

@@ -37,8 +37,7 @@ _AT_ONCE = 64 << 10
 # What is decoded in less time than a turn of the loop takes needs no turn of its own. Of others each step has one: whoever asks for
 # health meanwhile waits for the rest of a step, 0.4 ms, and not for all of a burst.
 _BRIEF = 4 << 10
-# Drops that the sender must hear of, since they are a mistake on its side; a relabelling rule is on ours.
-_SENDERS_FAULT = (
+SENDERS_FAULT = (
     "duplicate",
     "too_old",
     "too_far_ahead",
@@ -46,8 +45,9 @@ _SENDERS_FAULT = (
     "invalid_labels",
     *(reason for reason in REASONS if reason != SERIES_LIMIT),
 )
-# A tenant gets room for new series when old ones are gone, which is looked for once a minute.
-_SERIES_RETRY_S = 60.0
+"""Drops that the sender must hear of, since they are a mistake on its side; a relabelling rule is on ours."""
+SERIES_RETRY_S = 60.0
+"""A tenant gets room for new series when old ones are gone, which is looked for once a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,8 +207,8 @@ def _acknowledged(batch: SampleBatch, appended: Appended) -> Response:
     beyond = appended.dropped.get(SERIES_LIMIT, 0)
     if beyond:
         text = f"{beyond} samples not stored: their tenant has as many series as it may (limits: max_series); the others are stored\n"
-        return Response(text, 429, media_type="text/plain", headers=written | retry_after(_SERIES_RETRY_S))
-    faults = {reason: n for reason in _SENDERS_FAULT if (n := appended.dropped.get(reason, 0))}
+        return Response(text, 429, media_type="text/plain", headers=written | retry_after(SERIES_RETRY_S))
+    faults = {reason: n for reason in SENDERS_FAULT if (n := appended.dropped.get(reason, 0))}
     if not faults and not problem:
         return Response(status_code=204, headers=written)
     named = ", ".join(f"{n} {reason.replace('_', ' ')}" for reason, n in faults.items()) or "a series that is not valid has none"
