@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tests.wire.influx_twin import bits, points
 
 from vedette.errors import BadInput
 from vedette.kernels import influx as kernel
 from vedette.model.samples import KeySpace
 from vedette.wire import influx
 from vedette.wire.influx import Naming, Text, Told, influx_keyspace, parse_key
+
+sys.path.insert(0, str(Path(__file__).parent))
+from influx_twin import bits, points
 
 NOW = 1_700_000_000_000
 
