@@ -502,7 +502,7 @@ def extended(
                     j = a
                     while j < b - 1 and ts[j] < t:
                         j += 1
-                if ts[j] > begin:
+                if ts[j] > begin and not (smoothed and ts[i] > t):
                     present[r - lo, k] = True
                     if kind in (EXT_CHANGES, EXT_RESETS):
                         out[r - lo, k] = _count_events(vals, i, b, RESETS if kind == EXT_RESETS else CHANGES)

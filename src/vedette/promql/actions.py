@@ -14,7 +14,7 @@ from vedette.model.durations import parse_duration
 from vedette.model.labels import METRIC_NAME
 from vedette.model.matchers import Matcher, MatchOp, go_regex_problem
 from vedette.promql.errors import ParseError, parse_error
-from vedette.promql.lexer import Token, quoted, unquote
+from vedette.promql.lexer import Token, quoted, unquote, unquoted
 from vedette.promql.nodes import (
     Aggregate,
     At,
@@ -150,7 +150,10 @@ class Actions:
         return Number(value=self._duration(token) / 1000, duration=True, start=token.start, end=token.end)
 
     def string(self, token: Token) -> Text:
-        return Text(value=unquote(token, self.text), start=token.start, end=token.end)
+        raw = unquoted(token, self.text)
+        value = raw.decode("utf-8", "replace")
+        broken = "" if value.encode() == raw else raw.decode("utf-8", "surrogateescape")
+        return Text(value=value, broken=broken, start=token.start, end=token.end)
 
     # Lists
 
@@ -344,10 +347,10 @@ class Actions:
         return token.text
 
     def label_quoted(self, token: Token) -> str:
-        name = unquote(token, self.text)
-        if not name:
-            raise self.fail(token.start, f"invalid label name for grouping: {quoted(name)}")
-        return name
+        name = self.string(token)
+        if name.broken or not name.value:
+            raise self.fail(token.start, f"invalid label name for grouping: {quoted(name.broken)}")
+        return name.value
 
     def aggregate(self, op: Token, body: Items) -> Aggregate:
         return self._aggregate(op, body, Labels((), False, body.end), body.end)

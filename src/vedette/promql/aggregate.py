@@ -17,7 +17,7 @@ from vedette.promql.evaluation import BLOCK_CELLS, HEAVY, Evaluation, scalar
 from vedette.promql.format import go_float
 from vedette.promql.lexer import quoted
 from vedette.promql.native_render import text
-from vedette.promql.nodes import Aggregate
+from vedette.promql.nodes import Aggregate, text_of
 from vedette.promql.ordered import in_order
 from vedette.promql.sampling import ratio_offsets
 from vedette.promql.selectors import shown
@@ -87,10 +87,7 @@ def _of_mixed(ev: Evaluation, node: Aggregate, matrix: Matrix, grid: Grid) -> Ma
     present = np.empty(histograms.shape, dtype=np.bool_)
     k.finish(code, *sums, present)
     native = native_mask(histograms)
-    mixed = present & (native | failed)
-    if mixed.any():
-        ev.annotations.warn(say.MIXED_IN_AGGREGATION, node.expr)
-    result = _result(node, matrix, groups, first, sums[0], (present | native) & ~mixed & ~failed, histograms)
+    result = _result(node, matrix, groups, first, sums[0], (present | native) & ~failed, histograms)
     return result.found()
 
 
@@ -223,7 +220,7 @@ def _limits(ev: Evaluation, param: Floats) -> Ints | None:
         return None
     if param.min() <= -9.223372036854775808e18:
         raise ExecutionError(f"Scalar value {shown(float(param.min()))} underflows int64")
-    if param.max() >= 9.223372036854775807e18:
+    if param.max() >= 9223372036854774784:
         raise ExecutionError(f"Scalar value {shown(float(param.max()))} overflows int64")
     return np.trunc(param).astype(np.int64)
 
@@ -303,8 +300,9 @@ def _limit_ratio(ev: Evaluation, node: Aggregate, ratio: Floats, matrix: Matrix)
 
 
 def _count_values(ev: Evaluation, node: Aggregate, label: str, matrix: Matrix) -> Matrix:
-    if not label:
-        raise ExecutionError(f"invalid label name {quoted(label)}")
+    assert node.param is not None
+    if (param := text_of(node.param)).broken or not label:
+        raise ExecutionError(f"invalid label name {quoted(param.broken)}")
     n = matrix.values.shape[1]
     if not matrix.present.any():
         return ev.empty(n)

@@ -2,36 +2,82 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
 from vedette.promql.errors import line_column
+from vedette.promql.format import go_g
 from vedette.promql.lexer import quoted
 from vedette.promql.nodes import Node
 
 
+@dataclass(frozen=True, slots=True)
+class Forced:
+    """Buckets whose counts were made to rise: the least and the greatest bound, the most that was added, how often, and when (ms)."""
+
+    low: float
+    high: float
+    most: float
+    times: int
+    first: int
+    last: int
+
+    def joined(self, other: Forced) -> Forced:
+        """Both together."""
+        return Forced(
+            min(self.low, other.low), max(self.high, other.high), max(self.most, other.most), self.times + other.times,
+            min(self.first, other.first), max(self.last, other.last),
+        )  # fmt: skip
+
+    def __str__(self) -> str:
+        first, last = (datetime.fromtimestamp(t / 1000, UTC) for t in (self.first, self.last))
+        return (
+            f", from buckets {go_g(self.low)} to {go_g(self.high)}, with a max diff of {self.most:.2g}, "
+            f"over {self.times} samples from {first:%Y-%m-%dT%H:%M:%SZ} to {last:%Y-%m-%dT%H:%M:%SZ}"
+        )
+
+
 class Annotations:
-    """Collects the annotations of one query; equal ones count once."""
+    """Collects the annotations of one query. One that was given before, wherever, counts once: the position is that of the last."""
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._warnings: dict[str, None] = {}
-        self._infos: dict[str, None] = {}
+        self._warnings: dict[str, int] = {}
+        self._infos: dict[str, int] = {}
+        self._forced: dict[str, Forced] = {}
 
     def warn(self, message: str, node: Node) -> None:
         """Add `PromQL warning: …` at a node."""
-        self._warnings[f"PromQL warning: {message} ({line_column(self._text, node.start)})"] = None
+        self._warnings[message] = node.start
 
     def inform(self, message: str, node: Node) -> None:
         """Add `PromQL info: …` at a node."""
-        self._infos[f"PromQL info: {message} ({line_column(self._text, node.start)})"] = None
+        self._infos[message] = node.start
+
+    def force(self, name: str, forced: Forced, node: Node) -> None:
+        """Add what `histogram_quantile` did to buckets of a metric. With what was said of it before it is one, where that was said."""
+        message = _FORCED + for_metric(name)
+        before = self._forced.get(message)
+        self._forced[message] = forced if before is None else before.joined(forced)
+        self._infos.setdefault(message, node.start)
 
     @property
     def warnings(self) -> list[str]:
         """In order of their first occurrence."""
-        return list(self._warnings)
+        return [f"PromQL warning: {message} ({line_column(self._text, at)})" for message, at in self._warnings.items()]
 
     @property
     def infos(self) -> list[str]:
         """In order of their first occurrence."""
-        return list(self._infos)
+        return [
+            f"PromQL info: {message}{self._forced.get(message, '')} ({line_column(self._text, at)})" for message, at in self._infos.items()
+        ]
+
+
+_FORCED = (
+    "input to histogram_quantile needed to be fixed for monotonicity "
+    "(see https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)"
+)
 
 
 def for_metric(name: str) -> str:

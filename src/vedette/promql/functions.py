@@ -212,17 +212,16 @@ def _pi(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Scalar:
 
 
 def _sort(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Matrix:
-    if ev.grid.n > 1:
+    if grid.n > 1:
         ev.annotations.warn(say.SORT_IN_RANGE, node)
     matrix = ev.matrix(args[0]).floats()
     return sort(matrix, descending=node.func.name.endswith("desc")) if grid.n == 1 else matrix
 
 
 def _sort_by_label(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Matrix:
-    if ev.grid.n > 1:
-        ev.annotations.warn(say.SORT_IN_RANGE, node)
     matrix = ev.matrix(args[0])
     if grid.n > 1:
+        ev.annotations.warn(say.SORT_IN_RANGE, node)
         return matrix
     return sort_by_label(matrix, [a for a in args[1:] if isinstance(a, str)], descending=node.func.name.endswith("desc"))
 

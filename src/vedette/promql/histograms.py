@@ -6,7 +6,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 import numpy as np
 
@@ -21,7 +20,7 @@ from vedette.promql.evaluation import BLOCK_CELLS, Evaluation, scalar
 from vedette.promql.format import go_float
 from vedette.promql.lexer import quoted
 from vedette.promql.native_quantiles import fraction, quantile
-from vedette.promql.nodes import Call, Node
+from vedette.promql.nodes import Call, Node, text_of
 from vedette.promql.selectors import shown
 from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, NativeRows, Value
 
@@ -144,7 +143,7 @@ def _arrays(found: _Buckets, n: int) -> tuple[Floats, Bools]:
     return np.empty(shape), np.empty(shape, dtype=np.bool_)
 
 
-def _quantile_matrix(ev: Evaluation, both: _Both, q: Floats, grid: Grid, node: Node, native_node: Node) -> Matrix:
+def _quantile_matrix(ev: Evaluation, both: _Both, q: Floats, grid: Grid, node: Node | None, native_node: Node) -> Matrix:
     found = both.classic
     values, present = _arrays(found, grid.n)
     forced = np.zeros((*values.shape, 4))
@@ -155,7 +154,7 @@ def _quantile_matrix(ev: Evaluation, both: _Both, q: Floats, grid: Grid, node: N
         k.quantiles(table, there, found.starts, found.rows, found.bounds, wanted, lo, hi, values, present, forced)
 
     ev.in_two(part, len(values), worth=table.size > BLOCK_CELLS)
-    if forced[:, :, 0].any():
+    if node is not None and forced[:, :, 0].any():
         _say_forced(ev, found, forced, grid, node)
     classic = Matrix(found.labels, values, present, found.drop)
     known = None if both.native is None else native_columns.quantiles(both.native, q)
@@ -171,15 +170,9 @@ def _say_forced(ev: Evaluation, found: _Buckets, forced: Floats, grid: Grid, nod
             symbol = ev.symbols.find(name)
             rows = marked & (found.labels.column("__name__") == symbol)[:, None]
         steps = np.flatnonzero(rows.any(axis=0))
-        low, high, diff = (float(f) for f in (forced[rows][:, 1].min(), forced[rows][:, 2].max(), forced[rows][:, 3].max()))
-        first, last = (datetime.fromtimestamp((grid.start + grid.step * int(s)) / 1000, UTC) for s in (steps[0], steps[-1]))
-        ev.annotations.inform(
-            "input to histogram_quantile needed to be fixed for monotonicity "
-            "(see https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile)"
-            f"{say.for_metric(name)}, from buckets {shown(low)} to {shown(high)}, with a max diff of {diff:.2g}, "
-            f"over {int(rows.sum())} samples from {first:%Y-%m-%dT%H:%M:%SZ} to {last:%Y-%m-%dT%H:%M:%SZ}",
-            node,
-        )
+        low, high, most = (float(f) for f in (forced[rows][:, 1].min(), forced[rows][:, 2].max(), forced[rows][:, 3].max()))
+        first, last = (grid.start + grid.step * int(s) for s in (steps[0], steps[-1]))
+        ev.annotations.force(name, say.Forced(low, high, most, int(rows.sum()), first, last), node)
 
 
 def _warn_quantiles(ev: Evaluation, q: Floats, node: Node) -> None:
@@ -201,14 +194,17 @@ def histogram_quantiles(ev: Evaluation, node: Call, args: Sequence[Value], grid:
     """`histogram_quantiles(v, label, q…)`: one series a quantile, told apart by `label`."""
     label = args[1]
     assert isinstance(label, str)
-    if not label:
-        raise ExecutionError(f"invalid label name {quoted(label)}")
+    if not label or text_of(node.args[1]).broken:
+        raise ExecutionError(f"invalid label name {quoted(text_of(node.args[1]).broken)}")
     found = _split(ev, args[0], node.args[0])
     parts: list[Matrix] = []
+    told = False
     for arg, number in zip(node.args[2:], args[2:], strict=True):
         q = scalar(number)
         _warn_quantiles(ev, q, arg)
-        made = _quantile_matrix(ev, found, q, grid, node.args[0], node.args[0])
+        # Buckets are put right once for all quantiles, and so it is said once.
+        made = _quantile_matrix(ev, found, q, grid, None if told else node.args[0], node.args[0])
+        told = told or bool(((q >= 0) & (q <= 1)).any())
         for value in np.unique(q):
             at = (q == value) | (np.isnan(q) & np.isnan(value))
             text = go_float(float(value))

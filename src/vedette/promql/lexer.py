@@ -95,7 +95,7 @@ _SIMPLE_ESCAPES = {"a": 7, "b": 8, "f": 12, "n": 10, "r": 13, "t": 9, "v": 11, "
 
 
 def quoted(text: str) -> str:
-    """`text` as Go's `%q` prints a string."""
+    """`text` as Go's `%q` prints a string; a surrogate escape stands for a byte that is no UTF-8."""
     out = []
     for c in text:
         if c in '"\\':
@@ -104,6 +104,8 @@ def quoted(text: str) -> str:
             out.append({"\n": "\\n", "\t": "\\t", "\r": "\\r", "\a": "\\a", "\b": "\\b", "\f": "\\f", "\v": "\\v"}[c])
         elif c.isprintable():
             out.append(c)
+        elif "\udc80" <= c <= "\udcff":
+            out.append(f"\\x{ord(c) - 0xDC00:02x}")
         else:
             out.append(f"\\x{ord(c):02x}" if ord(c) < 0x80 else f"\\u{ord(c):04x}")
     return '"' + "".join(out) + '"'
@@ -296,9 +298,14 @@ def describe(token: Token) -> str:
 
 def unquote(token: Token, text: str) -> str:
     """The text that a STRING token stands for. Raises `ParseError` for a bad escape sequence."""
+    return unquoted(token, text).decode("utf-8", "replace")
+
+
+def unquoted(token: Token, text: str) -> bytes:
+    """The bytes of the same, which escapes may make anything but UTF-8."""
     body = token.text[1:-1]
     if token.text[0] == "`" or "\\" not in body:
-        return body
+        return body.encode("utf-8", "surrogatepass")
     quote = token.text[0]
     out = bytearray()
     at = 0
@@ -321,4 +328,4 @@ def unquote(token: Token, text: str) -> str:
                 raise parse_error(text, token.start, "escape sequence is an invalid Unicode code point")
             out.append(value)
     out += body[at:].encode("utf-8", "surrogatepass")
-    return out.decode("utf-8", "replace")
+    return bytes(out)

@@ -16,7 +16,8 @@ from vedette.promql.values import Bools, Ints, Matrix, Objects, native_mask
 def summed(ev: Evaluation, node: Aggregate, matrix: Matrix, groups: Ints, count: int) -> tuple[Objects, Bools]:
     """The sum or average of each group's histograms at each step, and where there is none though there were histograms.
 
-    object[count, n] and bool[count, n]. Samples are added in order of the rows.
+    object[count, n] and bool[count, n]. Samples are added in order of the rows: what stands behind the first histogram that does
+    not fit is not looked at, and where a float is first no histogram is.
     """
     assert matrix.histograms is not None
     shape = (count, matrix.present.shape[1])
@@ -25,6 +26,7 @@ def summed(ev: Evaluation, node: Aggregate, matrix: Matrix, groups: Ints, count:
     names = matrix.labels.column(METRIC_NAME)
     kind = RunningSum if node.op == "sum" else RunningMean
     out = np.full(shape, None, dtype=object)
+    first_float = _first_floats(matrix, groups, shape)
     for k in range(shape[1]):
         ev.check()
         rows = np.flatnonzero(matrix.native[:, k])
@@ -32,26 +34,38 @@ def summed(ev: Evaluation, node: Aggregate, matrix: Matrix, groups: Ints, count:
         cuts = np.flatnonzero(np.diff(groups[rows])) + 1
         for part in np.split(rows, cuts) if len(rows) else ():
             group, samples = int(groups[part[0]]), matrix.histograms[part, k].tolist()
-            quick = native_columns.summed(samples, mean=node.op == "avg")
+            alone = int(first_float[group, k])
+            quick = native_columns.summed(samples, mean=node.op == "avg") if alone == len(groups) else None
             if quick is not None:
                 out[group, k] = quick
                 continue
-            for row, h in zip(part.tolist(), samples, strict=True):
-                total: RunningSum | RunningMean | None = totals[group, k]
-                if total is None:
-                    totals[group, k] = kind(h)
-                elif not total.add(h):
-                    failed[group, k] = True
+            totals[group, k] = kind(samples[0])
+            upto = len(groups)
+            for row, h in zip(part[1:].tolist(), samples[1:], strict=True) if alone > part[0] else ():
+                if not totals[group, k].add(h):
+                    failed[group, k], upto = True, row
                     name = matrix.labels.symbols.text(int(names[row])) if names[row] >= 0 else ""
                     ev.annotations.warn(say.mixed_schemas(name), node.expr)
                     break
-    for group, k in np.argwhere(native_mask(totals) & ~failed).tolist():
-        total = totals[group, k]
-        assert total is not None
+            if alone < upto:
+                failed[group, k] = True
+                ev.annotations.warn(say.MIXED_IN_AGGREGATION, node.expr)
+    for group, k in np.argwhere(native_mask(totals)).tolist():
+        total: RunningSum | RunningMean = totals[group, k]
         seen = total if isinstance(total, RunningSum) else total.sum
-        if seen.collided:
-            ev.annotations.warn(say.colliding_resets("aggregation"), node.expr)
         if seen.reconciled:
             ev.annotations.inform(say.reconciled_bounds("aggregation"), node.expr)
+        if failed[group, k]:
+            continue
+        if seen.collided:
+            ev.annotations.warn(say.colliding_resets("aggregation"), node.expr)
         out[group, k] = compacted(total.result())
     return out, failed
+
+
+def _first_floats(matrix: Matrix, groups: Ints, shape: tuple[int, int]) -> Ints:
+    """The first row of each group with a float at each step, behind all rows where there is none: int64[groups, n]."""
+    first = np.full(shape, len(groups), dtype=np.int64)
+    rows, steps = np.nonzero(matrix.present & ~matrix.native)
+    np.minimum.at(first, (groups[rows], steps), rows)
+    return first

@@ -89,10 +89,11 @@ def _zero_piece(h: Histogram, value: float, full: list[bool], *, upper: bool) ->
     positive, negative = full
     low = 0.0 if positive and not negative else -h.layout.threshold
     high = 0.0 if negative and not positive else h.layout.threshold
-    if (value >= high) if upper else (value <= low):
-        return h.zero_count, (low + high) / 2
-    if (value <= low) if upper else (value >= high):
-        return 0.0, 0.0
+    # Either trim looks at the lower bound first: what counts of a bucket without width.
+    if value <= low:
+        return (0.0, 0.0) if upper else (h.zero_count, (low + high) / 2)
+    if value >= high:
+        return (h.zero_count, (low + high) / 2) if upper else (0.0, 0.0)
     # Only a value that is no number falls into a zero bucket without width.
     part = ((value - low) if upper else (high - value)) / (high - low) if high > low else math.nan
     return h.zero_count * part, ((low + value) if upper else (value + high)) / 2

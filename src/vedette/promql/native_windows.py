@@ -97,7 +97,7 @@ def replaced(ev: Evaluation, call: Call, over: Windows, grid: Grid, base: Matrix
     """`base`, which is the function's result for the floats alone, with the windows that hold histograms put right."""
     name = call.func.name
     mask = np.zeros(len(over.values), dtype=np.bool_) if over.natives is None else over.natives.mask
-    starts = over.starts if name in STARTED and not (over.anchored or over.smoothed) else None
+    starts = over.starts if name in STARTED and (name == "resets" or not (over.anchored or over.smoothed)) else None
     node = call.args[0]
     names = over.labels.column(METRIC_NAME)
     histograms = np.full(base.present.shape, None, dtype=object)
@@ -414,13 +414,11 @@ def _lost(held: list[Histogram], left: Histogram, right: Histogram, *, skip: boo
 
 
 def _anchored_events(speaker: Speaker, name: str, window: Window) -> Result:
-    """As for floats, from the last float before the window on; a window without floats gives nothing."""
-    floats = [t for t, s in zip(window.times, window.samples, strict=True) if not isinstance(s, Histogram)]
-    if not floats or floats[-1] <= window.start:
+    """From the last sample before the window on, whatever it is."""
+    if window.times[-1] <= window.start:
         return None
-    first = max((t for t in floats if t <= window.start), default=floats[0])
-    kept = [i for i, t in enumerate(window.times) if t >= first or isinstance(window.samples[i], Histogram)]
-    return _events(speaker, name, window._replace(samples=[window.samples[i] for i in kept]))
+    first = max(0, sum(t <= window.start for t in window.times) - 1)
+    return _events(speaker, name, window._replace(times=window.times[first:], samples=window.samples[first:], starts=window.starts[first:]))
 
 
 _FUNCTIONS: dict[str, Callable[[Speaker, str, Window], Result]] = {

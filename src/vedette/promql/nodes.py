@@ -50,9 +50,10 @@ class Number(Node):
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class Text(Node):
-    """A string literal, unquoted."""
+    """A string literal, unquoted. `broken` are its bytes (as surrogate escapes) where they are no UTF-8 text: no label has such a name."""
 
     value: str
+    broken: str = ""
 
     @property
     def type(self) -> ValueType:
@@ -287,6 +288,13 @@ def unwrapped(node: Node) -> Node:
     while isinstance(node, Paren):
         node = node.expr
     return node
+
+
+def text_of(node: Node) -> Text:
+    """The string literal inside any parentheses."""
+    found = unwrapped(node)
+    assert isinstance(found, Text), "only literals are strings"
+    return found
 
 
 def walk(root: Node) -> Iterator[Node]:

@@ -144,7 +144,7 @@ def _text(node: Node, texts: dict[int, str]) -> str:
     if isinstance(node, Number):
         return format_duration(round(node.value * 1000)) if node.duration else go_float(node.value)
     if isinstance(node, Text):
-        return quoted(node.value)
+        return quoted(node.broken or node.value)
     if isinstance(node, Selector):
         return _selector(node) + _modifiers(node)
     if isinstance(node, Range):

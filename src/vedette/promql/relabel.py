@@ -15,7 +15,7 @@ from vedette.model.labeltable import LabelTable
 from vedette.promql import labelsets
 from vedette.promql.errors import ExecutionError
 from vedette.promql.evaluation import Evaluation
-from vedette.promql.nodes import Call
+from vedette.promql.nodes import Call, text_of
 from vedette.promql.values import Bools, Grid, Matrix, Rows, Value
 
 _REFERENCE = re.compile(r"\$(?:\$|(\w+)|\{(\w+)\})", re.ASCII)
@@ -75,7 +75,7 @@ def label_replace(ev: Evaluation, node: Call, args: Sequence[Value], grid: Grid)
         pattern = re2.compile(f"(?:{regex})".encode(), _OPTIONS)
     except re2.error:
         raise ExecutionError(f"invalid regular expression in label_replace(): {regex}") from None
-    if not dst:
+    if not dst or text_of(node.args[1]).broken:
         raise ExecutionError(f"invalid destination label name in label_replace(): {dst}")
     names = {name.decode(): number for name, number in pattern.groupindex.items()}
     template = Template(text, pattern.groups, names)
@@ -102,8 +102,8 @@ def label_replace(ev: Evaluation, node: Call, args: Sequence[Value], grid: Grid)
 def label_join(ev: Evaluation, node: Call, args: Sequence[Value], grid: Grid) -> Matrix | Rows:
     """`label_join(v, dst, separator, src…)`."""
     dst, separator, *sources = (str(a) for a in args[1:])
-    for name, what in ((dst, "destination"), *((s, "source") for s in sources)):
-        if not name:
+    for i, (name, what) in (*((i, (s, "source")) for i, s in enumerate(sources, 3)), (1, (dst, "destination"))):
+        if not name or text_of(node.args[i]).broken:
             raise ExecutionError(f"invalid {what} label name in label_join(): {name}")
     vector = _vector(args[0])
     if sources:

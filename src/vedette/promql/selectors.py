@@ -23,7 +23,7 @@ from vedette.promql.evaluation import Evaluation, scalar
 from vedette.promql.format import go_g
 from vedette.promql.native_selectors import latest, rated, writable
 from vedette.promql.native_windows import STARTED, TIMES_ONLY, Speaker, Window, interpolated, replaced
-from vedette.promql.nodes import Call, Range, Selector, Subquery
+from vedette.promql.nodes import Call, Range, Selector, Subquery, unwrapped
 from vedette.promql.plan import subquery_grid, window_grid
 from vedette.promql.values import (
     Bools,
@@ -223,9 +223,12 @@ def _smoothed(ev: Evaluation, node: Selector, ends: Grid, data: Fetched, matrix:
             histograms[row, step] = objects[now - 1]
             if times[now - 1] < t and now < hi:
                 pair = Window(times[now - 1 : now + 1].tolist(), objects[now - 1 : now + 1].tolist(), t, t)
-                counter = all(h.hint != GAUGE for h in objects[now - 1 : now + 1])
+                counter = any(h.hint != GAUGE for h in objects[now - 1 : now + 1])
                 histograms[row, step] = interpolated(speaker, pair, 0, t, counter=counter)
                 present[row, step] = histograms[row, step] is not None
+            elif times[now - 1] < t:
+                # What is carried on says nothing of what came before it.
+                histograms[row, step] = objects[now - 1].hinted(UNKNOWN)
     return Matrix(matrix.labels, values, present, None, histograms)
 
 
@@ -398,6 +401,8 @@ def window_function(ev: Evaluation, call: Call, args: Sequence[Value], grid: Gri
     """A function of windows, computed when its rows are asked for. Names are dropped, save by first and last."""
     name = call.func.name
     over = next(a for a in args if isinstance(a, Windows))
+    if over.natives is not None and any(isinstance(unwrapped(a), Subquery) for a in call.args):
+        over = replace(over, natives=Natives.of(_without_reset_hints(over.natives.objects)))
     numbers = [scalar(a) for a in args if isinstance(a, Scalar)]
     nothing = np.zeros(grid.n)
     params = _Params(
@@ -477,6 +482,12 @@ def window_function(ev: Evaluation, call: Call, args: Sequence[Value], grid: Gri
     if name in ("last_over_time", "first_over_time"):
         return rows
     return ev.renamed_rows(rows)
+
+
+def _without_reset_hints(objects: Objects) -> Objects:
+    """Histograms that say nothing of resets: between the steps of a subquery there may be samples that it did not return, or one
+    may be returned twice."""
+    return np.array([h.hinted(UNKNOWN) if h is not None and h.hint in (RESET, NOT_RESET) else h for h in objects.tolist()], dtype=object)
 
 
 def refuse_extended(name: str, over: Windows) -> None:
