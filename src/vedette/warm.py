@@ -29,6 +29,7 @@ from vedette.promql.settings import PromqlSettings
 from vedette.storage import heap
 from vedette.storage.engine import Engine as Storage
 from vedette.storage.index import PackedPostings, Postings
+from vedette.storage.interface import Steps
 from vedette.storage.series import KeyTable
 from vedette.storage.settings import StorageSettings
 from vedette.wire import exposition, remote_write, remote_write2
@@ -106,7 +107,7 @@ def steps() -> Generator[tuple[str, Callable[[], None]], None, None]:
             pieces = storage.in_pieces(DEFAULT_TENANT, [Matcher("__name__", "=", "warm")], now - 300_000, now, least=0)
             if pieces is not None:
                 room = np.empty((2, int(pieces.upto[-1])), dtype=np.int64)
-                pieces.read(0, len(pieces.labels), *room)
+                pieces.rows(0, len(pieces.labels)).read(Steps(now, 0, 1, 300_000), *room)
 
         def ask(query: str) -> Callable[[], None]:
             def asked() -> None:

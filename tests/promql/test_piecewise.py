@@ -76,11 +76,11 @@ def samples_of(i: int) -> list[tuple[int, float]]:
     return [(START + int(at) * EVERY + i % 3 * 1000, float(values[at])) for at in kept]
 
 
-@pytest.fixture
-async def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Storage]:
-    """An engine that gives pieces of however little, so that each slab has a row or two."""
+@pytest.fixture(params=[200, 20])
+async def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> AsyncIterator[Storage]:
+    """An engine that gives pieces of however little, so that each slab has a row or two, or some steps of one."""
     monkeypatch.setattr(storage_engine, "LARGE", 0)
-    monkeypatch.setattr(piecewise, "SLAB", 200)
+    monkeypatch.setattr(piecewise, "SLAB", request.param)
     monkeypatch.setattr(evaluation, "SLAB", 200)
     monkeypatch.setattr(evaluation, "HEAVY", 100)
     made = Storage(StorageSettings(data=tmp_path / "data", retention=0), ManualClock(NOW / 1000))

@@ -12,10 +12,10 @@ from vedette.model.histograms import Histogram, Histograms, Layout
 from vedette.model.matchers import Matcher
 from vedette.model.samples import STALE
 from vedette.storage import engine as module
-from vedette.storage.interface import Divisible
+from vedette.storage.interface import Divisible, Steps
 
 M = (Matcher("__name__", "=", "m"),)
-EVER = (-(1 << 62), 1 << 62)
+EVER = (-(1 << 61), 1 << 61)
 MINUTE = 60_000
 
 
@@ -34,16 +34,17 @@ def rows_of(tools, count: int, *, since: int, samples: int, seed: int = 1):
     return rows
 
 
-def read(pieces, *, at_once: int = 7):
-    """All of it, as (labels, times, bits) of each series, `at_once` rows at a time."""
+def read(pieces, *, at_once: int = 7, span: tuple[int, int] = EVER):
+    """What is in `span`, as (labels, times, bits) of each series, `at_once` rows at a time."""
     found = []
+    steps = Steps(span[1], 0, 1, span[1] - span[0] + 1)
     labels = list(pieces.labels)
     for lo in range(0, len(labels), at_once):
         hi = min(lo + at_once, len(labels))
         room = int(pieces.upto[hi] - pieces.upto[lo])
         times, bits = np.empty(room, np.int64), np.empty(room, np.int64)
-        offsets = pieces.read(lo, hi, times, bits)
-        assert offsets[0] == 0
+        offsets = pieces.rows(lo, hi).read(steps, times, bits)
+        assert offsets[-1] == room, "at the end of the room"
         spans = zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)
         found += [(labels[lo + i], times[a:b].tolist(), bits[a:b].tolist()) for i, (a, b) in enumerate(spans)]
     return sorted(found, key=lambda row: row[0])
@@ -75,8 +76,43 @@ async def test_it_is_what_a_select_answers(open_engine, tools, keyspace, start, 
     assert (pieces is None) == (not wanted)
     if pieces is not None:
         assert pieces.sample_count == 0
-        assert read(pieces) == read(pieces, at_once=1) == read(pieces, at_once=1000) == wanted
+        assert read(pieces, span=span) == read(pieces, at_once=1, span=span) == read(pieces, at_once=1000, span=span) == wanted
         assert pieces.sample_count == sum(len(times) for _, times, _ in wanted), "each counted once, however often it was read"
+
+
+def wanted_by(steps: Steps, times: list[int], bits: list[int]):
+    """For each window its samples."""
+    ends = [steps.first + k * steps.step for k in range(steps.n)]
+    return [[(t, b) for t, b in zip(times, bits, strict=True) if end - steps.range < t <= end] for end in ends]
+
+
+@pytest.mark.parametrize("cuts", [(0, 12), (0, 5, 12), (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12), (0, 11, 12)])
+@pytest.mark.parametrize(("step", "span"), [(9, 9), (9, 2), (9, 25), (3, 30), (40, 1)])
+async def test_windows_from_the_last_to_the_first_have_their_samples(open_engine, tools, keyspace, cuts, step, span):
+    engine = await two_generations(open_engine, tools, keyspace)
+    steps = Steps(tools.now - 95 * MINUTE + 11_000, step * MINUTE, 12, span * MINUTE)
+    start, end = steps.first - steps.range + 1, steps.first + 11 * steps.step
+    pieces = engine.in_pieces("default", M, start, end)
+    everything = {labels: (times, bits) for labels, times, bits in selected(engine, start, end)}
+    skipped = 0
+    for row, labels in enumerate(pieces.labels):
+        room = int(pieces.upto[row + 1] - pieces.upto[row])
+        times, bits = np.full((2, room), -1, np.int64)
+        rows, times_of, bits_of = pieces.rows(row, row + 1), *everything[labels]
+        for begin, stop in zip(reversed(cuts[:-1]), reversed(cuts[1:]), strict=True):
+            part = steps.part(begin, stop)
+            if (first := rows.read(part, times[:1], bits[:1], resume=part.first - steps.step)) is None:
+                assert rows.read(part, times[:0], bits[:0], resume=part.first - steps.step) is None, "no room: it may be asked again"
+                first = rows.read(part, times, bits, resume=part.first - steps.step)
+                lo, hi = first.tolist()
+                read_times, read_bits = times[lo:hi].tolist(), bits[lo:hi].tolist()
+            else:
+                lo, hi = first.tolist()
+                read_times, read_bits = times[:1][lo:hi].tolist(), bits[:1][lo:hi].tolist()
+            assert read_times == sorted(set(read_times))
+            assert wanted_by(part, read_times, read_bits) == wanted_by(part, times_of, bits_of)
+            skipped += len(times_of) - len(read_times)
+    assert skipped or (cuts == (0, 12) and span >= step), "what no window wants is mostly left out"
 
 
 async def test_it_is_as_of_one_moment_whatever_comes_then(open_engine, tools, keyspace):

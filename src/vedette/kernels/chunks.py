@@ -153,11 +153,11 @@ def put(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def decode(words: Any, data: Any, chunk: Any, count: Any, times: Any, bits: Any, values: Any, at: int) -> int:
-    """Read a chunk's first `count` samples to `times` and `bits` (int64; `values` are the same as float64) from `at` on; answers `count`.
+def decode(words: Any, data: Any, chunk: Any, count: Any, until: Any, times: Any, bits: Any, values: Any, at: int) -> int:
+    """Read a chunk's first `count` samples to `times` and `bits` (int64; `values` are the same as float64) from `at` on; answers how many.
 
     `words` is the arena, `data` its bytes, of which seven are read beyond the chunk. The order is that in which they came. What follows
-    these samples may be written meanwhile.
+    these samples may be written meanwhile. Of samples that come after one later than `until` some or all are left out.
     """
     i = chunk * UNIT_BYTES + HEADER_BYTES
     time: Any = words[chunk * UNIT_WORDS]
@@ -167,7 +167,7 @@ def decode(words: Any, data: Any, chunk: Any, count: Any, times: Any, bits: Any,
     power = 1.0
     place: Any = np.int64(at)
     stop: Any = np.int64(at + count)
-    while place < stop:
+    while place < stop and time <= until:
         word = load_u64(data, i)
         if word & _TWO_BITS == np.uint64(0) and place > at and place + 8 <= stop:
             # Eight samples of a byte each, as of a counter: none waits until it is known where the one before ends. The bytes become
@@ -234,4 +234,4 @@ def decode(words: Any, data: Any, chunk: Any, count: Any, times: Any, bits: Any,
         whole += zigzag >> 1 ^ -(zigzag & 1)
         values[place] = whole / power
         place += 1
-    return int(count)
+    return int(place - at)

@@ -46,6 +46,7 @@ KEPT, SAME, DUPLICATE, TOO_OLD, DROPPED, UNITS, CHUNKS, DEFINED, OLDEST, NEWEST 
 """Slots of `tally`: samples logged, repeated, refused for each reason, units and chunks in use, series to define, the range kept."""
 
 _FARTHEST = (1 << 31) - 1
+_LATEST = (1 << 63) - 1
 
 
 @njit(cache=True, nogil=True)
@@ -67,7 +68,7 @@ def _known(arena: Any, state: Any, series: int, timestamp: int, bits: int, times
     chunk, in_order = fields[series, TAIL], fields[series, DELTA] != LATE
     while chunk > 0:
         if _newest(arena, links, chunk) >= timestamp:
-            for i in range(decode(arena, data, chunk, _held(data, chunk), times, found, values, 0)):
+            for i in range(decode(arena, data, chunk, _held(data, chunk), _LATEST, times, found, values, 0)):
                 if times[i] == timestamp:
                     return 1 if found[i] == bits else 2
         elif in_order:
@@ -139,7 +140,7 @@ def append(
             before_time, before_bits, before = last, state[series, LAST_BITS], last_values[series, LAST_BITS]
             if late and chunk > 0:
                 # What came last is not what is newest: the chunk knows it.
-                n = decode(arena, data, chunk, _held(data, chunk), times, found, found_values, 0)
+                n = decode(arena, data, chunk, _held(data, chunk), _LATEST, times, found, found_values, 0)
                 before_time, before_bits, before = times[n - 1], found[n - 1], found_values[n - 1]
                 before_delta = times[n - 1] - times[n - 2] if n > 1 else 0
             fits = False
@@ -215,74 +216,97 @@ def bound(ids: Any, state: Any, old_state: Any) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _copy_chain(
-    tail: Any,
-    held: Any,
-    newest: Any,
-    total: Any,
+def _last_end(oldest: Any, newest: Any, first: Any, step: Any, n: Any, range_ms: Any) -> Any:
+    """The end of the last of the windows `(t - range_ms, t]`, t = first + k * step for k < n, that reach into [oldest, newest].
+
+    `NEVER` where none does.
+    """
+    k: Any = np.int64(0)
+    if oldest > first:
+        k = (oldest - first + step - 1) // step
+    if k >= n or first + k * step - range_ms >= newest:
+        return np.int64(NEVER)
+    return first + min(n - 1, (newest - 1 + range_ms - first) // step) * step
+
+
+@njit(cache=True, nogil=True)
+def _take(
+    chain: Any,
     in_order: bool,
     arena: Any,
     links: Any,
     data: Any,
     start: int,
     end: int,
-    at: int,
+    windows: Any,
+    resume: int,
+    room: Any,
     times: Any,
     bits: Any,
     values: Any,
-) -> int:
-    """Copy a chain's samples in [start, end] to `times` and `bits` from `at` on; answers the end of what was copied.
+) -> tuple[Any, Any]:
+    """Copy what windows want of a chain's samples in [start, end] to the end of `times[lo:hi]` (`bits`); answers (where that begins,
+    the chain to go on with), -1 for the former where there is no room.
 
-    Its newest chunk is `tail`, of which the first `held` samples count, the newest of them at `newest`; it has `total` samples, for which
-    there must be room. What is not `in_order` comes in no order. `links` and `data` are the arena's int32s and bytes, `values` the `bits`
-    as float64.
+    A chain is (its newest chunk, how many samples of that count, the time of the newest of these). `windows` are (first, step, n,
+    range) as for `_last_end`, or of n 1 just [start, end]. To go on with is the newest chunk that has a sample up to `resume`. `room` is
+    (lo, hi). What is not `in_order` comes in no order. `links` and `data` are the arena's int32s and bytes, `values` the `bits` as float64.
     """
-    whole = True
-    # From the end of the room backwards, so that nobody has to count before.
-    stop: Any = np.int64(at + total)
-    place: Any = stop
-    chunk: Any = np.int64(tail)
-    last: Any = np.int64(newest)
-    count: Any = np.int64(held)
+    chunk, count, last = chain
+    first, step, n, range_ms = windows
+    lo, stop = room
+    place: Any = np.int64(stop)
+    further = chain
+    found = False
+    # From the newest sample backwards, so that nobody has to count before.
     while chunk > 0:
-        first = arena[chunk * UNIT_WORDS]
+        oldest: Any = arena[chunk * UNIT_WORDS]
         # The one that comes next is looked at now: it is here when this one has been read.
         before = np.int64(links[2 * UNIT_WORDS * chunk + PREVIOUS])
         before_last, before_count = np.int64(_newest(arena, links, before)), np.int64(_held(data, before))
+        if not found and oldest <= resume:
+            further, found = (chunk, count, last), True
         if last < start:
             if in_order:
                 break
-        elif not in_order or first <= end:
-            whole = whole and first >= start and last <= end
+        elif not in_order:
+            if place - count < lo:
+                return np.int64(-1), further
             place -= count
-            decode(arena, data, chunk, count, times, bits, values, place)
+            decode(arena, data, chunk, count, np.int64(_LATEST), times, bits, values, place)
+        elif oldest <= end:
+            until = np.int64(end) if n == 1 else _last_end(oldest, last, first, step, n, range_ms)
+            if until >= oldest:
+                begin = place - count
+                if begin < lo:
+                    return np.int64(-1), further
+                upto = begin + decode(arena, data, chunk, count, until, times, bits, values, begin)
+                while upto > begin and times[upto - 1] > until:
+                    upto -= 1
+                begin += _to_the_right(times, bits, begin, upto, place)
+                while begin < place and times[begin] < start:
+                    begin += 1
+                place = begin
         chunk, last, count = before, before_last, before_count
-    if in_order and not whole:
-        while place < stop and times[place] < start:
-            place += 1
-        while stop > place and times[stop - 1] > end:
-            stop -= 1
-    if in_order:
-        for i in range(stop - place if place > at else 0):
-            times[at + i], bits[at + i] = times[place + i], bits[place + i]
-        return int(at + stop - place)
-    to: Any = np.int64(at)
-    for i in range(place, stop):
-        if start <= times[i] <= end:
-            times[to], bits[to] = times[i], bits[i]
-            to += 1
-    return int(to)
+    if not found:
+        further = (chunk, count, last)
+    if not in_order:
+        to: Any = np.int64(stop)
+        for i in range(stop - 1, place - 1, -1):
+            if start <= times[i] <= end:
+                to -= 1
+                times[to], bits[to] = times[i], bits[i]
+        place = to
+    return place, further
 
 
 @njit(cache=True, nogil=True)
-def _copy_series(
-    fields: Any, series: int, arena: Any, links: Any, data: Any, start: int, end: int, at: int, times: Any, bits: Any, values: Any
-) -> int:
-    """Copy a series' samples in [start, end], all that there are now, as `_copy_chain` does."""
-    tail, total = np.int64(fields[series, TAIL]), np.int64(fields[series, COUNT])
-    held, newest = _held(data, tail), np.int64(_newest(arena, links, tail))
-    in_order = fields[series, DELTA] != LATE
-    return _copy_chain(tail, held, newest, total, in_order, arena, links, data, start, end, at, times, bits, values)
+def _to_the_right(times: Any, bits: Any, lo: Any, hi: Any, end: Any) -> Any:
+    """Move the samples [lo, hi) so that they end at `end`; answers by how much."""
+    by = end - hi
+    for i in range(hi - 1, lo - 1 if by else hi - 1, -1):
+        times[i + by], bits[i + by] = times[i], bits[i]
+    return by
 
 
 @njit(cache=True, nogil=True)
@@ -324,6 +348,12 @@ def ensure_increasing(times: Any, bits: Any, lo: int, hi: int) -> int:
 
 
 @njit(cache=True, nogil=True)
+def _ascending(times: Any, bits: Any, lo: Any, hi: Any) -> Any:
+    """As `ensure_increasing`, but what is left ends at `hi`; answers where it begins."""
+    return lo + _to_the_right(times, bits, lo, np.int64(ensure_increasing(times, bits, lo, hi)), hi)
+
+
+@njit(cache=True, nogil=True)
 def gather(
     ids: Any,
     state: Any,
@@ -338,24 +368,47 @@ def gather(
 ) -> None:
     """The samples of series `ids` (int64[n]) in [start, end] as CSR: `out_offsets` int64[n + 1], strictly increasing times a row.
 
-    `out_times` and `out_bits` (int64) must hold what `bound` answered.
+    They are the last of `out_times` and `out_bits` (int64), which must hold what `bound` answered.
     """
     fields, links, data = state.view(np.int32), arena.view(np.int32), arena.view(np.uint8)
     old_fields, old_links, old_data = old_state.view(np.int32), old_arena.view(np.int32), old_arena.view(np.uint8)
-    out_values = out_bits.view(np.float64)
-    at = 0
-    out_offsets[0] = 0
-    for row in range(len(ids)):
-        series, begin, chains = ids[row], at, 0
-        if series < len(old_state) and old_fields[series, COUNT] > 0:
-            at = _copy_series(old_fields, series, old_arena, old_links, old_data, start, end, at, out_times, out_bits, out_values)
-            chains += 1 + int(old_fields[series, DELTA] == LATE)
+    values = out_bits.view(np.float64)
+    all_of_it = (np.int64(end), np.int64(0), np.int64(1), np.int64(0))
+    place: Any = np.int64(len(out_times))
+    out_offsets[len(ids)] = place
+    for row in range(len(ids) - 1, -1, -1):
+        series, stop, chains = ids[row], place, 0
         if series < len(state) and fields[series, COUNT] > 0:
-            at = _copy_series(fields, series, arena, links, data, start, end, at, out_times, out_bits, out_values)
-            chains += 1 + int(fields[series, DELTA] == LATE)
+            tail = np.int64(fields[series, TAIL])
+            chain = (tail, _held(data, tail), np.int64(_newest(arena, links, tail)))
+            ordered = fields[series, DELTA] != LATE
+            place, _ = _take(
+                chain, ordered, arena, links, data, start, end, all_of_it, NEVER, (np.int64(0), place), out_times, out_bits, values
+            )
+            chains += 2 - int(ordered)
+        if series < len(old_state) and old_fields[series, COUNT] > 0:
+            tail = np.int64(old_fields[series, TAIL])
+            chain = (tail, _held(old_data, tail), np.int64(_newest(old_arena, old_links, tail)))
+            ordered = old_fields[series, DELTA] != LATE
+            place, _ = _take(
+                chain,
+                ordered,
+                old_arena,
+                old_links,
+                old_data,
+                start,
+                end,
+                all_of_it,
+                NEVER,
+                (np.int64(0), place),
+                out_times,
+                out_bits,
+                values,
+            )
+            chains += 2 - int(ordered)
         if chains > 1:
-            at = ensure_increasing(out_times, out_bits, begin, at)
-        out_offsets[row + 1] = at
+            place = _ascending(out_times, out_bits, place, stop)
+        out_offsets[row] = place
 
 
 @njit(cache=True, nogil=True)
@@ -370,7 +423,7 @@ def _any_within(fields: Any, series: int, arena: Any, start: int, end: int, time
             if newest <= end or start <= arena[chunk * UNIT_WORDS] <= end:
                 return True
             if not in_order or arena[chunk * UNIT_WORDS] < start:
-                for i in range(decode(arena, data, chunk, _held(data, chunk), times, bits, values, 0)):
+                for i in range(decode(arena, data, chunk, _held(data, chunk), _LATEST, times, bits, values, 0)):
                     if start <= times[i] <= end:
                         return True
         elif in_order:
@@ -393,21 +446,24 @@ def present(ids: Any, state: Any, arena: Any, old_state: Any, old_arena: Any, st
 
 @njit(cache=True, nogil=True)
 def survey(
-    ids: Any, state: Any, arena: Any, old_state: Any, old_arena: Any, start: int, end: int, tails: Any, held: Any, newest: Any, there: Any
-) -> bool:
+    ids: Any, state: Any, arena: Any, old_state: Any, old_arena: Any, start: int, end: int, tails: Any, held: Any, newest: Any,
+    old_tails: Any, there: Any,
+) -> bool:  # fmt: skip
     """Where the samples of series `ids` (int64[n]) are now, for `gather_surveyed`, while more are being written.
 
-    Fills `tails`, `held`, `newest` (int64[n]): the newest chunk (0: none), how many samples it holds, the time of the last; and `there`
-    (bool[n]): whether the series has samples in [start, end]. False where a chain has samples that came late.
+    Fills `tails`, `held`, `newest` (int64[n]): the newest chunk (0: none), how many samples it holds, the time of the last; `old_tails`
+    (int64[n]): the newest chunk of the generation before; and `there` (bool[n]): whether the series has samples in [start, end].
+    False where a chain has samples that came late.
     """
     fields, data, old_fields = state.view(np.int32), arena.view(np.uint8), old_state.view(np.int32)
     times, bits = np.empty(MOST_SAMPLES + 1, np.int64), np.empty(MOST_SAMPLES + 1, np.int64)
     for row in range(len(ids)):
         series = ids[row]
-        tails[row], held[row], newest[row], there[row] = 0, 0, NEVER, False
+        tails[row], held[row], newest[row], old_tails[row], there[row] = 0, 0, NEVER, 0, False
         if series < len(old_state) and old_fields[series, COUNT] > 0:
             if old_fields[series, DELTA] == LATE:
                 return False
+            old_tails[row] = old_fields[series, TAIL]
             there[row] = _any_within(old_fields, series, old_arena, start, end, times, bits)
         if series < len(state) and fields[series, COUNT] > 0:
             if fields[series, DELTA] == LATE:
@@ -421,39 +477,58 @@ def survey(
 
 @njit(cache=True, nogil=True)
 def gather_surveyed(
-    ids: Any,
     tails: Any,
     held: Any,
     newest: Any,
-    upto: Any,
+    old_tails: Any,
     arena: Any,
-    old_state: Any,
     old_arena: Any,
-    start: int,
-    end: int,
+    first: int,
+    step: int,
+    n: int,
+    range_ms: int,
+    resume: int,
     out_offsets: Any,
     out_times: Any,
     out_bits: Any,
-) -> None:
-    """As `gather`, of what `survey` found, all int64[n]: chunks written to since then still begin with what they held then.
+) -> bool:
+    """As `gather`, of what `survey` found: chunks written to since then still begin with what they held then.
 
-    `upto` int64[n + 1] tells how many samples the rows before each have, however many of them are asked for.
+    Samples that none of the windows `(t - range_ms, t]`, t = first + k * step for k < n, wants may be left out. With a `resume` above
+    `NEVER`, what was found is set to what a read up to that time needs. False where the room does not suffice; then nothing is set.
     """
     links, data = arena.view(np.int32), arena.view(np.uint8)
-    old_fields, old_links, old_data = old_state.view(np.int32), old_arena.view(np.int32), old_arena.view(np.uint8)
-    out_values = out_bits.view(np.float64)
-    at = 0
-    out_offsets[0] = 0
-    for row in range(len(ids)):
-        series, begin, chains, total = ids[row], at, 0, upto[row + 1] - upto[row]
-        if series < len(old_state) and old_fields[series, COUNT] > 0:
-            at = _copy_series(old_fields, series, old_arena, old_links, old_data, start, end, at, out_times, out_bits, out_values)
-            chains += 1
-            total -= old_fields[series, COUNT]
+    old_links, old_data = old_arena.view(np.int32), old_arena.view(np.uint8)
+    values = out_bits.view(np.float64)
+    windows = (np.int64(first), np.int64(step), np.int64(n), np.int64(range_ms))
+    start, end = first - range_ms + 1, first + (n - 1) * step
+    place: Any = np.int64(len(out_times))
+    out_offsets[len(tails)] = place
+    for row in range(len(tails) - 1, -1, -1):
+        stop, chains = place, 0
+        further = (np.int64(0), np.int64(0), np.int64(NEVER))
         if tails[row] > 0:
-            tail = tails[row], held[row], newest[row]
-            at = _copy_chain(*tail, total, True, arena, links, data, start, end, at, out_times, out_bits, out_values)
+            chain = (tails[row], held[row], newest[row])
+            place, further = _take(
+                chain, True, arena, links, data, start, end, windows, resume, (np.int64(0), place), out_times, out_bits, values
+            )
+            if place < 0:
+                return False
             chains += 1
+        old_tail = old_tails[row]
+        if old_tail > 0:
+            chain = (old_tail, _held(old_data, old_tail), np.int64(_newest(old_arena, old_links, old_tail)))
+            place, old_further = _take(
+                chain, True, old_arena, old_links, old_data, start, end, windows, resume, (np.int64(0), place), out_times, out_bits, values
+            )
+            if place < 0:
+                return False
+            chains += 1
+            old_tail = old_further[0]
+        if resume > NEVER:
+            tails[row], held[row], newest[row] = further
+            old_tails[row] = old_tail
         if chains > 1:
-            at = ensure_increasing(out_times, out_bits, begin, at)
-        out_offsets[row + 1] = at
+            place = _ascending(out_times, out_bits, place, stop)
+        out_offsets[row] = place
+    return True

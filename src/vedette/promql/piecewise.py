@@ -19,12 +19,12 @@ from vedette.promql.nodes import Call, Range, Selector
 from vedette.promql.plan import Plan
 from vedette.promql.selectors import WINDOW_FUNCTIONS
 from vedette.promql.values import Floats, Ints, Slab
-from vedette.storage.interface import Pieces
+from vedette.storage.interface import Pieces, Steps
 
 _KEPT = 2
 """Rooms that are kept for the next query: as many as threads compute one."""
-_MOST_KEPT = 1 << 18
-"""Samples of a room that is kept: 4 MiB."""
+_MOST_KEPT = 1 << 17
+"""Samples of a room that is kept: 2 MiB."""
 
 
 def divisible(plan: Plan) -> frozenset[int]:
@@ -85,23 +85,50 @@ class PiecewiseSlabs:
         """How many samples were read, those of a row that was read again once."""
         return self._pieces.sample_count
 
-    def of(self, lo: int, hi: int, *, stale: bool) -> Iterator[Slab]:
+    def of(self, lo: int, hi: int, steps: Steps, *, stale: bool) -> Iterator[Slab]:
         """See `values.Slabs.of`."""
         while lo < hi:
             # At least one row, however many samples it has.
             stop = min(hi, max(lo + 1, int(self._upto.searchsorted(self._upto[lo] + SLAB, side="right")) - 1))
-            with self._scratch.room(int(self._upto[stop] - self._upto[lo])) as (times, bits):
-                offsets = self._pieces.read(lo, stop, times, bits)
-                values = bits.view(np.float64)
-                if not stale and (marked := k.count_stale(values[: offsets[-1]])):
-                    yield Slab(lo, stop, *_without_stale(offsets, times, values, marked))
-                else:
-                    yield Slab(lo, stop, offsets, times, values)
+            rows, most = self._pieces.rows(lo, stop), int(self._upto[stop] - self._upto[lo])
+            cuts = _cuts(steps, most * self._pieces.share)
+            room = most
+            if len(cuts) > 2:
+                # A little more, for samples do not come quite evenly.
+                wanted = steps.part(cuts[-2], cuts[-1])
+                covered = ((wanted.n - 1) * steps.step + steps.range) / ((steps.n - 1) * steps.step + steps.range)
+                room = min(most, int(1.05 * most * self._pieces.share * covered) + 1024)
+            for begin, end in zip(reversed(cuts[:-1]), reversed(cuts[1:]), strict=True):
+                part = steps.part(begin, end) if steps.step else steps.part(0, 1)
+                resume = part.first - steps.step if begin else None
+                while True:
+                    with self._scratch.room(room) as (times, bits):
+                        offsets = rows.read(part, times, bits, resume=resume)
+                        if offsets is not None:
+                            yield _slab(lo, stop, begin, end, offsets, times, bits, stale=stale)
+                            break
+                    room = min(most, 2 * room)
             lo = stop
 
 
+def _cuts(steps: Steps, samples: float) -> list[int]:
+    """Where to cut the steps of rows of so many samples, so that what is read at once stays in the caches."""
+    pieces = min(int(samples / SLAB) + 1, steps.n) if steps.step else 1
+    if pieces > 1:
+        # What windows on both sides of a cut share is read twice: a fifth of all at most.
+        pieces = min(pieces, 1 + steps.n * steps.step // max(1, 5 * steps.range))
+    return [steps.n * k // pieces for k in range(pieces + 1)]
+
+
+def _slab(lo: int, hi: int, begin: int, end: int, offsets: Ints, times: Ints, bits: Ints, *, stale: bool) -> Slab:
+    values = bits.view(np.float64)
+    if not stale and (marked := k.count_stale(values[offsets[0] : offsets[-1]])):
+        return Slab(lo, hi, begin, end, *_without_stale(offsets, times, values, marked))
+    return Slab(lo, hi, begin, end, offsets, times, values)
+
+
 def _without_stale(offsets: Ints, times: Ints, values: Floats, marked: int) -> tuple[Ints, Ints, Floats]:
-    left = int(offsets[-1]) - marked
+    left = int(offsets[-1] - offsets[0]) - marked
     kept = np.empty_like(offsets), np.empty(left, dtype=np.int64), np.empty(left)
     k.without_stale(offsets, times, values, *kept)
     return kept

@@ -41,6 +41,7 @@ from vedette.promql.values import (
     Windows,
     native_mask,
 )
+from vedette.storage.interface import Steps
 
 
 class Fetched:
@@ -161,12 +162,12 @@ def instants(
 
     def fill_slabs(lo: int, hi: int, values: Floats, present: Bools) -> None:
         assert data.slabs is not None, "chosen below"
-        for slab in data.slabs.of(lo, hi, stale=True):
+        for slab in data.slabs.of(lo, hi, Steps(*ends, lookback), stale=True):
             ev.check()
-            rows = slice(slab.lo - lo, slab.hi - lo)
+            part = slice(slab.lo - lo, slab.hi - lo), slice(slab.begin, slab.end)
             k.last_sample(
-                slab.offsets, slab.timestamps, slab.values, 0, slab.hi - slab.lo, ends.start, ends.step, ends.n, lookback, want_time,
-                values[rows], present[rows],
+                slab.offsets, slab.timestamps, slab.values, 0, slab.hi - slab.lo, ends.start + slab.begin * ends.step, ends.step,
+                slab.end - slab.begin, lookback, want_time, values[part], present[part],
             )  # fmt: skip
 
     if data.slabs is not None:
@@ -371,12 +372,12 @@ MAX_VISITS = 4 << 20
 """Samples that a window function may visit before it looks whether the query is to end: at most a third of a second."""
 
 
-def _pieces(over: Windows, lo: int, hi: int, n: int) -> Iterator[_Piece]:
-    """Rows `[lo, hi)` at all `n` steps, in pieces of some `MAX_VISITS` each, however many samples a window has."""
-    bounds = over.offsets[lo : hi + 1]
+def _pieces(over: Windows, of: _Piece) -> Iterator[_Piece]:
+    """A piece in pieces of some `MAX_VISITS` each, however many samples a window has."""
+    bounds, n = over.offsets[of.lo : of.hi + 1], of.last - of.first
     counts = np.diff(bounds)
     if int(counts.sum()) * n <= MAX_VISITS:
-        yield _Piece(lo, hi, 0, n)
+        yield of
         return
     filled = np.flatnonzero(counts)
     spans = np.zeros(len(counts))
@@ -388,12 +389,12 @@ def _pieces(over: Windows, lo: int, hi: int, n: int) -> Iterator[_Piece]:
         before = upto[begin - 1] if begin else 0.0
         end = max(begin + 1, int(np.searchsorted(upto, before + MAX_VISITS, side="right")))
         if visits[begin] <= MAX_VISITS:
-            yield _Piece(lo + begin, lo + end, 0, n)
+            yield _Piece(of.lo + begin, of.lo + end, of.first, of.last)
         else:
             # One row alone is too much: step after step.
             end, part = begin + 1, max(1, int(MAX_VISITS / (visits[begin] / n)))
-            for first in range(0, n, part):
-                yield _Piece(lo + begin, lo + end, first, min(first + part, n))
+            for first in range(of.first, of.last, part):
+                yield _Piece(of.lo + begin, of.lo + end, first, min(first + part, of.last))
         begin = end
 
 
@@ -414,62 +415,51 @@ def window_function(ev: Evaluation, call: Call, args: Sequence[Value], grid: Gri
     refuse_extended(name, over)
     whole, over = over, over if name in TIMES_ONLY else over.floats()
 
-    def of_samples(over: Windows, lo: int, hi: int, values: Floats, present: Bools) -> None:
+    def of_samples(over: Windows, of: _Piece, values: Floats, present: Bools) -> None:
+        lo, hi, first, n = of.lo, of.hi, over.first + of.first * over.step, of.last - of.first
         if over.anchored or over.smoothed:
             k.extended(
-                _EXTENDED[name], over.offsets, over.timestamps, over.values, lo, hi, over.first, over.step, grid.n, over.range,
+                _EXTENDED[name], over.offsets, over.timestamps, over.values, lo, hi, first, over.step, n, over.range,
                 ev.bounds.lookback, over.smoothed, values, present,
             )  # fmt: skip
         elif over.weights is not None and name in _WEIGHTED:
             rollup.weighted(
-                _WEIGHTED[name], over.offsets, over.timestamps, over.values, over.weights, lo, hi, over.first, over.step, grid.n,
+                _WEIGHTED[name], over.offsets, over.timestamps, over.values, over.weights, lo, hi, first, over.step, n,
                 over.range, values, present,
             )  # fmt: skip
         elif name in EXTRAPOLATED:
             k.extrapolated(
-                EXTRAPOLATED[name],
-                over.offsets,
-                over.timestamps,
-                over.values,
-                lo,
-                hi,
-                over.first,
-                over.step,
-                grid.n,
-                over.range,
-                values,
-                present,
+                EXTRAPOLATED[name], over.offsets, over.timestamps, over.values, lo, hi, first, over.step, n, over.range, values, present
             )
         else:
-            pieces = _pieces(over, lo, hi, grid.n) if name in SCANNING else (_Piece(lo, hi, 0, grid.n),)
-            for piece in pieces:
+            for piece in _pieces(over, of) if name in SCANNING else (of,):
                 ev.check()
-                over_time(over, piece, values[piece.lo - lo : piece.hi - lo], present[piece.lo - lo : piece.hi - lo])
+                rows, steps = slice(piece.lo - lo, piece.hi - lo), slice(piece.first - of.first, piece.last - of.first)
+                over_time(over, piece, values[rows, steps], present[rows, steps])
 
     def over_time(over: Windows, piece: _Piece, values: Floats, present: Bools) -> None:
         first, last = piece.first, piece.last
         # What rollups have counted is added up.
         code = k.SUM if over.counted else OVER_TIME[name]
-        whole = last - first == grid.n
-        # Kernels write contiguous rows: a part of the steps goes through arrays of its own.
-        into = (
-            (values, present) if whole else (np.empty((len(values), last - first)), np.empty((len(values), last - first), dtype=np.bool_))
-        )
+        # Kernels write contiguous rows: a part of the steps of several goes through arrays of its own.
+        whole = values.flags.c_contiguous
+        into = (values, present) if whole else (np.empty(values.shape), np.empty(values.shape, dtype=np.bool_))
         k.over_time(
             code, over.offsets, over.timestamps, over.values, piece.lo, piece.hi, over.first + first * over.step, over.step,
             last - first, over.range, params.p0[first:last], params.p1[first:last], times[first:last], *into,
         )  # fmt: skip
         if not whole:
-            values[:, first:last], present[:, first:last] = into
+            values[:], present[:] = into
 
     def fill(lo: int, hi: int, values: Floats, present: Bools) -> None:
         if over.slabs is None:
-            of_samples(over, lo, hi, values, present)
+            of_samples(over, _Piece(lo, hi, 0, grid.n), values, present)
             return
-        for slab in over.slabs.of(lo, hi, stale=False):
+        for slab in over.slabs.of(lo, hi, Steps(over.first, over.step, grid.n, over.range), stale=False):
             ev.check()
             part = replace(over, offsets=slab.offsets, timestamps=slab.timestamps, values=slab.values, slabs=None)
-            of_samples(part, 0, slab.hi - slab.lo, values[slab.lo - lo : slab.hi - lo], present[slab.lo - lo : slab.hi - lo])
+            rows, steps = slice(slab.lo - lo, slab.hi - lo), slice(slab.begin, slab.end)
+            of_samples(part, _Piece(0, slab.hi - slab.lo, slab.begin, slab.end), values[rows, steps], present[rows, steps])
 
     rows = Rows(over.labels, grid.n, fill, over.drop, samples=over.samples)
     if name in ("rate", "increase"):

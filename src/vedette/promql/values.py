@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from vedette.model.histograms import Histograms, Layout
 from vedette.model.labeltable import LabelTable
+from vedette.storage.interface import Steps
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -172,16 +173,21 @@ class Slabs(Protocol):
         """How many samples were read so far, those of a row that was read again once."""
         ...
 
-    def of(self, lo: int, hi: int, *, stale: bool) -> Iterator[Slab]:
-        """The samples of the rows [lo, hi), in order; with or without `stale` markers. Each slab is gone when the next one comes."""
+    def of(self, lo: int, hi: int, steps: Steps, *, stale: bool) -> Iterator[Slab]:
+        """What `steps` want of the rows [lo, hi), in slabs that together have each row at each step; with or without `stale` markers.
+
+        Each slab is gone when the next one comes.
+        """
         ...
 
 
 class Slab(NamedTuple):
-    """Rows [lo, hi) as CSR, from row 0 on."""
+    """Rows [lo, hi) as CSR, from row 0 on, for the steps [begin, end)."""
 
     lo: int
     hi: int
+    begin: int
+    end: int
     offsets: Ints
     timestamps: Ints
     values: Floats

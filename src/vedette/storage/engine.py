@@ -334,8 +334,8 @@ class Engine:
                 if self._memory.series is not found.series:
                     continue  # as in `_head_part`
                 head, blocks = self._memory.head, self._uncovered()
-                most = head.bound(ids)
-                if most * overlap(head.min_time, head.max_time, start, end) < least or most > self.settings.select_samples:
+                most, share = head.bound(ids), overlap(head.min_time, head.max_time, start, end)
+                if most * share < least or most > self.settings.select_samples:
                     return None
                 meets = (b for b in blocks if b.meta.min_time <= end and b.meta.max_time >= start and tenant in b.meta.tenants)
                 if head.any_histograms(ids) or next(meets, None) is not None:
@@ -344,7 +344,7 @@ class Engine:
             if surveyed is None or not surveyed.there.any():
                 return None
             labels = found.labels if surveyed.there.all() else found.labels.take(np.flatnonzero(surveyed.there))
-            return HeadPieces(labels, surveyed.filled())
+            return HeadPieces(labels, surveyed.filled(), share=share)
         return None
 
     def with_starts(self, tenant: str, matchers: Matchers, start: int, end: int, found: SeriesSet) -> SeriesSet:

@@ -31,6 +31,14 @@ def _arena(units: int) -> NDArray[np.int64]:
     return np.empty(units * UNIT_WORDS, dtype=_I64)
 
 
+def _from_first(
+    offsets: NDArray[np.int64], times: NDArray[np.int64], bits: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Rows that end where their room does, without what is free before them."""
+    first = int(offsets[0])
+    return offsets - first, times[first:], bits[first:]
+
+
 @dataclass(slots=True)
 class Generation:
     """Samples that become one block: `state` int64[n, 4] of each series, and `arena` int64[...], of which `units` are in use.
@@ -195,17 +203,19 @@ class Head:
         half = len(ids) // 2
         if most < LARGE or not half:
             self._gather(ids, start, end, offsets, times, bits)
-            return offsets, times[: offsets[-1]], bits[: offsets[-1]]
-        # The second half goes where it lies if nothing of the first is left out, and is moved there where something is.
-        later, at = np.empty(len(ids) - half + 1, _I64), self.bound(ids[:half])
+            return _from_first(offsets, times, bits)
+        # Each half ends where its room does; the first is moved where the second leaves something between them.
+        at = self.bound(ids[:half])
+        later = np.empty(len(ids) - half + 1, _I64)
         other = self._other.submit(self._gather, ids[half:], start, end, later, times[at:], bits[at:])
         self._gather(ids[:half], start, end, offsets[: half + 1], times[:at], bits[:at])
         other.result()
-        if (to := int(offsets[half])) < at:
+        if between := int(later[0]):
             for column in (times, bits):
-                column[to : to + later[-1]] = column[at : at + later[-1]]
-        offsets[half:] = later + to
-        return offsets, times[: offsets[-1]], bits[: offsets[-1]]
+                column[offsets[0] + between : at + between] = column[offsets[0] : at]
+            offsets[:half] += between
+        offsets[half:] = later + at
+        return _from_first(offsets, times, bits)
 
     def _gather(
         self, ids: NDArray[np.int64], start: int, end: int, offsets: NDArray[np.int64], times: NDArray[np.int64], bits: NDArray[np.int64]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from vedette.model.labels import Labels
 from vedette.model.labeltable import LabelTable
@@ -145,6 +145,33 @@ class Starting(Protocol):
         ...
 
 
+class Steps(NamedTuple):
+    """Windows `(t - range, t]` that end at t = first + k * step for k < n, of which alone a read wants samples; all in ms."""
+
+    first: int
+    step: int
+    n: int
+    range: int
+
+    def part(self, lo: int, hi: int) -> Steps:
+        """The windows [lo, hi) of them."""
+        return self._replace(first=self.first + lo * self.step, n=hi - lo)
+
+
+class PieceRows(Protocol):
+    """Rows of `Pieces`, to be read once, or from the last windows to the first."""
+
+    def read(
+        self, steps: Steps, times: NDArray[np.int64], bits: NDArray[np.int64], *, resume: int | None = None
+    ) -> NDArray[np.int64] | None:
+        """Samples of the rows that `steps` want (and maybe more) as the last of `times` and `bits` (of the values), both int64.
+
+        Answers their offsets, int64[rows + 1], or None where there is not room enough: then it may be asked for again. There always is for
+        as many as `Pieces.upto` says. With `resume`, the next read wants nothing later than that (ms); without, there is no next.
+        """
+        ...
+
+
 class Pieces(Protocol):
     """The answer to a select, of which samples are read when they are wanted. Thread-safe; as of one moment, however late it is read."""
 
@@ -159,15 +186,17 @@ class Pieces(Protocol):
         ...
 
     @property
-    def sample_count(self) -> int:
-        """How many samples have been read so far, each counted once."""
+    def share(self) -> float:
+        """About which part of these lies in the range that was asked for."""
         ...
 
-    def read(self, lo: int, hi: int, times: NDArray[np.int64], bits: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Samples of the rows [lo, hi), end to end, to `times` and `bits` (of the values), both int64; answers their offsets.
+    @property
+    def sample_count(self) -> int:
+        """How many samples have been read so far, those of a row that was begun again once."""
+        ...
 
-        These are int64[hi - lo + 1]. There must be room for `upto[hi] - upto[lo]` samples.
-        """
+    def rows(self, lo: int, hi: int) -> PieceRows:
+        """The rows [lo, hi), for one thread."""
         ...
 
 

@@ -15,40 +15,38 @@ from numpy.typing import NDArray
 from vedette.kernels import head as kernel
 from vedette.model.labeltable import LabelTable
 from vedette.storage.head import Head
+from vedette.storage.interface import Steps
 
 _I64 = np.int64
 
 
 @dataclass(frozen=True, slots=True)
 class Surveyed:
-    """Where the samples in [start, end] of series `ids` (int64[n]) were at one moment, as `kernels.head.survey` says it."""
+    """Where the samples of n series were at one moment, as `kernels.head.survey` says it."""
 
-    ids: NDArray[np.int64]
     tails: NDArray[np.int64]
     held: NDArray[np.int64]
     newest: NDArray[np.int64]
+    old_tails: NDArray[np.int64]
     there: NDArray[np.bool_]
     upto: NDArray[np.int64]
     """int64[n + 1]: how many samples the rows before have at most."""
     arena: NDArray[np.int64]
-    old_state: NDArray[np.int64]
     old_arena: NDArray[np.int64]
-    start: int
-    end: int
 
     @classmethod
     def of(cls, head: Head, ids: NDArray[np.int64], start: int, end: int) -> Surveyed | None:
         """What the head holds of the series now, None where some of it came late; under the engine's lock."""
         now, before, n = head.now, head.before, len(ids)
-        tails, held, newest, there = np.empty(n, _I64), np.empty(n, _I64), np.empty(n, _I64), np.empty(n, np.bool_)
-        if not kernel.survey(ids, now.state, now.arena, before.state, before.arena, start, end, tails, held, newest, there):
+        (tails, held, newest, old_tails), there = np.empty((4, n), _I64), np.empty(n, np.bool_)
+        if not kernel.survey(ids, now.state, now.arena, before.state, before.arena, start, end, tails, held, newest, old_tails, there):
             return None
         upto = np.zeros(n + 1, _I64)
         for generation in (now, before):
             known = ids < len(generation.state)
             upto[1:][known] += generation.counts[ids[known]]
         np.cumsum(upto, out=upto)
-        return cls(ids, tails, held, newest, there, upto, now.arena, before.state, before.arena, start, end)
+        return cls(tails, held, newest, old_tails, there, upto, now.arena, before.arena)
 
     def filled(self) -> Surveyed:
         """The series that have samples."""
@@ -57,29 +55,54 @@ class Surveyed:
         rows = np.flatnonzero(self.there)
         upto = np.zeros(len(rows) + 1, _I64)
         np.cumsum(np.diff(self.upto)[rows], out=upto[1:])
-        ids, tails, held, newest = (column[rows] for column in (self.ids, self.tails, self.held, self.newest))
-        return replace(self, ids=ids, tails=tails, held=held, newest=newest, there=self.there[rows], upto=upto)
+        tails, held, newest, old_tails = (column[rows] for column in (self.tails, self.held, self.newest, self.old_tails))
+        return replace(self, tails=tails, held=held, newest=newest, old_tails=old_tails, there=self.there[rows], upto=upto)
 
 
 class HeadPieces:
     """See `interface.Pieces`."""
 
-    def __init__(self, labels: LabelTable, found: Surveyed) -> None:
+    def __init__(self, labels: LabelTable, found: Surveyed, *, share: float) -> None:
         """`labels` are those of the rows `found`, of which each has samples."""
         self.labels = labels
         self.upto = found.upto
+        self.share = share
         self._found = found
         self._counts = np.zeros(len(labels), _I64)
 
     @property
     def sample_count(self) -> int:
-        """How many samples have been read, those of a row that was read again once."""
+        """See `interface.Pieces`."""
         return int(self._counts.sum())
 
-    def read(self, lo: int, hi: int, times: NDArray[np.int64], bits: NDArray[np.int64]) -> NDArray[np.int64]:
-        """See `interface.Pieces.read`."""
-        found, offsets = self._found, np.empty(hi - lo + 1, _I64)
-        rows = (found.ids[lo:hi], found.tails[lo:hi], found.held[lo:hi], found.newest[lo:hi], found.upto[lo : hi + 1])
-        kernel.gather_surveyed(*rows, found.arena, found.old_state, found.old_arena, found.start, found.end, offsets, times, bits)
-        self._counts[lo:hi] = np.diff(offsets)
+    def rows(self, lo: int, hi: int) -> HeadRows:
+        """See `interface.Pieces`."""
+        return HeadRows(self._found, lo, hi, self._counts[lo:hi])
+
+
+class HeadRows:
+    """See `interface.PieceRows`."""
+
+    def __init__(self, found: Surveyed, lo: int, hi: int, counts: NDArray[np.int64]) -> None:
+        """`counts` (int64[hi - lo]) is set to how many samples of each row were read."""
+        self._chains = tuple(column[lo:hi] for column in (found.tails, found.held, found.newest, found.old_tails))
+        self._arenas = found.arena, found.old_arena
+        self._counts = counts
+        self._begun = False
+
+    def read(
+        self, steps: Steps, times: NDArray[np.int64], bits: NDArray[np.int64], *, resume: int | None = None
+    ) -> NDArray[np.int64] | None:
+        """See `interface.PieceRows`."""
+        offsets = np.empty(len(self._counts) + 1, _I64)
+        if not self._begun and resume is not None:
+            self._chains = tuple(column.copy() for column in self._chains)
+        upto = kernel.NEVER if resume is None else resume
+        if not kernel.gather_surveyed(*self._chains, *self._arenas, *steps, upto, offsets, times, bits):
+            return None
+        if self._begun:
+            self._counts += np.diff(offsets)
+        else:
+            self._counts[:] = np.diff(offsets)
+        self._begun = True
         return offsets
