@@ -20,6 +20,7 @@ from vedette.api.queries import Gate, Queries, endpoints
 from vedette.api.turns import Turns
 from vedette.clock import ManualClock
 from vedette.model.labels import Labels
+from vedette.promql import result
 from vedette.promql.engine import Engine
 from vedette.promql.settings import PromqlSettings
 
@@ -27,7 +28,7 @@ NOW = 1_700_000_000
 TEXT = [b"first ", b"second " * 5000, b"last"]
 
 
-def answering(run: Any, serve: Any, *, size: int = 100_000) -> tuple[httpx.AsyncClient, list[str]]:
+def answering(run: Any, serve: Any, *, size: int = 100_000, exact: bool = False) -> tuple[httpx.AsyncClient, list[str]]:
     threads: list[str] = []
 
     def made() -> Iterator[bytes]:
@@ -36,7 +37,7 @@ def answering(run: Any, serve: Any, *, size: int = 100_000) -> tuple[httpx.Async
             yield piece
 
     async def handler(request: Request) -> Response:
-        return Pieces(made(), run, size=size, media_type="text/plain")
+        return Pieces(made(), run, size=size, exact=exact, media_type="text/plain")
 
     return serve(routes([Endpoint("/large", finishing(handler, run, ".*"), "Something large", ("GET",))])), threads
 
@@ -56,6 +57,16 @@ async def test_it_is_compressed_piece_by_piece_for_whoever_takes_that(run: Any, 
         raw = b"".join([piece async for piece in answer.aiter_raw()])
     assert answer.headers["content-encoding"] == "gzip" and "Accept-Encoding" in answer.headers["vary"]
     assert len(raw) < 2000 and zlib.decompress(raw, 16 + zlib.MAX_WBITS) == b"".join(TEXT)
+
+
+async def test_where_its_size_is_known_the_client_is_told(run: Any, serve: Any) -> None:
+    client, threads = answering(run, serve, size=len(b"".join(TEXT)), exact=True)
+    answer = await client.get("/large", headers={"accept-encoding": "identity"})
+    assert answer.content == b"".join(TEXT) and int(answer.headers["content-length"]) == len(answer.content)
+    assert "transfer-encoding" not in answer.headers and len(threads) == 3
+    # Compressed it is another size.
+    packed = await client.get("/large", headers={"accept-encoding": "gzip"})
+    assert packed.content == answer.content and "content-length" not in packed.headers
 
 
 async def test_what_is_very_large_is_sent_as_it_is(run: Any, serve: Any) -> None:
@@ -81,8 +92,19 @@ async def test_a_large_answer_says_what_a_small_one_says(client: httpx.AsyncClie
     whole = (await client.get("/api/v1/query_range", params=asked)).json()
     monkeypatch.setattr(queries, "_MANY_POINTS", 1)
     answer = await client.get("/api/v1/query_range", params=asked)
-    assert "content-length" not in answer.headers
+    assert int(answer.headers["content-length"]) == len(answer.content)
     found = json.loads(answer.content)
     assert found["data"]["result"] == whole["data"]["result"] and len(found["data"]["result"]) == (3 if "limit" in more else 40)
     assert found["infos"] == whole["infos"] and found.get("warnings") == whole.get("warnings")
     assert found.keys() == whole.keys() and found["data"].keys() == whole["data"].keys()
+
+
+async def test_an_answer_that_is_too_large_to_measure_is_sent_without_its_length(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {"query": "hits", "start": NOW - 30, "end": NOW, "step": 5}
+    whole = (await client.get("/api/v1/query_range", params=asked)).content
+    monkeypatch.setattr(queries, "_MANY_POINTS", 1)
+    monkeypatch.setattr(result, "_MEASURED_POINTS", 1)
+    answer = await client.get("/api/v1/query_range", params=asked)
+    assert "content-length" not in answer.headers and answer.content == whole

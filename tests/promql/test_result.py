@@ -7,12 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from vedette.model.labels import Labels
 from vedette.model.labeltable import LabelTable
 from vedette.promql import result as results
 from vedette.promql.result import QueryResult, label_sets_json
-from vedette.promql.values import Grid, Matrix
+from vedette.promql.values import Grid, Matrix, Scalar
 
 ODD = ("plain", 'quo"ted', "back\\slash", "line\nbreak", "tab\t", "é ☃ 𝄞", "</script>", "\x7f")
 VALUES = (0.0, -0.0, 1.5, 1e-7, 1e21, 123456789.25, 0.1 + 0.2, float("inf"), float("-inf"), float("nan"))
@@ -74,6 +76,50 @@ def test_a_large_answer_comes_in_pieces_that_make_up_the_whole(monkeypatch: pyte
         pieces = list(found.pieces())
         assert len(pieces) > 20 and all(pieces) and b"".join(pieces) == whole
         assert json.loads(b"".join(found.pieces(limit=10)))["result"] == json.loads(whole)["result"][:10]
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+@pytest.mark.parametrize("chunk", [7, 1 << 16])
+@pytest.mark.parametrize(("rows", "range_query"), [(1, True), (60, True), (23, False), (60, False)])
+@pytest.mark.parametrize("limit", [0, 1, 24, 25, 59, 61])
+def test_its_size_is_told_before_it_is_written(
+    monkeypatch: pytest.MonkeyPatch, threads: int, chunk: int, rows: int, range_query: bool, limit: int
+) -> None:
+    found, _ = result(rows, 5 if range_query else 1, range_query=range_query)
+    whole = found.json(limit)
+    monkeypatch.setattr(results, "_CHUNK_POINTS", chunk)
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        found.pool = pool if threads else None
+        assert found.measured(limit) == len(whole)
+        assert b"".join(found.pieces(limit)) == whole
+        # What was measured is used up; another limit than was measured is written all the same.
+        assert b"".join(found.pieces(limit)) == whole
+        assert found.measured(1) == len(found.json(1))
+        assert b"".join(found.pieces(limit)) == whole
+
+
+NUMBERS = st.one_of(st.floats(), st.integers(-(10**17), 10**17).map(float), st.decimals(-10_000, 10_000, places=3).map(float))
+
+
+@given(st.lists(NUMBERS, min_size=1), st.integers(-(10**15), 10**15), st.booleans())
+@example([9007199254740991.0, 9007199254740993.0, -9007199254740991.0, 0.0001, 0.00001, -0.5, 10.0, 9.0, 99.0, 100.0], 0, True)
+def test_the_size_of_any_numbers(values: list[float], start: int, range_query: bool) -> None:
+    rows = [Labels.of(n=str(i)) for i in range(1 if range_query else len(values))]
+    cells = np.array(values).reshape(len(rows), -1)
+    matrix = Matrix(LabelTable.from_labels(rows), cells, np.ones(cells.shape, dtype=np.bool_))
+    found = QueryResult(matrix, Grid(start, 1, cells.shape[1]), range_query=range_query, warnings=[], infos=[])
+    assert found.measured() == len(found.json())
+
+
+def test_the_size_of_what_is_no_series_or_too_much_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = Grid(0, 1, 1)
+    for value in ("text", Scalar(np.ones(1))):
+        assert QueryResult(value, grid, range_query=False, warnings=[], infos=[]).measured() is None
+    nothing = Matrix(LabelTable.from_labels([]), np.empty((0, 1)), np.empty((0, 1), dtype=np.bool_))
+    assert QueryResult(nothing, grid, range_query=True, warnings=[], infos=[]).measured() is None
+    monkeypatch.setattr(results, "_MEASURED_POINTS", result(9, 5)[0].points)
+    assert result(9, 5)[0].measured() == len(result(9, 5)[0].json())
+    assert result(10, 5)[0].measured() is None
 
 
 @pytest.mark.parametrize("limit", [1, 24, 25, 39, 40, 41])

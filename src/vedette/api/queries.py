@@ -242,7 +242,8 @@ class Queries:
     ) -> Response:
         asked = began = self.clock.monotonic()
         notes: list[str] = []
-        size: list[int] = []
+        large: list[tuple[int, bool]] = []
+        """Of an answer in pieces: how many bytes it has, and whether that is exact."""
 
         def more(result: QueryResult) -> bytes:
             """What comes after the result in the same object."""
@@ -254,8 +255,14 @@ class Queries:
                 added["explain"] = result.statistics.explained()
             return b"".join(b',"' + name.encode() + b'":' + orjson.dumps(value) for name, value in added.items())
 
-        def pieces(result: QueryResult, warnings: list[str], added: bytes) -> Iterator[bytes]:
+        def in_pieces(result: QueryResult, warnings: list[str]) -> Iterator[bytes]:
             head, tail = enveloped(b"|", warnings=warnings, infos=result.infos).split(b"|", 1)
+            exact, added = result.measured(options.limit), more(result)
+            size = result.points * POINT_BYTES if exact is None else len(head) + exact + len(added) + len(tail)
+            large.append((size, exact is not None))
+            return pieces(result, head, added, tail)
+
+        def pieces(result: QueryResult, head: bytes, added: bytes, tail: bytes) -> Iterator[bytes]:
             last = head
             for piece in result.pieces(options.limit):
                 yield last
@@ -282,8 +289,7 @@ class Queries:
                 notes.extend(warnings)
                 return tables.encoded(result.series(options.limit), options.table)
             if result.points > _MANY_POINTS:
-                size.append(result.points * POINT_BYTES)
-                return pieces(result, warnings, more(result))
+                return in_pieces(result, warnings)
             data = result.json(options.limit)
             if options.stats or options.explain:
                 data = data[:-1] + more(result) + b"}"
@@ -297,7 +303,10 @@ class Queries:
         if options.table:
             assert isinstance(answer, bytes), "tables are whole"
             return Response(answer, media_type=tables.MEDIA[options.table], headers=tables.headers(options.table, notes))
-        return Response(answer, media_type=JSON) if isinstance(answer, bytes) else Pieces(answer, self.gate.run, size=size[0])
+        if isinstance(answer, bytes):
+            return Response(answer, media_type=JSON)
+        size, exact = large[0]
+        return Pieces(answer, self.gate.run, size=size, exact=exact)
 
     async def format(self, request: Request) -> Response:
         """An expression laid out for reading."""

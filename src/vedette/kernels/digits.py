@@ -71,41 +71,46 @@ def _eight(n: Any) -> Any:
     return high | (v - high * np.uint64(10)) << np.uint64(8)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _leading(out: Any, at: Any, n: Any) -> Any:
-    """A number below 10**8 without leading zeros."""
-    if n < np.uint64(10):
-        out[at] = np.uint64(48) + n
-        return at + 1
-    digits = _eight(n)
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _absent(digits: Any) -> Any:
+    """How many of eight digits are leading zeros; of nothing but zeros, the last one is none."""
     # A digit takes four of a byte's bits, so that the first one that counts is in the byte of the lowest bit.
-    absent: Any = _zeros(digits) >> np.uint64(3)
-    store_u64(out, at, (digits | _ASCII) >> (absent << np.uint64(3)))
-    at += 8 - np.int64(absent)
-    return at
+    return _zeros(digits | np.uint64(1 << 56)) >> np.uint64(3)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+# Without a call that takes an array: to count who holds one is an atomic operation, which takes longer than the digits.
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def write_integer(out: Any, at: int, n: int) -> int:
     """Decimal digits of n >= 0."""
-    rest = np.uint64(n)
-    upper = rest // np.uint64(100_000_000)
-    if upper == np.uint64(0):
-        at = _leading(out, at, rest)
-    else:
-        if upper < np.uint64(100_000_000):
-            at = _leading(out, at, upper)
-        else:
-            top = upper // np.uint64(100_000_000)
-            at = _leading(out, at, top)
-            store_u64(out, at, _eight(upper - top * np.uint64(100_000_000)) | _ASCII)
+    low = np.uint64(n)
+    high = low // np.uint64(100_000_000)
+    if high != np.uint64(0):
+        low -= high * np.uint64(100_000_000)
+        if high >= np.uint64(100_000_000):
+            top = high // np.uint64(100_000_000)
+            high -= top * np.uint64(100_000_000)
+            digits = _eight(top)
+            absent = _absent(digits)
+            store_u64(out, at, (digits | _ASCII) >> (absent << np.uint64(3)))
+            at += 8 - np.int64(absent)
+            store_u64(out, at, _eight(high) | _ASCII)
             at += 8
-        store_u64(out, at, _eight(rest - upper * np.uint64(100_000_000)) | _ASCII)
+        else:
+            digits = _eight(high)
+            absent = _absent(digits)
+            store_u64(out, at, (digits | _ASCII) >> (absent << np.uint64(3)))
+            at += 8 - np.int64(absent)
+        store_u64(out, at, _eight(low) | _ASCII)
         at += 8
+    else:
+        digits = _eight(low)
+        absent = _absent(digits)
+        store_u64(out, at, (digits | _ASCII) >> (absent << np.uint64(3)))
+        at += 8 - np.int64(absent)
     return at
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def write_decimal(out: Any, at: int, whole: int, places: int) -> int:
     """`whole / 10**places`, whose last place is not 0; at most four places."""
     if whole < 0:
@@ -113,23 +118,26 @@ def write_decimal(out: Any, at: int, whole: int, places: int) -> int:
         at += 1
         whole = -whole
     if places == 0:
-        return write_integer(out, at, whole)
-    n = np.uint64(whole)
-    # Numbers that the compiler knows are divided by without a division.
-    if places == 1:
-        top = n // np.uint64(10)
-        rest = n - top * np.uint64(10)
-    elif places == 2:
-        top = n // np.uint64(100)
-        rest = n - top * np.uint64(100)
-    elif places == 3:
-        top = n // np.uint64(1000)
-        rest = n - top * np.uint64(1000)
+        # Apart from the others, or their divisions are made for it too.
+        at = write_integer(out, at, whole)
     else:
-        top = n // np.uint64(10_000)
-        rest = n - top * np.uint64(10_000)
-    integer: Any = np.int64(top)
-    at = write_integer(out, at, integer)
-    out[at] = 46
-    store_u64(out, at + 1, (_eight(rest) | _ASCII) >> np.uint64(64 - 8 * places))
-    return at + 1 + places
+        n = np.uint64(whole)
+        # Numbers that the compiler knows are divided by without a division.
+        if places == 1:
+            top = n // np.uint64(10)
+            rest = n - top * np.uint64(10)
+        elif places == 2:
+            top = n // np.uint64(100)
+            rest = n - top * np.uint64(100)
+        elif places == 3:
+            top = n // np.uint64(1000)
+            rest = n - top * np.uint64(1000)
+        else:
+            top = n // np.uint64(10_000)
+            rest = n - top * np.uint64(10_000)
+        integer: Any = np.int64(top)
+        at = write_integer(out, at, integer)
+        # The point, and as many digits behind it.
+        store_u64(out, at, (_eight(rest) | _ASCII) >> np.uint64(64 - 8 * places) << np.uint64(8) | np.uint64(46))
+        at += 1 + places
+    return at

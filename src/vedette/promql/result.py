@@ -33,6 +33,8 @@ _NAN = np.array(TEXT_NAN).view(np.float64)[()]
 _CHUNK_POINTS, _CHUNK_ROWS = 1 << 16, 4096
 _AHEAD = 3
 """Pieces of a large answer that are made at a time: two threads make them, and one is being sent."""
+_MEASURED_POINTS = 1 << 22
+"""Points of an answer whose size is told before it is written: their numbers, as `_Numbers`, are held meanwhile."""
 _ROW_BYTES = 40
 _FRAME = (b'{"metric":{', b'},"values":[', b'},"value":', b"]}", b"}")
 # Writable, as kernels are compiled for; nobody writes.
@@ -55,6 +57,7 @@ class QueryResult:
         self.pool: ThreadPoolExecutor | None = None
         """Where large answers are written side by side; None: one piece after another."""
         self._buffers: list[NDArray[np.uint8]] = []
+        self._outline: _Outline | None = None
         self._text = ""
         self._labels: LabelTable | None = None
         self._order: Ints = np.zeros(0, dtype=np.int64)
@@ -202,9 +205,13 @@ class QueryResult:
         """The `data` object of Prometheus' answer; at most `limit` series unless 0."""
         return b"".join(self.pieces(limit))
 
+    @property
+    def _head(self) -> bytes:
+        return b'{"resultType":"' + self.type.encode() + b'","result":'
+
     def pieces(self, limit: int = 0) -> Iterator[bytes]:
         """`json` piece by piece, of some megabytes each, the next ones being made while one is taken."""
-        head = b'{"resultType":"' + self.type.encode() + b'","result":'
+        head = self._head
         if self.type == "string":
             yield head + b"[" + _time(self._grid.start) + b"," + orjson.dumps(self._text) + b"]}"
         elif self.type == "scalar":
@@ -241,11 +248,32 @@ class QueryResult:
             out.append(text + b"}")
         return out
 
-    def _chunks(self, count: int) -> Iterator[bytes]:
-        """The first `count` series, with what separates them, in pieces."""
-        if not count:
-            return
-        assert self._labels is not None
+    def measured(self, limit: int = 0) -> int | None:
+        """How many bytes `pieces` has, from the numbers, before any of it is written; None where that would take as long as to write it.
+
+        What was found out on the way is kept for `pieces`.
+        """
+        if self._labels is None or self._histograms is not None or not 0 < self.points <= _MEASURED_POINTS:
+            return None
+        outline = self._outline = self._outlined(len(self._order) if limit <= 0 else min(limit, len(self._order)))
+
+        def measure(part: tuple[int, int]) -> tuple[_Numbers, int]:
+            lo, hi = part
+            a, texts = int(self._offsets[lo]), outline.texts
+            numbers = self._numbers(lo, hi)
+            return numbers, render.measure_rows(
+                texts.rows[lo:hi], texts.offsets, texts.names, texts.values, texts.pool_offsets, _FRAME_OFFSETS,
+                self._offsets[lo : hi + 1] - a, np.ascontiguousarray(self._times[a : int(self._offsets[hi])]), *numbers, 1,
+                self.type == "vector",
+            )  # fmt: skip
+
+        found = list(map(measure, outline.parts) if self.pool is None else self.pool.map(measure, outline.parts))
+        outline.numbers.extend(numbers for numbers, _ in found)
+        # The last of all is followed by no comma.
+        return len(self._head) + 1 + sum(size for _, size in found) - 1 + len(b"]}")
+
+    def _outlined(self, count: int) -> _Outline:
+        assert self._labels is not None, "of vectors and matrices"
         texts = few_texts(self._labels, self._order[:count]) if count <= _FEW_ROWS else _texts(self._labels, self._order)
         parts: list[tuple[int, int]] = []
         lo = 0
@@ -254,30 +282,46 @@ class QueryResult:
             hi = min(max(hi, lo + 1), count, lo + _CHUNK_ROWS)
             parts.append((lo, hi))
             lo = hi
+        return _Outline(count, texts, parts, [])
 
-        def chunk(part: tuple[int, int]) -> bytes:
-            return self.chunk(texts, *part, last=part[1] == count)
+    def _chunks(self, count: int) -> Iterator[bytes]:
+        """The first `count` series, with what separates them, in pieces."""
+        if not count:
+            return
+        outline, self._outline = self._outline, None
+        if outline is None or outline.size != count:
+            outline = self._outlined(count)
+        texts, parts, numbers = outline.texts, outline.parts, outline.numbers
+
+        def chunk(number: int) -> bytes:
+            lo, hi = parts[number]
+            return self.chunk(texts, lo, hi, last=hi == count, numbers=numbers[number] if numbers else None)
 
         if self.pool is None or len(parts) == 1:
-            yield from map(chunk, parts)
+            yield from map(chunk, range(len(parts)))
             return
         ahead: deque[Future[bytes]] = deque()
-        for part in parts:
-            ahead.append(self.pool.submit(chunk, part))
+        for number in range(len(parts)):
+            ahead.append(self.pool.submit(chunk, number))
             if len(ahead) == _AHEAD:
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
 
-    def chunk(self, texts: Texts, lo: int, hi: int, *, last: bool) -> bytes:
-        """The series [lo, hi), whose labels are in `texts`; but for the `last` ones, a comma follows."""
-        rows = texts.rows[lo:hi]
+    def _numbers(self, lo: int, hi: int) -> _Numbers:
         a, b = int(self._offsets[lo]), int(self._offsets[hi])
         floats = np.ascontiguousarray(self._floats[a:b])
         whole, places = np.empty(b - a, dtype=np.int64), np.empty(b - a, dtype=np.int8)
         digits = _NO_DIGITS
         if render.decimals(floats, whole, places):
             digits = _spared(orjson.dumps(floats[places < 0], option=orjson.OPT_SERIALIZE_NUMPY))
+        return _Numbers(floats, whole, places, digits)
+
+    def chunk(self, texts: Texts, lo: int, hi: int, *, last: bool, numbers: _Numbers | None = None) -> bytes:
+        """The series [lo, hi), whose labels are in `texts`; but for the `last` ones, a comma follows."""
+        rows = texts.rows[lo:hi]
+        a, b = int(self._offsets[lo]), int(self._offsets[hi])
+        numbers = numbers or self._numbers(lo, hi)
         most = int(texts.sizes[rows].sum()) + (hi - lo) * _ROW_BYTES + (b - a) * render.POINT_BYTES
         # Fresh memory costs more than what is written into it: a buffer goes from piece to piece.
         buffer = self._buffers.pop() if self._buffers else _NO_DIGITS
@@ -285,8 +329,7 @@ class QueryResult:
             buffer = np.empty(most, dtype=np.uint8)
         size = render.render_rows(
             rows, texts.offsets, texts.names, texts.values, texts.pool, texts.pool_offsets, _FRAME_TEXT, _FRAME_OFFSETS,
-            self._offsets[lo : hi + 1] - a, np.ascontiguousarray(self._times[a:b]), floats, whole, places, digits, 1,
-            self.type == "vector", buffer,
+            self._offsets[lo : hi + 1] - a, np.ascontiguousarray(self._times[a:b]), *numbers, 1, self.type == "vector", buffer,
         )  # fmt: skip
         text = buffer[: size - 1 if last else size].tobytes()
         if not last:
@@ -328,6 +371,24 @@ def label_sets_json(table: LabelTable, limit: int = 0) -> bytes:
         )  # fmt: skip
         parts.append(buffer[: size - 1].tobytes())
     return b"[" + b",".join(parts) + b"]"
+
+
+class _Numbers(NamedTuple):
+    """The values of some rows as `render.render_rows` takes them."""
+
+    floats: Floats
+    whole: Ints
+    places: NDArray[np.int8]
+    digits: NDArray[np.uint8]
+
+
+class _Outline(NamedTuple):
+    """How the first `size` rows of an answer are written: the rows of each piece, and the numbers of each, where they are known."""
+
+    size: int
+    texts: Texts
+    parts: list[tuple[int, int]]
+    numbers: list[_Numbers]
 
 
 class Texts(NamedTuple):
