@@ -106,7 +106,7 @@ from vedette.storage.limits import Limits
 from vedette.storage.replay import ReplayProgress
 from vedette.storage.snapshots import copy_records_of
 from vedette.tenants import Outside, Tenants
-from vedette.web.routes import routes as web_routes
+from vedette.web.routes import pages
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -460,15 +460,16 @@ class House:
         chosen = self._endpoints if dialect is None else self._dialect(dialect)
         described = openapi.endpoint(chosen, version=version("vedette"))
         routes: list[BaseRoute] = [*endpoint_routes([*chosen, described])]
+        ui = pages(Sessions(self.identities)) if dialect is None else None
         routes.append(reference.route(lambda: openapi.document([*chosen, described], version=version("vedette"))))
         if dialect in (None, "botserver"):
             routes += live_api.routes(self._live)
-        if dialect is None:
+        if ui is not None:
             routes += [logs_elastic_api.elastic_root(self._log_backend), *logs_loki_tail_api.routes(self._log_backend)]
             routes += pushes_api.routes(self.intake, self.storage)
-            routes += web_routes(Sessions(self.identities))
+            routes += ui.routes
         guarded = Guard(
-            self.tenants.around(Direct(application(routes, service=dialect is not None), chosen)),
+            self.tenants.around(Direct(application(routes, service=dialect is not None, missing=ui.missing if ui else None), chosen)),
             self.identities,
             audit=self.audit,
             insecure=self.plan.settings.vedette.server.insecure,

@@ -53,6 +53,40 @@ async def test_a_path_that_is_not_there(path: str, body: Any) -> None:
         assert (await client.get(path)).json() == {"detail": "Not Found"}
 
 
+@pytest.mark.parametrize(
+    ("path", "method", "accept", "shown"),
+    [
+        ("/explroe", "GET", "text/html,application/xhtml+xml,*/*;q=0.8", True),
+        ("/metrics/nope", "GET", "text/html", True),
+        ("/explroe", "HEAD", "text/html", True),
+        ("/explroe", "GET", "*/*", False),  # curl, and every client that takes what comes
+        ("/explroe", "GET", "application/json, text/html;q=0.1", False),
+        ("/explroe", "POST", "text/html", False),
+        ("/api/v1/qurey", "GET", "text/html", False),  # who tries an API by hand sees what a client is told
+        ("/api/v2/nope", "GET", "text/html", False),
+        ("/loki/api/v1/nope", "GET", "text/html", False),
+        ("/_nope", "GET", "text/html", False),
+    ],
+)
+async def test_who_looks_for_a_page_is_shown_one(path: str, method: str, accept: str, shown: bool) -> None:
+    def page(request: Request) -> Response:
+        return Response(f"<p>no page at {request.url.path}", 404, media_type="text/html")
+
+    app = application(routes(_endpoints()), service=False, missing=page)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://vedette", headers={"accept": accept}) as client:
+        answer = await client.request(method, path)
+    assert answer.status_code == 404
+    assert answer.headers["content-type"].startswith("text/html") is shown
+    assert method == "HEAD" or (answer.text == f"<p>no page at {path}") is shown
+
+
+async def test_a_method_that_a_path_lacks_is_no_missing_page() -> None:
+    app = application(routes([Endpoint("/form", _echo, "", ("POST",))]), service=False, missing=lambda _: Response("page", 404))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://vedette") as client:
+        answer = await client.get("/form", headers={"accept": "text/html"})
+    assert (answer.status_code, answer.headers["allow"]) == (405, "OPTIONS, POST")
+
+
 async def test_loki_says_so_in_plain_text() -> None:
     async with _client() as client:
         answer = await client.get("/loki/api/v1/nope")

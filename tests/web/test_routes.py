@@ -12,8 +12,11 @@ from typing import Any
 import httpx
 import pytest
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
-from vedette.web.routes import FORMER_PAGES, PAGES, routes
+from vedette.web.routes import FORMER_PAGES, PAGES, pages
 
 _STATIC = resources.files("vedette.web") / "static"
 
@@ -21,8 +24,8 @@ _STATIC = resources.files("vedette.web") / "static"
 class Client:
     """The routes alone, asked over ASGI."""
 
-    def __init__(self, root_path: str = "") -> None:
-        self._transport = httpx.ASGITransport(Starlette(routes=routes()), root_path=root_path)
+    def __init__(self, app: Starlette | None = None, root_path: str = "") -> None:
+        self._transport = httpx.ASGITransport(app or Starlette(routes=pages().routes), root_path=root_path)
 
     def ask(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         async def ask() -> httpx.Response:
@@ -46,6 +49,21 @@ def test_every_page_path_answers_the_page(client: Client, path: str) -> None:
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     assert '<div id="app">' in answer.text
+
+
+def test_where_there_is_no_page_the_page_says_so_and_is_not_kept() -> None:
+    """The browser's own router sees the path; what a proxy or the browser kept would be shown once there is something."""
+    ui = pages()
+
+    async def nowhere(request: Request) -> Response:
+        return ui.missing(request)
+
+    app = Starlette(routes=[*ui.routes, Route("/{path:path}", nowhere)])
+    client = Client(app, root_path="/vedette")
+    answer = client.get("/vedette/explroe", headers={"accept-encoding": "gzip", "if-none-match": client.get("/vedette/").headers["etag"]})
+    assert (answer.status_code, answer.headers["cache-control"]) == (404, "no-store")
+    assert answer.headers["content-security-policy"] == client.get("/vedette/").headers["content-security-policy"]
+    assert '<div id="app">' in answer.text and '<meta name="base" content="/vedette">' in answer.text
 
 
 def test_the_policy_lets_no_inline_script_or_foreign_host_in(client: Client) -> None:

@@ -1,6 +1,7 @@
 """What no operation answers: a path that is not there, a method that a path does not have, `OPTIONS` where nobody shares answers.
 
-Each in the shape in which the APIs below that path refuse. A path's methods are those of all its routes, so `Allow` names every one.
+Each in the shape in which the APIs below that path refuse; who looks for a page at a path that is below none of them is shown one.
+A path's methods are those of all its routes, so `Allow` names every one.
 Not here: who may ask (`access.guard`), the preflights of operations that pages of other origins may read (`answers.finishing`).
 """
 
@@ -34,15 +35,23 @@ _SERVICES = (
     "/metrics",
 )
 
+_APIS = ("/api/", "/loki/", "/config/v1/rules", "/v1/", "/influx/", "/_")
+"""Below these nothing is a page."""
 
-def application(routes: Sequence[BaseRoute], *, service: bool) -> Starlette:
-    """The routes, and answers to all that is none of theirs; `service`: on the listener of a service API, whose shape all have."""
+
+def application(routes: Sequence[BaseRoute], *, service: bool, missing: Callable[[Request], Response] | None = None) -> Starlette:
+    """The routes, and answers to all that is none of theirs; `service`: on the listener of a service API, whose shape all have.
+
+    `missing` answers 404 to a browser that asks for a page.
+    """
 
     async def stray(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException), "registered for these alone"
         methods = _methods(routes, request) if error.status_code in (404, 405) else []
         if methods and request.method == "OPTIONS":
             return Response(status_code=204, headers={"Allow": ", ".join(methods)})
+        if missing is not None and error.status_code == 404 and _wants_page(request):
+            return missing(request)
         response = (_detail if service else _shape_of(request.url.path))(request, error.status_code, methods)
         if methods:
             response.headers["Allow"] = ", ".join(methods)
@@ -61,6 +70,12 @@ def _methods(routes: Sequence[BaseRoute], request: Request) -> list[str]:
         if isinstance(route, Route) and route.methods and route.matches(request.scope)[0] != Match.NONE:
             found |= route.methods
     return sorted(found | {"OPTIONS"}) if found else []
+
+
+def _wants_page(request: Request) -> bool:
+    """Whether it is a person who looks for a page. Below the APIs it is one who tries those, and wants to see what a client is told."""
+    asked = request.method in ("GET", "HEAD") and request.headers.get("accept", "").startswith("text/html")
+    return asked and not request.url.path.startswith(_APIS)
 
 
 def _shape_of(path: str) -> Shape:

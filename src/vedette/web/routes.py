@@ -1,4 +1,4 @@
-"""Serves the browser UI: one HTML page for every client route, and its static files.
+"""Serves the browser UI: one HTML page for every client route, also for those that are none, and its static files.
 
 The files are read once, when `routes` is called, and answered from memory with their compressed twin, so that no
 request touches the disk. Pages name their files by a digest of all of them (`/static/DIGEST/js/main.js`): these are
@@ -11,7 +11,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import html
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -66,10 +66,18 @@ class _File:
         return cls(body, gzip.compress(body, mtime=0), media_type, hashlib.sha256(body).hexdigest()[:16])
 
 
-def routes(sessions: Sessions | None = None) -> list[BaseRoute]:
-    """The UI's routes: `PAGES` and `FORMER_PAGES` answer the page, `/static/...` its files, `/login` the form of `sessions`.
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """The UI's routes, and what a browser is shown where there is none: the page, which says so and leads home."""
 
-    They belong after the API's routes. Behind a proxy that serves Vedette under a prefix, the ASGI `root_path`
+    routes: list[BaseRoute]
+    missing: Callable[[Request], Response]
+
+
+def pages(sessions: Sessions | None = None) -> Pages:
+    """The UI: `PAGES` and `FORMER_PAGES` answer the page, `/static/...` its files, `/login` the form of `sessions`.
+
+    Its routes belong after the API's. Behind a proxy that serves Vedette under a prefix, the ASGI `root_path`
     becomes the base of all links in the page.
     """
     texts = dict(_walk(resources.files("vedette.web") / "static"))
@@ -77,8 +85,15 @@ def routes(sessions: Sessions | None = None) -> list[BaseRoute]:
     files = {path: _File.of(body, _MEDIA_TYPES[PurePosixPath(path).suffix]) for path, body in texts.items()}
     digest = _digest(files)
 
+    def drawn(request: Request) -> _File:
+        return _page(template, files, digest=digest, base=request.scope.get("root_path", ""))
+
     async def page(request: Request) -> Response:
-        return _answer(request, _page(template, files, digest=digest, base=request.scope.get("root_path", "")), _ASK_AGAIN)
+        return _answer(request, drawn(request), _ASK_AGAIN)
+
+    def missing(request: Request) -> Response:
+        # Whole, and never kept: the page has the same bytes at each path, but this path may have another answer tomorrow.
+        return Response(drawn(request).body, 404, headers={**_SECURITY, "Cache-Control": "no-store"}, media_type=_MEDIA_TYPES[".html"])
 
     async def static(request: Request) -> Response:
         path = request.path_params["path"]
@@ -93,11 +108,12 @@ def routes(sessions: Sessions | None = None) -> list[BaseRoute]:
         text = login_template.substitute(base=root, static=f"{root}/static/{digest}", **texts)
         return Response(text, headers=_SECURITY, media_type=_MEDIA_TYPES[".html"])
 
-    return [
+    routes = [
         *(login.routes(login.Login(sessions, login_page)) if sessions else ()),
         *(Route(path, page, name=f"ui:{path}", include_in_schema=False) for path in (*PAGES, *FORMER_PAGES)),
         Route("/static/{path:path}", static, name="ui:static", include_in_schema=False),
     ]
+    return Pages(routes, missing)
 
 
 def _walk(folder: Traversable, prefix: str = "") -> list[tuple[str, bytes]]:

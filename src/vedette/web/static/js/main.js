@@ -42,7 +42,7 @@ function Frame() {
   const main = useRef(null);
   const first = useRef(true);
   useEffect(() => {
-    document.title = here ? `${here.name} – Vedette` : "Vedette";
+    document.title = `${here ? here.name : "No such page"} – Vedette`;
     // A new page is announced by moving the focus to it, as a page load would; not on the first, which is one.
     if (!first.current) main.current.focus({ preventScroll: true });
     first.current = false;
