@@ -49,6 +49,7 @@ _TENS = np.array([float(10**k) for k in range(SCALES)])
 _LARGEST = float(1 << 50)
 _TWO_BITS = np.uint64(0xC0C0C0C0C0C0C0C0)
 """Of eight bytes, those that say how many more a sample has."""
+_U1, _U2, _U4, _U8, _BYTE = np.uint64(1), np.uint64(2), np.uint64(4), np.uint64(8), np.uint64(255)
 _ONES, _FIVE_BITS = np.uint64(0x0101010101010101), np.uint64(0x1F1F1F1F1F1F1F1F)
 _HALF, _ALL = np.uint64((1 << 32) - 1), np.uint64((1 << 64) - 1)
 
@@ -157,19 +158,23 @@ def decode(words: Any, data: Any, chunk: Any, count: Any, until: Any, times: Any
     """Read a chunk's first `count` samples to `times` and `bits` (int64; `values` are the same as float64) from `at` on; answers how many.
 
     `words` is the arena, `data` its bytes, of which seven are read beyond the chunk. The order is that in which they came. What follows
-    these samples may be written meanwhile. Of samples that come after one later than `until` some or all are left out.
+    these samples may be written meanwhile. Of samples that come after one later than `until` some or all are left out. The answer is
+    negative where some are no decimal numbers: none else is a stale marker.
     """
-    i = chunk * UNIT_BYTES + HEADER_BYTES
+    # Places are unsigned, for of others it is asked each time whether they count from the end.
+    i: Any = np.uint64(chunk * UNIT_BYTES + HEADER_BYTES)
     time: Any = words[chunk * UNIT_WORDS]
-    delta: Any = 0
-    whole: Any = 0
-    scale: Any = 0
+    delta: Any = np.int64(0)
+    whole: Any = np.int64(0)
+    scale: Any = np.int64(0)
     power = 1.0
-    place: Any = np.int64(at)
-    stop: Any = np.int64(at + count)
+    place: Any = np.uint64(at)
+    stop: Any = np.uint64(at + count)
+    begin: Any = place
+    numbers = True
     while place < stop and time <= until:
         word = load_u64(data, i)
-        if word & _TWO_BITS == np.uint64(0) and place > at and place + 8 <= stop:
+        if word & _TWO_BITS == np.uint64(0) and place > begin and place + _U8 <= stop:
             # Eight samples of a byte each, as of a counter: none waits until it is known where the one before ends. The bytes become
             # differences plus 32 all at once, and a product adds up four of them, which stay below 256.
             sign = word & _ONES
@@ -177,61 +182,64 @@ def decode(words: Any, data: Any, chunk: Any, count: Any, until: Any, times: Any
             for half in range(2):
                 sums = (above >> np.uint64(32 * half) & _HALF) * _ONES
                 base = whole - 32
-                whole += np.int64(sums >> np.uint64(24) & np.uint64(255)) - 128
+                whole += np.int64(sums >> np.uint64(24) & _BYTE) - 128
+                to = place + _U4 * np.uint64(half)
                 if scale == 0:
                     for k in range(4):
-                        values[place + 4 * half + k] = float(base - 32 * k + np.int64(sums >> np.uint64(8 * k) & np.uint64(255)))
+                        values[to + np.uint64(k)] = float(base - 32 * k + np.int64(sums >> np.uint64(8 * k) & _BYTE))
                 else:
                     for k in range(4):
-                        values[place + 4 * half + k] = float(base - 32 * k + np.int64(sums >> np.uint64(8 * k) & np.uint64(255))) / power
+                        values[to + np.uint64(k)] = float(base - 32 * k + np.int64(sums >> np.uint64(8 * k) & _BYTE)) / power
             for k in range(8):
-                times[place + k] = time + (k + 1) * delta
+                times[place + np.uint64(k)] = time + (k + 1) * delta
             time += 8 * delta
-            i += 8
-            place += 8
+            i += _U8
+            place += _U8
             continue
-        if word & np.uint64(255) >= np.uint64(WHOLE):
+        if word & _BYTE >= np.uint64(WHOLE):
             if data[i] == SCALE:
-                scale = np.int64(data[i + 1])
+                scale = np.int64(data[i + _U1])
                 power = _TENS[scale]
-                whole = _nearest(values[place - 1], scale) if place > at else 0
-                i += 2
+                whole = _nearest(values[place - _U1], scale) if place > begin else 0
+                i += _U2
             if data[i] == TIME:
                 bend: Any = np.int64(0)
                 shift = 0
-                i += 1
+                i += _U1
                 while data[i] >= 128:
                     bend |= np.int64(data[i] & 127) << shift
                     shift += 7
-                    i += 1
+                    i += _U1
                 bend |= np.int64(data[i]) << shift
                 delta += np.int64(np.uint64(bend) >> np.uint64(1)) ^ -(bend & 1)
-                i += 1
+                i += _U1
             token = np.int64(data[i])
             if token >= WHOLE:
                 size = (token - WHOLE & 7) + 1
-                rest: Any = np.int64(load_u64(data, i + 1) & _ALL >> np.uint64(64 - 8 * size))
-                i += 1 + size
-                if place > at:
+                rest: Any = np.int64(load_u64(data, i + _U1) & _ALL >> np.uint64(64 - 8 * size))
+                i += np.uint64(1 + size)
+                if place > begin:
                     time += delta
                 times[place] = time
                 if token < BITS:
                     whole += rest >> 1 ^ -(rest & 1)
                     values[place] = whole / power
                 else:
-                    bits[place] = rest ^ (bits[place - 1] if place > at else 0)
+                    numbers = False
+                    bits[place] = rest ^ (bits[place - _U1] if place > begin else 0)
                     whole = _nearest(values[place], scale)
-                place += 1
+                place += _U1
                 continue
             word = load_u64(data, i)
-        if place > at:
+        if place > begin:
             time += delta
         times[place] = time
         more = word >> np.uint64(6) & np.uint64(3)
         kept = (np.uint64(64) << np.uint64(8) * more) - np.uint64(1)
         zigzag = np.int64((word & np.uint64(63) | word >> np.uint64(8) << np.uint64(6)) & kept)
-        i += 1 + np.int64(more)
+        i += _U1 + more
         whole += zigzag >> 1 ^ -(zigzag & 1)
         values[place] = whole / power
-        place += 1
-    return int(place - at)
+        place += _U1
+    read = np.int64(place - begin)
+    return int(read if numbers else -read)

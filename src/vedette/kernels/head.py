@@ -68,7 +68,7 @@ def _known(arena: Any, state: Any, series: int, timestamp: int, bits: int, times
     chunk, in_order = fields[series, TAIL], fields[series, DELTA] != LATE
     while chunk > 0:
         if _newest(arena, links, chunk) >= timestamp:
-            for i in range(decode(arena, data, chunk, _held(data, chunk), _LATEST, times, found, values, 0)):
+            for i in range(abs(decode(arena, data, chunk, _held(data, chunk), _LATEST, times, found, values, 0))):
                 if times[i] == timestamp:
                     return 1 if found[i] == bits else 2
         elif in_order:
@@ -140,7 +140,7 @@ def append(
             before_time, before_bits, before = last, state[series, LAST_BITS], last_values[series, LAST_BITS]
             if late and chunk > 0:
                 # What came last is not what is newest: the chunk knows it.
-                n = decode(arena, data, chunk, _held(data, chunk), _LATEST, times, found, found_values, 0)
+                n = abs(decode(arena, data, chunk, _held(data, chunk), _LATEST, times, found, found_values, 0))
                 before_time, before_bits, before = times[n - 1], found[n - 1], found_values[n - 1]
                 before_delta = times[n - 1] - times[n - 2] if n > 1 else 0
             fits = False
@@ -244,9 +244,9 @@ def _take(
     times: Any,
     bits: Any,
     values: Any,
-) -> tuple[Any, Any]:
+) -> tuple[Any, Any, bool]:
     """Copy what windows want of a chain's samples in [start, end] to the end of `times[lo:hi]` (`bits`); answers (where that begins,
-    the chain to go on with), -1 for the former where there is no room.
+    the chain to go on with, whether there may be stale markers), -1 for the first where there is no room.
 
     A chain is (its newest chunk, how many samples of that count, the time of the newest of these). `windows` are (first, step, n,
     range) as for `_last_end`, or of n 1 just [start, end]. To go on with is the newest chunk that has a sample up to `resume`. `room` is
@@ -257,7 +257,7 @@ def _take(
     lo, stop = room
     place: Any = np.int64(stop)
     further = chain
-    found = False
+    found, doubtful = False, False
     # From the newest sample backwards, so that nobody has to count before.
     while chunk > 0:
         oldest: Any = arena[chunk * UNIT_WORDS]
@@ -271,16 +271,18 @@ def _take(
                 break
         elif not in_order:
             if place - count < lo:
-                return np.int64(-1), further
+                return np.int64(-1), further, doubtful
             place -= count
-            decode(arena, data, chunk, count, np.int64(_LATEST), times, bits, values, place)
+            doubtful |= decode(arena, data, chunk, count, np.int64(_LATEST), times, bits, values, place) < 0
         elif oldest <= end:
             until = np.int64(end) if n == 1 else _last_end(oldest, last, first, step, n, range_ms)
             if until >= oldest:
                 begin = place - count
                 if begin < lo:
-                    return np.int64(-1), further
-                upto = begin + decode(arena, data, chunk, count, until, times, bits, values, begin)
+                    return np.int64(-1), further, doubtful
+                read = decode(arena, data, chunk, count, until, times, bits, values, begin)
+                doubtful |= read < 0
+                upto = begin + abs(read)
                 while upto > begin and times[upto - 1] > until:
                     upto -= 1
                 begin += _to_the_right(times, bits, begin, upto, place)
@@ -297,7 +299,7 @@ def _take(
                 to -= 1
                 times[to], bits[to] = times[i], bits[i]
         place = to
-    return place, further
+    return place, further, doubtful
 
 
 @njit(cache=True, nogil=True)
@@ -382,7 +384,7 @@ def gather(
             tail = np.int64(fields[series, TAIL])
             chain = (tail, _held(data, tail), np.int64(_newest(arena, links, tail)))
             ordered = fields[series, DELTA] != LATE
-            place, _ = _take(
+            place, _, _ = _take(
                 chain, ordered, arena, links, data, start, end, all_of_it, NEVER, (np.int64(0), place), out_times, out_bits, values
             )
             chains += 2 - int(ordered)
@@ -390,7 +392,7 @@ def gather(
             tail = np.int64(old_fields[series, TAIL])
             chain = (tail, _held(old_data, tail), np.int64(_newest(old_arena, old_links, tail)))
             ordered = old_fields[series, DELTA] != LATE
-            place, _ = _take(
+            place, _, _ = _take(
                 chain,
                 ordered,
                 old_arena,
@@ -423,7 +425,7 @@ def _any_within(fields: Any, series: int, arena: Any, start: int, end: int, time
             if newest <= end or start <= arena[chunk * UNIT_WORDS] <= end:
                 return True
             if not in_order or arena[chunk * UNIT_WORDS] < start:
-                for i in range(decode(arena, data, chunk, _held(data, chunk), _LATEST, times, bits, values, 0)):
+                for i in range(abs(decode(arena, data, chunk, _held(data, chunk), _LATEST, times, bits, values, 0))):
                     if start <= times[i] <= end:
                         return True
         elif in_order:
@@ -491,11 +493,12 @@ def gather_surveyed(
     out_offsets: Any,
     out_times: Any,
     out_bits: Any,
-) -> bool:
+) -> int:
     """As `gather`, of what `survey` found: chunks written to since then still begin with what they held then.
 
     Samples that none of the windows `(t - range_ms, t]`, t = first + k * step for k < n, wants may be left out. With a `resume` above
-    `NEVER`, what was found is set to what a read up to that time needs. False where the room does not suffice; then nothing is set.
+    `NEVER`, what was found is set to what a read up to that time needs. Answers whether there may be stale markers (1 or 0), and
+    -1 where the room does not suffice; then nothing is set.
     """
     links, data = arena.view(np.int32), arena.view(np.uint8)
     old_links, old_data = old_arena.view(np.int32), old_arena.view(np.uint8)
@@ -503,26 +506,29 @@ def gather_surveyed(
     windows = (np.int64(first), np.int64(step), np.int64(n), np.int64(range_ms))
     start, end = first - range_ms + 1, first + (n - 1) * step
     place: Any = np.int64(len(out_times))
+    doubtful = False
     out_offsets[len(tails)] = place
     for row in range(len(tails) - 1, -1, -1):
         stop, chains = place, 0
         further = (np.int64(0), np.int64(0), np.int64(NEVER))
         if tails[row] > 0:
             chain = (tails[row], held[row], newest[row])
-            place, further = _take(
+            place, further, odd = _take(
                 chain, True, arena, links, data, start, end, windows, resume, (np.int64(0), place), out_times, out_bits, values
             )
             if place < 0:
-                return False
+                return -1
+            doubtful |= odd
             chains += 1
         old_tail = old_tails[row]
         if old_tail > 0:
             chain = (old_tail, _held(old_data, old_tail), np.int64(_newest(old_arena, old_links, old_tail)))
-            place, old_further = _take(
+            place, old_further, odd = _take(
                 chain, True, old_arena, old_links, old_data, start, end, windows, resume, (np.int64(0), place), out_times, out_bits, values
             )
             if place < 0:
-                return False
+                return -1
+            doubtful |= odd
             chains += 1
             old_tail = old_further[0]
         if resume > NEVER:
@@ -531,4 +537,4 @@ def gather_surveyed(
         if chains > 1:
             place = _ascending(out_times, out_bits, place, stop)
         out_offsets[row] = place
-    return True
+    return int(doubtful)

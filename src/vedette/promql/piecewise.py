@@ -105,7 +105,7 @@ class PiecewiseSlabs:
                     with self._scratch.room(room) as (times, bits):
                         offsets = rows.read(part, times, bits, resume=resume)
                         if offsets is not None:
-                            yield _slab(lo, stop, begin, end, offsets, times, bits, stale=stale)
+                            yield _slab(lo, stop, begin, end, offsets, times, bits, clean=not stale and rows.doubtful)
                             break
                     room = min(most, 2 * room)
             lo = stop
@@ -120,9 +120,9 @@ def _cuts(steps: Steps, samples: float) -> list[int]:
     return [steps.n * k // pieces for k in range(pieces + 1)]
 
 
-def _slab(lo: int, hi: int, begin: int, end: int, offsets: Ints, times: Ints, bits: Ints, *, stale: bool) -> Slab:
+def _slab(lo: int, hi: int, begin: int, end: int, offsets: Ints, times: Ints, bits: Ints, *, clean: bool) -> Slab:
     values = bits.view(np.float64)
-    if not stale and (marked := k.count_stale(values[offsets[0] : offsets[-1]])):
+    if clean and (marked := k.count_stale(values[offsets[0] : offsets[-1]])):
         return Slab(lo, hi, begin, end, *_without_stale(offsets, times, values, marked))
     return Slab(lo, hi, begin, end, offsets, times, values)
 

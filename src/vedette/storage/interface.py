@@ -161,6 +161,11 @@ class Steps(NamedTuple):
 class PieceRows(Protocol):
     """Rows of `Pieces`, to be read once, or from the last windows to the first."""
 
+    @property
+    def doubtful(self) -> bool:
+        """Whether there may be stale markers in what was read last."""
+        ...
+
     def read(
         self, steps: Steps, times: NDArray[np.int64], bits: NDArray[np.int64], *, resume: int | None = None
     ) -> NDArray[np.int64] | None:

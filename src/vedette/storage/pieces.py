@@ -85,10 +85,11 @@ class HeadRows:
 
     def __init__(self, found: Surveyed, lo: int, hi: int, counts: NDArray[np.int64]) -> None:
         """`counts` (int64[hi - lo]) is set to how many samples of each row were read."""
-        self._chains = tuple(column[lo:hi] for column in (found.tails, found.held, found.newest, found.old_tails))
+        self._chains = found.tails[lo:hi], found.held[lo:hi], found.newest[lo:hi], found.old_tails[lo:hi]
         self._arenas = found.arena, found.old_arena
         self._counts = counts
         self._begun = False
+        self.doubtful = False
 
     def read(
         self, steps: Steps, times: NDArray[np.int64], bits: NDArray[np.int64], *, resume: int | None = None
@@ -96,10 +97,13 @@ class HeadRows:
         """See `interface.PieceRows`."""
         offsets = np.empty(len(self._counts) + 1, _I64)
         if not self._begun and resume is not None:
-            self._chains = tuple(column.copy() for column in self._chains)
+            tails, held, newest, old_tails = self._chains
+            self._chains = tails.copy(), held.copy(), newest.copy(), old_tails.copy()
         upto = kernel.NEVER if resume is None else resume
-        if not kernel.gather_surveyed(*self._chains, *self._arenas, *steps, upto, offsets, times, bits):
+        told = kernel.gather_surveyed(*self._chains, *self._arenas, *steps, upto, offsets, times, bits)
+        if told < 0:
             return None
+        self.doubtful = told > 0
         if self._begun:
             self._counts += np.diff(offsets)
         else:
