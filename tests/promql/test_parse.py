@@ -123,6 +123,19 @@ def test_the_stored_tables_are_the_grammars() -> None:
         ("x[-5m]", "1:3", "duration must be greater than 0"),
         ("x offset -", "1:11", "unexpected end of input in offset, expected number, duration, step(), or range()"),
         ("x offset 1e30", "1:10", "duration out of range"),
+        # Of two faults the one is told that is complete first, as in a parser that looks no further than it must.
+        ("nosuch(1))", "1:1", 'unknown function with name "nosuch"'),
+        ("nosuch(1) x", "1:1", 'unknown function with name "nosuch"'),
+        ("sum(nosuch(x) by", "1:5", 'unknown function with name "nosuch"'),
+        ("sum() x", "1:1", "no arguments for aggregate expression provided"),
+        ("sum() $", "1:7", "unexpected character: '$'"),
+        ("quantile(x)(0.5, y)", "1:1", "wrong number of arguments for aggregate expression provided, expected 2, got 1"),
+        ("sum(max(x)[5m] by (a))", "1:11", "ranges only allowed for vector selectors"),
+        ("abs() x", "1:7", 'unexpected identifier "x"'),
+        (r':"\q"', "1:2", "unknown escape sequence U+0071 'q'"),
+        ("1e5special", "1:1", 'bad number or duration syntax: "1e5sp"'),
+        ("x[5moffset]", "1:3", 'bad number or duration syntax: "5mo"'),
+        ("1h2x", "1:1", 'bad number or duration syntax: "1h2"'),
     ],
 )
 def test_errors_point_and_speak_as_prometheus_does(text: str, where: str, message: str) -> None:

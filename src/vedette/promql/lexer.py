@@ -116,7 +116,8 @@ def quoted_char(c: str) -> str:
     return "'\\''" if c == "'" else "'" + (c if c == '"' else quoted(c)[1:-1]) + "'"
 
 
-_BAD_DURATION = re.compile(r"[0-9]+(?:[smhdwy]s?[0-9]*)*")
+_AS_DURATION = re.compile(r"[smhdwy]s?(?:[0-9]+[smhdw]s?)*(?:[0-9]+|[a-zA-Z_]|)|")
+"""What is tried behind the digits, up to the first character that no duration has."""
 _BROKEN_OFF = re.compile(r"[eE][+-]?|[._]|")
 
 
@@ -124,11 +125,13 @@ def _read_as_number(text: str, start: int) -> str:
     """What Prometheus' lexer has read of a number or a duration when it gives up."""
     if text[start : start + 2] in ("0x", "0X"):
         return text[start : start + 2]
-    number, duration = _NUMBER.match(text, start), _BAD_DURATION.match(text, start)
+    number = _NUMBER.match(text, start)
     upto = number.end() if number else start + 1
-    broken = _BROKEN_OFF.match(text, upto)
-    assert broken is not None, "nothing at all matches, too"
-    return text[start : max(broken.end(), duration.end() if duration else start)][:64]
+    for tried in (_BROKEN_OFF, _AS_DURATION):
+        found = tried.match(text, upto)
+        assert found is not None, "nothing at all matches, too"
+        upto = found.end()
+    return text[start:upto][:64]
 
 
 class _Lexer:
@@ -180,7 +183,10 @@ class _Lexer:
         if found is None:
             kind = "raw" if quote == "`" else "quoted"
             raise self.fail(self.at, f"unterminated {kind} string")
-        return Token("STRING", found.group(), self.at, found.end())
+        token = Token("STRING", found.group(), self.at, found.end())
+        if quote != "`" and "\\" in token.text:
+            unquoted(token, self.text)  # a bad escape is found where it stands, whether or not a string may stand there
+        return token
 
     def in_braces(self, c: str) -> Token:
         start = self.at

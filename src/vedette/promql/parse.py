@@ -15,10 +15,10 @@ from typing import Any
 from vedette.promql.actions import Actions
 from vedette.promql.check import check
 from vedette.promql.errors import ParseError, parse_error
-from vedette.promql.lexer import describe, tokens
+from vedette.promql.lexer import Token, describe, tokens
 from vedette.promql.nodes import Duration, Node, Range, Selector
 from vedette.promql.settings import Features
-from vedette.promql.unexpected import unexpected
+from vedette.promql.unexpected import unexpected, usual_reduction
 
 _HERE = Path(__file__).parent
 _GRAMMAR = _HERE / "grammar.lark"
@@ -79,10 +79,13 @@ def construct() -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def _tables() -> dict[str, Any]:
-    stored: dict[str, Any] = json.loads(_TABLES.read_text(encoding="utf-8"))
-    if stored["grammar"] != hashlib.sha256(_GRAMMAR.read_bytes()).hexdigest():
-        return construct()
-    return stored
+    tables: dict[str, Any] = json.loads(_TABLES.read_text(encoding="utf-8"))
+    if tables["grammar"] != hashlib.sha256(_GRAMMAR.read_bytes()).hexdigest():
+        tables = construct()
+    # The reduction of a state that has no other choice, but for the one that ends all.
+    whole = next(i for i, (_, name, _) in enumerate(tables["rules"]) if name == "start")
+    rows = [set(row.values()) - {-1 - whole} for row in tables["states"]]
+    return {**tables, "certain": [min(row) if len(row) == 1 and min(row) < 0 else None for row in rows]}
 
 
 def parse(text: str, features: Features = NO_FEATURES) -> Node:
@@ -130,47 +133,85 @@ def parse_selector(text: str, *, everything: bool = False) -> Selector:
     return node
 
 
-def _drive(text: str, features: Features) -> Node:
-    tables = _tables()
-    states: list[dict[str, int]] = tables["states"]
-    rules: list[tuple[str, str, int]] = tables["rules"]
-    actions = Actions(text, features)
-    stack: list[int] = [tables["start"]]
-    symbols: list[str] = [""]
-    values: list[Any] = [None]
-    depths: dict[int, int] = {}
-    stream = tokens(text)
-    token = next(stream)
-    while True:
-        target = states[stack[-1]].get(token.kind)
-        if target is None:
-            if len(stack) == 1 and token.kind == "$END":
-                raise parse_error(text, 0, "no expression found in input")
-            raise unexpected(text, token, stack, list(zip(symbols, values, strict=True)), (states, rules))
-        if target >= 0:
-            stack.append(target)
-            symbols.append(token.kind)
-            values.append(token)
-            token = next(stream)
-            continue
-        alias, name, size = rules[-1 - target]
+class _Reader:
+    """What was read so far: the states, and beside each its symbol and value (a `Token` for a terminal)."""
+
+    __slots__ = ("_actions", "_depths", "_rules", "_states", "_text", "stack", "symbols", "values")
+
+    def __init__(self, text: str, features: Features, tables: dict[str, Any]) -> None:
+        self._text = text
+        self._states: list[dict[str, int]] = tables["states"]
+        self._rules: list[tuple[str, str, int]] = tables["rules"]
+        self._actions = Actions(text, features)
+        self._depths: dict[int, int] = {}
+        self.stack: list[int] = [tables["start"]]
+        self.symbols: list[str] = [""]
+        self.values: list[Any] = [None]
+
+    def shift(self, state: int, token: Token) -> None:
+        """Take in a token."""
+        self.stack.append(state)
+        self.symbols.append(token.kind)
+        self.values.append(token)
+
+    def reduce(self, rule: int) -> Any:
+        """Make one symbol of the last ones by a rule, and answer its value. Raises `ParseError` for what none can be made of."""
+        stack, symbols, values = self.stack, self.symbols, self.values
+        alias, name, size = self._rules[rule]
         if size == 1 and not alias:
             value = values.pop()
             del stack[-1], symbols[-1]
         elif size:
-            value = getattr(actions, alias)(*values[-size:])
+            value = getattr(self._actions, alias)(*values[-size:])
             del stack[-size:], symbols[-size:], values[-size:]
         else:
-            value = getattr(actions, alias)()
+            value = getattr(self._actions, alias)()
         if alias and isinstance(value, Node) and not isinstance(value, Duration):
             # A range's selector is no value of its own: it may be one that was made with the range.
-            below = 1 if isinstance(value, Range) else max([depths[id(c)] for c in value.children], default=0)
-            depths[id(value)] = below + 1
+            below = 1 if isinstance(value, Range) else max([self._depths[id(c)] for c in value.children], default=0)
+            self._depths[id(value)] = below + 1
             if below >= MAX_DEPTH:
-                raise parse_error(text, value.start, f"expression is nested more than {MAX_DEPTH} levels deep")
-        stack.append(states[stack[-1]][name])
+                raise parse_error(self._text, value.start, f"expression is nested more than {MAX_DEPTH} levels deep")
+        stack.append(self._states[stack[-1]][name])
         symbols.append(name)
         values.append(value)
+        return value
+
+    def unexpected(self, token: Token) -> ParseError:
+        """What is said of a token that cannot come here. Raises `ParseError` where what is complete by now has a fault itself."""
+        if len(self.stack) == 1 and token.kind == "$END":
+            return parse_error(self._text, 0, "no expression found in input")
+        found = unexpected(self._text, token, self.stack, list(zip(self.symbols, self.values, strict=True)), (self._states, self._rules))
+        while (rule := usual_reduction(self._states[self.stack[-1]])) is not None:
+            _, name, size = self._rules[rule]
+            if name not in self._states[self.stack[-1 - size]]:
+                break
+            self.reduce(rule)
+        return found
+
+
+def _drive(text: str, features: Features) -> Node:
+    tables = _tables()
+    states: list[dict[str, int]] = tables["states"]
+    certain: list[int | None] = tables["certain"]
+    reader = _Reader(text, features, tables)
+    stack = reader.stack
+    stream = tokens(text)
+    token: Token | None = None
+    while True:
+        # What is complete whatever follows is made before the next token is looked at: so the fault that comes first is told.
+        target = certain[stack[-1]]
+        if target is None:
+            if token is None:
+                token = next(stream)
+            target = states[stack[-1]].get(token.kind)
+            if target is None:
+                raise reader.unexpected(token)
+            if target >= 0:
+                reader.shift(target, token)
+                token = None
+                continue
+        value = reader.reduce(-1 - target)
         if stack[-1] == tables["accept"]:
             assert isinstance(value, Node)
             return value

@@ -68,17 +68,22 @@ def _finished(symbols: list[str], stack: Sequence[int], tables: tuple[States, Ru
     states, rules = tables
     kinds, path = list(symbols), list(stack)
     while True:
-        row = states[path[-1]]
-        reductions = Counter(-1 - target for target in row.values() if target < 0)
-        if not reductions:
+        rule = usual_reduction(states[path[-1]])
+        if rule is None:
             return kinds
-        _, name, size = rules[reductions.most_common(1)[0][0]]
+        _, name, size = rules[rule]
         if size:
             del kinds[-size:], path[-size:]
         if name not in states[path[-1]]:
             return kinds
         path.append(states[path[-1]][name])
         kinds.append(name)
+
+
+def usual_reduction(row: Mapping[str, int]) -> int | None:
+    """The rule by which most tokens would reduce in a state, None where none would."""
+    reductions = Counter(-1 - target for target in row.values() if target < 0)
+    return reductions.most_common(1)[0][0] if reductions else None
 
 
 def _inside_braces(symbols: list[str]) -> tuple[str, str] | None:
