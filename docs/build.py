@@ -26,6 +26,7 @@ ORDER = (
     "configuration",
     "http-api",
     "services",
+    "pushes",
     "bad-input",
     "promql",
     "storage",

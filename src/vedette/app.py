@@ -77,6 +77,8 @@ from vedette.health.settings import HealthSettings
 from vedette.health.watch import Watch
 from vedette.ingest.door import Door
 from vedette.ingest.exemplars import Exemplars
+from vedette.ingest.graphite import Graphite
+from vedette.ingest.statsd import Statsd
 from vedette.ingest.track import Tracker
 from vedette.logs.settings import LogSettings
 from vedette.logs.store import LogStore
@@ -153,6 +155,9 @@ class House:
         self.door = Door(self.storage, clock, limits=self.limits, exemplars=self.exemplars, tee=self.forwards.take)
         self.promql = engine_of(room, self.storage, clock)
         self.intake = Intake(self.door.append, self.run_write, clock, tenant_of, lambda: self.plan.settings.vedette.intake)
+        sockets: dict[str, Any] = {"run": self.run_write, "base": self._base(settings), "insecure": room.server.insecure}
+        self.graphite = Graphite(self.door.append, clock, **sockets)
+        self.statsd = Statsd(self.door.append, clock, **sockets)
         self._asking = Asking(self.promql, self.storage, self.run_query, clock)
         started = room.storage.start_timestamps or room.storage.start_zeros
         self.collector = Collector(self.door.append, clock, starts=started)
@@ -248,6 +253,7 @@ class House:
         self.health.start()
         self.updates.start()
         await self.log_ways.start()
+        await self._listen_besides(self.plan.settings)
         self.ready = True
         self._warming = asyncio.create_task(self._compile(rest), name="warming")
 
@@ -290,9 +296,20 @@ class House:
         server, access = settings.vedette.server, settings.vedette.access
         may_listen(self.plan.settings.vedette.server.host, authenticated=access.authenticated, insecure=server.insecure)
         await self.log_ways.apply(settings.vedette.logs)
+        await self._listen_besides(settings)
         if self.logs is not None:
             self.logs.apply(settings.vedette.logs)
         self.identities.apply(access)
+
+    async def _listen_besides(self, settings: Settings) -> None:
+        """Listen for what is pushed without HTTP as settings say. Raises `BadInput`."""
+        await self.graphite.apply(settings.vedette.graphite)
+        await self.statsd.apply(settings.vedette.statsd)
+
+    @staticmethod
+    def _base(settings: Settings) -> Path:
+        """Where files that the configuration names are looked for."""
+        return settings.path.parent if settings.path else Path()
 
     def _own_probes(self, settings: HealthSettings) -> dict[str, Probe]:
         """What is watched without being configured: the records, unless the database of applications takes their place."""
@@ -423,6 +440,8 @@ class House:
             self.collector,
             self.health,
             self.updates,
+            self.graphite,
+            self.statsd,
             self.tracker,
             self.log_ways,
             self.logs,
@@ -744,6 +763,7 @@ class House:
         yield from selfmetrics.of_storage(self.storage.stats(), self.storage.counters())
         yield from selfmetrics.of_door(self.door.counts)
         yield from selfmetrics.of_intake(self.intake.unread, self.intake.left_out)
+        yield from selfmetrics.of_sockets(self.graphite, self.statsd)
         yield from selfmetrics.of_forwards(self.forwards.states())
         yield from selfmetrics.of_exemplars(self.exemplars)
         yield from selfmetrics.of_limits(self.storage.tenant_series(), self.limits.in_series)

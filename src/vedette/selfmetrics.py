@@ -29,6 +29,8 @@ from vedette.collect.scrape import TargetState
 from vedette.forward.forwards import ForwardState
 from vedette.ingest.door import Counts
 from vedette.ingest.exemplars import Exemplars
+from vedette.ingest.graphite import Graphite
+from vedette.ingest.statsd import Statsd
 from vedette.ingest.track import Tracker
 from vedette.logs.store import LogStore
 from vedette.net.addresses import redacted_url
@@ -106,6 +108,16 @@ def of_intake(unread: Mapping[str, int], left_out: Mapping[str, int]) -> Iterato
     yield Reading("vedette_intake_unreadable", "counter", about, dict(unread), "protocol")
     about = "Values of a kind that no sample can have (strings), left out, by protocol."
     yield Reading("vedette_intake_left_out", "counter", about, dict(left_out), "protocol")
+
+
+def of_sockets(graphite: Graphite, statsd: Statsd) -> Iterator[Reading]:
+    """What came in without HTTP."""
+    yield _one("vedette_graphite_samples", "counter", "Samples of Graphite's protocols stored.", graphite.counts.samples)
+    yield Reading("vedette_graphite_dropped", "counter", "What of them was not, by reason.", dict(graphite.counts.dropped), "reason")
+    yield _one("vedette_statsd_lines", "counter", "Lines of StatsD taken.", statsd.counts.lines)
+    yield Reading("vedette_statsd_dropped", "counter", "Lines not taken, by reason.", dict(statsd.counts.dropped), "reason")
+    yield _one("vedette_statsd_metrics", "gauge", "Metrics kept, label sets counted apart.", statsd.series)
+    yield _one("vedette_statsd_failures", "counter", "Intervals that could not be written.", statsd.counts.failures)
 
 
 def of_exemplars(exemplars: Exemplars) -> Iterator[Reading]:

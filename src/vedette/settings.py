@@ -30,6 +30,7 @@ from vedette.forward.config import ForwardSettings, RemoteWriteConfig, of_file
 from vedette.health.settings import HealthSettings
 from vedette.ingest.intake import IntakeSettings
 from vedette.ingest.settings import MOST_EXEMPLARS, OtlpConfig, TrackSettings
+from vedette.ingest.socket_settings import GraphiteSettings, StatsdSettings
 from vedette.logs.settings import LogSettings
 from vedette.model.durations import format_duration, format_seconds, parse_duration, parse_seconds
 from vedette.model.labels import Labels
@@ -113,6 +114,8 @@ class VedetteSection:
     health: HealthSettings = field(default_factory=HealthSettings)
     logs: LogSettings = field(default_factory=LogSettings)
     intake: IntakeSettings = field(default_factory=IntakeSettings)
+    graphite: GraphiteSettings = field(default_factory=GraphiteSettings)
+    statsd: StatsdSettings = field(default_factory=StatsdSettings)
 
     @property
     def samples(self) -> StorageSettings:
@@ -457,6 +460,8 @@ def _overlay(
             if (room.name, item.name) in flags:
                 feature = room.name == "promql" or (room.name == "storage" and item.name in STORED.values())
                 flag = "enable-feature" if feature else item.name.replace("_", "-")
+                # One port for both ways in.
+                flag = room.name if room.name in ("graphite", "statsd") else flag
                 value, source = flags[room.name, item.name], f"--{flag}"
             if value != getattr(given, item.name):
                 changes[item.name], sources[item.name] = value, source

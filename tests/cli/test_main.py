@@ -21,6 +21,7 @@ PLAIN = [
     ["--listen", "metrics=9001", "--insecure", "--listen=all"],
     ["--enable-feature", "a,b", "--enable-feature=c", "--config=a=b.yml"],
     ["--port", "1", "--port", "2"],
+    ["--graphite", "2003", "--statsd=127.0.0.1:8125"],
     ["--port", "many"],
 ]
 NOT_PLAIN = [
@@ -29,6 +30,7 @@ NOT_PLAIN = [
     ["--port"],
     ["--port", "--data", "x"],
     ["--port="],
+    ["--graphite="],
     ["--insecure=yes"],
     ["-cprometheus.yml"],
     ["-c=prometheus.yml"],

@@ -17,7 +17,7 @@ from vedette.cli.spared import spared
 from vedette.errors import BadInput, VedetteError
 
 PATHS = {"--config": "config", "-c": "config", "--alertmanager-config": "alertmanager_config", "--data": "data"}
-TEXTS = {"--host": "host", "--port": "port"}
+TEXTS = {"--host": "host", "--port": "port", "--graphite": "graphite", "--statsd": "statsd"}
 LISTS = {"--listen": "listen", "--enable-feature": "features"}
 SWITCHES = {"--insecure": "insecure"}
 """The options of `serve`, as `verbs.serve` has them, and what `cli.serve.run` calls them."""

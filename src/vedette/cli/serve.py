@@ -13,7 +13,7 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from vedette.app import DIALECTS, House
 from vedette.cli.connection import Connection
 from vedette.clock import SystemClock
 from vedette.errors import BadInput
+from vedette.logs.settings import parse_address
 from vedette.promql.settings import FEATURES
 from vedette.settings import ServerSettings, Settings, parse_port, resolve
 from vedette.storage.settings import FEATURES as STORED
@@ -60,6 +61,8 @@ def run(
     listen: list[str],
     insecure: bool,
     features: Sequence[str] = (),
+    graphite: str | None = None,
+    statsd: str | None = None,
 ) -> None:
     """Serve until told to stop. Raises `BadInput` for whatever is wrong before the first byte is served."""
     given: dict[tuple[str, str], Any] = {
@@ -68,6 +71,7 @@ def run(
         ("server", "port"): parse_port(port) if port is not None else None,
         ("server", "listen"): _doors(listen) or None,
         ("server", "insecure"): insecure or None,
+        **_both_ways({"graphite": graphite, "statsd": statsd}),
         **dict.fromkeys(_enabled(features), True),
     }
     flags = {name: value for name, value in given.items() if value is not None}
@@ -162,6 +166,19 @@ def _doors(listen: list[str]) -> dict[str, int]:
         if text != "all":
             known = _known(name, "--listen")
             found[known] = parse_port(port) if equals else DIALECTS[known]
+    return found
+
+
+def _both_ways(besides: Mapping[str, str | None]) -> dict[tuple[str, str], str]:
+    """The settings of `graphite` and `statsd` that listen over TCP and UDP on one port (of loopback), or at one `host:port`."""
+    found: dict[tuple[str, str], str] = {}
+    for room, place in besides.items():
+        if place is not None:
+            try:
+                address = parse_address(f"127.0.0.1:{place}" if place.isdigit() else place)
+            except BadInput as error:
+                raise BadInput(error.problem, where=f"--{room}", hint="expected a port, or host:port") from None
+            found |= {(room, "tcp"): address, (room, "udp"): address}
     return found
 
 

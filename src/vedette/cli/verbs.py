@@ -53,6 +53,8 @@ def serve(
         list[str] | None,
         typer.Option("--listen", metavar="DIALECT=PORT", help="A further listener for a service API, or all; repeatable."),
     ] = None,
+    graphite: Annotated[str | None, typer.Option("--graphite", metavar="PORT", help="Take Graphite's lines there, TCP and UDP.")] = None,
+    statsd: Annotated[str | None, typer.Option("--statsd", metavar="PORT", help="Take StatsD there, TCP and UDP.")] = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="Listen beyond loopback without authentication.")] = False,
     enable_feature: Annotated[
         list[str] | None,
@@ -62,7 +64,18 @@ def serve(
     """Run the server until it is told to stop (SIGTERM or Ctrl-C); SIGHUP reloads the configuration."""
     from vedette.cli.serve import run
 
-    run(config, alertmanager_config, data=data, host=host, port=port, listen=listen or [], insecure=insecure, features=enable_feature or [])
+    run(
+        config,
+        alertmanager_config,
+        data=data,
+        host=host,
+        port=port,
+        listen=listen or [],
+        insecure=insecure,
+        features=enable_feature or [],
+        graphite=graphite,
+        statsd=statsd,
+    )
 
 
 @app.command()

@@ -7,27 +7,23 @@ has no such way: what does not fit in the queue is dropped and counted. Not here
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 import structlog
 
 from vedette.clock import Clock
 from vedette.errors import BadInput, LimitExceeded
+from vedette.ingest.sockets import listen_udp, opened
 from vedette.model.logs import LogBatch, LogBuilder
 from vedette.wire import syslog
 
 log = structlog.get_logger(__name__)
 
-T = TypeVar("T")
 Append = Callable[[str, LogBatch], Awaitable[None]]
 
 _GATHER_S = 0.05
 _MOST_QUEUED = 100_000
-_RECEIVE_BUFFER = 8 << 20
 _READ = 256 << 10
 _AGAIN_S = 1.0
 _MOST_CONNECTIONS = 1_000
@@ -62,10 +58,10 @@ class SyslogListener:
         """Begin to listen. Raises `BadInput` where an address cannot be had."""
         udp, tcp = self._places
         if udp:
-            self._transport = await _opened("logs.syslog_udp", udp, self._listen_udp)
+            self._transport = await opened("logs.syslog_udp", udp, self._listen_udp)
             self._tasks.add(asyncio.create_task(self._store_queued(), name="syslog-udp"))
         if tcp:
-            self._server = await _opened("logs.syslog_tcp", tcp, self._listen_tcp)
+            self._server = await opened("logs.syslog_tcp", tcp, self._listen_tcp)
 
     @property
     def addresses(self) -> tuple[int, int]:
@@ -78,12 +74,7 @@ class SyslogListener:
         return await asyncio.start_server(self._serve, host, port)
 
     async def _listen_udp(self, host: str, port: int) -> asyncio.DatagramTransport:
-        loop = asyncio.get_running_loop()
-        transport, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self._received), local_addr=(host, port))
-        found = transport.get_extra_info("socket")
-        with contextlib.suppress(OSError):  # the system may allow less: a smaller buffer loses more in a burst, nothing else
-            found.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
-        return transport
+        return await listen_udp(host, port, self._received)
 
     def _received(self, data: bytes, peer: str) -> None:
         if len(self._queued) >= _MOST_QUEUED:
@@ -165,19 +156,3 @@ class SyslogListener:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._store_udp()
-
-
-async def _opened(setting: str, place: str, listen: Callable[[str, int], Awaitable[T]]) -> T:
-    host, _, port = place.rpartition(":")
-    try:
-        return await listen(host.strip("[]"), int(port))
-    except OSError as error:
-        raise BadInput(f"cannot listen on {place}: {error.strerror or error}", where=setting) from None
-
-
-class _Datagrams(asyncio.DatagramProtocol):
-    def __init__(self, received: Callable[[bytes, str], None]) -> None:
-        self._received = received
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        self._received(data, addr[0])
