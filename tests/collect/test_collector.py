@@ -177,6 +177,32 @@ async def test_internal_targets_are_read_without_http(run: Run, memory: Any) -> 
     assert memory.of("own") == [1.0, "stale"]
 
 
+async def test_an_internal_target_has_a_rate_a_second_after_the_start(run: Run, memory: Any) -> None:
+    """Else who asks how busy the machine is would hear nothing for up to an interval."""
+    seconds = iter(range(100))
+    await run.collector.apply(CollectConfig(internal=(InternalTarget("vedette", "me", lambda: b"own %d\n" % next(seconds), 60_000),)))
+    await run.tick(0)
+    assert memory.of("own") == [0.0]
+    await run.tick(1)
+    assert memory.of("own") == [0.0, 1.0]
+    await run.tick(59)  # its place in the interval came, once
+    assert memory.of("own") == [0.0, 1.0, 2.0]
+    await run.tick(60)
+    assert memory.of("own") == [0.0, 1.0, 2.0, 3.0]
+    stamps = [at for labels, samples in memory.samples.items() if labels.metric == "own" for at, _ in samples]
+    assert stamps[1] - stamps[0] == 1000 and stamps[3] - stamps[2] == 60_000
+
+
+@pytest.mark.parametrize("interval_ms", [100, 1000])
+async def test_where_the_next_scrape_is_near_no_other_comes_before_it(run: Run, memory: Any, interval_ms: int) -> None:
+    await run.collector.apply(CollectConfig(internal=(InternalTarget("vedette", "me", lambda: b"own 1\n", interval_ms),)))
+    await run.tick(0)
+    before = len(memory.of("own"))
+    assert before <= 1
+    await run.tick(interval_ms / 1000)
+    assert len(memory.of("own")) == before + 1
+
+
 async def test_an_internal_target_that_breaks_is_down(run: Run, memory: Any) -> None:
     def broken() -> bytes:
         raise ValueError("a collector of ours")

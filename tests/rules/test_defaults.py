@@ -9,6 +9,7 @@ import pytest
 
 from vedette import configfile
 from vedette.errors import BadInput
+from vedette.rules.aliases import CPU_BUSY
 from vedette.rules.defaults import default_groups
 from vedette.rules.files import load
 from vedette.rules.settings import Thresholds
@@ -49,6 +50,16 @@ async def test_quiet_on_a_healthy_machine(world: Any) -> None:
     machine(world)
     assert await firing(world) == []
     assert [r.name for r in world.rules.groups()[0].rules] == NAMES
+
+
+async def test_a_machine_is_as_busy_as_it_is_from_its_second_sample_on(world: Any) -> None:
+    """`rate` divides by its whole window: of a machine that is new here, the minutes before would count as busy ones, and be told of."""
+    machine(world, cpu=0.5)
+    await world.start(default_groups())
+    for at in range(0, 3 * MINUTE + 1, 15_000):
+        await world.tick(at)
+        assert not world.rules.groups()[0].rules[0].alerts, f"not even pending after {at // 1000} s"
+    assert world.value(15_000, CPU_BUSY) == {'{instance="a", job="node"}': pytest.approx(50.0)}
 
 
 FIRES = [

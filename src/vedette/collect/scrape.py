@@ -35,6 +35,7 @@ _log = structlog.get_logger(__name__)
 _NO_IDS = np.zeros(0, dtype=np.int64)
 _INLINE_BYTES = 16 << 10  # parsed in 0.1 ms, less than a thread's round trip
 _FUTURE_MS = 600_000  # as Prometheus: a target's own timestamps may lead ours by ten minutes
+_AGAIN_S = 1.0
 _TOLERANCE_MS = 2  # as Prometheus: such jitter is rounded away, which makes timestamps compress to nothing
 
 REPORT = (
@@ -81,7 +82,7 @@ class ScrapeSettings:
     starts: bool = False
     """Whether OpenMetrics' `_created` lines are start timestamps, instead of series."""
     at_once: bool = False
-    """Scrape when the loop starts, before its place in the interval comes: for what answers at no cost."""
+    """Scrape when the loop starts, and a second later, before its place in the interval comes: for what answers at no cost."""
 
 
 @dataclass(slots=True)
@@ -168,23 +169,31 @@ class ScrapeLoop:
         """Scrape until cancelled. A cancellation waits for what is being stored."""
         interval = self.target.interval_ms / 1000
         due = self._clock.monotonic() + self.first_wait()
-        if self._settings.at_once:
-            due -= interval
         last = 0
+        # Twice before its own place in the interval: what asks how fast a counter rises needs two samples, and a start would hide it.
+        for wait in (0.0, _AGAIN_S) if self._settings.at_once else ():
+            if self._clock.monotonic() + wait < due:
+                await self._clock.sleep(wait)
+                last = await self._timed(last)
         while True:
             await self._clock.sleep(due - self._clock.monotonic())
-            last = self.aligned(last, now_ms(self._clock))
-            try:
-                await self.scrape(last)
-            except Exception as error:  # noqa: BLE001 - the loop's edge: whatever broke, the next scrape must come
-                self.failures += 1
-                self.state.health, self.state.last_error, self.state.last_scrape = "down", f"internal error: {error}", last / 1000
-                _log.exception("scrape not stored", pool=self.state.pool, url=self.state.url)
-            self.scrapes += 1
+            last = await self._timed(last)
             due += interval
             late = self._clock.monotonic() - due
             if late >= interval:
                 due += late // interval * interval  # scrapes that could not be are left out, not caught up with
+
+    async def _timed(self, last: int) -> int:
+        """Scrape now, and say at which time it is stored (ms), being after the `last`."""
+        stamp = self.aligned(last, now_ms(self._clock))
+        try:
+            await self.scrape(stamp)
+        except Exception as error:  # noqa: BLE001 - the loop's edge: whatever broke, the next scrape must come
+            self.failures += 1
+            self.state.health, self.state.last_error, self.state.last_scrape = "down", f"internal error: {error}", stamp / 1000
+            _log.exception("scrape not stored", pool=self.state.pool, url=self.state.url)
+        self.scrapes += 1
+        return stamp
 
     def aligned(self, last: int, now: int) -> int:
         """The timestamp (ms) for a scrape at `now`: a whole number of intervals after the `last`, if `now` is as good as that."""

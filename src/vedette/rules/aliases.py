@@ -12,8 +12,15 @@ from collections.abc import Iterable, Mapping
 _DISKS = 'fstype!~"tmpfs|ramfs|squashfs|iso9660|udf|erofs",mountpoint!~"/var/lib/(docker|containers|kubelet)/.*"'
 _NICS = 'device!~"lo|veth.*|docker.*|br-.*"'
 
+CPU_BUSY = (
+    '100 * (1 - sum without (cpu, mode) (rate(node_cpu_seconds_total{mode="idle"}[5m]))'
+    " / sum without (cpu, mode) (rate(node_cpu_seconds_total[5m])))"
+)
+"""How busy a machine's processors are, in per cent of the time that was counted: right from the second sample on. `rate` divides by all of
+its five minutes, also by those before the first sample, so the idle part by itself made a machine busy that is new here, and told of it."""
+
 ALIASES: Mapping[str, str] = {
-    "cpu.usage_percent": '100 * (1 - avg without (cpu, mode) (rate(node_cpu_seconds_total{mode="idle"}[5m])))',
+    "cpu.usage_percent": CPU_BUSY,
     "cpu.load_average": "node_load1",
     "cpu.cores": 'count without (cpu, mode) (node_cpu_seconds_total{mode="idle"})',
     "memory.usage_percent": "100 * (1 - node_memory_MemAvailable_bytes / node_memory_MemTotal_bytes)",

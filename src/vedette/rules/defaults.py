@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import orjson
 
+from vedette.rules.aliases import CPU_BUSY
 from vedette.rules.files import Group, parse
 from vedette.rules.settings import Thresholds
 
 NAME = "vedette.defaults"
 INTERVAL_MS = 15_000
-
 
 _DISKS = 'fstype!~"tmpfs|ramfs|squashfs|iso9660|udf|erofs",mountpoint!~"/var/lib/(docker|containers|kubelet)/.*"'
 
@@ -23,7 +23,7 @@ def _rules(given: Thresholds) -> list[dict[str, object]]:
     return [
         {
             "alert": "HighCPUUsage",
-            "expr": f'100 * (1 - avg without (cpu, mode) (rate(node_cpu_seconds_total{{mode="idle"}}[5m]))) > {given.cpu:g}',
+            "expr": f"{CPU_BUSY} > {given.cpu:g}",
             "for": "1m",
             "labels": {"severity": "warning"},
             "annotations": {

@@ -281,7 +281,7 @@ PANELS = {
     "Request Rate": "rate(botserver_requests_total[5m])",
     "Response Time (p95)": "histogram_quantile(0.95, sum by (le) (rate(botserver_request_duration_seconds_bucket[5m])))",
     "Error Rate": 'sum(rate(botserver_requests_total{status=~"5.."}[5m])) / sum(rate(botserver_requests_total[5m]))',
-    "CPU Usage": '100 * (1 - avg(rate(node_cpu_seconds_total{mode="idle"}[5m])))',
+    "CPU Usage": '100 * (1 - sum(rate(node_cpu_seconds_total{mode="idle"}[5m])) / sum(rate(node_cpu_seconds_total[5m])))',
     "Memory Usage": "100 * (1 - node_memory_MemAvailable_bytes / node_memory_MemTotal_bytes)",
     "Disk Usage": "100 * (1 - node_filesystem_avail_bytes / node_filesystem_size_bytes)",
 }

@@ -14,8 +14,10 @@ const FILESYSTEMS = [
 // How full each filesystem is, 0 to 1.
 const FULLNESS = `1 - node_filesystem_avail_bytes{${FILESYSTEMS},$host} / node_filesystem_size_bytes{${FILESYSTEMS},$host}`;
 
-// How busy all processors are, in percent.
-const CPU_BUSY = '100 * (1 - avg(rate(node_cpu_seconds_total{mode="idle",$host}[$rate])))';
+// How busy all processors are, in percent of the time that was counted: the idle part alone would take the minutes before the first
+// sample for busy ones.
+const CPU_BUSY =
+  '100 * (1 - sum(rate(node_cpu_seconds_total{mode="idle",$host}[$rate])) / sum(rate(node_cpu_seconds_total{$host}[$rate])))';
 const FULLEST = `100 * max(${FULLNESS})`;
 
 // Figures of now. `detail` is a second expression for the small print, `of` formats it; `bad` and `warn` are thresholds.

@@ -206,7 +206,10 @@ function linesOf({ answers, window }) {
 
 const EXAMPLES = [
   ["up", "which targets answer"],
-  ['100 * (1 - avg by (instance) (rate(node_cpu_seconds_total{mode="idle"}[5m])))', "how busy each host is, in percent"],
+  [
+    '100 * sum by (instance) (rate(node_cpu_seconds_total{mode!="idle"}[5m])) / sum by (instance) (rate(node_cpu_seconds_total[5m]))',
+    "how busy each host is, in percent",
+  ],
   ['topk(10, count by (__name__) ({__name__=~".+"}))', "the metrics with the most series"],
   ["sum by (job) (scrape_samples_scraped)", "samples of each scrape, by job"],
 ];
