@@ -87,6 +87,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "DROP INDEX alert_events_fingerprint",
         "CREATE INDEX alert_events_digit ON alert_events (tenant, substr(fingerprint, 1, 1), seq, fingerprint)",
     ),
+    (
+        """CREATE TABLE pushed_groups (
+            tenant VARCHAR NOT NULL, labels VARCHAR NOT NULL, families VARCHAR NOT NULL, pushed_at BIGINT NOT NULL,
+            failed_at BIGINT NOT NULL, PRIMARY KEY (tenant, labels))""",
+    ),
 )
 
 VERSIONS = "CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL PRIMARY KEY)"

@@ -91,6 +91,20 @@ class SilenceRow:
 
 
 @dataclass(frozen=True, slots=True)
+class PushedGroupRow:
+    """A group of metrics that a job pushed; key: tenant, labels (which group it is). `families` is a JSON list of its metric families.
+
+    `pushed_at` and `failed_at` are when a push last succeeded and failed.
+    """
+
+    tenant: str
+    labels: str
+    families: str
+    pushed_at: int
+    failed_at: int
+
+
+@dataclass(frozen=True, slots=True)
 class AcknowledgementRow:
     """Somebody's word that they know of an alert; key: tenant, fingerprint. `expires_at` 0: it lasts as long as the alert."""
 
@@ -232,6 +246,7 @@ Row = (
     | NotificationRow
     | SilenceRow
     | AcknowledgementRow
+    | PushedGroupRow
     | UserRow
     | ApiKeyRow
     | TenantRow
@@ -255,6 +270,7 @@ KEYS: dict[type[Row], tuple[str, ...]] = {
     SilenceRow: ("tenant", "id"),
     RuleGroupRow: ("tenant", "namespace", "name", "version"),
     AcknowledgementRow: ("tenant", "fingerprint"),
+    PushedGroupRow: ("tenant", "labels"),
     AlertEventRow: ("tenant", "seq"),
     DeliveryRow: ("tenant", "seq"),
     UserRow: ("name",),
