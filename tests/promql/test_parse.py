@@ -136,6 +136,13 @@ def test_the_stored_tables_are_the_grammars() -> None:
         ("1e5special", "1:1", 'bad number or duration syntax: "1e5sp"'),
         ("x[5moffset]", "1:3", 'bad number or duration syntax: "5mo"'),
         ("1h2x", "1:1", 'bad number or duration syntax: "1h2"'),
+        ("x + 1e400", "1:5", 'error parsing number: strconv.ParseFloat: parsing "1e400": value out of range'),
+        ("0x8000000000000000", "1:1", 'error parsing number: strconv.ParseFloat: parsing "0x8000000000000000": invalid syntax'),
+        (r'"\xf"', "1:1", "illegal character U+0022 '\"' in escape sequence"),
+        (r'"\u12g4"', "1:1", "illegal character U+0067 'g' in escape sequence"),
+        (r'"\8"', "1:1", "unknown escape sequence U+0038 '8'"),
+        ('x{"a" b="c"}', "1:7", 'unexpected identifier "b" in label matching, expected "," or "}"'),
+        ('x{a b="c"}', "1:5", 'unexpected identifier "b" in label matching, expected label matching operator'),
     ],
 )
 def test_errors_point_and_speak_as_prometheus_does(text: str, where: str, message: str) -> None:

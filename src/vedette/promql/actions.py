@@ -55,13 +55,21 @@ class Labels(NamedTuple):
 
 
 def parse_number(text: str) -> float:
-    """The value of a NUMBER token's text: decimal, hexadecimal, octal with a leading zero, `inf`, `nan`. Raises ValueError."""
+    """The value of a NUMBER token's text: decimal, hexadecimal, octal with a leading zero, `inf`, `nan`.
+
+    Raises ValueError, in Go's words: beyond 64 bits there are only decimal numbers, and beyond a double there are none.
+    """
     plain = text.replace("_", "").lower()
     if plain.startswith("0x"):
+        if int(plain, 16) >= 1 << 63:
+            raise ValueError("invalid syntax")
         return float(int(plain, 16))
-    if len(plain) > 1 and plain[0] == "0" and all(c in "01234567" for c in plain):
+    if len(plain) > 1 and plain[0] == "0" and all(c in "01234567" for c in plain) and int(plain, 8) < 1 << 63:
         return float(int(plain, 8))
-    return float(plain)
+    value = float(plain)
+    if math.isinf(value) and "inf" not in plain:
+        raise ValueError("value out of range")
+    return value
 
 
 def _plain_ms(duration: Duration) -> int | None:
@@ -84,8 +92,8 @@ class Actions:
     def _number(self, token: Token) -> float:
         try:
             return parse_number(token.text)
-        except (ValueError, OverflowError):
-            raise self.fail(token.start, f"error parsing number: {quoted(token.text)} is not one") from None
+        except ValueError as error:
+            raise self.fail(token.start, f"error parsing number: strconv.ParseFloat: parsing {quoted(token.text)}: {error}") from None
 
     def number(self, token: Token) -> tuple[float, Token]:
         return self._number(token), token

@@ -91,6 +91,7 @@ _QUOTED = {
     "`": re.compile(r"`[^`]*`"),
 }
 _ESCAPE = re.compile(r"\\(?:[abfnrtv\\]|[0-7]{3}|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|(.))", re.DOTALL)
+_ESCAPE_BEGUN = re.compile(r"[0-7]{1,2}|x[0-9a-fA-F]?|u[0-9a-fA-F]{0,3}|U[0-9a-fA-F]{0,7}")
 _SIMPLE_ESCAPES = {"a": 7, "b": 8, "f": 12, "n": 10, "r": 13, "t": 9, "v": 11, "\\": 92, "'": 39, '"': 34}
 
 
@@ -307,6 +308,14 @@ def unquote(token: Token, text: str) -> str:
     return unquoted(token, text).decode("utf-8", "replace")
 
 
+def _escape_problem(string: str, at: int) -> str:
+    """What is wrong with an escape of which `at` is the character behind the backslash."""
+    begun = _ESCAPE_BEGUN.match(string, at)
+    c = string[begun.end() if begun else at]
+    known = f"U+{ord(c):04X} {quoted_char(c)}" if c.isprintable() else f"U+{ord(c):04X}"
+    return f"illegal character {known} in escape sequence" if begun else f"unknown escape sequence {known}"
+
+
 def unquoted(token: Token, text: str) -> bytes:
     """The bytes of the same, which escapes may make anything but UTF-8."""
     body = token.text[1:-1]
@@ -320,7 +329,7 @@ def unquoted(token: Token, text: str) -> bytes:
         at = found.end()
         escape = found.group()[1:]
         if found.group(1) is not None and found.group(1) != quote:
-            raise parse_error(text, token.start, f"unknown escape sequence U+{ord(found.group(1)):04X} {quoted_char(found.group(1))}")
+            raise parse_error(text, token.start, _escape_problem(token.text, found.start() + 2))
         if len(escape) == 1:
             out.append(_SIMPLE_ESCAPES[escape])
         elif escape[0] in "uU":

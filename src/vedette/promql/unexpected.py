@@ -97,7 +97,7 @@ def _inside_braces(symbols: list[str]) -> tuple[str, str] | None:
         return "label matching", 'identifier or "}"'
     if top in _MATCH_OPS:
         return "label matching", "string"
-    if top in ("IDENTIFIER", "STRING") and below not in _MATCH_OPS:
+    if top == "IDENTIFIER" and below not in _MATCH_OPS:
         return "label matching", "label matching operator"
     return "label matching", '"," or "}"'
 
