@@ -37,8 +37,8 @@ class Intake:
     backend: LogBackend
     held: int = 0
 
-    async def read(self, request: Request, parse: Callable[[bytes], Any]) -> Any:
-        """What `parse` makes of the body, unpacked. Raises `BadInput`, `TooLarge`, `LimitExceeded`."""
+    async def read(self, request: Request, parse: Callable[[bytes], Any], *, snappy: bool = False) -> Any:
+        """What `parse`, which may unpack `snappy` itself, makes of the body. Raises `BadInput`, `TooLarge`, `LimitExceeded`."""
         settings = self.backend.store.settings
         if self.held > _HELD:
             raise LimitExceeded(f"more than {_HELD} bytes of requests are in work", retry_after=1.0)
@@ -49,8 +49,9 @@ class Intake:
             encoding = request.headers.get("content-encoding", "identity").lower()
             if (unpack := UNPACK.get(encoding)) is not None:
                 body = await self.backend.run(unpack, body, settings.max_body)
-            elif encoding not in ("identity", "snappy", ""):
-                raise Unsupported(f"unsupported content encoding {encoding!r}", hint="expected gzip, deflate, zstd or none")
+            elif encoding not in ("identity", "") and not (snappy and encoding == "snappy"):
+                codings = f"expected {'snappy, ' if snappy else ''}gzip, deflate, zstd or none"
+                raise Unsupported(f"unsupported content encoding {encoding!r}", hint=codings)
             return parse(body) if len(body) < _AT_ONCE else await self.backend.run(parse, body)
         finally:
             self.held -= size
@@ -61,7 +62,7 @@ class Intake:
 
     async def native(self, request: Request) -> Response:
         """JSON lines, or an array, or one object."""
-        expect_json(request)
+        expect_json(request, expected="application/json, application/x-ndjson, application/jsonl or none")
         now, most, service = self.backend.now_ns(), self.backend.store.settings.max_line, query_of(request).text("service")
         batch = await self.read(request, lambda body: jsonlines.parse(body, now_ns=now, max_line=most, service=service))
         await self.keep(request, batch)
@@ -93,7 +94,7 @@ class Intake:
                 return loki.parse_json(body, now_ns=now, max_line=settings.max_line)
             return loki.parse(body, now_ns=now, max_line=settings.max_line, max_bytes=settings.max_body)
 
-        await self.keep(request, await self.read(request, parse))
+        await self.keep(request, await self.read(request, parse, snappy=kind != "application/json"))
         return Response(status_code=204)
 
 

@@ -33,7 +33,7 @@ MAX_TIME = 1 << 62
 
 MAX_FORM_BYTES = 10 << 20
 FORM_TYPE = "application/x-www-form-urlencoded"
-_JSON_TYPES = re.compile(r"(application|text)/([\w.-]+\+)?(x-)?(nd)?json\Z", re.ASCII)
+_JSON_TYPES = re.compile(r"(application|text)/([\w.-]+\+)?(x-)?(json|ndjson|jsonl|jsonlines)\Z", re.ASCII)
 _YAML_TYPES = re.compile(r"(application|text)/([\w.-]+\+)?(x-)?(yaml|plain|octet-stream)\Z", re.ASCII)
 _MAX_FIELDS = 10_000
 _LONG = 4_096

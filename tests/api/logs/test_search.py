@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 import logging
+import re
 import threading
 import zlib
 from collections.abc import Iterator
@@ -148,9 +149,23 @@ async def test_bad_bodies(client: httpx.AsyncClient) -> None:
         ):
             answer = await client.post(path, content=body, headers={**JSON, "content-encoding": encoding})
             assert answer.status_code == status, (path, encoding, answer.text)
+        answer = await client.post(path, content=b"{}", headers={**JSON, "content-encoding": "snappy"})
+        assert answer.status_code == 415 and "expected gzip, deflate, zstd or none" in answer.text, (path, answer.text)
     answer = await client.post("/api/v1/logs", content='{"message":"ok"}\n{"message":7,"timestamp":"x"}')
     assert answer.json()["error"].startswith("line 2: timestamp: not a time")
     assert await found(client) == []
+
+
+async def test_the_types_that_a_refusal_names_are_taken(client: httpx.AsyncClient) -> None:
+    refused = await client.post("/api/v1/logs", content='{"message":"x"}', headers={"content-type": "image/png"})
+    assert refused.status_code == 415
+    named = re.findall(r"application/[\w-]+", refused.json()["error"])
+    assert named == ["application/json", "application/x-ndjson", "application/jsonl"] and refused.json()["error"].endswith(" or none)")
+    for kind in (*named, "", "application/x-jsonlines"):
+        headers = {"content-type": kind} if kind else {}
+        answer = await client.post("/api/v1/logs", content='{"message":"x"}\n{"message":"y"}', headers=headers)
+        assert (answer.status_code, answer.json()["data"]) == (200, {"accepted": 2}), kind
+    assert len(await found(client)) == 2 * (len(named) + 2)
 
 
 async def test_tenants_are_strangers(client: httpx.AsyncClient) -> None:
