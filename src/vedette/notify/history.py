@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
@@ -18,11 +18,11 @@ import orjson
 from vedette.clock import Clock, now_ms
 from vedette.model.alerts import ALERT_NAME, Alert
 from vedette.model.matchers import Matcher
-from vedette.notify.news import Turn
 from vedette.records.numbers import Numbers, own_number
 from vedette.records.rows import AlertEventRow, DeliveryRow, Many
 
 if TYPE_CHECKING:
+    from vedette.notify.news import Turn
     from vedette.records.database import Records
 
 L = TypeVar("L", AlertEventRow, DeliveryRow)
@@ -75,8 +75,13 @@ class History:
         keep_ms: int = KEEP_MS,
         max_rows: int = MAX_ROWS,
         number: int | None = None,
+        ready: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """`number` (below 4096) is this server's among those that share its database; at random where it is not given."""
+        """`number` (below 4096) is this server's among those that share its database; at random where it is not given.
+
+        `ready` is awaited before the steps of alerts are read: it brings those that were committed elsewhere into their table.
+        """
+        self._ready = ready
         self._records, self._clock, self._tenant = records, clock, tenant
         self._keep_ms, self._max_rows = keep_ms, max_rows
         self._own = own_number() if number is None else number
@@ -168,6 +173,8 @@ class History:
 
     async def events(self, question: Question) -> Page[AlertEventRow]:
         """The steps that were asked for."""
+        if self._ready is not None:
+            await self._ready()
         return await self._search(AlertEventRow, question, lambda row: [orjson.loads(row.labels)])
 
     async def deliveries(self, question: Question) -> Page[DeliveryRow]:

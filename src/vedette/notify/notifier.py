@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -35,8 +35,9 @@ from vedette.notify.groups import AlertGroup, GroupKey, Timing, group_key
 from vedette.notify.held import Held
 from vedette.notify.history import History
 from vedette.notify.inhibition import Inhibition
+from vedette.notify.journal import Journal
 from vedette.notify.listing import Listing, Wanted
-from vedette.notify.news import heard
+from vedette.notify.news import Turn, heard
 from vedette.notify.notice import Channel, Notice
 from vedette.notify.pipeline import Counts, Pipeline
 from vedette.notify.quiet import Quieting
@@ -66,6 +67,7 @@ _SLICE = 2_000
 """How many alerts are taken before others get their turn on the loop."""
 _PAUSE_S, _PATIENCE = 0.2, 25
 """Alerts of which nothing was heard for so long have all come; after so many pauses their listing is made ready all the same."""
+_LONG_PATIENCE, _AGAIN_S = 300, 5.0
 _MANY = 1_000
 """From how many alerts on their listing is kept ready."""
 
@@ -95,7 +97,9 @@ class Notifier:
         self._settings, self._picture = settings or NotifySettings(), picture
         self.silences = Silences(records, clock, tenant=tenant)
         self.acknowledgements = Acknowledgements(records, clock, tenant=tenant)
-        self.history = History(records, clock, tenant=tenant, keep_ms=self._settings.history_retention)
+        self._journal = Journal(records, clock, tenant=tenant)
+        keep, ready = self._settings.history_retention, self._journal.spread
+        self.history = History(records, clock, tenant=tenant, keep_ms=keep, ready=ready)
         self.standing = Standing()
         self.counts = Counts()
         """What was sent, failed and muted since the start."""
@@ -153,6 +157,7 @@ class Notifier:
         now = now_ms(self._clock)
         await self.silences.start()
         await self.acknowledgements.start()
+        await self._journal.start()
         await self.history.start()
         for entry in await self._records.load(NotificationRow, tenant=self._tenant):
             place = Place(entry.tenant, entry.group_key, entry.receiver, entry.channel)
@@ -169,6 +174,7 @@ class Notifier:
         self._loops = [
             asyncio.create_task(self._run(), name="notifications"),
             asyncio.create_task(self._freshen(), name="notifications listing"),
+            asyncio.create_task(self._spread(), name="notifications journal"),
         ]
 
     async def accept(self, alerts: Sequence[Alert]) -> None:
@@ -194,7 +200,7 @@ class Notifier:
                 ended.update(self._outdone(turn.held, now) if fires else self._acknowledged(turn.held, "the alert resolved"))
         self._arriving.append(found.held)
         try:
-            await self._commit([Many(HeldAlertRow, found.rows), self.history.turned(found.turns, now)], ended, now)
+            await self._commit(ended, now, rows=found.rows, turns=found.turns)
         finally:
             self._arriving = [news for news in self._arriving if news is not found.held]
         self._hold(found.held.values(), now)
@@ -231,8 +237,10 @@ class Notifier:
         groups = (self._groups.get((route.path, route.group_labels(labels))) for route in self._ways.routes(labels))
         return self.acknowledgements.outdone(labels, [g.alerts for g in groups if g is not None and labels not in g.alerts])
 
-    async def _commit(self, rows: Sequence[Many], ended: dict[str, str], now: int) -> None:
+    async def _commit(self, ended: dict[str, str], now: int, *, rows: Sequence[tuple[Any, ...]] = (), turns: Sequence[Turn] = ()) -> None:
         """Commit alerts with the steps they took and the acknowledgements that end by it, at once."""
+        # Numbered first: an acknowledgement ends after what ends it.
+        events = self.history.turned(turns, now)
         known = self.acknowledgements.standing()
         over = [known[f] for f in ended if f in known]
         for ack in over:
@@ -240,7 +248,8 @@ class Notifier:
             self._steps.append(self.history.event("unacknowledged", alert, now, ended[ack.fingerprint]))
         steps, self._steps = self._steps, []
         try:
-            await self._records.save([*rows, *steps], [self.acknowledgements.row(a) for a in over])
+            gone = [self.acknowledgements.row(a) for a in over]
+            await self._journal.save(Many(HeldAlertRow, rows), events, steps, gone)
         except BaseException:
             # What was seen once is not seen again: it is noted with what comes next.
             self._steps = [s for s in steps if s.kind == "pending" or (s.kind == "resolved" and s.note)] + self._steps
@@ -303,7 +312,7 @@ class Notifier:
     async def unacknowledge(self, fingerprint: str, *, author: str = "") -> None:
         """Take an acknowledgement back. Raises `NotFound` where there is none."""
         ack = self.acknowledgements.get(fingerprint)
-        await self._commit([], {ack.fingerprint: f"taken back by {author or 'somebody'}"}, now_ms(self._clock))
+        await self._commit({ack.fingerprint: f"taken back by {author or 'somebody'}"}, now_ms(self._clock))
 
     async def silence(self, silence: Silence, *, confirmed: bool = False) -> str:
         """Make or change a silence, as `Silences.put`; one that ends with its alerts must match some that stand."""
@@ -445,7 +454,7 @@ class Notifier:
             if held is None or held.resolved(now):
                 ended.setdefault(name, "the alert resolved")
         if ended or self._steps:
-            await self._commit([], ended, now)
+            await self._commit(ended, now)
         if self._some_ended:
             self._some_ended = False
             for silence in self.silences.over((h.alert.labels for h in self.standing if not h.resolved(now)), now):
@@ -456,12 +465,7 @@ class Notifier:
         while True:
             await self._news.wait()
             self._news.clear()
-            heard = -1
-            for _ in range(_PATIENCE):
-                if heard == self._heard and not self._arriving:
-                    break
-                heard = self._heard
-                await self._clock.sleep(_PAUSE_S)
+            await self._quiet(_PATIENCE)
             busy, written = 0.0, 0
             while self._changed:
                 key, _ = self._changed.popitem()
@@ -475,6 +479,32 @@ class Notifier:
                     await asyncio.sleep(0)
             await self._clock.sleep(max(0.2, 10 * busy))
 
+    async def _quiet(self, patience: int) -> None:
+        """Return once alerts come no longer one after another, or after so many pauses."""
+        heard = -1
+        for _ in range(patience):
+            if heard == self._heard and not self._arriving:
+                break
+            heard = self._heard
+            await self._clock.sleep(_PAUSE_S)
+
+    async def _spread(self) -> None:
+        """Bring large batches of alerts into their tables, at no more than a tenth of the time."""
+        while True:
+            await self._journal.news.wait()
+            self._journal.news.clear()
+            await self._quiet(_LONG_PATIENCE)
+            while len(self._journal):
+                started = time.perf_counter()
+                try:
+                    await self._journal.spread(most=1)
+                except VedetteError as error:
+                    # They are on the disk, and stay there until it takes them elsewhere.
+                    self.counts.failed["records"] += 1
+                    log.error("a batch of alerts is not spread yet", error=str(error))
+                    await self._clock.sleep(_AGAIN_S)
+                await self._clock.sleep(max(_PAUSE_S / 10, 10 * (time.perf_counter() - started)))
+
     async def _maintain(self) -> None:
         """Let go of empty groups, of alerts that ended a while ago, and of log entries that have expired."""
         now = now_ms(self._clock)
@@ -487,6 +517,8 @@ class Notifier:
         if empty:
             self._ordered = None
             self._listing.gone(g for _, g in empty)
+        # What is dropped from its table must not be brought there afterwards.
+        await self._journal.spread()
         told_of = {labels for g in self._groups.values() for labels in g.alerts}
         # News that is being committed would be dropped from the disk with what was held before it.
         told_of.update(labels for news in self._arriving for labels in news)

@@ -30,6 +30,7 @@ from vedette.records.rows import (
     KEYS,
     AcknowledgementRow,
     AlertEventRow,
+    AlertJournalRow,
     ApiKeyRow,
     AuditRow,
     DeliveryRow,
@@ -62,6 +63,7 @@ _MANY = 50
 _NAMES: dict[type[Row], str] = {
     RuleAlertRow: "rule_alerts",
     HeldAlertRow: "held_alerts",
+    AlertJournalRow: "alert_journal",
     NotificationRow: "notifications",
     SilenceRow: "silences",
     RuleGroupRow: "rule_groups",
@@ -75,7 +77,7 @@ _NAMES: dict[type[Row], str] = {
     SessionRow: "sessions",
     AuditRow: "audit",
 }
-_TYPES: dict[str, Any] = {"str": sa.String, "int": sa.BigInteger, "float": sa.Float, "bool": sa.Boolean}
+_TYPES: dict[str, Any] = {"str": sa.String, "int": sa.BigInteger, "float": sa.Float, "bool": sa.Boolean, "bytes": sa.LargeBinary}
 
 
 def _table(kind: type[Row], metadata: sa.MetaData) -> sa.Table:
@@ -162,6 +164,11 @@ class Records:
         return figures(self._engine, self.traffic)
 
     @property
+    def alone(self) -> bool:
+        """Whether no other server can write to this database."""
+        return self._engine.dialect.name == "sqlite"
+
+    @property
     def schema(self) -> int:
         """The version of the schema, which is the newest this Vedette knows."""
         return len(MIGRATIONS)
@@ -212,7 +219,7 @@ class Records:
 
     async def tenants(self) -> list[str]:
         """Every tenant of whom alerts, silences or rules are kept, sorted."""
-        kinds: tuple[type[Row], ...] = (HeldAlertRow, SilenceRow, RuleGroupRow, RuleAlertRow)
+        kinds: tuple[type[Row], ...] = (HeldAlertRow, AlertJournalRow, SilenceRow, RuleGroupRow, RuleAlertRow)
         query = sa.union(*(sa.select(self._tables[kind].c.tenant) for kind in kinds))
         try:
             async with self.traffic.through(self._turn, self._engine.connect()) as connection:

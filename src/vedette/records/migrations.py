@@ -92,6 +92,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             tenant VARCHAR NOT NULL, labels VARCHAR NOT NULL, families VARCHAR NOT NULL, pushed_at BIGINT NOT NULL,
             failed_at BIGINT NOT NULL, PRIMARY KEY (tenant, labels))""",
     ),
+    (
+        """CREATE TABLE alert_journal (
+            tenant VARCHAR NOT NULL, seq BIGINT NOT NULL, at BIGINT NOT NULL, body BYTEA NOT NULL, PRIMARY KEY (tenant, seq))""",
+    ),
 )
 
 VERSIONS = "CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL PRIMARY KEY)"

@@ -47,6 +47,16 @@ class HeldAlertRow:
 
 
 @dataclass(frozen=True, slots=True)
+class AlertJournalRow:
+    """A batch of `HeldAlertRow`s and `AlertEventRow`s that are not in their tables yet (`notify/journal.py`); key: tenant, seq."""
+
+    tenant: str
+    seq: int
+    at: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class NotificationRow:
     """What one channel of one receiver was last told about one group; key: tenant, group_key, receiver, channel.
 
@@ -219,7 +229,7 @@ class AuditRow:
     address: str
 
 
-LogRow = AlertEventRow | DeliveryRow | AuditRow
+LogRow = AlertEventRow | DeliveryRow | AuditRow | AlertJournalRow
 """Rows of a log: written once, read by pages, forgotten by age."""
 
 
@@ -266,6 +276,7 @@ class Many:
 KEYS: dict[type[Row], tuple[str, ...]] = {
     RuleAlertRow: ("tenant", "rule", "labels"),
     HeldAlertRow: ("tenant", "seq"),
+    AlertJournalRow: ("tenant", "seq"),
     NotificationRow: ("tenant", "group_key", "receiver", "channel"),
     SilenceRow: ("tenant", "id"),
     RuleGroupRow: ("tenant", "namespace", "name", "version"),
