@@ -46,9 +46,11 @@ def check(root: Node, text: str) -> None:
             if now.param is not None:
                 todo += (partial(_parameter, now, now.param, text), now.param)
             todo += (partial(_expect, now.expr, "vector", "aggregation expression", text), now.expr)
+        elif below := now.children:
+            todo.append(partial(_node, now, text, may_match_nothing=False))
+            todo.extend(reversed(below))
         else:
-            todo.append(partial(_node, now, text, may_match_nothing=id(now) in info_args))
-            todo.extend(reversed(now.children))
+            _node(now, text, may_match_nothing=id(now) in info_args)
 
 
 def _node(node: Node, text: str, *, may_match_nothing: bool) -> None:
@@ -66,8 +68,10 @@ def _node(node: Node, text: str, *, may_match_nothing: bool) -> None:
             raise parse_error(text, node.start, "vector selector must contain at least one non-empty matcher")
 
 
-def _expect(node: Node, want: ValueType, context: str, text: str) -> None:
+def _expect(node: Node, want: ValueType, context: str, text: str, function: str = "") -> None:
     if node.type != want:
+        # Quoted here alone: nearly all types fit.
+        context += quoted(function) if function else ""
         message = f"expected type {DOCUMENTED_TYPE[want]} in {context}, got {DOCUMENTED_TYPE[node.type]}"
         raise parse_error(text, node.start, message)
 
@@ -110,7 +114,10 @@ def _binary(node: Binary, text: str) -> None:
 
 def _arity(node: Call, text: str) -> None:
     func, given = node.func, len(node.args)
-    name, count = quoted(func.name), len(func.args)
+    count = len(func.args)
+    if given == count:
+        return
+    name = quoted(func.name)
     if func.variadic == 0:
         if given != count:
             raise parse_error(text, node.start, f"expected {count} argument(s) in call to {name}, got {given}")
@@ -127,4 +134,4 @@ def _argument(node: Call, i: int, text: str) -> None:
             raise parse_error(text, arg.start, "expected label selectors only")
         if arg.name:
             raise parse_error(text, arg.start, "expected label selectors only, got vector selector instead")
-    _expect(arg, func.args[min(i, len(func.args) - 1)], f"call to function {quoted(func.name)}", text)
+    _expect(arg, func.args[min(i, len(func.args) - 1)], "call to function ", text, func.name)

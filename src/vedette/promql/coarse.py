@@ -9,9 +9,10 @@ gone. Not here: what rollups hold (`storage/rollup.py`).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from vedette.promql.nodes import Call, Node, Range, Selector, walk
+from vedette.promql.nodes import Call, Node, Range, Selector
 from vedette.promql.values import Grid
 from vedette.storage.interface import Coarse
 from vedette.storage.rollup import TIERS
@@ -49,11 +50,11 @@ class Column:
     weighted: bool = False
 
 
-def columns_of(root: Node) -> dict[int, Column]:
-    """The columns for the selectors and range selectors (by id) that a tier could serve, whatever the steps."""
+def columns_of(nodes: Iterable[Node]) -> dict[int, Column]:
+    """Of all nodes of a tree: the columns for the selectors and range selectors (by id) that a tier could serve, whatever the steps."""
     found: dict[int, Column] = {}
     ranges: set[int] = set()
-    for node in walk(root):
+    for node in nodes:
         if isinstance(node, Range):
             ranges.add(id(node.selector))
         elif isinstance(node, Selector) and not (node.smoothed or node.anchored):

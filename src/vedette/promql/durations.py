@@ -30,10 +30,11 @@ def resolved(root: Node, text: str, *, step: int, range_: int) -> Node:
 
 def has_expressions(root: Node) -> bool:
     """Whether any duration is written as an expression."""
-    return any(_has_expression(node) for node in walk(root))
+    return any(has_expression(node) for node in walk(root))
 
 
-def _has_expression(node: Node) -> bool:
+def has_expression(node: Node) -> bool:
+    """Whether a duration of this node is."""
     if isinstance(node, Subquery):
         return node.range_expr is not None or node.step_expr is not None or node.offset_expr is not None
     if isinstance(node, Range):
@@ -64,7 +65,7 @@ def _with_numbers(node: Node, seconds: _Seconds) -> Node:
         return replace(node, offset=seconds.ms(node.offset_expr), offset_expr=None)
     if isinstance(node, Range) and node.range_expr is not None:
         return replace(node, range=seconds.positive_ms(node.range_expr), range_expr=None)
-    if isinstance(node, Subquery) and _has_expression(node):
+    if isinstance(node, Subquery) and has_expression(node):
         return replace(
             node,
             offset=node.offset if node.offset_expr is None else seconds.ms(node.offset_expr),

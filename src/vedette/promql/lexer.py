@@ -62,11 +62,13 @@ KEYWORDS = frozenset(
     )
 )
 _PREPROCESSORS = ("start", "end", "step", "range")
-_BEFORE_PAREN = frozenset(("FILL", "FILL_LEFT", "FILL_RIGHT", "MIN_OF", "MAX_OF"))
+BEFORE_PAREN = frozenset(("FILL", "FILL_LEFT", "FILL_RIGHT", "MIN_OF", "MAX_OF"))
+"""Of these, what is an identifier all the same where no parenthesis follows."""
 _IN_DURATIONS = frozenset(("step", "range", "min_of", "max_of"))
-_WORDS = {w: OPERATORS[w] for w in ("and", "or", "unless", "atan2")}
-_WORDS |= {w: w.upper() for w in (*AGGREGATORS, *KEYWORDS, *_PREPROCESSORS, *_IN_DURATIONS)}
-_WORDS |= {"inf": "NUMBER", "nan": "NUMBER"}
+WORDS = {w: OPERATORS[w] for w in ("and", "or", "unless", "atan2")}
+WORDS |= {w: w.upper() for w in (*AGGREGATORS, *KEYWORDS, *_PREPROCESSORS, *_IN_DURATIONS)}
+WORDS |= {"inf": "NUMBER", "nan": "NUMBER"}
+"""Words outside of braces that are no identifiers, in lower case, and their terminals."""
 _PUNCTUATION = {
     "(": "LEFT_PAREN", ")": "RIGHT_PAREN", "[": "LEFT_BRACKET", "]": "RIGHT_BRACKET", "{": "LEFT_BRACE", "}": "RIGHT_BRACE",
     ",": "COMMA", "=": "EQL", ":": "COLON",
@@ -222,7 +224,7 @@ class _Lexer:
         if found is None:
             word = _WORD.match(self.text, start)
             if word and word.group().lower() in _IN_DURATIONS:
-                return Token(_WORDS[word.group().lower()], word.group(), start, word.end())
+                return Token(WORDS[word.group().lower()], word.group(), start, word.end())
             raise self.fail(start, f"unexpected character in duration expression: {quoted_char(c)}")
         if c == "]":
             self.bracket = False
@@ -267,8 +269,8 @@ class _Lexer:
         return Token(_PUNCTUATION.get(symbol) or OPERATORS[symbol], symbol, start, found.end())
 
     def word(self, word: str, end: int) -> Token:
-        kind = _WORDS.get(word.lower())
-        if kind in _BEFORE_PAREN:
+        kind = WORDS.get(word.lower())
+        if kind in BEFORE_PAREN:
             # Only a keyword before `(`, so that metrics of that name go on working.
             rest = _SPACE.match(self.text, end)
             follow = rest.end() if rest else end

@@ -1,5 +1,7 @@
 """Text to a checked syntax tree: LALR tables from `grammar.lark`, driven without recursion.
 
+What is well formed goes a shorter way (`wellformed.py`); here the rest is read, and told what is wrong with it.
+
 The tables are kept beside the grammar (`grammar.json`, written by `python -m vedette.promql.parse`), so that a running
 server need not construct them; where the grammar was edited since, they are constructed anew by Lark.
 """
@@ -19,6 +21,7 @@ from vedette.promql.lexer import Token, describe, tokens
 from vedette.promql.nodes import Duration, Node, Range, Selector
 from vedette.promql.settings import Features
 from vedette.promql.unexpected import unexpected, usual_reduction
+from vedette.promql.wellformed import Tables, read
 
 _HERE = Path(__file__).parent
 _GRAMMAR = _HERE / "grammar.lark"
@@ -88,10 +91,15 @@ def _tables() -> dict[str, Any]:
     return {**tables, "certain": [min(row) if len(row) == 1 and min(row) < 0 else None for row in rows]}
 
 
+@lru_cache(maxsize=1)
+def _short_tables() -> Tables:
+    return Tables(_tables())
+
+
 def parse(text: str, features: Features = NO_FEATURES) -> Node:
     """The checked tree of a query. Raises `ParseError` with line and column."""
     _refuse_length(text)
-    root = _drive(text, features)
+    root = parse_unchecked(text, features)
     check(root, text)
     return root
 
@@ -103,7 +111,7 @@ def _refuse_length(text: str) -> None:
 
 def parse_unchecked(text: str, features: Features = NO_FEATURES) -> Node:
     """The tree of a query whose types nobody has looked at. Raises `ParseError`."""
-    return _drive(text, features)
+    return read(text, features, _short_tables()) or _drive(text, features)
 
 
 def parse_selector(text: str, *, everything: bool = False) -> Selector:

@@ -7,13 +7,13 @@ are read from storage once, unless they lie too far apart in time. Nothing here 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from vedette.model.labels import METRIC_NAME
 from vedette.model.matchers import Matcher
 from vedette.promql.coarse import Column, coarse_of, columns_of
-from vedette.promql.durations import has_expressions
+from vedette.promql.durations import has_expression
 from vedette.promql.nodes import TRIMS, At, Binary, Call, Node, Number, Paren, Range, Selector, Subquery, Text, unwrapped, walk
 from vedette.promql.values import Grid
 from vedette.storage.interface import Coarse
@@ -130,22 +130,23 @@ def info_selector(call: Call) -> Selector:
     return Selector(name="", matchers=matchers, offset=first.offset, at=first.at, start=call.start, end=call.end)
 
 
-def _invariant(root: Node) -> set[int]:
-    """The nodes (by id) whose value does not depend on the step."""
+def _invariant(nodes: Sequence[Node]) -> set[int]:
+    """The nodes (by id) whose value does not depend on the step, of all of a tree, children before parents."""
     found: set[int] = set()
-    for node in walk(root):
+    for node in nodes:
         if isinstance(node, (Selector, Subquery)):
             same = node.at is not None
         elif isinstance(node, Call) and node.func.name in Call.UNSAFE_AT:
             same = False
         else:
-            same = all(id(c) in found for c in node.children)
+            same = found.issuperset(map(id, node.children))
         if same:
             found.add(id(node))
     return found
 
 
 _OF_COUNTS = frozenset(("histogram_count", "histogram_sum", "histogram_avg"))
+_NO_NODES: frozenset[int] = frozenset()
 _OF_BUCKETS = frozenset(("histogram_quantile", "histogram_quantiles", "histogram_fraction"))
 
 
@@ -193,15 +194,17 @@ class Prepared:
     @classmethod
     def of(cls, root: Node) -> Prepared:
         """Look through the tree once."""
-        calls = [n for n in walk(root) if isinstance(n, Call)]
+        nodes = list(walk(root))
+        calls = [n for n in nodes if isinstance(n, Call)]
         info = {id(n): info_selector(n) for n in calls if n.func.name == "info"}
         # Of the info series, the times of samples are wanted: the newest one counts.
         timed = {id(unwrapped(c.args[0])) for c in calls if c.func.name == "timestamp"} | set(map(id, info.values()))
         begun = frozenset(id(unwrapped(c.args[0])) for c in calls if c.func.name == "start_timestamp")
-        counts_only = frozenset(_counts_only(root))
-        columns = {key: column for key, column in columns_of(root).items() if key not in begun}  # a tier has no start timestamps
-        pinned = any(isinstance(n, Subquery) or (isinstance(n, Selector) and n.at is not None) for n in walk(root))
-        return cls(root, frozenset(_invariant(root)), frozenset(timed), begun, info, counts_only, columns, has_expressions(root), pinned)
+        counts_only = frozenset(_counts_only(root)) if any(c.func.name in _OF_COUNTS for c in calls) else _NO_NODES
+        columns = {key: column for key, column in columns_of(nodes).items() if key not in begun}  # a tier has no start timestamps
+        pinned = any(isinstance(n, Subquery) or (isinstance(n, Selector) and n.at is not None) for n in nodes)
+        durations = any(map(has_expression, nodes))
+        return cls(root, frozenset(_invariant(nodes)), frozenset(timed), begun, info, counts_only, columns, durations, pinned)
 
 
 class _Planner:
@@ -212,16 +215,23 @@ class _Planner:
         self.info, self.counts_only = prepared.info, prepared.counts_only
         self.operations: list[Operation] = []
         self.fetches: list[Fetch] = []
-        self.done: dict[tuple[object, Grid], int] = {}
+        self.done: dict[tuple[int, Grid], int] = {}
+        self.keys: dict[int, int] = {}
+        self.alike: dict[tuple[object, ...], int] = {}
 
-    def key(self, node: Node) -> object:
+    def key(self, node: Node) -> int:
         # Annotations name a position, so only what cannot annotate is shared between equal nodes.
-        if isinstance(node, (Selector, Range)):
+        if not isinstance(node, (Selector, Range)):
+            return id(node)
+        known = self.keys.get(id(node))
+        if known is None:
             s = node.selector if isinstance(node, Range) else node
             range_ = node.range if isinstance(node, Range) else 0
             hints = (id(node) in self.timed, id(node) in self.begun, id(s) in self.counts_only, self.columns.get(id(node)))
-            return (s.matchers, s.offset, s.at, s.anchored, s.smoothed, range_, *hints)
-        return id(node)
+            alike = (s.matchers, s.offset, s.at, s.anchored, s.smoothed, range_, *hints)
+            # Below 0, where no id is.
+            known = self.keys[id(node)] = self.alike.setdefault(alike, -1 - len(self.alike))
+        return known
 
     def plan(self, root: Node, grid: Grid) -> Plan:
         whole = grid
