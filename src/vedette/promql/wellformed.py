@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from vedette.promql.actions import Actions
 from vedette.promql.errors import ParseError
-from vedette.promql.lexer import BEFORE_PAREN, WORDS, OPERATORS, Token
+from vedette.promql.lexer import BEFORE_PAREN, OPERATORS, WORDS, Token
 from vedette.promql.nodes import Node
 from vedette.promql.settings import Features
 
