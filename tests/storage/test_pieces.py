@@ -115,6 +115,22 @@ async def test_windows_from_the_last_to_the_first_have_their_samples(open_engine
     assert skipped or (cuts == (0, 12) and span >= step), "what no window wants is mostly left out"
 
 
+async def test_several_rows_without_room_for_all_may_be_asked_again(open_engine, tools, keyspace):
+    engine = await two_generations(open_engine, tools, keyspace)
+    steps = Steps(tools.now - 60 * MINUTE, 10 * MINUTE, 7, 10 * MINUTE)
+    pieces, part = engine.in_pieces("default", M, *EVER), steps.part(4, 7)
+    everything = {labels: (times, bits) for labels, times, bits in selected(engine, *EVER)}
+    n = len(pieces.labels)
+    rows, room = pieces.rows(0, n), int(pieces.upto[n])
+    times, bits = np.empty((2, room), np.int64)
+    needed = int(np.diff(pieces.rows(0, n).read(part, times, bits)).sum())
+    assert rows.read(part, times[: needed // 2], bits[: needed // 2], resume=part.first - steps.step) is None
+    for part, resume in ((part, part.first - steps.step), (steps.part(0, 4), None)):
+        offsets = rows.read(part, times, bits, resume=resume).tolist()
+        for labels, lo, hi in zip(pieces.labels, offsets, offsets[1:], strict=False):
+            assert wanted_by(part, times[lo:hi].tolist(), bits[lo:hi].tolist()) == wanted_by(part, *everything[labels])
+
+
 async def test_it_is_as_of_one_moment_whatever_comes_then(open_engine, tools, keyspace):
     engine = await two_generations(open_engine, tools, keyspace)
     wanted = selected(engine, *EVER)

@@ -96,13 +96,15 @@ class HeadRows:
     ) -> NDArray[np.int64] | None:
         """See `interface.PieceRows`."""
         offsets = np.empty(len(self._counts) + 1, _I64)
-        if not self._begun and resume is not None:
-            tails, held, newest, old_tails = self._chains
-            self._chains = tails.copy(), held.copy(), newest.copy(), old_tails.copy()
+        tails, held, newest, old_tails = chains = self._chains
+        if resume is not None:
+            # What is set of some rows before another finds no room must not count.
+            chains = tails.copy(), held.copy(), newest.copy(), old_tails.copy()
         upto = kernel.NEVER if resume is None else resume
-        told = kernel.gather_surveyed(*self._chains, *self._arenas, *steps, upto, offsets, times, bits)
+        told = kernel.gather_surveyed(*chains, *self._arenas, *steps, upto, offsets, times, bits)
         if told < 0:
             return None
+        self._chains = chains
         self.doubtful = told > 0
         if self._begun:
             self._counts += np.diff(offsets)
