@@ -87,3 +87,65 @@ def test_a_window_that_ends_as_it_begins_is_not_constant() -> None:
 def test_extremes_of_pieces(values: list[float], width: int, code: int) -> None:
     best = max if code == k.MAX else min
     assert one_row(code, values, width * STEP, len(values)) == [best(values[max(0, i + 1 - width) : i + 1]) for i in range(len(values))]
+
+
+def apart(code: int, ts: list[int], values: list[float], span: int, n: int, *, ahead: float = 0.0) -> list[float | None]:
+    """Windows that do not overlap: `n` of `span` ms each, from the first time on."""
+    out, present = np.zeros((1, n)), np.zeros((1, n), dtype=np.bool_)
+    first = ts[0] + span - 1
+    times = first + span * np.arange(n, dtype=np.int64)
+    k.over_time(
+        code, np.array([1, len(ts) + 1]), np.array([0, *ts, 0]), np.array([math.nan, *values, math.nan]), 0, 1, first, span, n, span,
+        np.full(n, ahead), np.zeros(n), times, out, present,
+    )  # fmt: skip
+    return [float(v) if there else None for v, there in zip(out[0], present[0], strict=True)]
+
+
+def lines_of(ts: list[int], values: list[float], span: int, n: int) -> list[float | None]:
+    """Slopes of whole numbers by Python's own whole numbers."""
+    found: list[float | None] = []
+    for at in range(n):
+        inside = [(t, int(v)) for t, v in zip(ts, values, strict=True) if ts[0] - 1 + at * span < t <= ts[0] - 1 + (at + 1) * span]
+        if len(inside) < 2:
+            found.append(None)
+            continue
+        count, eighths = len(inside), [(t - inside[0][0]) // 125 for t, _ in inside]
+        x, xx, y = sum(eighths) / 8, sum(e * e for e in eighths) / 64, sum(v for _, v in inside)
+        xy = sum(e * v for e, (_, v) in zip(eighths, inside, strict=True)) / 8
+        slope = (xy - x * y / count) / (xx - x * x / count)
+        found.append(0.0 if len({v for _, v in inside}) == 1 else slope)
+    return found
+
+
+@given(
+    st.lists(st.integers(-(2**38), 2**38), min_size=1, max_size=60),
+    st.sampled_from([125, 1000, 15_000]),
+    st.integers(1, 20),
+    st.sets(st.integers(0, 59), max_size=3),
+)
+def test_windows_apart_of_regular_and_irregular_times(values: list[int], every: int, wide: int, missing: set[int]) -> None:
+    kept = [i for i in range(len(values)) if i == 0 or i not in missing]
+    ts, samples = [1_700_000_000_000 + every * i for i in kept], [float(values[i]) for i in kept]
+    span, n = wide * every, len(values) // wide + 2
+    inside = [[int(v) for t, v in zip(ts, samples, strict=True) if ts[0] + a * span <= t < ts[0] + (a + 1) * span] for a in range(n)]
+    assert apart(k.SUM, ts, samples, span, n) == [float(sum(some)) if some else None for some in inside]
+    assert apart(k.AVG, ts, samples, span, n) == [sum(some) / len(some) if some else None for some in inside]
+    assert apart(k.DERIV, ts, samples, span, n) == lines_of(ts, samples, span, n)
+
+
+@pytest.mark.parametrize("odd", [0.5, -0.0, math.nan, math.inf, -math.inf, 2.0**51, 2.0**52 + 1, -(2.0**60), 1e300, 5e-324])
+@pytest.mark.parametrize("code", [k.SUM, k.AVG, k.DERIV, k.PREDICT])
+@pytest.mark.parametrize("every", [1000, 1001])
+def test_windows_apart_of_what_is_not_whole_are_as_windows_alone(odd: float, code: int, every: int) -> None:
+    for place in range(0, 40, 3):
+        values = [float(i * i % 17) for i in range(40)]
+        values[place] = odd
+        ts = [1_700_000_000_000 + every * i for i in range(40)]
+        alone = [apart(code, ts[i : i + 8], values[i : i + 8], 8 * every, 1, ahead=60.0)[0] for i in range(0, 40, 8)]
+        if code == k.PREDICT:
+            alone = [alone[0]]
+        np.testing.assert_array_equal(
+            np.array(apart(code, ts, values, 8 * every, 5, ahead=60.0)[: len(alone)], dtype=float), np.array(alone, dtype=float)
+        )
+        signs = [math.copysign(1, v or 0.0) for v in apart(code, ts, values, 8 * every, 5, ahead=60.0)[: len(alone)]]
+        assert signs == [math.copysign(1, v or 0.0) for v in alone]

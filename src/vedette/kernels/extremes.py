@@ -14,6 +14,7 @@ from numba import njit
 from vedette.kernels.codes import MAX
 from vedette.kernels.spans import bounds, same_times
 
+_1, _2, _3 = np.uint64(1), np.uint64(2), np.uint64(3)
 _NEGATIVE_ZERO = np.int64(-0x8000000000000000)
 
 
@@ -60,16 +61,17 @@ def _further(v: float, best: float, greatest: bool) -> float:
 def _extreme(vals: Any, a: int, b: int, greatest: bool) -> float:
     """The greatest or least of at least one sample; four at a time, for one would wait for the other."""
     p = q = r = s = vals[a]
-    i = a
-    while i + 4 <= b:
-        p = _further(vals[i], p, greatest)
-        q = _further(vals[i + 1], q, greatest)
-        r = _further(vals[i + 2], r, greatest)
-        s = _further(vals[i + 3], s, greatest)
-        i += 4
-    while i < b:
-        p = _further(vals[i], p, greatest)
-        i += 1
+    # A slice and unsigned places: whether an index is negative would be asked each time.
+    samples = vals[a:b]
+    fours = len(samples) >> 2
+    for four in range(fours):
+        i = np.uint64(4 * four)
+        p = _further(samples[i], p, greatest)
+        q = _further(samples[i + _1], q, greatest)
+        r = _further(samples[i + _2], r, greatest)
+        s = _further(samples[i + _3], s, greatest)
+    for j in range(4 * fours, len(samples)):
+        p = _further(samples[j], p, greatest)
     return _further(_further(p, q, greatest), _further(r, s, greatest), greatest)
 
 

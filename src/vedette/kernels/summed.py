@@ -38,8 +38,8 @@ def _mean(vals: Any, a: int, b: int) -> Any:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _times_of_lines(
-    code: int, ts: Any, begin: int, end: int, left: Any, right: Any, times: Any, widest: Any, count: int, at: Any, lanes: Any,
-    origins: Any, shifts: Any, sx: Any, sxx: Any,
+    code: int, ts: Any, begin: int, end: int, every: Any, left: Any, right: Any, times: Any, widest: Any, count: int, at: Any,
+    lanes: Any, origins: Any, shifts: Any, sx: Any, sxx: Any,
 ) -> Any:  # fmt: skip
     """What lines need that is the same for all rows of the same times: fills `origins`, `sx` and `sxx`, all [n]. The `count` runs are `at`.
 
@@ -50,9 +50,9 @@ def _times_of_lines(
         some = right[k] > left[k]
         starts[k], lengths[k] = (begin + left[k], right[k] - left[k]) if some else (begin, 1)
         origins[k] = times[k] if code == PREDICT else ts[starts[k]]
-    reach = whole.reach_of_lines(ts, begin, end, left, right, origins, shifts)
+    reach = whole.reach_of_lines(ts, begin, end, every, left, right, origins, shifts)
     if reach >= 0 and float(reach) * float(reach) * float(widest) < whole.EXACT:
-        whole.times_of_lines(ts, begin, shifts, left, right, sx, sxx)
+        whole.times_of_lines(ts, begin, every, shifts, left, right, sx, sxx)
         return reach
     for i in range(count):
         a, b = at[i], at[i + 1]
@@ -87,6 +87,7 @@ def summed(
     widest: Any = np.int64(0)
     reach: Any = np.int64(0)
     visits: Any = np.int64(0)
+    every: Any = np.int64(0)
     needs = 2 if line else 1
     for r in range(lo, hi):
         begin, end = offsets[r], offsets[r + 1]
@@ -102,8 +103,9 @@ def summed(
                 widest = max(widest, right[k] - left[k])
                 visits += right[k] - left[k]
             if line:
+                every = whole.regular(ts, begin, end)
                 reach = _times_of_lines(
-                    code, ts, begin, end, left, right, times, widest, count, at, lanes, origins, shifts, sx, sxx
+                    code, ts, begin, end, every, left, right, times, widest, count, at, lanes, origins, shifts, sx, sxx
                 )  # fmt: skip
         before, samples = begin, end - begin
         for k in range(n):
@@ -113,15 +115,16 @@ def summed(
             if not apart and len(upto) == 0:
                 # Not before it is needed: fresh memory takes longer than the sums.
                 upto, timed = np.empty(longest + 1, dtype=np.int64), np.empty(longest + 1 if line else 0, dtype=np.int64)
-            size = whole.largest(vals, begin, end) if apart else whole.running(vals, begin, end, upto)
+            if not apart:
+                size = whole.running(vals, begin, end, upto)
+            elif line:
+                size = whole.products_apart(ts, vals, begin, every, shifts, left, right, ys, xys)
+            else:
+                size = whole.sums_apart(vals, begin, left, right, there, code == AVG, row)
             if size >= 0 and float(size) * float(widest) * float(max(reach, 1)) < whole.EXACT:
-                if line and apart:
-                    whole.products_apart(ts, vals, begin, shifts, left, right, ys, xys)
-                elif line:
+                if line and not apart:
                     whole.products(ts, vals, begin, end, upto, timed, shifts, left, right, ys, xys)
-                elif apart:
-                    whole.sums_apart(vals, begin, left, right, there, code == AVG, row)
-                else:
+                elif not apart:
                     whole.sums(upto, left, right, there, code == AVG, row)
                 if line:
                     whole.lines(vals, begin, left, right, there, sx, sxx, ys, xys, code == PREDICT, p0, row)

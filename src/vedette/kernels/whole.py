@@ -19,6 +19,12 @@ EIGHTH_MS = 125
 _INVERSE = np.uint64(pow(EIGHTH_MS, -1, 1 << 64))
 """Its inverse modulo 2^64: what is a multiple of it, times this, is the quotient; what is not, is more than `_MOST_EIGHTHS`."""
 _MOST_EIGHTHS = np.uint64(((1 << 64) - 1) // EIGHTH_MS)
+_OF_EIGHTH = 1 / EIGHTH_MS
+"""Times this and rounded, what is less than 2^52 eighths of a second is so many."""
+_FAR, _FAR_BITS = 1.5 * 2.0**52, np.int64(0x4338000000000000)
+_LARGE_BITS = np.int64(0x4320000000000000)
+"""The bits of 2^51, up to which `_FAR` may be added."""
+_WITHOUT_SIGN = np.int64(0x7FFFFFFFFFFFFFFF)
 _NEGATIVE_ZERO = np.int64(-0x8000000000000000)
 
 
@@ -49,36 +55,41 @@ def running(vals: Any, begin: int, end: int, upto: Any) -> Any:
     return size
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _size(odd: Any, most: Any) -> Any:
+    """What `running` answers, of samples of which `odd` is 0 where all are whole, and `most` the largest absolute value's bits."""
+    return np.int64(-1) if odd or most >= _LARGE_BITS else np.int64(np.int64(most).view(np.float64))
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
-def largest(vals: Any, begin: int, end: int) -> Any:
-    """What `running` answers, without the sums."""
-    samples, raw = vals[begin:end], vals[begin:end].view(np.int64)
-    size: Any = np.int64(0)
+def _sum(samples: Any) -> tuple[Any, Any]:
+    """(the sum of whole numbers, int64; what `running` answers)."""
+    raw = samples.view(np.int64)
+    total: Any = np.int64(0)
+    most: Any = np.int64(0)
     odd: Any = np.int64(0)
     for i in range(len(samples)):
-        v = samples[i]
-        whole = np.int64(v if abs(v) < EXACT else 0.0)
-        odd |= np.int64(np.float64(whole) != v) | np.int64(raw[i] == _NEGATIVE_ZERO)
-        size |= abs(whole)
-    return np.int64(-1) if odd else size
+        # Beside so large a number only whole ones have room: its bits count them, and without it they are what they were.
+        moved = samples[i] + _FAR
+        total += np.float64(moved).view(np.int64) - _FAR_BITS
+        odd |= np.float64(moved - _FAR).view(np.int64) ^ raw[i]
+        most = max(most, raw[i] & _WITHOUT_SIGN)
+    return total, _size(odd, most)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _sum(vals: Any, a: int, b: int) -> Any:
-    """The sum of the whole numbers `vals[a:b]`, int64."""
-    samples = vals[a:b]
-    total: Any = np.int64(0)
-    for i in range(len(samples)):
-        total += np.int64(samples[i])
-    return total
+def sums_apart(vals: Any, begin: int, left: Any, right: Any, there: Any, mean: bool, row: Any) -> Any:
+    """As `sums`, of windows that hardly overlap: each is added up, which takes no room for running sums.
 
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def sums_apart(vals: Any, begin: int, left: Any, right: Any, there: Any, mean: bool, row: Any) -> None:
-    """As `sums`, of windows that hardly overlap: each is added up, which takes no room for running sums."""
+    Answers what `running` does, of what is in a window; only then is it known whether the sums hold.
+    """
+    largest: Any = np.int64(0)
     for k in range(len(row)):
-        total = np.float64(_sum(vals, begin + left[k], begin + right[k]))
-        row[k] = total / (right[k] - left[k] if there[k] else 1) if mean else total
+        total, size = _sum(vals[begin + left[k] : begin + right[k]])
+        row[k] = np.float64(total) / (right[k] - left[k] if there[k] and mean else 1)
+        # Once -1, it stays so.
+        largest |= size
+    return largest
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -89,15 +100,28 @@ def sums(upto: Any, left: Any, right: Any, there: Any, mean: bool, row: Any) -> 
         row[k] = total / (right[k] - left[k] if there[k] else 1) if mean else total
 
 
+@njit(cache=True, nogil=True)
+def regular(ts: Any, begin: Any, end: Any) -> Any:
+    """The eighths of a second between any two samples that follow one another; 0 where that is not one whole number of them."""
+    if end - begin < 2:
+        return np.int64(0)
+    apart = ts[begin + 1] - ts[begin]
+    earlier, later = ts[begin : end - 1], ts[begin + 1 : end]
+    odd: Any = np.int64(0)
+    for i in range(len(later)):
+        odd |= (later[i] - earlier[i]) ^ apart
+    return apart // EIGHTH_MS if odd == 0 and apart % EIGHTH_MS == 0 else np.int64(0)
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
-def reach_of_lines(ts: Any, begin: int, end: int, left: Any, right: Any, origins: Any, shifts: Any) -> Any:
+def reach_of_lines(ts: Any, begin: int, end: int, every: Any, left: Any, right: Any, origins: Any, shifts: Any) -> Any:
     """How many eighths of a second samples lie at most from the `origins` (int64[n], ms) of their windows; -1 where not whole ones.
 
-    `shifts` int64[n] gets where the origins are, in eighths of a second since the first sample.
+    `shifts` int64[n] gets where the origins are, in eighths of a second since the first sample. `every` is what `regular` says.
     """
     odd: Any = np.int64(0)
     first, times = ts[begin], ts[begin:end]
-    for i in range(len(times)):
+    for i in range(len(times) if every == 0 else 0):
         # Unsigned, since it is to wrap around; a division takes ten times as long.
         odd |= np.int64(np.uint64(times[i] - first) * _INVERSE > _MOST_EIGHTHS)
     if odd:
@@ -114,18 +138,67 @@ def reach_of_lines(ts: Any, begin: int, end: int, left: Any, right: Any, origins
     return most
 
 
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc"})
+def _sums_of_times(times: Any, first: Any) -> tuple[float, float]:
+    """Sums of the eighths of a second since `first` (ms), and of their squares, which are exact, in whatever order they are added up."""
+    total, squares = 0.0, 0.0
+    for i in range(len(times)):
+        eighths = np.rint(np.float64(times[i] - first) * _OF_EIGHTH)
+        total += eighths
+        squares += eighths * eighths
+    return total, squares
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc"})
+def _sums_of_products(times: Any, first: Any, samples: Any) -> tuple[float, float, Any]:
+    """Sums of `samples`, and of their products with the eighths of a second since `first` (ms), exact as those of `_sums_of_times`.
+
+    And what `running` answers: where that is -1, or too much, they are not exact.
+    """
+    raw = samples.view(np.int64)
+    total, timed = 0.0, 0.0
+    size: Any = np.int64(0)
+    odd: Any = np.int64(0)
+    for i in range(len(samples)):
+        v = samples[i]
+        whole = np.int64(v if abs(v) < EXACT else 0.0)
+        odd |= np.int64(np.float64(whole) != v) | np.int64(raw[i] == _NEGATIVE_ZERO)
+        size |= abs(whole)
+        total += v
+        timed += np.rint(np.float64(times[i] - first) * _OF_EIGHTH) * v
+    return total, timed, np.int64(-1) if odd else size
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
-def times_of_lines(ts: Any, begin: int, shifts: Any, left: Any, right: Any, sx: Any, sxx: Any) -> None:
+def _sums_of_regular_products(since: Any, every: Any, samples: Any) -> tuple[float, float, Any]:
+    """The same where the first sample lies `since` eighths of a second after the origin, and each `every` after the one before."""
+    raw = samples.view(np.int64)
+    total: Any = np.int64(0)
+    timed: Any = np.int64(0)
+    most: Any = np.int64(0)
+    odd: Any = np.int64(0)
+    for i in range(len(samples)):
+        moved = samples[i] + _FAR  # as in `_sum`
+        whole = np.float64(moved).view(np.int64) - _FAR_BITS
+        odd |= np.float64(moved - _FAR).view(np.int64) ^ raw[i]
+        most = max(most, raw[i] & _WITHOUT_SIGN)
+        total += whole
+        timed += (since + every * i) * whole
+    return np.float64(total), np.float64(timed), _size(odd, most)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def times_of_lines(ts: Any, begin: int, every: Any, shifts: Any, left: Any, right: Any, sx: Any, sxx: Any) -> None:
     """`lanes.line_times` of times of which `reach_of_lines` has given the `shifts`, where no window's sums reach 2^53."""
     for k in range(len(left)):
-        times, first = ts[begin + left[k] : begin + right[k]], ts[begin] + EIGHTH_MS * shifts[k]
-        total: Any = np.int64(0)
-        squares: Any = np.int64(0)
-        for i in range(len(times)):
-            eighths = np.int64(np.uint64(times[i] - first) * _INVERSE)
-            total += eighths
-            squares += eighths * eighths
-        sx[k], sxx[k] = np.float64(total) / 8.0, np.float64(squares) / 64.0
+        if every:
+            a, n = left[k] * every - shifts[k], right[k] - left[k]
+            pairs = n * (n - 1) // 2
+            sx[k] = np.float64(n * a + every * pairs) / 8.0
+            sxx[k] = np.float64(n * a * a + 2 * a * every * pairs + every * every * (pairs * (2 * n - 1) // 3)) / 64.0
+        else:
+            total, squares = _sums_of_times(ts[begin + left[k] : begin + right[k]], ts[begin] + EIGHTH_MS * shifts[k])
+            sx[k], sxx[k] = total / 8.0, squares / 64.0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -156,18 +229,21 @@ def products(ts: Any, vals: Any, begin: int, end: int, upto: Any, timed: Any, sh
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def products_apart(ts: Any, vals: Any, begin: int, shifts: Any, left: Any, right: Any, y: Any, xy: Any) -> None:
-    """As `products`, of windows that hardly overlap: each is added up, which takes no room for running sums."""
+def products_apart(ts: Any, vals: Any, begin: int, every: Any, shifts: Any, left: Any, right: Any, y: Any, xy: Any) -> Any:
+    """As `products`, of windows that hardly overlap: each is added up, which takes no room for running sums.
+
+    Answers what `running` does, of what is in a window; only then is it known whether the sums hold.
+    """
+    largest: Any = np.int64(0)
     for k in range(len(y)):
         a, b = begin + left[k], begin + right[k]
-        times, samples, first = ts[a:b], vals[a:b], ts[begin] + EIGHTH_MS * shifts[k]
-        total: Any = np.int64(0)
-        timed: Any = np.int64(0)
-        for i in range(len(samples)):
-            whole = np.int64(samples[i])
-            total += whole
-            timed += np.int64(np.uint64(times[i] - first) * _INVERSE) * whole
-        y[k], xy[k] = np.float64(total), np.float64(timed) / 8.0
+        if every:
+            y[k], timed, size = _sums_of_regular_products(left[k] * every - shifts[k], every, vals[a:b])
+        else:
+            y[k], timed, size = _sums_of_products(ts[a:b], ts[begin] + EIGHTH_MS * shifts[k], vals[a:b])
+        xy[k] = timed / 8.0
+        largest |= size
+    return largest
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
