@@ -6,13 +6,13 @@ counter's first sample is 0, a moment before, or the lines with which it begins 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 
 from vedette.clock import Clock, now_ms
 from vedette.errors import VedetteError
+from vedette.ingest.rounds import Rounds
 from vedette.model.labels import METRIC_NAME, Labels
 from vedette.model.samples import Appended, KeySpace, SampleBatch, canonical
 
@@ -35,27 +35,19 @@ class LogSeries:
         self._counts = counts
         self._append = append
         self._clock = clock
-        self._interval_ms = interval_ms
         self._keyspaces: dict[str, KeySpace] = {}
         self._known: set[tuple[str, str, str]] = set()
-        self._task: asyncio.Task[None] | None = None
+        self._rounds = Rounds(self.store, clock, seconds=interval_ms / 1000, problem="the counts of log lines are not stored")
         self.failures = 0
 
     def start(self) -> None:
         """Begin."""
-        self._task = asyncio.create_task(self._run(), name="log-series")
+        self._rounds.start()
 
     async def close(self) -> None:
         """Store the last counts and end."""
-        if self._task is None:
-            return
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-        await self.store()
-
-    async def _run(self) -> None:
-        while True:
-            await self._clock.sleep(self._interval_ms / 1000)
+        if self._rounds.started:
+            await self._rounds.close()
             await self.store()
 
     async def store(self) -> None:

@@ -6,13 +6,13 @@ could not be stored are lines, too: the queue's bound and the second keep that f
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from vedette.clock import Clock
 from vedette.errors import VedetteError
+from vedette.ingest.rounds import Rounds
 from vedette.model.logs import LogBatch, LogBuilder, level_of
 from vedette.wire.loglines import fields_json
 
@@ -32,7 +32,7 @@ class OwnLogs:
         self._clock = clock
         self._tenant = tenant
         self._queue: deque[tuple[int, dict[str, Any]]] = deque(maxlen=_MOST)
-        self._task: asyncio.Task[None] | None = None
+        self._rounds = Rounds(self.store, clock, seconds=_EVERY_S, problem="own log lines are not stored")
 
     def keep(self, logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         """A structlog processor: notes the line and passes it on. Any thread may log."""
@@ -41,19 +41,12 @@ class OwnLogs:
 
     def start(self) -> None:
         """Begin to store."""
-        self._task = asyncio.create_task(self._run(), name="own-logs")
+        self._rounds.start()
 
     async def close(self) -> None:
         """Store what is there and end."""
-        if self._task is None:
-            return
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-        await self.store()
-
-    async def _run(self) -> None:
-        while True:
-            await self._clock.sleep(_EVERY_S)
+        if self._rounds.started:
+            await self._rounds.close()
             await self.store()
 
     async def store(self) -> None:

@@ -20,11 +20,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import structlog
-
 from vedette.clock import Clock, now_ms
 from vedette.errors import BadInput, LimitExceeded, VedetteError
 from vedette.ingest.accumulate import KINDS, CounterState, GaugeState, HistogramState, Kind, State, SummaryState, bound_text, part
+from vedette.ingest.rounds import Rounds
 from vedette.ingest.settings import TrackSettings
 from vedette.model.labels import METRIC_NAME, Labels
 from vedette.model.matchers import Matcher
@@ -38,7 +37,6 @@ BIRTH_MS = 60_000
 _IDLE_S = 24 * 3600.0
 _FULL_S = 60.0
 """When to try again where a tenant has as many series as it may: room is looked for each minute."""
-_log = structlog.get_logger(__name__)
 _MAX_LABELS = 64
 _MAX_TEXT = 4096
 # Where a service that is named twice goes: beside the labels, under the first of these names that they leave free.
@@ -159,8 +157,13 @@ class Tracker:
         self.points = 0
         self._collected: dict[str, int] = {}
         self._dropped: dict[tuple[str, str], int] = {}
-        self.failures = 0
-        self._refreshing: asyncio.Task[None] | None = None
+        seconds = settings.collection_interval / 1000
+        self._refreshing = Rounds(self.refresh, clock, seconds=seconds, problem="tracked values not written again")
+
+    @property
+    def failures(self) -> int:
+        """Rounds in which idle values could not be written again."""
+        return self._refreshing.failures
 
     @property
     def series(self) -> int:
@@ -212,27 +215,13 @@ class Tracker:
     def start(self) -> None:
         """Begin to write idle values again; needs a running loop."""
         if self._settings.collection_interval:
-            self._refreshing = asyncio.create_task(self._refresh_forever())
+            self._refreshing.start()
 
     async def close(self) -> None:
         """Stop writing idle values, and wait for the commit at work."""
-        if self._refreshing is not None:
-            self._refreshing.cancel()
-            await asyncio.gather(self._refreshing, return_exceptions=True)
+        await self._refreshing.close()
         async with self._turn:
             pass
-
-    async def _refresh_forever(self) -> None:
-        while True:
-            await self._clock.sleep(self._settings.collection_interval / 1000)
-            try:
-                await self.refresh()
-            except VedetteError as error:
-                self.failures += 1
-                _log.warning("tracked values not written again", reason=str(error))
-            except Exception:  # noqa: BLE001 - the loop's edge: one fault must not stop all later refreshes
-                self.failures += 1
-                _log.exception("tracked values not written again")
 
     async def refresh(self) -> None:
         """Write the values of all series that had an observation within the last day once more. Raises what storage raises."""

@@ -8,7 +8,7 @@ are parsed and checked only when storage first meets their bytes (`remote_write_
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -88,7 +88,9 @@ def decode(data: NDArray[np.uint8], keyspace: KeySpace, *, max_bytes: int = MAX_
         raise BadInput(f"remote write: {_FAULTS[fault]}", where=f"byte {counts[kernel.WHERE]} of the decoded message")
     batch = columns.batch(data, keyspace)
     if counts[kernel.EXTRAS]:
-        batch = _extended(batch, columns.extras[: int(counts[kernel.EXTRAS])])
+        batch = extended(
+            batch, batch.buffer, columns.extras[: int(counts[kernel.EXTRAS])], _exemplar, tags=(kernel.HISTOGRAM, kernel.EXEMPLAR)
+        )
     if counts[kernel.SHORT_KEY]:
         _leave_out(batch, data, counts)
     return batch
@@ -105,21 +107,32 @@ def _leave_out(batch: SampleBatch, data: NDArray[np.uint8], counts: NDArray[np.i
         batch.problem = batch.problem or str(error)
 
 
-def _extended(batch: SampleBatch, extras: NDArray[np.int64]) -> SampleBatch:
-    """The batch with its native histograms and exemplars."""
-    places = extras[extras[:, 0] == kernel.HISTOGRAM]
-    decoded = native.decode(batch.buffer, np.ascontiguousarray(places[:, 2:]), native.REMOTE_WRITE)
+def extended(
+    batch: SampleBatch,
+    data: NDArray[np.uint8],
+    extras: NDArray[np.int64],
+    exemplar: Callable[[bytes, int, int], Exemplar],
+    *,
+    tags: tuple[int, int],
+) -> SampleBatch:
+    """The batch with its native histograms and exemplars, which lie in `data` where the kernels' rows of `extras` say.
+
+    `exemplar` reads one: (its message, its row, where in `data` it is); `tags` say which are histograms, and which exemplars. Raises
+    `BadInput`.
+    """
+    places = extras[extras[:, 0] == tags[0]]
+    decoded = native.decode(data, np.ascontiguousarray(places[:, 2:]), native.REMOTE_WRITE)
 
     def named(i: int) -> str:
         row = int(places[i, 1])
         try:
-            return str(parse_labels(batch.buffer[batch.key_start[row] : batch.key_end[row]].tobytes()))
+            return str(batch.keyspace.resolve(batch.buffer[batch.key_start[row] : batch.key_end[row]].tobytes()))
         except BadInput as error:  # its sender hears of that, too
             return f"a series that is not valid ({error})"
 
     longer, rows = native.with_histograms(batch, places[:, 1], decoded, named)
-    found = extras[extras[:, 0] == kernel.EXEMPLAR].tolist()
-    longer.exemplars = [_exemplar(batch.buffer[lo:hi].tobytes(), int(rows[row]), lo) for _, row, lo, hi in found]
+    found = extras[extras[:, 0] == tags[1]].tolist()
+    longer.exemplars = [exemplar(data[lo:hi].tobytes(), int(rows[row]), lo) for _, row, lo, hi in found]
     return longer
 
 

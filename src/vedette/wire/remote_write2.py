@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ from vedette.model.labels import METRIC_NAME, Labels
 from vedette.model.samples import KeySpace, MetricMetadata, SampleBatch
 from vedette.model.tenants import DEFAULT_TENANT
 from vedette.wire import native
-from vedette.wire.remote_write import MAX_BYTES, compress, decompress, faults, fields
+from vedette.wire.remote_write import MAX_BYTES, compress, decompress, extended, faults, fields
 
 _TYPES = ("unknown", "counter", "gauge", "histogram", "gaugehistogram", "summary", "info", "stateset")
 _SUFFIXES = {"histogram": ("_bucket", "_sum", "_count"), "gaugehistogram": ("_bucket", "_gsum", "_gcount"), "summary": ("_sum", "_count")}
@@ -158,7 +159,9 @@ class _Columns:
             starts=self.starts[:samples] if self.counts[kernel.STARTS] else None,
         )
         extras = self.extras[: int(counts[shared.EXTRAS])]
-        return self._extended(batch, data, extras) if len(extras) else batch
+        if not len(extras):
+            return batch
+        return extended(batch, data, extras, partial(self._exemplar, data), tags=(kernel.HISTOGRAM, kernel.EXEMPLAR))
 
     def _text(self, data: NDArray[np.uint8], symbol: int) -> str:
         if not 0 <= symbol < int(self.counts[kernel.SYMBOLS]):
@@ -179,26 +182,10 @@ class _Columns:
                 found[about.metric] = about
         return list(found.values())
 
-    def _extended(self, batch: SampleBatch, data: NDArray[np.uint8], extras: NDArray[np.int64]) -> SampleBatch:
-        places = extras[extras[:, 0] == kernel.HISTOGRAM]
-        decoded = native.decode(data, np.ascontiguousarray(places[:, 2:]), native.REMOTE_WRITE)
-
-        def named(i: int) -> str:
-            row = int(places[i, 1])
-            try:
-                return str(parse_labels(batch.buffer[batch.key_start[row] : batch.key_end[row]].tobytes()))
-            except BadInput as error:  # its sender hears of that, too
-                return f"a series that is not valid ({error})"
-
-        longer, rows = native.with_histograms(batch, places[:, 1], decoded, named)
-        found = extras[extras[:, 0] == kernel.EXEMPLAR].tolist()
-        longer.exemplars = [self._exemplar(data, int(rows[row]), lo, hi) for _, row, lo, hi in found]
-        return longer
-
-    def _exemplar(self, data: NDArray[np.uint8], row: int, lo: int, hi: int) -> Exemplar:
+    def _exemplar(self, data: NDArray[np.uint8], message: bytes, row: int, lo: int) -> Exemplar:
         refs: list[int] = []
         value, time = 0.0, 0
-        for tag, content in fields(data[lo:hi].tobytes()):
+        for tag, content in fields(message):
             if tag == 0x0A and isinstance(content, bytes):
                 room = np.empty(len(content), dtype=np.int64)
                 count, fault = kernel.read_refs(np.frombuffer(bytearray(content), dtype=np.uint8), 0, len(content), room, 0)
