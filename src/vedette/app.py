@@ -48,6 +48,7 @@ from vedette.api import logs_loki_tail as logs_loki_tail_api
 from vedette.api import notifications as notifications_api
 from vedette.api import otlp as otlp_api
 from vedette.api import pushes as pushes_api
+from vedette.api import pushgateway as pushgateway_api
 from vedette.api import ruler as ruler_api
 from vedette.api import rules as rules_api
 from vedette.api import silencing as silencing_api
@@ -78,6 +79,7 @@ from vedette.health.watch import Watch
 from vedette.ingest.door import Door
 from vedette.ingest.exemplars import Exemplars
 from vedette.ingest.graphite import Graphite
+from vedette.ingest.pushed import Pushed
 from vedette.ingest.statsd import Statsd
 from vedette.ingest.track import Tracker
 from vedette.logs.settings import LogSettings
@@ -158,6 +160,7 @@ class House:
         sockets: dict[str, Any] = {"run": self.run_write, "base": self._base(settings), "insecure": room.server.insecure}
         self.graphite = Graphite(self.door.append, clock, **sockets)
         self.statsd = Statsd(self.door.append, clock, **sockets)
+        self.pushed = Pushed(self.door.append, clock, lambda: self.plan.settings.vedette.pushed)
         self._asking = Asking(self.promql, self.storage, self.run_query, clock)
         started = room.storage.start_timestamps or room.storage.start_zeros
         self.collector = Collector(self.door.append, clock, starts=started)
@@ -243,6 +246,7 @@ class House:
             noticed=self._noticed,
         )
         await self.tenants.start(self.records)
+        await self.pushed.open(self.records)
         # One kernel compiles at a time in a process: without this, rules and scrapes that start together keep the first
         # write of a cold start waiting for kernels that it does not need.
         ingest, rest = warm.in_two(self._closing.is_set)
@@ -250,6 +254,7 @@ class House:
         await self._apply(self.plan)
         self.tracing.start()
         self.tracker.start()
+        self.pushed.start()
         self.health.start()
         self.updates.start()
         await self.log_ways.start()
@@ -442,6 +447,7 @@ class House:
             self.updates,
             self.graphite,
             self.statsd,
+            self.pushed,
             self.tracker,
             self.log_ways,
             self.logs,
@@ -527,6 +533,9 @@ class House:
                 otlp_api.Otlp(self.door.append, self.run_write, self.clock, tenant_of, lambda: self.plan.settings.config.otlp)
             ),
             *pushes_api.endpoints(self.intake, self.storage),
+            *pushgateway_api.endpoints(
+                pushgateway_api.Pushgateway(self.pushed, self.run_write, self.clock, tenant_of, lambda: self.plan.settings.vedette.pushed)
+            ),
             *prometheus.endpoints(
                 self.promql,
                 self.storage,
@@ -764,6 +773,7 @@ class House:
         yield from selfmetrics.of_door(self.door.counts)
         yield from selfmetrics.of_intake(self.intake.unread, self.intake.left_out)
         yield from selfmetrics.of_sockets(self.graphite, self.statsd)
+        yield from selfmetrics.of_pushed(self.pushed)
         yield from selfmetrics.of_forwards(self.forwards.states())
         yield from selfmetrics.of_exemplars(self.exemplars)
         yield from selfmetrics.of_limits(self.storage.tenant_series(), self.limits.in_series)

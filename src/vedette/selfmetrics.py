@@ -30,6 +30,7 @@ from vedette.forward.forwards import ForwardState
 from vedette.ingest.door import Counts
 from vedette.ingest.exemplars import Exemplars
 from vedette.ingest.graphite import Graphite
+from vedette.ingest.pushed import Pushed
 from vedette.ingest.statsd import Statsd
 from vedette.ingest.track import Tracker
 from vedette.logs.store import LogStore
@@ -118,6 +119,14 @@ def of_sockets(graphite: Graphite, statsd: Statsd) -> Iterator[Reading]:
     yield Reading("vedette_statsd_dropped", "counter", "Lines not taken, by reason.", dict(statsd.counts.dropped), "reason")
     yield _one("vedette_statsd_metrics", "gauge", "Metrics kept, label sets counted apart.", statsd.series)
     yield _one("vedette_statsd_failures", "counter", "Intervals that could not be written.", statsd.counts.failures)
+
+
+def of_pushed(pushed: Pushed) -> Iterator[Reading]:
+    """What jobs pushed and is kept."""
+    yield _one("vedette_pushed_groups", "gauge", "Pushed groups kept.", pushed.count)
+    yield _one("vedette_pushes", "counter", "Pushes taken.", pushed.counts.pushes)
+    yield _one("vedette_pushes_refused", "counter", "Pushes refused as inconsistent.", pushed.counts.refused)
+    yield _one("vedette_pushed_failures", "counter", "Intervals in which groups could not be written.", pushed.counts.failures)
 
 
 def of_exemplars(exemplars: Exemplars) -> Iterator[Reading]:

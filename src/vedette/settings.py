@@ -30,7 +30,7 @@ from vedette.forward.config import ForwardSettings, RemoteWriteConfig, of_file
 from vedette.health.settings import HealthSettings
 from vedette.ingest.intake import IntakeSettings
 from vedette.ingest.settings import MOST_EXEMPLARS, OtlpConfig, TrackSettings
-from vedette.ingest.socket_settings import GraphiteSettings, StatsdSettings
+from vedette.ingest.socket_settings import GraphiteSettings, PushedSettings, StatsdSettings
 from vedette.logs.settings import LogSettings
 from vedette.model.durations import format_duration, format_seconds, parse_duration, parse_seconds
 from vedette.model.labels import Labels
@@ -116,6 +116,7 @@ class VedetteSection:
     intake: IntakeSettings = field(default_factory=IntakeSettings)
     graphite: GraphiteSettings = field(default_factory=GraphiteSettings)
     statsd: StatsdSettings = field(default_factory=StatsdSettings)
+    pushed: PushedSettings = field(default_factory=PushedSettings)
 
     @property
     def samples(self) -> StorageSettings:

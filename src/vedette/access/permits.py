@@ -28,6 +28,7 @@ _ADMIN = (
     "/api/v1/monitoring/debug",
     "/api/metrics",
     "/debug",
+    "/pushgateway/api/v1/admin",
 )
 _WRITE = (
     "/api/v1/write",
@@ -45,7 +46,10 @@ _WRITE = (
     "/influx/query",
     "/influx/write",
     "/loki/api/v1/push",
+    "/metrics/job",
+    "/metrics/job@base64",
     "/metrics/track",
+    "/pushgateway/metrics",
     "/opentsdb/api/put",
     "/prometheus/api/v1/import",
     "/query",
