@@ -62,7 +62,12 @@ QUERIES = (
 )
 
 
-NATIVE_QUERIES = ("native", "histogram_quantile(0.9, sum(rate(native[5m])))")
+NATIVE_QUERIES = (
+    "native",
+    "histogram_quantile(0.9, sum(rate(native[5m])))",
+    "histogram_fraction(0, 1, native * 2)",
+    "histogram_stddev(sum_over_time(native[5m]))",
+)
 ROLLED_UP_QUERIES = ("rate(warm[1h])", "max_over_time(warm[1h])")
 STEPS = len(QUERIES) + len(NATIVE_QUERIES) + 15
 INGEST_STEPS = 2
@@ -93,8 +98,10 @@ def steps() -> Generator[tuple[str, Callable[[], None]], None, None]:
             runner.run(storage.append(exposition.parse(text, exposition.exposition_keyspace(DEFAULT_TENANT), now).batch))
 
         def native() -> None:
-            layout = Layout(0, 0.001, (), np.array([0, 1], dtype=np.int32), NO_BUCKETS)
-            samples = [Histogram(layout, np.array([4.0 + i, 5.0, 1.0, 1.0 + i, 2.0])) for i in range(4)]
+            few, more = (Layout(0, 0.001, (), np.arange(n, dtype=np.int32), NO_BUCKETS) for n in (2, 3))
+            # A bucket that comes later makes rates move cells.
+            samples = [Histogram(few, np.array([4.0 + i, 5.0, 1.0, 1.0 + i, 2.0])) for i in range(2)]
+            samples += [Histogram(more, np.array([7.0 + i, 5.0, 1.0, 1.0 + i, 2.0, 3.0])) for i in range(2, 4)]
             times = [now - 60_000 + i * 15_000 for i in range(4)]
             body = remote_write2.render([Labels.of(__name__="native")], [0, 4], times, samples)
             runner.run(storage.append(remote_write2.parse(body, remote_write2.remote_write2_keyspace(DEFAULT_TENANT))))

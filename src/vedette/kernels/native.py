@@ -1,7 +1,10 @@
-"""Native histograms of one layout at a time, evaluated as rows of cells: rates, sums, quantiles.
+"""Native histograms many at a time: cells moved from layout to layout, counter resets, rates, sums, and what is told of buckets.
 
-Cells are count, sum, zero bucket, positive and negative buckets (`model/histograms.py`). What histograms of unlike layouts come
-to, and all that is seldom asked, is done one by one (`promql/native_*.py`), whose results these kernels give to the bit.
+Cells are count, sum, zero bucket, positive and negative buckets (`model/histograms.py`). A pool of histograms is `layout` int32,
+`starts` int64 and `hints` uint8 of each, and `cells` float64. `shapes` are the layouts: (schema int64[l], positive int32, where those
+of each begin int64[l + 1], negative, where those begin). Layouts between which cells are moved, or that are compared, are of one
+family: they differ in their schema and in which buckets they have, and in nothing else. What histograms of unlike families come to is
+found one by one (`promql/native_*.py`), whose results these kernels give to the bit.
 """
 
 from __future__ import annotations
@@ -13,143 +16,308 @@ import numpy as np
 from numba import njit
 
 _COUNT, _SUM, _ZERO, _HEAD = 0, 1, 2, 3
-_UNKNOWN, _RESET, _NOT_RESET = 0, 1, 2
+_RESET, _NOT_RESET = 1, 2
+_RATE, _DELTA, _IRATE, _IDELTA = 0, 2, 3, 4
 
 
 @njit(cache=True, nogil=True)
-def _resets(lo: int, hi: int, starts: Any, cells: Any, hints: Any, width: int, out: Any) -> None:
-    """`out[i - lo]`: whether the counter was reset between samples i - 1 and i, for lo < i < hi."""
-    for i in range(lo + 1, hi):
-        if hints[i] == _RESET or hints[i] == _NOT_RESET:
-            out[i - lo] = hints[i] == _RESET
-            continue
-        now, before = starts[i], starts[i - 1]
-        reset = cells[now + _COUNT] < cells[before + _COUNT]
-        for c in range(_ZERO, width):
-            reset = reset or cells[now + c] < cells[before + c]
-        out[i - lo] = reset
+def _coarse(index: int, shift: int) -> int:
+    """The bucket that bucket `index` lies in where the schema is smaller by `shift`."""
+    return ((index - 1) >> shift) + 1
 
 
 @njit(cache=True, nogil=True)
-def compared(starts: Any, cells: Any, layout: Any, rows: Any, hints: Any) -> None:
-    """Let `hints` (uint8) that say nothing say whether the counter was reset since the sample before, in its row and of its layout.
+def _width(shapes: Any, layout: int) -> int:
+    return _HEAD + shapes[2][layout + 1] - shapes[2][layout] + shapes[4][layout + 1] - shapes[4][layout]
 
-    Sample i has its cells from `starts[i]` on, `layout[i]` (int32) is its layout's number, `rows[i]` (int64) its row, ascending.
-    What cannot be compared so is left as it is.
+
+@njit(cache=True, nogil=True)
+def _merged(indices: Any, lo: int, hi: int, shift: int, out: Any, size: int, scratch: Any) -> int:
+    """Bring the ascending `indices[lo:hi]`, made coarser, into the ascending `out[:size]`; answers the new size."""
+    scratch[:size] = out[:size]
+    at, made = 0, 0
+    for b in range(lo, hi):
+        index = _coarse(indices[b], shift)
+        while at < size and scratch[at] < index:
+            out[made] = scratch[at]
+            at += 1
+            made += 1
+        if at < size and scratch[at] == index:
+            at += 1
+        if made == 0 or out[made - 1] != index:
+            out[made] = index
+            made += 1
+    while at < size:
+        out[made] = scratch[at]
+        at += 1
+        made += 1
+    return made
+
+
+@njit(cache=True, nogil=True)
+def unite(shapes: Any, members: Any, offsets: Any, schemas: Any, room: int, out: Any) -> None:
+    """The buckets that any layout of the set `members[offsets[s]:offsets[s + 1]]` has, each made as coarse as `schemas[s]` (int64).
+
+    `out` are the shapes of the unions but for their schemas, with room enough; no union has more than `room` buckets.
     """
-    for i in range(len(rows) - 1, 0, -1):
-        if hints[i] == _UNKNOWN and rows[i] == rows[i - 1] and layout[i] == layout[i - 1]:
-            now, before = starts[i], starts[i - 1]
-            width = now - before
-            reset = cells[now + _COUNT] < cells[before + _COUNT]
-            for c in range(_ZERO, width):
-                reset = reset or cells[now + c] < cells[before + c]
-            hints[i] = _RESET if reset else _NOT_RESET
+    schema, positive, positive_at, negative, negative_at = shapes
+    united, scratch = np.empty(room, np.int32), np.empty(room, np.int32)
+    for s in range(len(offsets) - 1):
+        for side in range(2):
+            indices, at = (positive, positive_at) if side == 0 else (negative, negative_at)
+            into, into_at = (out[0], out[1]) if side == 0 else (out[2], out[3])
+            size = 0
+            for m in range(offsets[s], offsets[s + 1]):
+                layout = members[m]
+                size = _merged(indices, at[layout], at[layout + 1], schema[layout] - schemas[s], united, size, scratch)
+            for u in range(size):
+                into[into_at[s] + u] = united[u]
+            into_at[s + 1] = into_at[s] + size
 
 
 @njit(cache=True, nogil=True)
-def rates(
-    rows: Any,
-    offsets: Any,
-    times: Any,
-    starts: Any,
-    cells: Any,
-    hints: Any,
-    width: int,
-    first: int,
-    step: int,
-    span: int,
-    per_second: bool,
-    out: Any,
-    present: Any,
-) -> None:
-    """`rate` or `increase` over `(t - span, t]` at t = `first + k * step`, of rows whose samples are all histograms of `width` cells.
+def _add_side(indices: Any, at: Any, layout: int, to: int, shift: int, cells: Any, source: int, out: Any, into: int) -> None:
+    u, end = at[to], at[to + 1] - 1
+    for b in range(at[layout], at[layout + 1]):
+        index = _coarse(indices[b], shift)
+        while u < end and indices[u] < index:
+            u += 1
+        out[into + u - at[to]] += cells[source + b - at[layout]]
 
-    Row r has the samples `offsets[r]:offsets[r + 1]` at `times` (int64 ms), with cells from `starts[j]` on in `cells` and `hints[j]`
-    (uint8, none of a gauge). `out` float64[len(rows), n, width], `present` bool[len(rows), n].
-    """
-    for a in range(len(rows)):
-        lo, hi = offsets[rows[a]], offsets[rows[a] + 1]
-        reset = np.zeros(max(1, hi - lo), np.bool_)
-        _resets(lo, hi, starts, cells, hints, width, reset)
-        begin, end = lo, lo
-        for k in range(out.shape[1]):
+
+@njit(cache=True, nogil=True)
+def _add_moved(shapes: Any, layout: int, to: int, cells: Any, source: int, out: Any, into: int) -> None:
+    """Add the buckets from `source` on, of `layout`, to those of layout `to`, which has them all; the head goes with them."""
+    for c in range(_HEAD):
+        out[into + c] += cells[source + c]
+    shift = shapes[0][layout] - shapes[0][to]
+    positive = shapes[2][layout + 1] - shapes[2][layout]
+    wide = shapes[2][to + 1] - shapes[2][to]
+    _add_side(shapes[1], shapes[2], layout, to, shift, cells, source + _HEAD, out, into + _HEAD)
+    _add_side(shapes[3], shapes[4], layout, to, shift, cells, source + _HEAD + positive, out, into + _HEAD + wide)
+
+
+@njit(cache=True, nogil=True)
+def moved(shapes: Any, items: Any, layout: Any, starts: Any, cells: Any, to: Any, out: Any, out_at: Any) -> None:
+    """The cells of histograms `items` (int64) in the layouts `to` (int64), from `out_at` (int64) on in `out`, which is 0 before."""
+    for i in range(len(items)):
+        own, source, into = layout[items[i]], starts[items[i]], out_at[i]
+        if own == to[i]:
+            for c in range(_width(shapes, own)):
+                out[into + c] = cells[source + c]
+        else:
+            _add_moved(shapes, own, to[i], cells, source, out, into)
+
+
+@njit(cache=True, nogil=True)
+def spans(offsets: Any, times: Any, first: int, step: int, width: int, lo: Any, hi: Any) -> None:
+    """The samples `lo[r, k]:hi[r, k]` of each row r in `(t - width, t]` at t = `first + k * step`; rows are `offsets` of `times`."""
+    for r in range(len(offsets) - 1):
+        begin, end = offsets[r], offsets[r]
+        for k in range(lo.shape[1]):
             t = first + k * step
-            while end < hi and times[end] <= t:
+            while end < offsets[r + 1] and times[end] <= t:
                 end += 1
-            while begin < end and times[begin] <= t - span:
+            while begin < end and times[begin] <= t - width:
                 begin += 1
-            present[a, k] = end - begin >= 2
-            if not present[a, k]:
-                continue
-            change, last, base = out[a, k], starts[end - 1], starts[begin]
-            restarted = reset[begin + 1 - lo]
-            for c in range(width):
-                # What was before a reset at once after the first sample does not count, nor does that sample.
-                change[c] = cells[last + c] if restarted else cells[last + c] - cells[base + c]
-            for i in range(begin + 2, end):
-                if reset[i - lo]:
-                    for c in range(width):
-                        change[c] += cells[starts[i - 1] + c]
-            sampled = (times[end - 1] - times[begin]) / 1000.0
-            spacing = sampled / max(1, end - begin - 1)
-            to_start, to_end = (times[begin] - (t - span)) / 1000.0, (t - times[end - 1]) / 1000.0
-            if to_start >= spacing * 1.1:
-                to_start = spacing / 2
-            if change[_COUNT] > 0 and cells[base + _COUNT] >= 0:
-                to_start = min(to_start, sampled * (cells[base + _COUNT] / change[_COUNT]))
-            if to_end >= spacing * 1.1:
-                to_end = spacing / 2
-            factor = (sampled + to_start + to_end) / sampled
-            if per_second:
-                factor /= span / 1000.0
-            for c in range(width):
-                change[c] *= factor
+            lo[r, k], hi[r, k] = begin, end
 
 
 @njit(cache=True, nogil=True)
-def kahan(rows: Any, total: Any, rest: Any) -> None:
-    """Add `rows` float64[n, width] in order to `total`, with Kahan and Neumaier's compensation in `rest`; both begin as given."""
-    for i in range(len(rows)):
-        for c in range(len(total)):
-            inc = rows[i, c]
-            new = total[c] + inc
-            lost = (total[c] - new) + inc if abs(total[c]) >= abs(inc) else (inc - new) + total[c]
-            rest[c] = 0.0 if np.isinf(new) else rest[c] + lost
-            total[c] = new
+def _side_fell(indices: Any, at: Any, now: int, before: int, shift: int, cells: Any, mine: int, theirs: int) -> bool:
+    i, end, k, last = at[now], at[now + 1], at[before], at[before + 1]
+    while k < last:
+        index, total = _coarse(indices[k], shift), 0.0
+        while k < last and _coarse(indices[k], shift) == index:
+            total += cells[theirs + k - at[before]]
+            k += 1
+        while i < end and indices[i] < index:
+            if cells[mine + i - at[now]] < 0:
+                return True
+            i += 1
+        value = 0.0
+        if i < end and indices[i] == index:
+            value = cells[mine + i - at[now]]
+            i += 1
+        if value < total:
+            return True
+    while i < end:
+        if cells[mine + i - at[now]] < 0:
+            return True
+        i += 1
+    return False
 
 
 @njit(cache=True, nogil=True)
-def summed(
-    groups: Any, starts: Any, hints: Any, cells: Any, sizes: Any, place_at: Any, places: Any, begin: Any, widths: Any, total: Any,
-    rest: Any, counts: Any, seen: Any,
-) -> None:  # fmt: skip
-    """Add the histograms of each group at each step in order of the rows, as `kahan` does.
+def resets(places: Any, index: Any, layout: Any, starts: Any, cells: Any, hints: Any, shapes: Any, families: Any, out: Any) -> None:
+    """`out[p]` (uint8): 1 where the counter was reset between histogram `index[p - 1]` and `index[p]`, 0 where not, for each of `places`.
 
-    Row r, of group `groups[r]`, has at step k its `sizes[r]` cells from `starts[r, k]` on (none where below 0), of which the c-th is cell
-    `places[place_at[r] + c]` of its group's: these begin at `begin[g] + k * widths[g]` in `total` and `rest` (0 at first). `counts[g, k]`
-    (int64) counts them, and `seen[g, k]` (uint8) has the bit of each of their `hints[r, k]`.
+    2 where that is for others to find out, since the two are of unlike `families` (int64 by layout).
     """
-    for r in range(starts.shape[0]):
-        g, size, first = groups[r], sizes[r], place_at[r]
-        for k in range(starts.shape[1]):
-            source = starts[r, k]
-            if source < 0:
+    for i in range(len(places)):
+        p = places[i]
+        now, before = index[p], index[p - 1]
+        if hints[now] == _RESET or hints[now] == _NOT_RESET:
+            out[p] = hints[now] == _RESET
+            continue
+        mine, theirs, a, b = starts[now], starts[before], layout[now], layout[before]
+        out[p] = 1
+        if cells[mine + _COUNT] < cells[theirs + _COUNT]:
+            continue
+        if a == b:
+            fell = False
+            for c in range(_ZERO, _width(shapes, a)):
+                fell = fell or cells[mine + c] < cells[theirs + c]
+            out[p] = fell
+        elif families[a] != families[b]:
+            out[p] = 2
+        elif shapes[0][a] <= shapes[0][b] and not cells[mine + _ZERO] < cells[theirs + _ZERO]:
+            shift, near, far = shapes[0][b] - shapes[0][a], mine + _HEAD, theirs + _HEAD
+            fell = _side_fell(shapes[1], shapes[2], a, b, shift, cells, near, far)
+            near, far = near + shapes[2][a + 1] - shapes[2][a], far + shapes[2][b + 1] - shapes[2][b]
+            out[p] = fell or _side_fell(shapes[3], shapes[4], a, b, shift, cells, near, far)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def rates(
+    lo: Any, hi: Any, ends: Any, times: Any, starts: Any, cells: Any, counts: Any, reset: Any, widths: Any, span: int, how: int,
+    out: Any, at: Any,
+) -> None:  # fmt: skip
+    """`rate` (`how` 0), `increase` (1), `delta` (2), `irate` (3) or `idelta` (4) of windows of histograms, two at least.
+
+    Window w has the samples `lo[w]:hi[w]` (for the last two functions the last two) of `times` (int64 ms) with the counts `counts`, and
+    ends at `ends[w]`, `span` ms after it began. Sample j has `widths[w]` cells from `starts[j]` on in `cells`, all of a window in
+    one layout; that need not be so of one after which the counter was `reset[j + 1]` at once. They go to `out` from `at[w]` on.
+    """
+    for w in range(len(lo)):
+        begin, end, into, width = lo[w], hi[w], at[w], widths[w]
+        last, base = starts[end - 1], starts[begin]
+        restarted = how != _DELTA and how != _IDELTA and reset[begin + 1] == 1
+        for c in range(width):
+            # What was before a reset at once after the first sample does not count, nor does that sample.
+            out[into + c] = cells[last + c] if restarted else cells[last + c] - cells[base + c]
+        sampled = (times[end - 1] - times[begin]) / 1000.0
+        if how >= _IRATE:
+            if how == _IRATE:
+                for c in range(width):
+                    out[into + c] /= sampled
+            continue
+        if how != _DELTA:
+            for i in range(begin + 2, end):
+                if reset[i] == 1:
+                    for c in range(width):
+                        out[into + c] += cells[starts[i - 1] + c]
+        spacing = sampled / max(1, end - begin - 1)
+        to_start, to_end = (times[begin] - (ends[w] - span)) / 1000.0, (ends[w] - times[end - 1]) / 1000.0
+        if to_start >= spacing * 1.1:
+            to_start = spacing / 2
+        if how != _DELTA and out[into + _COUNT] > 0 and counts[begin] >= 0:
+            to_start = min(to_start, sampled * (counts[begin] / out[into + _COUNT]))
+        if to_end >= spacing * 1.1:
+            to_end = spacing / 2
+        factor = (sampled + to_start + to_end) / sampled
+        if how == _RATE:
+            factor /= span / 1000.0
+        for c in range(width):
+            out[into + c] *= factor
+
+
+@njit(cache=True, nogil=True)
+def _accumulated(total: Any, rest: Any, at: int, inc: float) -> bool:
+    """Add to `total[at]` with Kahan and Neumaier's compensation in `rest[at]`; whether it is infinite now."""
+    before = total[at]
+    new = before + inc
+    lost = (before - new) + inc if abs(before) >= abs(inc) else (inc - new) + before
+    endless = np.isinf(new)
+    rest[at] = 0.0 if endless else rest[at] + lost
+    total[at] = new
+    return endless
+
+
+@njit(cache=True, nogil=True)
+def _accumulated_side(indices: Any, at: Any, layout: int, to: int, cells: Any, source: int, total: Any, rest: Any, into: int) -> bool:
+    u, end, endless = at[to], at[to + 1] - 1, False
+    for b in range(at[layout], at[layout + 1]):
+        while u < end and indices[u] < indices[b]:
+            u += 1
+        endless |= _accumulated(total, rest, into + u - at[to], cells[source + b - at[layout]])
+    return endless
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def summed(
+    lo: Any, counts: Any, stride: int, index: Any, layout: Any, starts: Any, cells: Any, hints: Any, shapes: Any, families: Any,
+    kinds: int, groups: Any, levels: Any, numbers: Any, room: int, mean: bool, out: Any, at: Any, found: Any, unions: Any, seen: Any,
+    odd: Any,
+) -> None:  # fmt: skip
+    """The sum (or mean) of the histograms `index[lo[t] + i * stride]` for `i < counts[t]`, in this order; -1 is none.
+
+    A sum is kept in the union of its group's layouts, of the schema of the coarsest histogram so far: those of group g and family f (of
+    `kinds`) are the shapes `numbers[levels[g * kinds + f]:]`, finest first, none with more than `room` cells. `found[t]` histograms
+    (int64) came to the cells from `at[t]` on in `out`, in the layout `unions[t]`, with the bits of their hints in `seen[t]` (uint8).
+    `odd[t]`: that is for others to find out, since families are unlike or a mean would overflow.
+    """
+    total, rest, inc = np.empty(room), np.empty(room), np.empty(room)
+    for t in range(len(lo)):
+        now, family, width = -1, -1, 0
+        for i in range(counts[t]):
+            j = index[lo[t] + i * stride]
+            if j < 0:
                 continue
-            into = begin[g] + k * widths[g]
-            seen[g, k] |= np.uint8(1) << hints[r, k]
-            counts[g, k] += 1
-            if counts[g, k] == 1:
-                for c in range(size):
-                    total[into + places[first + c]] = cells[source + c]
-                continue
-            for c in range(size):
-                at = into + places[first + c]
-                inc, before = cells[source + c], total[at]
-                new = before + inc
-                lost = (before - new) + inc if abs(before) >= abs(inc) else (inc - new) + before
-                rest[at] = 0.0 if np.isinf(new) else rest[at] + lost
-                total[at] = new
+            own, source = layout[j], starts[j]
+            seen[t] |= np.uint8(1) << hints[j]
+            found[t] += 1
+            if now >= 0 and families[own] != family:
+                odd[t] = True
+                break
+            schema = shapes[0][own]
+            if now < 0 or schema < shapes[0][now]:
+                level = levels[groups[t] * kinds + families[own]]
+                while shapes[0][numbers[level]] > schema:
+                    level += 1
+                to = numbers[level]
+                width = _width(shapes, to)
+                if now < 0:
+                    family = families[own]
+                    total[:width] = 0.0
+                    rest[:width] = 0.0
+                    _add_moved(shapes, own, to, cells, source, total, 0)
+                else:
+                    for column in (total, rest):
+                        inc[:width] = 0.0
+                        _add_moved(shapes, now, to, column, 0, inc, 0)
+                        column[:width] = inc[:width]
+                first, now = now < 0, to
+                if first:
+                    for c in range(width):
+                        odd[t] |= mean and counts[t] > 1 and np.isinf(total[c])
+                    continue
+            endless = False
+            if own == now:
+                for c in range(width):
+                    endless |= _accumulated(total, rest, c, cells[source + c])
+            elif schema == shapes[0][now]:
+                for c in range(_HEAD):
+                    endless |= _accumulated(total, rest, c, cells[source + c])
+                near, far = source + _HEAD, _HEAD
+                endless |= _accumulated_side(shapes[1], shapes[2], own, now, cells, near, total, rest, far)
+                near, far = near + shapes[2][own + 1] - shapes[2][own], far + shapes[2][now + 1] - shapes[2][now]
+                endless |= _accumulated_side(shapes[3], shapes[4], own, now, cells, near, total, rest, far)
+            else:
+                inc[:width] = 0.0
+                _add_moved(shapes, own, now, cells, source, inc, 0)
+                for c in range(width):
+                    endless |= _accumulated(total, rest, c, inc[c])
+            if mean and own != now:
+                for c in range(width):
+                    endless |= np.isinf(total[c])
+            odd[t] |= mean and endless
+        if found[t] == 0 or odd[t]:
+            continue
+        unions[t] = now
+        into, much = at[t], float(found[t])
+        for c in range(width):
+            out[into + c] = total[c] / much + rest[c] / much if mean else total[c] + rest[c]
 
 
 @njit(cache=True, nogil=True)
@@ -158,46 +326,71 @@ def _log2(value: float) -> float:
 
 
 @njit(cache=True, nogil=True)
-def quantiles(
-    q: Any, cells: Any, order: Any, lower: Any, upper: Any, positive: int, negative: int, slim: bool, out: Any, sign: Any
-) -> None:  # fmt: skip
-    """The quantile `q[i]` (within [0, 1]) of each exponential histogram `cells[i]` float64[n, width] with a count above 0 and a sum.
+def _sides(buckets: Any, layout: int, cells: Any, source: int, slim: bool) -> Any:
+    """(whether there are positive buckets, and negative ones); with `slim` an empty bucket is none."""
+    order, at, positive, negative = buckets[0], buckets[3], buckets[4][layout], buckets[5][layout]
+    if not slim:
+        return positive > 0, negative > 0
+    above, below = False, False
+    for b in range(at[layout], at[layout + 1]):
+        cell = order[b]
+        if cell >= _HEAD and cells[source + cell] != 0:
+            if cell < _HEAD + positive:
+                above = True
+            else:
+                below = True
+    return above, below
 
-    Bucket b of the layout, from the lowest on, is cell `order[b]` and lies between `lower[b]` and `upper[b]`; the zero bucket counts
-    only where it holds anything. The layout has `positive` and `negative` buckets to either side. Where `sign[i]` (int8) is not 0,
-    the quantile is `sign[i] * 2 ** out[i]`: powers are the caller's, whose library the other way of quantiles uses, too. With `slim`
-    an empty bucket is none.
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def quantiles(q: Any, items: Any, pool: Any, buckets: Any, out: Any, sign: Any) -> None:
+    """The quantile `q[i]` (within [0, 1]) of each of the histograms `items` (int64), with a count other than 0 and a sum.
+
+    `pool` is (layout, starts, cells, slim), with slim (bool) an empty bucket is none. `buckets` are those of each layout from the lowest
+    on: (cells int64, lower and upper bounds float64, where a layout's begin int64[l + 1], how many positive and negative ones int64[l],
+    whether they are custom ones bool[l]); the zero bucket counts only where it holds anything. Where `sign[i]` (int8) is not 0,
+    the quantile is `sign[i] * 2 ** out[i]`: powers are the caller's, whose library the other way of quantiles uses, too.
     """
-    n = len(order)
-    above, below = positive, negative
-    for i in range(len(cells)):
-        h = cells[i]
-        if slim:
-            positive = int(np.count_nonzero(h[_HEAD : _HEAD + above]))
-            negative = int(np.count_nonzero(h[_HEAD + above : _HEAD + above + below]))
-        count = h[_COUNT]
+    layouts, starts, cells, slims = pool
+    order, lower, upper, at, _positive, _negative, custom = buckets
+    for i in range(len(items)):
+        j = items[i]
+        layout, source, slim = layouts[j], starts[j], slims[j]
+        first, n = at[layout], at[layout + 1] - at[layout]
+        count = cells[source + _COUNT]
         forward = q[i] < 0.5
         rank = q[i] * count if forward else (1 - q[i]) * count
         seen, bucket = 0.0, -1
         sign[i] = 0
         for m in range(n):
-            b = m if forward else n - 1 - m
-            if (order[b] == _ZERO and h[_ZERO] <= 0) or (slim and h[order[b]] == 0):
+            b = first + (m if forward else n - 1 - m)
+            inside = cells[source + order[b]]
+            if (order[b] == _ZERO and inside <= 0) or (slim and inside == 0):
                 continue
             bucket = b
-            if h[order[b]] == 0:
+            if inside == 0:
                 continue
-            seen += h[order[b]]
+            seen += inside
             if seen >= rank:
                 break
         low, high, inside = 0.0, 0.0, 0.0
         if bucket >= 0:
-            low, high, inside = lower[bucket], upper[bucket], h[order[bucket]]
-        if low < 0 < high:
-            # A zero bucket beside buckets of one sign alone reaches only to that side.
-            if negative == 0 and positive > 0:
+            low, high, inside = lower[bucket], upper[bucket], cells[source + order[bucket]]
+        if custom[layout]:
+            if low == -np.inf:
+                if high <= 0:
+                    out[i] = high
+                    continue
                 low = 0.0
-            elif positive == 0 and negative > 0:
+            elif high == np.inf:
+                out[i] = low
+                continue
+        elif low < 0 < high:
+            # A zero bucket beside buckets of one sign alone reaches only to that side.
+            above, below = _sides(buckets, layout, cells, source, slim)
+            if not below and above:
+                low = 0.0
+            elif not above and below:
                 high = 0.0
         seen = min(seen, count)
         if seen < rank:
@@ -205,9 +398,84 @@ def quantiles(
             continue
         rank = rank - (seen - inside) if forward else seen - rank
         fraction = rank / inside if inside != 0 else np.nan
-        if low <= 0 <= high:
+        if custom[layout] or low <= 0 <= high:
             out[i] = low + (high - low) * fraction
         else:
             near, far = _log2(low), _log2(high)
             sign[i] = 1 if low > 0 else -1
             out[i] = near + (far - near) * fraction if low > 0 else far + (near - far) * (1 - fraction)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _rank(value: float, layout: int, source: int, slim: bool, cells: Any, buckets: Any) -> float:
+    """How many observations lie below `value`; infinity where all do."""
+    order, lower, upper, at, _positive, _negative, custom = buckets
+    above, below = _sides(buckets, layout, cells, source, slim)
+    rank = 0.0
+    for b in range(at[layout], at[layout + 1]):
+        count = cells[source + order[b]]
+        if (order[b] == _ZERO and count <= 0) or (slim and count == 0):
+            continue
+        low, high = lower[b], upper[b]
+        around_zero = low <= 0 <= high
+        if around_zero:
+            if not below and above:
+                low = 0.0
+            elif not above and below:
+                high = 0.0
+        if low >= value:
+            return rank
+        if high > value:
+            if custom[layout] or around_zero:
+                # Nothing is known of where observations lie in a bucket without an end.
+                return count if low == -np.inf else rank + count * (value - low) / (high - low)
+            near, far, place = _log2(low), _log2(high), _log2(value)
+            part = (place - near) / (far - near) if value > 0 else 1 - (place - far) / (near - far)
+            return rank + count * part
+        rank += count
+    return np.inf
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def fractions(low: Any, high: Any, items: Any, pool: Any, buckets: Any, out: Any) -> None:
+    """The fraction of observations between `low[i]` and `high[i]` of each of the histograms `items`, as for `quantiles`."""
+    layouts, starts, cells, slims = pool
+    for i in range(len(items)):
+        j = items[i]
+        layout, source = layouts[j], starts[j]
+        below_low = _rank(low[i], layout, source, slims[j], cells, buckets)
+        below_high = _rank(high[i], layout, source, slims[j], cells, buckets)
+        count = cells[source + _COUNT]
+        out[i] = (min(below_high, count) - min(below_low, count)) / count
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def variances(items: Any, pool: Any, buckets: Any, out: Any) -> None:
+    """The variance of each of the histograms `items`, as for `quantiles`, as if all observations of a bucket lay in its middle."""
+    layouts, starts, cells, _slims = pool
+    order, lower, upper, at, _positive, _negative, custom = buckets
+    for i in range(len(items)):
+        layout, source = layouts[items[i]], starts[items[i]]
+        mean = cells[source + _SUM] / cells[source + _COUNT]
+        total, rest = 0.0, 0.0
+        for b in range(at[layout], at[layout + 1]):
+            count = cells[source + order[b]]
+            if count == 0 or (order[b] == _ZERO and count < 0):
+                continue
+            low, high = lower[b], upper[b]
+            if custom[layout]:
+                middle = (high + low) / 2
+            elif low <= 0 <= high:
+                middle = 0.0
+            else:
+                middle = math.copysign(math.sqrt(high * low), high)
+            inc = count * (middle - mean) * (middle - mean)
+            new = total + inc
+            if np.isinf(new):
+                rest = 0.0
+            elif abs(total) >= abs(inc):
+                rest += (total - new) + inc
+            else:
+                rest += (inc - new) + total
+            total = new
+        out[i] = (total + rest) / cells[source + _COUNT]

@@ -11,17 +11,18 @@ from vedette.kernels import groups as k
 from vedette.kernels import tops
 from vedette.model.labels import METRIC_NAME
 from vedette.promql import annotations as say
-from vedette.promql import labelsets, native_aggregate, native_columns
+from vedette.promql import labelsets, native_aggregate
 from vedette.promql.errors import ExecutionError
 from vedette.promql.evaluation import BLOCK_CELLS, HEAVY, Evaluation, scalar
 from vedette.promql.format import go_float
 from vedette.promql.lexer import quoted
+from vedette.promql.native_pool import Natives
 from vedette.promql.native_render import text
 from vedette.promql.nodes import Aggregate, text_of
 from vedette.promql.ordered import in_order
 from vedette.promql.sampling import ratio_offsets
 from vedette.promql.selectors import shown
-from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, NativeRows, Objects, Rows, Value, native_mask
+from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, Rows, Value
 
 _CODES = {
     "sum": k.SUM,
@@ -40,10 +41,6 @@ _IN_ORDER = frozenset((k.MEAN, k.STDVAR, k.STDDEV))
 def aggregate(ev: Evaluation, node: Aggregate, args: Sequence[Value], grid: Grid) -> Matrix:
     """The aggregation `node` of its evaluated arguments (the parameter first, where there is one)."""
     value = args[-1]
-    if isinstance(value, NativeRows):
-        if node.op in ("sum", "avg") and (made := _of_natives(ev, node, value)) is not None:
-            return made
-        value = ev.matrix(value)
     if node.op == "count_values":
         assert isinstance(args[0], str)
         return _count_values(ev, node, args[0], ev.matrix(value))
@@ -80,30 +77,22 @@ def _of_mixed(ev: Evaluation, node: Aggregate, matrix: Matrix, grid: Grid) -> Ma
     ev.count(7 * len(first) * grid.n)
     code = _CODES[node.op]
     floats = matrix.floats()
-    sums = _running(ev, code, floats, groups, histograms.shape)
+    sums = _running(ev, code, floats, groups, (len(first), grid.n))
     if code == k.AVG and np.isinf(sums[0]).any():
         code = k.MEAN
-        sums = _running(ev, code, floats, groups, histograms.shape)
+        sums = _running(ev, code, floats, groups, (len(first), grid.n))
     present = np.empty(histograms.shape, dtype=np.bool_)
     k.finish(code, *sums, present)
-    native = native_mask(histograms)
+    native = histograms.mask
     result = _result(node, matrix, groups, first, sums[0], (present | native) & ~failed, histograms)
     return result.found()
-
-
-def _of_natives(ev: Evaluation, node: Aggregate, value: NativeRows) -> Matrix | None:
-    groups, first = _grouping(node, value)
-    histograms = native_columns.summed_rows(ev, value, groups, len(first), mean=node.op == "avg")
-    if histograms is None:
-        return None
-    return _result(node, value, groups, first, np.zeros(histograms.shape), native_mask(histograms), histograms)
 
 
 def _by(node: Aggregate) -> tuple[str, ...]:
     return (*node.grouping, METRIC_NAME) if node.without else node.grouping
 
 
-def _grouping(node: Aggregate, value: Matrix | Rows | NativeRows) -> tuple[Ints, Ints]:
+def _grouping(node: Aggregate, value: Matrix | Rows) -> tuple[Ints, Ints]:
     if not node.without and not node.grouping:
         return np.zeros(len(value), dtype=np.int64), np.zeros(min(1, len(value)), dtype=np.int64)
     return labelsets.grouped(value.labels, _by(node), without=node.without)
@@ -111,12 +100,12 @@ def _grouping(node: Aggregate, value: Matrix | Rows | NativeRows) -> tuple[Ints,
 
 def _result(
     node: Aggregate,
-    value: Matrix | Rows | NativeRows,
+    value: Matrix | Rows,
     groups: Ints,
     first: Ints,
     values: Floats,
     present: Bools,
-    histograms: Objects | None = None,
+    histograms: Natives | None = None,
 ) -> Matrix:
     labels = labelsets.kept(value.labels.take(first), _by(node), without=node.without)
     drop = None
@@ -323,7 +312,7 @@ def _numbered(matrix: Matrix) -> tuple[Floats, list[str]]:
     """The samples' texts as numbers, where some are native histograms, and the texts by number."""
     assert matrix.histograms is not None
     at = np.nonzero(matrix.present)
-    samples = zip(matrix.histograms[at].tolist(), matrix.values[at].tolist(), strict=True)
+    samples = zip(matrix.histograms.at(at).objects.tolist(), matrix.values[at].tolist(), strict=True)
     distinct, which = np.unique(np.array([go_float(v) if h is None else text(h) for h, v in samples]), return_inverse=True)
     numbers = np.zeros(matrix.present.shape)
     numbers[at] = which.reshape(-1)

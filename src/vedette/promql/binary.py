@@ -21,9 +21,10 @@ from vedette.model.labeltable import LabelTable
 from vedette.promql import labelsets, native_binary
 from vedette.promql.errors import ExecutionError
 from vedette.promql.evaluation import Evaluation
+from vedette.promql.native_pool import Natives
 from vedette.promql.nodes import COMPARISONS, SET_OPERATORS, TRIMS, Binary
 from vedette.promql.streamed import Change, changed
-from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, Objects, Rows, Scalar, Value, joined_histograms
+from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, Rows, Scalar, Value, joined_histograms
 
 _CODES = {
     "+": k.ADD,
@@ -77,7 +78,7 @@ def _combined(
     *,
     as_bool: bool = False,
     keep_right: bool = False,
-) -> tuple[Floats, Bools, Objects | None]:
+) -> tuple[Floats, Bools, Natives | None]:
     """Values, presence and histograms of `left op right` for the pairs of `rows` (row by row without)."""
     n = max(left.values.shape[1], right.values.shape[1])
     count = max(len(left), len(right)) if rows is None else len(rows[0])

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vedette.model.histogram_arithmetic import multiplied
-from vedette.promql import aggregate, binary, functions, labelsets, selectors, start_times
-from vedette.promql.evaluation import HISTOGRAM_BYTES, READ_BYTES, Evaluation
+from vedette.promql import aggregate, binary, functions, labelsets, native_binary, selectors, start_times
+from vedette.promql.evaluation import READ_BYTES, Evaluation
+from vedette.promql.native_pool import Natives
 from vedette.promql.nodes import Aggregate, Binary, Call, Number, Range, Selector, Subquery, Text, Unary
 from vedette.promql.plan import Operation, Plan
 from vedette.promql.selectors import Fetched
 from vedette.promql.streamed import changed
-from vedette.promql.values import Bools, Floats, Matrix, NativeRows, Rows, Scalar, Value, Windows
+from vedette.promql.values import Bools, Floats, Matrix, Rows, Scalar, Value, Windows
 
 _ANSWERED = 4
 """Bytes that a character of a made label value takes in an answer: the answer and its pieces, as measured."""
@@ -41,8 +41,6 @@ def evaluate(ev: Evaluation, plan: Plan, data: Sequence[Fetched]) -> Value:
                 values[i] = None
     result = values[plan.result]
     assert result is not None
-    if isinstance(result, NativeRows):
-        result = ev.matrix(result)
     if isinstance(result, Windows) and (result.anchored or result.smoothed):
         return selectors.extended(ev, result)
     result = ev.settled(result)
@@ -56,18 +54,14 @@ def _size(value: Value | None) -> tuple[int, int]:
     """The samples that a value holds, and their bytes."""
     if isinstance(value, Rows):
         return (0, 0) if value.made is None else _size(value.made)
-    if isinstance(value, NativeRows):
-        return (value.starts.size, value.starts.nbytes + value.cells.nbytes) if value.made is None else _size(value.made)
     if isinstance(value, Matrix):
-        native = 0 if value.histograms is None else int(np.count_nonzero(value.native))
-        return int(value.values.size), value.values.nbytes + value.present.nbytes + HISTOGRAM_BYTES * native
+        native = 0 if value.histograms is None else value.histograms.nbytes
+        return int(value.values.size), value.values.nbytes + value.present.nbytes + native
     return (len(value.timestamps), READ_BYTES * len(value.timestamps)) if isinstance(value, Windows) else (0, 0)
 
 
 def _run(ev: Evaluation, operation: Operation, args: list[Value], data: Sequence[Fetched]) -> Value:
     node, grid = operation.node, operation.grid
-    if operation.spread or not (isinstance(node, Aggregate) or (isinstance(node, Call) and node.func.name in functions.OF_NATIVE_ROWS)):
-        args = [ev.matrix(value) if isinstance(value, NativeRows) else value for value in args]
     if operation.spread:
         return _spread(ev, args[0], grid.n)
     if isinstance(node, Selector) and operation.begun:
@@ -98,7 +92,7 @@ def _spread(ev: Evaluation, value: Value, n: int) -> Value:
         return Scalar(np.repeat(value.values, n))
     matrix = ev.matrix(value)
     ev.count(len(matrix) * n)
-    histograms = None if matrix.histograms is None else np.repeat(matrix.histograms, n, axis=1)
+    histograms = None if matrix.histograms is None else Natives(np.repeat(matrix.histograms.index, n, axis=1), matrix.histograms.pool)
     return Matrix(matrix.labels, np.repeat(matrix.values, n, axis=1), np.repeat(matrix.present, n, axis=1), matrix.drop, histograms)
 
 
@@ -114,9 +108,5 @@ def _unary(ev: Evaluation, node: Unary, value: Value) -> Value:
     if (rows := changed(ev, value, negated, renamed=True)) is not None:
         return rows
     matrix = ev.matrix(value)
-    histograms = None
-    if matrix.histograms is not None:
-        histograms = np.full(matrix.present.shape, None, dtype=object)
-        for at in zip(*np.nonzero(matrix.native), strict=True):
-            histograms[at] = multiplied(matrix.histograms[at], -1.0)
+    histograms = None if matrix.histograms is None else native_binary.negated(matrix.histograms)
     return ev.renamed(Matrix(matrix.labels, -matrix.values, matrix.present, matrix.drop, histograms))

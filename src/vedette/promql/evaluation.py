@@ -18,17 +18,18 @@ from vedette.model.labeltable import LabelTable, Symbols
 from vedette.promql import labelsets
 from vedette.promql.annotations import Annotations
 from vedette.promql.errors import ExecutionError, QueryCanceled, QueryTimeout, TooManySamples, TooMuchMemory
+from vedette.promql.native_pool import Natives
 from vedette.promql.plan import Bounds
 from vedette.promql.running import Ticket
 from vedette.promql.statistics import Statistics
-from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, NativeRows, Rows, Scalar, Value, Windows
+from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, Rows, Scalar, Value, Windows
 
 SAME_LABELSET = "vector cannot contain metrics with the same labelset"
 
 TOO_MANY = "query processing would load too many samples into memory in query execution"
 
-CELL_BYTES, READ_BYTES, HISTOGRAM_BYTES = 9, 16, 512
-"""Bytes of a cell of a matrix (a value and whether it is there), of a sample read (time and value), and, about, of a native histogram."""
+CELL_BYTES, READ_BYTES = 9, 16
+"""Bytes of a cell of a matrix (a value and whether it is there) and of a sample read (time and value)."""
 
 BLOCK_CELLS = 1 << 17
 """Cells of a block of a matrix: 1 MiB of values, which stays in the second-level cache."""
@@ -95,10 +96,6 @@ class Evaluation:
             if value.made is None:
                 self.count(len(value) * value.n)
                 value.made = self.computed(value)
-            return value.made
-        if isinstance(value, NativeRows):
-            if value.made is None:
-                value.made = replace(value.whole(), labels=value.labels)
             return value.made
         assert isinstance(value, Matrix), "the plan feeds vectors where vectors are wanted"
         return value
@@ -190,9 +187,10 @@ class Evaluation:
             np.logical_or.at(drop, groups, matrix.drop)
         histograms = None
         if matrix.histograms is not None:
-            histograms = np.full(shape, None, dtype=object)
-            for row, group in enumerate(groups.tolist()):
-                histograms[group][matrix.present[row]] = matrix.histograms[row][matrix.present[row]]
+            index = np.full(shape, -1, dtype=np.int64)
+            row, step = np.nonzero(matrix.present)
+            index[groups[row], step] = matrix.histograms.index[row, step]
+            histograms = Natives(index, matrix.histograms.pool)
         return Matrix(matrix.labels.take(first), values, present, drop, histograms)
 
     def settled(self, value: Value) -> Value:

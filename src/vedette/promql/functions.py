@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from vedette.model.histograms import COUNT, SUM, Histogram
+from vedette.model.histograms import COUNT, SUM
 from vedette.model.labels import METRIC_NAME, Labels
 from vedette.promql import annotations as say
 from vedette.promql import labelsets, relabel
@@ -15,12 +15,13 @@ from vedette.promql.calendar import PARTS
 from vedette.promql.evaluation import Evaluation, scalar
 from vedette.promql.histograms import histogram_fraction, histogram_quantile, histogram_quantiles
 from vedette.promql.info import info
-from vedette.promql.native_quantiles import variance
+from vedette.promql.native_numbers import variances
+from vedette.promql.native_pool import Natives
 from vedette.promql.nodes import Call, Range, Selector, unwrapped
 from vedette.promql.selectors import WINDOW_FUNCTIONS, absent_over_time, refuse_extended, window_function
 from vedette.promql.sorting import sort, sort_by_label
 from vedette.promql.streamed import changed
-from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, NativeRows, Rows, Scalar, Value, Windows
+from vedette.promql.values import Bools, Floats, Grid, Matrix, Rows, Scalar, Value, Windows
 
 Args = Sequence[Value]
 
@@ -228,35 +229,28 @@ def _sort_by_label(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Matrix
 
 def _of_histogram(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Matrix:
     """A number of each native histogram; floats are left out."""
-    if isinstance(rows := args[0], NativeRows):
-        of_cells = _OF_CELLS[node.func.name]
-        there = rows.starts >= 0
-        with np.errstate(all="ignore"):
-            numbers = of_cells(rows.cells, np.where(there, rows.starts, 0)) if there.any() else np.zeros(there.shape)
-        return ev.renamed(Matrix(rows.labels, numbers, there).found())
     matrix = ev.matrix(args[0])
     if matrix.histograms is None:
         return ev.empty(grid.n)
     native = matrix.native
     values = np.zeros(native.shape)
-    values[native] = [_NUMBERS[node.func.name](h) for h in matrix.histograms[native]]
+    natives = matrix.histograms.at(native)
+    with np.errstate(all="ignore"):
+        values[native] = _NUMBERS[node.func.name](ev, natives)
     return ev.renamed(Matrix(matrix.labels, values, native, matrix.drop).found())
 
 
-_OF_CELLS: dict[str, Callable[[Floats, Ints], Floats]] = {
-    "histogram_count": lambda cells, starts: cells[starts + COUNT],
-    "histogram_sum": lambda cells, starts: cells[starts + SUM],
-    "histogram_avg": lambda cells, starts: cells[starts + SUM] / cells[starts + COUNT],
-}
-OF_NATIVE_ROWS = frozenset((*_OF_CELLS, "histogram_quantile"))
-"""Functions that take native histograms as columns."""
+def _cells(natives: Natives, cell: int) -> Floats:
+    """One of the cells that every histogram has."""
+    return natives.pool.cells[natives.pool.starts[natives.index] + cell]
 
-_NUMBERS: dict[str, Callable[[Histogram], float]] = {
-    "histogram_count": lambda h: h.count,
-    "histogram_sum": lambda h: h.sum,
-    "histogram_avg": lambda h: float(h.cells[SUM] / h.cells[COUNT]),
-    "histogram_stddev": lambda h: float(np.sqrt(variance(h))),
-    "histogram_stdvar": variance,
+
+_NUMBERS: dict[str, Callable[[Evaluation, Natives], Floats]] = {
+    "histogram_count": lambda ev, natives: _cells(natives, COUNT),
+    "histogram_sum": lambda ev, natives: _cells(natives, SUM),
+    "histogram_avg": lambda ev, natives: _cells(natives, SUM) / _cells(natives, COUNT),
+    "histogram_stddev": lambda ev, natives: np.sqrt(variances(ev, natives, natives.index)),
+    "histogram_stdvar": lambda ev, natives: variances(ev, natives, natives.index),
 }
 
 _OTHERS: dict[str, Callable[[Evaluation, Call, Args, Grid], Value]] = {

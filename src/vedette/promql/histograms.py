@@ -14,7 +14,7 @@ from vedette.model.histograms import Histogram
 from vedette.model.labels import METRIC_NAME
 from vedette.model.labeltable import LabelTable
 from vedette.promql import annotations as say
-from vedette.promql import labelsets, native_columns
+from vedette.promql import labelsets, native_numbers
 from vedette.promql.errors import ExecutionError
 from vedette.promql.evaluation import BLOCK_CELLS, Evaluation, scalar
 from vedette.promql.format import go_float
@@ -22,7 +22,7 @@ from vedette.promql.lexer import quoted
 from vedette.promql.native_quantiles import fraction, quantile
 from vedette.promql.nodes import Call, Node, text_of
 from vedette.promql.selectors import shown
-from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, NativeRows, Value
+from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, Value
 
 LE = "le"
 
@@ -86,7 +86,10 @@ def _split(ev: Evaluation, value: Value, node: Node) -> _Both:
     if matrix.histograms is None:
         return _Both(_buckets(ev, matrix, node), None)
     native = replace(matrix, present=matrix.native).found()
-    classic = _buckets(ev, replace(matrix.floats(), present=matrix.floats().present.copy()), node)
+    floats = matrix.floats()
+    classic = _buckets(ev, replace(floats, present=floats.present.copy()), node)
+    if not len(classic.labels):
+        return _Both(classic, native)
     both, count = labelsets.stacked(classic.labels, native.labels), len(classic.labels)
     groups, _ = labelsets.grouped(both, (), without=True)
     where = {group: i for i, group in enumerate(groups[:count].tolist())}
@@ -111,7 +114,7 @@ def _with_native(
     node: Node,
     number: Callable[[Histogram, int, str], tuple[float, str]],
     *,
-    known: tuple[Floats, Bools] | None = None,
+    known: tuple[Floats, Bools] | None,
 ) -> Matrix:
     """The results of both kinds; `number(histogram, step, metric)` gives that of a native one, and an info to be given at `node`.
 
@@ -120,11 +123,14 @@ def _with_native(
     if native is None or not len(native):
         return classic
     assert native.histograms is not None
-    values, done = known or (np.zeros(native.present.shape), np.zeros(native.present.shape, dtype=np.bool_))
+    assert known is not None, "known of what is native"
+    values, done = known
     names = native.labels.column(METRIC_NAME)
     for row, step in np.argwhere(native.present & ~done).tolist():
         name = ev.symbols.text(int(names[row])) if names[row] >= 0 and ev.delayed_names else ""
-        values[row, step], info = number(native.histograms[row, step], step, name)
+        h = native.histograms.sample(row, step)
+        assert h is not None, "only what is native is left of the vector"
+        values[row, step], info = number(h, step, name)
         if info:
             ev.annotations.inform(info, node)
     return ev.merged(_stacked(classic, Matrix(native.labels, values, native.present, native.drop)))
@@ -157,7 +163,7 @@ def _quantile_matrix(ev: Evaluation, both: _Both, q: Floats, grid: Grid, node: N
     if node is not None and forced[:, :, 0].any():
         _say_forced(ev, found, forced, grid, node)
     classic = Matrix(found.labels, values, present, found.drop)
-    known = None if both.native is None else native_columns.quantiles(both.native, q)
+    known = None if both.native is None else native_numbers.quantiles(ev, both.native, q)
     return _with_native(ev, classic, both.native, native_node, lambda h, k, name: quantile(float(q[k]), h, name), known=known)
 
 
@@ -184,8 +190,6 @@ def histogram_quantile(ev: Evaluation, node: Call, args: Sequence[Value], grid: 
     """`histogram_quantile(q, v)`."""
     q = scalar(args[0])
     _warn_quantiles(ev, q, node.args[0])
-    if isinstance(rows := args[1], NativeRows) and (values := native_columns.quantiles_of_rows(ev, rows, q)) is not None:
-        return ev.renamed(Matrix(rows.labels, values, rows.starts >= 0).found())
     found = _split(ev, args[1], node.args[1])
     return ev.renamed(_quantile_matrix(ev, found, q, grid, node.args[1], node.args[0]))
 
@@ -229,5 +233,7 @@ def histogram_fraction(ev: Evaluation, node: Call, args: Sequence[Value], grid: 
         np.ascontiguousarray(low), np.ascontiguousarray(high), values, present,
     )  # fmt: skip
     classic = Matrix(found.labels, values, present, found.drop)
-    made = _with_native(ev, classic, both.native, node.args[0], lambda h, k, name: fraction(float(low[k]), float(high[k]), h, name))
+    known = None if both.native is None else native_numbers.fractions(ev, both.native, low, high)
+    one = lambda h, k, name: fraction(float(low[k]), float(high[k]), h, name)  # noqa: E731  # as for quantiles
+    made = _with_native(ev, classic, both.native, node.args[0], one, known=known)
     return ev.renamed(made)

@@ -5,67 +5,73 @@ from __future__ import annotations
 import numpy as np
 
 from vedette.model.histogram_arithmetic import RunningMean, RunningSum, compacted
+from vedette.model.histograms import Histogram
 from vedette.model.labels import METRIC_NAME
 from vedette.promql import annotations as say
-from vedette.promql import native_columns
+from vedette.promql import native_sums
 from vedette.promql.evaluation import Evaluation
+from vedette.promql.native_pool import Natives
 from vedette.promql.nodes import Aggregate
-from vedette.promql.values import Bools, Ints, Matrix, Objects, native_mask
+from vedette.promql.values import Bools, Ints, Matrix
 
 
-def summed(ev: Evaluation, node: Aggregate, matrix: Matrix, groups: Ints, count: int) -> tuple[Objects, Bools]:
+def summed(ev: Evaluation, node: Aggregate, matrix: Matrix, groups: Ints, count: int) -> tuple[Natives, Bools]:
     """The sum or average of each group's histograms at each step, and where there is none though there were histograms.
 
-    object[count, n] and bool[count, n]. Samples are added in order of the rows: what stands behind the first histogram that does
-    not fit is not looked at, and where a float is first no histogram is.
+    [count, n] both. Samples are added in order of the rows: what stands behind the first histogram that does not fit is not looked
+    at, and where a float is first no histogram is.
     """
     assert matrix.histograms is not None
-    shape = (count, matrix.present.shape[1])
-    totals = np.full(shape, None, dtype=object)
-    failed = np.zeros(shape, dtype=np.bool_)
-    names = matrix.labels.column(METRIC_NAME)
-    kind = RunningSum if node.op == "sum" else RunningMean
-    out = np.full(shape, None, dtype=object)
-    first_float = _first_floats(matrix, groups, shape)
-    for k in range(shape[1]):
+    natives = Natives(np.where(matrix.present, matrix.histograms.index, -1), matrix.histograms.pool)
+    sums = native_sums.of_groups(ev, natives, groups, count, mean=node.op == "avg")
+    first_float = _first(matrix.present & ~natives.mask, groups, count)
+    some = _first(natives.mask, groups, count) < len(groups)
+    left = some & (sums.left | (first_float < len(groups)))
+    if (sums.collided & ~left).any():
+        ev.annotations.warn(say.colliding_resets("aggregation"), node.expr)
+    failed = np.zeros(left.shape, dtype=np.bool_)
+    if not left.any():
+        return sums.natives, failed
+    out = np.full(failed.shape, None, dtype=object)
+    for group, k in np.argwhere(left).tolist():
         ev.check()
-        rows = np.flatnonzero(matrix.native[:, k])
-        rows = rows[np.argsort(groups[rows], kind="stable")]
-        cuts = np.flatnonzero(np.diff(groups[rows])) + 1
-        for part in np.split(rows, cuts) if len(rows) else ():
-            group, samples = int(groups[part[0]]), matrix.histograms[part, k].tolist()
-            alone = int(first_float[group, k])
-            quick = native_columns.summed(samples, mean=node.op == "avg") if alone == len(groups) else None
-            if quick is not None:
-                out[group, k] = quick
-                continue
-            totals[group, k] = kind(samples[0])
-            upto = len(groups)
-            for row, h in zip(part[1:].tolist(), samples[1:], strict=True) if alone > part[0] else ():
-                if not totals[group, k].add(h):
-                    failed[group, k], upto = True, row
-                    name = matrix.labels.symbols.text(int(names[row])) if names[row] >= 0 else ""
-                    ev.annotations.warn(say.mixed_schemas(name), node.expr)
-                    break
-            if alone < upto:
-                failed[group, k] = True
-                ev.annotations.warn(say.MIXED_IN_AGGREGATION, node.expr)
-    for group, k in np.argwhere(native_mask(totals)).tolist():
-        total: RunningSum | RunningMean = totals[group, k]
-        seen = total if isinstance(total, RunningSum) else total.sum
-        if seen.reconciled:
-            ev.annotations.inform(say.reconciled_bounds("aggregation"), node.expr)
-        if failed[group, k]:
-            continue
-        if seen.collided:
-            ev.annotations.warn(say.colliding_resets("aggregation"), node.expr)
-        out[group, k] = compacted(total.result())
-    return out, failed
+        rows = np.flatnonzero((groups == group) & natives.mask[:, k])
+        out[group, k] = _one_by_one(ev, node, matrix, rows, k, alone=int(first_float[group, k]))
+        failed[group, k] = out[group, k] is None
+    return sums.natives.replaced(left, out), failed
 
 
-def _first_floats(matrix: Matrix, groups: Ints, shape: tuple[int, int]) -> Ints:
-    """The first row of each group with a float at each step, behind all rows where there is none: int64[groups, n]."""
-    first = np.full(shape, len(groups), dtype=np.int64)
-    rows, steps = np.nonzero(matrix.present & ~matrix.native)
+def _one_by_one(ev: Evaluation, node: Aggregate, matrix: Matrix, rows: Ints, step: int, *, alone: int) -> Histogram | None:
+    """The sum or average of one group's histograms at one step, which are those of `rows`; None where they do not go together.
+
+    `alone` is the first row with a float, behind all where there is none.
+    """
+    assert matrix.histograms is not None
+    samples: list[Histogram] = matrix.histograms.at((rows[: 1 if alone < rows[0] else len(rows)], step)).objects.tolist()
+    total: RunningSum | RunningMean = (RunningSum if node.op == "sum" else RunningMean)(samples[0])
+    upto = len(matrix)
+    for row, h in zip(rows[1:].tolist(), samples[1:], strict=False):
+        if not total.add(h):
+            upto = row
+            symbol = int(matrix.labels.column(METRIC_NAME)[row])
+            name = matrix.labels.symbols.text(symbol) if symbol >= 0 else ""
+            ev.annotations.warn(say.mixed_schemas(name), node.expr)
+            break
+    if alone < upto:
+        ev.annotations.warn(say.MIXED_IN_AGGREGATION, node.expr)
+    seen = total if isinstance(total, RunningSum) else total.sum
+    if seen.reconciled:
+        ev.annotations.inform(say.reconciled_bounds("aggregation"), node.expr)
+    if min(alone, upto) < len(matrix):
+        return None
+    if seen.collided:
+        ev.annotations.warn(say.colliding_resets("aggregation"), node.expr)
+    return compacted(total.result())
+
+
+def _first(there: Bools, groups: Ints, count: int) -> Ints:
+    """The first row of each group in which something is there at each step, behind all rows where there is none: int64[groups, n]."""
+    first = np.full((count, there.shape[1]), len(groups), dtype=np.int64)
+    rows, steps = np.nonzero(there)
     np.minimum.at(first, (groups[rows], steps), rows)
     return first

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from vedette.kernels import native as kernel
 from vedette.model import histogram_arithmetic as arithmetic
-from vedette.model.histograms import GAUGE, Histogram
+from vedette.model.histograms import GAUGE, NOT_RESET, RESET, UNKNOWN, Histogram
 from vedette.promql import annotations as say
 from vedette.promql.evaluation import Evaluation
+from vedette.promql.native_pool import Natives, Pool, differ
 from vedette.promql.native_trim import trimmed
 from vedette.promql.nodes import TRIMS, Binary
-from vedette.promql.values import Bools, Floats, Ints, Matrix, Objects
+from vedette.promql.values import Bools, Floats, Ints, Matrix, joined_histograms
 
 Sample = float | Histogram
 Word = tuple[bool, str]
@@ -31,7 +33,7 @@ def overlaid(
     result: tuple[Floats, Bools],
     *,
     as_bool: bool,
-) -> Objects:
+) -> Natives:
     """The histograms of `left op right` for the pairs of `rows`.
 
     `result`, values and presence as if all samples were floats, is put right where one is a histogram (everywhere, for the
@@ -39,13 +41,22 @@ def overlaid(
     """
     left, right = sides
     values, present = result
-    shape = values.shape
-    native = [m.native[r] for m, r in zip(sides, rows, strict=True)]
     there = left.present[rows[0]] & right.present[rows[1]]
-    histograms = np.full(shape, None, dtype=object)
+    both = joined_histograms(left, right)
+    pool = Pool.empty() if both is None else both.pool
+    nothing = np.full(values.shape, -1, dtype=np.int64)
+    index = [nothing if both is None else np.where(there, both.index[at], -1) for at in (rows[0], rows[1] + len(left))]
+    wanted = there & ((index[0] >= 0) | (index[1] >= 0) | (node.op in TRIMS))
+    floats = [np.broadcast_to(m.values[at], values.shape) for m, at in zip(sides, rows, strict=True)]
+    if node.op in ("==", "!="):
+        found, left_over = _compared(node, pool, (index[0], index[1]), result, wanted, as_bool=as_bool)
+    else:
+        found, left_over = in_columns(ev, node, pool, (index[0], index[1]), (floats[0], floats[1]), wanted)
+        present[wanted & ~left_over] = found.mask[wanted & ~left_over]
+    objects = np.full(values.shape, None, dtype=object)
     last: dict[int, Word] = {}
-    for p, k in np.argwhere(there & (native[0] | native[1] | (node.op in TRIMS))).tolist():
-        a, b = (_sample(m, int(r[p]), k) for m, r in zip(sides, rows, strict=True))
+    for p, k in np.argwhere(left_over).tolist():
+        a, b = (pool.sample(int(i[p, k])) if i[p, k] >= 0 else float(f[p, k]) for i, f in zip(index, floats, strict=True))
         given, word = _combined(node.op, a, b)
         if word is not None:
             last[k] = word
@@ -54,17 +65,115 @@ def overlaid(
         if as_bool and given is not None:
             values[p, k] = float(kept)
         elif isinstance(given, Histogram):
-            histograms[p, k] = given
+            objects[p, k] = given
     for warns, message in dict.fromkeys(last.values()):
         (ev.annotations.warn if warns else ev.annotations.inform)(message, node)
-    return histograms
+    return found.replaced(left_over, objects)
 
 
-def _sample(matrix: Matrix, row: int, k: int) -> Sample:
-    if matrix.histograms is not None and matrix.histograms[row, k] is not None:
-        found: Histogram = matrix.histograms[row, k]
-        return found
-    return float(matrix.values[row, k])
+def in_columns(
+    ev: Evaluation, node: Binary, pool: Pool, index: tuple[Ints, Ints], floats: tuple[Floats, Floats], wanted: Bools
+) -> tuple[Natives, Bools]:
+    """What can be done all at a time of the `wanted` pairs, and the pairs that are left. There is nothing to be said of the former."""
+    a, b = index
+    left, out = wanted.copy(), np.full(wanted.shape, -1, dtype=np.int64)
+    if node.op in ("*", "/"):
+        number = floats[1]
+        some = wanted & (a >= 0) & (b < 0)
+        if node.op == "*":
+            some |= wanted & (a < 0) & (b >= 0)
+            number = np.where(a < 0, floats[0], floats[1])
+        else:
+            some &= number != 0
+        number = np.broadcast_to(number, wanted.shape)
+        # Nothing comes of an empty bucket that is none, whatever it is multiplied by.
+        some &= np.isfinite(number) | ~pool.slim[np.maximum(a, b)]
+        at = np.nonzero(some)
+        made = scaled(ev, pool, np.maximum(a, b)[at], number[at], divided=node.op == "/")
+    elif node.op in ("+", "-"):
+        at = np.nonzero(wanted & (a >= 0) & (b >= 0))
+        done, made = _added(ev, pool, a[at], b[at], negative=node.op == "-")
+        at = (at[0][done], at[1][done])
+    else:
+        return Natives(out, pool), left
+    out[at] = np.arange(len(at[0]))
+    left[at] = False
+    return Natives(out, made), left
+
+
+def _compared(
+    node: Binary, pool: Pool, index: tuple[Ints, Ints], result: tuple[Floats, Bools], wanted: Bools, *, as_bool: bool
+) -> tuple[Natives, Bools]:
+    """What is left of the left side, and the pairs that are left to be done: all but those of one layout."""
+    a, b = index
+    values, present = result
+    some = wanted & (a >= 0) & (b >= 0)
+    some &= (pool.layout[a] == pool.layout[b]) & ~pool.slim[a] & ~pool.slim[b] if len(pool) else False
+    at = np.nonzero(some)
+    kept = differ(pool, a[at], b[at]) == (node.op == "!=")
+    present[at] = kept | as_bool
+    out = np.full(wanted.shape, -1, dtype=np.int64)
+    if as_bool:
+        values[at] = kept
+    else:
+        out[at] = np.where(kept, a[at], -1)
+    return Natives(out, pool), wanted & ~some
+
+
+def moved(ev: Evaluation, pool: Pool, items: Ints, to: Ints) -> tuple[Floats, Ints]:
+    """The cells of the histograms `items` in the layouts `to`, end to end, and where each begins."""
+    table = pool.table
+    widths = table.widths[to]
+    at = np.cumsum(widths) - widths
+    size = int(widths.sum())
+    ev.count(0, 8 * size)
+    cells = np.zeros(size)
+    kernel.moved(table.shapes, items, pool.layout, pool.starts, pool.cells, to, cells, at)
+    return cells, at
+
+
+def scaled(ev: Evaluation, pool: Pool, items: Ints, number: Floats, *, divided: bool) -> Pool:
+    """The histograms `items`, each times (or by, which is not 0) its number, without empty buckets."""
+    to = pool.layout[items].astype(np.int64)
+    cells, at = moved(ev, pool, items, to)
+    each = np.repeat(number, pool.table.widths[to])
+    with np.errstate(all="ignore"):
+        (np.divide if divided else np.multiply)(cells, each, out=cells)
+    hints = np.where(number < 0, np.uint8(GAUGE), pool.hints[items])
+    return Pool(pool.layouts, pool.layout[items], at, cells, hints, np.ones(len(items), dtype=np.bool_))
+
+
+def _added(ev: Evaluation, pool: Pool, a: Ints, b: Ints, *, negative: bool) -> tuple[Ints, Pool]:
+    """Which sums (or differences) are made, and these: histograms of one family, of which no warning is to be given."""
+    table = pool.table
+    one, two = (pool.layout[items].astype(np.int64) for items in (a, b))
+    hints = pool.hints[a], pool.hints[b]
+    collided = ((hints[0] == RESET) & (hints[1] == NOT_RESET)) | ((hints[0] == NOT_RESET) & (hints[1] == RESET))
+    done = np.flatnonzero((table.families[one] == table.families[two]) & ~collided)
+    a, b, one, two = a[done], b[done], one[done], two[done]
+    count = len(table.layouts)
+    keys, which = np.unique(one * count + two, return_inverse=True)
+    pairs = np.stack(np.divmod(keys, count), axis=1)
+    schemas = np.minimum(table.schemas[pairs[:, 0]], table.schemas[pairs[:, 1]])
+    same = pairs[:, 0] == pairs[:, 1]
+    unions = pairs[:, 0].copy()
+    unlike = np.flatnonzero(~same)
+    unions[unlike] = table.united(pairs[unlike].reshape(-1), np.arange(len(unlike) + 1) * 2, schemas[unlike])
+    to = unions[which.reshape(-1)]
+    (cells, at), (others, _) = moved(ev, pool, a, to), moved(ev, pool, b, to)
+    with np.errstate(all="ignore"):
+        (np.subtract if negative else np.add)(cells, others, out=cells)
+    first, second = hints[0][done], hints[1][done]
+    joint = np.where(first == second, first, np.where((first == GAUGE) | (second == GAUGE), np.uint8(GAUGE), np.uint8(UNKNOWN)))
+    told = np.full(len(a), GAUGE, dtype=np.uint8) if negative else joint.astype(np.uint8)
+    return done, Pool(tuple(table.layouts), to.astype(np.int32), at, cells, told, np.ones(len(a), dtype=np.bool_))
+
+
+def negated(natives: Natives) -> Natives:
+    """Gauges of the opposite numbers; empty buckets stay."""
+    pool = natives.pool
+    hints = np.full(len(pool), GAUGE, dtype=np.uint8)
+    return Natives(natives.index, Pool(pool.layouts, pool.layout, pool.starts, -pool.cells, hints, pool.slim))
 
 
 def _combined(op: str, a: Sample, b: Sample) -> tuple[Result, Word | None]:

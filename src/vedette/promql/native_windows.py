@@ -26,12 +26,10 @@ from vedette.model.histogram_arithmetic import (
     subtracted,
 )
 from vedette.model.histograms import GAUGE, Histogram, bare
-from vedette.model.labels import METRIC_NAME
 from vedette.promql import annotations as say
-from vedette.promql import native_columns
 from vedette.promql.evaluation import Evaluation
-from vedette.promql.nodes import Call, Node
-from vedette.promql.values import Bools, Floats, Grid, Matrix, Objects, Windows
+from vedette.promql.nodes import Node
+from vedette.promql.values import Windows
 
 Sample = float | Histogram
 Result = Sample | None
@@ -93,63 +91,7 @@ class Speaker(NamedTuple):
         self.warn(say.mixed_schemas(self.name))
 
 
-def replaced(ev: Evaluation, call: Call, over: Windows, grid: Grid, base: Matrix) -> Matrix:
-    """`base`, which is the function's result for the floats alone, with the windows that hold histograms put right."""
-    name = call.func.name
-    mask = np.zeros(len(over.values), dtype=np.bool_) if over.natives is None else over.natives.mask
-    starts = over.starts if name in STARTED and (name == "resets" or not (over.anchored or over.smoothed)) else None
-    node = call.args[0]
-    names = over.labels.column(METRIC_NAME)
-    histograms = np.full(base.present.shape, None, dtype=object)
-    values, present = base.values, base.present
-    native = np.concatenate([[0], np.cumsum(mask, dtype=np.int64)])
-    known = native if starts is None else native + np.concatenate([[0], np.cumsum(starts != 0, dtype=np.int64)])
-    left = known[over.offsets[1:]] > known[over.offsets[:-1]]
-    if name in ("rate", "increase") and starts is None and not (over.anchored or over.smoothed):
-        for rows, found, there in native_columns.rates(ev, over, grid, per_second=name == "rate"):
-            histograms[rows], present[rows], left[rows] = found, there, False
-    objects = over.natives.objects if over.natives is not None and left.any() else np.full(len(mask), None, dtype=object)
-    for row in np.flatnonzero(left).tolist():
-        ev.check()
-        metric = over.labels.symbols.text(int(names[row])) if names[row] >= 0 else ""
-        speaker = Speaker(ev, node, metric)
-        for k, lo, hi in _bounds(ev, over, row, grid):
-            held = int(native[hi] - native[lo])
-            if known[hi] == known[lo]:
-                continue
-            if name in _FLOATS_ONLY:
-                if held < hi - lo:
-                    speaker.inform(say.ignored_in_range(metric))
-                continue
-            end = over.first + k * over.step
-            pairs = zip(objects[lo:hi].tolist(), over.values[lo:hi].tolist(), strict=True)
-            samples = [v if h is None else h for h, v in pairs]
-            begun = [] if starts is None else starts[lo:hi].tolist()
-            window = Window(over.timestamps[lo:hi].tolist(), samples, end - over.range, end, begun)
-            _set(values, present, histograms, (row, k), _result(speaker, name, window, over))
-    return Matrix(base.labels, values, present, base.drop, histograms if native[-1] else None)
-
-
-def _set(values: Floats, present: Bools, histograms: Objects, at: tuple[int, int], result: Result) -> None:
-    present[at] = result is not None
-    if isinstance(result, Histogram):
-        histograms[at] = result
-    elif result is not None:
-        values[at] = result
-
-
-def _bounds(ev: Evaluation, over: Windows, row: int, grid: Grid) -> Iterator[tuple[int, int, int]]:
-    """Each step with the first and the one after the last of its window's samples."""
-    lo, hi = int(over.offsets[row]), int(over.offsets[row + 1])
-    times = over.timestamps[lo:hi]
-    ends = over.first + over.step * np.arange(grid.n, dtype=np.int64)
-    further = ev.bounds.lookback if over.anchored or over.smoothed else 0
-    starts = lo + np.searchsorted(times, ends - over.range - further, side="right")
-    stops = lo + np.searchsorted(times, ends + (further if over.smoothed else 0), side="right")
-    return zip(range(grid.n), starts.tolist(), stops.tolist(), strict=True)
-
-
-_FLOATS_ONLY = frozenset(
+FLOATS_ONLY = frozenset(
     (
         "min_over_time", "max_over_time", "ts_of_min_over_time", "ts_of_max_over_time", "stddev_over_time", "stdvar_over_time",
         "quantile_over_time", "mad_over_time", "deriv", "predict_linear", "double_exponential_smoothing",
@@ -165,7 +107,8 @@ STARTED = frozenset(("rate", "increase", "irate", "resets"))
 """Functions that heed start timestamps."""
 
 
-def _result(speaker: Speaker, name: str, window: Window, over: Windows) -> Result:
+def result(speaker: Speaker, name: str, window: Window, over: Windows) -> Result:
+    """The function `name` of one window."""
     if over.anchored or over.smoothed:
         return _extended(speaker, name, window, smoothed=over.smoothed)
     return _FUNCTIONS[name](speaker, name, window)

@@ -22,9 +22,10 @@ from vedette.model.labeltable import LabelTable
 from vedette.model.series import SeriesSet
 from vedette.promql import labelsets
 from vedette.promql.format import json_float
+from vedette.promql.native_pool import Natives
 from vedette.promql.native_render import JsonHistograms
 from vedette.promql.statistics import Statistics
-from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, Objects, Scalar, Value, Windows, native_mask
+from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, Scalar, Value, Windows
 
 ResultType = Literal["scalar", "string", "vector", "matrix"]
 
@@ -64,7 +65,7 @@ class QueryResult:
         self._offsets: Ints = np.zeros(1, dtype=np.int64)
         self._times: Ints = np.zeros(0, dtype=np.int64)
         self._floats: Floats = np.zeros(0)
-        self._histograms: Objects | None = None
+        self._histograms: Natives | None = None
         self.type: ResultType
         if isinstance(value, str):
             self.type, self._text = "string", value
@@ -84,7 +85,7 @@ class QueryResult:
         self._order = sorted_rows(found.labels) if self.type == "matrix" else np.arange(len(found), dtype=np.int64)
         self._take_cells(np.ascontiguousarray(found.values), np.ascontiguousarray(found.present))
         if found.histograms is not None and found.native.any():
-            self._histograms = found.histograms[self._order][found.present[self._order]]
+            self._histograms = found.histograms.at(self._order).at(found.present[self._order])
 
     def _take_cells(self, values: Floats, present: Bools) -> None:
         """The values of a matrix where they are `present`, row by row in the order of the result."""
@@ -111,8 +112,8 @@ class QueryResult:
         if parts:
             self._times = np.concatenate([over.timestamps[a:b] for a, b in parts])
             self._floats = np.concatenate([over.values[a:b] for a, b in parts])
-            if over.histograms is not None:
-                self._histograms = np.concatenate([over.histograms[a:b] for a, b in parts])
+            if over.natives is not None:
+                self._histograms = Natives(np.concatenate([over.natives.index[a:b] for a, b in parts]), over.natives.pool)
 
     def __len__(self) -> int:
         return len(self._order)
@@ -138,7 +139,7 @@ class QueryResult:
             return LabelTable(table.symbols, np.zeros(2, dtype=np.int64), nothing, nothing), self._floats, self._grid.start
         assert self.type == "vector" and self._labels is not None, "only a vector or scalar result has columns"
         if self._histograms is not None:
-            floats = np.flatnonzero(~native_mask(self._histograms))
+            floats = np.flatnonzero(~self._histograms.mask)
             return self._labels.take(floats), self._floats[floats], self._grid.start
         return self._labels, self._floats, self._grid.start
 
@@ -156,7 +157,7 @@ class QueryResult:
         offsets = self._offsets[: count + 1]
         times, floats = self._times[: offsets[-1]], self._floats[: offsets[-1]]
         if self._histograms is not None:
-            kept = ~native_mask(self._histograms[: offsets[-1]])
+            kept = ~self._histograms.mask[: offsets[-1]]
             before = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(kept, dtype=np.int64)])
             offsets, times, floats = before[offsets], times[kept], floats[kept]
         floats = np.where(np.isnan(floats), _NAN, floats)
@@ -173,7 +174,7 @@ class QueryResult:
             return []
         bounds = self._offsets.tolist()
         if self._histograms is not None:
-            kept = ~native_mask(self._histograms)
+            kept = ~self._histograms.mask
             return [
                 (self._labels.row(row), self._times[lo:hi][kept[lo:hi]], self._floats[lo:hi][kept[lo:hi]])
                 for row, lo, hi in zip(self._order.tolist(), bounds, bounds[1:], strict=False)
@@ -189,9 +190,9 @@ class QueryResult:
         if self._histograms is None or self._labels is None:
             return []
         bounds = self._offsets.tolist()
-        native = native_mask(self._histograms)
+        native, objects = self._histograms.mask, self._histograms.objects
         return [
-            (self._labels.row(row), self._times[lo:hi][native[lo:hi]], self._histograms[lo:hi][native[lo:hi]].tolist())
+            (self._labels.row(row), self._times[lo:hi][native[lo:hi]], objects[lo:hi][native[lo:hi]].tolist())
             for row, lo, hi in zip(self._order.tolist(), bounds, bounds[1:], strict=False)
             if native[lo:hi].any()
         ]
@@ -229,12 +230,12 @@ class QueryResult:
         """The first `count` series, of which some have native histograms, one at a time."""
         assert self._labels is not None and self._histograms is not None
         out: list[bytes] = []
-        json_of = JsonHistograms()
+        json_of, objects = JsonHistograms(), self._histograms.objects
         for i, row in enumerate(self._order[:count].tolist()):
             lo, hi = int(self._offsets[i]), int(self._offsets[i + 1])
             floats: list[bytes] = []
             histograms: list[bytes] = []
-            points = zip(self._times[lo:hi].tolist(), self._floats[lo:hi].tolist(), self._histograms[lo:hi].tolist(), strict=True)
+            points = zip(self._times[lo:hi].tolist(), self._floats[lo:hi].tolist(), objects[lo:hi].tolist(), strict=True)
             for time, value, h in points:
                 if h is None:
                     floats.append(b"[" + _time(time) + f',"{json_float(value)}"]'.encode())

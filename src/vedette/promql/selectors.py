@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from vedette.kernels import rollup
 from vedette.kernels import windows as k
-from vedette.kernels.native import compared
-from vedette.model.histogram_arithmetic import is_reset
 from vedette.model.histograms import GAUGE, NOT_RESET, RESET, UNKNOWN, Histograms
 from vedette.model.labels import METRIC_NAME
 from vedette.model.labeltable import LabelTable
@@ -21,8 +19,10 @@ from vedette.promql import annotations as say
 from vedette.promql.errors import ExecutionError
 from vedette.promql.evaluation import Evaluation, scalar
 from vedette.promql.format import go_g
-from vedette.promql.native_selectors import latest, rated, writable
-from vedette.promql.native_windows import STARTED, TIMES_ONLY, Speaker, Window, interpolated, replaced
+from vedette.promql.native_pool import Natives, Pool
+from vedette.promql.native_rates import resets
+from vedette.promql.native_spans import replaced
+from vedette.promql.native_windows import STARTED, TIMES_ONLY, Speaker, Window, interpolated
 from vedette.promql.nodes import Call, Range, Selector, Subquery, unwrapped
 from vedette.promql.plan import subquery_grid, window_grid
 from vedette.promql.values import (
@@ -31,15 +31,11 @@ from vedette.promql.values import (
     Grid,
     Ints,
     Matrix,
-    NativeRows,
-    Natives,
-    Objects,
     Rows,
     Scalar,
     Slabs,
     Value,
     Windows,
-    native_mask,
 )
 from vedette.storage.interface import Steps
 
@@ -51,7 +47,7 @@ class Fetched:
     None where there are none. Where there are `slabs`, they give the samples, and there are none here (`piecewise.py`).
     """
 
-    __slots__ = ("_clean", "counted", "histograms", "labels", "offsets", "slabs", "starts", "timestamps", "values", "weights")
+    __slots__ = ("_clean", "_pools", "counted", "histograms", "labels", "offsets", "slabs", "starts", "timestamps", "values", "weights")
 
     def __init__(
         self,
@@ -76,6 +72,7 @@ class Fetched:
         self.timestamps = timestamps
         self.values = values
         self._clean: tuple[Ints, Ints, Floats] | None = None
+        self._pools: dict[bool, Pool] = {}
 
     @classmethod
     def in_slabs(cls, labels: LabelTable, slabs: Slabs) -> Fetched:
@@ -96,58 +93,37 @@ class Fetched:
                 self._clean = (offsets, timestamps, values)
         return self._clean
 
-    def objects(self, *, counts_only: bool, wanted: Ints | None = None) -> Objects:
-        """The histograms, one for each sample (None for a float or a stale one); of the samples `wanted` alone, where given.
+    def natives(self, *, counts_only: bool, clean: bool = True) -> Natives | None:
+        """The histograms among the samples of `clean()`, or among all samples, where a stale one is none.
 
         With `counts_only`, one whose hint says nothing is compared with the one before it, so that it says.
         """
-        out = np.full(len(self.values), None, dtype=object)
-        found = self.histograms
-        if found is None:
-            return out
-        chosen = np.flatnonzero(~is_stale(self.values[found.at]) & (True if wanted is None else np.isin(found.at, wanted)))
-        rows = np.searchsorted(self.offsets, found.at, side="right") if counts_only else found.at
-        hints = found.hints.copy()
-        if counts_only:
-            compared(*(writable(column) for column in (found.offsets[:-1], found.cells, found.layout, rows, hints)))
-        for j, at in zip(chosen.tolist(), found.at[chosen].tolist(), strict=True):
-            h = found.sample(j)
-            if counts_only and h.hint == UNKNOWN and j and rows[j - 1] == rows[j]:
-                told = int(hints[j])
-                # Histograms of unlike buckets are compared one by one.
-                h = h.hinted(told if told != UNKNOWN else RESET if is_reset(h, found.sample(j - 1)) else NOT_RESET)
-            out[at] = h
-        return out
-
-    def natives(self, *, counts_only: bool) -> Natives | None:
-        """The histograms among the samples of `clean()`."""
         found = self.histograms
         if found is None:
             return None
+        if counts_only not in self._pools:
+            pool = Pool.of(found)
+            self._pools[counts_only] = replace(pool, hints=self._told(pool, found.at)) if counts_only else pool
         good = ~is_stale(self.values)
-        mask = np.zeros(len(good), dtype=np.bool_)
-        mask[found.at] = True
-        which = np.flatnonzero(good[found.at])
-        if len(which) == len(good):
-            columns = found
-        else:
-            columns = found.take(which, (np.cumsum(good, dtype=np.int64) - 1)[found.at[which]])
-        # What is beside a stale marker is compared with it where counts alone are wanted, which columns do not tell.
-        told = columns if not counts_only or bool(good.all()) else None
-        return Natives(mask[good], lambda: self.objects(counts_only=counts_only)[good], told)
+        index = np.full(len(good), -1, dtype=np.int64)
+        index[found.at] = np.where(good[found.at], np.arange(len(found)), -1)
+        return Natives(index[good] if clean and not good.all() else index, self._pools[counts_only])
+
+    def _told(self, pool: Pool, at: Ints) -> NDArray[np.uint8]:
+        rows = np.searchsorted(self.offsets, at, side="right")
+        places = np.flatnonzero(rows[1:] == rows[:-1]) + 1
+        fell = resets(Natives(np.arange(len(at)), pool), places)[places]
+        hints = pool.hints.copy()
+        hints[places] = np.where(hints[places] == UNKNOWN, np.where(fell == 1, RESET, NOT_RESET), hints[places])
+        return hints
 
 
 def instants(
     ev: Evaluation, node: Selector, grid: Grid, data: Fetched, *, want_time: bool = False, counts_only: bool = False
-) -> Rows | NativeRows | Matrix:
+) -> Rows | Matrix:
     """An instant vector selector over `grid`: the last sample within the lookback, unless stale."""
     if data.histograms is not None:
-
-        def mixed() -> Matrix:
-            return _mixed_instants(ev, node, grid, data, want_time=want_time, counts_only=counts_only)
-
-        columns = None if want_time or node.smoothed else latest(ev, node, grid, data, counts_only=counts_only, whole=mixed)
-        return mixed() if columns is None else columns
+        return _with_histograms(ev, node, grid, data, want_time=want_time, counts_only=counts_only)
     ends = window_grid(node, grid, ev.bounds)
     lookback = ev.bounds.lookback
     offsets, timestamps, samples = data.clean() if node.smoothed else (data.offsets, data.timestamps, data.values)
@@ -175,7 +151,7 @@ def instants(
     return Rows(data.labels, grid.n, fill, samples=len(data.timestamps))
 
 
-def _mixed_instants(ev: Evaluation, node: Selector, grid: Grid, data: Fetched, *, want_time: bool, counts_only: bool) -> Matrix:
+def _with_histograms(ev: Evaluation, node: Selector, grid: Grid, data: Fetched, *, want_time: bool, counts_only: bool) -> Matrix:
     """The same where some samples are native histograms. With `want_time`, these remain marked as what they are."""
     ends = window_grid(node, grid, ev.bounds)
     lookback, rows = ev.bounds.lookback, len(data.labels)
@@ -187,9 +163,8 @@ def _mixed_instants(ev: Evaluation, node: Selector, grid: Grid, data: Fetched, *
     at = np.where(present, found, 0.0).astype(np.int64)
     if not len(data.values):
         return Matrix(data.labels, found, present)
-    objects = data.objects(counts_only=counts_only, wanted=at[present])
-    histograms = objects[at]
-    histograms[~present] = None
+    natives = data.natives(counts_only=counts_only, clean=False)
+    histograms = None if natives is None else Natives(np.where(present, natives.index[at], -1), natives.pool)
     values = data.timestamps[at] / 1000.0 if want_time else data.values[at]
     matrix = Matrix(data.labels, values, present, None, histograms)
     return _smoothed(ev, node, ends, data, matrix) if node.smoothed and not want_time else matrix
@@ -198,13 +173,15 @@ def _mixed_instants(ev: Evaluation, node: Selector, grid: Grid, data: Fetched, *
 def _smoothed(ev: Evaluation, node: Selector, ends: Grid, data: Fetched, matrix: Matrix) -> Matrix:
     """The values between samples: floats as the kernel has them, histograms in between two. A mixture of both gives nothing."""
     offsets, times, samples = data.clean()
-    objects = data.objects(counts_only=False)[~is_stale(data.values)]
+    natives = data.natives(counts_only=False)
+    assert natives is not None, "only where there are any"
+    objects = natives.objects
     lookback = ev.bounds.lookback
     values, present = np.empty(matrix.values.shape), np.empty(matrix.present.shape, dtype=np.bool_)
     k.interpolated(offsets, times, samples, 0, len(matrix), ends.start, ends.step, ends.n, lookback, values, present)
     histograms = np.full(present.shape, None, dtype=object)
     names = data.labels.column(METRIC_NAME)
-    native = np.concatenate([[0], np.cumsum(native_mask(objects), dtype=np.int64)])
+    native = np.concatenate([[0], np.cumsum(natives.mask, dtype=np.int64)])
     for row in np.flatnonzero(native[offsets[1:]] > native[offsets[:-1]]).tolist():
         speaker = Speaker(ev, node, data.labels.symbols.text(int(names[row])) if names[row] >= 0 else "")
         own = times[offsets[row] : offsets[row + 1]]
@@ -230,7 +207,7 @@ def _smoothed(ev: Evaluation, node: Selector, ends: Grid, data: Fetched, matrix:
             elif times[now - 1] < t:
                 # What is carried on says nothing of what came before it.
                 histograms[row, step] = objects[now - 1].hinted(UNKNOWN)
-    return Matrix(matrix.labels, values, present, None, histograms)
+    return Matrix(matrix.labels, values, present, None, Natives.of(histograms))
 
 
 def windows(ev: Evaluation, node: Range, grid: Grid, data: Fetched, *, counts_only: bool = False) -> Windows:
@@ -307,7 +284,7 @@ def subquery(ev: Evaluation, node: Subquery, grid: Grid, inner: Value) -> Window
         table, there = np.ascontiguousarray(matrix.values), np.ascontiguousarray(matrix.present)
         k.to_series(table, there, own.start, own.step, offsets, timestamps, values)
     # Row by row, as the kernel writes them.
-    natives = None if matrix.histograms is None else Natives.of(matrix.histograms[matrix.present])
+    natives = None if matrix.histograms is None else matrix.histograms.at(matrix.present)
     return Windows(matrix.labels, offsets, timestamps, values, ends.start, ends.step, node.range, matrix.drop, natives=natives)
 
 
@@ -403,7 +380,7 @@ def window_function(ev: Evaluation, call: Call, args: Sequence[Value], grid: Gri
     name = call.func.name
     over = next(a for a in args if isinstance(a, Windows))
     if over.natives is not None and any(isinstance(unwrapped(a), Subquery) for a in call.args):
-        over = replace(over, natives=Natives.of(_without_reset_hints(over.natives.objects)))
+        over = replace(over, natives=_without_reset_hints(over.natives))
     numbers = [scalar(a) for a in args if isinstance(a, Scalar)]
     nothing = np.zeros(grid.n)
     params = _Params(
@@ -464,8 +441,6 @@ def window_function(ev: Evaluation, call: Call, args: Sequence[Value], grid: Gri
     rows = Rows(over.labels, grid.n, fill, over.drop, samples=over.samples)
     if name in ("rate", "increase"):
         _doubt_counters(ev, call, rows, over)
-    if (columns := rated(ev, name, whole, grid)) is not None:
-        return columns
     if (whole.natives is not None and name not in TIMES_ONLY) or (whole.starts is not None and name in STARTED):
         matrix = replaced(ev, call, whole, grid, ev.matrix(rows))
         return matrix if name in ("last_over_time", "first_over_time") else ev.renamed(matrix, strict=True)
@@ -474,10 +449,12 @@ def window_function(ev: Evaluation, call: Call, args: Sequence[Value], grid: Gri
     return ev.renamed_rows(rows)
 
 
-def _without_reset_hints(objects: Objects) -> Objects:
+def _without_reset_hints(natives: Natives) -> Natives:
     """Histograms that say nothing of resets: between the steps of a subquery there may be samples that it did not return, or one
     may be returned twice."""
-    return np.array([h.hinted(UNKNOWN) if h is not None and h.hint in (RESET, NOT_RESET) else h for h in objects.tolist()], dtype=object)
+    pool = natives.pool
+    said = (pool.hints == RESET) | (pool.hints == NOT_RESET)
+    return Natives(natives.index, replace(pool, hints=np.where(said, np.uint8(UNKNOWN), pool.hints)))
 
 
 def refuse_extended(name: str, over: Windows) -> None:

@@ -14,7 +14,7 @@ from vedette.promql.cost import Cost
 from vedette.promql.nodes import Aggregate, Binary, Call, Number, Range, Selector, Subquery, Text, Unary
 from vedette.promql.plan import Bounds, Fetch, Operation, Plan, window_grid
 from vedette.promql.printer import to_text
-from vedette.promql.values import Grid, Ints, Matrix, NativeRows, Rows, Scalar, Value, Windows
+from vedette.promql.values import Grid, Ints, Matrix, Rows, Scalar, Value, Windows
 
 _SHOWN = 120
 
@@ -99,11 +99,10 @@ class Statistics:
 def _measures(value: Value) -> tuple[int, int, int, bool]:
     """Rows, steps, bytes and whether the rows are still to be computed."""
     if isinstance(value, Matrix):
-        return len(value), value.present.shape[1], value.values.nbytes + value.present.nbytes, False
+        native = 0 if value.histograms is None else value.histograms.nbytes
+        return len(value), value.present.shape[1], value.values.nbytes + value.present.nbytes + native, False
     if isinstance(value, Rows):
         return len(value), value.n, 0, True
-    if isinstance(value, NativeRows):
-        return len(value), value.starts.shape[1], value.starts.nbytes + value.cells.nbytes, False
     if isinstance(value, Windows):
         return len(value.labels), 0, value.timestamps.nbytes + value.values.nbytes + value.offsets.nbytes, False
     if isinstance(value, Scalar):

@@ -5,29 +5,20 @@ A matrix is the whole answer of an instant-vector expression over all steps at o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vedette.model.histograms import Histograms, Layout
 from vedette.model.labeltable import LabelTable
+from vedette.promql.native_pool import Natives, joined
 from vedette.storage.interface import Steps
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
-Objects = NDArray[np.object_]
-"""Native histograms (`Histogram`) where samples are such, None elsewhere."""
-
-
-def native_mask(objects: Objects) -> Bools:
-    """Where the histograms are."""
-    mask: Bools = np.not_equal(objects, None)  # type: ignore[call-overload]
-    return mask
 
 
 class Grid(NamedTuple):
@@ -65,15 +56,15 @@ class Matrix:
     """Series over steps: `values` float64[rows, n] where `present` bool[rows, n]; elsewhere `values` mean nothing.
 
     No two rows have the same labels. `drop` (bool[rows], None for none) marks rows whose metric name is to be dropped at
-    the end of the query: delayed name removal. `histograms` (object[rows, n], None for none) holds the samples that are
-    native histograms; `values` mean nothing there.
+    the end of the query: delayed name removal. `histograms` ([rows, n], None for none) are the samples that are native
+    histograms; `values` mean nothing there.
     """
 
     labels: LabelTable
     values: Floats
     present: Bools
     drop: Bools | None = None
-    histograms: Objects | None = None
+    histograms: Natives | None = None
 
     def __len__(self) -> int:
         return len(self.present)
@@ -81,7 +72,7 @@ class Matrix:
     def take(self, rows: Ints) -> Matrix:
         """The matrix of `rows`, in their order."""
         drop = None if self.drop is None else self.drop[rows]
-        histograms = None if self.histograms is None else self.histograms[rows]
+        histograms = None if self.histograms is None else self.histograms.at(rows)
         return Matrix(self.labels.take(rows), self.values[rows], self.present[rows], drop, histograms)
 
     @property
@@ -89,7 +80,7 @@ class Matrix:
         """Which samples are native histograms: bool[rows, n]."""
         if self.histograms is None:
             return np.zeros(self.present.shape, dtype=np.bool_)
-        return self.present & native_mask(self.histograms)
+        return self.present & self.histograms.mask
 
     def floats(self) -> Matrix:
         """The matrix without its native histograms."""
@@ -109,12 +100,9 @@ Block = Callable[[int, int, Floats, Bools], None]
 """`fill(lo, hi, values, present)` writes rows `[lo, hi)` into the first rows of the arrays."""
 
 
-def joined_histograms(a: Matrix, b: Matrix) -> Objects | None:
+def joined_histograms(a: Matrix, b: Matrix) -> Natives | None:
     """The histograms of `a`'s rows, then those of `b`'s; None where neither has any."""
-    if a.histograms is None and b.histograms is None:
-        return None
-    both = [np.full(m.present.shape, None, dtype=object) if m.histograms is None else m.histograms for m in (a, b)]
-    return np.concatenate(both)
+    return joined([(m.histograms, m.present.shape) for m in (a, b)])
 
 
 class Rows:
@@ -136,28 +124,6 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.labels)
-
-
-class Natives:
-    """The native histograms among samples: as objects, one for each sample, made when first wanted, or as `columns`.
-
-    `mask` bool[n] says which samples are such. `columns` is None where there are objects alone; its `at` counts these samples.
-    """
-
-    def __init__(self, mask: Bools, made: Callable[[], Objects], columns: Histograms | None = None) -> None:
-        self.mask = mask
-        self.columns = columns
-        self._made = made
-
-    @classmethod
-    def of(cls, objects: Objects) -> Natives:
-        """Of objects that are there."""
-        return cls(native_mask(objects), lambda: objects)
-
-    @cached_property
-    def objects(self) -> Objects:
-        """A histogram for each sample, None for a float."""
-        return self._made()
 
 
 class Slabs(Protocol):
@@ -226,11 +192,6 @@ class Windows:
         """How many samples there are; about, where they are read in slabs."""
         return len(self.timestamps) if self.slabs is None else self.slabs.samples
 
-    @property
-    def histograms(self) -> Objects | None:
-        """The native histograms, one for each sample; None where there are none at all."""
-        return None if self.natives is None else self.natives.objects
-
     def floats(self) -> Windows:
         """The windows without their native histograms."""
         if self.natives is None:
@@ -242,28 +203,4 @@ class Windows:
         )
 
 
-@dataclass(slots=True)
-class NativeRows:
-    """A matrix of native histograms alone, as columns: no object for each of them before somebody asks for one.
-
-    Row r has the layout `layouts[layout_of[r]]` (int64[rows]), and at step k the cells from `starts[r, k]` (int64[rows, n]) on in `cells`
-    (float64), none where that is below 0; `hints` uint8[rows, n]. Where they are `slim`, an empty
-    bucket is none. `whole` makes the matrix (its labels are not looked at).
-    """
-
-    labels: LabelTable
-    cells: Floats
-    starts: Ints
-    layout_of: Ints
-    layouts: Sequence[Layout]
-    hints: NDArray[np.uint8]
-    whole: Callable[[], Matrix]
-    slim: bool = False
-    made: Matrix | None = None
-    drop: None = None
-
-    def __len__(self) -> int:
-        return len(self.starts)
-
-
-Value = Scalar | Matrix | Rows | NativeRows | Windows | str
+Value = Scalar | Matrix | Rows | Windows | str

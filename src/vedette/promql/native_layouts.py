@@ -1,0 +1,154 @@
+"""The layouts of native histograms as kernels take them, and unions of layouts that differ in their buckets and schema alone."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vedette.kernels import native as kernel
+from vedette.model.histograms import HEAD, ZERO, Layout
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+Shapes = tuple[Ints, NDArray[np.int32], Ints, NDArray[np.int32], Ints]
+"""As `kernels.native` has them."""
+Buckets = tuple[Ints, NDArray[np.float64], NDArray[np.float64], Ints, Ints, Ints, Bools]
+"""As `kernels.native.quantiles` has them."""
+
+
+def _ends(sizes: Sequence[int] | Ints) -> Ints:
+    """Where runs of these sizes begin and end: int64[n + 1]."""
+    out = np.zeros(len(sizes) + 1, dtype=np.int64)
+    np.cumsum(sizes, out=out[1:])
+    return out
+
+
+def _end_to_end(parts: Sequence[NDArray[np.int32]]) -> NDArray[np.int32]:
+    return np.ascontiguousarray(np.concatenate([*parts, np.zeros(0, dtype=np.int32)]), dtype=np.int32)
+
+
+class Layouts:
+    """Layouts by number: those given, and after them unions that they do not have themselves."""
+
+    def __init__(self, layouts: Sequence[Layout]) -> None:
+        self.layouts = list(layouts)
+        known: dict[bytes, int] = {}
+        edges = (struct.pack(f"<?d{len(x.bounds)}d", x.custom, x.threshold, *x.bounds) for x in self.layouts)
+        self.families: Ints = np.array([known.setdefault(edge, len(known)) for edge in edges], dtype=np.int64)
+        """Layouts of one family differ in their schema and in which buckets they have, and in nothing else."""
+        self.kinds = len(known)
+        """How many families there are."""
+        self.shapes = self._shapes(0)
+
+    def _shapes(self, first: int) -> Shapes:
+        some = self.layouts[first:]
+        sides = ([x.positive for x in some], [x.negative for x in some])
+        (positive, p), (negative, n) = ((_end_to_end(side), _ends([len(indices) for indices in side])) for side in sides)
+        return np.array([x.schema for x in some], dtype=np.int64), positive, p, negative, n
+
+    @property
+    def widths(self) -> Ints:
+        """How many cells a histogram of each layout has."""
+        return HEAD + np.diff(self.shapes[2]) + np.diff(self.shapes[4])
+
+    @property
+    def schemas(self) -> Ints:
+        """The schema of each layout."""
+        return self.shapes[0]
+
+    def united(self, members: Ints, offsets: Ints, schemas: Ints) -> Ints:
+        """The number of the union of each set `members[offsets[s]:offsets[s + 1]]` of layouts, made as coarse as `schemas[s]`."""
+        out = np.empty(len(offsets) - 1, dtype=np.int64)
+        single = (np.diff(offsets) == 1) & (self.schemas[members[offsets[:-1]]] == schemas)
+        out[single] = members[offsets[:-1][single]]
+        left = np.flatnonzero(~single)
+        if len(left):
+            rest = np.concatenate([members[offsets[s] : offsets[s + 1]] for s in left.tolist()])
+            out[left] = self._united(rest, _ends(np.diff(offsets)[left]), schemas[left])
+        return out
+
+    def _united(self, members: Ints, offsets: Ints, schemas: Ints) -> Ints:
+        sizes = self.widths[members] - HEAD
+        rooms = np.add.reduceat(sizes, offsets[:-1])
+        total, count = int(rooms.sum()), len(schemas)
+        positive, negative = np.empty(total, dtype=np.int32), np.empty(total, dtype=np.int32)
+        p, n = np.zeros(count + 1, dtype=np.int64), np.zeros(count + 1, dtype=np.int64)
+        kernel.unite(self.shapes, members, offsets, schemas, int(rooms.max()), (positive, p, negative, n))
+        known = {x.key: number for number, x in enumerate(self.layouts)}
+        first, out = len(self.layouts), np.empty(count, dtype=np.int64)
+        for s in range(count):
+            like = self.layouts[members[offsets[s]]]
+            sides = (positive[p[s] : p[s + 1]].copy(), negative[n[s] : n[s + 1]].copy())
+            made = Layout(int(schemas[s]), like.threshold, like.bounds, *sides)
+            out[s] = known.setdefault(made.key, len(self.layouts))
+            if out[s] == len(self.layouts):
+                self.layouts.append(made)
+                self.families = np.append(self.families, self.families[members[offsets[s]]])
+        more = self._shapes(first)
+        old = self.shapes
+        self.shapes = (
+            np.concatenate([old[0], more[0]]),
+            np.concatenate([old[1], more[1]]),
+            np.concatenate([old[2], old[2][-1] + more[2][1:]]),
+            np.concatenate([old[3], more[3]]),
+            np.concatenate([old[4], old[4][-1] + more[4][1:]]),
+        )
+        return out
+
+    def levels(self, pairs: Ints, count: int) -> tuple[Ints, Ints]:
+        """The unions of the layouts of each of `count` groups, of which `pairs` tells by `group * len(layouts) + layout`, ascending.
+
+        (offsets int64[count * families + 1], numbers): those of group g and family f begin at `offsets[g * families + f]`, one for each
+        schema, finest first, each of the layouts that are at least as fine.
+        """
+        groups, members = np.divmod(pairs, len(self.layouts))
+        groups, schemas = groups * self.kinds + self.families[members], self.schemas[members]
+        order = np.lexsort((-schemas, groups))
+        groups, members, schemas = groups[order], members[order], schemas[order]
+        last = np.ones(len(groups), dtype=np.bool_)
+        last[:-1] = (groups[1:] != groups[:-1]) | (schemas[1:] != schemas[:-1])
+        ends = np.flatnonzero(last) + 1
+        begins = np.searchsorted(groups, groups[ends - 1])
+        sets = [members[a:b] for a, b in zip(begins.tolist(), ends.tolist(), strict=True)]
+        numbers = self.united(np.concatenate([*sets, np.zeros(0, dtype=np.int64)]), _ends(ends - begins), schemas[ends - 1])
+        return _ends(np.bincount(groups[ends - 1], minlength=count * self.kinds)), numbers
+
+    def buckets(self, count: int) -> Buckets:
+        """All buckets of each of the first `count` layouts from the lowest on, as `model.buckets.all_buckets` has them."""
+        orders, lowers, uppers = [], [], []
+        some = self.layouts[:count]
+        for layout in some:
+            positive, negative, width = len(layout.positive), len(layout.negative), layout.threshold
+            low, high = layout.positive_bounds
+            if layout.custom:
+                orders.append(HEAD + np.arange(positive))
+                lowers.append(low)
+                uppers.append(high)
+                continue
+            near, far = layout.negative_bounds
+            low, near = (np.where((edge > 0) & (edge < width), width, edge) for edge in (low, near))
+            orders.append(np.concatenate([HEAD + positive + np.arange(negative)[::-1], [ZERO], HEAD + np.arange(positive)]))
+            lowers.append(np.concatenate([-far[::-1], [-width], low]))
+            uppers.append(np.concatenate([-near[::-1], [width], high]))
+        nothing = np.zeros(0)
+        return (
+            np.concatenate([*orders, nothing.astype(np.int64)]),
+            np.concatenate([*lowers, nothing]),
+            np.concatenate([*uppers, nothing]),
+            _ends([len(order) for order in orders]),
+            np.array([len(x.positive) for x in some], dtype=np.int64),
+            np.array([len(x.negative) for x in some], dtype=np.int64),
+            np.array([x.custom for x in some], dtype=np.bool_),
+        )
+
+
+def distinct(keys: Ints, most: int) -> Ints:
+    """The keys in [0, most) that occur, ascending: without sorting them, where there are not too many to mark each."""
+    if most > 1 << 26:
+        return np.unique(keys)
+    marks = np.zeros(most, dtype=np.bool_)
+    marks[keys] = True
+    return np.flatnonzero(marks)
