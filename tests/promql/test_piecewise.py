@@ -25,6 +25,7 @@ from vedette.promql.settings import PromqlSettings
 from vedette.promql.values import Grid
 from vedette.storage import engine as storage_engine
 from vedette.storage.engine import Engine as Storage
+from vedette.storage.interface import Steps
 from vedette.storage.settings import StorageSettings
 
 NOW = 1_700_000_000_000
@@ -197,17 +198,32 @@ async def test_what_each_step_could_see_is_counted_of_all(storage: Storage) -> N
 async def test_room_is_used_again_and_large_room_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(piecewise, "_MOST_KEPT", 100)
     scratch = Scratch()
-    with scratch.room(50) as first, scratch.room(60) as second:
-        assert first[0] is not second[0]
-        times = {id(first[0]), id(second[0])}
-    with scratch.room(10) as again:
-        assert id(again[0]) in times
-    with scratch.room(1000) as large:
-        assert len(large[0]) == len(large[1]) == 1000
-    assert all(len(room[0]) <= 100 for room in scratch._free)
-    with pytest.raises(ZeroDivisionError), scratch.room(70):
-        raise ZeroDivisionError
+    first, second = scratch.take(50), scratch.take(60)
+    assert first[0] is not second[0]
+    times = {id(first[0]), id(second[0])}
+    scratch.give(first)
+    scratch.give(second)
+    again = scratch.take(10)
+    assert id(again[0]) in times
+    large = scratch.take(1000)
+    assert len(large[0]) == len(large[1]) == 1000
+    for room in (again, large, scratch.take(0), scratch.take(5), scratch.take(6)):
+        scratch.give(room)
+    assert all(0 < len(room[0]) <= 100 for room in scratch._free)
     assert len(scratch._free) <= 2
+
+
+def test_rows_are_cut_into_what_the_caches_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(piecewise, "SLAB", 1000)
+    hourly = Steps(NOW, 3_600_000, 720, 3_600_000)
+    assert piecewise._cuts(hourly, 999) == [0, 720]
+    assert piecewise._cuts(hourly, 2500) == [0, 240, 480, 720]
+    assert piecewise._cuts(hourly._replace(range=24 * 3_600_000), 1e9) == [720 * k // 7 for k in range(8)], "what is read twice is little"
+    assert piecewise._cuts(hourly._replace(range=720 * 3_600_000), 1e9) == [0, 720]
+    assert piecewise._cuts(hourly._replace(n=2), 1e9) == [0, 2]
+    assert piecewise._cuts(hourly._replace(step=0), 1e9) == [0, 720], "all steps see the same"
+    every = piecewise._cuts(hourly._replace(range=1), 1e9)
+    assert every == sorted(set(every)) and every[-1] == 720
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ default), or marked and done at the end of the query (delayed name removal).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -117,11 +117,31 @@ class Evaluation:
             rows.fill(part[0], part[1], values[part[0] : part[1]], present[part[0] : part[1]])
 
         if len(parts) > (1 if heavy else 4):
-            list(self.pool.map(fill, parts))
+            self.in_turns(fill, parts)
         else:
             for part in parts:
                 fill(part)
         return Matrix(rows.labels, values, present, rows.drop)
+
+    def in_turns(self, fill: Callable[[tuple[int, int]], None], parts: Sequence[tuple[int, int]]) -> None:
+        """Call `fill` for each of the parts, on this thread and on one of the pool's where that is free, each taking the next."""
+        left = iter(parts)
+
+        def work() -> None:
+            try:
+                for part in left:
+                    fill(part)
+            finally:
+                # Where one has failed, the other does not go on.
+                for _ in left:
+                    pass
+
+        other = self.pool.submit(work)
+        try:
+            work()
+        finally:
+            if not other.cancel():
+                other.result()
 
     def in_two(self, part: Callable[[int, int], None], n: int, *, worth: bool) -> None:
         """Call `part(lo, hi)` for the halves of `range(n)` on two threads where that is worth it, else for the whole."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 
@@ -56,19 +55,19 @@ class Scratch:
         self._lock = threading.Lock()
         self._free: list[tuple[Ints, Ints]] = []
 
-    @contextmanager
-    def room(self, samples: int) -> Iterator[tuple[Ints, Ints]]:
-        """Room for times and values of at least so many samples, while the context lasts."""
+    def take(self, samples: int) -> tuple[Ints, Ints]:
+        """Room for times and values of at least so many samples, to be given back."""
         with self._lock:
             room = self._free.pop() if self._free else None
-        if room is None or len(room[0]) < samples:
-            room = np.empty(samples, dtype=np.int64), np.empty(samples, dtype=np.int64)
-        try:
-            yield room
-        finally:
-            with self._lock:
-                if len(self._free) < _KEPT and len(room[0]) <= _MOST_KEPT:
-                    self._free.append(room)
+        return (
+            room if room is not None and len(room[0]) >= samples else (np.empty(samples, dtype=np.int64), np.empty(samples, dtype=np.int64))
+        )
+
+    def give(self, room: tuple[Ints, Ints]) -> None:
+        """Take back what `take` gave."""
+        with self._lock:
+            if len(self._free) < _KEPT and 0 < len(room[0]) <= _MOST_KEPT:
+                self._free.append(room)
 
 
 class PiecewiseSlabs:
@@ -87,28 +86,36 @@ class PiecewiseSlabs:
 
     def of(self, lo: int, hi: int, steps: Steps, *, stale: bool) -> Iterator[Slab]:
         """See `values.Slabs.of`."""
-        while lo < hi:
-            # At least one row, however many samples it has.
-            stop = min(hi, max(lo + 1, int(self._upto.searchsorted(self._upto[lo] + SLAB, side="right")) - 1))
-            rows, most = self._pieces.rows(lo, stop), int(self._upto[stop] - self._upto[lo])
-            cuts = _cuts(steps, most * self._pieces.share)
-            room = most
-            if len(cuts) > 2:
-                # A little more, for samples do not come quite evenly.
-                wanted = steps.part(cuts[-2], cuts[-1])
-                covered = ((wanted.n - 1) * steps.step + steps.range) / ((steps.n - 1) * steps.step + steps.range)
-                room = min(most, int(1.05 * most * self._pieces.share * covered) + 1024)
-            for begin, end in zip(reversed(cuts[:-1]), reversed(cuts[1:]), strict=True):
-                part = steps.part(begin, end) if steps.step else steps.part(0, 1)
-                resume = part.first - steps.step if begin else None
-                while True:
-                    with self._scratch.room(room) as (times, bits):
-                        offsets = rows.read(part, times, bits, resume=resume)
-                        if offsets is not None:
-                            yield _slab(lo, stop, begin, end, offsets, times, bits, clean=not stale and rows.doubtful)
+        room = self._scratch.take(0)
+        try:
+            while lo < hi:
+                # At least one row, however many samples it has.
+                stop = min(hi, max(lo + 1, int(self._upto.searchsorted(self._upto[lo] + SLAB, side="right")) - 1))
+                rows, most = self._pieces.rows(lo, stop), int(self._upto[stop] - self._upto[lo])
+                cuts = _cuts(steps, most * self._pieces.share)
+                wanted = most if len(cuts) == 2 else min(most, _room(steps.part(*cuts[-2:]), steps, most * self._pieces.share))
+                end = cuts.pop()
+                for begin in reversed(cuts):
+                    part = steps.part(begin, end) if steps.step else steps.part(0, 1)
+                    resume = part.first - steps.step if begin else None
+                    while True:
+                        if len(room[0]) < wanted:
+                            self._scratch.give(room)
+                            room = self._scratch.take(wanted)
+                        if (offsets := rows.read(part, *room, resume=resume)) is not None:
                             break
-                    room = min(most, 2 * room)
-            lo = stop
+                        wanted = min(most, 2 * len(room[0]))
+                    yield _slab(lo, stop, begin, end, offsets, *room, clean=not stale and rows.doubtful)
+                    end = begin
+                lo = stop
+        finally:
+            self._scratch.give(room)
+
+
+def _room(part: Steps, of: Steps, samples: float) -> int:
+    """For how many samples there should be room for a part of the windows, where all take so many; they do not come quite evenly."""
+    covered = ((part.n - 1) * part.step + part.range) / ((of.n - 1) * of.step + of.range)
+    return int(1.05 * samples * covered) + 1024
 
 
 def _cuts(steps: Steps, samples: float) -> list[int]:

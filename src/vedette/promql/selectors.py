@@ -33,6 +33,7 @@ from vedette.promql.values import (
     Matrix,
     Rows,
     Scalar,
+    Slab,
     Slabs,
     Value,
     Windows,
@@ -349,17 +350,17 @@ MAX_VISITS = 4 << 20
 """Samples that a window function may visit before it looks whether the query is to end: at most a third of a second."""
 
 
-def _pieces(over: Windows, of: _Piece) -> Iterator[_Piece]:
-    """A piece in pieces of some `MAX_VISITS` each, however many samples a window has."""
-    bounds, n = over.offsets[of.lo : of.hi + 1], of.last - of.first
+def _pieces(data: Windows | Slab, range_ms: int, of: _Piece) -> Iterator[_Piece]:
+    """A piece in pieces of some `MAX_VISITS` each, however many samples a window of `range_ms` has."""
+    bounds, n = data.offsets[of.lo : of.hi + 1], of.last - of.first
     counts = np.diff(bounds)
     if int(counts.sum()) * n <= MAX_VISITS:
         yield of
         return
     filled = np.flatnonzero(counts)
     spans = np.zeros(len(counts))
-    spans[filled] = over.timestamps[bounds[1:][filled] - 1] - over.timestamps[bounds[:-1][filled]]
-    visits = np.minimum(counts, counts * (over.range / np.maximum(spans, 1)) + 1) * n
+    spans[filled] = data.timestamps[bounds[1:][filled] - 1] - data.timestamps[bounds[:-1][filled]]
+    visits = np.minimum(counts, counts * (range_ms / np.maximum(spans, 1)) + 1) * n
     upto = np.cumsum(visits)
     begin = 0
     while begin < len(counts):
@@ -392,29 +393,30 @@ def window_function(ev: Evaluation, call: Call, args: Sequence[Value], grid: Gri
     refuse_extended(name, over)
     whole, over = over, over if name in TIMES_ONLY else over.floats()
 
-    def of_samples(over: Windows, of: _Piece, values: Floats, present: Bools) -> None:
+    def of_samples(data: Windows | Slab, of: _Piece, values: Floats, present: Bools) -> None:
+        """A piece of the rows of `data`, which are those of `over`, or some of them."""
         lo, hi, first, n = of.lo, of.hi, over.first + of.first * over.step, of.last - of.first
         if over.anchored or over.smoothed:
             k.extended(
-                _EXTENDED[name], over.offsets, over.timestamps, over.values, lo, hi, first, over.step, n, over.range,
+                _EXTENDED[name], data.offsets, data.timestamps, data.values, lo, hi, first, over.step, n, over.range,
                 ev.bounds.lookback, over.smoothed, values, present,
             )  # fmt: skip
         elif over.weights is not None and name in _WEIGHTED:
             rollup.weighted(
-                _WEIGHTED[name], over.offsets, over.timestamps, over.values, over.weights, lo, hi, first, over.step, n,
+                _WEIGHTED[name], data.offsets, data.timestamps, data.values, over.weights, lo, hi, first, over.step, n,
                 over.range, values, present,
             )  # fmt: skip
         elif name in EXTRAPOLATED:
             k.extrapolated(
-                EXTRAPOLATED[name], over.offsets, over.timestamps, over.values, lo, hi, first, over.step, n, over.range, values, present
+                EXTRAPOLATED[name], data.offsets, data.timestamps, data.values, lo, hi, first, over.step, n, over.range, values, present
             )
         else:
-            for piece in _pieces(over, of) if name in SCANNING else (of,):
+            for piece in _pieces(data, over.range, of) if name in SCANNING else (of,):
                 ev.check()
                 rows, steps = slice(piece.lo - lo, piece.hi - lo), slice(piece.first - of.first, piece.last - of.first)
-                over_time(over, piece, values[rows, steps], present[rows, steps])
+                over_time(data, piece, values[rows, steps], present[rows, steps])
 
-    def over_time(over: Windows, piece: _Piece, values: Floats, present: Bools) -> None:
+    def over_time(data: Windows | Slab, piece: _Piece, values: Floats, present: Bools) -> None:
         first, last = piece.first, piece.last
         # What rollups have counted is added up.
         code = k.SUM if over.counted else OVER_TIME[name]
@@ -422,7 +424,7 @@ def window_function(ev: Evaluation, call: Call, args: Sequence[Value], grid: Gri
         whole = values.flags.c_contiguous
         into = (values, present) if whole else (np.empty(values.shape), np.empty(values.shape, dtype=np.bool_))
         k.over_time(
-            code, over.offsets, over.timestamps, over.values, piece.lo, piece.hi, over.first + first * over.step, over.step,
+            code, data.offsets, data.timestamps, data.values, piece.lo, piece.hi, over.first + first * over.step, over.step,
             last - first, over.range, params.p0[first:last], params.p1[first:last], times[first:last], *into,
         )  # fmt: skip
         if not whole:
@@ -434,9 +436,8 @@ def window_function(ev: Evaluation, call: Call, args: Sequence[Value], grid: Gri
             return
         for slab in over.slabs.of(lo, hi, Steps(over.first, over.step, grid.n, over.range), stale=False):
             ev.check()
-            part = replace(over, offsets=slab.offsets, timestamps=slab.timestamps, values=slab.values, slabs=None)
             rows, steps = slice(slab.lo - lo, slab.hi - lo), slice(slab.begin, slab.end)
-            of_samples(part, _Piece(0, slab.hi - slab.lo, slab.begin, slab.end), values[rows, steps], present[rows, steps])
+            of_samples(slab, _Piece(0, slab.hi - slab.lo, slab.begin, slab.end), values[rows, steps], present[rows, steps])
 
     rows = Rows(over.labels, grid.n, fill, over.drop, samples=over.samples)
     if name in ("rate", "increase"):
