@@ -8,6 +8,7 @@ server-sent events (`live.py`).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -149,7 +150,8 @@ class Updates:
         self.clients += 1
         found = Subscription(tuple(questions), back)
         first: list[Told] = []
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.unsubscribe, found)
             for question in found.questions:
                 watched = self._watched.get(question)
                 if watched is None:
@@ -158,9 +160,7 @@ class Updates:
                     watched = self._watched.setdefault(question, watched)
                 first += watched.missed(after) if after else (told for _, told in watched.values.values())
                 watched.subscriptions.append(found)
-        except BaseException:
-            self.unsubscribe(found)
-            raise
+            undo.pop_all()
         # In the order of their numbers, or one who is cut off here would come back with a number above some not yet seen.
         found.waiting = deque(sorted([*first, *found.waiting]))
         if found.waiting:

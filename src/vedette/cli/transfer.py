@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
-from contextlib import aclosing, closing
+from contextlib import ExitStack, aclosing, closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -150,11 +150,10 @@ def _client(url: str, tenant: str, api_key: str | None) -> httpx.Client:
     except httpx.InvalidURL as error:
         raise BadInput(f"not a URL: {url!r}: {error}", where="--url") from None
     if tenant != "default":
-        try:
+        with ExitStack() as undo:
+            undo.callback(client.close)
             _check_tenant(client, tenant)
-        except BaseException:
-            client.close()
-            raise
+            undo.pop_all()
     return client
 
 

@@ -7,6 +7,7 @@ the pieces in which they came. Not here: redirects, credentials, limits on the a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 from collections import deque
@@ -39,14 +40,13 @@ class Transport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """The answer's head; its body is read from `stream`, and the connection kept where that was read to its end."""
         connection = self._kept() or await self._connected(request)
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(connection.close)
             if (trace := request.extensions.get("trace")) is not None:
                 await trace("http11.send_request_headers.started", {})
             connection.send(_head_of(request) + request.read())
             await connection.head()
-        except BaseException:
-            connection.close()
-            raise
+            undo.pop_all()
         return httpx.Response(connection.status, headers=connection.headers, stream=_Stream(self, connection), request=request)
 
     def _kept(self) -> _Connection | None:

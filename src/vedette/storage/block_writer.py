@@ -6,7 +6,6 @@ series, as many as fit 16 k samples. `FORMAT.md` draws the bytes. Not here: read
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import secrets
 import zlib
@@ -225,19 +224,13 @@ def write_block(
     handed to `discard`: it will be written again under another number, and a start must not find both.
     """
     temporary = directory / f"{TEMPORARY}{origin.sequence:08d}-{secrets.token_hex(4)}"
-    disk.mkdir(temporary)
-    try:
+    with disk.making(temporary):
         name = _write_files(temporary, source, origin, disk, stopped)
         if name is None:
             disk.remove_tree(temporary)
             return None
         final = directory / f"{origin.sequence:08d}-{name}"
         disk.rename(temporary, final)
-    except BaseException:
-        # What is half written would fill the disk further with every attempt.
-        with contextlib.suppress(OSError):
-            disk.remove_tree(temporary)
-        raise
     try:
         # Sync the directory too, or a crash here forgets the rename after the log was deleted.
         disk.sync_directory(directory)

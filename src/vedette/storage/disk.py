@@ -5,9 +5,10 @@ Reading does not: what is damaged on disk, checksums find. All methods raise `OS
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 
@@ -94,3 +95,19 @@ class Disk:
     def remove_tree(self, path: Path) -> None:
         """Delete a directory of files, half of it where that fails."""
         shutil.rmtree(path)
+
+    @contextlib.contextmanager
+    def making(self, path: Path) -> Iterator[None]:
+        """Make a directory, of which nothing is left where what is done within fails: it would fill the disk further with every attempt.
+
+        Raises `OSError`; what cannot be deleted stays, and the failure is the one that counts.
+        """
+        self.mkdir(path)
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._discard, path)
+            yield
+            undo.pop_all()
+
+    def _discard(self, path: Path) -> None:
+        with contextlib.suppress(OSError):
+            self.remove_tree(path)

@@ -52,8 +52,7 @@ def take(
     temporary = final.with_name(TEMPORARY + name)
     if not final.parent.is_dir():
         disk.mkdir(final.parent)
-    disk.mkdir(temporary)
-    try:
+    with disk.making(temporary):
         for part in ("blocks", "wal"):
             disk.mkdir(temporary / part)
         if rollups:
@@ -80,10 +79,6 @@ def take(
         for directory in (temporary / "blocks", temporary / "wal", temporary):
             disk.sync_directory(directory)
         disk.rename(temporary, final)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            disk.remove_tree(temporary)
-        raise
     disk.sync_directory(final.parent)
     disk.sync_directory(data)
     return final

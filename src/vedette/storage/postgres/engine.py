@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -92,13 +92,12 @@ class Postgres:
         """
         self.lock()
         self._loop.start()
-        try:
-            await self._loop.ask(self._open())
-        except BaseException:
+        async with AsyncExitStack() as undo:
             # Also where the start itself is given up.
-            await self._loop.ask(self._shut())
-            self._loop.stop()
-            raise
+            undo.callback(self._loop.stop)
+            undo.push_async_callback(lambda: self._loop.ask(self._shut()))
+            await self._loop.ask(self._open())
+            undo.pop_all()
 
     async def _open(self) -> None:
         self._opening = asyncio.current_task()
