@@ -38,6 +38,7 @@ from vedette.cli.connection import Connection
 from vedette.clock import ManualClock
 from vedette.model.labels import Labels
 from vedette.model.samples import SampleBatch, canonical
+from vedette.promql import engine as engine_module
 from vedette.promql.engine import Engine
 from vedette.promql.memory import MemoryStorage
 from vedette.promql.settings import PromqlSettings
@@ -214,6 +215,30 @@ async def test_queries_that_were_asked_before(serve: Open) -> None:
                 assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
                 assert b"x-request-id: one" in answer
     assert server.app.failures == 0
+
+
+NEW = (ONE, 'm_total{i="2",site!="x"}', 'rate(m_total{i=~"1|2"}[1m])', "sum by (site) (m_total)", "avg(rate(m_total{i!~'[3-9]'}[1m]))")
+
+
+@pytest.mark.parametrize("expr", NEW)
+async def test_queries_that_nobody_asked_before_where_their_series_are_soon_found(serve: Open, expr: str) -> None:
+    server = await serve()
+    answer, quick = await at_once(server, get("?" + ranged(expr)))
+    assert quick
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b'"values"' in answer
+
+
+async def test_not_where_finding_out_may_take_long(serve: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = await serve()
+    monkeypatch.setattr(engine_module, "_FEW_SERIES", 1)
+    for number, (expr, wanted) in enumerate(zip(NEW, (True, False, False, True, False), strict=True)):
+        _, quick = await at_once(server, get("?" + ranged(expr, start=NOW - 600 - number)))
+        assert quick == wanted, expr
+    long = "m_total{i=" + '"' + "1" * 600 + '"}'
+    assert not (await at_once(server, get("?" + ranged(long))))[1]
+    monkeypatch.setattr(engine_module, "_SHORT_TEXT", 700)
+    assert not (await at_once(server, get("?" + ranged(long))))[1]  # it is known by now, and has no series
 
 
 async def test_a_large_answer_is_compressed(serve: Open) -> None:
@@ -429,9 +454,14 @@ def test_not_out_of_turn() -> None:
     class Handy:
         def at_hand(self, *args: Any) -> Any:
             asked.append(args)
-            return engine.instant(args[0], "vector(1)", args[2])
+            return engine.instant(args[0], "vector(1)", args[2]) if args[1] == "m" else None
 
-    glances = Glances(Handy(), turns, clock, lambda scope: "t")  # type: ignore[arg-type]
+        def first_glance(self, *args: Any) -> Any:
+            assert not busy
+            return engine.instant(args[0], "vector(2)", args[2])
+
+    busy: list[bool] = []
+    glances = Glances(Handy(), turns, clock, lambda scope: "t", lambda: bool(busy))  # type: ignore[arg-type]
     scope = {"method": "GET", "query_string": b"query=m&start=1&end=3&step=2"}
     assert glances.range(scope, {}, b"") is not None
     assert turns.take("another")
@@ -441,6 +471,12 @@ def test_not_out_of_turn() -> None:
     assert glances.instant({"method": "GET", "query_string": b"query=m"}, {}, b"") is not None
     now = int(clock.now() * 1000)
     assert asked == [("t", "m", 1000, 3000, 2000), ("t", "m", now, now, 0)]
+    new = {"method": "GET", "query_string": b"query=new"}
+    assert b'"2"' in (glances.instant(new, {}, b"") or b"")
+    # What is known needs nothing that another may hold.
+    busy.append(True)
+    assert glances.instant(new, {}, b"") is None
+    assert glances.range(scope, {}, b"") is not None
     engine.close()
 
 

@@ -71,7 +71,7 @@ def endpoints(
     kept = Exemplars(0) if exemplars is None else exemplars
     busy = storage.busy if isinstance(storage, Locking) else lambda: False
     gate = queries.Gate(run, clock, turns, timeout_s=settings.timeout_s, busy=busy)
-    glances = Glances(engine, turns, clock, tenant_of)
+    glances = Glances(engine, turns, clock, tenant_of, busy)
     at_once: dict[str, AtOnceHandler] = {"/api/v1/query": glances.instant, "/api/v1/query_range": glances.range}
     found = [
         *(dataclasses.replace(e, at_once=at_once.get(e.path)) for e in queries.endpoints(queries.Queries(engine, gate, clock, tenant_of))),

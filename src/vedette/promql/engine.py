@@ -46,6 +46,8 @@ _T = TypeVar("_T", bound=np.generic)
 
 _DIRECT_SAMPLES, _DIRECT_BYTES, _DIRECT_S = MOST_SAMPLES + 8 * MOST_CELLS, 4 << 20, 0.1
 """What a query that goes the short way stays below, as the limits count it."""
+_SHORT_TEXT, _FEW_SERIES = 500, 20_000
+"""Characters of a text, and series of all tenants, which to read and to look through takes less than a millisecond or a few."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,13 +185,35 @@ class Engine:
         """As `at_hand`, also of what was never asked before: may wait. Raises `ParseError`."""
         if self._at_hand is None:
             return None
-        with self._lock:
-            known = expr in self._parsed
-        if not known:
+        if not self._known(expr):
             self._prepared(expr)
             if (shape := self._shapes.get(expr)) is not None:
                 self._at_hand.look(tenant, shape.selector.matchers)
         return self.at_hand(tenant, expr, start_ms, end_ms, step_ms)
+
+    def first_glance(self, tenant: str, expr: str, start_ms: int, end_ms: int, step_ms: int) -> QueryResult | None:
+        """As `at_hand`, of what was never asked before, where to read it and to find its series is little work as well.
+
+        Waits only where storage does for a moment. Raises `ParseError`.
+        """
+        if self._at_hand is None or len(expr) > _SHORT_TEXT or self._known(expr):
+            return None
+        self._prepared(expr)
+        shape = self._shapes.get(expr)
+        if shape is None or not self._soon_found(tenant, shape.selector.matchers):
+            return None
+        self._at_hand.look(tenant, shape.selector.matchers)
+        return self.at_hand(tenant, expr, start_ms, end_ms, step_ms)
+
+    def _soon_found(self, tenant: str, matchers: tuple[Matcher, ...]) -> bool:
+        """Whether matchers are looked up, and do not look through all values of a label where these may be many."""
+        if all(m.op == "=" and m.value for m in matchers):
+            return True
+        return self._estimating is not None and self._estimating.estimate(tenant, None, 0, 0).series <= _FEW_SERIES
+
+    def _known(self, expr: str) -> bool:
+        with self._lock:
+            return expr in self._parsed
 
     def instants(self, tenant: str, asked: Sequence[Standing], time_ms: int) -> list[Answer]:
         """The value of each of several expressions at one time, in their order; what they read of one metric is read once.
