@@ -21,6 +21,7 @@ class Received:
     body: Any
     headers: dict[str, str]
     path: str
+    method: str = "POST"
 
 
 @dataclass
@@ -42,8 +43,8 @@ class Receiver:
                 first, *lines = head.decode().split("\r\n")
                 headers = {n.strip().lower(): v.strip() for n, _, v in (line.partition(":") for line in lines if line)}
                 body = await reader.readexactly(int(headers.get("content-length", "0")))
-                given = json.loads(body) if "json" in headers.get("content-type", "") else body.decode()
-                self.requests.append(Received(given, headers, first.split()[1]))
+                given = json.loads(body) if body and "json" in headers.get("content-type", "") else body.decode()
+                self.requests.append(Received(given, headers, first.split()[1], first.split()[0]))
                 answer = self.answers.pop(0) if self.answers else (200, {})
                 if answer is None:
                     await reader.read()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -152,6 +153,56 @@ async def test_slack_says_no_with_status_200(receiver: Any, problem: str, retrya
     with pytest.raises(Undeliverable, match=f"Slack refused: {problem}") as refused:
         await tell(channel("slack", {"app_token": "t", "app_url": receiver.url}), notice())
     assert refused.value.retryable is retryable
+
+
+def posted(receiver: Any) -> dict[str, Any]:
+    """Settings of a Slack app that changes its messages."""
+    return {
+        "app_token": "t",
+        "app_url": f"http://127.0.0.1:{receiver.port}/api/chat.postMessage",
+        "channel": "#ops",
+        "update_message": True,
+    }
+
+
+def slack_says(**more: Any) -> tuple[int, dict[str, str], str]:
+    return 200, {"Content-Type": "application/json"}, json.dumps({"ok": True, **more})
+
+
+async def test_slack_changes_the_message_it_sent(receiver: Any) -> None:
+    receiver.answers = [slack_says(ts="17.5", channel="C9"), slack_says(ts="17.5", channel="C9")]
+    receipt = await tell(channel("slack", posted(receiver)), notice())
+    assert receipt.keep is not None and json.loads(receipt.keep) == {"channel": "C9", "ts": "17.5"}
+    again = await tell(channel("slack", posted(receiver)), replace(notice(firing=False), kept=receipt.keep))
+    first, second = receiver.requests
+    assert (first.path, first.body["channel"], "ts" in first.body) == ("/api/chat.postMessage", "#ops", False)
+    assert (second.path, second.body["channel"], second.body["ts"]) == ("/api/chat.update", "C9", "17.5")
+    assert second.body["attachments"][0]["title"].startswith("[RESOLVED]") and second.headers["authorization"] == "Bearer t"
+    assert again.keep == receipt.keep
+
+
+@pytest.mark.parametrize("problem", ["message_not_found", "edit_window_closed"])
+async def test_slack_sends_another_message_where_the_first_is_gone(receiver: Any, problem: str) -> None:
+    receiver.answers = [
+        (200, {"Content-Type": "application/json"}, f'{{"ok":false,"error":"{problem}"}}'),
+        slack_says(ts="18", channel="C9"),
+    ]
+    made, left = channel("slack", posted(receiver)), []
+
+    async def leaving() -> None:
+        left.append(True)
+
+    receipt = await made.deliver(replace(notice(), kept='{"channel":"C9","ts":"17"}'), seconds=5, leaving=leaving)
+    await made.close()
+    assert [r.path for r in receiver.requests] == ["/api/chat.update", "/api/chat.postMessage"] and "ts" not in receiver.requests[1].body
+    assert receipt.keep is not None and json.loads(receipt.keep)["ts"] == "18"
+
+
+async def test_slack_keeps_nothing_unless_it_is_to_change_messages(receiver: Any) -> None:
+    receiver.answers = [slack_says(ts="17.5", channel="C9"), slack_says()]
+    plain, bare = {**posted(receiver), "update_message": False}, posted(receiver)
+    assert (await tell(channel("slack", plain), notice())).keep is None
+    assert (await tell(channel("slack", bare), notice())).keep is None, "an answer that names no message"
 
 
 async def test_teams_card(receiver: Any) -> None:
@@ -332,6 +383,7 @@ async def test_wechat_takes_a_token_and_a_new_one_when_it_is_refused(receiver: A
 
 
 MINIMAL: dict[str, dict[str, Any]] = {
+    "jira": {"api_url": "{url}", "project": "P", "issue_type": "Bug"},
     "mattermost": {"webhook_url": "{url}"},
     "pushover": {"token": "t", "user_key": "u", "api_url": "{url}"},
     "rocketchat": {"token": "t", "token_id": "i", "api_url": "{url}"},
@@ -477,6 +529,40 @@ async def test_a_webhook_has_the_labels_of_its_route(receiver: Any) -> None:
     told = replace(notice(), route_labels=(("reason", "{{ .GroupLabels.alertname }}!"),))
     await tell(channel("webhook", {"url": receiver.url}), told)
     assert receiver.requests[0].body["routeLabels"] == {"reason": "Down!"}
+
+
+async def test_a_webhook_with_a_payload_of_ones_own(receiver: Any) -> None:
+    payload = {
+        "text": "{{ .CommonAnnotations.summary }}",
+        "{{ .Receiver }}": ["{{ len .Alerts }}", 2, True, None, "{{ .Alerts | len }} alerts"],
+        "labels": "{{ .CommonLabels | toJson }}",
+        "nothing": "{{ with .CommonLabels.nope }}x{{ end }}",
+        "since": "2026-01-01",
+    }
+    url = f"http://127.0.0.1:{receiver.port}/{{{{ .GroupLabels.alertname }}}}?n={{{{ len .Alerts }}}}"
+    summary = 'disk: "full"\n{{ .Status }}'
+    await tell(channel("webhook", {"url": url, "payload": payload}), notice(summary=summary))
+    (request,) = receiver.requests
+    assert request.path == "/Down?n=1" and request.headers["idempotency-key"] == "attempt"
+    assert request.body == {
+        "text": summary,  # what senders wrote is no template
+        "team": [1, 2, True, None, "1 alerts"],
+        "labels": {"alertname": "Down", "instance": "a0", "severity": "page"},
+        "nothing": None,
+        "since": "2026-01-01",
+    }
+
+
+@pytest.mark.parametrize(("payload", "body"), [("{{ .Status }}", "firing"), (["{{ .Status }}", 1.5], ["firing", 1.5]), ("[]", [])])
+async def test_a_payload_may_be_of_any_shape(receiver: Any, payload: Any, body: Any) -> None:
+    await tell(channel("webhook", {"url": receiver.url, "payload": payload}), notice())
+    assert receiver.requests[0].body == body
+
+
+@pytest.mark.parametrize("settings", [{"url": "http://h/{{ .Nope"}, {"url": "http://h", "payload": {"a": ["{{ end }}"]}}])
+def test_templates_of_a_webhook_are_parsed_when_the_file_is_read(settings: dict[str, Any]) -> None:
+    with pytest.raises(BadInput, match=r"webhook_configs\[0\]"):
+        config("webhook", settings)
 
 
 async def test_nothing_leaves_where_a_template_fails(receiver: Any) -> None:

@@ -119,6 +119,21 @@ class HttpClient:
         typed = {"Content-Type": "application/json", **(headers or {})}
         return await self.post(url, body, timeout=timeout, headers=typed, max_bytes=max_bytes, leaving=leaving)
 
+    async def ask_json(
+        self,
+        method: str,
+        url: str,
+        payload: Any,
+        *,
+        timeout: float,  # noqa: ASYNC109 - as in `get`
+        headers: Mapping[str, str] | None = None,
+        max_bytes: int = 1 << 20,
+        leaving: Callable[[], Awaitable[None]] | None = None,
+    ) -> Answer:
+        """Ask by a method (`PUT`, say) with a value as JSON, or with None for a request without a body; as `post`."""
+        body = None if payload is None else json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
+        return await self._within(timeout, method, url, dict(headers or {}), body, max_bytes, leaving)
+
     async def close(self) -> None:
         """Close all connections; requests under way fail."""
         doors, self._doors = list(self._doors.values()), {}

@@ -22,6 +22,7 @@ from vedette.net.addresses import redacted_url
 from vedette.net.config import HttpConfig, TlsConfig
 from vedette.notify.channels.apprise import AppriseConfig
 from vedette.notify.channels.incidentio import IncidentioConfig
+from vedette.notify.channels.jira import JiraConfig
 from vedette.notify.channels.msteams import MsteamsConfig
 from vedette.notify.channels.webex import WebexConfig
 from vedette.notify.intervals import NamedIntervals
@@ -126,19 +127,20 @@ class GlobalConfig:
 class WebhookConfig:
     """One of `webhook_configs`. `max_alerts` 0 is all; `timeout` (ms) 0 leaves the pipeline's own deadline."""
 
-    UNSUPPORTED: ClassVar[dict[str, str]] = {"payload": "custom payloads are not supported yet"}
-
     url: str = option("", secret=True)
+    """A text of templates, too."""
     url_file: str = ""
     send_resolved: bool = True
     max_alerts: int = 0
+    payload: Any = None
+    """What is sent instead of Alertmanager's message: any value, every text in it a template."""
     timeout: int = option(0, convert=parse_duration)
     http_config: HttpConfig | None = None
 
     def __post_init__(self) -> None:
         if bool(self.url) == bool(self.url_file):
             raise BadInput(("at most" if self.url else "exactly") + " one of url & url_file must be configured")
-        if self.url and not self.url.startswith(("http://", "https://")):
+        if self.url and not self.url.startswith(("http://", "https://", "{{")):
             raise BadInput("unsupported scheme for URL", where="url", hint="expected http:// or https://")
         if self.max_alerts < 0:
             raise BadInput("max_alerts cannot be negative", where="max_alerts")
@@ -148,15 +150,12 @@ class WebhookConfig:
 class Receiver:
     """One of `receivers`: a name, and the channels by which it is told."""
 
-    UNSUPPORTED: ClassVar[dict[str, str]] = {
-        "jira_configs": "issues are not made natively: use apprise_configs with a jira:// URL, or webhook_configs",
-    }
-
     name: str = ""
     apprise_configs: tuple[AppriseConfig, ...] = ()
     discord_configs: tuple[DiscordConfig, ...] = ()
     email_configs: tuple[EmailConfig, ...] = ()
     incidentio_configs: tuple[IncidentioConfig, ...] = ()
+    jira_configs: tuple[JiraConfig, ...] = ()
     mattermost_configs: tuple[MattermostConfig, ...] = ()
     msteams_configs: tuple[MsteamsConfig, ...] = ()
     msteamsv2_configs: tuple[TeamsConfig, ...] = ()
@@ -187,6 +186,8 @@ class Receiver:
                 raise BadInput("no global SMTP smarthost set")
             if not email.from_ and not fallback.smtp_from:
                 raise BadInput("no global SMTP from set")
+        if any(not jira.api_url for jira in self.jira_configs) and not fallback.jira_api_url:
+            raise BadInput("missing api_url on jira_config", hint="give it there, or jira_api_url in global")
         for kind, own, outer, problem in _NEEDED:
             for channel in getattr(self, kind):
                 if not _given(channel, own) and not _given(fallback, outer):
@@ -368,7 +369,7 @@ def _check_texts(value: object, templates: Templates, where: str) -> None:
                 templates.prepared(value)
             except BadInput as error:
                 raise BadInput(error.problem, where=f"{where}: {error.where.removeprefix('text:')}", hint=error.hint) from None
-    elif isinstance(value, tuple):
+    elif isinstance(value, tuple | list):
         for i, one in enumerate(value):
             _check_texts(one, templates, f"{where}[{i}]")
     elif isinstance(value, dict):

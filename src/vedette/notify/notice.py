@@ -25,6 +25,8 @@ class Notice:
     attempt: str
     route_labels: tuple[tuple[str, str], ...] = ()
     """Texts of templates by their name, as the route has them."""
+    kept: str = ""
+    """What the channel's last receipt about this group said to keep."""
 
     @property
     def status(self) -> Status:
@@ -52,6 +54,8 @@ class Receipt:
     """A channel's word that a notice arrived; `detail` is what the other side answered, shortened."""
 
     detail: str = ""
+    keep: str | None = None
+    """What the channel wants to be handed with the group's next notice, on disk until then; None for what it had."""
 
 
 class Channel(Protocol):

@@ -240,20 +240,24 @@ async def send(pipeline: Pipeline, flush: Flush) -> Reason | None:
     alerts = [h.alert for h in flush.alerts if channel.send_resolved or not h.resolved(flush.now)]
     entry = begun(place, flush.entry, flush.firing, flush.resolved, flush.now)
     rows: list[DeliveryRow] = []
+    keep: str | None = None
     if alerts:
         notice = Notice(
             *(route.receiver, flush.group.key, flush.group.labels, alerts, flush.now, pipeline.external_url, entry.attempt),
             route_labels=route.labels,
+            kept=entry.kept,
         )
-        reason = await _try(pipeline, entry, notice, channel, seconds=max(route.group_interval / 1000, MIN_DEADLINE_S))
-        if reason is not None:
-            return reason
+        told = await _try(pipeline, entry, notice, channel, seconds=max(route.group_interval / 1000, MIN_DEADLINE_S))
+        if isinstance(told, Reason):
+            return told
+        keep = told.keep
         pipeline.counts.sent[channel.kind] += 1
         log.info("notified", receiver=route.receiver, channel=flush.channel_name, alerts=len(alerts), why=flush.why.value)
         now = now_ms(pipeline.clock)
-        told = pipeline.history.delivery("sent", flush.why.value, "", place=_where(entry), alerts=alerts, at=now, attempt=entry.attempt)
-        rows.append(told)
-    done = ended(entry, now_ms(pipeline.clock), repeat_ms=route.repeat_interval)
+        rows.append(
+            pipeline.history.delivery("sent", flush.why.value, "", place=_where(entry), alerts=alerts, at=now, attempt=entry.attempt)
+        )
+    done = ended(entry, now_ms(pipeline.clock), repeat_ms=route.repeat_interval, kept=keep)
     # Held before it is committed: should the records refuse now, the channel still has been told.
     pipeline.told[place] = done
     await pipeline.records.save([done, *rows])
@@ -266,13 +270,12 @@ def _where(entry: NotificationRow) -> tuple[str, str, str]:
     return entry.receiver, entry.channel, entry.group_key
 
 
-async def _try(pipeline: Pipeline, entry: NotificationRow, notice: Notice, channel: Channel, *, seconds: float) -> Reason | None:
+async def _try(pipeline: Pipeline, entry: NotificationRow, notice: Notice, channel: Channel, *, seconds: float) -> Reason | Receipt:
     clock = pipeline.clock
     deadline, pause, said = clock.monotonic() + seconds, _BACKOFF_S, ""
     while True:
         try:
-            await _deliver(pipeline, entry, notice, channel, seconds=deadline - clock.monotonic())
-            return None
+            return await _deliver(pipeline, entry, notice, channel, seconds=deadline - clock.monotonic())
         except (Undeliverable, BadInput) as error:
             why = error.reason if isinstance(error, Undeliverable) else "config"
             pipeline.counts.failed[why] += 1

@@ -65,6 +65,10 @@ class SlackAction:
 class SlackConfig:
     """One of `slack_configs`: an incoming webhook (`api_url`) or an app (`app_token`)."""
 
+    UNSUPPORTED: ClassVar[dict[str, str]] = {
+        "post_updates_to_thread": "update_message changes the message in place; threads are not written"
+    }
+
     api_url: str = _secret_url()
     api_url_file: str = ""
     app_token: str = option("", secret=True)
@@ -92,6 +96,7 @@ class SlackConfig:
     link_names: bool = False
     mrkdwn_in: tuple[str, ...] = ("fallback", "pretext", "text")
     update_message: bool = False
+    """Whether the message of a group is changed with each news of it, until all has ended, instead of another being sent."""
     timeout: int = option(0, convert=parse_duration)
     http_config: HttpConfig | None = None
 
@@ -99,8 +104,6 @@ class SlackConfig:
         at_most_one(self, "api_url", "app_token")
         if self.update_message and self.api_url != SLACK_POST_MESSAGE and not (self.app_token or self.app_token_file):
             raise BadInput(f"update_message can only be used with bot tokens. api_url must be set to {SLACK_POST_MESSAGE}")
-        if self.update_message:
-            raise BadInput("messages are not updated in place yet", where="update_message", hint="remove the key")
         if any(not (f.title and f.value) for f in self.fields):
             raise BadInput("missing title or value in Slack field configuration", where="fields")
 

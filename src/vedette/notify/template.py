@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import glob
 import json
+import math
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from vedette.configfile import compose, plain
 from vedette.errors import BadInput, Undeliverable
 from vedette.gotemplate.evaluate import Limits, render
 from vedette.gotemplate.functions import Function
@@ -193,6 +195,26 @@ def _read(path: Path, known: Mapping[str, Definition]) -> Mapping[str, Definitio
     return {**whole.definitions, path.name: whole.main}
 
 
+def _copied(value: Any, text: Callable[[str], str]) -> Any:
+    if isinstance(value, dict):
+        return {text(name): _copied(one, text) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_copied(one, text) for one in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return _typed(text(value)) if isinstance(value, str) else value
+
+
+def _typed(text: str) -> Any:
+    try:
+        node = compose(text)
+    except BadInput:
+        return text
+    if node is None:
+        return None
+    return text if isinstance(value := plain(node), str) else _copied(value, str)
+
+
 class Words:
     """Renders texts over one notice. Raises `Undeliverable` (reason `template`) where a template fails: the notice cannot be told so."""
 
@@ -228,6 +250,13 @@ class Words:
     def all(self, sources: Mapping[str, str]) -> dict[str, str]:
         """A text for each name."""
         return {name: self.text(source) for name, source in sources.items()}
+
+    def values(self, value: Any) -> Any:
+        """A value in which every text, keys included, is a template; one that gives YAML (`3`, `true`, a list as JSON) becomes that.
+
+        What comes of a text is rendered no second time: it holds what senders of alerts wrote.
+        """
+        return _copied(value, self.text)
 
     def _render(self, source: str, *, html: bool) -> str:
         if "{{" not in source:

@@ -88,6 +88,8 @@ def begun(place: Place, entry: NotificationRow | None, firing: Fingerprints, res
         attempt=hashlib.sha256(identity.encode()).hexdigest()[:32],
         attempted_at=now,
         expires_at=entry.expires_at if entry else 0,
+        # A group that fires anew after all was told to have ended gets a message of its own.
+        kept=entry.kept if entry and entry.firing else "",
     )
 
 
@@ -96,8 +98,8 @@ def waiting(entry: NotificationRow) -> NotificationRow:
     return replace(entry, phase="waiting")
 
 
-def ended(entry: NotificationRow, now: int, *, repeat_ms: int) -> NotificationRow:
-    """The entry once its notification has arrived, or needed no sending."""
+def ended(entry: NotificationRow, now: int, *, repeat_ms: int, kept: str | None = None) -> NotificationRow:
+    """The entry once its notification has arrived, or needed no sending; the channel now keeps `kept`, None for what it had."""
     return replace(
         entry,
         phase="sent",
@@ -107,6 +109,7 @@ def ended(entry: NotificationRow, now: int, *, repeat_ms: int) -> NotificationRo
         next_firing="",
         next_resolved="",
         expires_at=now + 2 * repeat_ms,
+        kept=entry.kept if kept is None else kept,
     )
 
 

@@ -96,6 +96,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """CREATE TABLE alert_journal (
             tenant VARCHAR NOT NULL, seq BIGINT NOT NULL, at BIGINT NOT NULL, body BYTEA NOT NULL, PRIMARY KEY (tenant, seq))""",
     ),
+    ("ALTER TABLE notifications ADD COLUMN kept VARCHAR NOT NULL DEFAULT ''",),
 )
 
 VERSIONS = "CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL PRIMARY KEY)"

@@ -78,6 +78,8 @@ class NotificationRow:
     attempt: str
     attempted_at: int
     expires_at: int
+    kept: str = ""
+    """What the channel keeps of the message that it changes with each news of the group, as JSON; "" for nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,19 @@ class Http(Protocol):
         """POST a value as JSON; as `post`."""
         ...
 
+    async def ask_json(
+        self,
+        method: str,
+        url: str,
+        payload: Any,
+        *,
+        timeout: float,  # noqa: ASYNC109 - as `net.HttpClient` has it
+        headers: Mapping[str, str] | None = None,
+        leaving: Callable[[], Awaitable[None]] | None = None,
+    ) -> Answer:
+        """Ask by any method, with a value as JSON or None for no body; as `post`."""
+        ...
+
     async def close(self) -> None:
         """Close its connections."""
         ...

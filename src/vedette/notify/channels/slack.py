@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -16,6 +18,12 @@ from vedette.notify.template import Templates, Words
 
 MAX_TITLE = 1024
 _PASSING = frozenset(("rate_limited", "ratelimited", "internal_error", "fatal_error", "service_unavailable", "request_timeout"))
+_GONE = frozenset(("message_not_found", "cant_update_message", "edit_window_closed"))
+"""What Slack says of a message that was deleted, is another's, or is too old."""
+
+
+class _CannotUpdate(Undeliverable):
+    """The message to change is not there any more."""
 
 
 class Slack(HttpChannel):
@@ -60,7 +68,19 @@ class Slack(HttpChannel):
             text=text(config.message_text),
             attachments=[attachment],
         )
-        return Letter(url, message, {"Authorization": f"Bearer {token}"} if token else {})
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        if config.update_message and notice.kept:
+            known = orjson.loads(notice.kept)
+            message |= {"channel": known["channel"], "ts": known["ts"]}
+            return Letter(url.removesuffix("/chat.postMessage") + "/chat.update", message, headers)
+        return Letter(url, message, headers)
+
+    async def deliver(self, notice: Notice, *, seconds: float, leaving: Callable[[], Awaitable[None]]) -> Receipt:
+        """As `notice.Channel` promises. A message that cannot be changed any more is followed by another."""
+        try:
+            return await super().deliver(notice, seconds=seconds, leaving=leaving)
+        except _CannotUpdate:
+            return await super().deliver(replace(notice, kept=""), seconds=seconds, leaving=leaving)
 
     def _address(self) -> tuple[str, str]:
         """Where to, and the app's token, "" for a webhook; the receiver's own before the global ones."""
@@ -85,7 +105,12 @@ class Slack(HttpChannel):
                 raise Undeliverable("Slack's answer is not JSON", reason="protocol", retryable=True) from None
             if isinstance(said, dict) and said.get("ok") is False:
                 problem = str(said.get("error", "no reason given"))[:200]
+                if self._config.update_message and problem in _GONE:
+                    raise _CannotUpdate(f"Slack refused: {problem}", reason="status", retryable=False)
                 raise Undeliverable(f"Slack refused: {problem}", reason="status", retryable=problem in _PASSING)
+            if self._config.update_message and isinstance(said, dict) and said.get("ts") and said.get("channel"):
+                keep = orjson.dumps({"channel": str(said["channel"])[:200], "ts": str(said["ts"])[:200]}).decode()
+                return Receipt(f"{answer.status}", keep)
         return Receipt(f"{answer.status}")
 
 

@@ -10,6 +10,7 @@ from vedette.notify.channels.apprise import Apprise
 from vedette.notify.channels.discord import Discord
 from vedette.notify.channels.email import Email
 from vedette.notify.channels.incidentio import Incidentio
+from vedette.notify.channels.jira import Jira
 from vedette.notify.channels.mattermost import Mattermost
 from vedette.notify.channels.msteams import Msteams
 from vedette.notify.channels.opsgenie import Opsgenie
@@ -34,6 +35,7 @@ POSTING: dict[str, Callable[[Any, GlobalConfig, Http, Templates], Channel]] = {
     "apprise_configs": Apprise,
     "discord_configs": Discord,
     "incidentio_configs": Incidentio,
+    "jira_configs": Jira,
     "mattermost_configs": Mattermost,
     "msteams_configs": Msteams,
     "msteamsv2_configs": Teams,

@@ -55,12 +55,17 @@ class Webhook(HttpChannel):
         super().__init__(http, templates, send_resolved=config.send_resolved)
         self._config = config
         self.timeout_ms = config.timeout
-        self.at_once = not config.url_file
+        self.at_once = not config.url_file and config.payload is None and "{{" not in config.url
 
     def letter(self, notice: Notice, words: Words) -> Letter:
         """The notice. The header `Idempotency-Key` is the same for all tries of one notification."""
         config = self._config
-        message = payload(notice, max_alerts=config.max_alerts)
-        if notice.route_labels:
-            message["routeLabels"] = words.route_labels()
-        return Letter(secret(config.url, config.url_file), message, {"Idempotency-Key": notice.attempt})
+        message: Any
+        if config.payload is not None:
+            message = words.values(config.payload)
+        else:
+            message = payload(notice, max_alerts=config.max_alerts)
+            if notice.route_labels:
+                message["routeLabels"] = words.route_labels()
+        url = words.text(secret(config.url, config.url_file)).strip()
+        return Letter(url, message, {"Idempotency-Key": notice.attempt})
