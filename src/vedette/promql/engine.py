@@ -46,8 +46,8 @@ _T = TypeVar("_T", bound=np.generic)
 
 _DIRECT_SAMPLES, _DIRECT_BYTES, _DIRECT_S = MOST_SAMPLES + 8 * MOST_CELLS, 4 << 20, 0.1
 """What a query that goes the short way stays below, as the limits count it."""
-_SHORT_TEXT, _FEW_SERIES = 500, 20_000
-"""Characters of a text, and series of all tenants, which to read and to look through takes less than a millisecond or a few."""
+_SHORT_TEXT, _FEW_SERIES = 500, 1000
+"""Characters of a text, and series that its other matchers look through: either takes less than a millisecond."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,16 +200,23 @@ class Engine:
             return None
         self._prepared(expr)
         shape = self._shapes.get(expr)
-        if shape is None or not self._soon_found(tenant, shape.selector.matchers):
+        if shape is None or not self._soon_found(tenant, shape, start_ms, end_ms):
             return None
         self._at_hand.look(tenant, shape.selector.matchers)
         return self.at_hand(tenant, expr, start_ms, end_ms, step_ms)
 
-    def _soon_found(self, tenant: str, matchers: tuple[Matcher, ...]) -> bool:
-        """Whether matchers are looked up, and do not look through all values of a label where these may be many."""
-        if all(m.op == "=" and m.value for m in matchers):
+    def _soon_found(self, tenant: str, shape: Shape, start_ms: int, end_ms: int) -> bool:
+        """Whether what a query selects is looked up, and those that its other matchers look through are few."""
+        assert self._at_hand is not None, "asked only where there is one"
+        matchers = shape.selector.matchers
+        equal = tuple(m for m in matchers if m.op == "=" and m.value)
+        if len(equal) == len(matchers):
             return True
-        return self._estimating is not None and self._estimating.estimate(tenant, None, 0, 0).series <= _FEW_SERIES
+        if not equal:
+            return False
+        self._at_hand.look(tenant, equal)
+        found = self._at_hand.at_hand(tenant, equal, start_ms - self._settings.lookback_ms, end_ms, MOST_SAMPLES)
+        return found is not None and len(found) <= _FEW_SERIES
 
     def _known(self, expr: str) -> bool:
         with self._lock:
