@@ -1,7 +1,7 @@
 """The client: bounded in time, size and redirects; credentials that stay where they belong; errors with a closed reason.
 
 Answers are read whole, up to a limit that also holds for what a compressed body expands to. Not here: retries over time
-(whoever sends decides), proxies that only serve some hosts, OAuth2, HTTP/2.
+(whoever sends decides), which proxy is asked (`proxy.py`), how tokens are had (`oauth2.py`), HTTP/2.
 """
 
 from __future__ import annotations
@@ -66,7 +66,14 @@ class HttpClient:
         self._issuer: HttpClient | None = None
         self._tokens: Tokens | None = None
         if (oauth2 := self._config.oauth2) is not None:
-            reaching = HttpConfig(tls_config=oauth2.tls_config, proxy_url=oauth2.proxy_url, follow_redirects=False)
+            reaching = HttpConfig(
+                tls_config=oauth2.tls_config,
+                follow_redirects=False,
+                proxy_url=oauth2.proxy_url,
+                no_proxy=oauth2.no_proxy,
+                proxy_from_environment=oauth2.proxy_from_environment,
+                proxy_connect_header=oauth2.proxy_connect_header,
+            )
             self._issuer = HttpClient(reaching, allow_private=allow_private)
             self._tokens = Tokens(oauth2, self._issued, time.monotonic)
 
@@ -236,20 +243,24 @@ class HttpClient:
         if door is None:
             for old in [k for k, d in self._doors.items() if not d.busy and now - d.last_used > _IDLE_SECONDS]:
                 await self._doors.pop(old).transport.aclose()
-            door = self._doors[key] = _Door(self._transport(url, at_home=at_home), now)
+            door = self._doors[key] = _Door(self._transport(url, name, at_home=at_home), now)
         door.last_used = now
         return door
 
-    def _transport(self, url: httpx.URL, *, at_home: bool) -> httpx.AsyncBaseTransport:
+    def _transport(self, url: httpx.URL, name: str, *, at_home: bool) -> httpx.AsyncBaseTransport:
         context = self._context(at_home) if url.scheme == "https" else None
-        if not self._config.proxy_url:
+        proxy = self._config.proxy_for(url.scheme, name, url.port, os.environ)
+        if not proxy:
             return Transport(context, idle_s=_IDLE_SECONDS)
         return httpx.AsyncHTTPTransport(
             verify=context or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
             trust_env=False,
-            proxy=httpx.Proxy(self._config.proxy_url),
+            proxy=httpx.Proxy(proxy, headers=self._connect_headers() if context else None),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=2, keepalive_expiry=_IDLE_SECONDS),
         )
+
+    def _connect_headers(self) -> list[tuple[str, str]]:
+        return [(name, value) for name, values in self._config.proxy_connect_header.items() for value in values]
 
     def _context(self, at_home: bool) -> ssl.SSLContext:
         if at_home not in self._contexts:

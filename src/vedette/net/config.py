@@ -11,6 +11,7 @@ from typing import ClassVar, Self
 
 from vedette.configfile import option
 from vedette.errors import BadInput
+from vedette.net.proxy import ProxyConfig
 
 _TLS_VERSIONS = {
     "TLS10": ssl.TLSVersion.TLSv1,
@@ -112,12 +113,6 @@ class TlsConfig:
         )
 
 
-def _proxy(text: str) -> str:
-    if text and not text.startswith(("http://", "https://")):
-        raise BadInput(f"not a proxy that can be used: {text.partition('://')[0]}", hint="expected http:// or https://")
-    return text
-
-
 def _under(base: Path, name: str) -> str:
     return str(base / name) if name else ""
 
@@ -177,7 +172,7 @@ def _token_url(text: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OAuth2:
+class OAuth2(ProxyConfig):
     """`oauth2`: a token is fetched by the grant of client credentials. The secret's file is read anew for each token."""
 
     client_id: str = ""
@@ -187,18 +182,15 @@ class OAuth2:
     token_url: str = option("", convert=_token_url)
     endpoint_params: Mapping[str, str] = option(factory=dict)
     tls_config: TlsConfig = field(default_factory=TlsConfig)
-    proxy_url: str = option("", convert=_proxy)
 
     UNSUPPORTED: ClassVar[dict[str, str]] = {
         "client_secret_ref": "secret managers are not supported; use client_secret_file",
         "client_certificate_key": "clients authenticate by a secret; assertions are not supported",
         "grant_type": "tokens are fetched by the grant of client credentials only; remove the key",
-        "proxy_connect_header": "headers for proxies are not supported yet",
-        "proxy_from_environment": "the environment's proxies are not used; give proxy_url",
-        "no_proxy": "a proxy serves every host or none yet",
     }
 
     def __post_init__(self) -> None:
+        ProxyConfig.__post_init__(self)
         for name in ("client_id", "token_url"):
             if not getattr(self, name):
                 raise BadInput(f"oauth2 {name} must be configured")
@@ -224,7 +216,7 @@ class HeaderValues:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HttpConfig:
+class HttpConfig(ProxyConfig):
     """The HTTP client settings that stand in `scrape_configs`, `http_sd_configs`, `alertmanagers` and `http_config`."""
 
     basic_auth: BasicAuth | None = None
@@ -236,15 +228,9 @@ class HttpConfig:
     follow_redirects: bool = True
     enable_http2: bool = True
     http_headers: Mapping[str, HeaderValues] = option(factory=dict)
-    proxy_url: str = option("", convert=_proxy)
-
-    UNSUPPORTED: ClassVar[dict[str, str]] = {
-        "proxy_connect_header": "headers for proxies are not supported yet",
-        "proxy_from_environment": "the environment's proxies are not used; give proxy_url",
-        "no_proxy": "a proxy serves every host or none yet",
-    }
 
     def __post_init__(self) -> None:
+        ProxyConfig.__post_init__(self)
         if self.bearer_token and self.bearer_token_file:
             raise BadInput("at most one of bearer_token & bearer_token_file must be configured")
         bearer = bool(self.bearer_token or self.bearer_token_file)
