@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -20,13 +21,13 @@ import structlog
 
 from vedette.clock import Clock, now_ms
 from vedette.errors import BadInput, LimitExceeded, VedetteError
-from vedette.ingest.aggregates import Aggregate, CounterSum, aggregate_of
+from vedette.ingest.aggregates import Aggregate, CounterSum, GaugeLast, SetSize, aggregate_of
 from vedette.ingest.mapping import Kind, Mapper, labels_for, mapper_of
 from vedette.ingest.socket_settings import StatsdSettings
 from vedette.ingest.sockets import Lines, Listening, Sockets
 from vedette.model.labels import Labels
 from vedette.model.samples import STALE, Appended, KeySpace, MetricMetadata, SampleBatch, canonical
-from vedette.wire.statsd import KINDS, Bad, Sent, number, parse_line
+from vedette.wire.statsd import KINDS, Bad, Sent, parse_line
 
 log = structlog.get_logger(__name__)
 
@@ -35,6 +36,7 @@ Append = Callable[[SampleBatch], Awaitable[Appended]]
 _A_TURN = 1_000
 """Lines, or metrics, that are worked on before whatever else is ready has its turn: about a millisecond."""
 _MOST_KNOWN = 100_000
+_SIGNS = b"+-"
 _KINDS: dict[str, Kind] = {"c": "counter", "g": "gauge", "ms": "observer", "h": "observer", "d": "observer", "s": "gauge"}
 
 
@@ -158,7 +160,7 @@ class Statsd:
                 await asyncio.sleep(0)
 
     def _take(self, lines: Iterable[bytes], now: float) -> None:
-        known, forms = self._lines, self._forms
+        known, forms, most = self._lines, self._forms, self._settings.max_line
         taken = 0
         for line in lines:
             hit = known.get(line)
@@ -174,13 +176,18 @@ class Statsd:
             text, _, rest = rest.partition(b"|")
             form = forms.get((head, rest))
             try:
-                if form is None or text[:1] in b"+-" or b":" in text or len(line) > self._settings.max_line:
-                    self._parsed(line, (head, rest), now)
-                else:
-                    metric, weight = form
-                    value = number(text, "") * metric.scale
-                    metric.used = now
-                    metric.state.take(value, weight, relative=False, text="", now=now)
+                value = float(text)
+            except ValueError:  # no number, or several
+                form = None
+            # Not finite, a change of a gauge, a number as only Python writes it: whatever is odd is looked at closely.
+            if form is not None and value - value == 0.0 and text[0] not in _SIGNS and b"_" not in text and len(line) <= most:
+                metric, weight = form
+                metric.state.take(value * metric.scale, weight, now)
+                metric.used = now
+                taken += 1
+                continue
+            try:
+                self._parsed(line, (head, rest), now)
                 taken += 1
             except Bad as error:
                 self._lost(error.problem, error.where or line[:200].decode("utf-8", "replace"))
@@ -195,7 +202,7 @@ class Statsd:
         for sent, metric in zip(found, metrics, strict=True):
             if metric is not None:
                 metric.used = now
-                metric.state.take(sent.value * metric.scale, sent.weight, relative=sent.relative, text=sent.text, now=now)
+                _add(metric, sent, now)
         if len(found) > 1 or metrics[0] is None or found[0].kind == "s":
             return
         if len(self._forms) >= _MOST_KNOWN:
@@ -283,7 +290,8 @@ class Statsd:
         values = [0.0] * len(zeros) + [STALE] * len(gone)
         told = {metric.labels.metric: MetricMetadata(metric.labels.metric, metric.state.type, metric.help) for metric in born}
         if zeros or gone or told:
-            await self._append(_partial(SampleBatch.of(self._keyspace, [*zeros, *gone], times, values, metadata=list(told.values()))))
+            made = functools.partial(SampleBatch.of, self._keyspace, [*zeros, *gone], times, values, metadata=list(told.values()))
+            await self._append(_partial(await self._run(made)))
         for metric in born:
             metric.born = False
         self._ended.clear()
@@ -326,6 +334,16 @@ class Statsd:
             except LimitExceeded as error:
                 self.counts.failures += 1
                 log.error("what statsd counted last is not written", reason=str(error))
+
+
+def _add(metric: _Metric, sent: Sent, now: float) -> None:
+    state = metric.state
+    if isinstance(state, SetSize):
+        state.add(sent.text)
+    elif sent.relative and isinstance(state, GaugeLast):
+        state.change(sent.value * metric.scale)
+    else:
+        state.take(sent.value * metric.scale, sent.weight, now)
 
 
 def _told(kind: str, known: str) -> str:
