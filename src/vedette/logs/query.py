@@ -41,13 +41,14 @@ class FieldFilter:
     """A condition on a field: `name` as it stands, or else a dotted path into nested objects. An absent field is empty text.
 
     Behind a `parser` (`json`, `logfmt`) a field that is absent is looked for in the message. `==` and the orders compare numbers;
-    what is none fulfils none of them.
+    what is none fulfils none of them, or all of them with `unread`, as then do all fields of a message that is no JSON for `json`.
     """
 
     name: str
     op: Literal["=", "!=", "=~", "!~", "==", ">", "<", ">=", "<="]
     value: str
     parser: str = ""
+    unread: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +180,15 @@ def _field(where: Where, item: FieldFilter) -> None:
     elif item.op in ("=~", "!~"):
         where.add(f"{'not ' if item.op == '!~' else ''}regexp_full_match({found}, ?)", *paths, item.value)
     else:
-        where.add(f"coalesce(try_cast({found} as double) {item.op.replace('==', '=')} ?, false)", *paths, float(item.value))
+        number = f"try_cast({found} as double)"
+        holds = f"coalesce({number} {item.op.replace('==', '=')} ?, false)"
+        if not item.unread:
+            where.add(holds, *paths, float(item.value))
+            return
+        none = f"({number} is null and {found} <> '')"
+        if item.parser == "json":
+            none += " or case when json_valid(message) then json_type(message) <> 'OBJECT' else true end"
+        where.add(f"({holds} or {none})", *paths, float(item.value), *paths, *paths)
 
 
 def text_of(name: str, parser: str = "") -> tuple[str, list[str]]:

@@ -70,9 +70,9 @@ def metric(chance: random.Random, depth: int = 0) -> str:
     return f"({inner}) {chance.choice(BETWEEN)} ({metric(chance, depth + 1)})"
 
 
-def nothing_pushed(asked: Pipeline) -> Pushed:
+def nothing_pushed(asked: Pipeline, *, unread: bool = False) -> Pushed:
     """Only the selector is asked of the store, and the rest done line by line."""
-    return replace(pushed(Pipeline(asked.matchers)), whole=False)
+    return replace(pushed(Pipeline(asked.matchers), unread=unread), whole=False)
 
 
 @pytest.fixture

@@ -225,3 +225,36 @@ async def test_many_lines_are_walked_a_part_at_a_time(tmp_path: Path, monkeypatc
         assert sorted(await texts(made, "{} | line_format `{{__line__}}`", limit=1000)) == sorted(everything)
     finally:
         await made.close()
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ('{service="jobs"} | json | status >= 300', [("404", ""), ("", "JSONParserErr")]),
+        ('{service="jobs"} | json | status >= 300 | __error__=""', [("404", "")]),
+        ('{service="jobs"} | json | status >= 300 | drop __error__, __error_details__', [("404", ""), ("", "")]),
+        ('{service="jobs"} | json | status >= 300 | n > 5', [("", "JSONParserErr")]),
+        ('{service="jobs"} | json | n > 5 | status >= 300', [("", "JSONParserErr")]),
+        ('{service="jobs"} | json | status="404" | n > 1', [("404", "")]),
+        ('{service="shop"} | logfmt | took > 1 | status > 400',
+         [(s, "LabelFilterErr") for s in ("200", "200", "500", "200")]),
+        ('{service="shop"} | logfmt | status > 400 | took > 1', [("500", "LabelFilterErr")]),
+        ('{service="shop"} | logfmt | status > 400', [("500", "")]),
+        ('{service="shop"} | logfmt | nope > 400', []),
+        ('{service="shop"} | logfmt | line_format `{{ div 1 0 }}` | status > 400',
+         [(s, "TemplateFormatErr") for s in ("200", "200", "500", "200")]),
+    ],
+)  # fmt: skip
+async def test_lines_of_which_a_condition_cannot_be_told_stay_and_say_so(
+    store: LogStore, query: str, expected: list[tuple[str, str]]
+) -> None:
+    asked = parse(query)
+    assert isinstance(asked, Pipeline)
+    for limit in (1, 100):
+        found = await evaluate.lines(store, "acme", asked, LogQuery(limit=limit, newest_first=False))
+        assert [(line.get("status"), line.get("__error__")) for line in found] == expected[:limit]
+
+
+async def test_of_such_lines_a_metric_counts_none(store: LogStore) -> None:
+    for stages, count in (("| status >= 300", 1), ("| status >= 300 | n > 0", 1), ("| label_format x=status | x >= 300", 1)):
+        assert await values(store, f'sum(count_over_time({{service="jobs"}} | json {stages} [2m]))') == {"": count}, stages

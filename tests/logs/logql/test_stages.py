@@ -28,18 +28,28 @@ def labels(query: str, message: str, **fields: object) -> dict[str, str]:
 NGINX = '10.0.3.7 - alice [15/Jan/2024] "GET /cart?x=1 HTTP/1.1" 200 1532'
 
 
+NO_OBJECT = "Value looks like object, but can't find closing '}' symbol"
+DIVIDED = "line_format:1:4: error calling div: division by zero"
+
+
 @pytest.mark.parametrize(
     ("query", "message", "found"),
     [
         ("{} | json", '{"a": 1, "b": {"c": "d", "e": [1]}, "f": null, "1x-y": true}', {"a": "1", "b_c": "d", "_1x_y": "true"}),
-        ("{} | json", "[1]", {"__error__": "JSONParserErr"}),
+        ("{} | json", "[1]", {"__error__": "JSONParserErr", "__error_details__": NO_OBJECT}),
+        ("{} | unpack", "[1]", {"__error__": "JSONParserErr", "__error_details__": "expecting json object(6), but it is not"}),
+        ("{} | json | drop __error__", "[1]", {"__error_details__": NO_OBJECT}),
+        ("{} | json | drop __error__, __error_details__", "[1]", {}),
+        ('{} | json | drop __error__="LogfmtParserErr"', "[1]", {"__error__": "JSONParserErr", "__error_details__": NO_OBJECT}),
+        ("{} | json | keep nothing", "[1]", {"__error__": "JSONParserErr", "__error_details__": NO_OBJECT}),
         ('{} | json x="b.c", y="l[1]", z=`q["r s"]`, w="l"', '{"b":{"c":2},"l":[1,{"k":3}],"q":{"r s":"t"}}',
          {"x": "2", "y": '{"k":3}', "z": "t", "w": '[1,{"k":3}]'}),
         ('{} | json x="a[5].b"', '{"a":[]}', {}),
         ("{} | json", '{"level": "warn", "host": "b"}', {"host": "a", "level_extracted": "warn", "host_extracted": "b"}),
         ("{} | logfmt", 'a=1 b="c \\"d\\"" e= bare =x', {"a": "1", "b": 'c "d"'}),
         ("{} | logfmt --keep-empty", "a=1 e= bare", {"a": "1", "e": "", "bare": ""}),
-        ("{} | logfmt --strict", 'a=1 "x" b=2', {"__error__": "LogfmtParserErr"}),
+        ("{} | logfmt --strict", 'a=1 "x" b=2',
+         {"__error__": "LogfmtParserErr", "__error_details__": "logfmt syntax error at pos 5 : unexpected '\"'"}),
         ('{} | logfmt x="a", b', "a=1 b=2 c=3", {"x": "1", "b": "2"}),
         ('{} | regexp "(?P<method>[A-Z]+) (?P<path>/[a-z]*)"', NGINX, {"method": "GET", "path": "/cart"}),
         ('{} | regexp "(?P<n>\\\\d{9})"', NGINX, {}),
@@ -51,7 +61,7 @@ NGINX = '10.0.3.7 - alice [15/Jan/2024] "GET /cart?x=1 HTTP/1.1" 200 1532'
         ('{} | logfmt | label_format b=a, c="{{.d | ToUpper}}-{{.nope}}"', "a=1 d=x", {"b": "1", "c": "X-", "d": "x"}),
         ("{} | logfmt | drop a, b=`2`, c=`2`", "a=1 b=2 c=3", {"c": "3"}),
         ("{} | logfmt | keep a, b=~`[0-9]`", "a=1 b=2 c=3", {"a": "1", "b": "2"}),
-        ('{} | line_format "{{ div 1 0 }}"', "x", {"__error__": "TemplateFormatErr"}),
+        ('{} | line_format "{{ div 1 0 }}"', "x", {"__error__": "TemplateFormatErr", "__error_details__": DIVIDED}),
     ],
 )  # fmt: skip
 def test_labels_of_a_line(query: str, message: str, found: dict[str, str]) -> None:
@@ -109,6 +119,39 @@ def test_templates_are_bounded(template: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("stages", "details"),
+    [
+        ("| n > 1", 'strconv.ParseFloat: parsing "many": invalid syntax'),
+        ("| n == 1 or a = `no`", 'strconv.ParseFloat: parsing "many": invalid syntax'),
+        ("| n > 1s", 'time: invalid duration "many"'),
+        ("| m > 1s", 'time: missing unit in duration "5"'),
+        ("| n > 1KB", 'strconv.ParseFloat: parsing "": invalid syntax'),
+        ("| s > 1KB", "unhandled size name: xb"),
+        ("| n > 1 | m > 100 | m > 1h", 'strconv.ParseFloat: parsing "many": invalid syntax'),  # an error passes them all
+        ("| n > 1 | a = ip(`10.0.0.0/8`)", 'strconv.ParseFloat: parsing "many": invalid syntax'),
+    ],
+)
+def test_what_a_condition_cannot_be_told_of_stays_and_says_so(stages: str, details: str) -> None:
+    logfmt = "n=many m=5 s=5xb a=10.1.1.1"
+    found = labels(f"{{}} | logfmt {stages}", logfmt)
+    assert (found["__error__"], found["__error_details__"]) == ("LabelFilterErr", details)
+    assert walked(f'{{}} | logfmt {stages} | __error__=""', logfmt) is None
+    assert walked(f'{{}} | logfmt {stages} | __error__="LabelFilterErr"', logfmt) is not None
+    assert walked(f"{{}} | logfmt {stages} | a=`other`", logfmt) is None, "conditions on text hold all the same"
+
+
+def test_after_an_error_was_dropped_conditions_on_numbers_hold_again() -> None:
+    assert walked("{} | logfmt | n > 1 | m > 100", "n=many m=5") is not None
+    assert walked("{} | logfmt | n > 1 | drop __error__ | m > 100", "n=many m=5") is None
+
+
+def test_in_a_metric_what_a_condition_cannot_be_told_of_does_not_count() -> None:
+    steps = program(of_selector("{} | json | n > 1").stages, unread=False)
+    for message, counts in (('{"n": 2}', True), ('{"n": "many"}', False), ('{"m": 2}', False), ("no JSON", False)):
+        assert run(steps, Line(AT, 7, "info", "shop", message, fields={})) is counts, message
+
+
+@pytest.mark.parametrize(
     ("query", "stays"),
     [
         ('{} |= "10.0.3"', True),
@@ -129,7 +172,9 @@ def test_templates_are_bounded(template: str) -> None:
         ("{} | pattern `<_>\" <status> <size>` | (status > 200 or size > 5KB) and status=`200`", False),
         ("{} | took > 1s", True),
         ("{} | took > 1m", False),
-        ("{} | took > 5", False),
+        ("{} | took > 5", True),  # no number: it stays, with an error
+        ("{} | took > 5 | __error__=``", False),
+        ("{} | nope != ip(`10.0.3.0/24`)", False),
         ("{} | user=~`al.*`, service=`shop` detected_level!=`error`", True),
         ("{} | meta.region=`eu`", True),
         ("{} | nope > 1", False),

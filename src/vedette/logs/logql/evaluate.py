@@ -19,7 +19,7 @@ from vedette.logs.database import LogRow
 from vedette.logs.logql import vectors, windows
 from vedette.logs.logql.nodes import Aggregated, Binary, Grouping, Metric, Number, Pipeline, Ranged, Replaced, Unwrap, Vector, leaves
 from vedette.logs.logql.pushed import Pushed, column_of, pushed
-from vedette.logs.logql.stages import ERROR, STREAM, Line, condition, number_of, program, run
+from vedette.logs.logql.stages import DETAILS, ERROR, STREAM, Line, condition, number_of, program, run
 from vedette.logs.logql.tokens import bytes_of, duration_of
 from vedette.logs.logql.vectors import Key, Series
 from vedette.logs.query import MAX_TIME, MIN_TIME, LogQuery
@@ -32,6 +32,7 @@ _LONGEST = 10 * 365 * 86_400 * 10**9
 _COUNTS = ("count_over_time", "rate", "bytes_over_time", "bytes_rate")
 # Functions that a sum, a least or a greatest over series makes of all their samples at once.
 _MERGED = {"sum": ("sum_over_time", "rate", *_COUNTS), "min": ("min_over_time",), "max": ("max_over_time",)}
+_WANTED = {"": "a number", "bytes": "a size"}
 _Samples = dict[Key, tuple[windows.Ints, windows.Floats]]
 
 
@@ -51,7 +52,7 @@ class Steps:
 
 async def lines(store: LogStore, tenant: str, asked: Pipeline, query: LogQuery) -> list[Line]:
     """The first lines that a log query gives; of `query` the times, the order and the limit count. Raises `BadInput`, `LimitExceeded`."""
-    part = pushed(asked)
+    part = pushed(asked, unread=True)
     limits = {"start": query.start, "end": query.end, "limit": query.limit, "newest_first": query.newest_first, "total": False}
     wanted = replace(part.query, **limits, since_seq=query.since_seq)  # type: ignore[arg-type]  # the fields' own types
     if part.whole:
@@ -216,7 +217,7 @@ class _Run:
 
     async def _walked(self, node: Ranged, part: Pushed) -> _Samples:
         """Samples line by line."""
-        steps = program(node.pipeline.stages)
+        steps = program(node.pipeline.stages, unread=False)
         value = _value_of(node)
         named, unwrapped = set(self.named), node.unwrap.label if node.unwrap else ""
         grouping = node.grouping
@@ -248,8 +249,8 @@ def _series(line: Line, named: set[str], unwrapped: str, grouping: Grouping | No
     labels = {n: v for n, v in line.labels.items() if n != unwrapped and (n in STREAM or n in line.touched or n in named)}
     for alias in named & {"service", "detected_level"}:
         labels[alias] = line.get(alias)
-    if not named >= {ERROR}:
-        labels.pop(ERROR, None)
+    for name in {ERROR, DETAILS} - named:
+        labels.pop(name, None)
     key = tuple(sorted((n, v) for n, v in labels.items() if v))
     return key if grouping is None else vectors.grouped(key, grouping)
 
@@ -262,7 +263,7 @@ def _value_of(node: Ranged) -> Callable[[Line], float | None]:
             return lambda line: float(len(line.text.encode("utf-8", "replace")))
         return lambda line: 1.0
     read = {"": number_of, "bytes": bytes_of}.get(unwrap.conversion, duration_of)
-    after = [condition(stage.condition) for stage in unwrap.after]
+    after = [condition(stage.condition, unread=False) for stage in unwrap.after]
 
     def value(line: Line) -> float | None:
         text = line.get(unwrap.label)
@@ -270,7 +271,7 @@ def _value_of(node: Ranged) -> Callable[[Line], float | None]:
             return None
         found = read(text)
         if found is None:
-            line.failed("SampleExtractionErr")
+            line.failed("SampleExtractionErr", f"not {_WANTED.get(unwrap.conversion, 'a duration')}: {text[:60]!r}")
         if not run(after, line):
             return None
         if found is None:
@@ -281,7 +282,7 @@ def _value_of(node: Ranged) -> Callable[[Line], float | None]:
 
 
 def _not_extracted(unwrap: Unwrap, text: str) -> BadInput:
-    wanted = {"": "a number", "bytes": "a size"}.get(unwrap.conversion, "a duration")
+    wanted = _WANTED.get(unwrap.conversion, "a duration")
     return BadInput(
         f"pipeline error: 'SampleExtractionErr': label {unwrap.label} is not {wanted}: {text[:60]!r}",
         hint='a label filter skips such lines: | __error__=""',

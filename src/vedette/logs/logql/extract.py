@@ -124,6 +124,17 @@ def of_logfmt(line: str, *, strict: bool, keep_empty: bool) -> dict[str, str] | 
     return None if strict and line[end:].strip() else labels
 
 
+def logfmt_problem(line: str) -> str:
+    """What is wrong with a line that is not logfmt, in the words of Loki's reader."""
+    end = 0
+    for found in _PAIR.finditer(line):
+        if line[end : found.start()].strip() or "=" not in found[0]:
+            break
+        end = found.end()
+    rest = line[end:].lstrip()
+    return f"logfmt syntax error at pos {len(line) - len(rest) + 1} : unexpected '{rest[:1]}'"
+
+
 def of_packed(line: str) -> tuple[dict[str, str], str] | None:
     """(labels, line) of what Promtail's `pack` made; None for what is no object."""
     found = _object(line)

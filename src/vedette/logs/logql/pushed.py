@@ -37,6 +37,7 @@ class _Gathered:
     same_text: bool = True
     same_labels: bool = True
     whole: bool = True
+    unread: bool = False
 
 
 def column_of(name: str) -> str:
@@ -44,9 +45,9 @@ def column_of(name: str) -> str:
     return "service" if name in SERVICE else "level" if name in LEVEL else ""
 
 
-def pushed(pipeline: Pipeline) -> Pushed:
-    """What of a pipeline the store can do."""
-    found = _Gathered()
+def pushed(pipeline: Pipeline, *, unread: bool = False) -> Pushed:
+    """What of a pipeline the store can do; with `unread` it leaves the lines whose value for a condition on numbers is none (`stages`)."""
+    found = _Gathered(unread=unread)
     for matcher in pipeline.matchers:
         _text(found, matcher.name, matcher.op, matcher.value, "")
     for stage in pipeline.stages:
@@ -66,7 +67,8 @@ def pushed(pipeline: Pipeline) -> Pushed:
                 found.same_labels = False
             case _:
                 found.same_text = False
-                found.same_labels = found.same_labels and isinstance(stage, LineFormat)
+                # A template that fails leaves an error, which lets conditions on numbers pass.
+                found.same_labels = found.same_labels and isinstance(stage, LineFormat) and not found.unread
         found.whole = found.whole and done
     query = LogQuery(lines=tuple(found.lines), fields=tuple(found.fields), columns=tuple(found.columns))
     return Pushed(query, found.whole, found.parser)
@@ -114,6 +116,11 @@ def _condition(found: _Gathered, asked: Condition) -> bool:
         _text(found, asked.name, asked.op, asked.text, found.parser)
         return True
     if asked.kind != "number" or column_of(asked.name):
+        return False
+    if found.unread:
+        # What one condition could not be told of passes all later ones on numbers: only the first can spare lines.
+        if not any(one.unread for one in found.fields):
+            found.fields.append(FieldFilter(asked.name, asked.op, asked.text, found.parser, unread=True))  # type: ignore[arg-type]
         return False
     _field(found.fields, asked.name, asked.op, asked.text, found.parser)
     return True

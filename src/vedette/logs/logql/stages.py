@@ -34,7 +34,9 @@ STREAM = ("level", "service_name")
 """The labels of a stream."""
 ERROR, DETAILS = "__error__", "__error_details__"
 _ALIASES = {"service": "service_name", "detected_level": "level"}
-_FAILED = {"json": "JSONParserErr", "logfmt": "LogfmtParserErr", "unpack": "JSONParserErr"}
+_NO_OBJECT = "Value looks like object, but can't find closing '}' symbol"
+_FAILED = {"json": ("JSONParserErr", _NO_OBJECT), "unpack": ("JSONParserErr", "expecting json object(6), but it is not")}
+"""`__error__` and `__error_details__`, by the parser that could not read a line, in Loki's words."""
 
 
 class Line:
@@ -84,10 +86,10 @@ class Line:
         for name, value in found.items():
             self.set(f"{name}_extracted" if name in self.own else name, value)
 
-    def failed(self, kind: str) -> None:
-        """Say which stage could not read it."""
-        self.labels.setdefault(ERROR, kind)
-        self.touched.add(ERROR)
+    def failed(self, kind: str, details: str) -> None:
+        """Say that a stage could not read it, and why; the last one counts."""
+        self.set(ERROR, kind)
+        self.set(DETAILS, details)
 
 
 Step = Callable[[Line], bool]
@@ -99,9 +101,9 @@ def check(stages: Sequence[Stage]) -> None:
     program(stages)
 
 
-def program(stages: Sequence[Stage], *, filters: bool = True) -> list[Step]:
-    """The stages as functions; without `filters` only those that change a line. Raises `BadInput`."""
-    return [_step(stage) for stage in stages if filters or not isinstance(stage, LineFilter | LabelFilter)]
+def program(stages: Sequence[Stage], *, filters: bool = True, unread: bool = True) -> list[Step]:
+    """The stages as functions; without `filters` only those that change a line; `unread` as of `condition`. Raises `BadInput`."""
+    return [_step(stage, unread) for stage in stages if filters or not isinstance(stage, LineFilter | LabelFilter)]
 
 
 def run(steps: Sequence[Step], line: Line) -> bool:
@@ -109,14 +111,14 @@ def run(steps: Sequence[Step], line: Line) -> bool:
     return all(step(line) for step in steps)
 
 
-def _step(stage: Stage) -> Step:
+def _step(stage: Stage, unread: bool) -> Step:
     match stage:
         case LineFilter():
             return _line_filter(stage)
         case Parser():
             return _parser(stage)
         case LabelFilter():
-            return condition(stage.condition)
+            return condition(stage.condition, unread=unread)
         case LineFormat():
             return _line_format(stage)
         case LabelFormat():
@@ -150,12 +152,14 @@ def _parser(stage: Parser) -> Step:
     if stage.kind == "unpack":
         return _unpacked
     read = _reader(stage)
-    failure = _FAILED.get(stage.kind, "")
+    logfmt = stage.kind == "logfmt"
 
     def step(line: Line) -> bool:
         found = read(line.text)
-        if found is None:
-            line.failed(failure)
+        if found is None and logfmt:
+            line.failed("LogfmtParserErr", extract.logfmt_problem(line.text))
+        elif found is None:
+            line.failed(*_FAILED["json"])
         else:
             line.extracted(found)
         return True
@@ -185,7 +189,7 @@ def _reader(stage: Parser) -> Callable[[str], dict[str, str] | None]:
 def _unpacked(line: Line) -> bool:
     found = extract.of_packed(line.text)
     if found is None:
-        line.failed(_FAILED["unpack"])
+        line.failed(*_FAILED["unpack"])
     else:
         labels, line.text = found
         line.extracted(labels)
@@ -198,8 +202,8 @@ def _line_format(stage: LineFormat) -> Step:
     def step(line: Line) -> bool:
         try:
             line.text = template.render(line.labels, line.text, line.time)
-        except BadInput:
-            line.failed("TemplateFormatErr")
+        except BadInput as error:
+            line.failed("TemplateFormatErr", str(error))
         return True
 
     return step
@@ -217,8 +221,8 @@ def _label_format(stage: LabelFormat) -> Step:
                 continue
             try:
                 line.set(name, source.render(line.labels, line.text, line.time))
-            except BadInput:
-                line.failed("TemplateFormatErr")
+            except BadInput as error:
+                line.failed("TemplateFormatErr", str(error))
         return True
 
     return step
@@ -254,10 +258,14 @@ def matches(matcher: Matcher | Condition) -> Callable[[str], bool]:
     return lambda value: full(value) == positive
 
 
-def condition(asked: Condition | Joined) -> Step:
-    """Whether a line's labels fulfil a condition. A label whose value is no number fulfils none on numbers."""
+def condition(asked: Condition | Joined, *, unread: bool) -> Step:
+    """Whether a line's labels fulfil a condition.
+
+    A label whose value is no number fulfils none on numbers. With `unread` a line stays of which that cannot be told, and says why; from
+    there on conditions on text alone leave it out, as in Loki.
+    """
     if isinstance(asked, Joined):
-        steps = [condition(part) for part in asked.parts]
+        steps = [condition(part, unread=unread) for part in asked.parts]
         if asked.op == "and":
             return lambda line: all(step(line) for step in steps)
         return lambda line: any(step(line) for step in steps)
@@ -269,18 +277,37 @@ def condition(asked: Condition | Joined) -> Step:
         inside, equal = extract.addresses(asked.text), asked.op == "="
 
         def on_address(line: Line) -> bool:
-            one = extract.address_of(line.get(name))
-            return (one is not None and inside(one)) == equal
+            if unread and ERROR in line.labels:
+                return True
+            text = line.get(name)
+            one = extract.address_of(text)
+            return bool(text) and (one is not None and inside(one)) == equal
 
         return on_address
-    read = {"number": number_of, "duration": duration_of, "bytes": bytes_of}[asked.kind]
-    compare, wanted = _COMPARE[asked.op], asked.number
+    kind, compare, wanted = asked.kind, _COMPARE[asked.op], asked.number
+    read = {"number": number_of, "duration": duration_of, "bytes": bytes_of}[kind]
 
     def on_number(line: Line) -> bool:
-        value = read(line.get(name))
+        if unread and ERROR in line.labels:
+            return True
+        text = line.get(name)
+        value = read(text)
+        if value is None and text and unread:
+            line.failed("LabelFilterErr", _unread(kind, text))
+            return True
         return value is not None and compare(value, wanted)
 
     return on_number
+
+
+def _unread(kind: str, text: str) -> str:
+    """Why a text is no number of a kind, as Go's library says it."""
+    shown = text[:100].replace("\\", "\\\\").replace('"', '\\"')
+    if kind == "duration":
+        return f'time: missing unit in duration "{shown}"' if number_of(text) is not None else f'time: invalid duration "{shown}"'
+    if kind == "bytes" and text[:1].isdigit():
+        return f"unhandled size name: {shown.lstrip('0123456789., ').lower()}"
+    return f'strconv.ParseFloat: parsing "{shown if kind == "number" else ""}": invalid syntax'
 
 
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
