@@ -9,9 +9,11 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vedette.kernels import windows as k
-from vedette.kernels.quantiles import quantile_of
+from vedette.kernels.quantiles import quantile_of, quantile_of_window
 from vedette.model.samples import STALE
 
 _spec = importlib.util.spec_from_file_location("naive_promql", Path(__file__).parent.parent / "promql" / "naive.py")
@@ -193,3 +195,17 @@ def test_a_mean_does_not_overflow() -> None:
     none = np.zeros(1)
     k.over_time(k.AVG, np.array([0, 3]), np.array([1, 2, 3]), vals, 0, 1, 3, 1, 1, 10, none, none, np.array([3]), out, present)
     assert out[0, 0] == pytest.approx(1.6666666666e308)
+
+
+@given(
+    st.lists(st.sampled_from([-math.inf, -1.5, -0.0, 0.0, 2.0, 2.0, 7.25, math.inf, math.nan]), min_size=1, max_size=12),
+    st.sampled_from([-0.1, 0.0, 0.25, 0.5, 0.9, 1.0, 1.1, math.nan]),
+    st.booleans(),
+)
+def test_a_window_that_ascends_has_the_quantile_of_any_order(values: list[float], q: float, ascending: bool) -> None:
+    if ascending:
+        values = sorted(values, key=lambda v: (math.isnan(v), v))
+    samples, scratch = np.array(values), np.empty(len(values))
+    wanted = quantile_of(q, samples.copy(), len(values))
+    np.testing.assert_array_equal(quantile_of_window(q, samples, scratch), wanted)
+    assert samples.tolist() == pytest.approx(values, nan_ok=True), "they are where they were"

@@ -77,6 +77,25 @@ def quantile_of(q: float, scratch: Any, n: int) -> Any:
     return scratch[below] * (1 - weight) + least * weight
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def quantile_of_window(q: float, samples: Any, scratch: Any) -> Any:
+    """`quantile_of` of `samples`, at least one; of what ascends, as values that stay the same do, without selecting anything."""
+    n = len(samples)
+    ascending = 0.0 <= q <= 1.0 and samples[0] == samples[0]
+    i = 1
+    while ascending and i < n:
+        ascending = samples[i] >= samples[i - 1]
+        i += 1
+    if not ascending:
+        for i in range(n):
+            scratch[i] = samples[i]
+        return quantile_of(q, scratch, n)
+    rank = q * (n - 1)
+    below = int(np.floor(rank))
+    weight = rank - np.floor(rank)
+    return samples[below] * (1 - weight) + samples[min(n - 1, below + 1)] * weight
+
+
 @njit(cache=True, nogil=True)
 def _place(a: Any, n: int, v: float) -> int:
     """The first place in `a[:n]`, which is sorted, whose number is not below `v`."""

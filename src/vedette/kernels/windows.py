@@ -48,7 +48,7 @@ from vedette.kernels.codes import (
     TS_MIN,
 )
 from vedette.kernels.extremes import extreme_values
-from vedette.kernels.quantiles import quantile_of, sliding
+from vedette.kernels.quantiles import quantile_of, quantile_of_window, sliding
 from vedette.kernels.spans import bounds, same_times
 from vedette.kernels.summed import summed
 
@@ -367,9 +367,7 @@ def _of_window(code: int, ts: Any, vals: Any, a: int, b: int, p0: float, p1: flo
         return _extreme_time(ts, vals, a, b, code)
     if code == SMOOTH:
         return _smoothed(vals, a, b, p0, p1)
-    for i in range(a, b):
-        scratch[i - a] = vals[i]
-    v = quantile_of(p0 if code == QUANTILE else 0.5, scratch, b - a)
+    v = quantile_of_window(p0 if code == QUANTILE else 0.5, vals[a:b], scratch)
     if code == MAD:
         for i in range(a, b):
             scratch[i - a] = abs(vals[i] - v)
