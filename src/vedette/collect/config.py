@@ -221,7 +221,7 @@ class ScrapeConfig(HttpConfig):
     file_sd_configs: tuple[FileDiscoveryConfig, ...] = ()
     http_sd_configs: tuple[HttpDiscoveryConfig, ...] = ()
 
-    UNSUPPORTED: ClassVar[dict[str, str]] = {**HttpConfig.UNSUPPORTED, **{f"{n}_sd_configs": _LATER for n in _DISCOVERIES.split()}}
+    UNSUPPORTED: ClassVar[dict[str, str]] = {f"{n}_sd_configs": _LATER for n in _DISCOVERIES.split()}
 
     def __post_init__(self) -> None:
         HttpConfig.__post_init__(self)

@@ -94,7 +94,6 @@ class RemoteWriteConfig(HttpConfig):
     metadata_config: MetadataConfig = field(default_factory=MetadataConfig)
 
     UNSUPPORTED: ClassVar[dict[str, str]] = {
-        **HttpConfig.UNSUPPORTED,
         "sigv4": "requests are not signed for AWS; put a signing proxy between",
         "azuread": "Azure's credentials are not supported; put a proxy between",
         "google_iam": "Google's credentials are not supported; put a proxy between",

@@ -41,7 +41,6 @@ class AlertmanagerConfig(HttpConfig):
     """One of `alertmanagers`: where they are and how they are spoken to. `timeout` in ms."""
 
     UNSUPPORTED: ClassVar[dict[str, str]] = {
-        **HttpConfig.UNSUPPORTED,
         "sigv4": "AWS signatures are not supported yet",
         **{f"{n}_sd_configs": "Alertmanagers are named in static_configs only, yet" for n in _DISCOVERIES},
     }
