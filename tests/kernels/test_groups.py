@@ -218,3 +218,14 @@ def test_values_are_counted_by_group_and_step() -> None:
     assert got == wanted
     few = np.empty(17, dtype=np.int64), np.empty(17), np.zeros((17, 9))
     assert k.count_values(values, present, groups, np.full(64, -1, dtype=np.int64), *few) == -1
+
+
+def test_the_first_rows_of_each_group() -> None:
+    generator = np.random.default_rng(8)
+    present, groups, limits = generator.random((40, 7)) < 0.6, generator.integers(0, 3, 40), np.array([0, 1, 2, 3, 50, -4, 7])
+    keep = np.ones((40, 7), dtype=np.bool_)
+    k.first_of(present, groups, limits, np.zeros((3, 7), dtype=np.int64), keep)
+    for step in range(7):
+        for group in range(3):
+            there = [r for r in range(40) if groups[r] == group and present[r, step]]
+            assert [r for r in range(40) if groups[r] == group and keep[r, step]] == there[: max(0, limits[step])]

@@ -274,6 +274,19 @@ def any_present(present: Any, groups: Any, out: Any) -> None:
                 out[g, k] = True
 
 
+@njit(cache=True, nogil=True)
+def first_of(present: Any, groups: Any, limits: Any, taken: Any, keep: Any) -> None:
+    """`keep[r, k]` (bool) says whether row r is among the first `limits[k]` of its group that are present at step k.
+
+    `taken` int64[G, n], zero at first, counts them.
+    """
+    for r in range(present.shape[0]):
+        counts = taken[groups[r]]
+        for k in range(present.shape[1]):
+            keep[r, k] = present[r, k] and counts[k] < limits[k]
+            counts[k] += keep[r, k]
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def count_values(values: Any, present: Any, groups: Any, slots: Any, group_of: Any, value_of: Any, counts: Any) -> int:
     """How often each value stands in each group at each step: one entry for each pair of a group and a value, in the order found.

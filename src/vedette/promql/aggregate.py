@@ -262,11 +262,8 @@ def _limitk(ev: Evaluation, node: Aggregate, param: Floats, matrix: Matrix) -> M
     if limits is None or not len(matrix):
         return ev.empty(matrix.values.shape[1])
     groups, first = _grouping(node, matrix)
-    keep = np.zeros(matrix.present.shape, dtype=np.bool_)
-    taken = np.zeros((len(first), len(limits)), dtype=np.int64)
-    for row, group in enumerate(groups.tolist()):
-        keep[row] = matrix.present[row] & (taken[group] < limits)
-        taken[group] += keep[row]
+    keep = np.empty(matrix.present.shape, dtype=np.bool_)
+    k.first_of(np.ascontiguousarray(matrix.present), groups, limits, np.zeros((len(first), len(limits)), dtype=np.int64), keep)
     return replace(matrix, present=keep).found()
 
 

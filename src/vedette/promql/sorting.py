@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cmp_to_key
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
-from vedette.promql.values import Matrix
+from vedette.promql.result import sorted_rows
+from vedette.promql.values import Ints, Matrix
 
 _RUNS = re.compile(r"[0-9]+|[^0-9]+")
 
@@ -42,11 +45,33 @@ def _is_number(run: str) -> bool:
     return "0" <= run[0] <= "9" and len(run) < 19
 
 
+def _key(text: str) -> list[tuple[int, str | int]]:
+    """What is in order as `natural` has it, where no run of digits is too long for a number."""
+    # Between texts that begin with what comes before a digit and those that begin with what comes behind.
+    return [(1, int(run)) if "0" <= run[0] <= "9" else (0 if run < "0" else 2, run) for run in _RUNS.findall(text)]
+
+
+def natural_ranks(texts: Sequence[str]) -> Ints:
+    """The place of each of several distinct texts in natural order: int64[n], the same for those of which none comes first."""
+    long = any(not _is_number(run) for text in texts for run in _RUNS.findall(text) if "0" <= run[0] <= "9")
+    key: Callable[[str], Any] = cmp_to_key(natural) if long else _key
+    keys = [key(text) for text in texts]
+    order = sorted(range(len(texts)), key=keys.__getitem__)
+    ranks = np.zeros(len(texts), dtype=np.int64)
+    for before, now in pairwise(order):
+        ranks[now] = ranks[before] + (keys[before] != keys[now])
+    return ranks
+
+
 def sort_by_label(matrix: Matrix, names: Sequence[str], *, descending: bool) -> Matrix:
     """The rows of a one-step matrix in natural order of their values of `names`, then of all labels."""
     matrix = matrix.found()
-    labels = list(matrix.labels)
-    key = cmp_to_key(natural)
-    keys = [([key(row.get(n)) for n in names], row) for row in labels]
-    order = sorted(range(len(labels)), key=keys.__getitem__, reverse=descending)
-    return matrix.take(np.array(order, dtype=np.int64))
+    table = matrix.labels
+    columns = [np.empty(len(table), dtype=np.int64)]
+    columns[0][sorted_rows(table)] = np.arange(len(table))
+    for name in reversed(names):
+        # Of many series, few values of a label are distinct: these alone are compared as texts.
+        symbols, places = np.unique(table.column(name), return_inverse=True)
+        columns.append(natural_ranks([table.symbols.text(s) if s >= 0 else "" for s in symbols.tolist()])[places.reshape(-1)])
+    order = np.lexsort(columns).astype(np.int64, copy=False)
+    return matrix.take(order[::-1].copy() if descending else order)
