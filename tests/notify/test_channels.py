@@ -318,6 +318,36 @@ async def test_rocketchat_message(receiver: Any) -> None:
     assert (request.body["channel"], request.body["attachments"][0]["color"]) == ("#ops", "red")
 
 
+async def test_rocketchat_by_a_global_address_with_buttons(receiver: Any) -> None:
+    actions = [{"type": "button", "text": "Runbook", "url": "http://r/{{ .Status }}"}, {"text": "Ack", "msg": "/ack"}]
+    made = channel("rocketchat", {"token": "t", "token_id": "i", "actions": actions}, {"rocketchat_api_url": receiver.url})
+    await tell(made, notice())
+    assert receiver.requests[0].path == "/secret-path/api/v1/chat.postMessage"
+    assert receiver.requests[0].body["attachments"][0]["actions"] == [
+        {"type": "button", "text": "Runbook", "url": "http://r/firing"},
+        {"type": "button", "text": "Ack", "msg": "/ack"},
+    ]
+
+
+async def test_opsgenie_changes_an_alert_that_exists_where_that_is_asked(receiver: Any) -> None:
+    settings = {"api_key": "k", "api_url": receiver.url, "update_alerts": True}
+    await tell(channel("opsgenie", settings), notice())
+    created, message, description = receiver.requests
+    assert (created.method, created.path) == ("POST", "/secret-path/v2/alerts")
+    assert (message.method, message.path) == ("PUT", f"/secret-path/v2/alerts/{DEDUP}/message?identifierType=alias")
+    assert message.body == {"message": created.body["message"]} and message.headers["authorization"] == "GenieKey k"
+    assert description.path.endswith("/description?identifierType=alias") and description.body == {
+        "description": created.body["description"]
+    }
+    receiver.requests.clear()
+    await tell(channel("opsgenie", settings), notice(firing=False))
+    assert [r.path for r in receiver.requests] == [f"/secret-path/v2/alerts/{DEDUP}/close?identifierType=alias"]
+    receiver.answers = [(202, {}), (429, {})]
+    with pytest.raises(Undeliverable, match="429") as refused:
+        await tell(channel("opsgenie", settings), notice())
+    assert refused.value.retryable
+
+
 async def test_victorops_incident(receiver: Any) -> None:
     settings = {"api_key": "k/1", "api_url": f"http://127.0.0.1:{receiver.port}/alert/", "routing_key": "{{ .CommonLabels.severity }}"}
     await tell(channel("victorops", {**settings, "custom_fields": {"host": "{{ .CommonLabels.instance }}"}}), notice())

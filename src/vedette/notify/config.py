@@ -67,7 +67,7 @@ def _interval(text: str) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GlobalConfig:
-    """`global`. Keys of channels that are not there yet are accepted: without such a receiver they mean nothing."""
+    """`global`: what receivers' channels take where they say nothing themselves."""
 
     resolve_timeout: int = option(300_000, convert=parse_duration)
     http_config: HttpConfig = field(default_factory=HttpConfig)
@@ -192,6 +192,8 @@ class Receiver:
             for channel in getattr(self, kind):
                 if not _given(channel, own) and not _given(fallback, outer):
                     raise BadInput(problem)
+        if any(not wechat.corp_id for wechat in self.wechat_configs) and not fallback.wechat_api_corp_id:
+            raise BadInput("no global Wechat CorpID set")
 
 
 _NEEDED = (
@@ -271,7 +273,7 @@ class Config:
     """A whole `alertmanager.yml`."""
 
     UNSUPPORTED: ClassVar[dict[str, str]] = {
-        "tracing": "Vedette sends no traces yet; remove the section",
+        "tracing": "traces are Vedette's own setting: tracing.endpoint in vedette.yml; remove the section",
     }
 
     global_: GlobalConfig = option(factory=GlobalConfig, key="global")

@@ -279,7 +279,8 @@ class OpsgenieConfig:
     priority: str = ""
     http_config: HttpConfig | None = None
 
-    UNSUPPORTED: ClassVar[dict[str, str]] = {"update_alerts": "alerts are not updated in place yet; remove the key"}
+    update_alerts: bool = False
+    """Whether message and description of an alert that exists become those of each news of the group."""
 
     def __post_init__(self) -> None:
         at_most_one(self, "api_key")
@@ -384,10 +385,20 @@ class MattermostConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RocketchatAction:
+    """One of `actions`, a button whatever `type` says: it opens `url` or sends `msg`."""
+
+    type: str = ""
+    text: str = ""
+    url: str = ""
+    msg: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RocketchatConfig:
     """One of `rocketchat_configs`, by `chat.postMessage`."""
 
-    api_url: str = option("https://open.rocket.chat/", convert=parse_url)
+    api_url: str = option("", convert=parse_url)
     token: str = option("", secret=True)
     token_file: str = ""
     token_id: str = option("", secret=True)
@@ -406,7 +417,9 @@ class RocketchatConfig:
     thumb_url: str = ""
     http_config: HttpConfig | None = None
 
-    UNSUPPORTED: ClassVar[dict[str, str]] = {"actions": "buttons are not supported here yet", "link_names": "remove the key"}
+    actions: tuple[RocketchatAction, ...] = ()
+
+    UNSUPPORTED: ClassVar[dict[str, str]] = {"link_names": "Rocket.Chat finds names in a message by itself; remove the key"}
 
     def __post_init__(self) -> None:
         at_most_one(self, "token", "token_id", prefix="rocketchat_")

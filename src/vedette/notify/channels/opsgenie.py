@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from vedette.notify.channels.posting import Http, HttpChannel, Letter, cut, filled, group_id, secret
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from vedette.notify.channels.posting import TIMEOUT_S, Http, HttpChannel, Letter, cut, filled, group_id, secret
 from vedette.notify.config import GlobalConfig
-from vedette.notify.notice import Notice
+from vedette.notify.notice import Notice, Receipt
 from vedette.notify.receivers import OpsgenieConfig
 from vedette.notify.template import Templates, Words
 
@@ -48,6 +51,18 @@ class Opsgenie(HttpChannel):
             entity=text(config.entity),
         )
         return Letter(f"{base}/v2/alerts", alert, headers)
+
+    async def deliver(self, notice: Notice, *, seconds: float, leaving: Callable[[], Awaitable[None]]) -> Receipt:
+        """As `notice.Channel` promises. An alert that exists takes no other words by being created again: where that is asked, they are set."""
+        receipt = await super().deliver(notice, seconds=seconds, leaving=leaving)
+        if self._config.update_alerts and notice.status == "firing":
+            letter = await asyncio.to_thread(lambda: self.letter(notice, self._templates.over(notice)))
+            for name in ("message", "description"):
+                url = f"{letter.url}/{group_id(notice)}/{name}?identifierType=alias"
+                body, limit = {name: letter.payload.get(name, "")}, min(seconds, TIMEOUT_S)
+                typed = {"Content-Type": "application/json", **letter.headers}
+                (await self._http.ask_json("PUT", url, body, timeout=limit, headers=typed)).check()
+        return receipt
 
 
 def _listed(text: str) -> list[str]:

@@ -14,6 +14,8 @@ from vedette.notify.notice import Notice, Receipt
 from vedette.notify.receivers import RocketchatConfig
 from vedette.notify.template import Templates, Words
 
+API = "https://open.rocket.chat/"
+
 
 class Rocketchat(HttpChannel):
     """One Rocket.Chat channel of one receiver."""
@@ -40,6 +42,7 @@ class Rocketchat(HttpChannel):
                 {"title": text(f.title), "value": text(f.value), "short": config.short_fields if f.short is None else f.short}
                 for f in config.fields
             ],
+            actions=[filled(type="button", text=text(a.text), url=text(a.url), msg=text(a.msg)) for a in config.actions],
         )
         message = filled(
             channel=text(config.channel),
@@ -49,7 +52,8 @@ class Rocketchat(HttpChannel):
             attachments=[attachment],
         )
         headers = {"X-Auth-Token": token, "X-User-Id": user}
-        return Letter(f"{config.api_url.rstrip('/')}/api/v1/chat.postMessage", message, headers)
+        base = (config.api_url or outer.rocketchat_api_url or API).rstrip("/")
+        return Letter(f"{base}/api/v1/chat.postMessage", message, headers)
 
     def judge(self, answer: Answer) -> Receipt:
         """The API answers 200 with `"success": false` for what it does not do."""
