@@ -53,7 +53,7 @@ class Opsgenie(HttpChannel):
         return Letter(f"{base}/v2/alerts", alert, headers)
 
     async def deliver(self, notice: Notice, *, seconds: float, leaving: Callable[[], Awaitable[None]]) -> Receipt:
-        """As `notice.Channel` promises. An alert that exists takes no other words by being created again: where that is asked, they are set."""
+        """As `notice.Channel` promises. An alert that exists takes no other words by being created again; `update_alerts` sets them."""
         receipt = await super().deliver(notice, seconds=seconds, leaving=leaving)
         if self._config.update_alerts and notice.status == "firing":
             letter = await asyncio.to_thread(lambda: self.letter(notice, self._templates.over(notice)))
