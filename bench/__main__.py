@@ -21,6 +21,7 @@ from bench import (
     dashboard,
     density,
     fleet,
+    graphite,
     install,
     logs,
     million,
@@ -51,6 +52,7 @@ ORDER = (
     "health",
     "exposition",
     "scrape",
+    "graphite",
     "queries",
     "month",
     "native",
@@ -78,6 +80,7 @@ def _cases(quick: bool, kinds: tuple[servers.Kind, ...], containing: str) -> dic
     return {
         "remote_write": [lambda: remote_write.run(small, repeats, kinds), lambda: remote_write.run(large, repeats, kinds)],
         "scrape": [lambda: scrape.run(5 if quick else 10, repeats, kinds)],
+        "graphite": [lambda: graphite.run(10_000, 51 if quick else 201, repeats, kinds)],
         "queries": [lambda: queries.run(fleet.FULL, 3 if quick else 5, kinds, containing)],
         "month": [lambda: queries.run_month(queries.DAYS, 3 if quick else 5, kinds)],
         "native": [lambda: native.run(100 if quick else 300, 3, kinds)],
@@ -111,7 +114,7 @@ def _arguments() -> argparse.Namespace:
         "--only",
         metavar="CASE",
         action="append",
-        help="remote_write, scrape, queries, month, dashboard, density, alerts, anomaly, rules, logs, postgres, startup, …; repeatable",
+        help="remote_write, scrape, graphite, queries, month, dashboard, density, alerts, anomaly, rules, logs, startup, …; repeatable",
     )
     parser.add_argument("--servers", metavar="NAMES", default="", help="a comma-separated part of vedette,prometheus,victoria-metrics")
     parser.add_argument(

@@ -157,6 +157,7 @@ class Kind:
             f"-httpListenAddr=127.0.0.1:{port}",
             "-search.latencyOffset=0s",
             "-retentionPeriod=12",
+            *self.options,
         ]
         return [*command, f"-promscrape.config={config}"] if config else command
 

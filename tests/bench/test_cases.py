@@ -108,3 +108,10 @@ def test_native_histograms_are_what_they_are_meant_to_be(bench: Any) -> None:
                 counts.setdefault(labels, []).append(h.count)
     assert len(counts) == 5
     assert all(found == sorted(found) and len(found) == 3 for found in counts.values())
+
+
+def test_lines_are_sent_until_the_server_has_taken_all(bench: Any) -> None:
+    graphite, servers = bench("graphite"), bench("servers")
+    found = graphite.one_run(servers.VEDETTE, 60, 4)
+    assert 0 < found["settled"] <= found["cpu"]
+    assert found["new"] > 0 and found["wall"] > 0
