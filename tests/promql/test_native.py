@@ -15,13 +15,15 @@ from hypothesis import strategies as st
 
 from vedette.clock import SystemClock
 from vedette.errors import BadInput
+from vedette.model.buckets import all_buckets
 from vedette.model.histogram_arithmetic import added
-from vedette.model.histograms import GAUGE, NOT_RESET, UNKNOWN, Histogram
+from vedette.model.histograms import CUSTOM_SCHEMA, GAUGE, NO_BUCKETS, NOT_RESET, UNKNOWN, Histogram, Layout
 from vedette.model.labels import Labels
 from vedette.model.samples import STALE
 from vedette.promql.engine import Engine
 from vedette.promql.format import go_g, json_float
 from vedette.promql.memory import MemoryStorage
+from vedette.promql.native_pool import Natives
 from vedette.promql.native_quantiles import fraction, quantile, variance
 from vedette.promql.native_render import JsonHistograms, text
 from vedette.promql.native_render import literal as written
@@ -99,13 +101,58 @@ def test_json_of_a_matrix_has_floats_and_histograms_apart(engine: Engine) -> Non
     assert json.loads(engine.range("t", "mixed", 0, 180_000, 60_000).json(limit=1))["result"]
 
 
+def as_json(h: Histogram) -> dict:
+    """One histogram as JSON has it."""
+    pool = Natives.of(np.array([h], dtype=object)).pool
+    text, ends = JsonHistograms(pool).points(np.zeros(1, dtype=np.int64), np.array([1500]))
+    assert bytes(text[-1:]) == b"," and ends.tolist() == [len(text)]
+    time, found = json.loads(bytes(text[:-1]))
+    assert time == 1.5
+    return found
+
+
+def plainly(h: Histogram) -> str:
+    """The same, written without haste."""
+    every = all_buckets(h)
+    heads = f'{{"count":"{json_float(h.count)}","sum":"{json_float(h.sum)}"'
+    parts = []
+    for low, high, count in zip(*(column.tolist() for column in every), strict=True):
+        ends = (low == -math.inf, True) if h.layout.custom else (low < 0, high > 0)
+        rule = {(False, True): 0, (True, False): 1, (False, False): 2, (True, True): 3}[ends]
+        if count != 0:
+            parts.append(f'[{rule},"{json_float(low)}","{json_float(high)}","{json_float(count)}"]')
+    return heads + (f',"buckets":[{",".join(parts)}]}}' if parts else "}")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_json_of_many_is_that_of_each(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    edges = (0.0, 1e-300, 5e-324, 1.25, 3.0, 0.1 + 0.2, 1e6, 1e21, -1e-7, 123456789.0625, 2.0**60, math.inf, -math.inf, math.nan, -0.0)
+    found = []
+    for schema, threshold in ((0, 0.5), (8, 1e-9), (-4, 0.0), (3, 2.0)):
+        layout = Layout(schema, threshold, (), np.array([-3, 0, 1, 40], dtype=np.int32), np.array([2, 9], dtype=np.int32))
+        found += [Histogram(layout, rng.choice(edges, layout.width)) for _ in range(30)]
+    custom = Layout(CUSTOM_SCHEMA, 0.0, (-1.0, 0.25, 1e30), np.arange(4, dtype=np.int32), NO_BUCKETS)
+    found += [Histogram(custom, np.where(np.arange(7) == 2, 0.0, rng.choice(edges, 7))) for _ in range(30)]
+    natives = Natives.of(np.array(found, dtype=object))
+    items = rng.permutation(len(found))
+    times = rng.integers(-(10**12), 10**12, len(found))
+    text, ends = JsonHistograms(natives.pool).points(items, times)
+    begin = 0
+    for item, time, end in zip(items.tolist(), times.tolist(), ends.tolist(), strict=True):
+        stamp = f"{time / 1000:.3f}".removesuffix("000").removesuffix(".") if time % 1000 == 0 else f"{time / 1000:.3f}"
+        assert bytes(text[begin:end]).decode() == f"[{stamp},{plainly(found[item])}],"
+        begin = end
+    assert begin == len(text)
+
+
 def test_json_says_which_bounds_belong_to_a_bucket() -> None:
     h = added(observed([3, -3, 0], 0, 0.5), observed([5e-7], 0)).histogram
-    found = json.loads(JsonHistograms().write(h))
+    found = as_json(h)
     assert found["buckets"] == [[1, "-4", "-2", "1"], [3, "-0.5", "0.5", "2"], [0, "2", "4", "1"]]
-    custom = json.loads(JsonHistograms().write(observed_custom([1, 7, 99], [5, 10])))
+    custom = as_json(observed_custom([1, 7, 99], [5, 10]))
     assert custom["buckets"] == [[3, "-Inf", "5", "1"], [0, "5", "10", "1"], [0, "10", "+Inf", "1"]]
-    assert "buckets" not in json.loads(JsonHistograms().write(observed([], 0)))
+    assert "buckets" not in as_json(observed([], 0))
 
 
 def test_columns_of_rules_have_no_histograms(engine: Engine) -> None:

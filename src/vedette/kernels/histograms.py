@@ -57,6 +57,15 @@ def walk(ids: Any, tails: Any, previous: Any, times: Any, start: int, end: int, 
 
 
 @njit(cache=True, nogil=True)
+def copied(starts: Any, offsets: Any, cells: Any, out: Any) -> None:
+    """Copy the cells of histograms, from `starts[i]` on in `cells`, to `out[offsets[i]:offsets[i + 1]]`."""
+    for i in range(len(starts)):
+        source, into = starts[i], offsets[i]
+        for c in range(offsets[i + 1] - into):
+            out[into + c] = cells[source + c]
+
+
+@njit(cache=True, nogil=True)
 def locate(rows: Any, stamps: Any, sums: Any, offsets: Any, times: Any, bits: Any, out: Any) -> None:
     """`out[j]`: the sample of row `rows[j]` at the time `stamps[j]` whose bits are `sums[j]`, -1 where there is none.
 

@@ -167,7 +167,7 @@ def resets(places: Any, index: Any, layout: Any, starts: Any, cells: Any, hints:
         if a == b:
             fell = False
             for c in range(_ZERO, _width(shapes, a)):
-                fell = fell or cells[mine + c] < cells[theirs + c]
+                fell |= cells[mine + c] < cells[theirs + c]
             out[p] = fell
         elif families[a] != families[b]:
             out[p] = 2
@@ -224,11 +224,15 @@ def rates(
 
 @njit(cache=True, nogil=True)
 def _accumulated(total: Any, rest: Any, at: int, inc: float) -> bool:
-    """Add to `total[at]` with Kahan and Neumaier's compensation in `rest[at]`; whether it is infinite now."""
+    """Add to `total[at]` with Kahan and Neumaier's compensation in `rest[at]`; whether it is infinite now.
+
+    What is lost of a sum is exact either way: this is Knuth's, which needs not know which of the two is larger.
+    """
     before = total[at]
     new = before + inc
-    lost = (before - new) + inc if abs(before) >= abs(inc) else (inc - new) + before
-    endless = np.isinf(new)
+    part = new - before
+    lost = (before - (new - part)) + (inc - part)
+    endless = abs(new) == np.inf
     rest[at] = 0.0 if endless else rest[at] + lost
     total[at] = new
     return endless

@@ -24,9 +24,11 @@ def summed(ev: Evaluation, node: Aggregate, matrix: Matrix, groups: Ints, count:
     assert matrix.histograms is not None
     natives = Natives(np.where(matrix.present, matrix.histograms.index, -1), matrix.histograms.pool)
     sums = native_sums.of_groups(ev, natives, groups, count, mean=node.op == "avg")
-    first_float = _first(matrix.present & ~natives.mask, groups, count)
-    some = _first(natives.mask, groups, count) < len(groups)
-    left = some & (sums.left | (first_float < len(groups)))
+    first_float, left = np.zeros(0, dtype=np.int64), sums.left
+    floats = matrix.present & ~natives.mask
+    if floats.any():
+        first_float = _first(floats, groups, count)
+        left = left | ((_first(natives.mask, groups, count) < len(groups)) & (first_float < len(groups)))
     if (sums.collided & ~left).any():
         ev.annotations.warn(say.colliding_resets("aggregation"), node.expr)
     failed = np.zeros(left.shape, dtype=np.bool_)
@@ -36,7 +38,7 @@ def summed(ev: Evaluation, node: Aggregate, matrix: Matrix, groups: Ints, count:
     for group, k in np.argwhere(left).tolist():
         ev.check()
         rows = np.flatnonzero((groups == group) & natives.mask[:, k])
-        out[group, k] = _one_by_one(ev, node, matrix, rows, k, alone=int(first_float[group, k]))
+        out[group, k] = _one_by_one(ev, node, matrix, rows, k, alone=int(first_float[group, k]) if len(first_float) else len(groups))
         failed[group, k] = out[group, k] is None
     return sums.natives.replaced(left, out), failed
 

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
+import orjson
+from numpy.typing import NDArray
 
+from vedette.kernels import native_json as kernel
+from vedette.kernels import render
+from vedette.kernels.digits import SPARE
 from vedette.model.buckets import all_buckets
 from vedette.model.histogram_arithmetic import compacted
-from vedette.model.histograms import Histogram, Layout
+from vedette.model.histograms import Histogram
 from vedette.promql.format import go_g, json_float
+from vedette.promql.native_pool import Ints, Pool
 
 
-def _ends(h: Histogram, low: float, high: float) -> tuple[bool, bool]:
+def _ends(custom: bool, low: float, high: float) -> tuple[bool, bool]:
     """Whether a bucket includes its lower and its upper bound."""
-    if h.layout.custom:
+    if custom:
         return low == -math.inf, True
     return low < 0, high > 0
 
@@ -24,7 +31,7 @@ def text(h: Histogram) -> str:
     parts = [f"count:{go_g(h.count)}", f"sum:{go_g(h.sum)}"]
     for low, high, count in zip(*(c.tolist() for c in all_buckets(h)), strict=True):
         if count != 0:
-            first, last = _ends(h, low, high)
+            first, last = _ends(h.layout.custom, low, high)
             parts.append(f"{'[' if first else '('}{go_g(low)},{go_g(high)}{']' if last else ')'}:{go_g(count)}")
     return "{" + ", ".join(parts) + "}"
 
@@ -33,28 +40,57 @@ _RULES = {(False, True): 0, (True, False): 1, (False, False): 2, (True, True): 3
 """How JSON numbers which bounds a bucket includes."""
 
 
+_FRAME = (b',{"count":"', b',"sum":"', b',"buckets":[', b"}],", b"]}],")
+
+
 class JsonHistograms:
-    """Writes histograms as the objects of Prometheus' JSON: count, sum, and the buckets that hold anything.
+    """Writes the histograms of a pool as points of Prometheus' JSON: time, count, sum, and the buckets that hold anything."""
 
-    Bounds are written once for each layout, which the samples of a series mostly share.
-    """
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._buckets = pool.buckets
+        self._heads = _text(self._head_texts())
+        self._frame = _text(_FRAME)
 
-    def __init__(self) -> None:
-        # Layouts are kept, so that no other can come to have the same id.
-        self._known: dict[tuple[int, bool], tuple[Layout, list[str]]] = {}
+    def _head_texts(self) -> list[bytes]:
+        """What stands before the count of each bucket: which bounds it includes, and these."""
+        _order, lower, upper, at, _positive, _negative, custom = self._buckets
+        # By their bits: -0 is shown as such.
+        numbers, which = np.unique(np.concatenate([lower, upper]).view(np.int64), return_inverse=True)
+        shown = [json_float(number) for number in numbers.view(np.float64).tolist()]
+        linear = np.repeat(custom, np.diff(at)).tolist()
+        texts = (shown[i] for i in which.reshape(-1).tolist())
+        lows, highs = lower.tolist(), upper.tolist()
+        low_texts = [next(texts) for _ in lows]
+        ends = (_RULES[_ends(is_linear, low, high)] for is_linear, low, high in zip(linear, lows, highs, strict=True))
+        return [f'[{rule},"{low}","{high}","'.encode() for rule, low, high in zip(ends, low_texts, texts, strict=True)]
 
-    def write(self, h: Histogram) -> bytes:
-        """One histogram."""
-        key = (id(h.layout), h.zero_count > 0)
-        every = all_buckets(h)
-        if key not in self._known:
-            ends = zip(every.lower.tolist(), every.upper.tolist(), strict=True)
-            heads = [f'[{_RULES[_ends(h, low, high)]},"{json_float(low)}","{json_float(high)}","' for low, high in ends]
-            self._known[key] = (h.layout, heads)
-        counts = every.counts.tolist()
-        buckets = [f'{head}{json_float(count)}"]' for head, count in zip(self._known[key][1], counts, strict=True) if count != 0]
-        text = f'{{"count":"{json_float(h.count)}","sum":"{json_float(h.sum)}"'
-        return (f'{text},"buckets":[{",".join(buckets)}]}}' if buckets else text + "}").encode()
+    def points(self, items: Ints, times: Ints) -> tuple[memoryview, Ints]:
+        """The histograms `items` of the pool at `times` (int64 ms), each followed by a comma, and where each ends: int64."""
+        most = int(self._pool.table.widths[self._pool.layout[items]].sum())
+        floats, bucket = np.empty(most), np.empty(most, dtype=np.int64)
+        ends = np.empty(len(items), dtype=np.int64)
+        count = kernel.listed(items, self._pool.columns, self._buckets, floats, bucket, ends)
+        floats, bucket = floats[:count], bucket[:count]
+        whole, places = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int8)
+        hard = render.decimals(floats, whole, places)
+        digits = orjson.dumps(floats[places < 0], option=orjson.OPT_SERIALIZE_NUMPY) if hard else b"[]"
+        sizes = np.diff(self._heads[1])
+        room = kernel.NUMBER_BYTES * count + kernel.POINT_BYTES * len(items) + int(sizes[bucket[bucket >= 0]].sum()) + SPARE
+        out, upto = np.empty(room, dtype=np.uint8), np.empty(len(items), dtype=np.int64)
+        numbers = (floats, whole, places, _spared(digits))
+        size = kernel.render_histograms(np.ascontiguousarray(times), ends, numbers, bucket, self._heads, self._frame, out, upto)
+        return out[:size].data, upto
+
+
+def _spared(text: bytes) -> NDArray[np.uint8]:
+    """A text as kernels read it: with bytes to spare, and writable, as they are compiled for."""
+    return np.frombuffer(bytearray(text + bytes(SPARE)), dtype=np.uint8)
+
+
+def _text(pieces: Sequence[bytes]) -> tuple[NDArray[np.uint8], Ints]:
+    """Pieces end to end, and where they begin."""
+    return _spared(b"".join(pieces)), np.cumsum([0, *map(len, pieces)], dtype=np.int64)
 
 
 def literal(h: Histogram) -> str:

@@ -223,31 +223,43 @@ class QueryResult:
             if self._histograms is None:
                 yield from self._chunks(count)
             else:
-                yield b",".join(self._mixed(count))
+                yield from self._mixed(count)
             yield b"]}"
 
-    def _mixed(self, count: int) -> list[bytes]:
-        """The first `count` series, of which some have native histograms, one at a time."""
+    def _mixed(self, count: int) -> Iterator[bytes]:
+        """The first `count` series, of which some have native histograms, with what separates them, in pieces."""
+        assert self._histograms is not None
+        natives = self._histograms
+        table = natives.pool.table
+        json_of = JsonHistograms(natives.pool)
+        widths = np.where(natives.mask, table.widths[natives.pool.layout[natives.index]] if len(natives.pool) else 0, 1)
+        work = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(widths)])[self._offsets]
+        lo = 0
+        while lo < count:
+            hi = min(count, max(lo + 1, int(np.searchsorted(work, work[lo] + _CHUNK_POINTS, side="right")) - 1))
+            a, b = int(self._offsets[lo]), int(self._offsets[hi])
+            there = a + np.flatnonzero(natives.mask[a:b])
+            text, ends = json_of.points(natives.index[there], self._times[there])
+            cuts = np.searchsorted(there, self._offsets[lo : hi + 1])
+            bounds = np.concatenate([np.zeros(1, dtype=np.int64), ends])[cuts].tolist()
+            rows = [self._mixed_row(i, text[bounds[i - lo] : bounds[i - lo + 1]]) for i in range(lo, hi)]
+            yield b",".join(rows) if hi == count else b",".join(rows) + b","
+            lo = hi
+
+    def _mixed_row(self, i: int, points: memoryview) -> bytes:
+        """The i-th series, of whose native histograms `points` is the text."""
         assert self._labels is not None and self._histograms is not None
-        out: list[bytes] = []
-        json_of, objects = JsonHistograms(), self._histograms.objects
-        for i, row in enumerate(self._order[:count].tolist()):
-            lo, hi = int(self._offsets[i]), int(self._offsets[i + 1])
-            floats: list[bytes] = []
-            histograms: list[bytes] = []
-            points = zip(self._times[lo:hi].tolist(), self._floats[lo:hi].tolist(), objects[lo:hi].tolist(), strict=True)
-            for time, value, h in points:
-                if h is None:
-                    floats.append(b"[" + _time(time) + f',"{json_float(value)}"]'.encode())
-                else:
-                    histograms.append(b"[" + _time(time) + b"," + json_of.write(h) + b"]")
-            single = self.type == "vector"
-            text = b'{"metric":' + orjson.dumps(self._labels.row(row).as_dict())
-            for key, given in ((b"value", floats), (b"histogram", histograms)):
-                if given:
-                    text += b',"' + key + (b'":' + given[0] if single else b's":[' + b",".join(given) + b"]")
-            out.append(text + b"}")
-        return out
+        lo, hi = int(self._offsets[i]), int(self._offsets[i + 1])
+        single = self.type == "vector"
+        text = b'{"metric":' + orjson.dumps(self._labels.row(int(self._order[i])).as_dict())
+        # Whatever points there are, a comma follows the last one.
+        if not self._histograms.mask[lo:hi].all():
+            pairs = zip(self._times[lo:hi].tolist(), self._floats[lo:hi].tolist(), self._histograms.mask[lo:hi].tolist(), strict=True)
+            floats = b"".join(b"[" + _time(time) + f',"{json_float(value)}"],'.encode() for time, value, native in pairs if not native)
+            text += b',"value":' + floats[:-1] if single else b',"values":[' + floats[:-1] + b"]"
+        if len(points):
+            text += b',"histogram":' + points[:-1] if single else b',"histograms":[' + points[:-1] + b"]"
+        return text + b"}"
 
     def measured(self, limit: int = 0) -> int | None:
         """How many bytes `pieces` has, from the numbers, before any of it is written; None where that would take as long as to write it.

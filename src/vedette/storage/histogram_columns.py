@@ -60,7 +60,17 @@ def attached(
         return None
     if len(which) == len(at) and (len(at) < 2 or bool(np.all(which[1:] > which[:-1]))):
         return all_rows, replace(columns, at=places)
-    return all_rows[which], columns.take(which, places)
+    return all_rows[which], _taken(columns, which, places)
+
+
+def _taken(columns: Histograms, which: NDArray[np.int64], at: NDArray[np.int64]) -> Histograms:
+    """The histograms `which`, in this order, as the samples at `at`."""
+    starts = columns.offsets[which]
+    offsets = np.zeros(len(which) + 1, dtype=_I64)
+    np.cumsum(columns.offsets[which + 1] - starts, out=offsets[1:])
+    cells = np.empty(int(offsets[-1]))
+    kernel.copied(starts, offsets, writable(columns.cells, np.float64), cells)
+    return Histograms(at, columns.layouts, columns.layout[which], offsets, cells, columns.hints[which])
 
 
 def other_than(found: Sequence[Found], rows: NDArray[np.int64], times: NDArray[np.int64], sent: Histograms) -> int:

@@ -109,7 +109,8 @@ class HeadHistograms:
         lengths = ends[which] - starts
         offsets = np.zeros(total + 1, dtype=_I64)
         np.cumsum(lengths, out=offsets[1:])
-        cells = self._cells.view()[np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)]
+        cells = np.empty(int(offsets[-1]))
+        kernel.copied(starts, offsets, self._cells.view(), cells)
         layouts = tuple(self._table.layouts)
         columns = Histograms(which, layouts, self._layout.view()[which], offsets, cells, self._hints.view()[which])
         return Found(rows, stamps, columns)
