@@ -196,6 +196,11 @@ class Mapper:
         if self._which is not None:
             self._which.Compile()
 
+    @property
+    def plain(self) -> bool:
+        """Whether every name is taken as it is."""
+        return not self._rules and not self._strict
+
     def find(self, name: str, kind: Kind) -> Mapped | None:
         """What a name becomes; None where it is dropped."""
         # All rules at once, however many there are: a set of them is one automaton.
