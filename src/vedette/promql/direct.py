@@ -23,6 +23,7 @@ from vedette.promql import annotations as say
 from vedette.promql import labelsets
 from vedette.promql.annotations import Annotations
 from vedette.promql.coarse import Column
+from vedette.promql.format import json_float
 from vedette.promql.nodes import Aggregate, Call, Range, Selector, unwrapped
 from vedette.promql.plan import Fetch, Prepared
 from vedette.promql.result import QueryResult, Texts, few_texts, sorted_rows
@@ -34,6 +35,8 @@ MOST_SAMPLES, MOST_CELLS = 1 << 15, 1 << 13
 _MOST_VISITS = 1 << 18
 """Samples that a function may look at, which counts those that lie in several windows several times."""
 _TABLES_KEPT = 8
+_FEW_TEXTS = 4
+"""Values of an instant that are written one by one."""
 
 _GIVEN_NOTHING = frozenset(OVER_TIME) - {"quantile_over_time", "predict_linear", "double_exponential_smoothing"}
 """The functions of windows that have no other argument."""
@@ -199,5 +202,18 @@ class DirectResult(QueryResult):
         """See `QueryResult.json`."""
         if limit or not len(self._order):
             return super().json(limit)
+        if self.type == "vector" and len(self._order) <= _FEW_TEXTS and self._grid.start >= 0:
+            return self._few()
         head = b'{"resultType":"matrix","result":[' if self.type == "matrix" else b'{"resultType":"vector","result":['
         return head + self.chunk(self._row_texts, 0, len(self._order), last=True) + b"]}"
+
+    def _few(self) -> bytes:
+        """The same of a few values at one time: to call a kernel takes longer than to write them."""
+        seconds, ms = divmod(self._grid.start, 1000)
+        when = f"{seconds}.{ms:03}" if ms else f"{seconds}"
+        texts, ends = self._row_texts.pool, self._row_texts.pool_offsets
+        rows = [
+            f'{{"metric":{{{texts[ends[row] : ends[row + 1]].tobytes().decode()}}},"value":[{when},"{json_float(value)}"]}}'
+            for row, value in zip(self._row_texts.rows.tolist(), self._floats.tolist(), strict=True)
+        ]
+        return f'{{"resultType":"vector","result":[{",".join(rows)}]}}'.encode()
