@@ -281,6 +281,7 @@ BODIES["/api/v1/monitoring/alerts/configure/{name}"] = BODIES["/api/v1/monitorin
 RULE = '{"name": "g", "rules": [{"alert": "A", "expr": "%s"}]}'
 RULES = (RULE % "sum(up", '{"name": "g", "rules": [{"alert": "A", "exprs": "up"}]}', '{"rules": []}', "name: [")
 ALERT = '[{"labels": {"alertname": "A"}, "startsAt": "%s"}]'
+IMPORTED = ('{"metric": {}, "values": [1], "timestamps": [1]}', '{"metric": {"__name__": "up"}, "values": [1], "timestamps": []}')
 OTLP = ('{"resourceMetrics": 7}',)
 RAW: dict[str, tuple[str, ...]] = {
     "/metrics/track": (
@@ -327,6 +328,8 @@ RAW: dict[str, tuple[str, ...]] = {
     "/loki/api/v1/push": ('{"streams": 7}', '{"streams": [{"stream": {}, "values": [["x", "line"]]}]}'),
     "/_bulk": ('{"index": {}}\n', '{"nothing": {}}\n{}\n'),
     "/{index}/_bulk": ('{"index": {}}\n', '{"nothing": {}}\n{}\n'),
+    **dict.fromkeys((f"{prefix}/api/v1/import" for prefix in ("", "/prometheus")), IMPORTED),
+    **dict.fromkeys((f"{prefix}/api/v1/import/prometheus" for prefix in ("", "/prometheus")), ('up{a="b" 1', "up one")),
     "/write": ("cpu", "cpu value=", "cpu value=1x", "cpu value=1 soon"),
     "/influx/write": ("cpu",),
     "/api/v2/write": ("cpu", "cpu,host= ,=a value=1"),

@@ -14,7 +14,8 @@ from vedette.errors import BadInput
 from vedette.kernels import influx as kernel
 from vedette.model.samples import KeySpace
 from vedette.wire import influx
-from vedette.wire.influx import Naming, Text, Told, influx_keyspace, parse_key
+from vedette.wire.influx import Naming, Text, influx_keyspace, parse_key
+from vedette.wire.told import MOST_FAULTS, Told
 
 sys.path.insert(0, str(Path(__file__).parent))
 from influx_twin import bits, points
@@ -167,7 +168,7 @@ def test_of_many_lines_that_cannot_be_read_the_first_are_told_and_all_are_counte
     found, told = read("bad\n" * 1000 + "m v=1")
     assert len(found) == 1
     assert told.faulty == 1000
-    assert [fault.line for fault in told.faults] == list(range(1, influx.MOST_FAULTS + 1))
+    assert [fault.line for fault in told.faults] == list(range(1, MOST_FAULTS + 1))
 
 
 def test_a_line_that_is_too_long_or_whose_names_are_is_left_out():

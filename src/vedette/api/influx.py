@@ -24,7 +24,8 @@ from vedette.api.params import form_of, query_of
 from vedette.api.problems import UNEXPECTED, TooLarge, problem, retry_after
 from vedette.clock import now_ms
 from vedette.errors import BadInput, LimitExceeded, VedetteError
-from vedette.wire.influx import PRECISIONS, Naming, Text, Told, influx_keyspace
+from vedette.wire.influx import PRECISIONS, Naming, Text, influx_keyspace
+from vedette.wire.told import Told
 
 VERSION = "1.8.10"
 """What clients are told that they talk to: the last of the version that line protocol and `/query` are of."""

@@ -112,6 +112,7 @@ def _finished(endpoint: Endpoint, ready: Callable[[], bool], run: Run, cors_orig
 
 
 READING_POSTS = frozenset(
-    f"/api/v1/{name}" for name in ("query", "query_range", "query_exemplars", "format_query", "parse_query", "series", "labels", "read")
+    [f"/api/v1/{name}" for name in ("query", "query_range", "query_exemplars", "format_query", "parse_query", "series", "labels", "read")]
+    + ["/api/v1/export", "/prometheus/api/v1/export"]
 )
 """Paths whose POST only reads (the form is too long for a URL): no protection against cross-site requests is needed."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from vedette.kernels.hashing import PROCESS_KEY
 from vedette.model.labels import Labels
 from vedette.model.samples import KeySpace, SampleBatch
 from vedette.wire.naming import Names, labels_of
+from vedette.wire.told import MOST_FAULTS, SHOWN, Fault, Told
 
 PRECISIONS: dict[str, tuple[int, int]] = {
     "": (1, 1_000_000),
@@ -37,40 +38,13 @@ PRECISIONS: dict[str, tuple[int, int]] = {
 }
 """What `precision` may say, and what a timestamp is multiplied and divided by to be milliseconds."""
 
-MOST_FAULTS = 20
-"""As many lines that cannot be read are told of, of one text."""
-
 _MOST_ROWS, _MOST_NAMES = 1 << 20, 64 << 20
-_SHOWN = 200
 _NAME_MOSTLY = 256
 _ESCAPED = re.compile(rb"\\([ ,=\\])")
 # Up to the first space, comma or equals sign that stands without a backslash.
 _PREFIX = re.compile(rb"(?:[^\\ ]|\\.)*", re.DOTALL)
 _PART = re.compile(rb"(?:[^\\,]|\\.)*", re.DOTALL)
 _NAME = re.compile(rb"(?:[^\\=]|\\.)*", re.DOTALL)
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """A line that was left out: its number and the column (in bytes, both from 1) of what is wrong with it, and its beginning."""
-
-    line: int
-    column: int
-    problem: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"line {self.line}, column {self.column}: {self.problem}"
-
-
-@dataclass(slots=True)
-class Told:
-    """What came of a text so far: lines with a point, string fields left out, lines left out and the first `MOST_FAULTS` of those."""
-
-    lines: int = 0
-    strings: int = 0
-    faulty: int = 0
-    faults: list[Fault] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +118,8 @@ class Text:
         for code, line, start, at in faults[: int(counts[kernel.FAULTY])].tolist():
             if len(told.faults) == MOST_FAULTS:
                 break
-            end = self._body.find(b"\n", start, start + _SHOWN)
-            text = self._body[start : end if end >= 0 else start + _SHOWN].decode("utf-8", "replace")
+            end = self._body.find(b"\n", start, start + SHOWN)
+            text = self._body[start : end if end >= 0 else start + SHOWN].decode("utf-8", "replace")
             told.faults.append(Fault(line, at - start + 1, kernel.FAULTS[code], text))
 
 
@@ -164,7 +138,7 @@ def _canonical(
     buffer: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64], naming: Naming
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """See `KeySpace.canonicalise`. The fields of a line stand together: what stands before them is read once."""
-    view = memoryview(buffer)
+    view = buffer.data
     keys: list[bytes] = []
     before, measurement, tags = -1, "", list[tuple[str, str]]()
     for lo, hi in zip(starts.tolist(), ends.tolist(), strict=True):
