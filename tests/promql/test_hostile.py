@@ -105,7 +105,7 @@ def test_pieces_cover_each_row_and_step_once(range_ms: int) -> None:
     over = Windows(LabelTable.from_labels([Labels()] * len(lengths)), offsets, times, times * 1.0, 0, 10, range_ms)
     for n in (1, 7, 5000):
         seen = np.zeros((len(lengths), n), dtype=np.int64)
-        for piece in _pieces(over, range_ms, _Piece(0, len(lengths), 0, n)):
+        for piece in _pieces(over, range_ms, 10, _Piece(0, len(lengths), 0, n)):
             seen[piece.lo : piece.hi, piece.first : piece.last] += 1
             windows = min(int(lengths[piece.lo]), range_ms // 10 + 2)
             assert (piece.last - piece.first) * windows <= MAX_VISITS or piece.last - piece.first == 1 or piece.hi - piece.lo > 1

@@ -148,7 +148,7 @@ def instants(
             )  # fmt: skip
 
     if data.slabs is not None:
-        return Rows(data.labels, grid.n, fill_slabs, samples=data.slabs.samples)
+        return Rows(data.labels, grid.n, fill_slabs, samples=data.slabs.samples, begins=data.slabs.begins)
     return Rows(data.labels, grid.n, fill, samples=len(data.timestamps))
 
 
@@ -350,13 +350,15 @@ MAX_VISITS = 4 << 20
 """Samples that a window function may visit before it looks whether the query is to end: at most a third of a second."""
 
 
-def _pieces(data: Windows | Slab, range_ms: int, of: _Piece) -> Iterator[_Piece]:
-    """A piece in pieces of some `MAX_VISITS` each, however many samples a window of `range_ms` has."""
-    bounds, n = data.offsets[of.lo : of.hi + 1], of.last - of.first
-    counts = np.diff(bounds)
-    if int(counts.sum()) * n <= MAX_VISITS:
+def _pieces(data: Windows | Slab, range_ms: int, step: int, of: _Piece) -> Iterator[_Piece]:
+    """A piece in pieces of some `MAX_VISITS` each, however many samples a window of `range_ms` has, one every `step` ms."""
+    # A sample is in no more windows than fit beside each other over it.
+    shared = min(of.last - of.first, range_ms // step + 1) if step else of.last - of.first
+    if int(data.offsets[of.hi] - data.offsets[of.lo]) * shared <= MAX_VISITS:
         yield of
         return
+    bounds, n = data.offsets[of.lo : of.hi + 1], of.last - of.first
+    counts = np.diff(bounds)
     filled = np.flatnonzero(counts)
     spans = np.zeros(len(counts))
     spans[filled] = data.timestamps[bounds[1:][filled] - 1] - data.timestamps[bounds[:-1][filled]]
@@ -411,7 +413,7 @@ def window_function(ev: Evaluation, call: Call, args: Sequence[Value], grid: Gri
                 EXTRAPOLATED[name], data.offsets, data.timestamps, data.values, lo, hi, first, over.step, n, over.range, values, present
             )
         else:
-            for piece in _pieces(data, over.range, of) if name in SCANNING else (of,):
+            for piece in _pieces(data, over.range, over.step, of) if name in SCANNING else (of,):
                 ev.check()
                 rows, steps = slice(piece.lo - lo, piece.hi - lo), slice(piece.first - of.first, piece.last - of.first)
                 over_time(data, piece, values[rows, steps], present[rows, steps])
@@ -439,7 +441,8 @@ def window_function(ev: Evaluation, call: Call, args: Sequence[Value], grid: Gri
             rows, steps = slice(slab.lo - lo, slab.hi - lo), slice(slab.begin, slab.end)
             of_samples(slab, _Piece(0, slab.hi - slab.lo, slab.begin, slab.end), values[rows, steps], present[rows, steps])
 
-    rows = Rows(over.labels, grid.n, fill, over.drop, samples=over.samples)
+    begins = None if over.slabs is None else over.slabs.begins
+    rows = Rows(over.labels, grid.n, fill, over.drop, samples=over.samples, begins=begins)
     if name in ("rate", "increase"):
         _doubt_counters(ev, call, rows, over)
     if (whole.natives is not None and name not in TIMES_ONLY) or (whole.starts is not None and name in STARTED):
