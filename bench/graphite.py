@@ -19,9 +19,9 @@ from bench.results import Outcome
 STEP_S = 10
 HOW = (
     "Lines `bench.usage;host=hN;field=fM value seconds` over one TCP connection, prebuilt: the first step registers the series, the "
-    "others are the steady state. CPU is that of the server process until it closes the connection, having taken all. Every sample was "
-    "counted back by a query, or the run fails. Graphite acknowledges nothing: Vedette reads on once lines are durable, VictoriaMetrics once "
-    "they are in memory."
+    "others are the steady state. CPU is that of the server process until it closes the connection, having taken all. Every sample "
+    "was counted back by a query, or the run fails. Graphite acknowledges nothing: Vedette reads on once lines are durable, "
+    "VictoriaMetrics once they are in memory."
 )
 
 
