@@ -25,6 +25,7 @@ from vedette.logs.logql import evaluate
 from vedette.logs.logql.evaluate import Steps
 from vedette.logs.logql.nodes import Aggregated, Grouping, Metric, Pipeline, Ranged
 from vedette.logs.logql.parser import of_selector, parse
+from vedette.logs.logql.points import absent
 from vedette.logs.logql.pushed import pushed
 from vedette.logs.logql.stages import STREAM, Line, number_of
 from vedette.logs.logql.tokens import bytes_of, duration_of
@@ -243,7 +244,7 @@ def _int(text: str) -> int | None:
 
 def _vector(found: Series, at: float, *, ordered: bool = False) -> list[dict[str, Any]]:
     listed = found.items() if ordered else sorted(found.items())
-    return [{"metric": dict(key), "value": [at, go_float(v)]} for key, values in listed if (v := float(values[0])) == v]
+    return [{"metric": dict(key), "value": [at, go_float(float(values[0]))]} for key, values in listed if not absent(values[:1])[0]]
 
 
 def _matrix(found: Series | float, at: Steps) -> list[dict[str, Any]]:
@@ -251,7 +252,7 @@ def _matrix(found: Series | float, at: Steps) -> list[dict[str, Any]]:
         return [{"metric": {}, "values": [[t, go_float(found)] for t in at.times]}]
     matrix = []
     for key, values in sorted(found.items()):
-        points = [[t, go_float(v)] for t, v in zip(at.times, values.tolist(), strict=True) if v == v]
+        points = [[t, go_float(v)] for t, v, gone in zip(at.times, values.tolist(), absent(values).tolist(), strict=True) if not gone]
         if points:
             matrix.append({"metric": dict(key), "values": points})
     return matrix

@@ -71,6 +71,25 @@ async def test_loki_labels_volume_and_health(client: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize(
+    ("query", "value"),
+    [
+        ("1 / 0", "+Inf"),
+        ("-1 / 0", "-Inf"),
+        ("0 / 0", "NaN"),
+        ("0 / vector(0)", "NaN"),
+        ("5 % vector(0)", "NaN"),
+        ("vector(3) / 0 > 1", "+Inf"),
+    ],
+)
+async def test_a_division_by_zero_is_a_point_as_in_promql(client: httpx.AsyncClient, query: str, value: str) -> None:
+    now = (await client.get("/loki/api/v1/query", params={"query": query})).json()["data"]
+    assert (now["result"] if now["resultType"] == "scalar" else now["result"][0]["value"])[1] == value
+    span = {"query": query, "start": str(NOW - 2), "end": str(NOW), "step": "1"}
+    (series,) = (await client.get("/loki/api/v1/query_range", params=span)).json()["data"]["result"]
+    assert [text for _, text in series["values"]] == [value] * 3
+
+
+@pytest.mark.parametrize(
     ("query", "message"),
     [
         ("", "parse error at line 1, col 1: syntax error: unexpected $end, expecting a log query, a metric query or a number"),

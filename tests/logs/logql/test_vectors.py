@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from vedette.errors import BadInput
 from vedette.logs.logql import vectors
 from vedette.logs.logql.nodes import Aggregated, Binary, Grouping, Metric, Replaced, Vector
 from vedette.logs.logql.parser import parse
+from vedette.logs.logql.points import ABSENT, absent
 from vedette.logs.logql.vectors import Series
 
 ONE: Metric = Vector(1)
@@ -21,12 +23,15 @@ def series(**values: list[float | None]) -> Series:
     found: Series = {}
     for name, row in values.items():
         key = tuple(sorted((pair.split("_")[0], pair.split("_")[1]) for pair in name.split("__")))
-        found[key] = np.array([math.nan if v is None else v for v in row], np.float64)
+        found[key] = np.array([ABSENT if v is None else v for v in row], np.float64)
     return found
 
 
 def shown(found: Series) -> dict[str, list[float | None]]:
-    return {",".join(f"{n}_{v}" for n, v in k): [None if math.isnan(x) else x for x in row] for k, row in found.items()}
+    return {
+        ",".join(f"{n}_{v}" for n, v in k): [None if gone else x for x, gone in zip(row.tolist(), absent(row).tolist(), strict=True)]
+        for k, row in found.items()
+    }
 
 
 def asked(text: str) -> Binary:
@@ -44,7 +49,9 @@ BY_A = series(a_x__c_9=[10, 20], a_y__c_8=[2, 2])
     ("op", "left", "right", "expected"),
     [
         ("+", LEFT, RIGHT, {"a_x,b_1": [11.0, 2.0]}),
-        ("/", LEFT, RIGHT, {"a_x,b_1": [0.1, None]}),
+        ("/", LEFT, RIGHT, {"a_x,b_1": [0.1, math.inf]}),
+        ("/", series(a_x=[-1, 0, None]), series(a_x=[0, 0, 0]), {"a_x": [-math.inf, pytest.approx(math.nan, nan_ok=True), None]}),
+        ("%", series(a_x=[5, None]), series(a_x=[0, 0]), {"a_x": [pytest.approx(math.nan, nan_ok=True), None]}),
         ("%", RIGHT, LEFT, {"a_x,b_1": [0.0, 0.0]}),
         ("^", LEFT, LEFT, {"a_x,b_1": [1.0, 4.0], "a_y,b_1": [27.0, None]}),
         (">", LEFT, RIGHT, {"a_x,b_1": [None, 2.0]}),
@@ -92,6 +99,54 @@ def test_with_numbers() -> None:
 )
 def test_aggregations(op: str, grouping: Grouping, expected: dict[str, list[float | None]]) -> None:
     assert shown(vectors.aggregate(Aggregated(op, ONE, grouping), LEFT, 2)) == expected
+
+
+NAN = pytest.approx(math.nan, nan_ok=True)
+NONES = series(a_x=[math.nan, math.nan, 1, math.inf], a_y=[2, None, math.nan, -math.inf], a_z=[4, None, None, 1])
+
+
+@pytest.mark.parametrize(
+    ("op", "expected"),
+    [
+        ("sum", [NAN, NAN, NAN, NAN]),
+        ("avg", [NAN, NAN, NAN, NAN]),
+        ("min", [2.0, NAN, 1.0, -math.inf]),
+        ("max", [4.0, NAN, 1.0, math.inf]),
+        ("count", [3.0, 1.0, 2.0, 3.0]),
+        ("stddev", [NAN, NAN, NAN, NAN]),
+        ("stdvar", [NAN, NAN, NAN, NAN]),
+    ],
+)
+def test_a_value_that_is_no_number_is_one_all_the_same(op: str, expected: list[Any]) -> None:
+    """As PromQL has it: the least and the greatest pass it over, everything else becomes it."""
+    assert shown(vectors.aggregate(Aggregated(op, ONE, Grouping(())), NONES, 4)) == {"": expected}
+
+
+def test_what_is_no_number_is_the_last_of_every_order_and_before_what_is_absent() -> None:
+    for op in ("topk", "bottomk"):
+        found = shown(vectors.aggregate(Aggregated(op, ONE, k=2), NONES, 4))
+        assert (found["a_y"][:2], found["a_x"][:3], found["a_z"][:3]) == ([2.0, None], [None, NAN, 1.0], [4.0, None, None])
+    for op, order in (("sort", ["a_x", "a_y", "a_z"]), ("sort_desc", ["a_y", "a_x", "a_z"])):
+        assert list(shown(vectors.aggregate(Aggregated(op, ONE), series(a_x=[1], a_y=[2], a_z=[math.nan]), 1))) == order
+
+
+def test_comparisons_with_what_is_no_number() -> None:
+    assert shown(vectors.with_scalar(asked("!="), NONES, 2, scalar_left=False))["a_x"] == [NAN, NAN, 1.0, math.inf]
+    assert shown(vectors.with_scalar(asked(">"), NONES, 0, scalar_left=False))["a_x"] == [None, None, 1.0, math.inf]
+    assert shown(vectors.with_scalar(asked("== bool"), NONES, 1, scalar_left=False))["a_x"] == [0.0, 0.0, 1.0, 0.0]
+
+
+def test_numbers_divide_as_they_do() -> None:
+    assert vectors.scalars(asked("/"), 1, 0) == math.inf and vectors.scalars(asked("/"), -1, 0) == -math.inf
+    assert math.isnan(vectors.scalars(asked("/"), 0, 0)) and math.isnan(vectors.scalars(asked("%"), 1, 0))
+
+
+def test_no_operation_makes_what_is_absent() -> None:
+    """A payload of its own, which NaN made by arithmetic never has."""
+    with np.errstate(all="ignore"):
+        made = np.array([0.0, np.inf, np.nan, -1.0]) / np.array([0.0, np.inf, 1.0, 0.0])
+    assert not absent(made).any() and not absent(np.array([math.nan, -math.nan])).any()
+    assert absent(np.array([ABSENT, ABSENT * 1.0]))[0] and absent(np.where([True, False], ABSENT, 0.0)).tolist() == [True, False]
 
 
 def test_ranks_and_order() -> None:

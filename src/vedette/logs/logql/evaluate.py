@@ -18,6 +18,7 @@ from vedette.errors import BadInput, LimitExceeded
 from vedette.logs.database import LogRow
 from vedette.logs.logql import vectors, windows
 from vedette.logs.logql.nodes import Aggregated, Binary, Grouping, Metric, Number, Pipeline, Ranged, Replaced, Unwrap, Vector, leaves
+from vedette.logs.logql.points import ABSENT, absent
 from vedette.logs.logql.pushed import Pushed, column_of, pushed
 from vedette.logs.logql.stages import DETAILS, ERROR, STREAM, Line, condition, number_of, program, run
 from vedette.logs.logql.tokens import bytes_of, duration_of
@@ -161,7 +162,7 @@ class _Run:
         out: Series = {}
         for key, (times, values) in samples.items():
             found = windows.over(node.op, times, values, ends=ends, range_ns=node.range_ns, parameter=node.parameter)
-            if not np.isnan(found).all():
+            if not absent(found).all():
                 out[key] = found
         return out
 
@@ -205,7 +206,7 @@ class _Run:
             if node.op.endswith("rate"):
                 values /= node.range_ns / 1e9
             if (values > 0).any():
-                out[_key(labels, columns, texts)] = np.where(values > 0, values, np.nan)
+                out[_key(labels, columns, texts)] = np.where(values > 0, values, ABSENT)
         return out
 
     async def _read(self, unwrap: Unwrap, part: Pushed, labels: Sequence[str]) -> _Samples:
@@ -294,4 +295,4 @@ def _absent(node: Ranged, samples: _Samples, ends: windows.Ints) -> Series:
     for times, _ in samples.values():
         present |= np.searchsorted(times, ends, side="right") > np.searchsorted(times, ends - node.range_ns, side="right")
     key = tuple(sorted((m.name, m.value) for m in node.pipeline.matchers if m.op == "=" and m.value))
-    return {} if present.all() else {key: np.where(present, np.nan, 1.0)}
+    return {} if present.all() else {key: np.where(present, ABSENT, 1.0)}

@@ -1,6 +1,6 @@
 """Operations on series that have values at the same points in time: aggregations, arithmetic, comparisons, sets, label_replace.
 
-A series is its labels and float64[steps], NaN where it has no value. Not here: the functions of ranges (`windows.py`).
+A series is its labels and float64[steps], `ABSENT` where it has no value. Not here: the functions of ranges (`windows.py`).
 """
 
 from __future__ import annotations
@@ -15,22 +15,34 @@ from numpy.typing import NDArray
 
 from vedette.errors import BadInput
 from vedette.logs.logql.nodes import COMPARISONS, RANKED, SETS, Aggregated, Binary, Grouping, Replaced
+from vedette.logs.logql.points import ABSENT, absent
 
 Floats = NDArray[np.float64]
 Key = tuple[tuple[str, str], ...]
 Series = dict[Key, Floats]
-"""Values at the steps by labels, which are sorted; NaN where there is none."""
+"""Values at the steps by labels, which are sorted; `ABSENT` where there is none."""
 
-_REDUCE: Mapping[str, Callable[[Floats], Floats]] = {
-    "sum": lambda rows: np.nansum(rows, axis=0),
-    "avg": lambda rows: np.nanmean(rows, axis=0),
-    "min": lambda rows: np.nanmin(rows, axis=0),
-    "max": lambda rows: np.nanmax(rows, axis=0),
-    "count": lambda rows: np.sum(~np.isnan(rows), axis=0).astype(np.float64),
-    "stddev": lambda rows: np.nanstd(rows, axis=0),
-    "stdvar": lambda rows: np.nanvar(rows, axis=0),
+_REDUCE: Mapping[str, Callable[[Floats, NDArray[np.bool_]], Floats]] = {
+    "sum": lambda rows, there: np.sum(rows, axis=0, where=there),
+    "avg": lambda rows, there: _mean(rows, there),
+    # NaN only where there is nothing else.
+    "min": lambda rows, there: np.fmin.reduce(np.where(there, rows, np.nan), axis=0),
+    "max": lambda rows, there: np.fmax.reduce(np.where(there, rows, np.nan), axis=0),
+    "count": lambda rows, there: np.sum(there, axis=0).astype(np.float64),
+    "stddev": lambda rows, there: np.sqrt(_variance(rows, there)),
+    "stdvar": lambda rows, there: _variance(rows, there),
 }
+"""Of rows of several series' values and whether they are there, what becomes of each column, in all of which something is there."""
 _GROUP = re.compile(r"\$(?:(\$)|(\w+)|\{(\w+)\})", re.ASCII)
+
+
+def _mean(rows: Floats, there: NDArray[np.bool_]) -> Floats:
+    found: Floats = np.sum(rows, axis=0, where=there) / np.sum(there, axis=0)
+    return found
+
+
+def _variance(rows: Floats, there: NDArray[np.bool_]) -> Floats:
+    return _mean((rows - _mean(rows, there)) ** 2, there)
 
 
 def grouped(key: Key, grouping: Grouping) -> Key:
@@ -47,18 +59,31 @@ def aggregate(asked: Aggregated, inner: Series, steps: int) -> Series:
     if asked.op in RANKED:
         return _ranked(asked, inner)
     if asked.op in ("sort", "sort_desc"):
-        last = {key: (values[~np.isnan(values)] if len(values) else values) for key, values in inner.items()}
-        order = sorted(inner, key=lambda key: last[key][-1] if len(last[key]) else -math.inf, reverse=asked.op == "sort_desc")
-        return {key: inner[key] for key in order}
+        falling = asked.op == "sort_desc"
+
+        def place(key: Key) -> float:
+            there = inner[key][~absent(inner[key])]
+            # NaN is the last of both orders.
+            return (
+                -math.inf
+                if not len(there) or (falling and math.isnan(there[-1]))
+                else math.inf
+                if math.isnan(there[-1])
+                else float(there[-1])
+            )
+
+        return {key: inner[key] for key in sorted(inner, key=place, reverse=falling)}
     groups: dict[Key, list[Floats]] = {}
     for key, values in inner.items():
         groups.setdefault(grouped(key, asked.grouping), []).append(values)
     out: Series = {}
     for key, rows in groups.items():
         stacked = np.array(rows)
-        present = ~np.isnan(stacked).all(axis=0)
-        reduced = np.full(steps, np.nan)
-        reduced[present] = _REDUCE[asked.op](stacked[:, present])
+        there = ~absent(stacked)
+        present = there.any(axis=0)
+        reduced = np.full(steps, ABSENT)
+        with np.errstate(all="ignore"):
+            reduced[present] = _REDUCE[asked.op](stacked[:, present], there[:, present])
         out[key] = reduced
     return out
 
@@ -71,27 +96,24 @@ def _ranked(asked: Aggregated, inner: Series) -> Series:
     out: Series = {}
     for keys in groups.values():
         stacked = np.array([inner[key] for key in keys])
-        ranked = np.argsort(np.where(np.isnan(stacked), np.inf, stacked if asked.op == "bottomk" else -stacked), axis=0, kind="stable")
+        # NaN is the last of both orders, and what is absent comes behind it.
+        order = np.where(np.isnan(stacked), np.inf, stacked if asked.op == "bottomk" else -stacked)
+        ranked = np.lexsort((order, absent(stacked)), axis=0)
         chosen = np.zeros(stacked.shape, np.bool_)
         np.put_along_axis(chosen, ranked[: asked.k], True, axis=0)
         for key, row, mask in zip(keys, stacked, chosen, strict=True):
-            values = np.where(mask, row, np.nan)
-            if not np.isnan(values).all():
+            values = np.where(mask, row, ABSENT)
+            if not absent(values).all():
                 out[key] = values
     return out
-
-
-def _divided(left: Floats, right: Floats) -> Floats:
-    # As Loki has it, nothing comes of a division by zero.
-    return np.where(right == 0, np.nan, left / np.where(right == 0, 1.0, right))
 
 
 _ARITHMETIC: Mapping[str, Callable[[Floats, Floats], Floats]] = {
     "+": np.add,
     "-": np.subtract,
     "*": np.multiply,
-    "/": _divided,
-    "%": lambda left, right: np.where(right == 0, np.nan, np.fmod(left, np.where(right == 0, 1.0, right))),
+    "/": np.divide,
+    "%": np.fmod,
     "^": np.power,
 }
 _COMPARE: Mapping[str, Callable[[Floats, Floats], NDArray[np.bool_]]] = {
@@ -106,28 +128,28 @@ _COMPARE: Mapping[str, Callable[[Floats, Floats], NDArray[np.bool_]]] = {
 
 def scalars(asked: Binary, left: float, right: float) -> float:
     """An operation between two numbers."""
-    return float(_applied(asked, np.array([left]), np.array([right]), as_number=True)[0])
+    return float(_applied(asked, np.array([left], np.float64), np.array([right], np.float64), as_number=True)[0])
 
 
 def _applied(asked: Binary, left: Floats, right: Floats, *, as_number: bool, kept: Floats | None = None) -> Floats:
-    absent = np.isnan(left) | np.isnan(right)
+    gone = absent(left) | absent(right)
     with np.errstate(all="ignore"):
         if asked.op not in COMPARISONS:
-            return np.where(absent, np.nan, _ARITHMETIC[asked.op](left, right))
+            return np.where(gone, ABSENT, _ARITHMETIC[asked.op](left, right))
         holds = _COMPARE[asked.op](left, right)
     if as_number:
-        return np.where(absent, np.nan, holds.astype(np.float64))
-    return np.where(absent | ~holds, np.nan, left if kept is None else kept)
+        return np.where(gone, ABSENT, holds.astype(np.float64))
+    return np.where(gone | ~holds, ABSENT, left if kept is None else kept)
 
 
 def with_scalar(asked: Binary, series: Series, scalar: float, *, scalar_left: bool) -> Series:
     """An operation between each series and a number; a comparison keeps the series' values."""
     out: Series = {}
     for key, values in series.items():
-        number = np.full(len(values), scalar)
+        number = np.full(len(values), scalar, np.float64)
         left, right = (number, values) if scalar_left else (values, number)
         found = _applied(asked, left, right, as_number=asked.as_number, kept=values)
-        if not np.isnan(found).all():
+        if not absent(found).all():
             out[key] = found
     return out
 
@@ -147,13 +169,13 @@ def binary(asked: Binary, left: Series, right: Series) -> Series:
         if signature in by:
             # They may be there at different times: then they are one.
             other = by[signature][1]
-            if (~np.isnan(other) & ~np.isnan(values)).any():
+            if (~absent(other) & ~absent(values)).any():
                 side = "left" if one is left else "right"
                 raise BadInput(
                     f"found duplicate series on the {side} hand-side for the match group {dict(signature)}",
                     hint="many-to-many matching is not allowed: matching labels must be unique on one side",
                 )
-            values = np.where(np.isnan(other), values, other)
+            values = np.where(absent(other), values, other)
         by[signature] = (key, values)
     out: Series = {}
     for key, values in many.items():
@@ -163,13 +185,13 @@ def binary(asked: Binary, left: Series, right: Series) -> Series:
         other_key, other = by[signature]
         first, second = (other, values) if asked.many == "right" else (values, other)
         found = _applied(asked, first, second, as_number=asked.as_number, kept=values if asked.many == "right" else None)
-        if np.isnan(found).all():
+        if absent(found).all():
             continue
         named = _result(asked, key, other_key, signature)
         if named in out:
-            if (~np.isnan(out[named]) & ~np.isnan(found)).any():
+            if (~absent(out[named]) & ~absent(found)).any():
                 raise BadInput("multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)")
-            found = np.where(np.isnan(out[named]), found, out[named])
+            found = np.where(absent(out[named]), found, out[named])
         out[named] = found
     return out
 
@@ -190,7 +212,7 @@ def _sets(asked: Binary, left: Series, right: Series) -> Series:
         found: dict[Key, NDArray[np.bool_]] = {}
         for key, values in series.items():
             signature = _signature(key, asked)
-            there = ~np.isnan(values)
+            there = ~absent(values)
             found[signature] = found[signature] | there if signature in found else there
         return found
 
@@ -200,15 +222,15 @@ def _sets(asked: Binary, left: Series, right: Series) -> Series:
         out.update(left)
         for key, values in right.items():
             mask = have.get(_signature(key, asked))
-            kept = values if mask is None else np.where(mask, np.nan, values)
-            if not np.isnan(kept).all():
-                out[key] = np.where(np.isnan(out[key]), kept, out[key]) if key in out else kept
+            kept = values if mask is None else np.where(mask, ABSENT, values)
+            if not absent(kept).all():
+                out[key] = np.where(absent(out[key]), kept, out[key]) if key in out else kept
         return out
     have = present(right)
     for key, values in left.items():
         mask = have.get(_signature(key, asked), np.zeros(len(values), np.bool_))
-        kept = np.where(mask if asked.op == "and" else ~mask, values, np.nan)
-        if not np.isnan(kept).all():
+        kept = np.where(mask if asked.op == "and" else ~mask, values, ABSENT)
+        if not absent(kept).all():
             out[key] = kept
     return out
 

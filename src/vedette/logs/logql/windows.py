@@ -1,7 +1,7 @@
 """Functions of the samples within a window, at many points in time: (t - range, t], as Loki has it.
 
-Samples are columns, times int64[n] in ns, ascending, and values float64[n]. A point without samples is NaN. Not here: where samples come
-from (`evaluate.py`).
+Samples are columns, times int64[n] in ns, ascending, and values float64[n]. A point without samples is `ABSENT`. Not here: where
+samples come from (`evaluate.py`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vedette.errors import LimitExceeded
+from vedette.logs.logql.points import ABSENT
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -22,7 +23,7 @@ def over(op: str, times: Ints, values: Floats, *, ends: Ints, range_ns: int, par
     """`op` (`sum_over_time`, …) over the windows that end at `ends`. Raises `LimitExceeded`."""
     first = np.searchsorted(times, ends - range_ns, side="right")
     last = np.searchsorted(times, ends, side="right")
-    out = np.full(len(ends), np.nan)
+    out = np.full(len(ends), ABSENT)
     some = np.flatnonzero(last > first)
     if not len(some):
         return out
@@ -84,10 +85,10 @@ _EACH: Mapping[str, Callable[[Floats, float], float]] = {
 
 
 def _counter_rates(times: Ints, values: Floats, first: Ints, last: Ints, *, ends: Ints, range_ns: int) -> Floats:
-    """Prometheus' `rate`: increases with resets, drawn out to the window's ends where samples come near them; NaN for one sample."""
+    """Prometheus' `rate`: increases with resets, drawn out to the window's ends where samples come near them; `ABSENT` for one sample."""
     drops = np.where(values[1:] < values[:-1], values[:-1], 0.0)
     risen = values + np.concatenate([[0.0], np.cumsum(drops)])
-    out = np.full(len(ends), np.nan)
+    out = np.full(len(ends), ABSENT)
     two = np.flatnonzero(last - first > 1)
     a, b = first[two], last[two] - 1
     increase = risen[b] - risen[a]
@@ -103,5 +104,5 @@ def _counter_rates(times: Ints, values: Floats, first: Ints, last: Ints, *, ends
         to_zero = np.where((increase > 0) & (values[a] >= 0), sampled * (values[a] / increase), np.inf)
         before = np.minimum(before, to_zero)
         rates = increase * ((sampled + before + after) / sampled) / (range_ns / 1e9)
-    out[two] = np.where(sampled > 0, rates, np.nan)
+    out[two] = np.where(sampled > 0, rates, ABSENT)
     return out
