@@ -3,7 +3,7 @@
 import pytest
 
 from vedette.errors import BadInput
-from vedette.model.durations import format_duration, parse_duration
+from vedette.model.durations import format_duration, parse_duration, parse_go_duration
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,17 @@ def test_prints_as_prometheus_does(text: str):
     printed = {"25h": "1d1h", "90s": "1m30s"}.get(text, text)
     assert format_duration(parse_duration(text)) == printed
     assert parse_duration(format_duration(parse_duration(text))) == parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "ms"),
+    [("1.5h", 5_400_000), ("90s500ms", 90_500), (".5m", 30_000), ("1500us", 2), ("1d", 86_400_000), ("0", 0), ("2m", 120_000)],
+)
+def test_durations_as_go_writes_them(text: str, ms: int) -> None:
+    assert parse_go_duration(text) == ms
+
+
+@pytest.mark.parametrize("text", ["", "-5m", "5", "1.5", "1.5d", "1h x", "1..5h", "9" * 30 + "h"])
+def test_what_is_no_duration_to_go_either(text: str) -> None:
+    with pytest.raises(BadInput):
+        parse_go_duration(text)

@@ -16,6 +16,8 @@ _UNITS_MS = {
     "ms": 1,
 }
 _DURATION = re.compile(r"(?:([0-9]+)y)?(?:([0-9]+)w)?(?:([0-9]+)d)?(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+)s)?(?:([0-9]+)ms)?\Z")
+_GO_PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h)")
+_GO_UNITS_MS = {"ns": 1e-6, "us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4, "h": 3.6e6}
 # Prometheus holds a duration in int64 nanoseconds, some 292 years.
 _MAX_MS = (1 << 63) // 1_000_000
 
@@ -31,6 +33,17 @@ def parse_duration(text: str) -> int:
     if total > _MAX_MS:
         raise BadInput(f"duration out of range: {text!r}", hint="at most 292y")
     return total
+
+
+def parse_go_duration(text: str) -> int:
+    """Milliseconds of a duration as Go writes it, too: `1.5h`, `90s500ms`. Raises `BadInput`."""
+    parts = _GO_PART.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        return parse_duration(text)
+    total = sum(float(number) * _GO_UNITS_MS[unit] for number, unit in parts)
+    if total > _MAX_MS:
+        raise BadInput(f"duration out of range: {text!r}", hint="at most 292y")
+    return round(total)
 
 
 def parse_seconds(text: str) -> float:

@@ -21,8 +21,16 @@ def split_smarthost(text: str) -> tuple[str, int]:
     if not colon:
         return text, _SMTP_PORT
     if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise BadInput(f"not an address: {text}", where="smarthost", hint="expected host:port")
+        raise BadInput(f"not an address: {text}", hint="expected host:port")
     return host.strip("[]"), int(port)
+
+
+def parse_smarthost(text: str) -> str:
+    """`host:port` as `alertmanager.yml` has it, where the port must stand. Raises `BadInput`."""
+    if text and ":" not in text:
+        raise BadInput(f"address {text}: missing port in address", hint="expected host:port, such as smtp.example.org:587")
+    split_smarthost(text or "none:25")
+    return text
 
 
 def needs_tls(host: str, port: int) -> bool:

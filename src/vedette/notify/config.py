@@ -16,10 +16,11 @@ import yaml
 from vedette import configfile
 from vedette.configfile import option
 from vedette.errors import BadInput
-from vedette.model.durations import parse_duration
+from vedette.model.durations import parse_duration, parse_go_duration
 from vedette.model.matchers import Matcher, compile_regex
 from vedette.net.addresses import redacted_url
 from vedette.net.config import HttpConfig, TlsConfig
+from vedette.notify.addresses import parse_smarthost, parse_url
 from vedette.notify.channels.apprise import AppriseConfig
 from vedette.notify.channels.incidentio import IncidentioConfig
 from vedette.notify.channels.jira import JiraConfig
@@ -73,7 +74,7 @@ class GlobalConfig:
     http_config: HttpConfig = field(default_factory=HttpConfig)
     smtp_from: str = ""
     smtp_hello: str = ""
-    smtp_smarthost: str = ""
+    smtp_smarthost: str = option("", convert=parse_smarthost)
     smtp_auth_username: str = ""
     smtp_auth_password: str = option("", secret=True)
     smtp_auth_password_file: str = ""
@@ -84,33 +85,33 @@ class GlobalConfig:
     smtp_require_tls: bool = True
     smtp_force_implicit_tls: bool | None = None
     smtp_tls_config: TlsConfig | None = None
-    slack_api_url: str = option("", secret=True)
+    slack_api_url: str = option("", convert=parse_url, secret=True)
     slack_api_url_file: str = ""
     slack_app_token: str = option("", secret=True)
     slack_app_token_file: str = ""
-    slack_app_url: str = ""
-    pagerduty_url: str = ""
+    slack_app_url: str = option("", convert=parse_url)
+    pagerduty_url: str = option("", convert=parse_url)
     opsgenie_api_key: str = option("", secret=True)
     opsgenie_api_key_file: str = ""
-    opsgenie_api_url: str = ""
+    opsgenie_api_url: str = option("", convert=parse_url)
     victorops_api_key: str = option("", secret=True)
     victorops_api_key_file: str = ""
-    victorops_api_url: str = ""
-    wechat_api_url: str = ""
+    victorops_api_url: str = option("", convert=parse_url)
+    wechat_api_url: str = option("", convert=parse_url)
     wechat_api_secret: str = option("", secret=True)
     wechat_api_secret_file: str = ""
     wechat_api_corp_id: str = ""
-    telegram_api_url: str = ""
+    telegram_api_url: str = option("", convert=parse_url)
     telegram_bot_token: str = option("", secret=True)
     telegram_bot_token_file: str = ""
-    webex_api_url: str = ""
-    jira_api_url: str = ""
-    rocketchat_api_url: str = ""
+    webex_api_url: str = option("", convert=parse_url)
+    jira_api_url: str = option("", convert=parse_url)
+    rocketchat_api_url: str = option("", convert=parse_url)
     rocketchat_token: str = option("", secret=True)
     rocketchat_token_file: str = ""
     rocketchat_token_id: str = option("", secret=True)
     rocketchat_token_id_file: str = ""
-    mattermost_webhook_url: str = option("", secret=True)
+    mattermost_webhook_url: str = option("", convert=parse_url, secret=True)
     mattermost_webhook_url_file: str = ""
 
     def __post_init__(self) -> None:
@@ -134,7 +135,7 @@ class WebhookConfig:
     max_alerts: int = 0
     payload: Any = None
     """What is sent instead of Alertmanager's message: any value, every text in it a template."""
-    timeout: int = option(0, convert=parse_duration)
+    timeout: int = option(0, convert=parse_go_duration)
     http_config: HttpConfig | None = None
 
     def __post_init__(self) -> None:

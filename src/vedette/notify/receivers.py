@@ -11,9 +11,9 @@ from typing import Any, ClassVar, Literal
 
 from vedette.configfile import option
 from vedette.errors import BadInput
-from vedette.model.durations import parse_duration
+from vedette.model.durations import parse_go_duration
 from vedette.net.config import HttpConfig, TlsConfig
-from vedette.notify.addresses import parse_url
+from vedette.notify.addresses import parse_smarthost, parse_url
 
 SLACK_POST_MESSAGE = "https://slack.com/api/chat.postMessage"
 
@@ -47,6 +47,10 @@ class SlackConfirm:
     ok_text: str = ""
     dismiss_text: str = ""
 
+    def __post_init__(self) -> None:
+        if not self.text:
+            raise BadInput("missing text in Slack confirmation configuration")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlackAction:
@@ -59,6 +63,14 @@ class SlackAction:
     name: str = ""
     value: str = ""
     confirm: SlackConfirm | None = None
+
+    def __post_init__(self) -> None:
+        if not self.type:
+            raise BadInput("missing type in Slack action configuration")
+        if not self.text:
+            raise BadInput("missing text in Slack action configuration")
+        if not self.url and not self.name:
+            raise BadInput("missing name or url in Slack action configuration")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +109,7 @@ class SlackConfig:
     mrkdwn_in: tuple[str, ...] = ("fallback", "pretext", "text")
     update_message: bool = False
     """Whether the message of a group is changed with each news of it, until all has ended, instead of another being sent."""
-    timeout: int = option(0, convert=parse_duration)
+    timeout: int = option(0, convert=parse_go_duration)
     http_config: HttpConfig | None = None
 
     def __post_init__(self) -> None:
@@ -129,7 +141,7 @@ class EmailConfig:
 
     to: str = ""
     from_: str = option("", key="from")
-    smarthost: str = ""
+    smarthost: str = option("", convert=parse_smarthost)
     hello: str = ""
     auth_username: str = ""
     auth_username_file: str = ""
@@ -212,7 +224,7 @@ class PagerdutyConfig:
     details: dict[str, str] = option(factory=dict)
     images: tuple[PagerdutyImage, ...] = ()
     links: tuple[PagerdutyLink, ...] = ()
-    timeout: int = option(0, convert=parse_duration)
+    timeout: int = option(0, convert=parse_go_duration)
     http_config: HttpConfig | None = None
 
     def __post_init__(self) -> None:
@@ -472,9 +484,9 @@ class PushoverConfig:
     device: str = ""
     sound: str = ""
     priority: str = '{{ if eq .Status "firing" }}2{{ else }}0{{ end }}'
-    retry: int = option(60_000, convert=parse_duration)
-    expire: int = option(3_600_000, convert=parse_duration)
-    ttl: int = option(0, convert=parse_duration)
+    retry: int = option(60_000, convert=parse_go_duration)
+    expire: int = option(3_600_000, convert=parse_go_duration)
+    ttl: int = option(0, convert=parse_go_duration)
     html: bool = False
     monospace: bool = False
     http_config: HttpConfig | None = None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from vedette.configfile import option
 from vedette.errors import BadInput, Undeliverable
-from vedette.model.durations import parse_duration
+from vedette.model.durations import parse_go_duration
 from vedette.notify.channels.posting import TIMEOUT_S, Http, cut, secret
 from vedette.notify.notice import Notice, Receipt
 from vedette.notify.template import Templates
@@ -53,7 +53,7 @@ class AppriseConfig:
     title: str = '{{ template "__subject" . }}'
     text: str = '{{ template "sms.default.text" . }}'
     body_format: Literal["text", "markdown", "html"] = "text"
-    timeout: int = option(0, convert=parse_duration)
+    timeout: int = option(0, convert=parse_go_duration)
 
     def __post_init__(self) -> None:
         if bool(self.url) == bool(self.url_file):

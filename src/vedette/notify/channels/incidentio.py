@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from vedette.configfile import option
 from vedette.errors import BadInput
-from vedette.model.durations import parse_duration
+from vedette.model.durations import parse_go_duration
 from vedette.net.config import HttpConfig
 from vedette.notify.addresses import parse_url
 from vedette.notify.channels.posting import Http, HttpChannel, Letter, secret
@@ -29,7 +29,7 @@ class IncidentioConfig:
     alert_source_token_file: str = ""
     send_resolved: bool = True
     max_alerts: int = 0
-    timeout: int = option(0, convert=parse_duration)
+    timeout: int = option(0, convert=parse_go_duration)
     http_config: HttpConfig | None = None
 
     def __post_init__(self) -> None:
