@@ -23,6 +23,7 @@ from vedette.promql.plan import Bounds, Prepared, make_plan
 from vedette.promql.selectors import WINDOW_FUNCTIONS
 from vedette.promql.settings import PromqlSettings
 from vedette.promql.values import Grid
+from vedette.storage import block_writer
 from vedette.storage import engine as storage_engine
 from vedette.storage.engine import Engine as Storage
 from vedette.storage.interface import Steps
@@ -77,11 +78,17 @@ def samples_of(i: int) -> list[tuple[int, float]]:
     return [(START + int(at) * EVERY + i % 3 * 1000, float(values[at])) for at in kept]
 
 
-@pytest.fixture(params=[200, 20])
+@pytest.fixture(params=[(200, "head"), (20, "head"), (200, "both"), (20, "blocks")], ids=str)
 async def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> AsyncIterator[Storage]:
-    """An engine that gives pieces of however little, so that each slab has a row or two, or some steps of one."""
+    """An engine that gives pieces of however little, so that each slab has a row or two, or some steps of one.
+
+    Samples are in memory, in a block of two rows a page, or one half in each.
+    """
+    slab, where = request.param
     monkeypatch.setattr(storage_engine, "LARGE", 0)
-    monkeypatch.setattr(piecewise, "SLAB", request.param)
+    monkeypatch.setattr(storage_engine, "_CACHED", 1 << 40)
+    monkeypatch.setattr(block_writer, "PAGE_SAMPLES", SAMPLES)
+    monkeypatch.setattr(piecewise, "SLAB", slab)
     monkeypatch.setattr(evaluation, "SLAB", 200)
     monkeypatch.setattr(evaluation, "HEAVY", 100)
     made = Storage(StorageSettings(data=tmp_path / "data", retention=0), ManualClock(NOW / 1000))
@@ -90,7 +97,12 @@ async def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pyte
     half = SAMPLES // 2
     await made.append(batch([(labels, samples[:half]) for labels, samples in rows]))
     await made.flush()
+    if where != "head":
+        made._flusher.release()
     await made.append(batch([(labels, samples[half:]) for labels, samples in rows]))
+    if where == "blocks":
+        await made.flush()
+        made._flusher.release()
     yield made
     await made.close()
 

@@ -12,6 +12,8 @@ from numba import njit
 
 from vedette.kernels.head import ensure_increasing
 
+_STALE = 0x7FF0000000000002
+
 
 @njit(cache=True, nogil=True)
 def _text_less(texts: Any, offsets: Any, a: int, b: int) -> Any:
@@ -133,6 +135,108 @@ def copy_rows(
             break
         row += 1
     return row, at
+
+
+@njit(cache=True, nogil=True)
+def _last_not_below(times: Any, lo: int, hi: int, bound: int) -> int:
+    """As `_lower`, found from the end on: quick where it is near."""
+    leap = 1
+    while hi - leap > lo and times[hi - leap] >= bound:
+        leap *= 2
+    return _lower(times, max(lo, hi - leap), hi - leap // 2, bound)
+
+
+@njit(cache=True, nogil=True)
+def take_wanted(
+    times: Any,
+    bits: Any,
+    stamps: Any,
+    begins: Any,
+    ends: Any,
+    first: int,
+    step: int,
+    n: int,
+    range_ms: int,
+    at: int,
+    out_times: Any,
+    out_bits: Any,
+    lows: Any,
+) -> tuple[int, bool]:
+    """Copy from a page what windows `(t - range_ms, t]`, t = first + k * step for k < n, want of some of its rows.
+
+    Row i has the values `begins[i]:ends[i]` (int64[m]) of the page, at the times from `stamps[i]` (int64[m]) on. They are put before
+    `at`, the last row first, each from `lows[i]` (int64[m]) to where the next one begins. Answers where the first one begins, -1 where
+    there is no room; and whether stale markers are among them.
+    """
+    stale = False
+    last = first + (n - 1) * step
+    for row in range(len(begins) - 1, -1, -1):
+        own = begins[row] - stamps[row]
+        stop = ends[row] - own
+        begin = _lower(times, stamps[row], stop, first - range_ms + 1)
+        end = _lower(times, begin, stop, last + 1)
+        apart = n > 1 and range_ms < step
+        while begin < end:
+            lo, hi = begin, end
+            if apart:
+                # The last window that begins before the newest sample that is left.
+                k = min(n - 1, (times[end - 1] - first + range_ms - 1) // step)
+                hi = _last_not_below(times, begin, end, first + k * step + 1)
+                lo = _last_not_below(times, begin, hi, first + k * step - range_ms + 1)
+            at -= hi - lo
+            if at < 0:
+                return -1, stale
+            for i in range(hi - lo):
+                out_times[at + i] = times[lo + i]
+            for i in range(hi - lo):
+                found = bits[own + lo + i]
+                out_bits[at + i] = found
+                stale |= found == _STALE
+            end = lo
+        lows[row] = at
+    return at, stale
+
+
+@njit(cache=True, nogil=True)
+def settle(
+    rows: Any, lows: Any, highs: Any, order: Any, tangled: Any, times: Any, bits: Any, spare_times: Any, spare_bits: Any, out_offsets: Any
+) -> None:
+    """Segments of rows, anyhow in `spare_times` and `spare_bits`, as CSR at the end of `times` and `bits`, strictly increasing a row.
+
+    Segment s is `lows[s]:highs[s]` of row `rows[s]` (int64[m]); `order` (int64[m]) names first what comes last in its row. Only of rows
+    that are `tangled` (bool[n]) segments overlap: these are sorted, of equal times the first stays. `out_offsets` is int64[n + 1].
+    """
+    n = len(out_offsets) - 1
+    out_offsets[:] = 0
+    for s in range(len(rows)):
+        out_offsets[rows[s]] += highs[s] - lows[s]
+    # Where each row begins, for now, and how far it is filled, from its end on.
+    cursor = np.empty(n, np.int64)
+    place = len(times)
+    for row in range(n - 1, -1, -1):
+        cursor[row] = place
+        place -= out_offsets[row]
+        out_offsets[row] = place
+    out_offsets[n] = len(times)
+    for s in order:
+        to = cursor[rows[s]] - (highs[s] - lows[s])
+        for i in range(highs[s] - lows[s]):
+            times[to + i] = spare_times[lows[s] + i]
+            bits[to + i] = spare_bits[lows[s] + i]
+        cursor[rows[s]] = to
+    stop, end = len(times), len(times)
+    for row in range(n - 1, -1, -1):
+        begin, upto = out_offsets[row], end
+        if tangled[row]:
+            upto = ensure_increasing(times, bits, begin, end)
+        by = stop - upto
+        if by:
+            for i in range(upto - 1, begin - 1, -1):
+                times[i + by] = times[i]
+                bits[i + by] = bits[i]
+        end = begin
+        stop = begin + by
+        out_offsets[row] = stop
 
 
 @njit(cache=True, nogil=True)

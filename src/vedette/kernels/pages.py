@@ -343,6 +343,26 @@ def unpack_fields(data: Any, fields: Any) -> tuple[int, int]:
 
 
 @njit(cache=True, nogil=True)
+def spread(numbers: Any) -> tuple[int, int]:
+    """The least and the greatest of int64[n], n > 0."""
+    least, most = numbers[0], numbers[0]
+    for number in numbers:
+        least, most = min(least, number), max(most, number)
+    return least, most
+
+
+@njit(cache=True, nogil=True)
+def find_times(vectors: Any, counts: Any, places: Any, page_first: int, page: Any, out: Any) -> bool:
+    """`out` int64[n]: where in one page of times those of each row begin; False where they do not fit. Arguments as for `lay_times`."""
+    for row in range(len(vectors)):
+        first = places[vectors[row]] - page_first
+        if first < 0 or places[vectors[row] + 1] - places[vectors[row]] != counts[row] or first + counts[row] > len(page):
+            return False
+        out[row] = first
+    return True
+
+
+@njit(cache=True, nogil=True)
 def lay_times(vectors: Any, counts: Any, places: Any, page_first: int, page: Any, out: Any) -> int:
     """Copy to `out` the times of those rows whose vector lies in one page of times; answers how many samples that are, -1 for a misfit.
 

@@ -6,6 +6,7 @@ default), or marked and done at the end of the query (delayed name removal).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -110,7 +111,7 @@ class Evaluation:
         if heavy:
             # Few rows of many samples are as much work as many rows.
             step = max(1, min(step, n * SLAB // rows.samples))
-        parts = [(lo, min(lo + step, n)) for lo in range(0, n, step)]
+        parts = list(itertools.pairwise(rows.cuts(step)))
 
         def fill(part: tuple[int, int]) -> None:
             self.check()

@@ -7,6 +7,7 @@ takes it, and those behind it that are there. Not here: what computes rows (`sel
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError
@@ -30,7 +31,7 @@ def in_order(ev: Evaluation, value: Matrix | Rows, take: Take) -> None:
         take(0, np.ascontiguousarray(value.values), np.ascontiguousarray(value.present))
         return
     step = _block_rows(value)
-    line = _Line(ev, value, take, step)
+    line = _Line(ev, value, take, value.cuts(step))
     if len(value) <= 2 * step:
         line.work()
         return
@@ -56,16 +57,18 @@ def _block_rows(rows: Rows) -> int:
 class _Line:
     """The blocks of one computation, in line. Several threads may `work` on it."""
 
-    def __init__(self, ev: Evaluation, rows: Rows, take: Take, step: int) -> None:
-        self._ev, self._rows, self._take, self._step = ev, rows, take, step
+    def __init__(self, ev: Evaluation, rows: Rows, take: Take, cuts: list[int]) -> None:
+        """`cuts` says where the blocks begin, and where the last one ends."""
+        self._ev, self._rows, self._take, self._cuts = ev, rows, take, cuts
+        self._most = max((hi - lo for lo, hi in itertools.pairwise(cuts)), default=0)
         self._turn = threading.Condition()
         self._spare = _ROOMS
         self._free: list[tuple[Floats, Bools]] = []
         self._made: dict[int, tuple[Floats, Bools]] = {}
         self._next = 0
-        """The first row that nobody computes yet."""
+        """The number of the first block that nobody computes yet."""
         self._taken = 0
-        """The first row that was not taken yet."""
+        """And of the first that was not taken yet."""
         self._taking = False
         self._over = False
 
@@ -80,10 +83,9 @@ class _Line:
         try:
             while (room := self._room()) is not None:
                 self._ev.check()
-                lo, (values, present) = room
-                hi = min(lo + self._step, len(self._rows))
-                self._rows.fill(lo, hi, values, present)
-                self._offer(lo, (values, present))
+                number, (values, present) = room
+                self._rows.fill(self._cuts[number], self._cuts[number + 1], values, present)
+                self._offer(number, (values, present))
         except BaseException:
             self.end()
             raise
@@ -92,29 +94,30 @@ class _Line:
         """The next block and room for it; None where there is none to begin."""
         with self._turn:
             # Room first: a block that is begun is one that will be made, so that whoever waits for it does not wait forever.
-            while not (self._over or self._free or self._spare or self._next >= len(self._rows)):
+            last = len(self._cuts) - 1
+            while not (self._over or self._free or self._spare or self._next >= last):
                 self._turn.wait()
-            if self._over or self._next >= len(self._rows):
+            if self._over or self._next >= last:
                 return None
-            lo, self._next = self._next, self._next + self._step
+            number, self._next = self._next, self._next + 1
             if self._free:
-                return lo, self._free.pop()
+                return number, self._free.pop()
             self._spare -= 1
-        return lo, (np.empty((self._step, self._rows.n)), np.empty((self._step, self._rows.n), dtype=np.bool_))
+        return number, (np.empty((self._most, self._rows.n)), np.empty((self._most, self._rows.n), dtype=np.bool_))
 
-    def _offer(self, lo: int, block: tuple[Floats, Bools]) -> None:
+    def _offer(self, number: int, block: tuple[Floats, Bools]) -> None:
         """Put a block in line, and take what is first in it, unless another thread does so already."""
         with self._turn:
-            self._made[lo] = block
+            self._made[number] = block
             if self._taking:
                 return
             self._taking = True
         while (first := self._first()) is not None:
-            rows = min(self._step, len(self._rows) - first[0])
+            lo, hi = self._cuts[first[0] : first[0] + 2]
             values, present = first[1]
-            self._take(first[0], values[:rows], present[:rows])
+            self._take(lo, values[: hi - lo], present[: hi - lo])
             with self._turn:
-                self._taken += self._step
+                self._taken += 1
                 self._free.append(first[1])
                 self._turn.notify()
 

@@ -22,6 +22,8 @@ from vedette.storage.interface import Pieces, Steps
 
 _KEPT = 2
 """Rooms that are kept for the next query: as many as threads compute one."""
+_TOGETHER = 16
+"""Times as many samples as a slab should have rows may have that are read together."""
 _MOST_KEPT = 1 << 17
 """Samples of a room that is kept: 2 MiB."""
 
@@ -78,6 +80,7 @@ class PiecewiseSlabs:
         self._scratch = scratch
         self._upto = pieces.upto
         self.samples = int(self._upto[-1])
+        self.begins = pieces.begins
 
     @property
     def read(self) -> int:
@@ -89,8 +92,7 @@ class PiecewiseSlabs:
         room = self._scratch.take(0)
         try:
             while lo < hi:
-                # At least one row, however many samples it has.
-                stop = min(hi, max(lo + 1, int(self._upto.searchsorted(self._upto[lo] + SLAB, side="right")) - 1))
+                stop = self._stop(lo, hi)
                 rows, most = self._pieces.rows(lo, stop), int(self._upto[stop] - self._upto[lo])
                 cuts = _cuts(steps, most * self._pieces.share)
                 wanted = most if len(cuts) == 2 else min(most, _room(steps.part(*cuts[-2:]), steps, most * self._pieces.share))
@@ -110,6 +112,22 @@ class PiecewiseSlabs:
                 lo = stop
         finally:
             self._scratch.give(room)
+
+    def _stop(self, lo: int, hi: int) -> int:
+        """Where a slab that begins with row `lo` ends: of one row at least, however long it is, or of rows that belong together."""
+        stop = max(lo + 1, self._within(lo, SLAB))
+        if self.begins is not None:
+            k = int(self.begins.searchsorted(stop, side="right")) - 1
+            if (end := int(self.begins[k])) > lo:
+                stop = end
+            elif k + 1 < len(self.begins):
+                # Cut by steps, which costs nothing but room where there are few.
+                stop = max(stop, min(int(self.begins[k + 1]), self._within(lo, _TOGETHER * SLAB)))
+        return min(hi, stop)
+
+    def _within(self, lo: int, samples: int) -> int:
+        """The row before which there are so many samples from row `lo` on."""
+        return int(self._upto.searchsorted(self._upto[lo] + samples, side="right")) - 1
 
 
 def _room(part: Steps, of: Steps, samples: float) -> int:

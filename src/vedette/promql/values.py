@@ -105,18 +105,28 @@ def joined_histograms(a: Matrix, b: Matrix) -> Natives | None:
     return joined([(m.histograms, m.present.shape) for m in (a, b)])
 
 
+_LONGER = 4
+"""Times as long as it should be a block of rows may be."""
+
+
 class Rows:
     """A matrix not yet made: labels are known, values are computed block by block when asked for.
 
     An aggregation reads it in blocks that fit the cache, so that a query over 100,000 series needs no matrix of them.
     """
 
-    __slots__ = ("drop", "fill", "labels", "made", "n", "samples")
+    __slots__ = ("begins", "drop", "fill", "labels", "made", "n", "samples")
 
-    def __init__(self, labels: LabelTable, n: int, fill: Block, drop: Bools | None = None, *, samples: int = 0) -> None:
-        """`samples` is about how many samples all rows together are computed from, 0 where that is not known."""
+    def __init__(
+        self, labels: LabelTable, n: int, fill: Block, drop: Bools | None = None, *, samples: int = 0, begins: Ints | None = None
+    ) -> None:
+        """`samples` is about how many samples all rows together are computed from, 0 where that is not known.
+
+        `begins` says where rows begin that are best computed together, as `interface.Pieces.begins` has it.
+        """
         self.labels = labels
         self.samples = samples
+        self.begins = begins
         self.n = n
         self.fill = fill
         self.drop = drop
@@ -125,6 +135,23 @@ class Rows:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def cuts(self, step: int, lo: int = 0, hi: int | None = None) -> list[int]:
+        """Where to cut the rows [lo, hi) into blocks of about `step`, ends included: between rows that are best computed together.
+
+        A block is a little longer where few rows more belong together.
+        """
+        hi = len(self) if hi is None else hi
+        if self.begins is None:
+            return [*range(lo, hi, step), hi]
+        found = [lo]
+        while (at := found[-1]) < hi:
+            k = int(self.begins.searchsorted(min(at + step, hi), side="right")) - 1
+            upto = int(self.begins[k])
+            if upto <= at and k + 1 < len(self.begins):
+                upto = int(self.begins[k + 1])
+            found.append(min(upto if at < upto <= at + _LONGER * step else at + step, hi))
+        return found
+
 
 class Slabs(Protocol):
     """Samples of series that are read a few rows at a time."""
@@ -132,6 +159,11 @@ class Slabs(Protocol):
     @property
     def samples(self) -> int:
         """About how many there are of all rows together."""
+        ...
+
+    @property
+    def begins(self) -> Ints | None:
+        """Where rows begin that are best read together, as `interface.Pieces.begins` has it."""
         ...
 
     @property

@@ -10,10 +10,10 @@ import contextlib
 import os
 import threading
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -42,6 +42,41 @@ _BYTES = 16
 
 Columns = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 """Offsets, timestamps and value bits of rows, as CSR."""
+
+
+@dataclass(frozen=True, slots=True)
+class PageRoom:
+    """Memory that a page is decoded into: its times and value bits, and what decoding works in; int64."""
+
+    times: NDArray[np.int64]
+    bits: NDArray[np.int64]
+    streams: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, samples: int) -> PageRoom:
+        """For a page of so many samples."""
+        return cls(np.empty(samples, _I64), np.empty(samples, _I64), np.empty(2 * samples, _I64))
+
+
+class Page(NamedTuple):
+    """A decoded page: its value bits, those of the rows from `row` on end to end, and their times.
+
+    `first` is its first sample among all of the block, where row r has `places[r]:places[r + 1]`. Where `stamps` is None, the times are as
+    the values are, else the page's row r has those from `stamps[r]` on. Nobody changes them.
+    """
+
+    times: NDArray[np.int64]
+    bits: NDArray[np.int64]
+    places: NDArray[np.int64]
+    first: int
+    row: int
+    stamps: NDArray[np.int64] | None = None
+
+    def spans(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Of each of the block's `rows`: where its times begin, where its values begin and end."""
+        begins = self.places[rows] - self.first
+        stamps = begins if self.stamps is None else self.stamps[rows - self.row]
+        return stamps, begins, self.places[rows + 1] - self.first
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +279,46 @@ class Block:
             )
         return offsets, times[:at], bits[:at]
 
+    def pages_of(self, rows: NDArray[np.uint32]) -> NDArray[np.int32] | None:
+        """The page of each of `rows`; None where one is so long that it has several."""
+        places, firsts = self._take("places", np.int64), np.ascontiguousarray(self._take("pages", np.int64)[::3])
+        numbers = firsts.searchsorted(places[rows], side="right") - 1
+        if np.any(firsts.searchsorted(places[rows.astype(_I64) + 1] - 1, side="right") - 1 != numbers):
+            return None
+        return numbers.astype(np.int32)
+
+    def page(self, number: int, room: Callable[[int], PageRoom]) -> Page:
+        """A page: taken from the cache where it is there, else decoded into what `room` gives for so many samples, and not kept."""
+        table, places = self._take("pages", np.int64).reshape(-1, 3), self._take("places", np.int64)
+        entry, first = table[number], int(table[number, 0])
+        row = int(places.searchsorted(first))
+        if (held := self._cache.peek((self.meta.sequence, number))) is not None:
+            return Page(held[0], held[1], places, first, row)
+        size = (int(table[number + 1, 0]) if number + 1 < len(table) else int(places[-1])) - first
+        memory = room(size)
+        times, bits = memory.times[:size], memory.bits[:size]
+        if self.meta.format < FIRST_WITH_VECTORS:
+            self._decode(entry, self._cache, out=(times, bits))
+            return Page(times, bits, places, first, row)
+        offset = int(entry[1])
+        try:
+            vectors, counts, bits = pages.read_values(self._raw(offset, int(entry[2])), bits, memory.streams)
+            if (found := self._at_times(vectors, counts, self._cache)) is not None:
+                return Page(found[0], bits, places, first, row, found[1])
+            self._lay_times(vectors, counts, times, self._cache)
+        except ValueError as error:
+            raise self._damaged(offset, "page", error) from error
+        return Page(times, bits, places, first, row)
+
+    def any_histograms(self, rows: NDArray[np.uint32]) -> bool:
+        """Whether any of `rows` has native histograms, of any time."""
+        if not self.meta.histograms:
+            return False
+        with self._lock:
+            self._used = True
+            reader = self._reader()
+        return reader.any_of(rows)
+
     def held(self, rows: NDArray[np.uint32], start: int, end: int) -> Columns | None:
         """As `read`, from memory alone; None where the index or a page would have to be read first. Raises `Corrupt`."""
         if self._sections is None:
@@ -317,17 +392,39 @@ class Block:
     def _lay_times(self, vectors: NDArray[np.int64], counts: NDArray[np.int64], times: NDArray[np.int64], cache: PageCache) -> None:
         """Fill `times` with those of the rows of a page, end to end. Raises `ValueError` where they do not fit."""
         places, table, firsts = self._timetable()
-        least, most = (int(vectors.min()), int(vectors.max())) if len(vectors) else (0, 0)
-        if not 0 <= least <= most < len(places) - 1:
-            raise ValueError("it names times that the block does not have")
-        lo, hi = bisect_right(firsts, int(places[least])) - 1, bisect_right(firsts, int(places[most])) - 1
-        numbers = [lo] if lo == hi else np.unique(np.searchsorted(table[:, 0], places[vectors], side="right") - 1).tolist()
+        only = self._time_page_of(vectors, places, firsts)
+        numbers = [only] if only >= 0 else np.unique(np.searchsorted(table[:, 0], places[vectors], side="right") - 1).tolist()
         laid = 0
         for number in numbers:
             held = self._time_page(number, table[number], cache)
             laid += max(0, int(kernel_pages.lay_times(vectors, counts, places, firsts[number], held, times)))
         if laid != len(times):
             raise ValueError("its times do not match its values")
+
+    def _at_times(
+        self, vectors: NDArray[np.int64], counts: NDArray[np.int64], cache: PageCache
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+        """The page of times that has those of all rows of a page, and where each row's begin; None where they are in several.
+
+        Raises `ValueError` where they do not fit.
+        """
+        places, table, firsts = self._timetable()
+        number = self._time_page_of(vectors, places, firsts)
+        if number < 0:
+            return None
+        held, begins = self._time_page(number, table[number], cache), np.empty(len(vectors), dtype=_I64)
+        if not kernel_pages.find_times(vectors, counts, places, firsts[number], held, begins):
+            raise ValueError("its times do not match its values")
+        return held, begins
+
+    @staticmethod
+    def _time_page_of(vectors: NDArray[np.int64], places: NDArray[np.int64], firsts: list[int]) -> int:
+        """The page of times where all the vectors are, -1 where they are in several. Raises `ValueError` where there are none such."""
+        least, most = kernel_pages.spread(vectors) if len(vectors) else (0, 0)
+        if not 0 <= least <= most < len(places) - 1:
+            raise ValueError("it names times that the block does not have")
+        lo, hi = bisect_right(firsts, int(places[least])) - 1, bisect_right(firsts, int(places[most])) - 1
+        return lo if lo == hi else -1
 
     def _timetable(self) -> tuple[NDArray[np.int64], NDArray[np.int64], list[int]]:
         """Where each vector of times begins; (first time, offset, bytes) of each page of times; the first times again."""

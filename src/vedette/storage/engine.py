@@ -11,6 +11,7 @@ import functools
 import secrets
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -28,6 +29,7 @@ from vedette.model.samples import Appended, MetricMetadata, SampleBatch
 from vedette.model.series import SeriesSet
 from vedette.storage import snapshots, wal
 from vedette.storage.block import Block
+from vedette.storage.block_pieces import BlockPieces, BlockRows, HeadPart
 from vedette.storage.blocks import Blocks
 from vedette.storage.committer import RETRY_AFTER
 from vedette.storage.compaction import Compactor
@@ -36,7 +38,7 @@ from vedette.storage.disk import Disk
 from vedette.storage.flush import Flusher
 from vedette.storage.head import FAR_FUTURE, LARGE
 from vedette.storage.index import Among, IndexView
-from vedette.storage.interface import Coarse, Estimate, Matchers, StorageStats, Stretches
+from vedette.storage.interface import Coarse, Estimate, Matchers, Pieces, StorageStats, Stretches
 from vedette.storage.limits import Limits
 from vedette.storage.memory import Memory
 from vedette.storage.nearby import Nearby
@@ -44,7 +46,7 @@ from vedette.storage.pieces import HeadPieces, Surveyed
 from vedette.storage.replay import Replay, Replayed, ReplayProgress
 from vedette.storage.retention import Retention, RetentionRule
 from vedette.storage.rollup import Present, Rollups
-from vedette.storage.select import Part, block_labels, distinct, merge, with_starts
+from vedette.storage.select import Part, block_labels, distinct, merge, unified, with_starts
 from vedette.storage.series import SymbolTable
 from vedette.storage.settings import StorageSettings
 from vedette.storage.starts import Starts, hidden_tenant, shown_tenant
@@ -55,8 +57,25 @@ from vedette.storage.writer import Writer
 
 _NONE = np.zeros(0, dtype=np.uint32)
 _PIECE = 1 << 20
+_CACHED = 32
+"""Bytes of the page cache that a sample takes which is to stay there, and as many for others."""
 _FIGURES_EVERY = 15.0
 """Seconds between two counts of what makes the index large."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Survey:
+    """What a select finds at one moment: the series of the head, by `names`, and the blocks that hold what it does not.
+
+    `share` is about which part of the head's samples is wanted, `oldest` the time before which it has none (ms).
+    """
+
+    names: SymbolTable
+    labels: LabelTable
+    found: Surveyed
+    blocks: Sequence[Block]
+    share: float
+    oldest: int
 
 
 class Engine:
@@ -319,33 +338,78 @@ class Engine:
         if not self._retention.rules:
             self._memory.selected(tenant, matchers, view=False)
 
-    def in_pieces(self, tenant: str, matchers: Matchers, start: int, end: int, *, least: int | None = None) -> HeadPieces | None:
-        """See `Divisible.in_pieces`: of what is in memory alone, of numbers that came in order, by one rule of retention.
+    def in_pieces(self, tenant: str, matchers: Matchers, start: int, end: int, *, least: int | None = None) -> Pieces | None:
+        """See `Divisible.in_pieces`: of numbers that came to the head in order, of which nothing was deleted, by one rule of retention.
 
-        Fewer samples than `least` (None: `LARGE`) are not worth it.
+        Fewer samples than `least` (None: `LARGE`) are not worth it. Raises `Corrupt`.
         """
         least = LARGE if least is None else least
-        while not self._retention.rules:
+        if self._retention.rules:
+            return None
+        deletions = self._tombstones.now  # before the blocks: see there
+        held = self._surveyed(tenant, matchers, start, end, least)
+        if held is None:
+            return None
+        if not held.blocks:
+            surveyed = held.found
+            labels = held.labels if surveyed.there.all() else held.labels.take(np.flatnonzero(surveyed.there))
+            return HeadPieces(labels, surveyed.filled(), share=held.share) if surveyed.there.any() else None
+        return self._of_blocks(held, deletions, (tenant, matchers), start, end, least)
+
+    def _surveyed(self, tenant: str, matchers: Matchers, start: int, end: int, least: int) -> _Survey | None:
+        """What the head holds and the blocks that hold what it does not, as of one moment; None where that is not to be read in pieces."""
+        while True:
             found = self._memory.selected(tenant, matchers, view=False)
-            if found is None or not 0 < len(found.ids) <= self.settings.select_series:
-                return None
-            ids = found.ids.astype(np.int64)
             with self._memory.lock:
-                if self._memory.series is not found.series:
+                if found is not None and self._memory.series is not found.series:
                     continue  # as in `_head_part`
-                head, blocks = self._memory.head, self._uncovered()
-                most, share = head.bound(ids), overlap(head.min_time, head.max_time, start, end)
-                if most * share < least or most > self.settings.select_samples:
+                head, names = self._memory.head, self._memory.series.names
+                blocks = [b for b in self._uncovered() if b.meta.min_time <= end and b.meta.max_time >= start and tenant in b.meta.tenants]
+                ids = np.zeros(0, dtype=np.int64) if found is None else found.ids.astype(np.int64)
+                if len(ids) > self.settings.select_series or not (len(ids) or blocks):
                     return None
-                meets = (b for b in blocks if b.meta.min_time <= end and b.meta.max_time >= start and tenant in b.meta.tenants)
-                if head.any_histograms(ids) or next(meets, None) is not None:
+                most, share = head.bound(ids), overlap(head.min_time, head.max_time, start, end)
+                wanted = most * share + sum(b.meta.samples * overlap(b.meta.min_time, b.meta.max_time, start, end) for b in blocks)
+                if wanted < least or most > self.settings.select_samples or head.any_histograms(ids):
                     return None
                 surveyed = Surveyed.of(head, ids, start, end)
-            if surveyed is None or not surveyed.there.any():
+                oldest = head.min_time
+            if surveyed is None:
                 return None
-            labels = found.labels if surveyed.there.all() else found.labels.take(np.flatnonzero(surveyed.there))
-            return HeadPieces(labels, surveyed.filled(), share=share)
-        return None
+            labels = LabelTable.from_labels([], names.symbols) if found is None else found.labels
+            return _Survey(names, labels, surveyed, blocks, share, oldest)
+
+    def _of_blocks(
+        self, held: _Survey, deletions: Deletions, key: tuple[str, Matchers], start: int, end: int, least: int
+    ) -> BlockPieces | HeadPieces | None:
+        """As `in_pieces`, where there are blocks."""
+        rows = list(self._block_rows(held.blocks, deletions, key[0], [key[1]], start, end))
+        counts = [(int(block.counts(ids).sum()), overlap(block.meta.min_time, block.meta.max_time, start, end)) for block, _, ids in rows]
+        counts.append((int(held.found.upto[-1]), held.share))
+        most, wanted = sum(n for n, _ in counts), sum(n * share for n, share in counts)
+        # Few samples of many are found in decoded pages when they are asked for again, where the cache has room for those.
+        few = wanted < most / 4 and _CACHED * most <= self._blocks.cache.limit
+        if few or wanted < least or most > self.settings.select_samples:
+            return None
+        for block, _, ids in rows:
+            gone = deletions.of(block)
+            if block.any_histograms(ids) or (gone is not None and np.isin(gone.rows, ids).any()):
+                return None
+        there = np.flatnonzero(held.found.there)
+        tables = [block_labels(self._memory, held.names, block, view.labels(ids)) for block, view, ids in rows]
+        tables += [held.labels.take(there)] if len(there) else []
+        if not tables:
+            return None
+        labels, targets, first = unified(tables, held.names.symbols)
+        if len(first) > self.settings.select_series:
+            return None
+        of = np.split(targets, np.cumsum([len(table) for table in tables])[:-1])
+        parts = [BlockRows.of(block, of[rank], ids, rank) for rank, (block, _, ids) in enumerate(rows)]
+        known = [part for part in parts if part is not None]
+        if len(known) < len(parts):
+            return None
+        head = HeadPart.of(held.found.filled(), of[-1], len(first), held.oldest) if len(there) else None
+        return BlockPieces(labels.take(first), known, head, share=wanted / most)
 
     def with_starts(self, tenant: str, matchers: Matchers, start: int, end: int, found: SeriesSet) -> SeriesSet:
         """See `Starting.with_starts`."""

@@ -187,6 +187,10 @@ class HistogramReader:
         joined = Histograms.joined([p.columns for p in parts])
         return Found(np.concatenate([p.rows for p in parts]), np.concatenate([p.times for p in parts]), joined)
 
+    def any_of(self, rows: NDArray[np.uint32]) -> bool:
+        """Whether any of the block's `rows` has native histograms, of any time."""
+        return bool(np.isin(self._rows, rows).any())
+
     def damage(self) -> Iterator[Corrupt]:
         """Read every page once; what is wrong, one after another."""
         for entry in self._pages:

@@ -182,7 +182,12 @@ class Pieces(Protocol):
 
     @property
     def labels(self) -> LabelTable:
-        """The series, those alone that have samples."""
+        """The series that have samples; and maybe some that have them before and after the range, and none in it."""
+        ...
+
+    @property
+    def begins(self) -> NDArray[np.int64] | None:
+        """Where rows begin that are best read together, since they are stored so: int64, from 0 to n. None where each row stands alone."""
         ...
 
     @property

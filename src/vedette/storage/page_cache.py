@@ -32,6 +32,13 @@ class PageCache:
             self._pages.move_to_end(key)
             return held[0]
 
+    def peek(self, key: tuple[int, int]) -> Any:
+        """As `get`, for whoever will not `put` what is not held: that is no miss."""
+        with self._lock:
+            held = self._pages.get(key)
+            self.hits += held is not None
+        return None if held is None else held[0]
+
     def put(self, key: tuple[int, int], page: Any, size: int) -> None:
         """Hold a page of `size` bytes, save where it alone is more than the limit."""
         if size > self.limit:

@@ -67,6 +67,7 @@ class HeadPieces:
         self.labels = labels
         self.upto = found.upto
         self.share = share
+        self.begins = None
         self._found = found
         self._counts = np.zeros(len(labels), _I64)
 
@@ -85,7 +86,8 @@ class HeadRows:
 
     def __init__(self, found: Surveyed, lo: int, hi: int, counts: NDArray[np.int64]) -> None:
         """`counts` (int64[hi - lo]) is set to how many samples of each row were read."""
-        self._chains = found.tails[lo:hi], found.held[lo:hi], found.newest[lo:hi], found.old_tails[lo:hi]
+        self.chains = found.tails[lo:hi], found.held[lo:hi], found.newest[lo:hi], found.old_tails[lo:hi]
+        """Where the next read goes on: put back by whoever has no use for what was read last."""
         self._arenas = found.arena, found.old_arena
         self._counts = counts
         self._begun = False
@@ -96,7 +98,7 @@ class HeadRows:
     ) -> NDArray[np.int64] | None:
         """See `interface.PieceRows`."""
         offsets = np.empty(len(self._counts) + 1, _I64)
-        tails, held, newest, old_tails = chains = self._chains
+        tails, held, newest, old_tails = chains = self.chains
         if resume is not None:
             # What is set of some rows before another finds no room must not count.
             chains = tails.copy(), held.copy(), newest.copy(), old_tails.copy()
@@ -104,7 +106,7 @@ class HeadRows:
         told = kernel.gather_surveyed(*chains, *self._arenas, *steps, upto, offsets, times, bits)
         if told < 0:
             return None
-        self._chains = chains
+        self.chains = chains
         self.doubtful = told > 0
         if self._begun:
             self._counts += np.diff(offsets)

@@ -74,7 +74,7 @@ def merge(parts: Sequence[Part], symbols: Symbols) -> SeriesSet:
         only = filled[0]
         native = attached(only.histograms, only.offsets, only.times, only.bits)
         return SeriesSet(only.labels, only.offsets, only.times, only.bits.view(np.float64), native[1] if native else None)
-    labels, targets, first = _rows_of(filled, symbols)
+    labels, targets, first = unified([p.labels for p in filled], symbols)
     offsets = np.concatenate([filled[0].offsets[:1], np.cumsum(np.concatenate([np.diff(p.offsets) for p in filled]))])
     times, bits = np.concatenate([p.times for p in filled]), np.concatenate([p.bits for p in filled])
     out_offsets, out_times, out_bits = np.empty(len(first) + 1, _I64), np.empty_like(times), np.empty_like(bits)
@@ -87,13 +87,13 @@ def merge(parts: Sequence[Part], symbols: Symbols) -> SeriesSet:
     return SeriesSet(labels.take(first), out_offsets, out_times, out_bits.view(np.float64), native[1] if native else None)
 
 
-def _rows_of(parts: Sequence[Part], symbols: Symbols) -> tuple[LabelTable, NDArray[np.int64], NDArray[np.int64]]:
-    """The rows of all parts, end to end; a number from 0 up for each, equal for equal label sets; the first row of each number."""
-    labels = stacked([p.labels for p in parts], symbols)
-    same, n = parts[0].labels, len(parts[0].labels)
-    # Mostly each part has the same series in the same order.
-    if all(_equal(p.labels, same) for p in parts[1:]):
-        return labels, np.tile(np.arange(n, dtype=_I64), len(parts)), np.arange(n, dtype=_I64)
+def unified(tables: Sequence[LabelTable], symbols: Symbols) -> tuple[LabelTable, NDArray[np.int64], NDArray[np.int64]]:
+    """The rows of all tables, end to end; a number from 0 up for each, equal for equal label sets; the first row of each number."""
+    labels = stacked(tables, symbols)
+    same, n = tables[0], len(tables[0])
+    # Mostly each source has the same series in the same order.
+    if all(_equal(table, same) for table in tables[1:]):
+        return labels, np.tile(np.arange(n, dtype=_I64), len(tables)), np.arange(n, dtype=_I64)
     return labels, *identities(labels)
 
 

@@ -1,0 +1,296 @@
+"""Series of a select that lie in blocks, and maybe in the head too, read a few rows at a time: `interface.Pieces` of both.
+
+Blocks never change, and stay readable for whoever holds them, so what is read is what was there when it was asked for. A page is
+decoded into memory that is used again, and what is wanted of it goes straight to its place; of a row that is read from its last windows to
+its first, a page that the next windows want too is held until then. In memory at a time, for each thread: such a page (of each row that is
+read with it), the room, and where segments of rows lie. Not here: what is in a page (`block.py`), when reading this way is worth
+it (`engine.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vedette.kernels import block as kernel
+from vedette.model.labeltable import LabelTable
+from vedette.storage.block import Block, Page, PageRoom
+from vedette.storage.block_writer import PAGE_SAMPLES
+from vedette.storage.interface import Steps
+from vedette.storage.pieces import HeadRows, Surveyed
+
+_I64 = np.int64
+_LAST = 1 << 62
+"""The rank of the head: of two samples at one time that of a block counts."""
+
+
+class BlockRows(NamedTuple):
+    """What a block has of the rows `targets` (int32[m], ascending): its own `rows` (uint32[m]), in `pages` (int32[m]).
+
+    `rank` is the block's place in the order of storing: of equal times the lowest counts.
+    """
+
+    block: Block
+    targets: NDArray[np.int32]
+    rows: NDArray[np.uint32]
+    pages: NDArray[np.int32]
+    rank: int
+
+    def between(self, lo: int, hi: int) -> BlockRows:
+        """What it has of the rows [lo, hi), numbered from 0 on."""
+        a, z = self.targets.searchsorted((lo, hi)).tolist()
+        return BlockRows(self.block, self.targets[a:z] - lo, self.rows[a:z], self.pages[a:z], self.rank)
+
+    @classmethod
+    def of(cls, block: Block, targets: NDArray[np.int64], rows: NDArray[np.uint32], rank: int) -> BlockRows | None:
+        """Rows of a block and which ones of all they are; None where one is longer than a page may be. Raises `Corrupt`."""
+        pages = block.pages_of(rows)
+        if pages is None:
+            return None
+        order = np.argsort(targets, kind="stable")
+        return cls(block, targets[order].astype(np.int32), rows[order], pages[order], rank)
+
+
+@dataclass(frozen=True, slots=True)
+class HeadPart:
+    """What the head has: of each of all rows where its samples are, and the time before which it has none (ms)."""
+
+    found: Surveyed
+    oldest: int
+
+    @classmethod
+    def of(cls, found: Surveyed, targets: NDArray[np.int64], n: int, oldest: int) -> HeadPart:
+        """`targets` int64 says which of all n rows those `found` are."""
+        (tails, held, newest, old_tails), there = np.zeros((4, n), _I64), np.zeros(n, dtype=np.bool_)
+        for column, known in ((tails, found.tails), (held, found.held), (newest, found.newest), (old_tails, found.old_tails)):
+            column[targets] = known
+        there[targets] = found.there
+        counts = np.zeros(n, dtype=_I64)
+        counts[targets] = np.diff(found.upto)
+        upto = np.concatenate([np.zeros(1, dtype=_I64), np.cumsum(counts)])
+        return cls(Surveyed(tails, held, newest, old_tails, there, upto, found.arena, found.old_arena), oldest)
+
+
+class _Room:
+    """Memory that pages are decoded into, one after the other."""
+
+    def __init__(self) -> None:
+        self._memory = PageRoom.of(PAGE_SAMPLES)
+
+    def of(self, samples: int) -> PageRoom:
+        """Memory for a page of so many samples, until there is a next one."""
+        if len(self._memory.times) < samples:
+            self._memory = PageRoom.of(samples)
+        return self._memory
+
+    def fresh(self, samples: int) -> PageRoom:
+        """As `of`, but the page stays."""
+        return PageRoom(np.empty(samples, _I64), np.empty(samples, _I64), self.of(samples).streams)
+
+
+class _Rooms:
+    """Rooms that are used again and again, one by each thread. Thread-safe, as lists are."""
+
+    def __init__(self) -> None:
+        self._free: list[_Room] = []
+
+    @contextmanager
+    def lent(self) -> Iterator[_Room]:
+        """A room, while the context lasts."""
+        try:
+            room = self._free.pop()
+        except IndexError:
+            room = _Room()
+        try:
+            yield room
+        finally:
+            self._free.append(room)
+
+
+class BlockPieces:
+    """See `interface.Pieces`."""
+
+    def __init__(self, labels: LabelTable, parts: Sequence[BlockRows], head: HeadPart | None, *, share: float) -> None:
+        """`parts` are of blocks in the order of storing; they and `head` number the rows as `labels` does. Raises `Corrupt`."""
+        self.labels = labels
+        self.share = share
+        counts = np.diff(head.found.upto) if head is not None else np.zeros(len(labels), dtype=_I64)
+        for part in parts:
+            counts[part.targets] += part.block.counts(part.rows)
+        self.upto: NDArray[np.int64] = np.concatenate([np.zeros(1, dtype=_I64), np.cumsum(counts)])
+        self.begins = _begins(parts, len(labels))
+        self.parts = sorted(parts, key=lambda part: part.block.meta.min_time)
+        self.head = head
+        self.tangled = _tangled(self.parts, head, len(labels))
+        self.counts = np.zeros(len(labels), dtype=_I64)
+        self.rooms = _Rooms()
+
+    @property
+    def sample_count(self) -> int:
+        """See `interface.Pieces`."""
+        return int(self.counts.sum())
+
+    def rows(self, lo: int, hi: int) -> Rows:
+        """See `interface.Pieces`."""
+        return Rows(self, lo, hi)
+
+
+def _begins(parts: Sequence[BlockRows], n: int) -> NDArray[np.int64] | None:
+    """Where, in most blocks, a page begins: int64, from 0 to n; None where nearly every row has one of its own."""
+    begun, there = np.zeros(n, dtype=_I64), np.zeros(n, dtype=_I64)
+    for part in parts:
+        there[part.targets] += 1
+        begun[part.targets[1:][part.pages[1:] != part.pages[:-1]]] += 1
+        begun[part.targets[:1]] += 1
+    begins = np.flatnonzero(2 * begun >= there)
+    if 4 * len(begins) > 3 * n:
+        return None
+    return np.union1d(begins, np.array([0, n]))
+
+
+def _tangled(parts: Sequence[BlockRows], head: HeadPart | None, n: int) -> NDArray[np.bool_]:
+    """Which rows have segments that may overlap, or that are not in the order of `parts`, the head's being last."""
+    found, newest = np.zeros(n, dtype=np.bool_), np.full(n, -(1 << 63), dtype=_I64)
+    for part in parts:
+        first, last = part.block.ranges(part.rows)
+        found[part.targets] |= first <= newest[part.targets]
+        newest[part.targets] = np.maximum(newest[part.targets], last)
+    if head is not None:
+        found |= head.found.there & (newest >= head.oldest)
+    return found
+
+
+class _Reading:
+    """One read: what is wanted, where it goes, and what has been put there so far, from the end on."""
+
+    def __init__(self, steps: Steps, times: NDArray[np.int64], bits: NDArray[np.int64], resume: int | None) -> None:
+        self.steps = steps
+        self.first, self.last = steps.first - steps.range + 1, steps.first + (steps.n - 1) * steps.step
+        self.resume = resume
+        self.doubtful = False
+        self._times, self._bits = times, bits
+        self._at = len(times)
+        self._rows: list[NDArray[np.int32]] = []
+        self._lows: list[NDArray[np.int64]] = []
+        self._ranks: list[int] = []
+
+    def touches(self, oldest: int, newest: int) -> bool:
+        """Whether any window reaches into [oldest, newest]."""
+        first, step, n, range_ms = self.steps
+        if newest < self.first or oldest > self.last:
+            return False
+        # The last window that begins before the newest: the others end before it does.
+        return n == 1 or first + min(n - 1, (newest - first + range_ms - 1) // step) * step >= oldest
+
+    def again(self, oldest: int) -> bool:
+        """Whether the next read wants something of what begins with `oldest`."""
+        return self.resume is not None and oldest <= self.resume
+
+    def add(self, rows: NDArray[np.int32], lows: NDArray[np.int64], rank: int) -> None:
+        """Note segments that follow one another and end where the last ones begin: the row of each and where it begins."""
+        # As they came, which is the last one first.
+        self._rows.append(rows[::-1])
+        self._lows.append(lows[::-1])
+        self._ranks.append(rank)
+        self._at = int(lows[0])
+
+    def take(self, page: Page, part: BlockRows, rows: slice) -> bool:
+        """Copy what is wanted of some rows of a part, all in one page; answers whether there was room."""
+        spans = page.spans(part.rows[rows].astype(_I64))
+        lows = np.empty(len(spans[0]), dtype=_I64)
+        at, stale = kernel.take_wanted(page.times, page.bits, *spans, *self.steps, self._at, self._times, self._bits, lows)
+        if at < 0:
+            return False
+        self.doubtful |= stale
+        self.add(part.targets[rows], lows, part.rank)
+        return True
+
+    def settled(self, tangled: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Put the segments in order: the offsets of the rows, of which some are `tangled`."""
+        offsets = np.full(len(tangled) + 1, len(self._times), dtype=_I64)
+        if not self._rows:
+            return offsets
+        rows, lows = np.concatenate(self._rows).astype(_I64), np.concatenate(self._lows)
+        # Each was put before the one that came before it.
+        highs = np.append(len(self._times), lows[:-1])
+        several = bool(tangled.any())
+        if not several and np.all(rows[1:] <= rows[:-1]):
+            sizes = np.bincount(rows, weights=highs - lows, minlength=len(tangled)).astype(_I64)
+            offsets[:-1] -= np.cumsum(sizes[::-1])[::-1]
+            return offsets
+        order = np.arange(len(rows))
+        if several:
+            ranks = np.repeat(self._ranks, [len(one) for one in self._rows])
+            order = np.argsort(np.where(tangled[rows], -ranks, order), kind="stable")
+        spare = self._times[self._at :].copy(), self._bits[self._at :].copy()
+        kernel.settle(rows, lows - self._at, highs - self._at, order, tangled, self._times, self._bits, *spare, offsets)
+        return offsets
+
+
+class Rows:
+    """See `interface.PieceRows`."""
+
+    def __init__(self, pieces: BlockPieces, lo: int, hi: int) -> None:
+        """Rows [lo, hi) of `pieces`."""
+        self._parts = [found for part in pieces.parts if len((found := part.between(lo, hi)).rows)]
+        self._n = hi - lo
+        self._rooms = pieces.rooms
+        self._tangled = pieces.tangled[lo:hi]
+        self._counts = pieces.counts[lo:hi]
+        head = pieces.head
+        # What the head's rows count is counted here.
+        self._head = None if head is None else HeadRows(head.found, lo, hi, np.empty(hi - lo, dtype=_I64))
+        self._oldest = 0 if head is None else head.oldest
+        self._held: dict[tuple[int, int], Page] = {}
+        self._begun = False
+        self.doubtful = False
+
+    def read(
+        self, steps: Steps, times: NDArray[np.int64], bits: NDArray[np.int64], *, resume: int | None = None
+    ) -> NDArray[np.int64] | None:
+        """See `interface.PieceRows`. Raises `Corrupt`."""
+        reading, head = _Reading(steps, times, bits, resume), self._head
+        before = None if head is None else head.chains
+        if head is not None and reading.last >= self._oldest:
+            offsets = head.read(steps, times, bits, resume=resume)
+            if offsets is None:
+                return None
+            reading.add(np.arange(self._n, dtype=np.int32), offsets[:-1], _LAST)
+            reading.doubtful = head.doubtful
+        if not self._of_blocks(reading):
+            if head is not None and before is not None:
+                head.chains = before
+            return None
+        self.doubtful = reading.doubtful
+        offsets = reading.settled(self._tangled)
+        if self._begun:
+            self._counts += np.diff(offsets)
+        else:
+            self._counts[:] = np.diff(offsets)
+        self._begun = True
+        return offsets
+
+    def _of_blocks(self, reading: _Reading) -> bool:
+        """Read what the blocks have, the newest first; answers whether there was room."""
+        held: dict[tuple[int, int], Page] = {}
+        with self._rooms.lent() as room:
+            for part in reversed(self._parts):
+                block, meta = part.block, part.block.meta
+                if not reading.touches(meta.min_time, meta.max_time):
+                    continue
+                again, numbers = reading.again(meta.min_time), part.pages.tolist()
+                cuts = [0, *(i for i in range(1, len(numbers)) if numbers[i] != numbers[i - 1]), len(numbers)]
+                for lo, hi in zip(reversed(cuts[:-1]), reversed(cuts[1:]), strict=True):
+                    key = meta.sequence, numbers[lo]
+                    page = self._held.get(key) or block.page(key[1], room.fresh if again else room.of)
+                    if again:
+                        held[key] = page
+                    if not reading.take(page, part, slice(lo, hi)):
+                        return False
+        self._held = held
+        return True
