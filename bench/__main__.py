@@ -22,6 +22,7 @@ from bench import (
     density,
     fleet,
     graphite,
+    influx,
     install,
     logs,
     million,
@@ -53,6 +54,7 @@ ORDER = (
     "exposition",
     "scrape",
     "graphite",
+    "influx",
     "queries",
     "month",
     "native",
@@ -81,6 +83,7 @@ def _cases(quick: bool, kinds: tuple[servers.Kind, ...], containing: str) -> dic
         "remote_write": [lambda: remote_write.run(small, repeats, kinds), lambda: remote_write.run(large, repeats, kinds)],
         "scrape": [lambda: scrape.run(5 if quick else 10, repeats, kinds)],
         "graphite": [lambda: graphite.run(10_000, 51 if quick else 201, repeats, kinds)],
+        "influx": [lambda: influx.run(1000, 51 if quick else 201, repeats, kinds)],
         "queries": [lambda: queries.run(fleet.FULL, 3 if quick else 5, kinds, containing)],
         "month": [lambda: queries.run_month(queries.DAYS, 3 if quick else 5, kinds)],
         "native": [lambda: native.run(100 if quick else 300, 3, kinds)],
@@ -114,7 +117,7 @@ def _arguments() -> argparse.Namespace:
         "--only",
         metavar="CASE",
         action="append",
-        help="remote_write, scrape, graphite, queries, month, dashboard, density, alerts, anomaly, rules, logs, startup, …; repeatable",
+        help="remote_write, scrape, graphite, influx, queries, month, dashboard, density, alerts, anomaly, logs, startup, …; repeatable",
     )
     parser.add_argument("--servers", metavar="NAMES", default="", help="a comma-separated part of vedette,prometheus,victoria-metrics")
     parser.add_argument(

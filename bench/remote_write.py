@@ -11,7 +11,7 @@ import http.client
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -40,7 +40,7 @@ class Load:
     steps: int
 
 
-def send(server: servers.Running, shards: list[list[bytes]]) -> float:
+def send(server: servers.Running, shards: list[list[bytes]], *, path: str = "/api/v1/write", headers: dict[str, str] = HEADERS) -> float:
     """Send each shard's bodies in order, the shards in parallel; the wall seconds that took. Raises on any refusal."""
     failures: list[str] = []
     barrier = threading.Barrier(len(shards) + 1)
@@ -50,7 +50,7 @@ def send(server: servers.Running, shards: list[list[bytes]]) -> float:
         barrier.wait()
         try:
             for body in bodies:
-                connection.request("POST", "/api/v1/write", body, HEADERS)
+                connection.request("POST", path, body, headers)
                 answer = connection.getresponse()
                 text = answer.read()
                 if answer.status not in (200, 204):
@@ -88,14 +88,16 @@ def _count(server: servers.Running, metric: str, at_ms: int, span_s: int) -> int
     return int(float(result[0]["value"][1])) if result else 0
 
 
-def count_back(server: servers.Running, at_ms: int, span_s: int, expected: int, *, seconds: float = 30.0) -> None:
-    """Make sure the server finds `expected` devops samples in the `span_s` seconds before `at_ms`, within `seconds`.
+def count_back(
+    server: servers.Running, at_ms: int, span_s: int, expected: int, *, seconds: float = 30.0, metrics: Sequence[str] = ()
+) -> None:
+    """Make sure the server finds `expected` samples of `metrics` (devops', unless given) in the `span_s` seconds before `at_ms`.
 
     Asked metric by metric: over all at once, `count_over_time` would have to drop the name that tells series apart.
     """
     deadline = time.monotonic() + seconds
     while True:
-        found = sum(_count(server, metric, at_ms, span_s) for metric in data.metric_names())
+        found = sum(_count(server, metric, at_ms, span_s) for metric in metrics or data.metric_names())
         if found == expected:
             return
         if time.monotonic() > deadline:

@@ -115,3 +115,11 @@ def test_lines_are_sent_until_the_server_has_taken_all(bench: Any) -> None:
     found = graphite.one_run(servers.VEDETTE, 60, 4)
     assert 0 < found["settled"] <= found["cpu"]
     assert found["new"] > 0 and found["wall"] > 0
+
+
+def test_influx_lines_are_one_for_each_host_and_step(bench: Any) -> None:
+    rounds = bench("influx").bodies(300, 3, 1_700_000_000)
+    assert [[body.count(b"\n") + 1 for body in requests] for requests in rounds] == [[250, 50]] * 3
+    line = rounds[2][0].split(b"\n")[0]
+    assert line.startswith(b"cpu,arch=") and line.endswith(b" 1700000020000000000")
+    assert line.count(b"=") == 20

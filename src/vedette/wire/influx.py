@@ -18,9 +18,9 @@ from vedette.errors import BadInput
 from vedette.kernels import influx as kernel
 from vedette.kernels.floats import POWERS
 from vedette.kernels.hashing import PROCESS_KEY
-from vedette.model.labels import Labels
+from vedette.model.labels import METRIC_NAME, Labels
 from vedette.model.samples import KeySpace, SampleBatch
-from vedette.wire.naming import Names, labels_of
+from vedette.wire.naming import Names, labels_of, metric_name
 from vedette.wire.told import MOST_FAULTS, SHOWN, Fault, Told
 
 PRECISIONS: dict[str, tuple[int, int]] = {
@@ -40,6 +40,7 @@ PRECISIONS: dict[str, tuple[int, int]] = {
 
 _MOST_ROWS, _MOST_NAMES = 1 << 20, 64 << 20
 _NAME_MOSTLY = 256
+_ANY = "any"
 _ESCAPED = re.compile(rb"\\([ ,=\\])")
 # Up to the first space, comma or equals sign that stands without a backslash.
 _PREFIX = re.compile(rb"(?:[^\\ ]|\\.)*", re.DOTALL)
@@ -65,24 +66,27 @@ class Text:
     def __init__(self, body: bytes, keyspace: KeySpace, now_ms: int, *, precision: str = "") -> None:
         if precision not in PRECISIONS:
             raise BadInput(f"invalid precision {precision!r}", hint="expected one of ns, us, ms, s")
-        n = len(body)
-        self._buffer = np.empty(n + 1, dtype=np.uint8)
-        self._buffer[:n] = np.frombuffer(body, dtype=np.uint8)
-        self._buffer[n] = 10
+        self._buffer = np.empty(0, dtype=np.uint8)
         self._body = body
         self._keyspace, self._now = keyspace, now_ms
         self._scale = np.array(PRECISIONS[precision], dtype=np.int64)
         self._at, self._line = 0, 1
-        # A field has an equals sign.
-        self._room = min(max(body.count(b"="), 1), max(_MOST_ROWS, kernel.MOST_FIELDS))
         self.told = Told()
 
-    def read(self) -> SampleBatch | None:
-        """The next piece, None where there is none. A piece may have no samples."""
+    @property
+    def finished(self) -> bool:
+        """Whether there is no further piece."""
+        return self._at >= len(self._body)
+
+    def read(self) -> SampleBatch:
+        """The next piece, which may have no samples."""
         n = len(self._body)
-        if self._at >= n:
-            return None
-        room = self._room
+        if self._at == 0:
+            self._buffer = np.empty(n + 1, dtype=np.uint8)
+            self._buffer[:n] = np.frombuffer(self._body, dtype=np.uint8)
+            self._buffer[n] = 10
+        # A field has an equals sign.
+        room = min(max(self._body.count(b"=", self._at), 1), max(_MOST_ROWS, kernel.MOST_FIELDS))
         spans, hashes = np.empty((room, 4), np.int64), np.empty((room, 2), np.uint64)
         timestamps, bits, slow = np.empty(room, np.int64), np.empty(room, np.uint64), np.empty(room, np.bool_)
         faults, counts = np.empty((MOST_FAULTS, 4), np.int64), np.array([self._line, 0, 0, 0], np.int64)
@@ -140,12 +144,17 @@ def _canonical(
     """See `KeySpace.canonicalise`. The fields of a line stand together: what stands before them is read once."""
     view = buffer.data
     keys: list[bytes] = []
-    before, measurement, tags = -1, "", list[tuple[str, str]]()
+    names: dict[tuple[str, str], bytes] = {}
+    before, measurement, around = -1, "", (b"", b"")
     for lo, hi in zip(starts.tolist(), ends.tolist(), strict=True):
         if lo != before:
             measurement, tags = _prefix(view, lo, hi)
+            around = _around(measurement, tags, naming)
             before = lo
-        keys.append(_named(measurement, tags, _last_name(view, lo, hi), naming).encode())
+        called = measurement, _last_name(view, lo, hi)
+        if (name := names.get(called)) is None:
+            name = names[called] = _metric(*called, naming).encode()
+        keys.append(b"".join((around[0], name, around[1])))
     offsets = np.zeros(len(keys) + 1, dtype=np.int64)
     np.cumsum([len(k) for k in keys], out=offsets[1:])
     # A bytearray, since kernels would be compiled a second time for an array that is read-only.
@@ -195,8 +204,21 @@ def _text(raw: bytes) -> str:
         raise BadInput("not UTF-8 text", where=f"series {raw.decode('utf-8', 'replace')}") from None
 
 
-def _named(measurement: str, tags: Sequence[tuple[str, str]], name: str, naming: Naming) -> Labels:
+def _around(measurement: str, tags: Sequence[tuple[str, str]], naming: Naming) -> tuple[bytes, bytes]:
+    """What stands before a metric's name in the labels of a line's fields as they are encoded, and what stands behind it."""
     try:
-        return labels_of(f"{measurement}{naming.separator}{name}", tags, naming.names, naming.more)
+        labels = labels_of(_ANY, tags, naming.names, naming.more)
     except BadInput as error:
-        raise BadInput(error.problem, where=f"measurement {measurement}, field {name}", hint=error.hint) from None
+        raise BadInput(error.problem, where=f"measurement {measurement}", hint=error.hint) from None
+    at = labels.index((METRIC_NAME, _ANY))
+    before, after = Labels(labels[:at]), Labels(labels[at + 1 :])
+    return before.encode() + METRIC_NAME.encode() + b"\xff", b"\xff" + after.encode()
+
+
+def _metric(measurement: str, name: str, naming: Naming) -> str:
+    return metric_name(f"{measurement}{naming.separator}{name}", naming.names)
+
+
+def _named(measurement: str, tags: Sequence[tuple[str, str]], name: str, naming: Naming) -> Labels:
+    before, after = _around(measurement, tags, naming)
+    return Labels.decode(before + _metric(measurement, name, naming).encode() + after)
