@@ -1,7 +1,8 @@
 """Native histograms: functions of hundreds of thousands of buckets, beside Prometheus with its flag for them.
 
 The requests are made without any of Vedette's own code. Prometheus 2 interpolates within an exponential bucket along a line and
-Prometheus 3, as Vedette, along an exponential curve: quantiles differ by that, and what differs is told, not judged.
+Prometheus 3, as Vedette, along an exponential curve: quantiles differ by that, and what differs is told, not judged. Histograms in
+answers are not compared here.
 """
 
 from __future__ import annotations
@@ -21,13 +22,20 @@ from bench.shapes import FULL_RANGE, Query
 
 PEER = replace(servers.PROMETHEUS, options=("--enable-feature=native-histograms",))
 BUCKETS, SCHEMA, FIRST_BUCKET = 24, 3, 10
-RATES = "rate(rpc_seconds[5m])"
+FEWEST = 8
+"""Buckets that a series of `job_seconds` has at first; the others come one after another."""
+RATES, NEW_RATES = "rate(rpc_seconds[5m])", "rate(job_seconds[5m])"
 SHAPES = (
     Query("quantile of sums", f"histogram_quantile(0.99, sum by (region) ({RATES}))", since_s=FULL_RANGE),
     Query("quantile of each", f"max(histogram_quantile(0.9, {RATES}))", since_s=FULL_RANGE),
     Query("observations a second", f"sum by (region) (histogram_count({RATES}))", since_s=FULL_RANGE),
     Query("mean of sums", f"histogram_sum(sum({RATES})) / histogram_count(sum({RATES}))", since_s=FULL_RANGE),
     Query("sum of the last", "histogram_count(sum by (region) (rpc_seconds))"),
+    Query("fractions", f"max(histogram_fraction(0, 10, {RATES}))", since_s=FULL_RANGE, tolerance=0.02),
+    Query("every histogram", RATES, since_s=FULL_RANGE),
+    Query("quantile of sums, buckets come", f"histogram_quantile(0.99, sum by (region) ({NEW_RATES}))", since_s=FULL_RANGE),
+    Query("mean of each, buckets come", f"max(histogram_sum({NEW_RATES}) / histogram_count({NEW_RATES}))", since_s=FULL_RANGE),
+    Query("sum of the last, buckets come", "histogram_count(sum by (region) (job_seconds))"),
 )
 
 
@@ -48,9 +56,6 @@ def _nested(tag: int, payload: bytes) -> bytes:
     return bytes([tag]) + _varint(len(payload)) + payload
 
 
-_SPAN = _nested(0x5A, b"\x08" + _varint(_zigzag(FIRST_BUCKET)) + b"\x10" + _varint(BUCKETS))
-
-
 def histogram(counts: list[int], total: float, time_ms: int) -> bytes:
     """A `Histogram` of remote write 1.0: `counts` of the buckets, the sum of what was observed."""
     deltas = [counts[0], *(b - a for a, b in itertools.pairwise(counts))]
@@ -61,7 +66,7 @@ def histogram(counts: list[int], total: float, time_ms: int) -> bytes:
             b"\x20" + _varint(_zigzag(SCHEMA)),
             b"\x29" + struct.pack("<d", 1e-9),
             b"\x30\x00",
-            _SPAN,
+            _nested(0x5A, b"\x08" + _varint(_zigzag(FIRST_BUCKET)) + b"\x10" + _varint(len(counts))),
             _nested(0x62, b"".join(_varint(_zigzag(d)) for d in deltas)),
             b"\x78" + _varint(time_ms),
         )
@@ -69,21 +74,24 @@ def histogram(counts: list[int], total: float, time_ms: int) -> bytes:
 
 
 def bodies(series: int, steps: int, *, start_ms: int, per_request: int) -> list[list[bytes]]:
-    """`bodies[step][request]`: requests of `series` native histograms, `data.STEP_MS` apart."""
+    """`bodies[step][request]`: requests of `series` native histograms of each metric, `data.STEP_MS` apart."""
     random = np.random.default_rng(12)
     labels = []
-    for number in range(series):
-        named = {"__name__": "rpc_seconds", "region": data.REGIONS[number % len(data.REGIONS)], "service": f"svc-{number:05}"}
+    for number in range(2 * series):
+        name = "rpc_seconds" if number < series else "job_seconds"
+        named = {"__name__": name, "region": data.REGIONS[number % len(data.REGIONS)], "service": f"svc-{number % series:05}"}
         labels.append(b"".join(data.label_field(name, value) for name, value in sorted(named.items())))
-    counts, totals, rounds = np.zeros((series, BUCKETS), dtype=np.int64), np.zeros(series), []
+    counts, rounds = np.zeros((2 * series, BUCKETS), dtype=np.int64), []
     middles = 2.0 ** ((FIRST_BUCKET + np.arange(BUCKETS) - 0.5) / 2**SCHEMA)
+    # When each series sees an observation of each bucket for the first time.
+    first_seen = np.zeros(counts.shape)
+    first_seen[series:, FEWEST:] = np.sort(random.uniform(0, 1.2 * steps, (series, BUCKETS - FEWEST)), axis=1)
     for step in range(steps):
-        more = random.poisson(3, counts.shape)
-        counts += more
-        totals += more @ middles
-        now, sums, at = counts.tolist(), totals.tolist(), start_ms + step * data.STEP_MS
-        messages = [_nested(0x0A, labels[i] + _nested(0x22, histogram(now[i], sums[i], at))) for i in range(series)]
-        requests = [b"".join(messages[i : i + per_request]) for i in range(0, series, per_request)]
+        known = first_seen <= step
+        counts += np.where(known, 1 + random.poisson(3, counts.shape), 0)
+        widths, now, sums, at = known.sum(axis=1).tolist(), counts.tolist(), (counts @ middles).tolist(), start_ms + step * data.STEP_MS
+        messages = [_nested(0x0A, labels[i] + _nested(0x22, histogram(now[i][: widths[i]], sums[i], at))) for i in range(2 * series)]
+        requests = [b"".join(messages[i : i + per_request]) for i in range(0, len(messages), per_request)]
         rounds.append([bytes(cramjam.snappy.compress_raw(one)) for one in requests])
     return rounds
 
@@ -92,7 +100,7 @@ def run(series: int, repeats: int, kinds: tuple[servers.Kind, ...]) -> Outcome:
     """Load the histograms into Vedette and Prometheus, and ask each query `repeats` times."""
     points = queries.POINTS
     how = f"{queries.FLEET_HOW} VictoriaMetrics has no native histograms."
-    title = f"Native histograms: {series:,} series, {series * points:,} histograms of {BUCKETS} buckets"
+    title = f"Native histograms: {series:,} series of {BUCKETS} buckets, and as many whose buckets come one after another"
     outcome = Outcome("native", title, how=how)
     start_ms = int(time.time() * 1000) // data.STEP_MS * data.STEP_MS - (points + 1) * data.STEP_MS
     rounds = bodies(series, points, start_ms=start_ms, per_request=500)
@@ -104,7 +112,8 @@ def run(series: int, repeats: int, kinds: tuple[servers.Kind, ...]) -> Outcome:
         with servers.running(PEER if kind is servers.PROMETHEUS else kind) as server:
             send(server, shards_of(rounds, queries.SENDERS))
             last = start_ms / 1000 + (points - 1) * data.STEP_MS / 1000
-            queries.await_count(server, f"sum(count_over_time(rpc_seconds[{points * 10}s]))", last, series * points)
+            for metric in ("rpc_seconds", "job_seconds"):
+                queries.await_count(server, f"sum(count_over_time({metric}[{points * 10}s]))", last, series * points)
             answers |= queries.measure(outcome, server, SHAPES, span, repeats)
     _judge(outcome, answers, span, repeats)
     return outcome

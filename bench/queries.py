@@ -64,7 +64,7 @@ def _series(body: bytes, since: float) -> dict[str, list[tuple[float, float]]]:
     found = {}
     for one in json.loads(body)["data"]["result"]:
         labels = json.dumps(one["metric"], sort_keys=True)
-        points = [(float(t), float(v)) for t, v in one["values"] if float(t) >= since]
+        points = [(float(t), float(v)) for t, v in one.get("values", ()) if float(t) >= since]
         if points:
             found[labels] = points
     return found

@@ -144,6 +144,14 @@ def test_two_kinds_of_buckets_do_not_add_up() -> None:
     assert total.result().count == 1
 
 
+def test_a_zero_bucket_of_no_known_width_is_neither_wider_nor_narrower() -> None:
+    """Nobody refuses to store such a histogram: what is made of it must end."""
+    odd, other = observed([3.0], 0, math.nan), observed([3.0, 9.0], 0, 0.5)
+    for a, b in ((odd, other), (other, odd), (odd, odd)):
+        assert arithmetic.added(a, b).histogram.count == a.count + b.count
+        assert arithmetic.is_reset(a, b) in (True, False)
+
+
 def test_equality_is_to_the_bit_and_to_the_bucket() -> None:
     h = observed([1, 2], 0)
     assert arithmetic.equal(h, observed([1, 2], 0, hint=GAUGE))

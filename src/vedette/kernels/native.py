@@ -325,6 +325,26 @@ def summed(
 
 
 @njit(cache=True, nogil=True)
+def ordered(shapes: Any, custom: Any, at: Any, order: Any, index: Any, side: Any) -> None:
+    """The buckets of each layout l from the lowest on, from `at[l]` on: the cell, the index, and the sign (0 of the zero bucket).
+
+    Custom buckets (`custom[l]`) are positive ones, and have no zero bucket beside them.
+    """
+    _schema, positive, positive_at, negative, negative_at = shapes
+    for layout in range(len(custom)):
+        b, few = at[layout], positive_at[layout + 1] - positive_at[layout]
+        for i in range(negative_at[layout + 1] - 1, negative_at[layout] - 1, -1):
+            order[b], index[b], side[b] = _HEAD + few + i - negative_at[layout], negative[i], -1
+            b += 1
+        if not custom[layout]:
+            order[b], index[b], side[b] = _ZERO, 0, 0
+            b += 1
+        for i in range(positive_at[layout], positive_at[layout + 1]):
+            order[b], index[b], side[b] = _HEAD + i - positive_at[layout], positive[i], 1
+            b += 1
+
+
+@njit(cache=True, nogil=True)
 def _log2(value: float) -> float:
     return math.log2(abs(value)) if value != 0.0 else -np.inf
 

@@ -131,7 +131,8 @@ def _reconciled(a: _Laid, b: _Laid) -> tuple[_Laid, _Laid, bool]:
             common = tuple(v for v in a.layout.bounds if v in set(b.layout.bounds))
             a, b = _remapped(a, common), _remapped(b, common)
         return (*_united(a, b), differ)
-    while a.layout.threshold != b.layout.threshold:
+    # One that is no number, which nobody refuses to store, is neither wider nor narrower.
+    while a.layout.threshold < b.layout.threshold or b.layout.threshold < a.layout.threshold:
         if a.layout.threshold < b.layout.threshold:
             a = _wider(a, b.layout.threshold)
         else:

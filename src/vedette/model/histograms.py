@@ -80,6 +80,11 @@ class Layout:
         return head + struct.pack(f"<{len(self.bounds)}d", *self.bounds) + self.positive.tobytes() + self.negative.tobytes()
 
     @cached_property
+    def family(self) -> tuple[bool, bytes, tuple[float, ...]]:
+        """What layouts share that differ in their schema and in which buckets they have, and in nothing else."""
+        return self.custom, struct.pack("<d", self.threshold), self.bounds
+
+    @cached_property
     def positive_bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Lower and upper bounds of the positive buckets (of all custom ones)."""
         if not self.custom:

@@ -140,7 +140,7 @@ def scaled(ev: Evaluation, pool: Pool, items: Ints, number: Floats, *, divided: 
     with np.errstate(all="ignore"):
         (np.divide if divided else np.multiply)(cells, each, out=cells)
     hints = np.where(number < 0, np.uint8(GAUGE), pool.hints[items])
-    return Pool(pool.layouts, pool.layout[items], at, cells, hints, np.ones(len(items), dtype=np.bool_))
+    return Pool.made(pool.layouts, to, at, cells, hints, np.ones(len(items), dtype=np.bool_))
 
 
 def _added(ev: Evaluation, pool: Pool, a: Ints, b: Ints, *, negative: bool) -> tuple[Ints, Pool]:
@@ -166,7 +166,7 @@ def _added(ev: Evaluation, pool: Pool, a: Ints, b: Ints, *, negative: bool) -> t
     first, second = hints[0][done], hints[1][done]
     joint = np.where(first == second, first, np.where((first == GAUGE) | (second == GAUGE), np.uint8(GAUGE), np.uint8(UNKNOWN)))
     told = np.full(len(a), GAUGE, dtype=np.uint8) if negative else joint.astype(np.uint8)
-    return done, Pool(tuple(table.layouts), to.astype(np.int32), at, cells, told, np.ones(len(a), dtype=np.bool_))
+    return done, Pool.made(table.layouts, to, at, cells, told, np.ones(len(a), dtype=np.bool_))
 
 
 def negated(natives: Natives) -> Natives:

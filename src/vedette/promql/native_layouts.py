@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vedette.kernels import native as kernel
-from vedette.model.histograms import HEAD, ZERO, Layout
+from vedette.model.histograms import HEAD, Layout, exponential_bounds
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -35,13 +34,13 @@ class Layouts:
 
     def __init__(self, layouts: Sequence[Layout]) -> None:
         self.layouts = list(layouts)
-        known: dict[bytes, int] = {}
-        edges = (struct.pack(f"<?d{len(x.bounds)}d", x.custom, x.threshold, *x.bounds) for x in self.layouts)
-        self.families: Ints = np.array([known.setdefault(edge, len(known)) for edge in edges], dtype=np.int64)
+        known: dict[tuple[bool, bytes, tuple[float, ...]], int] = {}
+        self.families: Ints = np.array([known.setdefault(x.family, len(known)) for x in self.layouts], dtype=np.int64)
         """Layouts of one family differ in their schema and in which buckets they have, and in nothing else."""
         self.kinds = len(known)
         """How many families there are."""
         self.shapes = self._shapes(0)
+        self._known: dict[bytes, int] = {}
 
     def _shapes(self, first: int) -> Shapes:
         some = self.layouts[first:]
@@ -77,16 +76,19 @@ class Layouts:
         positive, negative = np.empty(total, dtype=np.int32), np.empty(total, dtype=np.int32)
         p, n = np.zeros(count + 1, dtype=np.int64), np.zeros(count + 1, dtype=np.int64)
         kernel.unite(self.shapes, members, offsets, schemas, int(rooms.max()), (positive, p, negative, n))
-        known = {x.key: number for number, x in enumerate(self.layouts)}
         first, out = len(self.layouts), np.empty(count, dtype=np.int64)
+        known = self._known = self._known or {x.key: number for number, x in enumerate(self.layouts)}
+        like = self.families[members[offsets[:-1]]]
+        families: list[int] = []
         for s in range(count):
-            like = self.layouts[members[offsets[s]]]
+            one = self.layouts[members[offsets[s]]]
             sides = (positive[p[s] : p[s + 1]].copy(), negative[n[s] : n[s + 1]].copy())
-            made = Layout(int(schemas[s]), like.threshold, like.bounds, *sides)
+            made = Layout(int(schemas[s]), one.threshold, one.bounds, *sides)
             out[s] = known.setdefault(made.key, len(self.layouts))
             if out[s] == len(self.layouts):
                 self.layouts.append(made)
-                self.families = np.append(self.families, self.families[members[offsets[s]]])
+                families.append(int(like[s]))
+        self.families = np.concatenate([self.families, np.array(families, dtype=np.int64)])
         more = self._shapes(first)
         old = self.shapes
         self.shapes = (
@@ -118,31 +120,27 @@ class Layouts:
 
     def buckets(self, count: int) -> Buckets:
         """All buckets of each of the first `count` layouts from the lowest on, as `model.buckets.all_buckets` has them."""
-        orders, lowers, uppers = [], [], []
         some = self.layouts[:count]
-        for layout in some:
-            positive, negative, width = len(layout.positive), len(layout.negative), layout.threshold
-            low, high = layout.positive_bounds
-            if layout.custom:
-                orders.append(HEAD + np.arange(positive))
-                lowers.append(low)
-                uppers.append(high)
-                continue
-            near, far = layout.negative_bounds
-            low, near = (np.where((edge > 0) & (edge < width), width, edge) for edge in (low, near))
-            orders.append(np.concatenate([HEAD + positive + np.arange(negative)[::-1], [ZERO], HEAD + np.arange(positive)]))
-            lowers.append(np.concatenate([-far[::-1], [-width], low]))
-            uppers.append(np.concatenate([-near[::-1], [width], high]))
-        nothing = np.zeros(0)
-        return (
-            np.concatenate([*orders, nothing.astype(np.int64)]),
-            np.concatenate([*lowers, nothing]),
-            np.concatenate([*uppers, nothing]),
-            _ends([len(order) for order in orders]),
-            np.array([len(x.positive) for x in some], dtype=np.int64),
-            np.array([len(x.negative) for x in some], dtype=np.int64),
-            np.array([x.custom for x in some], dtype=np.bool_),
-        )
+        custom = np.array([x.custom for x in some], dtype=np.bool_)
+        positives, negatives = np.diff(self.shapes[2])[:count], np.diff(self.shapes[4])[:count]
+        at = _ends(positives + negatives + ~custom)
+        total = int(at[-1])
+        order, index, side = np.empty(total, dtype=np.int64), np.empty(total, dtype=np.int32), np.empty(total, dtype=np.int8)
+        kernel.ordered(self.shapes, custom, at, order, index, side)
+        near, far = np.zeros(len(order)), np.zeros(len(order))
+        owner = np.repeat(np.arange(count), np.diff(at))
+        threshold = np.array([x.threshold for x in some])[owner]
+        schemas = self.schemas[owner]
+        for schema in np.unique(self.schemas[:count][~custom]).tolist():
+            chosen = np.flatnonzero((schemas == schema) & (side != 0))
+            near[chosen], far[chosen] = exponential_bounds(schema, index[chosen] - 1), exponential_bounds(schema, index[chosen])
+        near = np.where((near > 0) & (near < threshold), threshold, near)
+        lower = np.where(side > 0, near, np.where(side < 0, -far, -threshold))
+        upper = np.where(side > 0, far, np.where(side < 0, -near, threshold))
+        for number in np.flatnonzero(custom).tolist():
+            here = slice(at[number], at[number + 1])
+            lower[here], upper[here] = some[number].positive_bounds
+        return order, lower, upper, at, positives, negatives, custom
 
 
 def distinct(keys: Ints, most: int) -> Ints:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vedette.model.histogram_arithmetic import compacted
-from vedette.model.histograms import GAUGE, Histogram, Histograms, Layout, LayoutTable
+from vedette.model.histograms import Histogram, Histograms, Layout, LayoutTable
 from vedette.promql.native_layouts import Buckets, Layouts, distinct
 
 Bools = NDArray[np.bool_]
@@ -72,11 +72,14 @@ class Pool:
         return cls.of(Histograms.of((), ()))
 
     @classmethod
-    def dense(
-        cls, layouts: Sequence[Layout], layout: NDArray[np.int32], starts: Ints, cells: NDArray[np.float64], hint: int = GAUGE
+    def made(
+        cls, layouts: Sequence[Layout], layout: Ints, starts: Ints, cells: NDArray[np.float64], hints: NDArray[np.uint8], slim: Bools
     ) -> Pool:
-        """Results of one hint without their empty buckets."""
-        return cls(layouts, layout, starts, cells, np.full(len(starts), hint, dtype=np.uint8), np.ones(len(starts), dtype=np.bool_))
+        """Of results: those of the `layouts` that occur are kept."""
+        used = distinct(layout, len(layouts))
+        numbers = np.zeros(len(layouts), dtype=np.int32)
+        numbers[used] = np.arange(len(used))
+        return cls(tuple(layouts[number] for number in used.tolist()), numbers[layout], starts, cells, hints, slim)
 
     @cached_property
     def table(self) -> Layouts:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from vedette.kernels import native as kernel
 from vedette.model.histogram_arithmetic import is_reset
-from vedette.model.histograms import COUNT
+from vedette.model.histograms import COUNT, GAUGE
 from vedette.promql.evaluation import Evaluation
 from vedette.promql.native_layouts import distinct
 from vedette.promql.native_pool import Natives, Pool
@@ -106,8 +106,9 @@ def of_windows(ev: Evaluation, name: str, samples: Samples, spans: Spans, *, wid
         cells.append(out)
         done, held = done + len(at), held + size
     unions, starts = (np.concatenate([part[i] for part in parts]) if parts else np.zeros(0, dtype=np.int64) for i in range(2))
-    rated = Pool.dense(tuple(pool.table.layouts), unions.astype(np.int32), starts, cells[1] if len(cells) == 2 else np.concatenate(cells))
-    return Natives(made, rated), left
+    whole = cells[1] if len(cells) == 2 else np.concatenate(cells)
+    hints, slim = np.full(len(starts), GAUGE, dtype=np.uint8), np.ones(len(starts), dtype=np.bool_)
+    return Natives(made, Pool.made(pool.table.layouts, unions, starts, whole, hints, slim)), left
 
 
 def _rated(
@@ -151,7 +152,7 @@ def _passes(samples: Samples, layout: Ints, spans: Spans, schema: Ints) -> Itera
     if not len(spans.lo):
         return
     family = table.families[layout[spans.hi - 1]]
-    keys = (spans.rows * 64 + schema - schema.min()) * table.kinds + family
+    keys = (spans.rows * 128 + schema - schema.min()) * table.kinds + family
     _, track = np.unique(keys, return_inverse=True)
     track = track.reshape(-1)
     count = int(track.max()) + 1

@@ -49,21 +49,24 @@ class JsonHistograms:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._buckets = pool.buckets
-        self._heads = _text(self._head_texts())
+        texts, self._head_of = self._head_texts()
+        self._heads = _text(texts)
         self._frame = _text(_FRAME)
 
-    def _head_texts(self) -> list[bytes]:
-        """What stands before the count of each bucket: which bounds it includes, and these."""
+    def _head_texts(self) -> tuple[list[bytes], Ints]:
+        """What can stand before the count of a bucket, which bounds it includes and these; and which of that each bucket has."""
         _order, lower, upper, at, _positive, _negative, custom = self._buckets
         # By their bits: -0 is shown as such.
         numbers, which = np.unique(np.concatenate([lower, upper]).view(np.int64), return_inverse=True)
-        shown = [json_float(number) for number in numbers.view(np.float64).tolist()]
-        linear = np.repeat(custom, np.diff(at)).tolist()
-        texts = (shown[i] for i in which.reshape(-1).tolist())
-        lows, highs = lower.tolist(), upper.tolist()
-        low_texts = [next(texts) for _ in lows]
-        ends = (_RULES[_ends(is_linear, low, high)] for is_linear, low, high in zip(linear, lows, highs, strict=True))
-        return [f'[{rule},"{low}","{high}","'.encode() for rule, low, high in zip(ends, low_texts, texts, strict=True)]
+        low, high = which.reshape(2, -1)
+        linear = np.repeat(custom, np.diff(at))
+        kinds, kind_of = np.unique((low * len(numbers) + high) * 2 + linear, return_inverse=True)
+        shown = [(number, json_float(number)) for number in numbers.view(np.float64).tolist()]
+        texts = []
+        for kind in kinds.tolist():
+            (a, first), (b, last) = shown[kind // 2 // len(numbers)], shown[kind // 2 % len(numbers)]
+            texts.append(f'[{_RULES[_ends(kind % 2 == 1, a, b)]},"{first}","{last}","'.encode())
+        return texts, kind_of.reshape(-1).astype(np.int64)
 
     def points(self, items: Ints, times: Ints) -> tuple[memoryview, Ints]:
         """The histograms `items` of the pool at `times` (int64 ms), each followed by a comma, and where each ends: int64."""
@@ -72,6 +75,7 @@ class JsonHistograms:
         ends = np.empty(len(items), dtype=np.int64)
         count = kernel.listed(items, self._pool.columns, self._buckets, floats, bucket, ends)
         floats, bucket = floats[:count], bucket[:count]
+        bucket = np.where(bucket >= 0, self._head_of[bucket], -1) if len(self._head_of) else bucket
         whole, places = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int8)
         hard = render.decimals(floats, whole, places)
         digits = orjson.dumps(floats[places < 0], option=orjson.OPT_SERIALIZE_NUMPY) if hard else b"[]"

@@ -129,6 +129,5 @@ def _sums(ev: Evaluation, pool: Pool, wanted: _Wanted, pairs: Ints, count: int, 
     made = np.flatnonzero(there)
     index = np.full(total, -1, dtype=np.int64)
     index[made] = np.arange(len(made))
-    layout = unions[made].astype(np.int32)
-    sums = Pool(tuple(table.layouts), layout, at[made], out, _HINT_OF[seen[made]], slim[made])
+    sums = Pool.made(table.layouts, unions[made], at[made], out, _HINT_OF[seen[made]], slim[made])
     return Sums(Natives(index, sums), odd, there & (seen & _BOTH == _BOTH))
