@@ -30,8 +30,13 @@ async def records(place):
     await opened.close()
 
 
+def number(rule: str, labels: str) -> int:
+    """A number of its own for each rule and labels, in their order."""
+    return int(("".join(c for c in labels + rule if c.isascii() and c.isalnum())[:10] + "z").ljust(11, "0"), 36)
+
+
 def rule_alert(rule="g/r", labels="{}", state="pending", value=1.0, tenant="default") -> RuleAlertRow:
-    return RuleAlertRow(tenant, rule, labels, "{}", state, value, 1, 2, 3, 4)
+    return RuleAlertRow(tenant, number(rule, labels), rule, labels, "{}", state, value, 1, 2, 3, 4)
 
 
 def event(seq: int, at: int = 0, note: str = "") -> AlertEventRow:

@@ -21,8 +21,13 @@ from vedette.records.migrations import MIGRATIONS
 from vedette.records.rows import AlertEventRow, HeldAlertRow, NotificationRow, RuleAlertRow, SilenceRow
 
 
+def number(rule: str, labels: str) -> int:
+    """A number of its own for each rule and labels, in their order."""
+    return int(("".join(c for c in labels + rule if c.isascii() and c.isalnum())[:10] + "z").ljust(11, "0"), 36)
+
+
 def rule_alert(rule: str = "g/r", labels: str = "{}", state: str = "pending", value: float = 1.0) -> RuleAlertRow:
-    return RuleAlertRow("default", rule, labels, "{}", state, value, 1, 2, 3, 4)
+    return RuleAlertRow("default", number(rule, labels), rule, labels, "{}", state, value, 1, 2, 3, 4)
 
 
 def held(labels: str) -> HeldAlertRow:
@@ -142,6 +147,28 @@ async def test_held_alerts_of_the_schema_before_their_numbers_keep_all_they_say(
     await records.close()
 
 
+async def test_alerts_of_rules_of_the_schema_before_their_numbers_keep_all_they_say(tmp_path: Path) -> None:
+    numbered = next(n for n, statements in enumerate(MIGRATIONS) if any("rule_alerts_by_labels" in s for s in statements))
+    with sqlite3.connect(tmp_path / "v.db") as old:
+        old.execute("CREATE TABLE schema_version (version INTEGER NOT NULL PRIMARY KEY)")
+        for version, statements in enumerate(MIGRATIONS[:numbered], 1):
+            for statement in statements:
+                old.execute(statement)
+            old.execute("INSERT INTO schema_version VALUES (?)", (version,))
+        for tenant, rule, labels in (("a", "g/r", "2"), ("a", "g/r", "1"), ("b", "g/r", "1")):
+            old.execute("INSERT INTO rule_alerts VALUES (?, ?, ?, '{}', 'firing', NULL, 1, 2, 3, 4)", (tenant, rule, labels))
+    old.close()
+    records = await Records.open(tmp_path / "v.db")
+    found = await records.load(RuleAlertRow)
+    assert [(r.tenant, r.seq, r.rule, r.labels, r.state, r.active_at, r.keep_firing_since) for r in found] == [
+        ("a", 1, "g/r", "1", "firing", 1, 4),
+        ("a", 2, "g/r", "2", "firing", 1, 4),
+        ("b", 1, "g/r", "1", "firing", 1, 4),
+    ]
+    assert math.isnan(found[0].value)
+    await records.close()
+
+
 async def test_a_locked_file_refuses_writes_and_recovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vedette.records.reaching._BUSY_MS", 1)
     records = await Records.open(tmp_path / "v.db")
@@ -166,7 +193,7 @@ async def test_kill_9_right_after_save_keeps_the_row(tmp_path: Path) -> None:
 
         async def main():
             records = await Records.open(Path(sys.argv[1]))
-            await records.save([RuleAlertRow("default", "r", "{}", "{}", "firing", 1.0, 1, 2, 3, 4)])
+            await records.save([RuleAlertRow("default", 1, "r", "{}", "{}", "firing", 1.0, 1, 2, 3, 4)])
             os.kill(os.getpid(), signal.SIGKILL)
 
         asyncio.run(main())

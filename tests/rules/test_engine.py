@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import itertools
 import math
 from typing import Any
@@ -266,6 +267,34 @@ async def test_a_restart_keeps_for_and_tells_what_fires_at_once(world: Any) -> N
     await world.start(DOWN)
     assert len(await world.tick(2 * MINUTE + 1)) == 1
     assert world.emitted[-1][0].starts_at == fired
+
+
+async def test_an_alert_has_one_record_with_a_number_of_its_own(world: Any) -> None:
+    for at, value in flat(0, 0, 0, 0, 1, 0, 0):
+        for name in "ab":
+            world.put(at, value, __name__="up", instance=name)
+    await world.start(DOWN)
+    await world.tick(0)
+    first = await world.records.load(RuleAlertRow)
+    assert len({row.seq for row in first}) == 2 and all(row.seq > 0 for row in first)
+    await world.tick(2 * MINUTE)
+    await world.tick(3 * MINUTE)  # resolved, and at once pending again
+    await world.tick(4 * MINUTE)
+    again = await world.records.load(RuleAlertRow)
+    assert [(row.seq, row.labels) for row in again] == [(row.seq, row.labels) for row in first]
+    assert {row.state for row in again} == {"pending"}
+
+
+async def test_of_two_records_of_an_alert_the_newer_one_counts_and_the_other_goes(world: Any) -> None:
+    world.put(0, 0, __name__="up", instance="a")
+    await world.start(DOWN)
+    await world.tick(0)
+    (row,) = await world.records.load(RuleAlertRow)
+    await world.records.save([dataclasses.replace(row, seq=row.seq + 7, active_at=row.active_at - 5), dataclasses.replace(row, seq=3)])
+    await world.stop()
+    await world.start(DOWN)
+    assert [r.seq for r in await world.records.load(RuleAlertRow)] == [row.seq + 7]
+    assert world.rules.groups()[0].rules[0].alerts[0].active_at == row.active_at - 5
 
 
 LONG = DOWN.replace("for: 2m", "for: 20m")

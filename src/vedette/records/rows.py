@@ -13,9 +13,13 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class RuleAlertRow:
-    """One alert of an alerting rule. `rule` is the rule's identity across restarts; key: tenant, rule, labels."""
+    """One alert of an alerting rule. `rule` is the rule's identity across restarts; key: tenant, seq.
+
+    `seq` rises with time, as that of a `HeldAlertRow`; of two rows with the same rule and labels the newer one counts.
+    """
 
     tenant: str
+    seq: int
     rule: str
     labels: str
     annotations: str
@@ -276,7 +280,7 @@ class Many:
 
 
 KEYS: dict[type[Row], tuple[str, ...]] = {
-    RuleAlertRow: ("tenant", "rule", "labels"),
+    RuleAlertRow: ("tenant", "seq"),
     HeldAlertRow: ("tenant", "seq"),
     AlertJournalRow: ("tenant", "seq"),
     NotificationRow: ("tenant", "group_key", "receiver", "channel"),

@@ -11,7 +11,7 @@ its end is told more than once. Not here: queries, templates, storage, time; so 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from vedette.errors import BadInput, LimitExceeded
@@ -38,6 +38,8 @@ class AlertState:
     resolved_at: int = 0
     keep_firing_since: int = 0
     last_sent_at: int = 0
+    number: int = field(default=0, compare=False)
+    """Its record's; 0 while it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,8 @@ def _gone(old: AlertState, now: int, keep_firing_ms: int, events: list[Event]) -
 def _seen(old: AlertState | None, element: Observed, now: int, hold_ms: int, events: list[Event]) -> AlertState:
     """What becomes of an alert with a sample; a resolved one starts anew."""
     if old is None or old.state == "inactive":
-        alert = AlertState(element.labels, element.annotations, element.value, "pending", now)
+        number = old.number if old is not None else 0
+        alert = AlertState(element.labels, element.annotations, element.value, "pending", now, number=number)
         events.append(Event("pending", alert))
     else:
         alert = replace(old, annotations=element.annotations, value=element.value, keep_firing_since=0)

@@ -23,6 +23,7 @@ from vedette.model.labels import Labels
 from vedette.model.samples import STALE, SampleBatch, canonical
 from vedette.model.tenants import DEFAULT_TENANT
 from vedette.promql.standing import Answer, Standing
+from vedette.records.numbers import Numbers, own_number
 from vedette.records.rows import RuleAlertRow
 from vedette.rules import alerting
 from vedette.rules.evaluation import LiveGroup, LiveRule, Samples, Surroundings, alert_of, row_of
@@ -117,7 +118,13 @@ class Rules:
     async def _remembered(self) -> dict[str, LiveRule]:
         """What the records remember, as rules that only have their states."""
         found: dict[str, LiveRule] = {}
-        for row in await self._around.records.load(RuleAlertRow, tenant=self._around.tenant):
+        kept = await self._around.records.load(RuleAlertRow, tenant=self._around.tenant)
+        newest = {(row.rule, row.labels): row for row in sorted(kept, key=lambda row: row.seq)}
+        # Servers that share a database have a record each of an alert.
+        await self._around.records.save(drop=[row for row in kept if newest[row.rule, row.labels] is not row])
+        numbers = Numbers(max((row.seq for row in kept), default=0), own_number())
+        self._around = dataclasses.replace(self._around, numbers=numbers)
+        for row in newest.values():
             alert = alert_of(row)
             found.setdefault(row.rule, LiveRule(_UNKNOWN, row.rule, restored=True)).states[alert.labels] = alert
         return found

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,6 +25,7 @@ from vedette.model.labels import METRIC_NAME, Labels, quote
 from vedette.model.samples import STALE, KeySpace, SampleBatch
 from vedette.promql.native_render import text
 from vedette.promql.standing import Answer, Standing
+from vedette.records.numbers import Numbers, own_number
 from vedette.records.rows import RuleAlertRow
 from vedette.rules import alerting
 from vedette.rules.alerting import AlertState, Observed
@@ -73,6 +74,8 @@ class Surroundings:
     """Hears of alerts that have become pending, of which nobody is told yet."""
     analyse: Callable[[str, Analysis, int], Awaitable[Samples]] | None = None
     outage: alerting.Outage = field(default_factory=alerting.Outage)
+    numbers: Numbers = field(default_factory=lambda: Numbers(0, own_number()))
+    """Those of the records of alerts."""
 
     async def analysed(self, rule: Rule, at: int) -> Samples:
         """What the analysis of a rule's expression finds at a time (ms). Raises what its query raises, `BadInput` where nobody analyses."""
@@ -108,6 +111,7 @@ def row_of(tenant: str, rule: str, alert: AlertState) -> RuleAlertRow:
     """The record of an alert."""
     return RuleAlertRow(
         tenant=tenant,
+        seq=alert.number,
         rule=rule,
         labels=orjson.dumps(dict(alert.labels)).decode(),
         annotations=orjson.dumps(dict(alert.annotations)).decode(),
@@ -132,6 +136,7 @@ def alert_of(row: RuleAlertRow) -> AlertState:
         fired_at=row.fired_at,
         resolved_at=row.resolved_at,
         keep_firing_since=row.keep_firing_since,
+        number=row.seq,
     )
 
 
@@ -224,6 +229,9 @@ class LiveRule:
             self.states = {}
             raise
         changed = {e.alert.labels: e.alert for e in events}
+        for labels in changed:
+            if labels in after and not after[labels].number:
+                after[labels] = replace(after[labels], number=around.numbers.take(at))
         put = [row_of(around.tenant, self.key, after[labels]) for labels in changed if labels in after]
         drop = [row_of(around.tenant, self.key, a) for labels, a in changed.items() if labels not in after]
         # Before anything acts on it: what was not committed has not happened, and the next evaluation finds it anew.
