@@ -26,7 +26,7 @@ from vedette.logs import trigrams
 from vedette.logs.arrow import Lines
 from vedette.logs.literals import required
 from vedette.logs.memory import Chunk
-from vedette.logs.query import MIN_TIME, LogQuery, Place, text_of, where_of
+from vedette.logs.query import MIN_TIME, LogQuery, Place, Reader, text_of, where_of
 from vedette.logs.segments import Segment
 from vedette.model.logs import LEVELS
 
@@ -235,7 +235,7 @@ class Database:
         return {(r[0], r[1]): r[2] for r in self._grouped(source, query, f"{key}, count(*)", [step, step])}
 
     def windows(
-        self, source: Source, query: LogQuery, *, begin: int, width: int, labels: Sequence[tuple[str, str]]
+        self, source: Source, query: LogQuery, *, begin: int, width: int, labels: Sequence[tuple[str, Reader]]
     ) -> dict[tuple[str, ...], dict[int, tuple[int, int]]]:
         """(lines, bytes of their messages) by the texts of `labels` and by span: k is (begin + (k - 1) width, begin + k width].
 
@@ -321,7 +321,7 @@ class Database:
                 found.sort(key=lambda r: (r.time, r.seq), reverse=query.newest_first)
                 yield found
 
-    def samples(self, source: Source, query: LogQuery, *, value: tuple[str, str], labels: Sequence[tuple[str, str]]) -> Samples:
+    def samples(self, source: Source, query: LogQuery, *, value: tuple[str, Reader], labels: Sequence[tuple[str, Reader]]) -> Samples:
         """The numbers that the field `value` (a name with its parser) is, by the texts of `labels` (as `windows` has them).
 
         Lines in which it is absent count for nothing; `misread` is one in which it is no number.
@@ -394,7 +394,7 @@ class Database:
             cursor.close()
 
 
-def _label(name: str, parser: str) -> tuple[str, list[str]]:
+def _label(name: str, parser: Reader) -> tuple[str, list[str]]:
     return (name, []) if name in ("service", "level") else text_of(name, parser)
 
 

@@ -37,17 +37,35 @@ class LineFilter:
 
 
 @dataclass(frozen=True, slots=True)
+class Captures:
+    """A parser whose fields, (name, expression, group), are what groups of RE2 expressions hold where these first match in the message."""
+
+    fields: tuple[tuple[str, str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """A parser whose fields, (name, JSON path), are what stands there in a message that is JSON."""
+
+    fields: tuple[tuple[str, str], ...]
+
+
+Reader = str | Captures | Paths
+"""What looks for fields in a message: `json`, `logfmt`, captures, paths, or "" for nothing."""
+
+
+@dataclass(frozen=True, slots=True)
 class FieldFilter:
     """A condition on a field: `name` as it stands, or else a dotted path into nested objects. An absent field is empty text.
 
-    Behind a `parser` (`json`, `logfmt`) a field that is absent is looked for in the message. `==` and the orders compare numbers;
+    Behind a `parser` a field that is absent is looked for in the message. `==` and the orders compare numbers;
     what is none fulfils none of them, or all of them with `unread`, as then do all fields of a message that is no JSON for `json`.
     """
 
     name: str
     op: Literal["=", "!=", "=~", "!~", "==", ">", "<", ">=", "<="]
     value: str
-    parser: str = ""
+    parser: Reader = ""
     unread: bool = False
 
 
@@ -186,12 +204,12 @@ def _field(where: Where, item: FieldFilter) -> None:
             where.add(holds, *paths, float(item.value))
             return
         none = f"({number} is null and {found} <> '')"
-        if item.parser == "json":
+        if item.parser == "json" or isinstance(item.parser, Paths):
             none += " or case when json_valid(message) then json_type(message) <> 'OBJECT' else true end"
         where.add(f"({holds} or {none})", *paths, float(item.value), *paths, *paths)
 
 
-def text_of(name: str, parser: str = "") -> tuple[str, list[str]]:
+def text_of(name: str, parser: Reader = "") -> tuple[str, list[str]]:
     """(SQL for the text of a field, empty where it is absent; the values that it binds)."""
     names = [name] if "." not in name else [name, name.replace(".", "\0")]
     sources, values = ["json_extract_string(fields, ?)"] * len(names), [_pointer(n) for n in names]
@@ -200,6 +218,14 @@ def text_of(name: str, parser: str = "") -> tuple[str, list[str]]:
         inside = [_pointer(name), *([_pointer(name.replace("_", "\0"))] if "_" in name else [])]
         sources += ["case when json_valid(message) then json_extract_string(message, ?) end"] * len(inside)
         values += inside
+    elif isinstance(parser, Paths):
+        inside = [path for field, path in parser.fields if field == name]
+        sources += ["case when json_valid(message) then json_extract_string(message, ?) end"] * len(inside)
+        values += inside
+    elif isinstance(parser, Captures):
+        for _, expression, group in (one for one in parser.fields if one[0] == name):
+            sources.append(f"nullif(regexp_extract(message, ?, {group:d}), '')")
+            values.append(expression)
     elif parser == "logfmt":
         key = rf"(?:^|\s){_quoted(name)}="
         # What stands in quotes may hold escaped ones.

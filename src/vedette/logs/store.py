@@ -31,7 +31,7 @@ from vedette.logs import copies, trigrams
 from vedette.logs import segments as segment_files
 from vedette.logs.database import Database, LogRow, Page, Samples, Source, Unreadable
 from vedette.logs.memory import Memory
-from vedette.logs.query import LogQuery
+from vedette.logs.query import LogQuery, Reader
 from vedette.logs.record import KIND, decode
 from vedette.logs.segments import Segment
 from vedette.logs.settings import LogSettings
@@ -276,7 +276,7 @@ class LogStore:
         return await self._ask(tenant, lambda source: self._database.counts(source, query, step))
 
     async def windows(
-        self, tenant: str, query: LogQuery, *, begin: int, width: int, labels: Sequence[tuple[str, str]]
+        self, tenant: str, query: LogQuery, *, begin: int, width: int, labels: Sequence[tuple[str, Reader]]
     ) -> dict[tuple[str, ...], dict[int, tuple[int, int]]]:
         """(lines, bytes) by texts of labels and by span, as `Database.windows` has it."""
         return await self._ask(tenant, lambda source: self._database.windows(source, query, begin=begin, width=width, labels=labels))
@@ -293,7 +293,7 @@ class LogStore:
         """When errors were first seen before the query's start, as `Database.errors_before` has it."""
         return await self._ask(tenant, lambda source: self._database.errors_before(source, query))
 
-    async def samples(self, tenant: str, query: LogQuery, *, value: tuple[str, str], labels: Sequence[tuple[str, str]]) -> Samples:
+    async def samples(self, tenant: str, query: LogQuery, *, value: tuple[str, Reader], labels: Sequence[tuple[str, Reader]]) -> Samples:
         """Numbers of a field by texts of labels, as `Database.samples` has it."""
         return await self._ask(tenant, lambda source: self._database.samples(source, query, value=value, labels=labels))
 

@@ -27,7 +27,9 @@ pytest.importorskip("duckdb", reason="duckdb is not installed: pip install 'vede
 SELECTORS = ("{}", '{service="shop"}', '{level=~"i.*|e.*", host!="z"}', '{service_name!="unknown_service"}')
 STAGES = (
     '|= "a"', '!= "x"', '|~ "p.*h"', '|> "<_>=<_>"', "| json", "| logfmt", "| logfmt --strict", '| json n="n", w="who.id"', "| unpack",
-    "| pattern `path=<p> <_>`", '| regexp "(?P<q>[a-z]+)="', "| line_format `{{.n}} {{__line__}}`", "| label_format m=n", "| decolorize",
+    '| json n="took", host="who.id", q="who", p="[0]", z="who[0]"',
+    "| pattern `path=<p> <_>`", "| pattern `<host>=<status> <_>=<n> `", '| regexp "(?P<level>[a-z]+)=(?P<n>[0-9]+)?.*(?P<size>B)?"',
+    '| regexp "(?P<q>[a-z]+)="', "| line_format `{{.n}} {{__line__}}`", "| label_format m=n", "| decolorize",
     "| label_format z=`{{.n}}x`", "| drop level", "| keep n", '| drop n="1"', "| n > 1", "| n >= -1.5 or took > 1s", "| size < 5KB",
     '| status=~"2.." and n != 3', '| host="a"', '| (a="b" or level!="error")', '| service_name="shop"', '| n=ip("10.0.0.1")',
     '|= ip("10.0.0.0/8")', '| __error__=""', '| n_extracted=""', '| detected_level="info"', '| who.id="k"',

@@ -212,3 +212,30 @@ def test_no_line_takes_long(text: str) -> None:
     for query in ("logfmt", "logfmt --strict", "pattern `<a> <b>`", "decolorize"):
         assert walked("{} | " + query, text) is not None
     assert walked('{} |= ip("10.0.0.1")', text) is None
+
+
+PIECES = st.sampled_from(["a", "b", "ab", " ", '"', "(", ".*", "é", "\n", "[x]", "\\", "aa"])
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["<x>", "<y>", "<_>", "<z>"]), PIECES), min_size=1, max_size=4, unique_by=lambda pair: pair[0]),
+    st.sampled_from(["", "a", "(", "x "]),
+    st.booleans(),
+    st.lists(PIECES, max_size=12).map("".join),
+)
+def test_a_pattern_is_an_expression_that_finds_the_same(gaps: list[tuple[str, str]], first: str, ends: bool, line: str) -> None:
+    """The one is what runs line by line, the other what the store is asked."""
+    parts = [f"{gap}{literal}" for gap, literal in gaps]
+    pattern = first + "".join(parts) + ("<last>" if ends else "")
+    if all(gap == "<_>" for gap, _ in gaps) and not ends:
+        pattern += "<last>"
+    matches = {name: extract.regex(text, where="pattern").search(line) for name, text in extract.pattern_as_regexes(pattern).items()}
+    found = {name: match.group(1) for name, match in matches.items() if match is not None and match.group(1)}
+    assert found == {name: text for name, text in (extract.by_pattern(pattern)(line) or {}).items() if text}
+
+
+@pytest.mark.parametrize("bad", ["", "<_>", "no gap", "<a><b>", "<a> <a>"])
+def test_what_is_no_pattern_is_no_expression_either(bad: str) -> None:
+    for read in (extract.by_pattern, extract.pattern_as_regexes):
+        with pytest.raises(BadInput):
+            read(bad)

@@ -23,7 +23,7 @@ from vedette.logs.logql.pushed import Pushed, column_of, pushed
 from vedette.logs.logql.stages import DETAILS, ERROR, STREAM, Line, condition, number_of, program, run
 from vedette.logs.logql.tokens import bytes_of, duration_of
 from vedette.logs.logql.vectors import Key, Series
-from vedette.logs.query import MAX_TIME, MIN_TIME, LogQuery
+from vedette.logs.query import MAX_TIME, MIN_TIME, LogQuery, Reader
 from vedette.logs.store import LogStore
 
 _MOST_SPANS = 200_000
@@ -241,7 +241,7 @@ class _Run:
         return await self.store.lines_through(self.tenant, replace(part.query, newest_first=False), work)
 
 
-def _key(labels: Sequence[str], columns: Sequence[tuple[str, str]], texts: Sequence[str]) -> Key:
+def _key(labels: Sequence[str], columns: Sequence[tuple[str, Reader]], texts: Sequence[str]) -> Key:
     found = ((n, text or ("unknown_service" if c == "service" else "")) for n, (c, _), text in zip(labels, columns, texts, strict=True))
     return tuple(sorted((n, v) for n, v in found if v))
 

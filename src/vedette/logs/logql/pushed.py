@@ -9,23 +9,25 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from vedette.logs.logql import extract
 from vedette.logs.logql.nodes import Chosen, Condition, Joined, LabelFilter, LabelFormat, LineFilter, LineFormat, Parser, Pipeline
 from vedette.logs.logql.stages import ERROR
-from vedette.logs.query import FieldFilter, LogQuery
+from vedette.logs.query import Captures, FieldFilter, LogQuery, Paths, Reader
 from vedette.logs.query import LineFilter as Stored
 
 SERVICE = ("service", "service_name")
 LEVEL = ("level", "detected_level")
+_UNQUOTABLE = frozenset('"\\')
 _PUSHED_LINES = ("|=", "!=", "|~", "!~")
 
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """What the store is asked; `whole` says that it is all of the pipeline, whose `parser` (`json`, `logfmt`, "") names labels."""
+    """What the store is asked; `whole` says that it is all of the pipeline, whose `parser` names labels."""
 
     query: LogQuery
     whole: bool
-    parser: str = ""
+    parser: Reader = ""
 
 
 @dataclass(slots=True)
@@ -33,7 +35,7 @@ class _Gathered:
     lines: list[Stored] = field(default_factory=list)
     fields: list[FieldFilter] = field(default_factory=list)
     columns: list[FieldFilter] = field(default_factory=list)
-    parser: str = ""
+    parser: Reader = ""
     same_text: bool = True
     same_labels: bool = True
     whole: bool = True
@@ -95,9 +97,30 @@ def _parser(found: _Gathered, stage: Parser) -> bool:
     if plain and found.same_text and found.same_labels and found.parser in ("", stage.kind):
         found.parser = stage.kind
         return True
+    reader = _reader(stage)
+    if reader and found.same_text and found.same_labels and not found.parser:
+        found.parser = reader
+        return True
     found.same_labels = False
     found.same_text = found.same_text and stage.kind != "unpack"
     return False
+
+
+def _reader(stage: Parser) -> Reader:
+    """What the store reads as this parser does, "" where it has nothing of the kind."""
+    if stage.kind == "regexp":
+        return Captures(tuple((name, stage.expression, group) for name, group in extract.groups_of(stage.expression)))
+    if stage.kind == "pattern":
+        return Captures(tuple((name, text, 1) for name, text in extract.pattern_as_regexes(stage.expression).items()))
+    if stage.kind == "json" and stage.chosen:
+        paths = [(name, extract.path_of(path)) for name, path in stage.chosen]
+        if all(steps and isinstance(steps[0], str) and not _UNQUOTABLE.intersection("".join(map(str, steps))) for _, steps in paths):
+            return Paths(tuple((name, "$" + "".join(_step(one) for one in steps)) for name, steps in paths))
+    return ""
+
+
+def _step(step: str | int) -> str:
+    return f"[{step}]" if isinstance(step, int) else f'."{step}"'
 
 
 def _conditions(found: _Gathered, asked: Condition | Joined) -> bool:
@@ -126,7 +149,7 @@ def _condition(found: _Gathered, asked: Condition) -> bool:
     return True
 
 
-def _text(found: _Gathered, name: str, op: str, value: str, parser: str) -> None:
+def _text(found: _Gathered, name: str, op: str, value: str, parser: Reader) -> None:
     column = column_of(name)
     if column:
         # Loki's name of what names no service.
@@ -136,5 +159,5 @@ def _text(found: _Gathered, name: str, op: str, value: str, parser: str) -> None
         _field(found.fields, name, op, value, parser)
 
 
-def _field(into: list[FieldFilter], name: str, op: Any, value: str, parser: str) -> None:
+def _field(into: list[FieldFilter], name: str, op: Any, value: str, parser: Reader) -> None:
     into.append(FieldFilter(name, op, value, parser))
