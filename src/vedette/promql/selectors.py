@@ -492,6 +492,8 @@ def _doubt_counters(ev: Evaluation, call: Call, rows: Rows, over: Windows) -> No
     """Say which metrics, of those with a result, are not named (or typed) as counters are."""
     names = over.labels.column(METRIC_NAME)
     text = over.labels.symbols.text
+    # Rows of native histograms alone have no floats.
+    filled = np.diff(over.offsets) > 0 if over.slabs is None else np.ones(len(names), dtype=np.bool_)
     types = over.labels.column("__type__") if ev.type_labels else names
     # Mostly it is one metric: then nothing is sorted.
     one = bool(len(names)) and bool((names == names[0]).all()) and bool((types == types[0]).all())
@@ -503,7 +505,7 @@ def _doubt_counters(ev: Evaluation, call: Call, rows: Rows, over: Windows) -> No
         kind = text(type_symbol) if type_symbol >= 0 else ""
         if (kind in ("counter", "histogram")) if ev.type_labels else name.endswith(COUNTER_SUFFIXES):
             continue
-        chosen = np.flatnonzero((names == name_symbol) & (types == type_symbol))
+        chosen = np.flatnonzero((names == name_symbol) & (types == type_symbol) & filled)
         if _any_present(rows, chosen):
             message = say.not_a_counter_type(name, kind) if ev.type_labels else say.not_a_counter(name)
             ev.annotations.inform(message, call.args[0])
