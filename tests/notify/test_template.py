@@ -9,6 +9,7 @@ import pytest
 from vedette.errors import BadInput, Undeliverable
 from vedette.model.alerts import Alert
 from vedette.model.labels import Labels
+from vedette.notify.channels.webhook import payload
 from vedette.notify.notice import Notice
 from vedette.notify.receivers import EmailConfig, OpsgenieConfig, PagerdutyConfig, SlackConfig, TelegramConfig
 from vedette.notify.template import Templates
@@ -48,6 +49,31 @@ TEXTS = [
     ("{{ (index .Alerts 0).Fingerprint }}", FIRING.fingerprint),
     ('{{ "x" | toUpper }} {{ title "ab cd" }} {{ trimSpace " a " }} {{ urlUnescape "a%20b" }}', "X Ab Cd a a b"),
     ('{{ reReplaceAll "(.):1" "$1!" "a:1" }} {{ match "a.*" "ba" }}', "a! true"),
+    ("{{ .CommonLabels }} [{{ .CommonAnnotations }}]", "alertname=Down, severity=page []"),
+    ('{{ .CommonLabels.Remove (stringSlice "severity") | printf "%s" }}', "alertname=Down"),
+    (
+        "{{ (index .Alerts 0) | toJson }}",
+        '{"status":"firing","labels":{"alertname":"Down","instance":"a:1","severity":"page"},'
+        '"annotations":{"summary":"a is \\u003cdown\\u003e"},'
+        '"startsAt":"2023-11-14T22:13:20Z","endsAt":"0001-01-01T00:00:00Z","generatorURL":"http://prometheus/graph?g0.expr=up",'
+        f'"fingerprint":"{FIRING.fingerprint}"}}',
+    ),
+    ("{{ .CommonLabels.SortedPairs | toJson }}", '[{"Name":"alertname","Value":"Down"},{"Name":"severity","Value":"page"}]'),
+    ('{{ title "heLLO wORLD foo-bar it\'s" }}', "Hello World Foo-Bar It's"),
+    ("{{ with index .Alerts 1 }}{{ .EndsAt.Sub .StartsAt }} {{ (.EndsAt.Sub .StartsAt).Milliseconds }}{{ end }}", "1m40s 100000"),
+    ("{{ with index .Alerts 1 }}{{ (.StartsAt.Add 60000000000).Unix }} {{ .EndsAt.After .StartsAt }}{{ end }}", "1700000060 true"),
+    (
+        "{{ with index .Alerts 1 }}{{ .StartsAt.Before .EndsAt }} {{ .StartsAt.Equal .EndsAt }} {{ .StartsAt.YearDay }}{{ end }}",
+        "true false 318",
+    ),
+    (
+        "{{ with index .Alerts 1 }}{{ (.EndsAt.Sub .StartsAt).Truncate 60000000000 }} {{ (.StartsAt.Sub .EndsAt).Abs }}{{ end }}",
+        "1m0s 1m40s",
+    ),
+    (
+        "{{ with index .Alerts 1 }}{{ (.EndsAt.Sub .StartsAt).Round 60000000000 }} {{ .StartsAt.Sub .EndsAt | toJson }}{{ end }}",
+        "2m0s -100000000000",
+    ),
     ("{{ .CommonLabels | toJson }}", '{"alertname":"Down","severity":"page"}'),
     ('{{ (dict "a" 1).a }} {{ append (list 1) 2 | len }}', "1 2"),
     ('{{ template "__subject" . }}', "[FIRING:1] Down (page)"),
@@ -57,6 +83,18 @@ TEXTS = [
 @pytest.mark.parametrize(("source", "expected"), TEXTS)
 def test_text(source: str, expected: str) -> None:
     assert text(source) == expected
+
+
+def test_a_receivers_name_is_a_pattern_that_matches_it() -> None:
+    named = Notice("ops.(eu)+web-hook", "k", Labels(), (FIRING,), NOW, "", "")
+    assert Templates.load().over(named).text("{{ .Receiver }}") == r"ops\.\(eu\)\+web-hook"
+    assert payload(named)["receiver"] == r"ops\.\(eu\)\+web-hook"
+
+
+@pytest.mark.parametrize("source", ['{{ (index .Alerts 0).StartsAt.Add "1m" }}', "{{ (index .Alerts 0).StartsAt.Sub 5 }}"])
+def test_times_take_times_and_spans(source: str) -> None:
+    with pytest.raises(Undeliverable, match="expected time"):
+        text(source)
 
 
 def test_subjects() -> None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from vedette.gotemplate.values import NO_VALUE, NoValue, Slice, Struct, bounded, format_float, type_name
+from vedette.gotemplate.values import NO_VALUE, Map, NoValue, Slice, Struct, bounded, format_float, type_name
 
 MAX_WIDTH = 10_000
 """The widest field and the longest precision; Go's own limit of a million would be a way to ask for memory."""
@@ -26,10 +26,10 @@ def show(value: Any, *, nested: bool = False) -> str:
         return str(value)
     if isinstance(value, float):
         return format_float(value)
+    if isinstance(value, Map | Slice) and "String" in value.methods:  # what Go calls a Stringer
+        return str(value.methods["String"]())
     if isinstance(value, dict):
         return "map[" + bounded((f"{show(k, nested=True)}:{show(v, nested=True)}" for k, v in sorted(value.items())), " ") + "]"
-    if isinstance(value, Slice) and "String" in value.methods:  # what Go calls a Stringer
-        return str(value.methods["String"]())
     if isinstance(value, list | tuple):
         return "[" + bounded((show(v, nested=True) for v in value), " ") + "]"
     if isinstance(value, Struct):
@@ -152,7 +152,7 @@ def _by_type(verb: str, value: Any, flags: str, precision: int | None) -> str | 
         return _text(verb, value, flags, precision)
     if verb == "v":
         return show(value)
-    if isinstance(value, Slice) and "String" in value.methods:  # what Go calls a Stringer
+    if isinstance(value, Map | Slice) and "String" in value.methods:  # what Go calls a Stringer
         return str(value.methods["String"]())
     if isinstance(value, list | tuple):
         return "[" + bounded((_verb(verb, v, flags, precision) for v in value), " ") + "]"

@@ -18,6 +18,7 @@ import re2
 
 from vedette.gotemplate.functions import Function
 from vedette.gotemplate.values import SafeText, bounded, format_float, type_name
+from vedette.model import regex
 
 _OPTIONS = re2.Options()
 _OPTIONS.log_errors = False
@@ -32,7 +33,7 @@ def _text(value: Any) -> str:
 
 def _compiled(pattern: Any) -> Any:
     try:
-        return re2.compile(_text(pattern), _OPTIONS)
+        return regex.bounded(_text(pattern), _OPTIONS)
     except re2.error as error:
         detail = error.args[0] if error.args else "bad pattern"
         raise ValueError(f"error parsing regexp: {detail.decode() if isinstance(detail, bytes) else detail}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -113,6 +114,15 @@ class Moment(Struct):
                 "Hour": lambda: shown.hour,
                 "Minute": lambda: shown.minute,
                 "Second": lambda: shown.second,
+                "Nanosecond": lambda: shown.microsecond * 1000,
+                "YearDay": lambda: shown.timetuple().tm_yday,
+                "UnixMicro": lambda: self.ms * 1000,
+                "UnixNano": lambda: self.ms * 1_000_000,
+                "Add": lambda span: Moment(self.ms + round(1000 * _seconds(span)), zone),
+                "Sub": lambda other: Span((self.ms - moment_of(other).ms) / 1000),
+                "After": lambda other: self.ms > moment_of(other).ms,
+                "Before": lambda other: self.ms < moment_of(other).ms,
+                "Equal": lambda other: self.ms == moment_of(other).ms,
             },
         )
         self._ms = ms
@@ -134,8 +144,36 @@ class Span(Struct):
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        methods = {"String": lambda: format_duration(seconds), "Seconds": lambda: seconds}
-        super().__init__("time.Duration", {}, methods={**methods, "Minutes": lambda: seconds / 60, "Hours": lambda: seconds / 3600})
+        super().__init__(
+            "time.Duration",
+            {},
+            methods={
+                "String": lambda: format_duration(seconds),
+                "Seconds": lambda: seconds,
+                "Minutes": lambda: seconds / 60,
+                "Hours": lambda: seconds / 3600,
+                "Milliseconds": lambda: int(seconds * 1e3),
+                "Microseconds": lambda: int(seconds * 1e6),
+                "Nanoseconds": lambda: int(seconds * 1e9),
+                "Abs": lambda: Span(abs(seconds)),
+                "Round": lambda span: Span(_rounded(seconds, _seconds(span))),
+                "Truncate": lambda span: Span(seconds - math.fmod(seconds, _seconds(span)) if _seconds(span) > 0 else seconds),
+            },
+        )
+
+
+def _rounded(seconds: float, step: float) -> float:
+    """To a multiple of `step`, half away from zero."""
+    return math.copysign(math.floor(abs(seconds) / step + 0.5) * step, seconds) if step > 0 else seconds
+
+
+def _seconds(value: Any) -> float:
+    """Of a `time.Duration`, which a whole number is too: nanoseconds. Raises `ValueError`."""
+    if isinstance(value, Span):
+        return value.seconds
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value / 1e9
+    raise ValueError(f"wrong type for value; expected time.Duration; got {type_name(value)}")
 
 
 def _text(value: Any) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import glob
 import json
 import math
+import re
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,18 @@ LIMITS = Limits(steps=2_000_000, output=4 << 20)
 """More than rules have: a group of ten thousand alerts must still be told of."""
 
 
+_JSON_NAMES = {
+    **{name: name[0].lower() + name[1:] for name in ("Receiver", "Status", "Alerts", "GroupLabels", "CommonLabels", "CommonAnnotations")},
+    **{name: name[0].lower() + name[1:] for name in ("Labels", "Annotations", "StartsAt", "EndsAt", "Fingerprint")},
+    "ExternalURL": "externalURL",
+    "GeneratorURL": "generatorURL",
+}
+"""What fields are called in JSON: all of `Data` and `Alert`, and none of other structures."""
+_IN_SCRIPTS = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
+_SPECIAL = re.compile(r"[\\.+*?()|\[\]{}^$]")
+_WORD = re.compile(r"\w+(?:['’.·]\w+)*")
+
+
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError(f"wrong type for value; expected string; got {type_name(value)}")
@@ -47,15 +60,23 @@ def _join(separator: Any, items: Any) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, Moment):
         return "0001-01-01T00:00:00Z" if value.at is None else value.methods["Format"]("2006-01-02T15:04:05.999999999Z07:00")
+    if isinstance(value, Span):
+        return round(value.seconds * 1e9)
     if isinstance(value, Struct):
-        return {name: _plain(v) for name, v in value.fields.items()}
+        return {_JSON_NAMES.get(name, name): _plain(v) for name, v in value.fields.items() if name != "GroupKey"}
     if isinstance(value, dict):
-        return {name: _plain(v) for name, v in value.items()}
+        return {name: _plain(v) for name, v in sorted(value.items())}
     return [_plain(v) for v in value] if isinstance(value, list | tuple) else value
 
 
 def _json(value: Any) -> str:
-    return json.dumps(_plain(value), ensure_ascii=False, separators=(",", ":"))
+    """As Go's encoder writes it, which lets no text end a script."""
+    return json.dumps(_plain(value), ensure_ascii=False, separators=(",", ":")).translate(_IN_SCRIPTS)
+
+
+def _title(text: Any) -> str:
+    """Each word with its first letter in upper case and the others in lower case."""
+    return _WORD.sub(lambda m: m.group()[0].upper() + m.group()[1:].lower(), _text(text))
 
 
 def _human(value: Any) -> str:
@@ -70,6 +91,7 @@ def _dict(*pairs: Any) -> dict[str, Any]:
 
 _FUNCTIONS: dict[str, Function] = {
     **TEXT,
+    "title": _title,
     "trimSpace": lambda text: _text(text).strip(),
     "join": _join,
     "safeUrl": lambda text: SafeText(_text(text)),
@@ -110,6 +132,7 @@ def kv(labels: Mapping[str, str]) -> Map:
             "SortedPairs": lambda: _pairs(labels),
             "Names": lambda: _pairs(labels).methods["Names"](),
             "Values": lambda: _pairs(labels).methods["Values"](),
+            "String": lambda: _pairs(labels).methods["String"](),
             "Remove": remove,
         },
     )
@@ -131,6 +154,11 @@ def _alert(alert: Alert, now: int) -> Struct:
     )
 
 
+def quoted(receiver: str) -> str:
+    """A receiver's name as Alertmanager gives it in templates and messages: as a regular expression that matches it."""
+    return _SPECIAL.sub(r"\\\g<0>", receiver)
+
+
 def data_of(notice: Notice) -> Struct:
     """What templates see of a notice: Alertmanager's `Data`."""
     alerts = [_alert(a, notice.now) for a in notice.alerts]
@@ -144,7 +172,7 @@ def data_of(notice: Notice) -> Struct:
     return Struct(
         "*template.Data",
         {
-            "Receiver": notice.receiver,
+            "Receiver": quoted(notice.receiver),
             "Status": notice.status,
             "Alerts": Slice.of(alerts, Firing=lambda: with_status("firing"), Resolved=lambda: with_status("resolved")),
             "GroupLabels": of(notice.group_labels),

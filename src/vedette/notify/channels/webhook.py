@@ -9,7 +9,7 @@ from vedette.notify.channels.posting import Http, HttpChannel, Letter, secret
 from vedette.notify.config import GlobalConfig, WebhookConfig
 from vedette.notify.held import rfc3339
 from vedette.notify.notice import Notice
-from vedette.notify.template import Templates, Words
+from vedette.notify.template import Templates, Words, quoted
 
 _ZERO_TIME = "0001-01-01T00:00:00Z"
 
@@ -18,7 +18,7 @@ def payload(notice: Notice, *, max_alerts: int = 0) -> dict[str, Any]:
     """The message for a notice; beyond `max_alerts` (0: all) alerts are only counted."""
     shown = notice.alerts[:max_alerts] if max_alerts else notice.alerts
     return {
-        "receiver": notice.receiver,
+        "receiver": quoted(notice.receiver),
         "status": notice.status,
         "alerts": [_alert(a, notice.now) for a in shown],
         "groupLabels": dict(notice.group_labels),
