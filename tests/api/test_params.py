@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import unquote_plus
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from starlette.requests import Request
 
 from vedette.api.params import (
     MAX_TIME,
     MIN_TIME,
     Form,
+    _long_unquoted,
     body_of,
     boolean_of,
     chosen,
@@ -216,3 +220,15 @@ async def test_long_selectors_are_read_on_a_worker_and_short_ones_at_once() -> N
     assert len(ran) == 2
     with pytest.raises(BadInput, match="at least one non-empty matcher"):
         await selected(form("x?|" + "y" * 5_000 + "|"), parse, run)
+
+
+@settings(max_examples=300)
+@given(st.text(st.sampled_from("%4aAfFgG+ e2c3"), max_size=40))
+def test_long_texts_are_decoded_as_short_ones(text: str) -> None:
+    def outcome(decoded: Callable[[str], str]) -> str | None:
+        try:
+            return decoded(text)
+        except UnicodeDecodeError:
+            return None
+
+    assert outcome(_long_unquoted) == outcome(lambda t: unquote_plus(t, errors="strict"))

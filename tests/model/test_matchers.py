@@ -1,5 +1,7 @@
 """Label matchers."""
 
+import time
+
 import pytest
 import re2
 from hypothesis import given
@@ -9,6 +11,7 @@ from vedette.errors import BadInput
 from vedette.model import matchers
 from vedette.model.labels import Labels
 from vedette.model.matchers import _OPTIONS, Matcher, _alternatives, compile_regex, go_regex_problem, match_labels
+from vedette.model.regex import weight
 
 
 @pytest.mark.parametrize(
@@ -34,6 +37,54 @@ def test_a_bad_regex_names_itself(pattern: str):
     with pytest.raises(BadInput, match="bad regular expression") as refused:
         Matcher("l", "=~", pattern)
     assert repr(pattern) in refused.value.problem
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "[0-9]{1,1000}" * 60,
+        "\\pL" * 300_000,
+        "[\\pL\\pN]" * 1000,
+        "(a?b?){1000}" * 3,
+        "(" + "|".join(f"{i}.*" for i in range(20_000)) + ")",
+        "x?" * 500_000,
+    ],
+)
+def test_a_pattern_that_would_take_long_to_compile_is_refused_at_once(pattern: str):
+    begun = time.perf_counter()
+    with pytest.raises(BadInput, match="expression too large"):
+        compile_regex(pattern)
+    assert go_regex_problem(pattern) == "error parsing regexp: expression too large"
+    assert time.perf_counter() - begun < 1
+
+
+def test_groups_cost_nothing():
+    begun = time.perf_counter()
+    assert compile_regex("(.*)" * 4900)("abcdefghij" * 10)
+    assert time.perf_counter() - begun < 1
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*", ".{0,1000}a.{0,1000}", "(?i:a)" * 9000,
+        "((a{0,30}){0,30})", "\\pL{1000}"[:5] + "{100}", "|".join(f"{i}.*" for i in range(20_000)),
+        "(" + "|".join(map(str, range(20_000))) + ")",
+    ],
+)  # fmt: skip
+def test_what_people_write_is_not_too_large(pattern: str):
+    compile_regex(pattern)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("abc", 0), ("a?", 1), ("(?:a)", 0), ("(?i:a)", 0), ("(?P<x>a?)", 1), ("a{1,1000}", 1000), ("a{3}", 0), ("a{3,}", 1),
+        ("(a{0,30}){0,30}", 930), ("\\Qa?b*\\E?", 1), ("[*?]", 0), ("\\?", 0), ("[]?]", 0), ("(((a?)b){10}c){10}", 100), ("x{,3}?", 1),
+    ],
+)  # fmt: skip
+def test_how_many_optional_parts_there_are(pattern: str, expected: int):
+    assert weight(pattern) == expected
 
 
 def test_a_pattern_that_backtracks_elsewhere_is_linear_here():

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from urllib.parse import unquote_plus
 
 import msgspec
+import numpy as np
 from starlette.requests import Request
 
 from vedette.api.endpoint import Run
@@ -39,6 +40,10 @@ _MAX_FIELDS = 10_000
 _LONG = 4_096
 """Characters of selectors from which on reading them is no matter of microseconds."""
 _LONGEST_KEPT = 2000
+_HEX = np.full(256, 255, dtype=np.uint8)
+"""What a hexadecimal digit stands for, by its byte; 255 for what is none."""
+for _digit in b"0123456789abcdefABCDEF":
+    _HEX[_digit] = int(chr(_digit), 16)
 
 _FLOAT = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\Z", re.ASCII)
 _INTEGER = re.compile(r"[+-]?\d{1,18}\Z", re.ASCII)
@@ -197,7 +202,20 @@ def _unquoted(text: str) -> str:
     """A name or value without its URL encoding. Raises `UnicodeDecodeError`."""
     if "%" not in text and "+" not in text:
         return text
-    return _unquoted_before(text) if len(text) <= _LONGEST_KEPT else unquote_plus(text, errors="strict")
+    return _unquoted_before(text) if len(text) <= _LONGEST_KEPT else _long_unquoted(text)
+
+
+def _long_unquoted(text: str) -> str:
+    """The same as `unquote_plus`, which takes a second for 5 MB, for which the loop has no time."""
+    raw = np.frombuffer(text.replace("+", " ").encode("ascii"), dtype=np.uint8)
+    at = np.flatnonzero(raw[:-2] == ord("%"))
+    high, low = _HEX[raw[at + 1]], _HEX[raw[at + 2]]
+    escapes = (high | low) < 16
+    at = at[escapes]
+    out, kept = raw.copy(), np.ones(len(raw), dtype=np.bool_)
+    out[at] = high[escapes] << 4 | low[escapes]
+    kept[at + 1] = kept[at + 2] = False
+    return out[kept].tobytes().decode()
 
 
 @functools.lru_cache(maxsize=256)

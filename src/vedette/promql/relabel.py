@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from vedette.model.labels import METRIC_NAME
 from vedette.model.labeltable import LabelTable
+from vedette.model.regex import bounded
 from vedette.promql import labelsets
 from vedette.promql.errors import ExecutionError
 from vedette.promql.evaluation import Evaluation
@@ -54,6 +55,8 @@ class Template:
 
 MAX_TEXT = 1 << 20
 """Longest label value that a query may make, in characters: nested calls would double one until memory ends."""
+MAX_MATCHING = 4_000_000_000
+"""Most groups × instructions × bytes of one match of `label_replace`: some seconds in which nothing else would run."""
 
 
 def _symbol(ev: Evaluation, text: str) -> int:
@@ -72,7 +75,7 @@ def label_replace(ev: Evaluation, node: Call, args: Sequence[Value], grid: Grid)
     dst, text, src, regex = (str(a) for a in args[1:5])
     try:
         # Of bytes, since that of texts counts characters at each match.
-        pattern = re2.compile(f"(?:{regex})".encode(), _OPTIONS)
+        pattern = bounded(f"(?:{regex})".encode(), _OPTIONS)
     except re2.error:
         raise ExecutionError(f"invalid regular expression in label_replace(): {regex}") from None
     if not dst or text_of(node.args[1]).broken:
@@ -85,7 +88,11 @@ def label_replace(ev: Evaluation, node: Call, args: Sequence[Value], grid: Grid)
     matched = np.zeros(len(distinct), dtype=np.bool_)
     known: dict[tuple[bytes, ...], int] = {}
     for i, symbol in enumerate(distinct.tolist()):
-        found = pattern.fullmatch(ev.symbols.text(symbol).encode() if symbol >= 0 else b"")
+        source = ev.symbols.text(symbol).encode() if symbol >= 0 else b""
+        ev.check()
+        if (1 + pattern.groups) * pattern.programsize * len(source) > MAX_MATCHING:
+            raise ExecutionError(f"label_replace() has a regular expression too large for a value of {len(source)} bytes")
+        found = pattern.fullmatch(source)
         if found is None:
             continue
         matched[i] = True
