@@ -71,7 +71,7 @@ from vedette.clock import Clock, SystemClock, now_ms
 from vedette.collect.collector import Collector
 from vedette.collect.host import host_target
 from vedette.collect.own import own_target, read_own
-from vedette.errors import BadInput, LimitExceeded, NotFound, Undeliverable, VedetteError
+from vedette.errors import BadInput, LimitExceeded, Undeliverable, VedetteError
 from vedette.forward.forwards import Forwards
 from vedette.health.check import HEALTHY, UNHEALTHY, Finding, Probe, State
 from vedette.health.settings import HealthSettings
@@ -82,9 +82,7 @@ from vedette.ingest.graphite import Graphite
 from vedette.ingest.pushed import Pushed
 from vedette.ingest.statsd import Statsd
 from vedette.ingest.track import Tracker
-from vedette.logs.settings import LogSettings
-from vedette.logs.store import LogStore
-from vedette.logways import LogWays
+from vedette.logways import LogWays, store_of
 from vedette.model.alerts import Alert
 from vedette.model.durations import format_duration
 from vedette.model.tenants import DEFAULT_TENANT
@@ -170,7 +168,7 @@ class House:
         self.identities = Identities(room.access, clock)
         self._counts = RedisCounts(room.access.redis_url) if room.access.redis_url else None
         self.audit = Audit(clock, retention_ms=room.access.audit_retention)
-        self.logs = _log_store(room.storage.data / "logs", room.logs, clock)
+        self.logs = store_of(room.storage.data / "logs", room.logs, clock)
         if self.logs is not None:
             places = room.storage.data / "logs" / "places.json"
             self.log_ways.open(self.logs, self.door.append, places, interval_ms=room.host.interval)
@@ -524,10 +522,7 @@ class House:
         )
         cors, limits = self.plan.settings.vedette.access.reading_origins, self.plan.settings.vedette.promql
         return [
-            *logs_in_api.endpoints(self._log_backend),
-            *logs_elastic_api.endpoints(self._log_backend),
-            *logs_api.endpoints(self._log_backend, cors_origin=cors),
-            *logs_loki_api.endpoints(self._log_backend, cors_origin=cors),
+            *self._logging(cors),
             *write.endpoints(self.door.append, run=self.run_write, tenant_of=tenant_of),
             *otlp_api.endpoints(
                 otlp_api.Otlp(self.door.append, self.run_write, self.clock, tenant_of, lambda: self.plan.settings.config.otlp)
@@ -560,18 +555,7 @@ class House:
                 ),
             ),
             *self._alerting(cors),
-            *rules_api.endpoints(rules_api.RuleEditing(self._managed_of, self._rule_defaults)),
-            *ruler_api.endpoints(ruler_api.Ruler(self._managed_of)),
-            *backtest_api.endpoints(
-                backtest_api.Backtesting(
-                    lambda scope: History(self.promql, tenant_of(scope)),
-                    self._situation_of,
-                    self._rule_defaults,
-                    self.run_query,
-                    self.clock,
-                    backtest_api.Busy(),
-                )
-            ),
+            *self._rule_making(),
             *ops.endpoints(operations),
             *live_api.endpoints(self._live),
             *access_api.endpoints(access_api.Access(self.identities, self.audit, self.clock)),
@@ -614,6 +598,31 @@ class House:
                 ),
                 cors_origin=cors,
             ),
+        ]
+
+    def _logging(self, cors: str) -> list[Endpoint]:
+        """What concerns log lines."""
+        return [
+            *logs_in_api.endpoints(self._log_backend),
+            *logs_elastic_api.endpoints(self._log_backend),
+            *logs_api.endpoints(self._log_backend, cors_origin=cors),
+            *logs_loki_api.endpoints(self._log_backend, cors_origin=cors),
+        ]
+
+    def _rule_making(self) -> list[Endpoint]:
+        """What concerns rules that are made, changed and tried on history."""
+        history = backtest_api.Backtesting(
+            lambda scope: History(self.promql, tenant_of(scope)),
+            self._situation_of,
+            self._rule_defaults,
+            self.run_query,
+            self.clock,
+            backtest_api.Busy(),
+        )
+        return [
+            *rules_api.endpoints(rules_api.RuleEditing(self._managed_of, self._rule_defaults)),
+            *ruler_api.endpoints(ruler_api.Ruler(self._managed_of)),
+            *backtest_api.endpoints(history),
         ]
 
     def _dependencies(self) -> dict[str, str]:
@@ -778,14 +787,11 @@ class House:
         yield from selfmetrics.of_exemplars(self.exemplars)
         yield from selfmetrics.of_limits(self.storage.tenant_series(), self.limits.in_series)
         yield from selfmetrics.of_tracker(self.tracker)
-        yield Reading("vedette_spans_sent", "counter", "Spans that the collector took.", {"": self.tracing.counts.sent})
         failures = sum(app.failures for app in self._at_once)
         yield Reading("vedette_at_once_failures", "counter", "Faults of ours that took a query the long way.", {"": failures})
-        yield Reading("vedette_spans_dropped", "counter", "Spans not sent.", {"": self.tracing.counts.dropped})
+        yield from selfmetrics.of_spans(self.tracing.counts)
         yield from self.log_ways.readings()
-        yield Reading("vedette_live_clients", "gauge", "Clients that watch live values.", {"": self.updates.clients})
-        yield Reading("vedette_live_updates", "counter", "Updates put in line for them.", {"": self.updates.told})
-        yield Reading("vedette_live_updates_dropped", "counter", "Updates that they were too slow for.", {"": self.updates.lost})
+        yield from selfmetrics.of_live(self.updates)
         if self.notifier is not None:
             yield from selfmetrics.of_notifier(self.notifier.counts)
         if self.alertmanagers is not None:
@@ -793,15 +799,6 @@ class House:
         yield from selfmetrics.of_targets(self.collector.targets(), self.collector.failures)
         yield from selfmetrics.of_rules(self.rules.tally() if self.rules else Tally())
         yield Reading("metrics_exported", "counter", "Total metrics exported: answers of /metrics.", {"": self._dialects.exports.total})
-
-
-def _log_store(directory: Path, settings: LogSettings, clock: Clock) -> LogStore | None:
-    """The log store; None, with a line in the log, where DuckDB is not installed."""
-    try:
-        return LogStore(directory, settings, clock)
-    except NotFound as missing:
-        log.info("no log lines are kept", reason=str(missing))
-        return None
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ import structlog
 
 from vedette.clock import Clock
 from vedette.collect.tail import FileTail
-from vedette.errors import BadInput, LimitExceeded
+from vedette.errors import BadInput, LimitExceeded, NotFound
 from vedette.ingest.logseries import LogSeries
 from vedette.ingest.ownlogs import OwnLogs
 from vedette.ingest.syslog import SyslogListener
@@ -25,6 +25,15 @@ from vedette.model.tenants import DEFAULT_TENANT
 from vedette.selfmetrics import Reading, of_logs
 
 log = structlog.get_logger(__name__)
+
+
+def store_of(directory: Path, settings: LogSettings, clock: Clock) -> LogStore | None:
+    """The log store; None, with a line in the log, where DuckDB is not installed."""
+    try:
+        return LogStore(directory, settings, clock)
+    except NotFound as missing:
+        log.info("no log lines are kept", reason=str(missing))
+        return None
 
 
 class LogWays:

@@ -25,6 +25,8 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from vedette.api.tracing import SpanCounts
+from vedette.api.updates import Updates
 from vedette.collect.scrape import TargetState
 from vedette.forward.forwards import ForwardState
 from vedette.ingest.door import Counts
@@ -141,6 +143,19 @@ def of_limits(series: Mapping[str, int], most: Mapping[str, int]) -> Iterator[Re
     """How near tenants are to how many series they may have; `most` of those that are named in the settings."""
     yield Reading("vedette_tenant_series", "gauge", "Series in memory, by tenant.", dict(series), "tenant")
     yield Reading("vedette_tenant_series_limit", "gauge", "How many series the tenant may have.", dict(most), "tenant")
+
+
+def of_spans(counts: SpanCounts) -> Iterator[Reading]:
+    """What became of the spans of traces."""
+    yield _one("vedette_spans_sent", "counter", "Spans that the collector took.", counts.sent)
+    yield _one("vedette_spans_dropped", "counter", "Spans not sent.", counts.dropped)
+
+
+def of_live(updates: Updates) -> Iterator[Reading]:
+    """Who watches live values."""
+    yield _one("vedette_live_clients", "gauge", "Clients that watch live values.", updates.clients)
+    yield _one("vedette_live_updates", "counter", "Updates put in line for them.", updates.told)
+    yield _one("vedette_live_updates_dropped", "counter", "Updates that they were too slow for.", updates.lost)
 
 
 def of_tracker(tracker: Tracker) -> Iterator[Reading]:
