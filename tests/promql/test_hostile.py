@@ -57,6 +57,15 @@ HOSTILE: dict[str, tuple[str, type[VedetteError], str]] = {
     "the same by the minute": ("max_over_time(max_over_time(m[1y:1m])[1y:1m])", TooManySamples, "too many samples"),
     "a subquery of nothing by the millisecond": ("max_over_time(vector(1)[1y:1ms])", TooManySamples, "too many samples"),
     "steps as an expression": ("max_over_time(vector(1)[100y:step() ^ -9])", ParseError, "greater than 0"),
+    "an expression that takes half a minute to compile": ('m{i=~"' + "[0-9]{1,1000}" * 60 + '"}', ParseError, "expression too large"),
+    "the same in a function": (
+        'label_replace(m, "a", "$1", "i", "' + "[0-9]{1,1000}" * 60 + '")', ExecutionError, "invalid regular expression",
+    ),
+    "thousands of groups of a long text": (
+        'label_replace(label_replace(m, "t", "' + "x" * 100_000 + '", "", ""), "a", "$1", "t", "' + "(.*)" * 4000 + '")',
+        ExecutionError,
+        "too large",
+    ),
     "everything with everything": ("m * on() group_left m", ExecutionError, "duplicate series"),
     "a megabyte": ("m" + " + 1" * 300_000, ParseError, "longer than"),
     "10,000 parentheses": ("(" * 10_000 + "m" + ")" * 10_000, ParseError, "nested more than"),
