@@ -32,7 +32,7 @@ from vedette.storage.index import PackedPostings, Postings
 from vedette.storage.interface import Steps
 from vedette.storage.series import KeyTable
 from vedette.storage.settings import StorageSettings
-from vedette.wire import exposition, remote_write, remote_write2
+from vedette.wire import exposition, influx, remote_write, remote_write2
 from vedette.wire.exposition_table import render_table
 
 QUERIES = (
@@ -69,7 +69,7 @@ NATIVE_QUERIES = (
     "histogram_stddev(sum_over_time(native[5m]))",
 )
 ROLLED_UP_QUERIES = ("rate(warm[1h])", "max_over_time(warm[1h])")
-STEPS = len(QUERIES) + len(NATIVE_QUERIES) + 15
+STEPS = len(QUERIES) + len(NATIVE_QUERIES) + 16
 INGEST_STEPS = 2
 
 
@@ -96,6 +96,10 @@ def steps() -> Generator[tuple[str, Callable[[], None]], None, None]:
         def scrape() -> None:
             text = b'# TYPE scraped counter\nscraped{id="1"} 1.5\nscraped{id="2"} 2e3\n'
             runner.run(storage.append(exposition.parse(text, exposition.exposition_keyspace(DEFAULT_TENANT), now).batch))
+
+        def lines() -> None:
+            text = influx.Text(b"lines,id=1 a=1.5,b=2i\n", influx.influx_keyspace(DEFAULT_TENANT, influx.Naming()), now)
+            runner.run(storage.append(text.read()))
 
         def native() -> None:
             few, more = (Layout(0, 0.001, (), np.arange(n, dtype=np.int32), NO_BUCKETS) for n in (2, 3))
@@ -130,6 +134,7 @@ def steps() -> Generator[tuple[str, Callable[[], None]], None, None]:
         stack.callback(lambda: runner.run(storage.close()))
         yield "remote write", remote
         yield "scrape", scrape
+        yield "InfluxDB's lines", lines
         yield "a growing table of series", lambda: KeyTable(8).reserve(8)
         yield "postings of many series", _pack
         for query in QUERIES:

@@ -13,6 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
+from vedette.api.datadog import Datadog
+from vedette.api.datadog import endpoints as datadog_endpoints
 from vedette.api.endpoint import routes
 from vedette.api.export import Exporting
 from vedette.api.export import endpoints as export_endpoints
@@ -44,8 +46,11 @@ class Server:
         self.export = Exporting(self.engine, run, matchers_of, lambda scope: "default")
         values = lambda tenant, label, start, end: self.engine.label_values(tenant, label, [[]], start, end)  # noqa: E731
         self.endpoints = [
-            *endpoints(Imports(self.intake)), *export_endpoints(self.export), *influx_endpoints(Influx(self.intake, values))
-        ]  # fmt: skip
+            *endpoints(Imports(self.intake)),
+            *export_endpoints(self.export),
+            *influx_endpoints(Influx(self.intake, values)),
+            *datadog_endpoints(Datadog(self.intake)),
+        ]
 
 
 @pytest.fixture
@@ -228,6 +233,7 @@ def exported(server: httpx.Client) -> bytes:
     return server.get("/api/v1/export", params=EVERYTHING).content
 
 
+DATADOG = {"metric": "system.load.1", "points": [[NOW, 0.5]], "host": "a", "tags": ["env:prod", "url:http://x"]}
 SAME: list[tuple[str, dict[str, str], str]] = [
     ("/api/v1/import", {"extra_label": "run=1"}, LINES),
     (
@@ -240,6 +246,7 @@ SAME: list[tuple[str, dict[str, str], str]] = [
         f"cpu,host=a,p=C:\\dir usage=1.5,idle=98i,on=true,off=F,big=7u {NOW_MS}\nmem\\ x,a\\,b=c\\=d free=1 {NOW_MS}\n",
     ),
     ("/write", {}, f"disk,path=/ used=1e3 {NOW_MS}000000\n# a comment\n\ndisk,path=/,empty= free=-0.5 {NOW_MS}000001\n"),
+    ("/datadog/api/v1/series", {}, json.dumps({"series": [DATADOG]})),
     ("/api/v2/write", {"precision": "s"}, f"net,if=eth0 rx=1,tx=2 {NOW}\r\n"),
 ]  # fmt: skip
 
@@ -251,9 +258,10 @@ async def test_victoria_metrics_makes_the_same_of_the_same_bytes(
     server.intake.settings = lambda: IntakeSettings(names="utf8")
     for path, asked, body in SAME:
         ours, theirs = await client.post(path, params=asked, content=body), victoria_metrics.post(path, params=asked, content=body)
-        assert (ours.status_code, theirs.status_code) == (204, 204), (path, ours.text, theirs.text)
+        assert ours.status_code == theirs.status_code, (path, ours.text, theirs.text)
+        assert ours.is_success
     mine = lines((await client.get("/api/v1/export", params=EVERYTHING)).text)
-    assert len(mine) == 18
+    assert len(mine) == 19
     assert lines(exported(victoria_metrics).decode()) == mine
 
 

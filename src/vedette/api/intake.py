@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from starlette.requests import Request
@@ -24,9 +24,8 @@ from vedette.ingest.intake import IntakeSettings
 from vedette.model.samples import Appended, KeySpace, SampleBatch
 from vedette.storage.limits import SERIES_LIMIT
 
-AT_ONCE = 8 << 10
-"""A body of fewer bytes is read in less time than the way to a thread and back takes."""
-
+# A body of fewer bytes is unpacked in less time than the way to a thread and back takes.
+_AT_ONCE = 512
 _MOST_SPACES = 256
 _MOST_EXTRA = 32
 
@@ -50,9 +49,14 @@ class Intake:
     _held: int = 0
 
     @asynccontextmanager
-    async def body(self, request: Request) -> AsyncIterator[bytes]:
-        """The body, unpacked; it counts as held while it is in use. Raises `TooLarge`, `Unsupported`, `BadInput`, `LimitExceeded`."""
+    async def body(self, request: Request, *, most: int | None = None) -> AsyncIterator[bytes]:
+        """The body, unpacked, of at most `most` bytes or as the limits say; it counts as held while it is in use.
+
+        Raises `TooLarge`, `Unsupported`, `BadInput`, `LimitExceeded`.
+        """
         limits, held = self.limits, 0
+        if most is not None:
+            limits = replace(limits, max_body_bytes=min(most, limits.max_body_bytes), max_decoded_bytes=min(most, limits.max_decoded_bytes))
         declared = request.headers.get("content-length", "")
         if declared.isdigit() and int(declared) > limits.max_body_bytes:
             raise TooLarge(limits.max_body_bytes)
@@ -71,8 +75,8 @@ class Intake:
             if unpack is None and coding not in ("", "identity"):
                 raise Unsupported(f"unsupported content encoding {coding!r}", hint="expected gzip, deflate, zstd or none")
             if unpack is not None:
-                most = limits.max_decoded_bytes
-                body = unpack(body, most) if len(body) < AT_ONCE >> 4 else await self.run(unpack, body, most)
+                at_once, unpacked = len(body) < _AT_ONCE, limits.max_decoded_bytes
+                body = unpack(body, unpacked) if at_once else await self.run(unpack, body, unpacked)
                 held += len(body)
                 self._hold(len(body))
             yield body

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.routing import BaseRoute
 
-from vedette.api import imports, influx
+from vedette.api import datadog, imports, influx, opentsdb
 from vedette.api.endpoint import Endpoint
 from vedette.api.intake import Intake
 from vedette.storage.interface import Storage
@@ -16,7 +16,12 @@ def _influx(intake: Intake, storage: Storage) -> influx.Influx:
 
 def endpoints(intake: Intake, storage: Storage) -> list[Endpoint]:
     """The operations."""
-    return [*influx.endpoints(_influx(intake, storage)), *imports.endpoints(imports.Imports(intake))]
+    return [
+        *influx.endpoints(_influx(intake, storage)),
+        *imports.endpoints(imports.Imports(intake)),
+        *opentsdb.endpoints(opentsdb.OpenTsdb(intake)),
+        *datadog.endpoints(datadog.Datadog(intake)),
+    ]
 
 
 def routes(intake: Intake, storage: Storage) -> list[BaseRoute]:
