@@ -49,14 +49,14 @@ class Span:
 def _ask(connection: Any, server: servers.Running, query: Query, span: Span, later: float) -> tuple[float, bytes]:
     start = span.first + later
     end = start + (span.steps - 1) * span.step_s
-    path = f"/api/v1/query_range?query={quote(query.expression)}&start={start}&end={end}&step={span.step_s}{server.query_extra}"
+    path = f"/api/v1/query_range?query={quote(query.text(int(later)))}&start={start}&end={end}&step={span.step_s}{server.query_extra}"
     began = time.perf_counter()
     connection.request("GET", path)
     answer = connection.getresponse()
     body = answer.read()
     took = time.perf_counter() - began
     if answer.status != 200:
-        raise RuntimeError(f"{server.name}: {query.expression}: {answer.status} {body[:300]!r}")
+        raise RuntimeError(f"{server.name}: {query.text(int(later))}: {answer.status} {body[:300]!r}")
     return took * 1000, body
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Query:
-    """One expression. `big`: it reads at least a million samples.
+    """One expression. `big`: it reads at least a million samples. `NEW` in it stands for a number that is another each time it is asked.
 
     Answers are compared from `since_s` seconds after the data's start, numbers to within `tolerance` of each other.
     """
@@ -17,6 +17,10 @@ class Query:
     big: bool = True
     since_s: float = 0.0
     tolerance: float = 1e-9
+
+    def text(self, number: int) -> str:
+        """The expression as it is asked for the `number`-th time."""
+        return self.expression.replace("NEW", str(100 + number))
 
 
 GAUGES, REQUESTS = "vm_memory_bytes", "http_requests_total"
@@ -69,6 +73,14 @@ FLEET = (
     Query("rate of 20 series", f'sum by (code) (rate({REQUESTS}{{instance="i-00007"}}[5m]))', False, FULL_RANGE),
     Query("one series", 'devops_cpu_0{hostname="host_1"}', big=False),
     Query("rate of one series", 'rate(devops_net_0{hostname="host_1"}[5m])', False, FULL_RANGE),
+    Query("one series, never asked before", 'devops_cpu_0{hostname="host_NEW"}', big=False),
+    Query("rate of 20 series, never asked before", 'sum by (code) (rate(http_requests_total{instance="i-00NEW"}[5m]))', False, FULL_RANGE),
+    Query(
+        "quotient of sums, never asked before",
+        'sum(rate(devops_net_0{hostname="host_NEW"}[5m])) / sum(rate(devops_net_1{hostname="host_NEW"}[5m]))',
+        False,
+        FULL_RANGE,
+    ),
 )
 """Over the fleet of `fleet.py`."""
 
