@@ -263,3 +263,9 @@ async def test_ping(client: httpx.AsyncClient, path: str) -> None:
         answer = await client.request(method, path)
         assert (answer.status_code, answer.headers["x-influxdb-version"]) == (204, "1.8.10")
     assert (await client.get(path, params={"verbose": "true"})).json() == {"version": "1.8.10"}
+
+
+async def test_an_error_that_no_header_can_hold_is_told_in_one_all_the_same(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/influx/query", params={"q": "\u202e\x1b[31m\x00ü"})
+    assert answer.status_code == 400
+    assert all(" " <= c <= "~" for c in answer.headers["x-influxdb-error"])

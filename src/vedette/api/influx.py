@@ -144,7 +144,8 @@ def _refusal(status: int, message: str, version: int, headers: Mapping[str, str]
     if version == 2:
         code = _CODES.get(status, "unavailable" if status == 503 else "internal error")
         body = {"code": code, "message": message}
-    first = message.partition("\n")[0][:300].encode("ascii", "replace").decode("ascii")
+    # A header holds printable ASCII; the body has the words as they are.
+    first = "".join(c if " " <= c <= "~" else "?" for c in message.partition("\n")[0][:300])
     return _json(status, body | dict(more or {}), {**headers, "X-Influxdb-Error": first})
 
 
