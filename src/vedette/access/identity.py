@@ -61,8 +61,8 @@ def credential_of(headers: Mapping[bytes, bytes]) -> Credential | None:
         return Credential("basic", password.decode("utf-8", "replace"), name=name.decode("utf-8", "replace"))
     if scheme.lower() == b"token":
         # InfluxDB's clients say so: a key, or a name and a password as one.
-        name, colon, password = value.strip().decode("utf-8", "replace").partition(":")
-        return Credential("basic", password, name=name, by_browser=False) if colon else Credential("bearer", name, by_browser=False)
+        key, colon, secret = value.strip().decode("utf-8", "replace").partition(":")
+        return Credential("basic", secret, name=key, by_browser=False) if colon else Credential("bearer", key, by_browser=False)
     cookie = headers.get(b"cookie")
     if cookie is not None:
         for part in cookie.decode("latin-1").split(";"):

@@ -80,7 +80,7 @@ def _absent(digits: Any) -> Any:
 
 # Without a call that takes an array: to count who holds one is an atomic operation, which takes longer than the digits.
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def write_integer(out: Any, at: int, n: int) -> int:
+def write_integer(out: Any, at: Any, n: int) -> Any:
     """Decimal digits of n >= 0."""
     low = np.uint64(n)
     high = low // np.uint64(100_000_000)

@@ -27,7 +27,7 @@ def _coarse(index: int, shift: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _width(shapes: Any, layout: int) -> int:
+def _width(shapes: Any, layout: int) -> Any:
     return _HEAD + shapes[2][layout + 1] - shapes[2][layout] + shapes[4][layout + 1] - shapes[4][layout]
 
 
@@ -223,7 +223,7 @@ def rates(
 
 
 @njit(cache=True, nogil=True)
-def _accumulated(total: Any, rest: Any, at: int, inc: float) -> bool:
+def _accumulated(total: Any, rest: Any, at: int, inc: float) -> Any:
     """Add to `total[at]` with Kahan and Neumaier's compensation in `rest[at]`; whether it is infinite now.
 
     What is lost of a sum is exact either way: this is Knuth's, which needs not know which of the two is larger.
@@ -431,7 +431,7 @@ def quantiles(q: Any, items: Any, pool: Any, buckets: Any, out: Any, sign: Any) 
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _rank(value: float, layout: int, source: int, slim: bool, cells: Any, buckets: Any) -> float:
+def _rank(value: float, layout: int, source: int, slim: bool, cells: Any, buckets: Any) -> Any:
     """How many observations lie below `value`; infinity where all do."""
     order, lower, upper, at, _positive, _negative, custom = buckets
     above, below = _sides(buckets, layout, cells, source, slim)

@@ -115,7 +115,7 @@ def _write_value(out: Any, at: int, value: float, digits: Any, lo: int, hi: int,
         if exponent < 10:
             out[at] = 48
             at += 1
-        return write_integer(out, at, exponent)
+        return int(write_integer(out, at, exponent))
     if point <= 0:
         out[at] = 48
         out[at + 1] = 46
@@ -255,7 +255,7 @@ def _decimals_size(whole: Any, places: Any) -> int:
     total = 0
     for p in range(len(whole)):
         n = abs(whole[p])
-        digits = 1
+        digits: Any = 1
         power = 1
         for _ in range(15):  # below 2**53 there are sixteen at most
             power *= 10

@@ -103,7 +103,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             tenant VARCHAR NOT NULL, seq BIGINT NOT NULL, rule VARCHAR NOT NULL, labels VARCHAR NOT NULL, annotations VARCHAR NOT NULL,
             state VARCHAR NOT NULL, value DOUBLE PRECISION, active_at BIGINT NOT NULL, fired_at BIGINT NOT NULL,
             resolved_at BIGINT NOT NULL, keep_firing_since BIGINT NOT NULL, PRIMARY KEY (tenant, seq))""",
-        """INSERT INTO rule_alerts (tenant, seq, rule, labels, annotations, state, value, active_at, fired_at, resolved_at, keep_firing_since)
+        """INSERT INTO rule_alerts
+            (tenant, seq, rule, labels, annotations, state, value, active_at, fired_at, resolved_at, keep_firing_since)
             SELECT tenant, row_number() OVER (PARTITION BY tenant ORDER BY rule, labels), rule, labels, annotations, state, value,
             active_at, fired_at, resolved_at, keep_firing_since FROM rule_alerts_by_labels""",
         "DROP TABLE rule_alerts_by_labels",
