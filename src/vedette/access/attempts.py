@@ -25,16 +25,17 @@ class Attempts:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._counts: dict[tuple[str, str], tuple[float, int]] = {}
+        self._counts: dict[tuple[str, str | None], tuple[float, int]] = {}
+        """When they end and how many, by address and name; None for all from an address, "" for those that give a key and no name."""
 
     def begin(self, address: str, name: str) -> None:
         """Count one. Raises `TooManyAttempts` where there were too many."""
         now = self._clock.monotonic()
-        for key, most in (((address, name), PER_NAME), ((address, ""), PER_ADDRESS)):
+        for key, most in (((address, name), PER_NAME), ((address, None), PER_ADDRESS)):
             ends, count = self._counts.get(key, (0.0, 0))
             if now < ends and count >= most:
                 raise TooManyAttempts("too many failed attempts", retry_after=float(math.ceil(ends - now)))
-        for key in dict.fromkeys(((address, name), (address, ""))):
+        for key in ((address, name), (address, None)):
             ends, count = self._counts.pop(key, (0.0, 0))
             if now >= ends:
                 ends, count = now + WINDOW_S, 0
@@ -44,7 +45,7 @@ class Attempts:
 
     def forgive(self, address: str, name: str) -> None:
         """Take one back that proved who somebody is, or that came to no end."""
-        for key in dict.fromkeys(((address, name), (address, ""))):
+        for key in ((address, name), (address, None)):
             ends, count = self._counts.get(key, (0.0, 0))
             if count:
                 self._counts[key] = (ends, count - 1)

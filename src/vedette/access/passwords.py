@@ -34,7 +34,7 @@ def is_password(password: str, hashed: str) -> bool:
     kind, n, r, p, salt, wanted = hashed.split("$")
     assert kind == "scrypt", kind
     found = _scrypt(password[:LONGEST], base64.b64decode(salt), (int(n), int(r), int(p)))
-    return hmac.compare_digest(found, base64.b64decode(wanted))
+    return hmac.compare_digest(found, base64.b64decode(wanted)) and len(password) <= LONGEST
 
 
 # Of no password: what is checked where there is no such user, so that the time taken does not tell.
