@@ -31,6 +31,12 @@ def in_order(ev: Evaluation, value: Matrix | Rows, take: Take) -> None:
         take(0, np.ascontiguousarray(value.values), np.ascontiguousarray(value.present))
         return
     step = _block_rows(value)
+    if len(value) <= step:
+        ev.check()
+        values, present = np.empty((len(value), value.n)), np.empty((len(value), value.n), dtype=np.bool_)
+        value.fill(0, len(value), values, present)
+        take(0, values, present)
+        return
     line = _Line(ev, value, take, value.cuts(step))
     if len(value) <= 2 * step:
         line.work()
