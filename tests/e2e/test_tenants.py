@@ -95,6 +95,14 @@ def _put_in(server: Any, alice: Person, tools: Any) -> dict[str, dict[str, str]]
     alice.ok("POST", "/api/v1/monitoring/metrics", json={"service_name": MARK, "metric_name": f"{MARK}_{HIDDEN}", "value": 1})
     for path, text in (("/api/v1/otlp/v1/metrics", _otlp_metrics(now)), ("/v1/logs", _otlp_logs(now))):
         alice.ok("POST", path, json=text)
+    alice.ok("POST", "/write", params={"db": HIDDEN}, content=f"{MARK},instance={HIDDEN} influx=1")
+    line = {"metric": {"__name__": f"{MARK}_line", "instance": HIDDEN}, "values": [1], "timestamps": [int(now * 1000)]}
+    alice.ok("POST", "/api/v1/import", content=json.dumps(line))
+    alice.ok("POST", "/api/v1/import/csv", params={"format": f"1:metric:{MARK}_csv,2:label:instance"}, content=f"1,{HIDDEN}")
+    alice.ok("POST", "/api/v1/import/prometheus", content=f'{MARK}_text{{instance="{HIDDEN}"}} 1\n')
+    alice.ok("POST", "/api/put", json={"metric": f"{MARK}_tsdb", "value": 1, "tags": {"instance": HIDDEN}})
+    alice.ok("POST", "/datadog/api/v1/series", json={"series": [{"metric": f"{MARK}_dog", "points": [[now, 1]], "host": HIDDEN}]})
+    alice.ok("PUT", f"/metrics/job/{MARK}", content=f'{MARK}_pushed{{by="{HIDDEN}"}} 1\n')
     alice.ok("POST", "/api/v1/logs", json={"message": HIDDEN, "level": "error", "service": MARK})
     stream = {"stream": {"service": MARK}, "values": [[str(int(now * 1e9)), HIDDEN]]}
     alice.ok("POST", "/loki/api/v1/push", json={"streams": [stream]})
@@ -118,6 +126,9 @@ def _put_in(server: Any, alice: Person, tools: Any) -> dict[str, dict[str, str]]
     return {
         "/api/v1/alerts/silence/": {"id": silence["id"]},
         "/api/v2/silence/": {"id": silence["id"]},
+        # A group that he pushes by the name of hers is his own, and what he then reads of it is his.
+        "/metrics/job": {"grouping": "somebody"},
+        "/pushgateway/metrics/job": {"grouping": "somebody"},
         "/api/v1/rules/managed/": group,
         "/config/v1/rules/": group,
         "/api/v1/access/users/": {"name": f"{MARK}-user"},
