@@ -34,7 +34,7 @@ async def live(socket: WebSocket) -> None:
 
 
 def guarded(*, insecure: bool = False, **settings: Any) -> Guard:
-    paths = ("/", "/-/healthy", "/-/ready", "/health", "/-/reload", "/api/v1/query")
+    paths = ("/", "/-/healthy", "/-/ready", "/health", "/-/reload", "/api/v1/query", "/write", "/influx/query", "/datadog/api/v1/series")
     routes = [Route(p, whoami, methods=["GET", "POST", "DELETE", "OPTIONS"]) for p in paths]
     app = Starlette(routes=[*routes, WebSocketRoute("/ws", live)])
     return Guard(app, Identities(AccessSettings(**settings), ManualClock()), insecure=insecure, reading_posts=frozenset(["/api/v1/query"]))
@@ -95,7 +95,16 @@ def basic(password: str) -> dict[str, str]:
 
 class TestKey:
     @pytest.mark.parametrize(
-        "headers", [{"Authorization": f"Bearer {KEY}"}, {"authorization": f"bearer  {KEY}"}, {"X-API-Key": KEY}, basic(KEY)]
+        "headers",
+        [
+            {"Authorization": f"Bearer {KEY}"},
+            {"authorization": f"bearer  {KEY}"},
+            {"X-API-Key": KEY},
+            basic(KEY),
+            {"Authorization": f"Token {KEY}"},
+            {"Authorization": f"Token anyone:{KEY}"},
+            {"DD-API-KEY": KEY},
+        ],
     )
     async def test_each_way_of_carrying_it(self, headers: dict[str, str]) -> None:
         assert (await client(api_key=KEY).get("/", headers=headers)).status_code == 200
@@ -113,6 +122,9 @@ class TestKey:
             {"Authorization": "Basic !!!"},
             {"Authorization": "Basic " + base64.b64encode(KEY.encode()).decode()},
             basic("wrong"),
+            {"Authorization": "Token wrong"},
+            {"Authorization": f"Token {KEY}:wrong"},
+            {"DD-API-KEY": "wrong"},
         ],
     )
     async def test_anything_else_is_turned_away_without_a_reason(self, headers: dict[str, str]) -> None:
@@ -120,6 +132,17 @@ class TestKey:
         assert answer.status_code == 401
         assert answer.json() == {"status": "error", "errorType": "unauthorized", "error": "unauthorized"}
         assert "www-authenticate" in answer.headers
+
+    @pytest.mark.parametrize(
+        ("url", "status"),
+        [
+            (f"/write?db=a&u=anyone&p={KEY}", 200), ("/write?u=anyone&p=wrong", 401), ("/write?u=anyone&p=", 401), (f"/write?u={KEY}", 401),
+            (f"/influx/query?p={KEY}&q=x", 200), (f"/?p={KEY}&u=anyone", 401), (f"/datadog/api/v1/series?api_key={KEY}", 200),
+            ("/datadog/api/v1/series?api_key=wrong", 401), (f"/write?api_key={KEY}", 401),
+        ],
+    )  # fmt: skip
+    async def test_in_the_url_where_a_protocol_that_writes_has_it_there(self, url: str, status: int) -> None:
+        assert (await client(api_key=KEY).post(url)).status_code == status
 
     @pytest.mark.parametrize("path", ["/-/healthy", "/-/ready", "/health"])
     async def test_health_needs_none(self, path: str) -> None:

@@ -40,7 +40,9 @@ def test_of_elasticsearchs_operations_those_that_tell_nothing_of_data_ask_for_an
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-@pytest.mark.parametrize("path", ["/", "/_license", "/_index_template/filebeat-8", "/loki/api/v1/status/buildinfo"])
+@pytest.mark.parametrize(
+    "path", ["/", "/_license", "/_index_template/filebeat-8", "/loki/api/v1/status/buildinfo", "/ping", "/datadog/api/v1/validate"]
+)
 def test_a_key_that_only_writes_may_ask_what_shippers_ask(method: str, path: str) -> None:
     assert need(method, path) == "known"
     assert WRITER.may("known")
@@ -50,6 +52,14 @@ def test_a_key_that_only_writes_may_ask_what_shippers_ask(method: str, path: str
     ("method", "path", "asked"),
     [
         ("GET", "/ready", "nothing"),
+        ("POST", "/write", "write"),
+        ("POST", "/api/v2/write", "write"),
+        ("POST", "/query", "write"),
+        ("GET", "/query", "read"),
+        ("PUT", "/prometheus/api/v1/import/csv", "write"),
+        ("POST", "/api/put", "write"),
+        ("POST", "/datadog/api/v2/series", "write"),
+        ("POST", "/writes", "alerts"),
         ("GET", "/_licenses", "read"),
         ("GET", "/_cat", "read"),
         ("GET", "/_cat/indices/shop", "read"),
