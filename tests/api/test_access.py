@@ -29,7 +29,7 @@ from vedette.api.endpoint import routes
 from vedette.clock import ManualClock
 from vedette.records.database import Records
 from vedette.records.rows import UserRow
-from vedette.web.routes import routes as web_routes
+from vedette.web.routes import pages
 
 ROOT = "the-key-of-the-settings"
 PASSWORD = "correct horse"
@@ -65,8 +65,8 @@ class House:
         self.audit = Audit(clock, retention_ms=86_400_000)
         room = access.Access(self.identities, self.audit, clock)
         echoes = [Route(path, echo, methods=["GET", "POST", "DELETE"]) for path in PATHS]
-        pages = web_routes(Sessions(self.identities))
-        app = Starlette(routes=[*routes(access.endpoints(room)), *echoes, *pages])
+        shown = pages(Sessions(self.identities)).routes
+        app = Starlette(routes=[*routes(access.endpoints(room)), *echoes, *shown])
         self.guard = Guard(app, self.identities, audit=self.audit, reading_posts=frozenset(["/api/v1/query"]), login=True)
 
     async def open(self) -> None:
