@@ -268,26 +268,32 @@ class QueryResult:
         """
         if self._labels is None or self._histograms is not None or not 0 < self.points <= _MEASURED_POINTS:
             return None
-        outline = self._outline = self._outlined(len(self._order) if limit <= 0 else min(limit, len(self._order)))
+        count = len(self._order) if limit <= 0 else min(limit, len(self._order))
+        parts, each = self._parts(count), map if self.pool is None else self.pool.map
+        # Other threads turn to the numbers while this one looks the labels up.
+        made = each(self._numbers, parts)
+        texts = self._texts_of(count)
+        numbers = list(made)
 
-        def measure(part: tuple[int, int]) -> tuple[_Numbers, int]:
+        def measure(part: tuple[int, int], numbers: _Numbers) -> int:
             lo, hi = part
-            a, texts = int(self._offsets[lo]), outline.texts
-            numbers = self._numbers(lo, hi)
-            return numbers, render.measure_rows(
+            a, b = int(self._offsets[lo]), int(self._offsets[hi])
+            return render.measure_rows(
                 texts.rows[lo:hi], texts.offsets, texts.names, texts.values, texts.pool_offsets, _FRAME_OFFSETS,
-                self._offsets[lo : hi + 1] - a, np.ascontiguousarray(self._times[a : int(self._offsets[hi])]), *numbers, 1,
-                self.type == "vector",
+                self._offsets[lo : hi + 1] - a, np.ascontiguousarray(self._times[a:b]), *numbers, 1, self.type == "vector",
             )  # fmt: skip
 
-        found = list(map(measure, outline.parts) if self.pool is None else self.pool.map(measure, outline.parts))
-        outline.numbers.extend(numbers for numbers, _ in found)
+        size = sum(each(measure, parts, numbers))
+        self._outline = _Outline(count, texts, parts, numbers)
         # The last of all is followed by no comma.
-        return len(self._head) + 1 + sum(size for _, size in found) - 1 + len(b"]}")
+        return len(self._head) + 1 + size - 1 + len(b"]}")
 
-    def _outlined(self, count: int) -> _Outline:
+    def _texts_of(self, count: int) -> Texts:
         assert self._labels is not None, "of vectors and matrices"
-        texts = few_texts(self._labels, self._order[:count]) if count <= _FEW_ROWS else _texts(self._labels, self._order)
+        return few_texts(self._labels, self._order[:count]) if count <= _FEW_ROWS else _texts(self._labels, self._order)
+
+    def _parts(self, count: int) -> list[tuple[int, int]]:
+        """The first and the last row (that it has no more) of each piece of the first `count`."""
         parts: list[tuple[int, int]] = []
         lo = 0
         while lo < count:
@@ -295,7 +301,7 @@ class QueryResult:
             hi = min(max(hi, lo + 1), count, lo + _CHUNK_ROWS)
             parts.append((lo, hi))
             lo = hi
-        return _Outline(count, texts, parts, [])
+        return parts
 
     def _chunks(self, count: int) -> Iterator[bytes]:
         """The first `count` series, with what separates them, in pieces."""
@@ -303,7 +309,7 @@ class QueryResult:
             return
         outline, self._outline = self._outline, None
         if outline is None or outline.size != count:
-            outline = self._outlined(count)
+            outline = _Outline(count, self._texts_of(count), self._parts(count), [])
         texts, parts, numbers = outline.texts, outline.parts, outline.numbers
 
         def chunk(number: int) -> bytes:
@@ -321,7 +327,8 @@ class QueryResult:
         while ahead:
             yield ahead.popleft().result()
 
-    def _numbers(self, lo: int, hi: int) -> _Numbers:
+    def _numbers(self, part: tuple[int, int]) -> _Numbers:
+        lo, hi = part
         a, b = int(self._offsets[lo]), int(self._offsets[hi])
         floats = np.ascontiguousarray(self._floats[a:b])
         whole, places = np.empty(b - a, dtype=np.int64), np.empty(b - a, dtype=np.int8)
@@ -334,7 +341,7 @@ class QueryResult:
         """The series [lo, hi), whose labels are in `texts`; but for the `last` ones, a comma follows."""
         rows = texts.rows[lo:hi]
         a, b = int(self._offsets[lo]), int(self._offsets[hi])
-        numbers = numbers or self._numbers(lo, hi)
+        numbers = numbers or self._numbers((lo, hi))
         most = int(texts.sizes[rows].sum()) + (hi - lo) * _ROW_BYTES + (b - a) * render.POINT_BYTES
         # Fresh memory costs more than what is written into it: a buffer goes from piece to piece.
         buffer = self._buffers.pop() if self._buffers else _NO_DIGITS
