@@ -38,7 +38,8 @@ ROOT = "root-key"
 NEVER = 4_000_000_000
 """When a good token ends, in Unix seconds."""
 
-FILLED = {"query": "up", "match[]": "up", "metric": "up", "step": "60", "name": "up", "service": "shop", "fingerprint": "00"}
+FILLED = {"query": "up", "match[]": "up", "metric": "up", "step": "60", "name": "up", "service": "shop", "fingerprint": "00",
+          "grouping": "c2hvcA"}  # fmt: skip
 """What stands for a parameter that must be there."""
 
 
@@ -282,6 +283,9 @@ RULE = '{"name": "g", "rules": [{"alert": "A", "expr": "%s"}]}'
 RULES = (RULE % "sum(up", '{"name": "g", "rules": [{"alert": "A", "exprs": "up"}]}', '{"rules": []}', "name: [")
 ALERT = '[{"labels": {"alertname": "A"}, "startsAt": "%s"}]'
 IMPORTED = ('{"metric": {}, "values": [1], "timestamps": [1]}', '{"metric": {"__name__": "up"}, "values": [1], "timestamps": []}')
+SEGMENTS = {"grouping": ("", "shop/instance", "shop/a-b/c", "shop/a@base64/!")}
+"""Values of a path's parts that are none."""
+PUSHED = ("up one", "up 1 1700000000000", "up 1\nup 2\n")
 OTLP = ('{"resourceMetrics": 7}',)
 RAW: dict[str, tuple[str, ...]] = {
     "/metrics/track": (
@@ -339,6 +343,7 @@ RAW: dict[str, tuple[str, ...]] = {
     "/influx/api/v2/write": ("cpu",),
     "/api/v1/otlp/v1/metrics": OTLP,
     "/v1/metrics": OTLP,
+    **dict.fromkeys((f"{root}/metrics/{job}/{{grouping}}" for root in ("", "/pushgateway") for job in ("job", "job@base64")), PUSHED),
     "/v1/logs": ('{"resourceLogs": 7}',),
     "/api/v1/otlp/v1/logs": ('{"resourceLogs": 7}',),
 }
@@ -360,6 +365,8 @@ def asks(operation: Operation, existing: Mapping[str, str]) -> Iterator[Ask]:
     yield from _of_ranges(operation, needed)
     for name in operation.segments:
         yield Ask(f"an unknown `{name}`", path, needed, only=404)
+        for value in SEGMENTS.get(name, ()):
+            yield Ask(f"`{name}` of `{value}`", operation.path.replace(f"{{{name}}}", value), needed, name=name, value=value)
     if operation.path in existing:
         path = existing[operation.path]
         good, kind = json.dumps(BODIES.get(operation.path, {})).encode(), {"content-type": "application/json"}
