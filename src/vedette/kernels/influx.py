@@ -42,10 +42,40 @@ MOST_FIELDS = MOST_LINE // 4
 """As many as a line of so many bytes may have."""
 
 
+# What a name may end at, or has to be looked at: a backslash, a comma, a space, a line feed (1), an equals sign (2).
+_ENDS = np.zeros(256, dtype=np.uint8)
+for _c in b"\\, \n":
+    _ENDS[_c] = 1
+_ENDS[ord("=")] = 2
+_EXACT = np.array([float(10**e) for e in range(19)], dtype=np.float64)
+
+
 @njit(cache=True, nogil=True, inline="always")
 def _past(buf: Any, i: int) -> int:
     """The position after an escape at i: two bytes, unless the line ends before."""
     return i + 2 if buf[i + 1] != 10 else i + 1
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _name_end(buf: Any, i: int) -> int:
+    """Where a name that may not have an equals sign ends: at that, a comma, a space or the end of the line."""
+    while True:
+        while _ENDS[buf[i]] == 0:
+            i += 1
+        if buf[i] != 92:
+            return i
+        i = _past(buf, i)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _value_end(buf: Any, i: int) -> int:
+    """Where a measurement or a tag's value ends: at a comma, a space or the end of the line."""
+    while True:
+        while _ENDS[buf[i]] != 1:
+            i += 1
+        if buf[i] != 92:
+            return i
+        i = _past(buf, i)
 
 
 @njit(cache=True, nogil=True)
@@ -53,41 +83,17 @@ def _prefix(buf: Any, i: int) -> tuple[int, int]:
     """(position of the space after measurement and tags, 0), or (where it is wrong, code)."""
     if buf[i] == 44:
         return i, 1
-    while True:
-        c = buf[i]
-        if c == 92:
-            i = _past(buf, i)
-            continue
-        if c == 44 or c == 32:
-            break
-        if c == 10:
-            return i, 4
-        i += 1
+    i = _value_end(buf, i)
     while buf[i] == 44:
         i += 1
         at = i
-        while buf[i] != 61:
-            c = buf[i]
-            if c == 92:
-                i = _past(buf, i)
-                continue
-            if c == 44 or c == 32 or c == 10:
-                return i, 2 if i == at else 3
-            i += 1
+        i = _name_end(buf, i)
         if i == at:
             return i, 2
-        i += 1
-        while True:
-            c = buf[i]
-            if c == 92:
-                i = _past(buf, i)
-                continue
-            if c == 44 or c == 32:
-                break
-            if c == 10:
-                return i, 4
-            i += 1
-    return i, 0
+        if buf[i] != 61:
+            return i, 3
+        i = _value_end(buf, i + 1)
+    return i, 4 if buf[i] == 10 else 0
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -133,6 +139,42 @@ def _value(buf: Any, i: int, end: int, powers: Any, scratch: Any) -> tuple[np.ui
                 return np.uint64(0), 2
             j += 1
     return parse_float(buf, i, end, powers, scratch)
+
+
+@njit(cache=True, nogil=True)
+def _plain(buf: Any, i: int, scratch: Any) -> tuple[int, np.uint64]:
+    """(where it ends, bits) of a number of few digits, as most are; (-1, 0) for what `_value` is to read."""
+    negative = buf[i] == 45
+    if negative:
+        i += 1
+    first = i
+    mantissa: Any = 0
+    d = np.int64(buf[i]) - 48
+    while 0 <= d <= 9:
+        mantissa = mantissa * 10 + d
+        i += 1
+        d = np.int64(buf[i]) - 48
+    digits = i - first
+    places = 0
+    if buf[i] == 46:
+        point = i
+        i += 1
+        d = np.int64(buf[i]) - 48
+        while 0 <= d <= 9:
+            mantissa = mantissa * 10 + d
+            i += 1
+            d = np.int64(buf[i]) - 48
+        places = i - point - 1
+        digits += places
+    elif digits > 0 and (buf[i] == 105 or (buf[i] == 117 and not negative)):
+        i += 1
+    c = buf[i]
+    # Fifteen digits are below 2**53, and so the quotient is the nearest float (Clinger).
+    if digits == 0 or digits > 15 or (c != 44 and c != 32 and c != 10 and c != 13):
+        return -1, np.uint64(0)
+    scratch[0][0] = np.float64(mantissa) / _EXACT[places]
+    word = scratch[1][0]
+    return i, word | (np.uint64(1) << np.uint64(63) if negative else np.uint64(0))
 
 
 @njit(cache=True, nogil=True)
@@ -200,14 +242,7 @@ def scan_influx(
                 error = 4
         while error == 0:
             at = i
-            while buf[i] != 61:
-                c = buf[i]
-                if c == 92:
-                    i = _past(buf, i)
-                    continue
-                if c == 44 or c == 32 or c == 10:
-                    break
-                i += 1
+            i = _name_end(buf, i)
             if i == at:
                 error = 5
                 break
@@ -234,21 +269,25 @@ def scan_influx(
                 strings += 1
             else:
                 value = i
-                c = buf[i]
-                while c != 44 and c != 32 and c != 10 and c != 13:
-                    i += 1
-                    c = buf[i]
-                if i == value:
-                    error = 6
-                    break
                 if rows == len(spans):
                     full = True
                     break
-                word, status = _value(buf, value, i, powers, scratch)
-                if status == 2:
+                i, word = _plain(buf, i, scratch)
+                status = 0
+                if i < 0:
                     i = value
-                    error = 8
-                    break
+                    c = buf[i]
+                    while c != 44 and c != 32 and c != 10 and c != 13:
+                        i += 1
+                        c = buf[i]
+                    if i == value:
+                        error = 6
+                        break
+                    word, status = _value(buf, value, i, powers, scratch)
+                    if status == 2:
+                        i = value
+                        error = 8
+                        break
                 line_names += stop - start + name_end - at
                 a, b = hash_region(buf, at, name_end, h1, key)
                 spans[rows, 0] = start
