@@ -138,6 +138,20 @@ def copy_rows(
 
 
 @njit(cache=True, nogil=True)
+def _copy(times: Any, bits: Any, out_times: Any, out_bits: Any) -> bool:
+    """Copy samples to arrays of the same length; answers whether stale markers are among them."""
+    stale = 0
+    # Arrays of their own, counted from 0 on: loops that need not ask whether a place counts from the end.
+    for i in range(len(times)):
+        out_times[i] = times[i]
+    for i in range(len(times)):
+        found = bits[i]
+        out_bits[i] = found
+        stale |= int(found == _STALE)
+    return stale != 0
+
+
+@njit(cache=True, nogil=True)
 def _last_not_below(times: Any, lo: int, hi: int, bound: int) -> int:
     """As `_lower`, found from the end on: quick where it is near."""
     leap = 1
@@ -186,12 +200,7 @@ def take_wanted(
             at -= hi - lo
             if at < 0:
                 return -1, stale
-            for i in range(hi - lo):
-                out_times[at + i] = times[lo + i]
-            for i in range(hi - lo):
-                found = bits[own + lo + i]
-                out_bits[at + i] = found
-                stale |= found == _STALE
+            stale |= _copy(times[lo:hi], bits[own + lo : own + hi], out_times[at : at + hi - lo], out_bits[at : at + hi - lo])
             end = lo
         lows[row] = at
     return at, stale
@@ -219,12 +228,11 @@ def settle(
         out_offsets[row] = place
     out_offsets[n] = len(times)
     for s in order:
-        to = cursor[rows[s]] - (highs[s] - lows[s])
-        for i in range(highs[s] - lows[s]):
-            times[to + i] = spare_times[lows[s] + i]
-            bits[to + i] = spare_bits[lows[s] + i]
+        lo, hi, stop = lows[s], highs[s], cursor[rows[s]]
+        to = stop - (hi - lo)
+        _copy(spare_times[lo:hi], spare_bits[lo:hi], times[to:stop], bits[to:stop])
         cursor[rows[s]] = to
-    stop, end = len(times), len(times)
+    stop = end = len(times)
     for row in range(n - 1, -1, -1):
         begin, upto = out_offsets[row], end
         if tangled[row]:

@@ -19,12 +19,14 @@ from numpy.typing import NDArray
 
 from vedette.kernels import block as kernel
 from vedette.model.labeltable import LabelTable
-from vedette.storage.block import Block, Page, PageRoom
+from vedette.storage.block import Block, Meta, Page, PageRoom
 from vedette.storage.block_writer import PAGE_SAMPLES
 from vedette.storage.interface import Steps
 from vedette.storage.pieces import HeadRows, Surveyed
 
 _I64 = np.int64
+Columns = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Times and value bits."""
 _LAST = 1 << 62
 """The rank of the head: of two samples at one time that of a block counts."""
 
@@ -77,10 +79,17 @@ class HeadPart:
 
 
 class _Room:
-    """Memory that pages are decoded into, one after the other."""
+    """Memory that pages are decoded into, one after the other, and that segments of rows wait in until all are there."""
 
     def __init__(self) -> None:
         self._memory = PageRoom.of(PAGE_SAMPLES)
+        self._waiting = np.empty(0, dtype=_I64), np.empty(0, dtype=_I64)
+
+    def waiting(self, samples: int) -> Columns:
+        """Memory for times and value bits of so many samples."""
+        if len(self._waiting[0]) < samples:
+            self._waiting = np.empty(samples, dtype=_I64), np.empty(samples, dtype=_I64)
+        return self._waiting[0][:samples], self._waiting[1][:samples]
 
     def of(self, samples: int) -> PageRoom:
         """Memory for a page of so many samples, until there is a next one."""
@@ -165,27 +174,31 @@ def _tangled(parts: Sequence[BlockRows], head: HeadPart | None, n: int) -> NDArr
     return found
 
 
-class _Reading:
-    """One read: what is wanted, where it goes, and what has been put there so far, from the end on."""
+def _touches(steps: Steps, meta: Meta) -> bool:
+    """Whether any of the windows reaches into the times of a block."""
+    first, step, n, range_ms = steps
+    if meta.max_time <= first - range_ms or meta.min_time > first + (n - 1) * step:
+        return False
+    # The last window that begins before the newest: the others end before it does.
+    return n == 1 or first + min(n - 1, (meta.max_time - first + range_ms - 1) // step) * step >= meta.min_time
 
-    def __init__(self, steps: Steps, times: NDArray[np.int64], bits: NDArray[np.int64], resume: int | None) -> None:
+
+class _Reading:
+    """One read: what is wanted, where it goes, and what has been put there so far, from the end on.
+
+    Where segments come in the order of their rows, they go to their place at once, else they wait for one another.
+    """
+
+    def __init__(self, steps: Steps, columns: Columns, resume: int | None) -> None:
+        """`columns` is the memory for segments: times and value bits, of the same length."""
         self.steps = steps
-        self.first, self.last = steps.first - steps.range + 1, steps.first + (steps.n - 1) * steps.step
         self.resume = resume
         self.doubtful = False
-        self._times, self._bits = times, bits
-        self._at = len(times)
+        self._times, self._bits = columns
+        self._at = len(columns[0])
         self._rows: list[NDArray[np.int32]] = []
         self._lows: list[NDArray[np.int64]] = []
         self._ranks: list[int] = []
-
-    def touches(self, oldest: int, newest: int) -> bool:
-        """Whether any window reaches into [oldest, newest]."""
-        first, step, n, range_ms = self.steps
-        if newest < self.first or oldest > self.last:
-            return False
-        # The last window that begins before the newest: the others end before it does.
-        return n == 1 or first + min(n - 1, (newest - first + range_ms - 1) // step) * step >= oldest
 
     def again(self, oldest: int) -> bool:
         """Whether the next read wants something of what begins with `oldest`."""
@@ -199,6 +212,15 @@ class _Reading:
         self._ranks.append(rank)
         self._at = int(lows[0])
 
+    def take_head(self, head: HeadRows, rows: int) -> bool:
+        """Read what is wanted of so many rows in the head; answers whether there was room."""
+        offsets = head.read(self.steps, self._times, self._bits, resume=self.resume)
+        if offsets is None:
+            return False
+        self.doubtful |= head.doubtful
+        self.add(np.arange(rows, dtype=np.int32), offsets[:-1], _LAST)
+        return True
+
     def take(self, page: Page, part: BlockRows, rows: slice) -> bool:
         """Copy what is wanted of some rows of a part, all in one page; answers whether there was room."""
         spans = page.spans(part.rows[rows].astype(_I64))
@@ -210,25 +232,26 @@ class _Reading:
         self.add(part.targets[rows], lows, part.rank)
         return True
 
-    def settled(self, tangled: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Put the segments in order: the offsets of the rows, of which some are `tangled`."""
+    def settled(self, tangled: NDArray[np.bool_], to: Columns | None) -> NDArray[np.int64]:
+        """The offsets of the rows, of which some are `tangled`, when the segments have been put in order `to` where they belong.
+
+        Without `to` they are in order: one row's, or one source's.
+        """
         offsets = np.full(len(tangled) + 1, len(self._times), dtype=_I64)
         if not self._rows:
             return offsets
         rows, lows = np.concatenate(self._rows).astype(_I64), np.concatenate(self._lows)
         # Each was put before the one that came before it.
         highs = np.append(len(self._times), lows[:-1])
-        several = bool(tangled.any())
-        if not several and np.all(rows[1:] <= rows[:-1]):
+        if to is None:
             sizes = np.bincount(rows, weights=highs - lows, minlength=len(tangled)).astype(_I64)
             offsets[:-1] -= np.cumsum(sizes[::-1])[::-1]
             return offsets
         order = np.arange(len(rows))
-        if several:
+        if tangled.any():
             ranks = np.repeat(self._ranks, [len(one) for one in self._rows])
             order = np.argsort(np.where(tangled[rows], -ranks, order), kind="stable")
-        spare = self._times[self._at :].copy(), self._bits[self._at :].copy()
-        kernel.settle(rows, lows - self._at, highs - self._at, order, tangled, self._times, self._bits, *spare, offsets)
+        kernel.settle(rows, lows, highs, order, tangled, *to, self._times, self._bits, offsets)
         return offsets
 
 
@@ -254,20 +277,19 @@ class Rows:
         self, steps: Steps, times: NDArray[np.int64], bits: NDArray[np.int64], *, resume: int | None = None
     ) -> NDArray[np.int64] | None:
         """See `interface.PieceRows`. Raises `Corrupt`."""
-        reading, head = _Reading(steps, times, bits, resume), self._head
-        before = None if head is None else head.chains
-        if head is not None and reading.last >= self._oldest:
-            offsets = head.read(steps, times, bits, resume=resume)
-            if offsets is None:
+        last = steps.first + (steps.n - 1) * steps.step
+        head = self._head if last >= self._oldest else None
+        parts = [part for part in self._parts if _touches(steps, part.block.meta)]
+        with self._rooms.lent() as room:
+            waits = (self._n > 1 and len(parts) + (head is not None) > 1) or bool(self._tangled.any())
+            reading = _Reading(steps, room.waiting(len(times)) if waits else (times, bits), resume)
+            before = None if head is None else head.chains
+            if not ((head is None or reading.take_head(head, self._n)) and self._of_blocks(reading, parts, room)):
+                if head is not None and before is not None:
+                    head.chains = before
                 return None
-            reading.add(np.arange(self._n, dtype=np.int32), offsets[:-1], _LAST)
-            reading.doubtful = head.doubtful
-        if not self._of_blocks(reading):
-            if head is not None and before is not None:
-                head.chains = before
-            return None
+            offsets = reading.settled(self._tangled, (times, bits) if waits else None)
         self.doubtful = reading.doubtful
-        offsets = reading.settled(self._tangled)
         if self._begun:
             self._counts += np.diff(offsets)
         else:
@@ -275,22 +297,19 @@ class Rows:
         self._begun = True
         return offsets
 
-    def _of_blocks(self, reading: _Reading) -> bool:
-        """Read what the blocks have, the newest first; answers whether there was room."""
+    def _of_blocks(self, reading: _Reading, parts: Sequence[BlockRows], room: _Room) -> bool:
+        """Read what blocks have, the newest first; answers whether there was room."""
         held: dict[tuple[int, int], Page] = {}
-        with self._rooms.lent() as room:
-            for part in reversed(self._parts):
-                block, meta = part.block, part.block.meta
-                if not reading.touches(meta.min_time, meta.max_time):
-                    continue
-                again, numbers = reading.again(meta.min_time), part.pages.tolist()
-                cuts = [0, *(i for i in range(1, len(numbers)) if numbers[i] != numbers[i - 1]), len(numbers)]
-                for lo, hi in zip(reversed(cuts[:-1]), reversed(cuts[1:]), strict=True):
-                    key = meta.sequence, numbers[lo]
-                    page = self._held.get(key) or block.page(key[1], room.fresh if again else room.of)
-                    if again:
-                        held[key] = page
-                    if not reading.take(page, part, slice(lo, hi)):
-                        return False
+        for part in reversed(parts):
+            block, meta = part.block, part.block.meta
+            again, numbers = reading.again(meta.min_time), part.pages.tolist()
+            cuts = [0, *(i for i in range(1, len(numbers)) if numbers[i] != numbers[i - 1]), len(numbers)]
+            for lo, hi in zip(reversed(cuts[:-1]), reversed(cuts[1:]), strict=True):
+                key = meta.sequence, numbers[lo]
+                page = self._held.get(key) or block.page(key[1], room.fresh if again else room.of)
+                if again:
+                    held[key] = page
+                if not reading.take(page, part, slice(lo, hi)):
+                    return False
         self._held = held
         return True
