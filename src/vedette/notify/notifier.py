@@ -67,7 +67,8 @@ _SLICE = 2_000
 """How many alerts are taken before others get their turn on the loop."""
 _PAUSE_S, _PATIENCE = 0.2, 25
 """Alerts of which nothing was heard for so long have all come; after so many pauses their listing is made ready all the same."""
-_LONG_PATIENCE, _AGAIN_S = 300, 5.0
+_LONG_PAUSES, _LONG_PATIENCE, _AGAIN_S = 5, 300, 5.0
+"""The same for spreading batches: a slow sender's next one may be a second away."""
 _MANY = 1_000
 """From how many alerts on their listing is kept ready."""
 
@@ -479,11 +480,12 @@ class Notifier:
                     await asyncio.sleep(0)
             await self._clock.sleep(max(0.2, 10 * busy))
 
-    async def _quiet(self, patience: int) -> None:
-        """Return once alerts come no longer one after another, or after so many pauses."""
-        heard = -1
+    async def _quiet(self, patience: int, *, pauses: int = 1) -> None:
+        """Return once nothing was heard of alerts for so many pauses, or after `patience` of them."""
+        heard, still = -1, 0
         for _ in range(patience):
-            if heard == self._heard and not self._arriving:
+            still = still + 1 if heard == self._heard and not self._arriving else 0
+            if still == pauses:
                 break
             heard = self._heard
             await self._clock.sleep(_PAUSE_S)
@@ -493,7 +495,7 @@ class Notifier:
         while True:
             await self._journal.news.wait()
             self._journal.news.clear()
-            await self._quiet(_LONG_PATIENCE)
+            await self._quiet(_LONG_PATIENCE, pauses=_LONG_PAUSES)
             while len(self._journal):
                 started = time.perf_counter()
                 try:
