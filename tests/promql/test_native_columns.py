@@ -247,12 +247,45 @@ def real_life(kind: str) -> MemoryStorage:
                 counts = np.bincount(where[1].reshape(-1), weights=totals)
             elif kind == "custom":
                 layout, counts = custom, totals[:4]
+            elif kind == "zero buckets":
+                # Wider in some series, and from some time on, but never as wide as the first bucket is far.
+                layout = Layout(3 - i % 2, (0.0, 1e-9, 0.001)[(i + k // 7) % 3], (), indices, NO_BUCKETS)
             h = Histogram(layout, np.array([counts.sum(), 2.5 * counts.sum(), 0.0, *counts]), GAUGE if kind == "gauges" else UNKNOWN)
             storage.add(labels, NOW - 150_000 + k * 10_000, h)
     return storage
 
 
 REAL_LIFE = ("same", "buckets", "schemas", "gauges", "custom")
+SUMS = (
+    "sum(h)",
+    "avg by (job) (h)",
+    "sum by (job) (rate(h[40s]))",
+    "sum_over_time(h[1m])",
+    "avg_over_time(h[1m])",
+    "h + ignoring (i) sum by (job) (h)",
+)
+
+
+@pytest.mark.parametrize("kind", ["zero buckets", "schemas", "buckets"])
+def test_sums_of_unlike_layouts_are_those_of_one_after_another(kind, monkeypatch):
+    storage = real_life(kind)
+    whole = [answer(storage, query) for query in SUMS]
+    with monkeypatch.context() as twin:
+        one_by_one(twin)
+        for query, quick in zip(SUMS, whole, strict=True):
+            slow = answer(storage, query)
+            assert (quick[0], quick[1].keys(), *quick[2:]) == (slow[0], slow[1].keys(), *slow[2:])
+            for labels, (times, found) in quick[1].items():
+                assert times == slow[1][labels][0]
+                for got, wanted in zip(found, slow[1][labels][1], strict=True):
+                    assert same(got, wanted), (query, got, wanted)
+
+
+def test_zero_buckets_that_take_no_other_in_are_summed_in_columns(monkeypatch):
+    storage = real_life("zero buckets")
+    monkeypatch.setattr(Pool, "sample", lambda pool, j: pytest.fail("an object was made"))
+    for query in ("sum(h)", "avg by (job) (h)", "sum_over_time(h[1m])"):
+        assert answer(storage, f"histogram_count({query})")[0], query
 
 
 @pytest.mark.parametrize("kind", REAL_LIFE)

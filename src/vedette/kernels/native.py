@@ -149,11 +149,13 @@ def _side_fell(indices: Any, at: Any, now: int, before: int, shift: int, cells: 
 
 
 @njit(cache=True, nogil=True)
-def resets(places: Any, index: Any, layout: Any, starts: Any, cells: Any, hints: Any, shapes: Any, families: Any, out: Any) -> None:
+def resets(places: Any, index: Any, layout: Any, starts: Any, cells: Any, hints: Any, shapes: Any, zero: Any, out: Any) -> None:
     """`out[p]` (uint8): 1 where the counter was reset between histogram `index[p - 1]` and `index[p]`, 0 where not, for each of `places`.
 
-    2 where that is for others to find out, since the two are of unlike `families` (int64 by layout).
+    2 where that is for others to find out, since the two are of unlike families: `zero` are those and the widths of zero buckets, by
+    layout, and in a family one may differ in the width of a zero bucket that takes no other in.
     """
+    families, thresholds = zero
     for i in range(len(places)):
         p = places[i]
         now, before = index[p], index[p - 1]
@@ -171,7 +173,7 @@ def resets(places: Any, index: Any, layout: Any, starts: Any, cells: Any, hints:
             out[p] = fell
         elif families[a] != families[b]:
             out[p] = 2
-        elif shapes[0][a] <= shapes[0][b] and not cells[mine + _ZERO] < cells[theirs + _ZERO]:
+        elif shapes[0][a] <= shapes[0][b] and not thresholds[a] < thresholds[b] and not cells[mine + _ZERO] < cells[theirs + _ZERO]:
             shift, near, far = shapes[0][b] - shapes[0][a], mine + _HEAD, theirs + _HEAD
             fell = _side_fell(shapes[1], shapes[2], a, b, shift, cells, near, far)
             near, far = near + shapes[2][a + 1] - shapes[2][a], far + shapes[2][b + 1] - shapes[2][b]
@@ -251,15 +253,16 @@ def _accumulated_side(indices: Any, at: Any, layout: int, to: int, cells: Any, s
 @njit(cache=True, nogil=True, error_model="numpy")
 def summed(
     lo: Any, counts: Any, stride: int, index: Any, layout: Any, starts: Any, cells: Any, hints: Any, shapes: Any, families: Any,
-    kinds: int, groups: Any, levels: Any, numbers: Any, room: int, mean: bool, out: Any, at: Any, found: Any, unions: Any, seen: Any,
-    odd: Any,
+    kinds: int, thresholds: Any, groups: Any, levels: Any, numbers: Any, room: int, mean: bool, out: Any, at: Any, found: Any,
+    unions: Any, seen: Any, widest: Any, odd: Any,
 ) -> None:  # fmt: skip
     """The sum (or mean) of the histograms `index[lo[t] + i * stride]` for `i < counts[t]`, in this order; -1 is none.
 
     A sum is kept in the union of its group's layouts, of the schema of the coarsest histogram so far: those of group g and family f (of
     `kinds`) are the shapes `numbers[levels[g * kinds + f]:]`, finest first, none with more than `room` cells. `found[t]` histograms
     (int64) came to the cells from `at[t]` on in `out`, in the layout `unions[t]`, with the bits of their hints in `seen[t]` (uint8).
-    `odd[t]`: that is for others to find out, since families are unlike or a mean would overflow.
+    The zero bucket of the widest of them, of `thresholds` by layout, is `widest[t]`. `odd[t]`: that is for others to find out, since
+    families are unlike or a mean would overflow. Here layouts of a family may differ in the width of zero buckets that take no other in.
     """
     total, rest, inc = np.empty(room), np.empty(room), np.empty(room)
     for t in range(len(lo)):
@@ -270,6 +273,7 @@ def summed(
                 continue
             own, source = layout[j], starts[j]
             seen[t] |= np.uint8(1) << hints[j]
+            widest[t] = thresholds[own] if found[t] == 0 else max(widest[t], thresholds[own])
             found[t] += 1
             if now >= 0 and families[own] != family:
                 odd[t] = True

@@ -149,7 +149,8 @@ def _added(ev: Evaluation, pool: Pool, a: Ints, b: Ints, *, negative: bool) -> t
     one, two = (pool.layout[items].astype(np.int64) for items in (a, b))
     hints = pool.hints[a], pool.hints[b]
     collided = ((hints[0] == RESET) & (hints[1] == NOT_RESET)) | ((hints[0] == NOT_RESET) & (hints[1] == RESET))
-    done = np.flatnonzero((table.families[one] == table.families[two]) & ~collided)
+    families, _ = table.summable
+    done = np.flatnonzero((families[one] == families[two]) & ~collided)
     a, b, one, two = a[done], b[done], one[done], two[done]
     count = len(table.layouts)
     keys, which = np.unique(one * count + two, return_inverse=True)
@@ -166,7 +167,9 @@ def _added(ev: Evaluation, pool: Pool, a: Ints, b: Ints, *, negative: bool) -> t
     first, second = hints[0][done], hints[1][done]
     joint = np.where(first == second, first, np.where((first == GAUGE) | (second == GAUGE), np.uint8(GAUGE), np.uint8(UNKNOWN)))
     told = np.full(len(a), GAUGE, dtype=np.uint8) if negative else joint.astype(np.uint8)
-    return done, Pool.made(table.layouts, to, at, cells, told, np.ones(len(a), dtype=np.bool_))
+    thresholds = table.thresholds
+    layouts, numbers = table.widened(to, np.maximum(thresholds[one], thresholds[two]))
+    return done, Pool.made(layouts, numbers, at, cells, told, np.ones(len(a), dtype=np.bool_))
 
 
 def negated(natives: Natives) -> Natives:

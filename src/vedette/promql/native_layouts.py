@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +59,43 @@ class Layouts:
         """The schema of each layout."""
         return self.shapes[0]
 
+    @property
+    def thresholds(self) -> NDArray[np.float64]:
+        """How wide the zero bucket of each layout is."""
+        return np.array([x.threshold for x in self.layouts])
+
+    @cached_property
+    def summable(self) -> tuple[Ints, int]:
+        """The families, and how many, where a wider zero bucket takes no other bucket in: then exponential layouts are one family.
+
+        Of sums the widest zero bucket counts. Where one could reach a bucket, what it takes in depends on which buckets are empty.
+        """
+        some = [x for x in self.layouts if not x.custom]
+        coarsest = min((x.schema for x in some), default=0)
+        lowest = np.inf
+        for x in some:
+            for indices in (x.positive, x.negative):
+                if len(indices):
+                    first = ((indices[:1].astype(np.int64) - 1) >> x.schema - coarsest).astype(np.int32)
+                    lowest = min(lowest, float(exponential_bounds(coarsest, first)[0]))
+        if not all(x.threshold <= lowest for x in some):
+            return self.families, self.kinds
+        families = np.where([x.custom for x in self.layouts], self.families + 1, 0)
+        return families, self.kinds + 1
+
+    def widened(self, numbers: Ints, thresholds: NDArray[np.float64]) -> tuple[Sequence[Layout], Ints]:
+        """The layouts `numbers` with zero buckets of `thresholds`, and the number of each of these."""
+        own = self.thresholds
+        if (own[numbers] == thresholds).all():
+            return self.layouts, numbers
+        distinct_of, which = np.unique(thresholds, return_inverse=True)
+        keys, number = np.unique(numbers * len(distinct_of) + which.reshape(-1), return_inverse=True)
+        layouts = []
+        for key in keys.tolist():
+            like = self.layouts[key // len(distinct_of)]
+            layouts.append(Layout(like.schema, float(distinct_of[key % len(distinct_of)]), like.bounds, like.positive, like.negative))
+        return layouts, number.reshape(-1)
+
     def united(self, members: Ints, offsets: Ints, schemas: Ints) -> Ints:
         """The number of the union of each set `members[offsets[s]:offsets[s + 1]]` of layouts, made as coarse as `schemas[s]`."""
         out = np.empty(len(offsets) - 1, dtype=np.int64)
@@ -103,11 +141,12 @@ class Layouts:
     def levels(self, pairs: Ints, count: int) -> tuple[Ints, Ints]:
         """The unions of the layouts of each of `count` groups, of which `pairs` tells by `group * len(layouts) + layout`, ascending.
 
-        (offsets int64[count * families + 1], numbers): those of group g and family f begin at `offsets[g * families + f]`, one for each
-        schema, finest first, each of the layouts that are at least as fine.
+        (offsets int64[count * families + 1], numbers): those of group g and family f (of the `summable` ones) begin at
+        `offsets[g * families + f]`, one for each schema, finest first, each of the layouts that are at least as fine.
         """
         groups, members = np.divmod(pairs, len(self.layouts))
-        groups, schemas = groups * self.kinds + self.families[members], self.schemas[members]
+        families, kinds = self.summable
+        groups, schemas = groups * kinds + families[members], self.schemas[members]
         order = np.lexsort((-schemas, groups))
         groups, members, schemas = groups[order], members[order], schemas[order]
         last = np.ones(len(groups), dtype=np.bool_)
@@ -116,7 +155,7 @@ class Layouts:
         begins = np.searchsorted(groups, groups[ends - 1])
         sets = [members[a:b] for a, b in zip(begins.tolist(), ends.tolist(), strict=True)]
         numbers = self.united(np.concatenate([*sets, np.zeros(0, dtype=np.int64)]), _ends(ends - begins), schemas[ends - 1])
-        return _ends(np.bincount(groups[ends - 1], minlength=count * self.kinds)), numbers
+        return _ends(np.bincount(groups[ends - 1], minlength=count * kinds)), numbers
 
     def buckets(self, count: int) -> Buckets:
         """All buckets of each of the first `count` layouts from the lowest on, as `model.buckets.all_buckets` has them."""

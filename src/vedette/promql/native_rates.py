@@ -62,7 +62,7 @@ def resets(natives: Natives, places: Ints) -> Flags:
     index, pool = natives.index, natives.pool
     out = np.zeros(len(index), dtype=np.uint8)
     table = pool.table
-    kernel.resets(places, index, pool.layout, pool.starts, pool.cells, pool.hints, table.shapes, table.families, out)
+    kernel.resets(places, index, pool.layout, pool.starts, pool.cells, pool.hints, table.shapes, (table.summable[0], table.thresholds), out)
     for place in places[out[places] == 2].tolist():
         out[place] = is_reset(pool.sample(int(index[place])), pool.sample(int(index[place - 1])))
     return out

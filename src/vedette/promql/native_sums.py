@@ -99,7 +99,8 @@ def _sums(ev: Evaluation, pool: Pool, wanted: _Wanted, pairs: Ints, count: int, 
     found, unions = np.zeros(total, dtype=np.int64), np.zeros(total, dtype=np.int64)
     if not len(pairs):
         return Sums(Natives(np.full(total, -1, dtype=np.int64), pool), odd, odd)
-    kinds = table.kinds
+    families, kinds = table.summable
+    thresholds, widest = table.thresholds, np.empty(total)
     levels, numbers = table.levels(pairs, count)
     widths = table.widths
     # A sum has as much room as the widest of its group's unions takes.
@@ -110,7 +111,7 @@ def _sums(ev: Evaluation, pool: Pool, wanted: _Wanted, pairs: Ints, count: int, 
     ev.count(0, 8 * int(sizes.sum()))
     out = np.empty(int(sizes.sum()))
     work = np.cumsum(sizes * np.maximum(wanted.sizes, 1))
-    numbered = (pool.layout, pool.starts, pool.cells, pool.hints, table.shapes, table.families, kinds)
+    numbered = (pool.layout, pool.starts, pool.cells, pool.hints, table.shapes, families, kinds, thresholds)
 
     def part(begin: int, end: int) -> None:
         while begin < end:
@@ -120,7 +121,8 @@ def _sums(ev: Evaluation, pool: Pool, wanted: _Wanted, pairs: Ints, count: int, 
             now = slice(begin, upto)
             kernel.summed(
                 wanted.lo[now], wanted.sizes[now], wanted.stride, wanted.items, *numbered, wanted.groups[now], levels, numbers,
-                int(widths.max()), mean, out, at[now], found[now], unions[now], seen[now], odd[now],
+                int(widths.max()), mean, out, at[now], found[now], unions[now], seen[now], widest[now],
+                odd[now],
             )  # fmt: skip
             begin = upto
 
@@ -129,5 +131,6 @@ def _sums(ev: Evaluation, pool: Pool, wanted: _Wanted, pairs: Ints, count: int, 
     made = np.flatnonzero(there)
     index = np.full(total, -1, dtype=np.int64)
     index[made] = np.arange(len(made))
-    sums = Pool.made(table.layouts, unions[made], at[made], out, _HINT_OF[seen[made]], slim[made])
+    layouts, numbers = table.widened(unions[made], widest[made])
+    sums = Pool.made(layouts, numbers, at[made], out, _HINT_OF[seen[made]], slim[made])
     return Sums(Natives(index, sums), odd, there & (seen & _BOTH == _BOTH))
