@@ -18,7 +18,7 @@ import numpy as np
 
 from vedette.clock import ManualClock, SystemClock, now_ms
 from vedette.errors import VedetteError
-from vedette.kernels import groups
+from vedette.kernels import block, groups
 from vedette.model.histograms import NO_BUCKETS, Histogram, Layout
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher
@@ -69,7 +69,7 @@ NATIVE_QUERIES = (
     "histogram_stddev(sum_over_time(native[5m]))",
 )
 ROLLED_UP_QUERIES = ("rate(warm[1h])", "max_over_time(warm[1h])")
-STEPS = len(QUERIES) + len(NATIVE_QUERIES) + 16
+STEPS = len(QUERIES) + len(NATIVE_QUERIES) + 18
 INGEST_STEPS = 2
 
 
@@ -152,7 +152,15 @@ def steps() -> Generator[tuple[str, Callable[[], None]], None, None]:
         yield "deletion", lambda: runner.run(storage.delete(DEFAULT_TENANT, [only], now - 60_000, now - 45_000))
         yield "series from blocks after it", ask("warm")
         yield "merging", lambda: runner.run(storage.compact(clean=True))
+        yield "samples of blocks in pieces", divide
+        # Only rows of several blocks that share a page wait for one another.
+        yield "segments in order", _settle
         yield "rollups", lambda: runner.run(_roll_up(place / "rollups"))
+
+
+def _settle() -> None:
+    at, end, one = np.zeros(1, dtype=np.int64), np.ones(1, dtype=np.int64), np.empty(1, dtype=np.int64)
+    block.settle(at, at, end, at, np.ones(1, dtype=np.bool_), one, one.copy(), one.copy(), one.copy(), np.empty(2, dtype=np.int64))
 
 
 async def _roll_up(place: Path) -> None:

@@ -184,6 +184,68 @@ def test_a_row_is_made_strictly_increasing_and_the_first_stays(times):
     assert (t[0], t[-1]) == (99, 98)
 
 
+STALE = 0x7FF0000000000002
+stamps_of = st.lists(st.integers(-20, 60), unique=True, max_size=12).map(sorted)
+
+
+@given(st.lists(st.tuples(stamps_of, st.booleans()), max_size=5), st.integers(-10, 40), st.integers(1, 15), st.integers(1, 6), st.data())
+def test_what_windows_want_is_taken_out_of_a_page(rows, first, step, n, data):
+    range_ms, spare = data.draw(st.integers(1, 30)), data.draw(st.integers(0, 5))
+    # Times of rows may be shared, and stand elsewhere than the values.
+    shared, own, begins = [-100, *(t for times, _ in rows for t in times)], [], []
+    stamps = np.cumsum([1, *(len(times) for times, _ in rows)])[:-1].astype(I64)
+    for k, (times, stale) in enumerate(rows):
+        begins.append(len(own))
+        own += [STALE if stale and i == 0 else 1000 * k + i for i in range(len(times))]
+    ends = np.array([*begins[1:], len(own)] if rows else [], dtype=I64)
+    windows = [(first + k * step - range_ms, first + k * step) for k in range(n)]
+    wanted = [
+        [(t, own[begin + i]) for i, t in enumerate(times) if any(lo < t <= hi for lo, hi in windows)]
+        for begin, (times, _) in zip(begins, rows, strict=True)
+    ]
+    room, needed = np.zeros((2, sum(map(len, wanted)) + spare), dtype=I64), sum(map(len, wanted))
+    lows = np.zeros(len(rows), dtype=I64)
+    page = np.array(shared, dtype=I64), np.array(own, dtype=I64), stamps, np.array(begins, dtype=I64), ends
+    at, stale = block.take_wanted(*page, first, step, n, range_ms, room.shape[1], *room, lows)
+    highs = [*lows.tolist()[1:], room.shape[1]]
+    found = [list(zip(*room[:, lo:hi].tolist(), strict=True)) for lo, hi in zip(lows.tolist(), highs, strict=False)]
+    if range_ms < step or n == 1:
+        assert found == wanted and at == spare
+        assert stale == any(bits == STALE for row in wanted for _, bits in row)
+        if needed:
+            assert block.take_wanted(*page, first, step, n, range_ms, needed - 1, *room[:, : needed - 1].copy(), lows)[0] == -1
+    else:
+        assert found == wanted, "windows that meet leave nothing out between them"
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), stamps_of, st.integers(0, 9)), max_size=8), st.lists(st.booleans(), min_size=4, max_size=4))
+def test_segments_are_put_in_order(segments, tangled):
+    parts: dict[int, list[list[int]]] = {row: [] for row in range(4)}
+    rows, lows, highs, times, bits = [], [], [], [], []
+    for row, own, value in segments:
+        if not tangled[row] and parts[row] and own and any(parts[row]):
+            # Segments of other rows follow one another.
+            last = max(t for part in parts[row] for t in part)
+            own = [last + 1 + t - own[0] for t in own]
+        parts[row].append(own)
+        rows.append(row)
+        lows.append(len(times))
+        times += own
+        bits += [value] * len(own)
+        highs.append(len(times))
+    expected: list[dict[int, int]] = [{} for _ in range(4)]
+    for row, lo, hi in zip(rows, lows, highs, strict=True):
+        for t, b in zip(times[lo:hi], bits[lo:hi], strict=True):
+            expected[row].setdefault(t, b)
+    out, offsets = np.zeros((2, len(times) + 2), dtype=I64), np.zeros(5, dtype=I64)
+    columns = [np.array(column, dtype=I64) for column in (rows, lows, highs)]
+    order = np.arange(len(rows))[::-1].copy()
+    block.settle(*columns, order, np.array(tangled), *out, np.array(times, dtype=I64), np.array(bits, dtype=I64), offsets)
+    assert offsets[-1] == out.shape[1]
+    spans = zip(offsets.tolist(), offsets.tolist()[1:], strict=False)
+    assert [list(zip(*out[:, lo:hi].tolist(), strict=True)) for lo, hi in spans] == [sorted(row.items()) for row in expected]
+
+
 @given(st.lists(st.text(max_size=5), unique=True, max_size=20), st.lists(st.tuples(st.integers(0, 2), label_rows), max_size=1))
 def test_texts_and_series_are_sorted(texts, series):
     encoded = [t.encode("utf-8", "surrogatepass") for t in texts]
