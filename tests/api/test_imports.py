@@ -7,12 +7,15 @@ import json
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from starlette.requests import Request
 
+from vedette.api import intake
 from vedette.api.datadog import Datadog
 from vedette.api.datadog import endpoints as datadog_endpoints
 from vedette.api.endpoint import routes
@@ -23,12 +26,15 @@ from vedette.api.influx import Influx
 from vedette.api.influx import endpoints as influx_endpoints
 from vedette.api.intake import Intake
 from vedette.api.prometheus import matchers_of
+from vedette.api.write import WriteSettings
 from vedette.clock import ManualClock
+from vedette.errors import BadInput
 from vedette.ingest.door import Door
 from vedette.ingest.intake import IntakeSettings
 from vedette.storage.engine import Engine
 from vedette.storage.limits import Limits, LimitsSettings, TenantLimits
 from vedette.storage.settings import StorageSettings
+from vedette.wire import series_lines
 
 NOW = 1_700_000_000
 NOW_MS = NOW * 1000
@@ -175,6 +181,65 @@ async def test_packed_bodies(client: httpx.AsyncClient) -> None:
     ).status_code == 204
     out = await client.get("/api/v1/export", params={"match[]": "up", "max_rows_per_line": "2"})
     assert [len(json.loads(line)["values"]) for line in out.text.splitlines()] == [2, 1]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+async def test_json_lines_may_be_of_any_size(
+    server: Server, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, packed: bool
+) -> None:
+    server.intake.limits = WriteSettings(max_body_bytes=2000, max_decoded_bytes=2000, max_held_bytes=4000)
+    monkeypatch.setattr(intake, "_PIECE", 500)
+    monkeypatch.setattr(intake, "_STEP", 100)
+    body = "".join(f'{{"metric":{{"__name__":"m","i":"{i}"}},"values":[{i}],"timestamps":[{NOW_MS}]}}\n' for i in range(300)) + "bad"
+
+    async def sent() -> AsyncIterator[bytes]:
+        whole = gzip.compress(body.encode()) if packed else body.encode()
+        for at in range(0, len(whole), 333):
+            yield whole[at : at + 333]
+
+    headers = {"Content-Encoding": "gzip"} if packed else {}
+    answer = await client.post("/api/v1/import", content=sent(), headers=headers)
+    assert answer.status_code == 400
+    assert answer.text.startswith("1 line not read: line 301, column 1: ")
+    assert len(lines((await client.get("/api/v1/export", params={"match[]": "m"})).text)) == 300
+    assert server.intake._held == 0
+
+
+async def test_a_line_that_does_not_end_is_not_gathered(server: Server, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "_PIECE", 100)
+    monkeypatch.setattr(series_lines, "MOST_LINE", 1000)
+
+    async def sent() -> AsyncIterator[bytes]:
+        for _ in range(50):
+            yield b"x" * 50
+
+    answer = await client.post("/api/v1/import", content=sent())
+    assert (answer.status_code, answer.text) == (400, "a line is longer than 1000 bytes\n")
+    assert server.intake._held == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"), [(b"no gzip", "not a gzip body"), (gzip.compress(b"x" * 99)[:-9], "the gzip body ends early")]
+)
+async def test_packed_lines_that_are_none(server: Server, client: httpx.AsyncClient, body: bytes, problem: str) -> None:
+    answer = await client.post("/api/v1/import", content=body, headers={"Content-Encoding": "gzip"})
+    assert (answer.status_code, answer.text.startswith(problem)) == (400, True)
+    assert server.intake._held == 0
+
+
+async def test_a_client_that_goes_away_has_nothing_stored_of_what_it_began(server: Server) -> None:
+    sent = [{"type": "http.request", "body": b"half a li", "more_body": True}, {"type": "http.disconnect"}]
+
+    async def receive() -> dict[str, Any]:
+        return sent.pop(0)
+
+    for read in (lambda request: server.intake.body(request), lambda request: aclosing(server.intake.lines(request, most_line=10))):
+        sent[:] = [{"type": "http.request", "body": b"half a li", "more_body": True}, {"type": "http.disconnect"}]
+        with pytest.raises(BadInput, match="the client went away"):
+            async with read(Request({"type": "http", "headers": []}, receive)) as got:
+                async for _ in got:  # a body alone does not get as far
+                    pass
+        assert server.intake._held == 0
 
 
 @pytest.mark.parametrize("rows", ["0", "1000001", "many"])

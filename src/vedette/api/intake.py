@@ -5,13 +5,14 @@ Each protocol's room reads its own bytes and answers in its own shape. Not here:
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Hashable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from vedette.api.endpoint import Run
 from vedette.api.logs_in import UNPACK
@@ -26,6 +27,9 @@ from vedette.storage.limits import SERIES_LIMIT
 
 # A body of fewer bytes is unpacked in less time than the way to a thread and back takes.
 _AT_ONCE = 512
+_PIECE = 4 << 20
+# As much as is unpacked in a millisecond or two.
+_STEP = 1 << 20
 _MOST_SPACES = 256
 _MOST_EXTRA = 32
 
@@ -62,7 +66,7 @@ class Intake:
             raise TooLarge(limits.max_body_bytes)
         parts: list[bytes] = []
         try:
-            async for part in request.stream():
+            async for part in _stream(request):
                 held += len(part)
                 self._hold(len(part))
                 if held > limits.max_body_bytes:
@@ -83,6 +87,38 @@ class Intake:
         finally:
             self._held -= held
 
+    async def lines(self, request: Request, *, most_line: int) -> AsyncGenerator[bytes, None]:
+        """A body of any size, in pieces of whole lines, each held while it is in use.
+
+        Raises as `body`, and `BadInput` for a line over `most_line` bytes. To be closed where it is not read to its end.
+        """
+        coding = request.headers.get("content-encoding", "").strip().lower()
+        if coding not in ("", "identity", "gzip", "x-gzip", "deflate"):
+            async with self.body(request) as body:
+                yield body
+            return
+        parts: list[bytes] = []
+        held = 0
+        try:
+            async for part in _unpacked(_stream(request), packed=coding not in ("", "identity")):
+                parts.append(part)
+                held += len(part)
+                self._hold(len(part))
+                if held < _PIECE:
+                    continue
+                whole, feed, rest = b"".join(parts).rpartition(b"\n")
+                if len(rest) > most_line:
+                    raise BadInput(f"a line is longer than {most_line} bytes")
+                parts = [rest]
+                if feed:
+                    yield whole + feed
+                    self._held -= held - len(rest)
+                    held = len(rest)
+            if held:
+                yield b"".join(parts)
+        finally:
+            self._held -= held
+
     def _hold(self, size: int) -> None:
         self._held += size
         if self._held > self.limits.max_held_bytes:
@@ -99,6 +135,40 @@ class Intake:
         else:
             spaces.move_to_end((tenant, kind))
         return found
+
+
+async def _stream(request: Request) -> AsyncIterator[bytes]:
+    try:
+        async for part in request.stream():
+            yield part
+    except ClientDisconnect:
+        # There is nobody to answer, and nothing to look into.
+        raise BadInput("the client went away before its body was complete") from None
+
+
+async def _unpacked(parts: AsyncIterator[bytes], *, packed: bool) -> AsyncIterator[bytes]:
+    """The parts, or what they are of gzip or zlib, none of more than a piece."""
+    unpack = zlib.decompressobj(47) if packed else None
+    begun = False
+    async for part in parts:
+        if unpack is None:
+            yield part
+            continue
+        left, more = part, False
+        while left or more:
+            if unpack.eof:
+                unpack = zlib.decompressobj(47)
+            begun = True
+            try:
+                out = unpack.decompress(left, _STEP)
+            except zlib.error:
+                raise BadInput("not a gzip body", hint="the Content-Encoding says that it is") from None
+            yield out
+            left = unpack.unconsumed_tail or unpack.unused_data
+            # There may be more of what is read already.
+            more = len(out) == _STEP and not unpack.eof
+    if unpack is not None and begun and not unpack.eof:
+        raise BadInput("the gzip body ends early")
 
 
 @dataclass(slots=True)

@@ -47,13 +47,13 @@ class _Line(msgspec.Struct):
 _DECODER = msgspec.json.Decoder(_Line)
 
 
-def parse(body: bytes, keyspace: KeySpace, told: Told, *, more: Mapping[str, str] | None = None) -> Iterator[SampleBatch]:
+def parse(body: bytes, keyspace: KeySpace, told: Told, *, more: Mapping[str, str] | None = None, before: int = 0) -> Iterator[SampleBatch]:
     """The batches of a text, each of about a million samples at the most; `more` labels are laid over each series'.
 
-    A line that cannot be read is left out and told. `keyspace` is a canonical one.
+    A line that cannot be read is left out and told; `before` lines of the text were read already. `keyspace` is a canonical one.
     """
     rows = Rows(keyspace)
-    at, line = 0, 0
+    at, line = 0, before
     while at < len(body):
         end = body.find(b"\n", at)
         end = len(body) if end < 0 else end
