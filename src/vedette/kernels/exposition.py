@@ -45,6 +45,7 @@ FULL = 255
 _NEARBY = 64
 
 HELP, TYPE, UNIT = 1, 2, 3
+_EOF = 4
 EXPLICIT, SLOW_VALUE, SLOW_TIME = 1, 2, 4
 """Row flags: the line has its own timestamp; value or timestamp is to be read by Python's `float`."""
 
@@ -136,6 +137,99 @@ def _token_end(buf: Any, i: int) -> int:
 
 
 @njit(cache=True, nogil=True)
+def _comment(buf: Any, start: int, openmetrics: bool, row: Any) -> tuple[int, int, int]:
+    """(HELP | TYPE | UNIT, _EOF or 0, error code, the next line's start or the error's place) of a line that begins with `#`.
+
+    Of the first three `row` gets what `meta` of `scan_exposition` has.
+    """
+    end = start
+    while buf[end] != 10:
+        end += 1
+    j = start + 1
+    blank = buf[j] == 32 or (buf[j] == 9 and not openmetrics)
+    if blank:
+        j = _skip(buf, j, openmetrics) if not openmetrics else j + 1
+    kind = 0
+    if blank and end - j >= 5 and (buf[j + 4] == 32 or (buf[j + 4] == 9 and not openmetrics)):
+        a, b, d, e = buf[j], buf[j + 1], buf[j + 2], buf[j + 3]
+        if a == 72 and b == 69 and d == 76 and e == 80:
+            kind = HELP
+        elif a == 84 and b == 89 and d == 80 and e == 69:
+            kind = TYPE
+        elif openmetrics and a == 85 and b == 78 and d == 73 and e == 84:
+            kind = UNIT
+    if kind == 0:
+        if not openmetrics:
+            return 0, 0, end + 1
+        if blank and end - j == 3 and buf[j] == 69 and buf[j + 1] == 79 and buf[j + 2] == 70:
+            return _EOF, 0, end + 1
+        return 0, 17, start
+    j = _skip(buf, j + 5, openmetrics)
+    name = j
+    if buf[j] == 34:
+        j = _quoted(buf, j)
+        if j < 0:
+            return kind, 6, name
+    elif _CLASSES[buf[j]] & 1:
+        while _CLASSES[buf[j]] & 2:
+            j += 1
+    else:
+        return kind, 13, j
+    if buf[j] != 10 and buf[j] != 32 and (openmetrics or buf[j] != 9):
+        return kind, 13, j
+    row[0] = kind
+    row[1] = name
+    row[2] = j
+    row[3] = _skip(buf, j, openmetrics) if not openmetrics else min(j + 1, end)
+    row[4] = end
+    return kind, 0, end + 1
+
+
+@njit(cache=True, nogil=True)
+def _whole_time(buf: Any, i: int) -> tuple[int, int, int]:
+    """(ms, error code, where it ends) of a line's timestamp in text 0.0.4, with nothing behind it."""
+    at = i
+    negative = buf[i] == 45
+    if negative:
+        i += 1
+    total = 0
+    digits = 0
+    while buf[i] >= 48 and buf[i] <= 57:
+        if digits < 19:
+            total = total * 10 + (int(buf[i]) - 48)
+        digits += 1
+        i += 1
+    if digits == 0:
+        return 0, 11, i
+    if digits > 18:
+        return 0, 20, at
+    i = _skip(buf, i, False)
+    return -total if negative else total, 0 if buf[i] == 10 else 12, i
+
+
+@njit(cache=True, nogil=True)
+def _exemplar(buf: Any, i: int, powers: Any, scratch: Any) -> tuple[int, int]:
+    """(error code, where it ends) of an exemplar, whose ` #` stands at `i`: labels, a value, perhaps a time."""
+    if buf[i + 2] != 32 or buf[i + 3] != 123:
+        return 18, i
+    after, error, at = _labels(buf, i + 3, True, True)
+    if error != 0:
+        return error, at
+    i = after
+    for part in range(2):
+        if part == 1 and buf[i] == 10:
+            break
+        if buf[i] != 32:
+            return 18, i
+        end = _token_end(buf, i + 1)
+        _, status = parse_float(buf, i + 1, end, powers, scratch)
+        if end == i + 1 or status == 2:
+            return 18, i
+        i = end
+    return 0, i
+
+
+@njit(cache=True, nogil=True)
 def scan_exposition(
     buf: Any,
     n: int,
@@ -186,63 +280,17 @@ def scan_exposition(
             continue
         start = i
         if c == 35:
-            end = i
-            while buf[end] != 10:
-                end += 1
-            j = i + 1
-            blank = buf[j] == 32 or (buf[j] == 9 and not openmetrics)
-            if blank:
-                j = _skip(buf, j, openmetrics) if not openmetrics else j + 1
-            kind = 0
-            if blank and end - j >= 5 and (buf[j + 4] == 32 or (buf[j + 4] == 9 and not openmetrics)):
-                a, b, d, e = buf[j], buf[j + 1], buf[j + 2], buf[j + 3]
-                if a == 72 and b == 69 and d == 76 and e == 80:
-                    kind = 1
-                elif a == 84 and b == 89 and d == 80 and e == 69:
-                    kind = 2
-                elif openmetrics and a == 85 and b == 78 and d == 73 and e == 84:
-                    kind = 3
-            if kind == 0:
-                if openmetrics:
-                    if blank and end - j == 3 and buf[j] == 69 and buf[j + 1] == 79 and buf[j + 2] == 70:
-                        eof = True
-                    else:
-                        error = 17
-                        break
-                i = end + 1
-                continue
-            j = _skip(buf, j + 5, openmetrics)
-            name = j
-            if buf[j] == 34:
-                j = _quoted(buf, j)
-                if j < 0:
-                    error = 6
-                    i = name
-                    break
-            elif _CLASSES[buf[j]] & 1:
-                while _CLASSES[buf[j]] & 2:
-                    j += 1
-            else:
-                error = 13
-                i = j
-                break
-            if buf[j] != 10 and buf[j] != 32 and (openmetrics or buf[j] != 9):
-                error = 13
-                i = j
-                break
             if metas == len(meta):
                 error = FULL
                 break
-            meta[metas, 0] = kind
-            meta[metas, 1] = name
-            meta[metas, 2] = j
-            text = _skip(buf, j, openmetrics) if not openmetrics else min(j + 1, end)
-            meta[metas, 3] = text
-            meta[metas, 4] = end
-            metas += 1
-            h1, _ = hash_region(buf, start, end, seed, key)
-            meta_hash = (meta_hash ^ h1) * np.uint64(0x9E3779B97F4A7C15)
-            i = end + 1
+            kind, error, i = _comment(buf, start, openmetrics, meta[metas])
+            if error != 0:
+                break
+            eof = kind == _EOF
+            if kind != 0 and kind != _EOF:
+                metas += 1
+                h1, _ = hash_region(buf, start, i - 1, seed, key)
+                meta_hash = (meta_hash ^ h1) * np.uint64(0x9E3779B97F4A7C15)
             continue
         if rows == len(spans):
             error = FULL
@@ -303,38 +351,19 @@ def scan_exposition(
             error = 10
             break
         bits[rows] = word
-        flag = 2 if status == 1 else 0
+        flag = SLOW_VALUE if status == 1 else 0
         spans[rows, 2] = i
         i = end
         if not openmetrics:
             i = _skip(buf, i, openmetrics)
             if buf[i] != 10:
-                at = i
-                negative = buf[i] == 45
-                if negative:
-                    i += 1
-                total = 0
-                digits = 0
-                while buf[i] >= 48 and buf[i] <= 57:
-                    if digits < 19:
-                        total = total * 10 + (int(buf[i]) - 48)
-                    digits += 1
-                    i += 1
-                if digits == 0:
-                    error = 11
+                timestamps[rows], error, i = _whole_time(buf, i)
+                if error != 0:
                     break
-                if digits > 18:
-                    error = 20
-                    i = at
-                    break
-                timestamps[rows] = -total if negative else total
-                flag |= 1
-                i = _skip(buf, i, openmetrics)
-                if buf[i] != 10:
-                    error = 12
-                    break
+                flag |= EXPLICIT
         else:
             if buf[i] == 32 and buf[i + 1] != 35:
+                # Here, and not a function: that would cost a tenth of the speed.
                 i += 1
                 end = _token_end(buf, i)
                 word, status = parse_float(buf, i, end, powers, scratch)
@@ -342,9 +371,9 @@ def scan_exposition(
                     error = 11
                     break
                 spans[rows, 3] = i
-                flag |= 1
+                flag |= EXPLICIT
                 if status == 1:
-                    flag |= 4
+                    flag |= SLOW_TIME
                 else:
                     scratch[1][0] = word
                     seconds = scratch[0][0]
@@ -355,26 +384,7 @@ def scan_exposition(
                     timestamps[rows] = np.int64(min(max(seconds * 1000.0, -9.0e18), 9.0e18))
                 i = end
             if buf[i] == 32 and buf[i + 1] == 35:
-                if buf[i + 2] != 32 or buf[i + 3] != 123:
-                    error = 18
-                    break
-                after, error, at = _labels(buf, i + 3, openmetrics, True)
-                if error != 0:
-                    i = at
-                    break
-                i = after
-                for part in range(2):
-                    if part == 1 and buf[i] == 10:
-                        break
-                    if buf[i] != 32:
-                        error = 18
-                        break
-                    end = _token_end(buf, i + 1)
-                    word, status = parse_float(buf, i + 1, end, powers, scratch)
-                    if end == i + 1 or status == 2:
-                        error = 18
-                        break
-                    i = end
+                error, i = _exemplar(buf, i, powers, scratch)
                 if error != 0:
                     break
             if buf[i] != 10:
