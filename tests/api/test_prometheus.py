@@ -628,8 +628,9 @@ class TestCors:
             assert "access-control-allow-origin" not in bad.headers
 
     def test_what_may_be_posted_from_anywhere_only_reads(self, build: Build) -> None:
-        # Remote read is another room's operation, and only reads, too.
-        assert {e.path for e in build() if "POST" in e.methods} | {remote_read.PATH} == READING_POSTS
+        # Remote read and exports are other rooms' operations, and only read, too.
+        others = {remote_read.PATH, "/api/v1/export", "/prometheus/api/v1/export"}
+        assert {e.path for e in build() if "POST" in e.methods} | others == READING_POSTS
 
 
 async def test_methods_that_are_not_there(client: httpx.AsyncClient) -> None:
