@@ -35,9 +35,11 @@ def summed(ev: Evaluation, node: Aggregate, matrix: Matrix, groups: Ints, count:
     if not left.any():
         return sums.natives, failed
     out = np.full(failed.shape, None, dtype=object)
+    members = np.split(np.argsort(groups, kind="stable"), np.cumsum(np.bincount(groups, minlength=count))[:-1])
+    mask = natives.mask
     for group, k in np.argwhere(left).tolist():
         ev.check()
-        rows = np.flatnonzero((groups == group) & natives.mask[:, k])
+        rows = members[group][mask[members[group], k]]
         out[group, k] = _one_by_one(ev, node, matrix, rows, k, alone=int(first_float[group, k]) if len(first_float) else len(groups))
         failed[group, k] = out[group, k] is None
     return sums.natives.replaced(left, out), failed

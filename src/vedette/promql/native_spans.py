@@ -12,7 +12,7 @@ import numpy as np
 
 from vedette.kernels import native as kernel
 from vedette.model.histogram_arithmetic import equal
-from vedette.model.histograms import GAUGE
+from vedette.model.histograms import GAUGE, Histogram
 from vedette.model.labels import METRIC_NAME
 from vedette.promql import annotations as say
 from vedette.promql import native_rates, native_sums
@@ -116,18 +116,23 @@ def one_by_one(ev: Evaluation, name: str, over: Windows, spans: _Bounds, answer:
     if not answer.left.any():
         return None
     lo, hi = spans
-    objects = np.full(len(over.values), None, dtype=object) if over.natives is None else over.natives.objects
+    index = np.full(len(over.values), -1, dtype=np.int64) if over.natives is None else over.natives.index
     starts = _starts(name, over)
     out = np.full(answer.left.shape, None, dtype=object)
     for row in np.flatnonzero(answer.left.any(axis=1)).tolist():
-        ev.check()
         speaker = told.speaker(row)
+        made: dict[int, Histogram] = {}
         for k in np.flatnonzero(answer.left[row]).tolist():
+            ev.check()
             a, b = int(lo[row, k]), int(hi[row, k])
             end = over.first + k * over.step
-            pairs = zip(objects[a:b].tolist(), over.values[a:b].tolist(), strict=True)
+            samples: list[float | Histogram] = over.values[a:b].tolist()
+            for place, j in enumerate(index[a:b].tolist()):
+                if j >= 0 and over.natives is not None:
+                    # Windows overlap: each is made once.
+                    samples[place] = made[j] = made.get(j) or over.natives.pool.sample(j)
             begun = [] if starts is None else starts[a:b].tolist()
-            window = Window(over.timestamps[a:b].tolist(), [v if h is None else h for h, v in pairs], end - over.range, end, begun)
+            window = Window(over.timestamps[a:b].tolist(), samples, end - over.range, end, begun)
             found = result(speaker, name, window, over)
             answer.present[row, k] = found is not None
             if isinstance(found, float):
