@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import gc
 import threading
+import weakref
 from typing import Any
 
 import httpx
@@ -18,6 +21,8 @@ from vedette.api.endpoint import Endpoint, routes
 from vedette.api.queries import Gate
 from vedette.api.turns import Turns
 from vedette.clock import ManualClock
+from vedette.errors import BadInput
+from vedette.promql.errors import TooManySamples
 
 
 def saying(text: str) -> Any:
@@ -124,6 +129,37 @@ async def test_the_loop_does_not_wait_for_another_who_reads() -> None:
             for _ in range(2):
                 assert await gate.evaluate(request, "t", None, evaluate, shape=1) == b"done"
         assert len(handed) == expected
+
+
+async def test_what_a_refused_query_held_goes_at_once() -> None:
+    class Held:
+        pass
+
+    kept: list[weakref.ref[Held]] = []
+
+    async def run(function: Any, *args: Any) -> Any:
+        return await asyncio.to_thread(function, *args)
+
+    def evaluate(deadline: float, cancel: threading.Event) -> bytes:
+        def deep() -> bytes:
+            held = Held()
+            kept.append(weakref.ref(held))
+            raise TooManySamples("too many")
+
+        try:
+            return deep()
+        except TooManySamples as error:
+            raise BadInput("worded anew") from error
+
+    gate = Gate(run, ManualClock(), Turns(concurrency=1, per_tenant=1, queued=0), timeout_s=10)
+    request = Request({"type": "http", "method": "GET", "path": "/", "headers": []})
+    gc.disable()
+    try:
+        with contextlib.suppress(BadInput):
+            await gate.evaluate(request, "t", None, evaluate, shape=1)
+        assert [held() for held in kept] == [None]
+    finally:
+        gc.enable()
 
 
 async def test_a_short_query_that_fails_gives_its_turn_back() -> None:

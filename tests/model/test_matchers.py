@@ -11,7 +11,7 @@ from vedette.errors import BadInput
 from vedette.model import matchers
 from vedette.model.labels import Labels
 from vedette.model.matchers import _OPTIONS, Matcher, _alternatives, compile_regex, go_regex_problem, match_labels
-from vedette.model.regex import weight
+from vedette.regex import weight
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
@@ -26,9 +27,10 @@ from vedette.api.tree import tree_json
 from vedette.api.turns import Turns
 from vedette.clock import Clock, now_ms
 from vedette.errors import BadInput, NotFound
-from vedette.promql.errors import ExecutionError, QueryTimeout
+from vedette.promql.errors import ExecutionError, QueryTimeout, TooManySamples
 from vedette.promql.nodes import Node
 from vedette.promql.printer import format_query
+from vedette.storage import heap
 
 if TYPE_CHECKING:
     from vedette.promql.engine import Engine
@@ -106,7 +108,7 @@ class Gate:
         self, request: Request, evaluation: Evaluation, shape: Hashable, deadline: float, cancel: threading.Event
     ) -> Answer:
         began = self._clock.monotonic()
-        running = asyncio.ensure_future(self.run(evaluation, deadline, cancel))
+        running = asyncio.ensure_future(self.run(_let_go, evaluation, deadline, cancel))
         # Most queries are over before it is worth watching whether anybody still waits.
         done, _ = await asyncio.wait((running,), timeout=_PATIENCE_S)
         if not done:
@@ -122,11 +124,29 @@ class Gate:
         """Evaluate on the loop's own thread: to hand it to another and back would take longer."""
         began, worked = self._clock.monotonic(), time.thread_time()
         try:
-            return evaluation(deadline, cancel)
+            return _let_go(evaluation, deadline, cancel)
         finally:
             # What a busy machine takes from us is not the query's doing, unless it waited for something itself.
             if time.thread_time() - worked > _TOO_LONG_S or self._clock.monotonic() - began > _STALLED_S:
                 self._short.pop(shape, None)
+
+
+def _let_go(evaluation: Evaluation, deadline: float, cancel: threading.Event) -> Answer:
+    """What `evaluation` gives. Where it fails, what it held is let go of.
+
+    The error is of a future that the stack of the error knows: the garbage collector would find that some day, and until then each
+    query that was refused for its memory held it.
+    """
+    try:
+        return evaluation(deadline, cancel)
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            traceback.clear_frames(cause.__traceback__)
+            cause = cause.__context__
+        if isinstance(error, (TooManySamples, QueryTimeout)):
+            heap.give_back()
+        raise
 
 
 async def _while_connected(request: Request, running: asyncio.Future[Answer], cancel: threading.Event) -> Answer:

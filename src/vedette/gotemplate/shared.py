@@ -16,9 +16,9 @@ from typing import Any
 
 import re2
 
+from vedette import regex
 from vedette.gotemplate.functions import Function
 from vedette.gotemplate.values import SafeText, bounded, format_float, type_name
-from vedette.model import regex
 
 _OPTIONS = re2.Options()
 _OPTIONS.log_errors = False

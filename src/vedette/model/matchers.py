@@ -11,7 +11,7 @@ import re2
 
 from vedette.errors import BadInput
 from vedette.model.labels import METRIC_NAME, Labels, is_legacy_label_name, quote
-from vedette.model.regex import MAX_WEIGHT, bounded, weight
+from vedette.regex import MAX_WEIGHT, bounded, weight
 
 MatchOp = Literal["=", "!=", "=~", "!~"]
 

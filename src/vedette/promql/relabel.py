@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from vedette.model.labels import METRIC_NAME
 from vedette.model.labeltable import LabelTable
-from vedette.model.regex import bounded
 from vedette.promql import labelsets
 from vedette.promql.errors import ExecutionError
 from vedette.promql.evaluation import Evaluation
 from vedette.promql.nodes import Call, text_of
 from vedette.promql.values import Bools, Grid, Matrix, Rows, Value
+from vedette.regex import bounded
 
 _REFERENCE = re.compile(r"\$(?:\$|(\w+)|\{(\w+)\})", re.ASCII)
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
@@ -55,8 +55,8 @@ class Template:
 
 MAX_TEXT = 1 << 20
 """Longest label value that a query may make, in characters: nested calls would double one until memory ends."""
-MAX_MATCHING = 4_000_000_000
-"""Most groups × instructions × bytes of one match of `label_replace`: some seconds in which nothing else would run."""
+MAX_MATCHING = 1_000_000_000
+"""Most groups × instructions × bytes of one match of `label_replace`: about a second in which nothing else would run."""
 
 
 def _symbol(ev: Evaluation, text: str) -> int:

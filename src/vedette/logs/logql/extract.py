@@ -14,7 +14,7 @@ import orjson
 import re2
 
 from vedette.errors import BadInput
-from vedette.model.regex import bounded
+from vedette.regex import bounded
 
 _OPTIONS = re2.Options()
 _OPTIONS.log_errors = False
