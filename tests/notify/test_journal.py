@@ -145,6 +145,15 @@ async def test_values_that_no_json_holds_are_refused_by_the_tables(journal: Jour
     assert await counts(records) == (0, FEW, FEW)
 
 
+async def test_an_infinite_value_is_kept(journal: Journal, records: Records) -> None:
+    await journal.save(*many())
+    held, events = many(first=1000)
+    await journal.save(held, Many(AlertEventRow, [*events.values, event_row(5000, value=-math.inf), event_row(5001, value=math.inf)]))
+    page = await records.page(AlertEventRow, "default", before=1 << 62, since=0, until=1 << 62, limit=2)
+    assert [row.value for row in page] == [math.inf, -math.inf]
+    assert await counts(records) == (0, 2 * FEW, 2 * FEW + 2), "what waited was spread first"
+
+
 async def test_a_batch_whose_sender_went_away_is_spread_all_the_same(journal: Journal, records: Records) -> None:
     gone = asyncio.create_task(journal.save(*many()))
     await asyncio.sleep(0)

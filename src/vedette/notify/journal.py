@@ -12,6 +12,7 @@ The labels of the i-th event are "" where they are those of the i-th alert.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,8 @@ FEW = 100
 """Fewer rows than these go to their tables at once."""
 MOST = 200
 """So many batches may wait; who comes then spreads the oldest one first."""
-_LABELS, _EVENT_LABELS = 2, 6
+_LABELS, _EVENT_LABELS, _VALUE = 2, 6, 8
+_INFINITE = (math.inf, -math.inf)
 
 
 class Journal:
@@ -64,7 +66,8 @@ class Journal:
             return
         body = packed(held.values, events.values) if self._records.alone else None
         if body is None:
-            await self.spread()
+            while self._waiting:  # more may come while what there is is spread
+                await self.spread()
             await self._records.save([held, events, *others], drop)
             return
         if len(self._waiting) >= MOST:
@@ -97,7 +100,9 @@ class Journal:
 
 
 def packed(held: Sequence[tuple[Any, ...]], events: Sequence[tuple[Any, ...]]) -> bytes | None:
-    """A batch as one body; None for values that no JSON holds, which the tables are to refuse."""
+    """A batch as one body; None for values that no JSON holds: an infinite one goes to its table, what is no text is refused there."""
+    if any(event[_VALUE] in _INFINITE for event in events):
+        return None
     texts = [row[_LABELS] for row in held]
     lean = [
         (*event[:_EVENT_LABELS], "", *event[_EVENT_LABELS + 1 :]) if i < len(texts) and event[_EVENT_LABELS] == texts[i] else event
