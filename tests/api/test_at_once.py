@@ -236,6 +236,9 @@ async def test_not_where_finding_out_may_take_long(serve: Open, monkeypatch: pyt
     for expr, wanted in zip(NEW, (True, True, False, True, False), strict=True):
         assert (await at_once(server, get("?" + ranged(expr))))[1] == wanted, expr
     assert not (await at_once(server, get("?" + ranged('{i=~"1"}'))))[1]
+    # What a regular expression may cost before anything is looked for.
+    for pattern in (r"\\pL|1", "(1|x{900})", "[1-9]{1,2}"):
+        assert not (await at_once(server, get("?" + ranged(f'm_total{{i="1",site=~"{pattern}"}}'))))[1]
     long = "m_total{i=" + '"' + "1" * 600 + '"}'
     assert not (await at_once(server, get("?" + ranged(long))))[1]
     monkeypatch.setattr(engine_module, "_SHORT_TEXT", 700)

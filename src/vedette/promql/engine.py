@@ -5,6 +5,7 @@ Not here: HTTP, the shapes of errors in each dialect (`api`), and what storage d
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -48,6 +49,8 @@ _DIRECT_SAMPLES, _DIRECT_BYTES, _DIRECT_S = MOST_SAMPLES + 8 * MOST_CELLS, 4 << 
 """What a query that goes the short way stays below, as the limits count it."""
 _SHORT_TEXT, _FEW_SERIES = 500, 1000
 """Characters of a text, and series that its other matchers look through: either takes less than a millisecond."""
+_COSTLY = re.compile(r"\\[pP]|\{[0-9]")
+"""What makes a large program of a short regular expression: to compile it may take 200 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +199,7 @@ class Engine:
 
         Waits only where storage does for a moment. Raises `ParseError`.
         """
-        if self._at_hand is None or len(expr) > _SHORT_TEXT or self._known(expr):
+        if self._at_hand is None or len(expr) > _SHORT_TEXT or _COSTLY.search(expr) or self._known(expr):
             return None
         self._prepared(expr)
         shape = self._shapes.get(expr)
