@@ -179,6 +179,7 @@ class House:
         self._live = live_api.Live(self.updates, tenant_of, self._closing.is_set, self._asking.metrics)
         self.records: Records | None = None
         self.rules: Rules | None = None
+        self._unwarmed: Callable[[], None] | None = None
         self._callbacks = Callbacks(metrics_monitor.announce, lambda: metrics_monitor.listening)
         self.managed: ManagedRules | None = None
         self._told: tuple[made.Made, ...] = ()
@@ -247,7 +248,7 @@ class House:
         await self.pushed.open(self.records)
         # One kernel compiles at a time in a process: without this, rules and scrapes that start together keep the first
         # write of a cold start waiting for kernels that it does not need.
-        ingest, rest = warm.in_two(self._closing.is_set)
+        ingest, self._unwarmed = warm.in_two(self._closing.is_set)
         await self._compile(ingest)
         await self._apply(self.plan)
         self.tracing.start()
@@ -258,6 +259,7 @@ class House:
         await self.log_ways.start()
         await self._listen_besides(self.plan.settings)
         self.ready = True
+        rest, self._unwarmed = self._unwarmed, None
         self._warming = asyncio.create_task(self._compile(rest), name="warming")
 
     async def _compile(self, kernels: Callable[[], None]) -> None:
@@ -433,6 +435,9 @@ class House:
         """Stop in the order in which data flows, so that nothing is produced that nobody takes; flush; let go."""
         self.ready = False
         self._closing.set()
+        if self._unwarmed is not None:
+            # A start that failed: what compiling was begun with ends here, on its thread. The interpreter's end could not do it.
+            await self._compile(self._unwarmed)
         self._callbacks.close()
         metrics_monitor.detach()
         await self.identities.close()
