@@ -127,3 +127,13 @@ def test_queries_answer_or_refuse(seed: int, starts: bool) -> None:
             assert all(same(wanted[series], got[series]) for series in got)
     finally:
         engine.close()
+
+
+def test_where_nothing_lies_between_two_samples_there_is_nothing_to_divide() -> None:
+    engine = Engine(Maker(0).storage(), PromqlSettings(experimental_functions=True, extended_range_selectors=True), SystemClock())
+    try:
+        for query in ("m smoothed", "(m smoothed) / 2", "(m smoothed) * 0"):
+            assert not at(engine.instant("t", query, 4 * MINUTE), 4 * MINUTE)
+            assert not at(engine.range("t", query, 0, 8 * MINUTE, 2 * MINUTE), 4 * MINUTE)
+    finally:
+        engine.close()

@@ -86,8 +86,9 @@ def in_columns(
         else:
             some &= number != 0
         number = np.broadcast_to(number, wanted.shape)
-        # Nothing comes of an empty bucket that is none, whatever it is multiplied by.
-        some &= np.isfinite(number) | ~pool.slim[np.maximum(a, b)]
+        at = np.nonzero(some)
+        # Nothing comes of an empty bucket that is none, whatever it is multiplied by. There may be no histogram at all to ask.
+        some[at] = np.isfinite(number[at]) | ~pool.slim[np.maximum(a, b)[at]]
         at = np.nonzero(some)
         made = scaled(ev, pool, np.maximum(a, b)[at], number[at], divided=node.op == "/")
     elif node.op in ("+", "-"):
