@@ -13,6 +13,7 @@ import pytest
 from vedette.clock import ManualClock
 from vedette.kernels import windows as k
 from vedette.model.labels import Labels
+from vedette.model.labeltable import LabelTable
 from vedette.model.samples import STALE, SampleBatch, canonical
 from vedette.promql import evaluation, piecewise
 from vedette.promql.engine import Engine
@@ -22,7 +23,7 @@ from vedette.promql.piecewise import Scratch, divisible
 from vedette.promql.plan import Bounds, Prepared, make_plan
 from vedette.promql.selectors import WINDOW_FUNCTIONS
 from vedette.promql.settings import PromqlSettings
-from vedette.promql.values import Grid
+from vedette.promql.values import Grid, Rows
 from vedette.storage import block_writer
 from vedette.storage import engine as storage_engine
 from vedette.storage.engine import Engine as Storage
@@ -236,6 +237,67 @@ def test_rows_are_cut_into_what_the_caches_hold(monkeypatch: pytest.MonkeyPatch)
     assert piecewise._cuts(hourly._replace(step=0), 1e9) == [0, 720], "all steps see the same"
     every = piecewise._cuts(hourly._replace(range=1), 1e9)
     assert every == sorted(set(every)) and every[-1] == 720
+
+
+class Fixed:
+    """Pieces of rows that have so many samples each, and are asked for only as far as where they are cut."""
+
+    share, sample_count = 1.0, 0
+
+    def __init__(self, counts: list[int], begins: list[int] | None) -> None:
+        self.upto = np.cumsum([0, *counts])
+        self.begins = None if begins is None else np.array(begins)
+        self.asked: list[tuple[int, int]] = []
+
+    def rows(self, lo: int, hi: int):
+        self.asked.append((lo, hi))
+        return self
+
+    doubtful = False
+
+    def read(self, steps, times, bits, *, resume=None):
+        return np.full(self.asked[-1][1] - self.asked[-1][0] + 1, len(times))
+
+
+@pytest.mark.parametrize(
+    ("counts", "begins", "n", "slabs"),
+    [
+        ([30] * 6, None, 100, [(0, 3), (3, 6)]),
+        ([30] * 6, [0, 2, 4, 6], 100, [(0, 2), (2, 4), (4, 6)]),
+        ([30] * 6, [0, 1, 3, 6], 100, [(0, 3), (3, 6)]),
+        ([90] * 6, [0, 2, 4, 6], 100, [(0, 2), (2, 4), (4, 6)]),
+        ([90] * 6, None, 100, [(i, i + 1) for i in range(6)]),
+        # One window takes all at once: rows that need too much room are read each by itself.
+        ([1900] * 4, [0, 2, 4], 1, [(i, i + 1) for i in range(4)]),
+        ([1900] * 4, [0, 2, 4], 100, [(0, 2), (2, 4)]),
+    ],
+)
+def test_rows_that_lie_together_are_read_together(monkeypatch: pytest.MonkeyPatch, counts, begins, n, slabs) -> None:
+    monkeypatch.setattr(piecewise, "SLAB", 100)
+    pieces = Fixed(counts, begins)
+    steps = Steps(0, 1000, n, 1000)
+    found = [(slab.lo, slab.hi) for slab in piecewise.PiecewiseSlabs(pieces, Scratch()).of(0, len(counts), steps, stale=True)]
+    assert pieces.asked == slabs
+    assert list(dict.fromkeys(found)) == slabs
+
+
+@pytest.mark.parametrize(
+    ("begins", "step", "lo", "hi", "cuts"),
+    [
+        (None, 4, 0, 10, [0, 4, 8, 10]),
+        ([0, 3, 6, 9, 10], 4, 0, 10, [0, 3, 6, 10]),
+        ([0, 3, 6, 9, 10], 1, 0, 10, [0, 3, 6, 9, 10]),
+        ([0, 3, 6, 9, 10], 4, 4, 8, [4, 6, 8]),
+        ([0, 9, 10], 2, 0, 10, [0, 2, 9, 10]),
+        (None, 4, 0, 0, [0]),
+        ([0], 4, 0, 0, [0]),
+    ],
+)
+def test_blocks_of_rows_end_between_those_that_lie_together(begins, step, lo, hi, cuts) -> None:
+    labels = Labels.of(__name__="m")
+    table = LabelTable.from_labels([labels] * 10)
+    rows = Rows(table, 1, lambda *_: None, begins=None if begins is None else np.array(begins))
+    assert rows.cuts(step, lo, hi) == cuts
 
 
 @pytest.mark.parametrize(

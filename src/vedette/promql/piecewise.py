@@ -92,7 +92,7 @@ class PiecewiseSlabs:
         room = self._scratch.take(0)
         try:
             while lo < hi:
-                stop = self._stop(lo, hi)
+                stop = self._stop(lo, hi, _most_cuts(steps))
                 rows, most = self._pieces.rows(lo, stop), int(self._upto[stop] - self._upto[lo])
                 cuts = _cuts(steps, most * self._pieces.share)
                 wanted = most if len(cuts) == 2 else min(most, _room(steps.part(*cuts[-2:]), steps, most * self._pieces.share))
@@ -113,7 +113,7 @@ class PiecewiseSlabs:
         finally:
             self._scratch.give(room)
 
-    def _stop(self, lo: int, hi: int) -> int:
+    def _stop(self, lo: int, hi: int, cuts: int) -> int:
         """Where a slab that begins with row `lo` ends: of one row at least, however long it is, or of rows that belong together."""
         stop = max(lo + 1, self._within(lo, SLAB))
         if self.begins is not None:
@@ -121,8 +121,8 @@ class PiecewiseSlabs:
             if (end := int(self.begins[k])) > lo:
                 stop = end
             elif k + 1 < len(self.begins):
-                # Cut by steps, which costs nothing but room where there are few.
-                stop = max(stop, min(int(self.begins[k + 1]), self._within(lo, _TOGETHER * SLAB)))
+                # Cut by steps into so many parts, which costs nothing but room where these are few.
+                stop = max(stop, min(int(self.begins[k + 1]), self._within(lo, _TOGETHER * SLAB * cuts)))
         return min(hi, stop)
 
     def _within(self, lo: int, samples: int) -> int:
@@ -136,12 +136,14 @@ def _room(part: Steps, of: Steps, samples: float) -> int:
     return int(1.05 * samples * covered) + 1024
 
 
+def _most_cuts(steps: Steps) -> int:
+    """Into how many parts steps may be cut: what windows on both sides of a cut share is read twice, a fifth of all at most."""
+    return min(steps.n, 1 + steps.n * steps.step // max(1, 5 * steps.range)) if steps.step else 1
+
+
 def _cuts(steps: Steps, samples: float) -> list[int]:
     """Where to cut the steps of rows of so many samples, so that what is read at once stays in the caches."""
-    pieces = min(int(samples / SLAB) + 1, steps.n) if steps.step else 1
-    if pieces > 1:
-        # What windows on both sides of a cut share is read twice: a fifth of all at most.
-        pieces = min(pieces, 1 + steps.n * steps.step // max(1, 5 * steps.range))
+    pieces = min(int(samples / SLAB) + 1, _most_cuts(steps))
     return [steps.n * k // pieces for k in range(pieces + 1)]
 
 

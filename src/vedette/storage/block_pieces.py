@@ -261,6 +261,9 @@ class Rows:
     def __init__(self, pieces: BlockPieces, lo: int, hi: int) -> None:
         """Rows [lo, hi) of `pieces`."""
         self._parts = [found for part in pieces.parts if len((found := part.between(lo, hi)).rows)]
+        # A year has hundreds of blocks, of which each read wants a few.
+        self._firsts = np.array([part.block.meta.min_time for part in self._parts], dtype=_I64)
+        self._lasts = np.array([part.block.meta.max_time for part in self._parts], dtype=_I64)
         self._n = hi - lo
         self._rooms = pieces.rooms
         self._tangled = pieces.tangled[lo:hi]
@@ -279,7 +282,8 @@ class Rows:
         """See `interface.PieceRows`. Raises `Corrupt`."""
         last = steps.first + (steps.n - 1) * steps.step
         head = self._head if last >= self._oldest else None
-        parts = [part for part in self._parts if _touches(steps, part.block.meta)]
+        near = np.flatnonzero((self._firsts <= last) & (self._lasts > steps.first - steps.range)).tolist()
+        parts = [part for part in (self._parts[i] for i in near) if _touches(steps, part.block.meta)]
         with self._rooms.lent() as room:
             waits = (self._n > 1 and len(parts) + (head is not None) > 1) or bool(self._tangled.any())
             reading = _Reading(steps, room.waiting(len(times)) if waits else (times, bits), resume)
