@@ -149,12 +149,15 @@ class LogBuilder:
     def build(self) -> LogBatch:
         """The lines so far. Raises `BadInput` naming the first that is too long."""
         messages, fields = Text.of(self._messages), Text.of_bytes(self._fields)
+        long = []
         for column, name in ((messages, "message"), (fields, "fields")):
             lengths = np.diff(column.offsets)
             if len(lengths) and int(lengths.max()) > self._max_bytes:
                 at = int(np.argmax(lengths > self._max_bytes))
-                problem = f"{name}: {int(lengths[at]):,} bytes, at most {self._max_bytes:,} are taken"
-                raise BadInput(problem, where=f"line {at + 1}", hint="logs.max_line sets this")
+                long.append((at, f"{name}: {int(lengths[at]):,} bytes, at most {self._max_bytes:,} are taken"))
+        if long:
+            at, problem = min(long)
+            raise BadInput(problem, where=f"line {at + 1}", hint="logs.max_line sets this")
         return LogBatch(
             np.array(self._times, np.int64),
             np.array(self._levels, np.uint8),
