@@ -281,6 +281,27 @@ def test_sums_of_unlike_layouts_are_those_of_one_after_another(kind, monkeypatch
                     assert same(got, wanted), (query, got, wanted)
 
 
+def test_vectors_that_could_hold_histograms_and_hold_none():
+    """A smoothed selector makes nothing of a float beside a histogram: what is left has columns of histograms without any in them."""
+    storage = MemoryStorage()
+    storage.add(
+        Labels.of(__name__="h", i="0"), NOW - 50_000, real_life("same").samples[Labels.of(__name__="h", job="0", i="0")][NOW - 20_000]
+    )
+    storage.add(Labels.of(__name__="h", i="0"), NOW - 60_000, 4.0)
+    for k in range(10):
+        storage.add(Labels.of(__name__="h", i="1"), NOW - 100_000 + 10_000 * k, float(k))
+    settings = PromqlSettings(extended_range_selectors=True)
+    engine = Engine(storage, settings, ManualClock(NOW / 1000))  # type: ignore[arg-type]  # the read half suffices
+    try:
+        for op in ("* 2", "/ -1", "+ h", "- h", "== bool 0"):
+            for vector in ("h smoothed", "(h smoothed == bool 0)", "-(h smoothed > 3)"):
+                result = engine.range("default", f"({vector}) {op}", NOW - 90_000, NOW - 20_000, 10_000)
+                assert not result.histogram_rows()
+                assert json.loads(result.json())["resultType"] == "matrix"
+    finally:
+        engine.close()
+
+
 def test_zero_buckets_that_take_no_other_in_are_summed_in_columns(monkeypatch):
     storage = real_life("zero buckets")
     monkeypatch.setattr(Pool, "sample", lambda pool, j: pytest.fail("an object was made"))

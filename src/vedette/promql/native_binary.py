@@ -77,6 +77,8 @@ def in_columns(
     """What can be done all at a time of the `wanted` pairs, and the pairs that are left. There is nothing to be said of the former."""
     a, b = index
     left, out = wanted.copy(), np.full(wanted.shape, -1, dtype=np.int64)
+    if not len(pool):
+        return Natives(out, pool), left
     if node.op in ("*", "/"):
         number = floats[1]
         some = wanted & (a >= 0) & (b < 0)

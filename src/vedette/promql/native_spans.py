@@ -70,6 +70,7 @@ def replaced(ev: Evaluation, call: Call, over: Windows, grid: Grid, base: Matrix
     extended = over.anchored or over.smoothed
     starts = _starts(name, over)
     lo, hi = _extended_bounds(ev, over, grid) if extended else _bounds(over, grid)
+    ev.count(0, lo.nbytes + hi.nbytes)
     known = np.concatenate([[0], np.cumsum(mask if starts is None else mask | (starts != 0), dtype=np.int64)])
     native = np.concatenate([[0], np.cumsum(mask, dtype=np.int64)])
     left = known[hi] > known[lo]
