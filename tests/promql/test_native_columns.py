@@ -137,6 +137,11 @@ def filled(seed: int, *, kinds: int, odd: bool) -> MemoryStorage:
     return storage
 
 
+def numbers(values: np.ndarray) -> list[int]:
+    """The values to the bit; a NaN is a NaN."""
+    return np.where(np.isnan(values), np.nan, values).view(np.int64).tolist()
+
+
 def answer(storage: MemoryStorage, query: str) -> tuple:
     engine = Engine(storage, PromqlSettings(), ManualClock(NOW / 1000))  # type: ignore[arg-type]  # the read half suffices
     try:
@@ -144,7 +149,7 @@ def answer(storage: MemoryStorage, query: str) -> tuple:
             result = engine.range("default", query, NOW - 100_000, NOW, 20_000)
         except ExecutionError as error:
             return str(error), {}, [], []
-        rows = {labels: (times.tolist(), np.asarray(values).view(np.int64).tolist()) for labels, times, values in result.rows()}
+        rows = {labels: (times.tolist(), numbers(values)) for labels, times, values in result.rows()}
         return rows, {labels: (times.tolist(), found) for labels, times, found in result.histogram_rows()}, result.warnings, result.infos
     finally:
         engine.close()
