@@ -449,28 +449,29 @@ def present(ids: Any, state: Any, arena: Any, old_state: Any, old_arena: Any, st
 @njit(cache=True, nogil=True)
 def survey(
     ids: Any, state: Any, arena: Any, old_state: Any, old_arena: Any, start: int, end: int, tails: Any, held: Any, newest: Any,
-    old_tails: Any, there: Any,
+    old_tails: Any, there: Any, counts: Any,
 ) -> bool:  # fmt: skip
     """Where the samples of series `ids` (int64[n]) are now, for `gather_surveyed`, while more are being written.
 
     Fills `tails`, `held`, `newest` (int64[n]): the newest chunk (0: none), how many samples it holds, the time of the last; `old_tails`
-    (int64[n]): the newest chunk of the generation before; and `there` (bool[n]): whether the series has samples in [start, end].
-    False where a chain has samples that came late.
+    (int64[n]): the newest chunk of the generation before; `there` (bool[n]): whether the series has samples in [start, end]; and
+    `counts` (int64[n]): how many it has, of whatever time. False where a chain has samples that came late.
     """
     fields, data, old_fields = state.view(np.int32), arena.view(np.uint8), old_state.view(np.int32)
     times, bits = np.empty(MOST_SAMPLES + 1, np.int64), np.empty(MOST_SAMPLES + 1, np.int64)
     for row in range(len(ids)):
         series = ids[row]
-        tails[row], held[row], newest[row], old_tails[row], there[row] = 0, 0, NEVER, 0, False
+        tails[row], held[row], newest[row], old_tails[row], there[row], counts[row] = 0, 0, NEVER, 0, False, 0
         if series < len(old_state) and old_fields[series, COUNT] > 0:
             if old_fields[series, DELTA] == LATE:
                 return False
-            old_tails[row] = old_fields[series, TAIL]
+            old_tails[row], counts[row] = old_fields[series, TAIL], old_fields[series, COUNT]
             there[row] = _any_within(old_fields, series, old_arena, start, end, times, bits)
         if series < len(state) and fields[series, COUNT] > 0:
             if fields[series, DELTA] == LATE:
                 return False
             tail = np.int64(fields[series, TAIL])
+            counts[row] += fields[series, COUNT]
             # Of a chain in order, the newest sample of all is its last.
             tails[row], held[row], newest[row] = tail, _held(data, tail), state[series, LAST_TIME]
             there[row] = there[row] or start <= newest[row] <= end or _any_within(fields, series, arena, start, end, times, bits)

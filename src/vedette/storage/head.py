@@ -7,6 +7,7 @@ runs. Not here: the log (`wal.py`), labels (`series.py`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
@@ -222,6 +223,14 @@ class Head:
     ) -> None:
         now, before = self.now, self.before
         kernel.gather(ids, now.state, now.arena, before.state, before.arena, start, end, offsets, times, bits)
+
+    def in_halves(self, look: Callable[[int, int], bool], n: int, *, worth: bool) -> bool:
+        """Whether `look(lo, hi)` is true of all rows [0, n), on two threads where that is worth it."""
+        if not worth:
+            return look(0, n)
+        other = self._other.submit(look, n // 2, n)
+        found = look(0, n // 2)
+        return other.result() and found
 
     @property
     def has_histograms(self) -> bool:

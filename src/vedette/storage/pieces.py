@@ -18,6 +18,8 @@ from vedette.storage.head import Head
 from vedette.storage.interface import Steps
 
 _I64 = np.int64
+_MANY = 1 << 14
+"""Series of which two threads look at half each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +40,15 @@ class Surveyed:
     def of(cls, head: Head, ids: NDArray[np.int64], start: int, end: int) -> Surveyed | None:
         """What the head holds of the series now, None where some of it came late; under the engine's lock."""
         now, before, n = head.now, head.before, len(ids)
-        (tails, held, newest, old_tails), there = np.empty((4, n), _I64), np.empty(n, np.bool_)
-        if not kernel.survey(ids, now.state, now.arena, before.state, before.arena, start, end, tails, held, newest, old_tails, there):
+        (tails, held, newest, old_tails), there, upto = np.empty((4, n), _I64), np.empty(n, np.bool_), np.zeros(n + 1, _I64)
+        columns = ids, tails, held, newest, old_tails, there, upto[1:]
+
+        def look(lo: int, hi: int) -> bool:
+            rows, *found = (column[lo:hi] for column in columns)
+            return bool(kernel.survey(rows, now.state, now.arena, before.state, before.arena, start, end, *found))
+
+        if not head.in_halves(look, n, worth=n > _MANY):
             return None
-        upto = np.zeros(n + 1, _I64)
-        for generation in (now, before):
-            known = ids < len(generation.state)
-            upto[1:][known] += generation.counts[ids[known]]
         np.cumsum(upto, out=upto)
         return cls(tails, held, newest, old_tails, there, upto, now.arena, before.arena)
 
