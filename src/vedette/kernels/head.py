@@ -283,11 +283,13 @@ def _take(
                 read = decode(arena, data, chunk, count, until, times, bits, values, begin)
                 doubtful |= read < 0
                 upto = begin + abs(read)
-                while upto > begin and times[upto - 1] > until:
-                    upto -= 1
-                begin += _to_the_right(times, bits, begin, upto, place)
-                while begin < place and times[begin] < start:
-                    begin += 1
+                if last > until:
+                    while upto > begin and times[upto - 1] > until:
+                        upto -= 1
+                    begin += _to_the_right(times, bits, begin, upto, place)
+                if oldest < start:
+                    while begin < place and times[begin] < start:
+                        begin += 1
                 place = begin
         chunk, last, count = before, before_last, before_count
     if not found:

@@ -153,6 +153,11 @@ class Steps(NamedTuple):
     n: int
     range: int
 
+    @property
+    def last(self) -> int:
+        """Where the last window ends."""
+        return self.first + (self.n - 1) * self.step
+
     def part(self, lo: int, hi: int) -> Steps:
         """The windows [lo, hi) of them."""
         return self._replace(first=self.first + lo * self.step, n=hi - lo)

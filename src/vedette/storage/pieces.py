@@ -107,14 +107,17 @@ class HeadRows:
             # What is set of some rows before another finds no room must not count.
             chains = tails.copy(), held.copy(), newest.copy(), old_tails.copy()
         upto = kernel.NEVER if resume is None else resume
+        if steps.range >= steps.step:
+            # Between the windows there is nothing that no one wants: one of all is looked for in less time.
+            steps = Steps(steps.last, 0, 1, steps.range + steps.last - steps.first)
         told = kernel.gather_surveyed(*chains, *self._arenas, *steps, upto, offsets, times, bits)
         if told < 0:
             return None
         self.chains = chains
         self.doubtful = told > 0
         if self._begun:
-            self._counts += np.diff(offsets)
+            self._counts += offsets[1:] - offsets[:-1]
         else:
-            self._counts[:] = np.diff(offsets)
+            np.subtract(offsets[1:], offsets[:-1], out=self._counts)
         self._begun = True
         return offsets
