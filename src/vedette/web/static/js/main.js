@@ -60,8 +60,8 @@ function Frame() {
       <${ThemeButton} />
     </header>
     <main id="main" tabindex="-1" ref=${main}>
-      ${here ? html`<${here.page} key=${path} />` : html`<${Empty} title="There is no page here.">Go to the <${Link}
-          to="/">overview<//>.<//>`}
+      ${here ? html`<${here.page} key=${path} />` : html`<div class="page"><${Empty} title="There is no page here.">Go to the <${Link}
+          to="/">overview<//>.<//></div>`}
     </main>`;
 }
 
