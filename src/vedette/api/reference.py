@@ -28,6 +28,7 @@ summary { cursor: pointer; }
 code, pre { font: 13px/1.45 ui-monospace, monospace; overflow-wrap: anywhere; }
 pre { background: #8881; border-radius: 6px; overflow: auto; padding: .6rem; }
 td, th { border-bottom: 1px solid #8884; padding: .2rem .8rem .2rem 0; text-align: left; vertical-align: top; }
+td:last-child { overflow-wrap: anywhere; }
 .method { display: inline-block; font-weight: 600; min-width: 4.5rem; }
 """.strip()
 _POLICY = "default-src 'none'; style-src 'sha256-{}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
