@@ -132,6 +132,47 @@ def test_the_shapes_that_it_is_for(found: MemoryStorage, function: str, summing:
         assert not len(long) or any(math.isinf(v) for _, _, values in long.rows() for v in values) or summing.startswith("avg")
 
 
+OPERATORS = ["+", "-", "*", "/", "%", "^", "atan2", "==", "!=", ">", "<", ">=", "<=", "== bool", "> bool"]
+NUMBERS = ["2", "-1.5", "0", "NaN", "Inf", "time()", "(2 ^ 0.5)", "(1 > bool 2)", "-time()"]
+
+
+@st.composite
+def made(draw: st.DrawFn, depth: int = 3) -> str:
+    """What is made of selectors, functions of windows, sums and numbers."""
+    kind = draw(st.integers(0, 6)) if depth else 0
+    if kind in (0, 1):
+        source = draw(st.sampled_from(["m_total", "other", 'm_total{a="x"}', "other offset 1m", 'm_total{b=~"1|2"} offset -30s']))
+        name, _, moved = source.partition(" ")
+        function = draw(st.sampled_from(["", "", *WINDOWS]))
+        return f"{function}({name}[2m] {moved})" if function else source
+    below = draw(made(depth - 1))
+    if kind == 2:
+        return f"{draw(st.sampled_from(['sum', 'avg by (a)', 'min without (b)', 'count by (b, none)', 'group', 'max']))} ({below})"
+    if kind == 3:
+        return f"{draw(st.sampled_from('-+'))}({below})"
+    sides = [f"({below})", draw(st.sampled_from(NUMBERS))]
+    if draw(st.booleans()):
+        sides.reverse()
+    return f" {draw(st.sampled_from(OPERATORS))} ".join(sides)
+
+
+SPANS = [(600_000, 900_000, 30_000), (800_000, 800_000, 0), (1_150_000, 1_210_000, 20_000), (1_150_000, 1_150_000, 0)]
+
+
+@settings(max_examples=300)
+@given(storages(), made(), st.sampled_from(SPANS))
+def test_whatever_is_made_of_them(found: MemoryStorage, expr: str, span: tuple[int, int, int]) -> None:
+    engine = Engine(handy(found.samples), PromqlSettings(), ManualClock())
+    try:
+        for _ in range(2):
+            short, long = both(engine, expr, *span)
+            assert short is None or shown(short) == shown(long)
+    except VedetteError:
+        assert engine.at_hand(T, expr, *span) is None, "an error is the long way's to tell"
+    finally:
+        engine.close()
+
+
 @pytest.mark.parametrize("step", [0, 30_000])
 @pytest.mark.parametrize(
     "expr",
@@ -145,6 +186,20 @@ def test_the_shapes_that_it_is_for(found: MemoryStorage, function: str, summing:
         "sum(m_total)",
         "avg by (a) (rate(m_total[2m]))",
         "max without (a) (max_over_time(m_total[2m]))",
+        "m_total * 8",
+        "-m_total",
+        "+(m_total)",
+        "m_total > 30",
+        "30 >= m_total",
+        "m_total == bool 0.25",
+        "rate(m_total[2m]) * (60 * 60)",
+        "100 * (1 - avg by (a) (rate(m_total[2m])))",
+        "sum(m_total * 8) / 1024 ^ 2",
+        "count(m_total ^ 2 > 9)",
+        "min(-sum by (b) (m_total) + 1)",
+        "time() - m_total",
+        "sum by (a) (rate(m_total[2m])) % -0.3",
+        "-1 atan2 m_total",
     ],
 )
 def test_dashboards_queries_take_it(engine: Engine, storage: Handy, expr: str, step: int) -> None:
@@ -163,7 +218,7 @@ def test_a_glance_is_for_what_was_never_asked(engine: Engine, storage: Handy) ->
     assert storage.looked == [(T, (Matcher("__name__", "=", "m_total"),))]
     assert engine.glance(T, "sum(m_total)", 4 * MIN, 4 * MIN, 0) is not None
     assert len(storage.looked) == 1, "once is enough"
-    assert engine.glance(T, "m_total + 1", 4 * MIN, 4 * MIN, 0) is None
+    assert engine.glance(T, "abs(m_total)", 4 * MIN, 4 * MIN, 0) is None
     with pytest.raises(ParseError):
         engine.glance(T, "m_total{", 4 * MIN, 4 * MIN, 0)
 
@@ -177,11 +232,15 @@ def test_a_glance_is_for_what_was_never_asked(engine: Engine, storage: Handy) ->
         "quantile_over_time(0.5, m_total[1m])",
         "topk(1, m_total)",
         "stddev(m_total)",
-        "m_total + 1",
-        "-m_total",
         "abs(m_total)",
         "1",
-        "sum(1 + m_total)",
+        "1 + time()",
+        "m_total + hour()",
+        "m_total * scalar(m_total{a='y'})",
+        "m_total * (2 + minute())",
+        "m_total </ 3",
+        "-" * 14 + "m_total",
+        "m_total * " + "-(" * 14 + "1" + ")" * 14,
         'rate({a="x"}[1m] offset 5m)',
     ],
 )
@@ -215,6 +274,45 @@ def test_a_doubtful_counter_is_told_of_where_there_is_a_value(engine: Engine, st
     short, long = both(engine, "sum by (a) (rate(level[10s]))", 4 * MIN, 5 * MIN, MIN)
     assert short is not None
     assert short.infos == long.infos == []
+
+
+def test_doubts_are_told_as_often_and_from_where_the_long_way_tells_them(engine: Engine, storage: Handy) -> None:
+    for i in range(20):
+        storage.add(Labels.of(__name__="level", a="x"), i * 15_000, float(i))
+    short, long = both(engine, "100 * sum(rate(level[1m])) > 1e9", 4 * MIN, 5 * MIN, MIN)
+    assert short is not None
+    assert len(short) == 0, "it is told of where there was a value to compare"
+    assert short.infos == long.infos
+    assert len(short.infos) == 1
+    assert shown(short) == shown(long)
+
+
+def test_rows_that_are_nowhere_and_the_order_of_groups(engine: Engine, storage: Handy) -> None:
+    # What is summed first has gone: its group is not there, or comes where another of its series stands.
+    storage.add(Labels.of(__name__="gone_total", a="x", b="1"), 0, 5.0)
+    for a, b in (("y", "1"), ("x", "2")):
+        storage.add(Labels.of(__name__="gone_total", a=a, b=b), 9 * MIN, 7.0)
+    for expr in (
+        "sum by (a) (gone_total)",
+        "sum by (a) (-gone_total)",
+        "sum by (a) (gone_total ^ 2)",
+        "count by (a) (max by (a, b) (gone_total) > 6)",
+    ):
+        for span in ((9 * MIN, 9 * MIN, 0), (9 * MIN, 10 * MIN, MIN)):
+            short, long = both(engine, expr, *span)
+            assert short is None or shown(short) == shown(long), expr
+        assert short is not None, "the rows of a range are sorted"
+
+
+def test_names_that_make_the_difference_are_left_to_the_long_way(engine: Engine, storage: Handy) -> None:
+    storage.add(Labels.of(__name__="twin_total", a="x", b="1"), 4 * MIN, 1.0)
+    for expr, taken in (('{a="x",b="1"}', True), ('{a="x",b="1"} > 0', True), ('{a="x",b="1"} > bool 0', False), ('-{a="x",b="1"}', False)):
+        try:
+            short, long = both(engine, expr, 4 * MIN, 4 * MIN, 0)
+        except VedetteError:
+            short = engine.at_hand(T, expr, 4 * MIN, 4 * MIN, 0)
+        assert (short is not None) is taken, expr
+        assert short is None or shown(short) == shown(long)
 
 
 def test_series_that_come_and_change(engine: Engine, storage: Handy) -> None:

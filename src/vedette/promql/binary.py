@@ -26,7 +26,7 @@ from vedette.promql.nodes import COMPARISONS, SET_OPERATORS, TRIMS, Binary
 from vedette.promql.streamed import Change, changed
 from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, Rows, Scalar, Value, joined_histograms
 
-_CODES = {
+CODES = {
     "+": k.ADD,
     "-": k.SUB,
     "*": k.MUL,
@@ -41,9 +41,9 @@ _CODES = {
     ">=": k.GE,
     "<=": k.LE,
 }
+"""The operators of floats, as the kernel knows them."""
 
-
-_KEEP_NAMES = COMPARISONS | TRIMS
+KEEP_NAMES = COMPARISONS | TRIMS
 """Operators after which a sample is still one of its metric."""
 
 
@@ -91,7 +91,7 @@ def _combined(
         present[:] = False
         return values, present, native_binary.overlaid(ev, node, (left, right), rows, (values, present), as_bool=as_bool)
     k.combine(
-        _CODES[node.op], np.ascontiguousarray(left.values), np.ascontiguousarray(left.present), np.ascontiguousarray(right.values),
+        CODES[node.op], np.ascontiguousarray(left.values), np.ascontiguousarray(left.present), np.ascontiguousarray(right.values),
         np.ascontiguousarray(right.present), rows[0], rows[1], as_bool, keep_right, values, present,
     )  # fmt: skip
     if left.histograms is None and right.histograms is None:
@@ -99,7 +99,7 @@ def _combined(
     return values, present, native_binary.overlaid(ev, node, (left, right), rows, (values, present), as_bool=as_bool)
 
 
-_UFUNCS: dict[str, Callable[..., NDArray[Any]]] = {
+UFUNCS: dict[str, Callable[..., NDArray[Any]]] = {
     "+": np.add,
     "-": np.subtract,
     "*": np.multiply,
@@ -116,8 +116,8 @@ _UFUNCS: dict[str, Callable[..., NDArray[Any]]] = {
 
 
 def _with_scalar(ev: Evaluation, node: Binary, value: Value, number: Scalar, *, swapped: bool) -> Matrix | Rows:
-    renamed = node.bool_ or node.op not in _KEEP_NAMES
-    if node.op in _UFUNCS and (rows := changed(ev, value, _change(node, number.values, swapped=swapped), renamed=renamed)) is not None:
+    renamed = node.bool_ or node.op not in KEEP_NAMES
+    if node.op in UFUNCS and (rows := changed(ev, value, change_by(node, number.values, swapped=swapped), renamed=renamed)) is not None:
         return rows
     vector = ev.matrix(value)
     if not len(vector):
@@ -129,9 +129,9 @@ def _with_scalar(ev: Evaluation, node: Binary, value: Value, number: Scalar, *, 
     return ev.renamed(result) if renamed else result
 
 
-def _change(node: Binary, number: Floats, *, swapped: bool) -> Change:
+def change_by(node: Binary, number: Floats, *, swapped: bool) -> Change:
     """The operator with a number at one side, as a change of blocks of rows."""
-    function = _UFUNCS[node.op]
+    function = UFUNCS[node.op]
 
     def change(values: Floats, present: Bools) -> None:
         left, right = (number, values) if swapped else (values, number)
@@ -280,7 +280,7 @@ def _pairs(ev: Evaluation, many_groups: Ints, one_groups: Ints, count: int) -> t
 def _result_labels(node: Binary, many: LabelTable, one: LabelTable) -> LabelTable:
     matching = node.matching
     labels = many
-    if node.op not in _KEEP_NAMES or node.bool_:
+    if node.op not in KEEP_NAMES or node.bool_:
         labels = labelsets.kept(labels, labelsets.METADATA, without=True)
     if matching.group is None:
         labels = labelsets.kept(labels, matching.labels, without=not matching.on)

@@ -1,76 +1,73 @@
-"""A short way to the answers that dashboards ask for most: a selector of few series, perhaps a function of windows, perhaps summed up.
+"""A short way to the answers that dashboards ask for most: selectors of few series, perhaps a function of windows, perhaps summed up, and
+what is made of these with numbers.
 
 Such a query is over in less time than it takes to set up what larger ones need. What depends on its text and on the series alone
 (their order, their labels as JSON, groups, doubts about counters) is kept from one time to the next. The answer is that of the long
 way, to the byte; whatever could make a difference (modifiers, native histograms, rollups, labels that collide) is declined. Not here:
-limits, turns, and who asks (`engine.py`).
+how values come about (`direct_parts.py`), limits, turns, and who asks (`engine.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
-from vedette.kernels import groups as g
-from vedette.kernels import windows as k
-from vedette.model.labels import METRIC_NAME
+from vedette.kernels import joins
 from vedette.model.labeltable import LabelTable, Symbols
+from vedette.model.matchers import Matcher
 from vedette.model.series import SeriesSet
-from vedette.promql import annotations as say
-from vedette.promql import labelsets
 from vedette.promql.annotations import Annotations
+from vedette.promql.binary import CODES
 from vedette.promql.coarse import Column
+from vedette.promql.direct_parts import AGGREGATIONS, GIVEN_NOTHING, Cells, Changed, Leaf, Negated, Part, Run, Summed
 from vedette.promql.format import json_float
-from vedette.promql.nodes import Aggregate, Call, Range, Selector, unwrapped
-from vedette.promql.plan import Fetch, Prepared
+from vedette.promql.labelsets import unify
+from vedette.promql.nodes import Aggregate, Binary, Call, Node, Number, Range, Selector, Unary, unwrapped
+from vedette.promql.plan import Fetch, Prepared, read_once
 from vedette.promql.result import QueryResult, Texts, few_texts, sorted_rows
-from vedette.promql.selectors import COUNTER_SUFFIXES, EXTRAPOLATED, OVER_TIME, SCANNING, Fetched
+from vedette.promql.selectors import EXTRAPOLATED
 from vedette.promql.values import Bools, Floats, Grid, Ints
 
 MOST_SAMPLES, MOST_CELLS = 1 << 15, 1 << 13
 """Samples that are read and values that are made at the most: half a millisecond's work."""
-_MOST_VISITS = 1 << 18
-"""Samples that a function may look at, which counts those that lie in several windows several times."""
 _TABLES_KEPT = 8
 _FEW_TEXTS = 4
 """Values of an instant that are written one by one."""
+_DEEPEST = 12
+"""Operators within one another, of any kind."""
 
-_GIVEN_NOTHING = frozenset(OVER_TIME) - {"quantile_over_time", "predict_linear", "double_exponential_smoothing"}
-"""The functions of windows that have no other argument."""
-_KEEPING_NAMES = frozenset(("last_over_time", "first_over_time"))
-_AGGREGATIONS = {"sum": g.SUM, "avg": g.AVG, "count": g.COUNT, "min": g.MIN, "max": g.MAX, "group": g.GROUP}
+_Numbers = Callable[[Grid], Floats]
+"""A scalar: one number a step."""
 
 
 class _Known(NamedTuple):
-    """What the rows of an answer are, whatever their values: as many as `order` has, of the series in `groups`, where they are summed up.
+    """What the rows of an answer are, whatever their values: as many as `order` has; and how these are computed.
 
-    `doubtful` is what is said of a counter by the look of its name, where there is any value. `symbols` are held so that no others
-    get their address.
+    `symbols` are held so that no others get their address.
     """
 
-    symbols: Symbols
+    symbols: tuple[Symbols, ...]
     labels: LabelTable
     order: Ints
     texts: Texts
-    groups: Ints | None
-    doubtful: Sequence[str]
+    cells: Callable[[Run], Cells | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A query that may go the short way: `summed` of `function` of windows of `range` ms over what `selector` selects."""
+    """A query that may go the short way: `root` is made of the `leaves`, in the order of the text."""
 
     expr: str
-    selector: Selector
-    range: int
-    call: Call | None
-    summed: Aggregate | None
-    column: Column | None
-    """What of rollups would serve."""
-    known: dict[tuple[bool, int, bytes, bytes, bytes], _Known | None] = field(default_factory=dict, compare=False, repr=False)
+    root: Part
+    leaves: tuple[Leaf, ...]
+    matchers: tuple[tuple[Matcher, ...], ...]
+    """What is read, each once."""
+    columns: bool
+    """Whether rollups might serve."""
+    known: dict[tuple[object, ...], _Known | None] = field(default_factory=dict, compare=False, repr=False)
     """By the labels of the series that were found; None where it has to be the long way."""
 
     @classmethod
@@ -78,109 +75,131 @@ class Shape:
         """The shape of a query, None where it has another."""
         if prepared.durations or prepared.pinned:
             return None
-        node = unwrapped(prepared.root)
-        summed = node if isinstance(node, Aggregate) and node.op in _AGGREGATIONS else None
-        if summed is not None:
-            node = unwrapped(summed.expr)
-        called = isinstance(node, Call) and len(node.args) == 1 and (node.func.name in EXTRAPOLATED or node.func.name in _GIVEN_NOTHING)
-        call = node if isinstance(node, Call) and called else None
-        over = node if call is None else call.args[0]
-        selector = over.selector if call is not None and isinstance(over, Range) else over
-        if not isinstance(selector, Selector) or (call is not None) != isinstance(over, Range) or selector.anchored or selector.smoothed:
+        leaves: list[Leaf] = []
+        root = _part(prepared.root, leaves, prepared.columns, 0)
+        if root is None:
             return None
-        range_ms = over.range if isinstance(over, Range) else 0
-        return cls(expr, selector, range_ms, call, summed, prepared.columns.get(id(over)))
+        matchers = tuple(dict.fromkeys(leaf.selector.matchers for leaf in leaves))
+        return cls(expr, root, tuple(leaves), matchers, any(leaf.column is not None for leaf in leaves))
 
-    def fetch(self, grid: Grid, lookback: int) -> Fetch:
-        """What it reads, as `plan.py` has it."""
-        first = grid.start - self.selector.offset
-        return Fetch(self.selector.matchers, first - (self.range or lookback) + 1, first + grid.step * (grid.n - 1))
+    def fetches(self, grid: Grid, lookback: int) -> tuple[list[Fetch], list[int]]:
+        """What it reads, and which of these each leaf has."""
+        reads: list[Fetch] = []
+        return reads, [read_once(reads, leaf.fetch(grid, lookback)) for leaf in self.leaves]
 
-    def answer(self, found: SeriesSet, grid: Grid, lookback: int, *, ranged: bool) -> QueryResult | None:
-        """The answer from what the read has `found`; None where that takes the long way. It has at most `MOST_CELLS` values a row."""
-        rows = len(found)
-        if not rows or rows * grid.n > MOST_CELLS or found.histograms is not None or found.start_timestamps is not None:
+    def answer(self, found: Sequence[SeriesSet], grid: Grid, lookback: int, *, ranged: bool) -> QueryResult | None:
+        """The answer from what the reads have `found` for each leaf; None where that takes the long way.
+
+        It has at most `MOST_CELLS` values a row.
+        """
+        rows = 0
+        for one in found:
+            if not len(one) or one.histograms is not None or one.start_timestamps is not None:
+                return None
+            rows += len(one)
+        if rows * grid.n > MOST_CELLS:
             return None
-        known = self._known_of(found.labels, ranged=ranged)
+        known = self._known_of([one.labels for one in found], ranged=ranged)
         if known is None:
             return None
-        cells = self._cells(found, grid, lookback)
-        if cells is None:
-            return None
-        values, present = cells
-        infos = list(known.doubtful) if known.doubtful and present.any() else []
-        if known.groups is not None:
-            assert self.summed is not None, "there are groups of what is summed up"
-            shape = len(known.order), grid.n
-            sums = np.zeros(shape), np.zeros(shape), np.zeros(shape)
-            code = _AGGREGATIONS[self.summed.op]
-            g.accumulate(code, values, present, known.groups, *sums)
-            if code == g.AVG and np.isinf(sums[0]).any():
-                return None  # a sum that is too large for a float needs another way to its mean
-            values, present = sums[0], np.empty(shape, dtype=np.bool_)
-            g.finish(code, *sums, present)
-        return DirectResult(known, values, present, grid, ranged=ranged, infos=infos)
+        said = Annotations(self.expr)
+        cells = known.cells(Run(found, grid, lookback, ranged, said))
+        return None if cells is None else DirectResult(known, *cells, grid, ranged=ranged, infos=said.infos)
 
-    def _cells(self, found: SeriesSet, grid: Grid, lookback: int) -> tuple[Floats, Bools] | None:
-        """Each series' values at each step, and where there are any; None where that would take long."""
-        rows, first = len(found), grid.start - self.selector.offset
-        values, present = np.empty((rows, grid.n)), np.empty((rows, grid.n), dtype=np.bool_)
-        if self.call is None:
-            k.last_sample(
-                found.offsets, found.timestamps, found.values, 0, rows, first, grid.step, grid.n, lookback, False, values, present
-            )  # fmt: skip
-            return values, present
-        name = self.call.func.name
-        if name in SCANNING and found.sample_count * grid.n > _MOST_VISITS:
-            return None
-        series = Fetched(found.labels, found.offsets, found.timestamps, found.values).clean()
-        if name in EXTRAPOLATED:
-            k.extrapolated(EXTRAPOLATED[name], *series, 0, rows, first, grid.step, grid.n, self.range, values, present)
-            return values, present
-        nothing = np.zeros(grid.n)
-        k.over_time(
-            OVER_TIME[name], *series, 0, rows, first, grid.step, grid.n, self.range, nothing, nothing, grid.times, values, present
-        )  # fmt: skip
-        return values, present
-
-    def _known_of(self, labels: LabelTable, *, ranged: bool) -> _Known | None:
+    def _known_of(self, tables: Sequence[LabelTable], *, ranged: bool) -> _Known | None:
         # By what stands in the columns: symbols never change their meaning, and it does not matter where the columns come from.
-        key = ranged, id(labels.symbols), labels.offsets.tobytes(), labels.names.tobytes(), labels.values.tobytes()
+        key: tuple[object, ...] = (ranged,)
+        for labels in tables:
+            key += id(labels.symbols), labels.offsets.tobytes(), labels.names.tobytes(), labels.values.tobytes()
         if key in self.known:
             return self.known[key]
-        known = self._made(labels, ranged=ranged)
+        known = self._made(tables, ranged=ranged)
         if len(self.known) >= _TABLES_KEPT:
             self.known.clear()
         self.known[key] = known
         return known
 
-    def _made(self, labels: LabelTable, *, ranged: bool) -> _Known | None:
-        doubtful: Sequence[str] = ()
-        symbols, groups = labels.symbols, None
-        if self.call is not None and self.call.func.name not in _KEEPING_NAMES:
-            if not labelsets.unique_without_names(labels):
-                return None
-            doubtful = self._doubtful(labels)
-            labels = labelsets.kept(labels, labelsets.METADATA, without=True)
-        if self.summed is not None:
-            node = self.summed
-            names = (*node.grouping, METRIC_NAME) if node.without else node.grouping
-            groups, first = np.zeros(len(labels), dtype=np.int64), np.zeros(1, dtype=np.int64)
-            if names:
-                groups, first = labelsets.grouped(labels, names, without=node.without)
-            labels = labelsets.kept(labels.take(first), names, without=node.without)
+    def _made(self, tables: Sequence[LabelTable], *, ranged: bool) -> _Known | None:
+        held, base = tuple(table.symbols for table in tables), tables[0].symbols
+        if any(symbols is not base for symbols in held):
+            shared = base.fork()
+            tables = [unify(table, shared, base) for table in tables]
+        made = self.root.made(tables)
+        if made is None:
+            return None
+        labels = made.labels
         order = sorted_rows(labels) if ranged else np.arange(len(labels), dtype=np.int64)
-        return _Known(symbols, labels, order, few_texts(labels, order), groups, doubtful)
+        return _Known(held, labels, order, few_texts(labels, order), made.cells)
 
-    def _doubtful(self, labels: LabelTable) -> list[str]:
-        """What is said of a metric that is not named as a counter is; all series have one name, or none."""
-        assert self.call is not None, "of functions alone"
-        name = labels.row(0).metric
-        if self.call.func.name not in ("rate", "increase") or not name or name.endswith(COUNTER_SUFFIXES):
-            return []
-        said = Annotations(self.expr)
-        said.inform(say.not_a_counter(name), self.call.args[0])
-        return said.infos
+
+def _part(node: Node, leaves: list[Leaf], columns: Mapping[int, Column], depth: int) -> Part | None:
+    """The vector that a node is; None where it is another. Its leaves are added."""
+    node, deeper = unwrapped(node), depth + 1
+    if deeper > _DEEPEST:
+        return None
+    if isinstance(node, Aggregate):
+        below = _part(node.expr, leaves, columns, deeper) if node.op in AGGREGATIONS else None
+        return None if below is None else Summed(node, below)
+    if isinstance(node, Unary):
+        below = _part(node.expr, leaves, columns, deeper)
+        return Negated(below) if below is not None and node.op == "-" else below
+    if isinstance(node, Binary):
+        return _operator(node, leaves, columns, deeper) if node.op in CODES else None
+    return _leaf(node, leaves, columns)
+
+
+def _operator(node: Binary, leaves: list[Leaf], columns: Mapping[int, Column], depth: int) -> Part | None:
+    left, right = _numbers(node.lhs, depth), _numbers(node.rhs, depth)
+    number = right if left is None else left
+    if number is None or (left is not None and right is not None):
+        return None
+    below = _part(node.rhs if right is None else node.lhs, leaves, columns, depth)
+    return None if below is None else Changed(node, below, number, swapped=right is None)
+
+
+def _numbers(node: Node, depth: int) -> _Numbers | None:
+    """The scalar that a node is; None where it is no number, nor the time, nor made of these."""
+    node, deeper = unwrapped(node), depth + 1
+    if isinstance(node, Number):
+        value = node.value
+        return lambda grid: np.full(grid.n, value)
+    if deeper > _DEEPEST:
+        return None
+    if isinstance(node, Call) and node.func.name == "time":
+        return lambda grid: grid.times / 1000.0
+    if isinstance(node, Unary) and (inner := _numbers(node.expr, deeper)) is not None:
+        negative = node.op == "-"
+        return lambda grid: -inner(grid) if negative else inner(grid)
+    if not isinstance(node, Binary) or node.op not in CODES:
+        return None
+    left, right = _numbers(node.lhs, deeper), _numbers(node.rhs, deeper)
+    return None if left is None or right is None else _between(CODES[node.op], left, right)
+
+
+def _between(code: int, left: _Numbers, right: _Numbers) -> _Numbers:
+    """An operator of two scalars, whose comparisons are 1 or 0."""
+
+    def made(grid: Grid) -> Floats:
+        there, row = np.ones((1, grid.n), dtype=np.bool_), np.zeros(1, dtype=np.int64)
+        values, present = np.empty((1, grid.n)), np.empty((1, grid.n), dtype=np.bool_)
+        sides = left(grid).reshape(1, -1), right(grid).reshape(1, -1)
+        joins.combine(code, sides[0], there, sides[1], there, row, row, True, False, values, present)
+        row_values: Floats = values[0]
+        return row_values
+
+    return made
+
+
+def _leaf(node: Node, leaves: list[Leaf], columns: Mapping[int, Column]) -> Leaf | None:
+    called = isinstance(node, Call) and len(node.args) == 1 and (node.func.name in EXTRAPOLATED or node.func.name in GIVEN_NOTHING)
+    call = node if isinstance(node, Call) and called else None
+    over = node if call is None else call.args[0]
+    selector = over.selector if call is not None and isinstance(over, Range) else over
+    if not isinstance(selector, Selector) or (call is not None) != isinstance(over, Range) or selector.anchored or selector.smoothed:
+        return None
+    leaf = Leaf(len(leaves), selector, over.range if isinstance(over, Range) else 0, call, columns.get(id(over)))
+    leaves.append(leaf)
+    return leaf
 
 
 class DirectResult(QueryResult):

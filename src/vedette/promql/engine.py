@@ -176,13 +176,19 @@ class Engine:
         lookback = self._settings.lookback_ms
         if step_ms < 0 or not 0 < grid.n <= min(MOST_CELLS, self._settings.max_points):
             return None
-        fetch = shape.fetch(grid, lookback)
-        if shape.column is not None and self._tiered is not None and self._tiered.rolled_up(fetch.start, fetch.end):
+        fetches, which = shape.fetches(grid, lookback)
+        if shape.columns and self._tiered is not None and any(self._tiered.rolled_up(fetch.start, fetch.end) for fetch in fetches):
             return None
         if not self.running.room(_DIRECT_BYTES) or len(self.running) >= self._settings.max_concurrency:
             return None
-        found = self._at_hand.at_hand(tenant, fetch.matchers, fetch.start, fetch.end, MOST_SAMPLES)
-        return None if found is None else shape.answer(found, grid, lookback, ranged=step_ms > 0)
+        reads, left = [], MOST_SAMPLES
+        for fetch in fetches:
+            found = self._at_hand.at_hand(tenant, fetch.matchers, fetch.start, fetch.end, left)
+            if found is None:
+                return None
+            reads.append(found)
+            left -= found.sample_count
+        return shape.answer([reads[i] for i in which], grid, lookback, ranged=step_ms > 0)
 
     def glance(self, tenant: str, expr: str, start_ms: int, end_ms: int, step_ms: int) -> QueryResult | None:
         """As `at_hand`, also of what was never asked before: may wait. Raises `ParseError`."""
@@ -191,7 +197,8 @@ class Engine:
         if not self._known(expr):
             self._prepared(expr)
             if (shape := self._shapes.get(expr)) is not None:
-                self._at_hand.look(tenant, shape.selector.matchers)
+                for matchers in shape.matchers:
+                    self._at_hand.look(tenant, matchers)
         return self.at_hand(tenant, expr, start_ms, end_ms, step_ms)
 
     def first_glance(self, tenant: str, expr: str, start_ms: int, end_ms: int, step_ms: int) -> QueryResult | None:
@@ -203,15 +210,15 @@ class Engine:
             return None
         self._prepared(expr)
         shape = self._shapes.get(expr)
-        if shape is None or not self._soon_found(tenant, shape, start_ms, end_ms):
+        if shape is None or not all(self._soon_found(tenant, matchers, start_ms, end_ms) for matchers in shape.matchers):
             return None
-        self._at_hand.look(tenant, shape.selector.matchers)
+        for matchers in shape.matchers:
+            self._at_hand.look(tenant, matchers)
         return self.at_hand(tenant, expr, start_ms, end_ms, step_ms)
 
-    def _soon_found(self, tenant: str, shape: Shape, start_ms: int, end_ms: int) -> bool:
+    def _soon_found(self, tenant: str, matchers: tuple[Matcher, ...], start_ms: int, end_ms: int) -> bool:
         """Whether what a query selects is looked up, and those that its other matchers look through are few."""
         assert self._at_hand is not None, "asked only where there is one"
-        matchers = shape.selector.matchers
         equal = tuple(m for m in matchers if m.op == "=" and m.value)
         if len(equal) == len(matchers):
             return True

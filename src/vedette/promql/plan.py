@@ -31,6 +31,21 @@ class Fetch:
     coarse: Coarse | None = None
 
 
+def read_once(fetches: list[Fetch], wanted: Fetch) -> int:
+    """Which of `fetches` reads what is wanted: one of the same series that lies near and is made longer, or a new one at the end."""
+    start, end = wanted.start, wanted.end
+    for i, known in enumerate(fetches):
+        if known.matchers != wanted.matchers or known.coarse != wanted.coarse:
+            continue
+        low, high = min(start, known.start), max(end, known.end)
+        # One longer read beats two, unless most of it would lie between them.
+        if high - low <= 1.25 * (end - start + known.end - known.start) + 60_000:
+            fetches[i] = replace(known, start=low, end=high)
+            return i
+    fetches.append(wanted)
+    return len(fetches) - 1
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
     """One step of the plan: a node on a grid, fed by earlier operations; `fetch` is the read of a selector.
@@ -299,16 +314,7 @@ class _Planner:
         coarse = coarse_of(self.columns.get(id(node)), ends, node.range if isinstance(node, Range) else 0)
         if coarse is not None and not self.rolled_up(start, end):
             coarse = None
-        for i, known in enumerate(self.fetches):
-            if known.matchers != selector.matchers or known.coarse != coarse:
-                continue
-            low, high = min(start, known.start), max(end, known.end)
-            # One longer read beats two, unless most of it would lie between them.
-            if high - low <= 1.25 * (end - start + known.end - known.start) + 60_000:
-                self.fetches[i] = replace(known, start=low, end=high)
-                return i
-        self.fetches.append(Fetch(selector.matchers, start, end, coarse))
-        return len(self.fetches) - 1
+        return read_once(self.fetches, Fetch(selector.matchers, start, end, coarse))
 
 
 def make_plan(prepared: Prepared, grid: Grid, bounds: Bounds, *, rolled_up: Callable[[int, int], bool] = lambda start, end: False) -> Plan:

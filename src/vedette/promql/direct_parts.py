@@ -1,0 +1,259 @@
+"""The parts of queries that go the short way: selectors and functions of windows, and what is made of them.
+
+Each is told the labels of the series that were found, once, and says what its rows are and how their values come about; that is kept.
+The values are those of the long way, from the same kernels; whatever could make a difference (collisions, what would be
+warned of, a row that is nowhere where rows are counted in their order) is declined with None. Not here: which queries go that
+way, what is kept, and results (`direct.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from vedette.kernels import groups as g
+from vedette.kernels import joins
+from vedette.kernels import windows as k
+from vedette.model.labels import METRIC_NAME
+from vedette.model.labeltable import LabelTable
+from vedette.model.series import SeriesSet
+from vedette.promql import annotations as say
+from vedette.promql import labelsets
+from vedette.promql.annotations import Annotations
+from vedette.promql.binary import CODES, KEEP_NAMES, UFUNCS, change_by
+from vedette.promql.coarse import Column
+from vedette.promql.nodes import Aggregate, Binary, Call, Selector
+from vedette.promql.plan import Fetch
+from vedette.promql.selectors import COUNTER_SUFFIXES, EXTRAPOLATED, OVER_TIME, SCANNING, Fetched
+from vedette.promql.values import Bools, Floats, Grid
+
+_MOST_VISITS = 1 << 18
+"""Samples that a function may look at, which counts those that lie in several windows several times."""
+
+GIVEN_NOTHING = frozenset(OVER_TIME) - {"quantile_over_time", "predict_linear", "double_exponential_smoothing"}
+"""The functions of windows that have no other argument."""
+_KEEPING_NAMES = frozenset(("last_over_time", "first_over_time"))
+AGGREGATIONS = {"sum": g.SUM, "avg": g.AVG, "count": g.COUNT, "min": g.MIN, "max": g.MAX, "group": g.GROUP}
+
+Cells = tuple[Floats, Bools]
+"""Values and where there are any: [rows, n]; whoever gets them may change them."""
+
+
+class Run(NamedTuple):
+    """One query: what was `found` for each leaf, by its number; what is `said` beside the answer."""
+
+    found: Sequence[SeriesSet]
+    grid: Grid
+    lookback: int
+    ranged: bool
+    said: Annotations
+
+
+class Made(NamedTuple):
+    """A part's rows, one or more, and how to compute their cells: None where that takes the long way."""
+
+    labels: LabelTable
+    cells: Callable[[Run], Cells | None]
+
+
+class Part(Protocol):
+    """A vector of a query."""
+
+    @property
+    def streams(self) -> bool:
+        """Whether the long way makes changes of it block by block, by NumPy's functions, and keeps rows that are nowhere."""
+        ...
+
+    def made(self, tables: Sequence[LabelTable]) -> Made | None:
+        """Its rows, from the labels of each leaf's series, over symbols that they share; None where it has to be the long way."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """`call` of windows of `range` ms over what `selector` selects, or its last values; `column` is what of rollups would serve."""
+
+    number: int
+    selector: Selector
+    range: int
+    call: Call | None
+    column: Column | None
+
+    @property
+    def streams(self) -> bool:
+        """See `Part`."""
+        return True
+
+    def fetch(self, grid: Grid, lookback: int) -> Fetch:
+        """What it reads, as `plan.py` has it."""
+        first = grid.start - self.selector.offset
+        return Fetch(self.selector.matchers, first - (self.range or lookback) + 1, first + grid.step * (grid.n - 1))
+
+    def made(self, tables: Sequence[LabelTable]) -> Made | None:
+        """See `Part`."""
+        labels, call = tables[self.number], self.call
+        if call is None or call.func.name in _KEEPING_NAMES:
+            return Made(labels, self._cells)
+        bare = _nameless(labels)
+        if bare is None:
+            return None
+        # All series have one name, or none.
+        name = labels.row(0).metric
+        if call.func.name not in ("rate", "increase") or not name or name.endswith(COUNTER_SUFFIXES):
+            return Made(bare, self._cells)
+
+        def doubted(run: Run) -> Cells | None:
+            cells = self._cells(run)
+            if cells is not None and cells[1].any():
+                run.said.inform(say.not_a_counter(name), call.args[0])
+            return cells
+
+        return Made(bare, doubted)
+
+    def _cells(self, run: Run) -> Cells | None:
+        found, grid = run.found[self.number], run.grid
+        rows, first = len(found), grid.start - self.selector.offset
+        values, present = np.empty((rows, grid.n)), np.empty((rows, grid.n), dtype=np.bool_)
+        if self.call is None:
+            k.last_sample(
+                found.offsets, found.timestamps, found.values, 0, rows, first, grid.step, grid.n, run.lookback, False, values, present
+            )  # fmt: skip
+            return values, present
+        name = self.call.func.name
+        if name in SCANNING and found.sample_count * grid.n > _MOST_VISITS:
+            return None
+        series = Fetched(found.labels, found.offsets, found.timestamps, found.values).clean()
+        if name in EXTRAPOLATED:
+            k.extrapolated(EXTRAPOLATED[name], *series, 0, rows, first, grid.step, grid.n, self.range, values, present)
+            return values, present
+        nothing = np.zeros(grid.n)
+        k.over_time(
+            OVER_TIME[name], *series, 0, rows, first, grid.step, grid.n, self.range, nothing, nothing, grid.times, values, present
+        )  # fmt: skip
+        return values, present
+
+
+@dataclass(frozen=True, slots=True)
+class Summed:
+    """An aggregation of `below`."""
+
+    node: Aggregate
+    below: Part
+
+    @property
+    def streams(self) -> bool:
+        """See `Part`."""
+        return False
+
+    def made(self, tables: Sequence[LabelTable]) -> Made | None:
+        """See `Part`."""
+        below = self.below.made(tables)
+        if below is None:
+            return None
+        node, labels, under = self.node, below.labels, below.cells
+        names = (*node.grouping, METRIC_NAME) if node.without else node.grouping
+        groups, first = np.zeros(len(labels), dtype=np.int64), np.zeros(1, dtype=np.int64)
+        if names:
+            groups, first = labelsets.grouped(labels, names, without=node.without)
+        code, streams = AGGREGATIONS[node.op], self.below.streams
+
+        def cells(run: Run) -> Cells | None:
+            found = under(run)
+            if found is None or not (streams or len(first) == 1 or _in_order(found, run)):
+                return None
+            shape = len(first), run.grid.n
+            sums = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+            g.accumulate(code, *found, groups, *sums)
+            if code == g.AVG and np.isinf(sums[0]).any():
+                return None  # a sum that is too large for a float needs another way to its mean
+            present = np.empty(shape, dtype=np.bool_)
+            g.finish(code, *sums, present)
+            return sums[0], present
+
+        return Made(labelsets.kept(labels.take(first), names, without=node.without), cells)
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """The operator `node` between `below` and a number, which stands on the left where it is `swapped`."""
+
+    node: Binary
+    below: Part
+    number: Callable[[Grid], Floats]
+    swapped: bool
+
+    @property
+    def streams(self) -> bool:
+        """See `Part`."""
+        return self.below.streams and self.node.op in UFUNCS
+
+    def made(self, tables: Sequence[LabelTable]) -> Made | None:
+        """See `Part`."""
+        below = self.below.made(tables)
+        if below is None:
+            return None
+        node, under, streams = self.node, below.cells, self.streams
+        labels = _nameless(below.labels) if node.bool_ or node.op not in KEEP_NAMES else below.labels
+        if labels is None:
+            return None
+        rows, one = np.arange(len(labels), dtype=np.int64), np.zeros(len(labels), dtype=np.int64)
+
+        def cells(run: Run) -> Cells | None:
+            found = under(run)
+            if found is None:
+                return None
+            number = self.number(run.grid)
+            if streams:
+                with np.errstate(all="ignore"):
+                    change_by(node, number, swapped=self.swapped)(*found)
+                return found
+            values, present = np.empty(found[0].shape), np.empty(found[0].shape, dtype=np.bool_)
+            sides = [(*found, rows), (number.reshape(1, -1), np.ones((1, len(number)), dtype=np.bool_), one)]
+            (left, left_there, left_rows), (right, right_there, right_rows) = reversed(sides) if self.swapped else sides
+            joins.combine(
+                CODES[node.op], left, left_there, right, right_there, left_rows, right_rows, node.bool_, self.swapped, values, present
+            )  # fmt: skip
+            return values, present
+
+        return Made(labels, cells)
+
+
+@dataclass(frozen=True, slots=True)
+class Negated:
+    """`-below`."""
+
+    below: Part
+
+    @property
+    def streams(self) -> bool:
+        """See `Part`."""
+        return self.below.streams
+
+    def made(self, tables: Sequence[LabelTable]) -> Made | None:
+        """See `Part`."""
+        below = self.below.made(tables)
+        labels = None if below is None else _nameless(below.labels)
+        if below is None or labels is None:
+            return None
+        under = below.cells
+
+        def cells(run: Run) -> Cells | None:
+            found = under(run)
+            if found is not None:
+                np.negative(found[0], out=found[0])
+            return found
+
+        return Made(labels, cells)
+
+
+def _nameless(labels: LabelTable) -> LabelTable | None:
+    """The labels without names, None where rows might become equal by that."""
+    return labelsets.kept(labels, labelsets.METADATA, without=True) if labelsets.unique_without_names(labels) else None
+
+
+def _in_order(cells: Cells, run: Run) -> bool:
+    """Whether groups of these rows come in the order of the long way, which looks at none that is nowhere; a range is sorted anyway."""
+    return run.ranged or bool(cells[1].any(axis=1).all())
