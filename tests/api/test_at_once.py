@@ -198,6 +198,7 @@ async def test_queries_that_were_asked_before(serve: Open) -> None:
         "last_over_time(m_total[1m])",
         f"-{ONE} * 8",
         "1 > sum(m_total) / 1e9",
+        "sum by (site) (rate(m_total[1m])) / sum by (site) (m_total)",
     ):
         for headers in (
             "",
@@ -232,6 +233,7 @@ NEW = (
     "sum by (site) (m_total)",
     "avg(rate(m_total{i!~'[3-9]'}[1m]))",
     f"100 * (1 - {ONE})",
+    f'{ONE} - ignoring (i) m_total{{i="2"}}',
 )
 
 
@@ -248,7 +250,7 @@ async def test_not_where_finding_out_may_take_long(serve: Open, monkeypatch: pyt
     server = await serve()
     monkeypatch.setattr(engine_module, "_FEW_SERIES", 1)
     # One of these looks through one series, two through all of a metric's, the others are looked up.
-    for expr, wanted in zip(NEW, (True, True, False, True, False, True), strict=True):
+    for expr, wanted in zip(NEW, (True, True, False, True, False, True, True), strict=True):
         assert (await at_once(server, get("?" + ranged(expr))))[1] == wanted, expr
     assert not (await at_once(server, get("?" + ranged('{i=~"1"}'))))[1]
     # What a regular expression may cost before anything is looked for.

@@ -139,7 +139,7 @@ NUMBERS = ["2", "-1.5", "0", "NaN", "Inf", "time()", "(2 ^ 0.5)", "(1 > bool 2)"
 @st.composite
 def made(draw: st.DrawFn, depth: int = 3) -> str:
     """What is made of selectors, functions of windows, sums and numbers."""
-    kind = draw(st.integers(0, 6)) if depth else 0
+    kind = draw(st.integers(0, 7)) if depth else 0
     if kind in (0, 1):
         source = draw(st.sampled_from(["m_total", "other", 'm_total{a="x"}', "other offset 1m", 'm_total{b=~"1|2"} offset -30s']))
         name, _, moved = source.partition(" ")
@@ -150,6 +150,9 @@ def made(draw: st.DrawFn, depth: int = 3) -> str:
         return f"{draw(st.sampled_from(['sum', 'avg by (a)', 'min without (b)', 'count by (b, none)', 'group', 'max']))} ({below})"
     if kind == 3:
         return f"{draw(st.sampled_from('-+'))}({below})"
+    if kind in (4, 5):
+        how = draw(st.sampled_from(["", "", "on (a)", "on (a, b)", "ignoring (b)", "on ()"]))
+        return f"(({below}) {draw(st.sampled_from(OPERATORS))} {how} ({draw(made(depth - 1))}))"
     sides = [f"({below})", draw(st.sampled_from(NUMBERS))]
     if draw(st.booleans()):
         sides.reverse()
@@ -200,6 +203,13 @@ def test_whatever_is_made_of_them(found: MemoryStorage, expr: str, span: tuple[i
         "time() - m_total",
         "sum by (a) (rate(m_total[2m])) % -0.3",
         "-1 atan2 m_total",
+        "m_total - m_total offset 1m",
+        "m_total >= m_total offset 15s",
+        "sum by (a) (m_total) >= bool max by (a) (m_total)",
+        "sum by (a) (rate(m_total[2m])) / sum by (a) (rate(m_total[1m]))",
+        "sum(rate(m_total[2m])) / on () count(m_total)",
+        "100 * (1 - max without (b) (m_total) / ignoring (b) sum by (a) (m_total))",
+        " + ".join(["m_total"] * 8),
     ],
 )
 def test_dashboards_queries_take_it(engine: Engine, storage: Handy, expr: str, step: int) -> None:
@@ -239,14 +249,19 @@ def test_a_glance_is_for_what_was_never_asked(engine: Engine, storage: Handy) ->
         "m_total * scalar(m_total{a='y'})",
         "m_total * (2 + minute())",
         "m_total </ 3",
-        "-" * 14 + "m_total",
-        "m_total * " + "-(" * 14 + "1" + ")" * 14,
+        "-(" * 64 + "m_total" + ")" * 64,
+        "m_total * (" + "+ ".join(["1"] * 33) + ")",
+        " + ".join(["m_total"] * 9),
+        "m_total * on (a, b) group_left () m_total",
+        "m_total + fill (0) m_total",
+        "m_total and m_total",
+        "sum by (a) (m_total) / sum by (b) (m_total)",
         'rate({a="x"}[1m] offset 5m)',
     ],
 )
 def test_others_do_not(storage: Handy, expr: str) -> None:
     storage.add(Labels.of(__name__="another", a="x", b="1"), 60_000, 1.0)
-    engine = Engine(storage, PromqlSettings(), ManualClock())
+    engine = Engine(storage, PromqlSettings(binop_fill_modifiers=True), ManualClock())
     if expr.startswith("rate({"):
         assert engine.at_hand(T, expr, 7 * MIN, 7 * MIN, 0) is None
     else:
@@ -302,6 +317,45 @@ def test_rows_that_are_nowhere_and_the_order_of_groups(engine: Engine, storage: 
             short, long = both(engine, expr, *span)
             assert short is None or shown(short) == shown(long), expr
         assert short is not None, "the rows of a range are sorted"
+
+
+def test_what_does_not_go_together_one_by_one_is_the_long_ways_to_refuse(engine: Engine) -> None:
+    for expr in (
+        "m_total / on (a) m_total",
+        "sum by (a) (m_total) / on (b) sum by (a) (m_total)",
+        "m_total * ignoring (b) sum by (a) (m_total)",
+        "max(m_total) - on () m_total",
+    ):
+        for span in ((4 * MIN, 4 * MIN, 0), (4 * MIN, 5 * MIN, MIN)):
+            with pytest.raises(VedetteError, match=r"many-to-many matching not allowed|many-to-one matching must be explicit"):
+                both(engine, expr, *span)
+            assert engine.at_hand(T, expr, *span) is None
+
+
+def test_sides_that_lie_apart_in_time_or_in_tables(engine: Engine, storage: Handy) -> None:
+    # Days apart they are two reads, with tables and symbols of their own; near one another one.
+    for i in range(20):
+        storage.add(Labels.of(__name__="m_total", a="new", b="1"), 6000 * MIN + i * 15_000, float(i))
+        storage.add(Labels.of(__name__="m_total", b="1", a="x"), 6000 * MIN + i * 15_000, float(i * i))
+    for moved, reads in (("6000m", 2), ("1m", 1)):
+        expr, taken = f"rate(m_total[1m]) / on (a, b) rate(m_total[2m] offset {moved})", storage.taken
+        for span in ((6004 * MIN, 6004 * MIN, 0), (6002 * MIN, 6004 * MIN, MIN)):
+            short, long = both(engine, expr, *span)
+            assert short is not None
+            assert shown(short) == shown(long)
+            assert len(short) == (1 if reads == 2 else 2)
+        assert storage.taken == taken + 2 * reads
+
+
+def test_what_is_large_together_is_left_to_the_long_way(engine: Engine) -> None:
+    expr, most = "sum(m_total) - sum(m_total)", MOST_CELLS // 10
+    both(engine, expr, 0, 10 * MIN, 1000)
+    assert engine.at_hand(T, expr, 0, 1000 * (most - 1), 1000) is not None
+    assert engine.at_hand(T, expr, 0, 1000 * (most + 1), 1000) is None
+    expr = "m_total + m_total offset 1d"
+    short, long = both(engine, expr, 0, 10 * MIN, MIN)
+    assert short is None or shown(short) == shown(long)
+    assert not len(long), "there was nothing a day before"
 
 
 def test_names_that_make_the_difference_are_left_to_the_long_way(engine: Engine, storage: Handy) -> None:

@@ -146,7 +146,7 @@ def change_by(node: Binary, number: Floats, *, swapped: bool) -> Change:
     return change
 
 
-def _matched_on(node: Binary) -> tuple[tuple[str, ...], bool]:
+def matched_on(node: Binary) -> tuple[tuple[str, ...], bool]:
     """The labels that make a signature, and whether it is all others instead."""
     if node.matching.on:
         return node.matching.labels, False
@@ -154,7 +154,7 @@ def _matched_on(node: Binary) -> tuple[tuple[str, ...], bool]:
 
 
 def _signatures(node: Binary, left: Matrix, right: Matrix) -> tuple[Ints, Ints, int]:
-    names, without = _matched_on(node)
+    names, without = matched_on(node)
     groups, first = labelsets.grouped(labelsets.stacked(left.labels, right.labels), names, without=without)
     return groups[: len(left)], groups[len(left) :], len(first)
 
@@ -208,7 +208,7 @@ def _joined(ev: Evaluation, node: Binary, left: Matrix, right: Matrix) -> Matrix
     rows = (one_rows, many_rows) if swapped else (many_rows, one_rows)
     ev.count(len(many_rows) * left.values.shape[1])
     values, present, histograms = _combined(ev, node, one if swapped else many, many if swapped else one, rows, as_bool=node.bool_)
-    labels = _result_labels(node, many.labels.take(many_rows), one.labels.take(one_rows))
+    labels = result_labels(node, many.labels.take(many_rows), one.labels.take(one_rows))
     drop = np.ones(len(values), dtype=np.bool_) if node.bool_ and ev.delayed_names else None
     result = Matrix(labels, values, present, drop, histograms)
     if len(pair_groups) and np.bincount(pair_groups).max() > 1:
@@ -220,7 +220,7 @@ def _filled(node: Binary, side: Matrix, groups: Ints, other: Matrix, other_group
     """For each row of `side` a row of `value`, there where the row has nothing to match on the other side."""
     there = np.zeros((count, side.values.shape[1]), dtype=np.bool_)
     gk.any_present(np.ascontiguousarray(other.present), other_groups, there)
-    names, without = _matched_on(node)
+    names, without = matched_on(node)
     labels = labelsets.kept(side.labels, names, without=without)
     return Matrix(labels, np.full(side.values.shape, value), side.present & ~there[groups])
 
@@ -245,7 +245,7 @@ def _refuse_duplicates(node: Binary, many: Matrix, one: Matrix, groups: Ints, co
     if row < 0:
         return
     earlier = np.flatnonzero((groups[:row] == groups[row]) & (busy[:row] & busy[row]).any(axis=1))[0]
-    names, without = _matched_on(node)
+    names, without = matched_on(node)
     signature = labelsets.kept(one.labels.take(np.array([row])), names, without=without).row(0)
     side = "left" if node.matching.group == "right" else "right"
     pair = ", ".join(_braced(labels) for labels in sorted((one.labels.row(row), one.labels.row(int(earlier)))))
@@ -277,7 +277,8 @@ def _pairs(ev: Evaluation, many_groups: Ints, one_groups: Ints, count: int) -> t
     return many_rows, members[starts[many_groups[many_rows]] + within].astype(np.int64, copy=False)
 
 
-def _result_labels(node: Binary, many: LabelTable, one: LabelTable) -> LabelTable:
+def result_labels(node: Binary, many: LabelTable, one: LabelTable) -> LabelTable:
+    """The labels of pairs of rows, side by side in two tables."""
     matching = node.matching
     labels = many
     if node.op not in KEEP_NAMES or node.bool_:

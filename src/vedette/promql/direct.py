@@ -1,5 +1,5 @@
 """A short way to the answers that dashboards ask for most: selectors of few series, perhaps a function of windows, perhaps summed up, and
-what is made of these with numbers.
+what is made of these with numbers and with one another.
 
 Such a query is over in less time than it takes to set up what larger ones need. What depends on its text and on the series alone
 (their order, their labels as JSON, groups, doubts about counters) is kept from one time to the next. The answer is that of the long
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -22,10 +23,10 @@ from vedette.model.series import SeriesSet
 from vedette.promql.annotations import Annotations
 from vedette.promql.binary import CODES
 from vedette.promql.coarse import Column
-from vedette.promql.direct_parts import AGGREGATIONS, GIVEN_NOTHING, Cells, Changed, Leaf, Negated, Part, Run, Summed
+from vedette.promql.direct_parts import AGGREGATIONS, GIVEN_NOTHING, Cells, Changed, Joined, Leaf, Negated, Part, Run, Summed
 from vedette.promql.format import json_float
 from vedette.promql.labelsets import unify
-from vedette.promql.nodes import Aggregate, Binary, Call, Node, Number, Range, Selector, Unary, unwrapped
+from vedette.promql.nodes import Aggregate, Binary, Call, Node, Number, Range, Selector, Unary, unwrapped, walk
 from vedette.promql.plan import Fetch, Prepared, read_once
 from vedette.promql.result import QueryResult, Texts, few_texts, sorted_rows
 from vedette.promql.selectors import EXTRAPOLATED
@@ -36,8 +37,8 @@ MOST_SAMPLES, MOST_CELLS = 1 << 15, 1 << 13
 _TABLES_KEPT = 8
 _FEW_TEXTS = 4
 """Values of an instant that are written one by one."""
-_DEEPEST = 12
-"""Operators within one another, of any kind."""
+_MOST_NODES, _MOST_LEAVES = 64, 8
+"""What a syntax tree may hold: each node takes its microseconds, each selector some tens."""
 
 _Numbers = Callable[[Grid], Floats]
 """A scalar: one number a step."""
@@ -73,11 +74,11 @@ class Shape:
     @classmethod
     def of(cls, expr: str, prepared: Prepared) -> Shape | None:
         """The shape of a query, None where it has another."""
-        if prepared.durations or prepared.pinned:
+        if prepared.durations or prepared.pinned or next(islice(walk(prepared.root), _MOST_NODES, None), None) is not None:
             return None
         leaves: list[Leaf] = []
-        root = _part(prepared.root, leaves, prepared.columns, 0)
-        if root is None:
+        root = _part(prepared.root, leaves, prepared.columns)
+        if root is None or len(leaves) > _MOST_LEAVES:
             return None
         matchers = tuple(dict.fromkeys(leaf.selector.matchers for leaf in leaves))
         return cls(expr, root, tuple(leaves), matchers, any(leaf.column is not None for leaf in leaves))
@@ -132,47 +133,54 @@ class Shape:
         return _Known(held, labels, order, few_texts(labels, order), made.cells)
 
 
-def _part(node: Node, leaves: list[Leaf], columns: Mapping[int, Column], depth: int) -> Part | None:
+def _part(node: Node, leaves: list[Leaf], columns: Mapping[int, Column]) -> Part | None:
     """The vector that a node is; None where it is another. Its leaves are added."""
-    node, deeper = unwrapped(node), depth + 1
-    if deeper > _DEEPEST:
-        return None
+    node = unwrapped(node)
     if isinstance(node, Aggregate):
-        below = _part(node.expr, leaves, columns, deeper) if node.op in AGGREGATIONS else None
+        below = _part(node.expr, leaves, columns) if node.op in AGGREGATIONS else None
         return None if below is None else Summed(node, below)
     if isinstance(node, Unary):
-        below = _part(node.expr, leaves, columns, deeper)
+        below = _part(node.expr, leaves, columns)
         return Negated(below) if below is not None and node.op == "-" else below
     if isinstance(node, Binary):
-        return _operator(node, leaves, columns, deeper) if node.op in CODES else None
+        return _operator(node, leaves, columns) if node.op in CODES else None
     return _leaf(node, leaves, columns)
 
 
-def _operator(node: Binary, leaves: list[Leaf], columns: Mapping[int, Column], depth: int) -> Part | None:
-    left, right = _numbers(node.lhs, depth), _numbers(node.rhs, depth)
+def _operator(node: Binary, leaves: list[Leaf], columns: Mapping[int, Column]) -> Part | None:
+    left, right = _numbers(node.lhs), _numbers(node.rhs)
     number = right if left is None else left
-    if number is None or (left is not None and right is not None):
+    if number is None:
+        return _joined(node, leaves, columns)
+    if left is not None and right is not None:
         return None
-    below = _part(node.rhs if right is None else node.lhs, leaves, columns, depth)
+    below = _part(node.rhs if right is None else node.lhs, leaves, columns)
     return None if below is None else Changed(node, below, number, swapped=right is None)
 
 
-def _numbers(node: Node, depth: int) -> _Numbers | None:
+def _joined(node: Binary, leaves: list[Leaf], columns: Mapping[int, Column]) -> Joined | None:
+    matching = node.matching
+    if matching.group is not None or matching.fill_left is not None or matching.fill_right is not None:
+        return None
+    left = _part(node.lhs, leaves, columns)
+    right = None if left is None else _part(node.rhs, leaves, columns)
+    return None if left is None or right is None else Joined(node, left, right)
+
+
+def _numbers(node: Node) -> _Numbers | None:
     """The scalar that a node is; None where it is no number, nor the time, nor made of these."""
-    node, deeper = unwrapped(node), depth + 1
+    node = unwrapped(node)
     if isinstance(node, Number):
         value = node.value
         return lambda grid: np.full(grid.n, value)
-    if deeper > _DEEPEST:
-        return None
     if isinstance(node, Call) and node.func.name == "time":
         return lambda grid: grid.times / 1000.0
-    if isinstance(node, Unary) and (inner := _numbers(node.expr, deeper)) is not None:
+    if isinstance(node, Unary) and (inner := _numbers(node.expr)) is not None:
         negative = node.op == "-"
         return lambda grid: -inner(grid) if negative else inner(grid)
     if not isinstance(node, Binary) or node.op not in CODES:
         return None
-    left, right = _numbers(node.lhs, deeper), _numbers(node.rhs, deeper)
+    left, right = _numbers(node.lhs), _numbers(node.rhs)
     return None if left is None or right is None else _between(CODES[node.op], left, right)
 
 
@@ -180,12 +188,12 @@ def _between(code: int, left: _Numbers, right: _Numbers) -> _Numbers:
     """An operator of two scalars, whose comparisons are 1 or 0."""
 
     def made(grid: Grid) -> Floats:
-        there, row = np.ones((1, grid.n), dtype=np.bool_), np.zeros(1, dtype=np.int64)
+        there, first = np.ones((1, grid.n), dtype=np.bool_), np.zeros(1, dtype=np.int64)
         values, present = np.empty((1, grid.n)), np.empty((1, grid.n), dtype=np.bool_)
         sides = left(grid).reshape(1, -1), right(grid).reshape(1, -1)
-        joins.combine(code, sides[0], there, sides[1], there, row, row, True, False, values, present)
-        row_values: Floats = values[0]
-        return row_values
+        joins.combine(code, sides[0], there, sides[1], there, first, first, True, False, values, present)
+        row: Floats = values[0]
+        return row
 
     return made
 

@@ -23,7 +23,7 @@ from vedette.model.series import SeriesSet
 from vedette.promql import annotations as say
 from vedette.promql import labelsets
 from vedette.promql.annotations import Annotations
-from vedette.promql.binary import CODES, KEEP_NAMES, UFUNCS, change_by
+from vedette.promql.binary import CODES, KEEP_NAMES, UFUNCS, change_by, matched_on, result_labels
 from vedette.promql.coarse import Column
 from vedette.promql.nodes import Aggregate, Binary, Call, Selector
 from vedette.promql.plan import Fetch
@@ -245,6 +245,50 @@ class Negated:
             if found is not None:
                 np.negative(found[0], out=found[0])
             return found
+
+        return Made(labels, cells)
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The operator `node` between rows of `left` and `right`, each of which has one at the most to go with."""
+
+    node: Binary
+    left: Part
+    right: Part
+
+    @property
+    def streams(self) -> bool:
+        """See `Part`."""
+        return False
+
+    def made(self, tables: Sequence[LabelTable]) -> Made | None:
+        """See `Part`."""
+        left, right = self.left.made(tables), self.right.made(tables)
+        if left is None or right is None:
+            return None
+        node, under, beside = self.node, left.cells, right.cells
+        names, without = matched_on(node)
+        groups, first = labelsets.grouped(labelsets.stacked(left.labels, right.labels), names, without=without)
+        here, there = groups[: len(left.labels)], groups[len(left.labels) :]
+        if max(int(np.bincount(side).max()) for side in (here, there)) > 1:
+            return None
+        partner = np.full(len(first), -1, dtype=np.int64)
+        partner[there] = np.arange(len(there))
+        left_rows = np.flatnonzero(partner[here] >= 0)
+        right_rows = partner[here[left_rows]]
+        labels = result_labels(node, left.labels.take(left_rows), right.labels.take(right_rows))
+        if not len(labels) or len(labelsets.grouped(labels, (), without=True)[1]) < len(labels):
+            return None
+
+        def cells(run: Run) -> Cells | None:
+            one = under(run)
+            other = None if one is None else beside(run)
+            if one is None or other is None:
+                return None
+            values, present = np.empty((len(left_rows), run.grid.n)), np.empty((len(left_rows), run.grid.n), dtype=np.bool_)
+            joins.combine(CODES[node.op], *one, *other, left_rows, right_rows, node.bool_, False, values, present)
+            return values, present
 
         return Made(labels, cells)
 
