@@ -162,7 +162,52 @@ def made(draw: st.DrawFn, depth: int = 3) -> str:
 SPANS = [(600_000, 900_000, 30_000), (800_000, 800_000, 0), (1_150_000, 1_210_000, 20_000), (1_150_000, 1_150_000, 0)]
 
 
-@settings(max_examples=300)
+@st.composite
+def bucketed(draw: st.DrawFn) -> Handy:
+    """Classic histograms, of which some lack a bucket, a sample or a bound, come late, go early, or do not rise."""
+    storage, rises = Handy(), draw(st.sampled_from([True, True, False]))
+    bounds = draw(
+        st.sampled_from([["0.1", "1", "2.5", "+Inf"], ["1", "+Inf"], ["-1", "0", "1e1", "+Inf"], ["1", "1.0", "Inf"], ["1", "2"]])
+    )
+    bounds = bounds + draw(st.sampled_from([[], [], [], [""], ["x"]]))
+    for name in ("m_bucket", "other_bucket"):
+        for a in draw(st.lists(st.sampled_from(["x", "y", "z"]), unique=True, min_size=1, max_size=3)):
+            first, last = draw(st.integers(0, 25)), draw(st.integers(26, 50))
+            level = [0.0] * len(bounds)
+            skipped = draw(st.integers(0, 9))
+            for i in range(first, last):
+                more = 0.0
+                for place, le in enumerate(bounds):
+                    more = (more if rises else 0.0) + draw(st.integers(0, 3))
+                    level[place] += more
+                    if (i + place) % 10 != skipped or place % 2:
+                        storage.add(Labels.of({"__name__": name, "a": a, "le": le}), i * 30_000, level[place])
+    return storage
+
+
+@st.composite
+def quantiles(draw: st.DrawFn) -> str:
+    inner = draw(st.sampled_from(["m_bucket", "rate(m_bucket[2m])", "increase(other_bucket[1m])", 'rate(m_bucket{a!="y"}[1m] offset 30s)']))
+    how = draw(st.sampled_from(["", "", "sum by (le)", "sum by (le, a)", "sum without (a)", "max by (a)", "avg by (le)"]))
+    whole = f"histogram_quantile({draw(st.sampled_from(['0.5', '0.99', '0', '1', '1.5', '-1', 'NaN', '(0.9)']))}, {how} ({inner}))"
+    return draw(st.sampled_from([whole, whole, f"{whole} * 1000", f"max({whole})", f"{whole} / on (a) {whole}", f"{whole} > 0.3"]))
+
+
+@settings(max_examples=80)
+@given(bucketed(), quantiles(), st.sampled_from([*SPANS, (30_000, 1_500_000, 90_000)]))
+def test_quantiles_of_any_buckets(storage: Handy, expr: str, span: tuple[int, int, int]) -> None:
+    engine = Engine(storage, PromqlSettings(), ManualClock())
+    try:
+        for _ in range(2):
+            short, long = both(engine, expr, *span)
+            assert short is None or shown(short) == shown(long)
+    except VedetteError:
+        assert engine.at_hand(T, expr, *span) is None, "an error is the long way's to tell"
+    finally:
+        engine.close()
+
+
+@settings(max_examples=150)
 @given(storages(), made(), st.sampled_from(SPANS))
 def test_whatever_is_made_of_them(found: MemoryStorage, expr: str, span: tuple[int, int, int]) -> None:
     engine = Engine(handy(found.samples), PromqlSettings(), ManualClock())
@@ -317,6 +362,50 @@ def test_rows_that_are_nowhere_and_the_order_of_groups(engine: Engine, storage: 
             short, long = both(engine, expr, *span)
             assert short is None or shown(short) == shown(long), expr
         assert short is not None, "the rows of a range are sorted"
+
+
+@pytest.fixture
+def buckets(storage: Handy) -> Handy:
+    for a in ("x", "y"):
+        for le, times in (("0.1", 1), ("1", 3), ("10", 8), ("+Inf", 9)):
+            for i in range(60):
+                storage.add(Labels.of(__name__="took_seconds_bucket", a=a, le=le), i * 15_000, float(i * times))
+    return storage
+
+
+@pytest.mark.parametrize("step", [0, 30_000])
+@pytest.mark.parametrize(
+    "expr",
+    [
+        "histogram_quantile(0.9, sum by (le) (rate(took_seconds_bucket[2m])))",
+        "histogram_quantile(0.9, sum by (le, a) (rate(took_seconds_bucket[2m])))",
+        "histogram_quantile(0.5, took_seconds_bucket)",
+        "1000 * histogram_quantile((1), rate(took_seconds_bucket[2m]))",
+    ],
+)
+def test_quantiles_of_classic_histograms_take_it(engine: Engine, buckets: Handy, expr: str, step: int) -> None:
+    for _ in range(2):
+        short, long = both(engine, expr, 4 * MIN, 10 * MIN, step)
+        assert short is not None
+        assert shown(short) == shown(long)
+        assert len(short) >= 1
+    assert buckets.taken == 2
+
+
+@pytest.mark.parametrize(
+    ("expr", "told"),
+    [
+        ("histogram_quantile(1.5, took_seconds_bucket)", "quantile value should be between 0 and 1"),
+        ("histogram_quantile(NaN, took_seconds_bucket)", "quantile value should be between 0 and 1"),
+        ("histogram_quantile(0.5, m_total)", 'bucket label "le" is missing'),
+        ("histogram_quantile(0.5, sum by (a) (took_seconds_bucket))", 'bucket label "le" is missing'),
+        ("histogram_quantile(0.5, -took_seconds_bucket)", "needed to be fixed for monotonicity"),
+    ],
+)
+def test_what_is_told_of_buckets_is_the_long_ways_to_tell(engine: Engine, buckets: Handy, expr: str, told: str) -> None:
+    short, long = both(engine, expr, 4 * MIN, 5 * MIN, MIN)
+    assert short is None
+    assert any(told in text for text in (*long.warnings, *long.infos))
 
 
 def test_what_does_not_go_together_one_by_one_is_the_long_ways_to_refuse(engine: Engine) -> None:

@@ -1,5 +1,5 @@
 """A short way to the answers that dashboards ask for most: selectors of few series, perhaps a function of windows, perhaps summed up, and
-what is made of these with numbers and with one another.
+what is made of these with numbers and with one another; quantiles of classic histograms.
 
 Such a query is over in less time than it takes to set up what larger ones need. What depends on its text and on the series alone
 (their order, their labels as JSON, groups, doubts about counters) is kept from one time to the next. The answer is that of the long
@@ -23,7 +23,7 @@ from vedette.model.series import SeriesSet
 from vedette.promql.annotations import Annotations
 from vedette.promql.binary import CODES
 from vedette.promql.coarse import Column
-from vedette.promql.direct_parts import AGGREGATIONS, GIVEN_NOTHING, Cells, Changed, Joined, Leaf, Negated, Part, Run, Summed
+from vedette.promql.direct_parts import AGGREGATIONS, GIVEN_NOTHING, Cells, Changed, Joined, Leaf, Negated, Part, Quantile, Run, Summed
 from vedette.promql.format import json_float
 from vedette.promql.labelsets import unify
 from vedette.promql.nodes import Aggregate, Binary, Call, Node, Number, Range, Selector, Unary, unwrapped, walk
@@ -144,6 +144,12 @@ def _part(node: Node, leaves: list[Leaf], columns: Mapping[int, Column]) -> Part
         return Negated(below) if below is not None and node.op == "-" else below
     if isinstance(node, Binary):
         return _operator(node, leaves, columns) if node.op in CODES else None
+    if isinstance(node, Call) and node.func.name == "histogram_quantile":
+        q = unwrapped(node.args[0])
+        if not isinstance(q, Number) or not 0 <= q.value <= 1:
+            return None  # what is no quantile is warned of
+        below = _part(node.args[1], leaves, columns)
+        return None if below is None else Quantile(q.value, below)
     return _leaf(node, leaves, columns)
 
 

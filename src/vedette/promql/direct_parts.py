@@ -14,8 +14,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from vedette.kernels import buckets, joins
 from vedette.kernels import groups as g
-from vedette.kernels import joins
 from vedette.kernels import windows as k
 from vedette.model.labels import METRIC_NAME
 from vedette.model.labeltable import LabelTable
@@ -25,6 +25,7 @@ from vedette.promql import labelsets
 from vedette.promql.annotations import Annotations
 from vedette.promql.binary import CODES, KEEP_NAMES, UFUNCS, change_by, matched_on, result_labels
 from vedette.promql.coarse import Column
+from vedette.promql.histograms import LE, bounds_of, by_bound
 from vedette.promql.nodes import Aggregate, Binary, Call, Selector
 from vedette.promql.plan import Fetch
 from vedette.promql.selectors import COUNTER_SUFFIXES, EXTRAPOLATED, OVER_TIME, SCANNING, Fetched
@@ -289,6 +290,43 @@ class Joined:
             values, present = np.empty((len(left_rows), run.grid.n)), np.empty((len(left_rows), run.grid.n), dtype=np.bool_)
             joins.combine(CODES[node.op], *one, *other, left_rows, right_rows, node.bool_, False, values, present)
             return values, present
+
+        return Made(labels, cells)
+
+
+@dataclass(frozen=True, slots=True)
+class Quantile:
+    """`histogram_quantile` of classic buckets; `q` is the same at all steps, and between 0 and 1."""
+
+    q: float
+    below: Part
+
+    @property
+    def streams(self) -> bool:
+        """See `Part`."""
+        return False
+
+    def made(self, tables: Sequence[LabelTable]) -> Made | None:
+        """See `Part`."""
+        below = self.below.made(tables)
+        if below is None:
+            return None
+        _, _, bounds = bounds_of(below.labels)
+        if np.isnan(bounds).any():
+            return None
+        first, starts, rows = by_bound(below.labels, bounds, np.arange(len(bounds), dtype=np.int64))
+        labels = _nameless(labelsets.kept(below.labels.take(first), (LE,), without=True))
+        if labels is None:
+            return None
+        under, q, upper = below.cells, self.q, np.ascontiguousarray(bounds)
+
+        def cells(run: Run) -> Cells | None:
+            found, shape = under(run), (len(first), run.grid.n)
+            if found is None or not (len(first) == 1 or _in_order(found, run)):
+                return None
+            values, present, forced = np.empty(shape), np.empty(shape, dtype=np.bool_), np.zeros((*shape, 4))
+            buckets.quantiles(*found, starts, rows, upper, np.full(run.grid.n, q), 0, len(first), values, present, forced)
+            return None if forced[:, :, 0].any() else (values, present)  # what was put right is to be told
 
         return Made(labels, cells)
 

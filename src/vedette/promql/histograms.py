@@ -49,13 +49,26 @@ def _bound(text: str) -> float:
         return math.nan
 
 
+def bounds_of(labels: LabelTable) -> tuple[list[str], Ints, Floats]:
+    """The distinct texts of `le` ("" where there is none), which of them each row has, and each row's bound, NaN where it is none."""
+    distinct, inverse = np.unique(labels.column(LE), return_inverse=True)
+    texts = [labels.symbols.text(s) if s >= 0 else "" for s in distinct.tolist()]
+    parsed = np.array([_bound(t) for t in texts])
+    return texts, inverse, parsed[inverse] if len(distinct) else np.zeros(0)
+
+
+def by_bound(labels: LabelTable, bounds: Floats, good: Ints) -> tuple[Ints, Ints, Ints]:
+    """Histograms of the rows `good`, which have bounds: the first row of each; where each begins among these by rising bound; these."""
+    groups, first = labelsets.grouped(labels.take(good), (LE,), without=True)
+    order = np.lexsort((bounds[good], groups))
+    starts = np.zeros(len(first) + 1, dtype=np.int64)
+    np.cumsum(np.bincount(groups, minlength=len(first)), out=starts[1:])
+    return good[first], starts, good[order].astype(np.int64, copy=False)
+
+
 def _buckets(ev: Evaluation, matrix: Matrix, node: Node) -> _Buckets:
     matrix = matrix.found()
-    column = matrix.labels.column(LE)
-    distinct, inverse = np.unique(column, return_inverse=True)
-    texts = [ev.symbols.text(s) if s >= 0 else "" for s in distinct.tolist()]
-    parsed = np.array([_bound(t) for t in texts])
-    bounds = parsed[inverse] if len(distinct) else np.zeros(0)
+    texts, inverse, bounds = bounds_of(matrix.labels)
     bad = np.isnan(bounds)
     if bad.any():
         for i in np.unique(inverse[bad]).tolist():
@@ -63,14 +76,10 @@ def _buckets(ev: Evaluation, matrix: Matrix, node: Node) -> _Buckets:
             names = labelsets.metric_names(matrix.labels, np.atleast_1d(rows)) if ev.delayed_names else []
             for name in names or [""]:
                 ev.annotations.warn(say.bad_bucket_label(texts[i], name), node)
-    good = np.flatnonzero(~bad)
-    groups, first = labelsets.grouped(matrix.labels.take(good), (LE,), without=True)
-    order = np.lexsort((bounds[good], groups))
-    starts = np.zeros(len(first) + 1, dtype=np.int64)
-    np.cumsum(np.bincount(groups, minlength=len(first)), out=starts[1:])
-    labels = labelsets.kept(matrix.labels.take(good[first]), (LE,), without=True)
-    drop = None if matrix.drop is None else matrix.drop[good[first]]
-    return _Buckets(matrix, labels, drop, starts, good[order].astype(np.int64, copy=False), np.ascontiguousarray(bounds))
+    first, starts, rows = by_bound(matrix.labels, bounds, np.flatnonzero(~bad))
+    labels = labelsets.kept(matrix.labels.take(first), (LE,), without=True)
+    drop = None if matrix.drop is None else matrix.drop[first]
+    return _Buckets(matrix, labels, drop, starts, rows, np.ascontiguousarray(bounds))
 
 
 @dataclass(frozen=True, slots=True)
