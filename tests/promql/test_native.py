@@ -433,3 +433,23 @@ def test_written_form() -> None:
         "{{schema:-53 sum:1e+06 custom_values:[1 2.5] offset:1 buckets:[4]}}"
     )
     assert written(literal("").histogram) == "{{}}"
+
+
+def test_numbers_of_histograms_keep_their_type_and_unit_where_names_are_dropped_at_once() -> None:
+    storage = MemoryStorage()
+    row = parse_series("h {{schema:0 sum:5 count:4 buckets:[1 2 1]}}")
+    (item,) = row.items
+    assert isinstance(item, HistogramLiteral)
+    for name in ("h", "g"):
+        storage.add(Labels.of({"__name__": name, "__type__": "histogram", "__unit__": "s"}), 0, item.histogram)
+    engine = Engine(storage, PromqlSettings(), SystemClock())
+    late = Engine(storage, PromqlSettings(delayed_name_removal=True), SystemClock())
+    for call in ("histogram_count(%s)", "histogram_sum(%s)", "histogram_avg(%s)", "histogram_stddev(%s)", "histogram_stdvar(%s)"):
+        assert list(floats(engine, call % "h")) == ['{__type__="histogram", __unit__="s"}']
+        assert list(floats(late, call % "h")) == ["{}"]
+        with pytest.raises(BadInput, match="vector cannot contain metrics with the same labelset"):
+            engine.instant("t", call % '{__name__=~"."}', 0)
+    # Others drop all three.
+    assert list(floats(engine, "histogram_quantile(0.5, h)")) == ["{}"]
+    for each in (engine, late):
+        each.close()

@@ -184,10 +184,11 @@ def _quantile(ev: Evaluation, node: Aggregate, q: Floats, matrix: Matrix) -> Mat
     assert node.param is not None
     if np.isnan(q).any():
         ev.annotations.warn(say.bad_quantile("NaN"), node.param)
-    if len(q) and (top := float(np.nanmax(q, initial=0.5))) > 1:
-        ev.annotations.warn(say.bad_quantile(shown(top)), node.param)
-    if len(q) and (bottom := float(np.nanmin(q, initial=0.5))) < 0:
-        ev.annotations.warn(say.bad_quantile(shown(bottom)), node.param)
+    # As Go's `math.Max` and `math.Min` find them: of NaN and another number NaN is the extreme, but not of NaN and Inf.
+    for top, bound in ((float(q.max(initial=-np.inf)), np.inf), (float(q.min(initial=np.inf)), -np.inf)):
+        extreme = bound if (q == bound).any() else top
+        if extreme > 1 if bound > 0 else extreme < 0:
+            ev.annotations.warn(say.bad_quantile(shown(extreme)), node.param)
     groups, first = _grouping(node, matrix)
     starts, rows = _members(groups, len(first))
     values, present = np.empty((len(first), len(q))), np.empty((len(first), len(q)), dtype=np.bool_)

@@ -191,14 +191,22 @@ def _joined(ev: Evaluation, node: Binary, left: Matrix, right: Matrix) -> Matrix
     _refuse_duplicates(node, many, one, one_groups, count)
     many_rows, one_rows = _pairs(ev, many_groups, one_groups, count)
     pair_groups = many_groups[many_rows]
-    fill_many, fill_one = (matching.fill_right, matching.fill_left) if swapped else (matching.fill_left, matching.fill_right)
+    real = many_rows, one_rows, pair_groups
+    # Prometheus swaps the sides for `group_right`, but not what they are filled with: `fill_left` stands in for the "many" side.
+    fill_many, fill_one = matching.fill_left, matching.fill_right
+    refused = None
+    if fill_many is not None and (left.histograms is not None or right.histograms is not None or node.op in TRIMS):
+        sides = ((one, one_rows), (many, many_rows)) if swapped else ((many, many_rows), (one, one_rows))
+        refused = native_binary.refused(node, *sides)
     if fill_one is not None:
-        extra = _filled(node, many, many_groups, one, one_groups, count, fill_one)
+        extra = _filled(node, many, many_groups, (one.present, one_groups), count, fill_one)
         every = np.arange(len(many), dtype=np.int64)
         many_rows, one_rows = np.concatenate([many_rows, every]), np.concatenate([one_rows, len(one) + every])
         pair_groups = np.concatenate([pair_groups, many_groups])
     if fill_many is not None:
-        more = _filled(node, one, one_groups, many, many_groups, count, fill_many)
+        # What an operator does not apply to has not matched: that is filled in, too.
+        met = (many.present, many_groups) if refused is None else (many.present[real[0]] & one.present[real[1]] & ~refused, real[2])
+        more = _filled(node, one, one_groups, met, count, fill_many)
         every = np.arange(len(one), dtype=np.int64)
         many_rows, one_rows = np.concatenate([many_rows, len(many) + every]), np.concatenate([one_rows, every])
         pair_groups = np.concatenate([pair_groups, one_groups])
@@ -208,18 +216,30 @@ def _joined(ev: Evaluation, node: Binary, left: Matrix, right: Matrix) -> Matrix
     rows = (one_rows, many_rows) if swapped else (many_rows, one_rows)
     ev.count(len(many_rows) * left.values.shape[1])
     values, present, histograms = _combined(ev, node, one if swapped else many, many if swapped else one, rows, as_bool=node.bool_)
-    labels = result_labels(node, many.labels.take(many_rows), one.labels.take(one_rows))
+    labels = result_labels(node, many.labels.take(many_rows), one.labels.take(one_rows), delayed=ev.delayed_names)
     drop = np.ones(len(values), dtype=np.bool_) if node.bool_ and ev.delayed_names else None
     result = Matrix(labels, values, present, drop, histograms)
     if len(pair_groups) and np.bincount(pair_groups).max() > 1:
-        _refuse_ambiguity(node, result, pair_groups, count, many.present[many_rows] & one.present[one_rows])
+        both = many.present[many_rows] & one.present[one_rows]
+        if histograms is not None:
+            both &= _applied(node, one if swapped else many, many if swapped else one, rows, present)
+        _refuse_ambiguity(node, result, pair_groups, count, both)
     return ev.merged(result).found()
 
 
-def _filled(node: Binary, side: Matrix, groups: Ints, other: Matrix, other_groups: Ints, count: int, value: float) -> Matrix:
-    """For each row of `side` a row of `value`, there where the row has nothing to match on the other side."""
+def _applied(node: Binary, left: Matrix, right: Matrix, rows: tuple[Ints, Ints], present: Bools) -> Bools:
+    """Of pairs of which some are histograms, where the operator applies; elsewhere they say nothing of what is ambiguous."""
+    if node.op not in COMPARISONS:
+        return present
+    a, b = left.native[rows[0]], right.native[rows[1]]
+    applies: Bools = (a == b) & (~a | (node.op in ("==", "!=")))
+    return applies
+
+
+def _filled(node: Binary, side: Matrix, groups: Ints, met: tuple[Bools, Ints], count: int, value: float) -> Matrix:
+    """For each row of `side` a row of `value`, there where nothing `met` the row: presence of rows and the groups of these."""
     there = np.zeros((count, side.values.shape[1]), dtype=np.bool_)
-    gk.any_present(np.ascontiguousarray(other.present), other_groups, there)
+    gk.any_present(np.ascontiguousarray(met[0]), met[1], there)
     names, without = matched_on(node)
     labels = labelsets.kept(side.labels, names, without=without)
     return Matrix(labels, np.full(side.values.shape, value), side.present & ~there[groups])
@@ -277,11 +297,11 @@ def _pairs(ev: Evaluation, many_groups: Ints, one_groups: Ints, count: int) -> t
     return many_rows, members[starts[many_groups[many_rows]] + within].astype(np.int64, copy=False)
 
 
-def result_labels(node: Binary, many: LabelTable, one: LabelTable) -> LabelTable:
-    """The labels of pairs of rows, side by side in two tables."""
+def result_labels(node: Binary, many: LabelTable, one: LabelTable, *, delayed: bool = False) -> LabelTable:
+    """The labels of pairs of rows, side by side in two tables. Where names are dropped later (`delayed`), 0 and 1 have one yet."""
     matching = node.matching
     labels = many
-    if node.op not in KEEP_NAMES or node.bool_:
+    if node.op not in KEEP_NAMES or (node.bool_ and not delayed):
         labels = labelsets.kept(labels, labelsets.METADATA, without=True)
     if matching.group is None:
         labels = labelsets.kept(labels, matching.labels, without=not matching.on)

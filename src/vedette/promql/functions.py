@@ -237,7 +237,14 @@ def _of_histogram(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Matrix:
     natives = matrix.histograms.at(native)
     with np.errstate(all="ignore"):
         values[native] = _NUMBERS[node.func.name](ev, natives)
-    return ev.renamed(Matrix(matrix.labels, values, native, matrix.drop).found())
+    return _only_unnamed(ev, Matrix(matrix.labels, values, native, matrix.drop).found())
+
+
+def _only_unnamed(ev: Evaluation, matrix: Matrix) -> Matrix:
+    """The matrix without metric names. Unlike other functions these keep `__type__` and `__unit__` as Prometheus' do."""
+    if ev.delayed_names:
+        return ev.renamed(matrix)
+    return ev.merged(replace(matrix, labels=labelsets.kept(matrix.labels, (METRIC_NAME,), without=True)))
 
 
 def _cells(natives: Natives, cell: int) -> Floats:

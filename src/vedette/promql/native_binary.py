@@ -71,6 +71,17 @@ def overlaid(
     return found.replaced(left_over, objects)
 
 
+def refused(node: Binary, left: tuple[Matrix, Ints], right: tuple[Matrix, Ints]) -> Bools:
+    """Of the pairs of rows of two sides: where both are there and the operator does not apply. Says nothing."""
+    there = left[0].present[left[1]] & right[0].present[right[1]]
+    result = np.zeros(there.shape, dtype=np.bool_)
+    for p, k in np.argwhere(there & (left[0].native[left[1]] | right[0].native[right[1]] | (node.op in TRIMS))).tolist():
+        a, b = (m.histograms.sample(int(rows[p]), k) if m.histograms is not None else None for m, rows in (left, right))
+        numbers = [float(m.values[rows[p], k]) for m, rows in (left, right)]
+        result[p, k] = _combined(node.op, numbers[0] if a is None else a, numbers[1] if b is None else b)[0] is None
+    return result
+
+
 def in_columns(
     ev: Evaluation, node: Binary, pool: Pool, index: tuple[Ints, Ints], floats: tuple[Floats, Floats], wanted: Bools
 ) -> tuple[Natives, Bools]:
