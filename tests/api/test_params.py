@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import unquote_plus
@@ -232,3 +233,29 @@ def test_long_texts_are_decoded_as_short_ones(text: str) -> None:
             return None
 
     assert outcome(_long_unquoted) == outcome(lambda t: unquote_plus(t, errors="strict"))
+
+
+@pytest.mark.parametrize("unit", ["%41", "a%42", "+%C3%A9", "%", "%%43", "%4"])
+@pytest.mark.parametrize("ahead", range(4))
+def test_very_long_texts_are_decoded_in_parts_that_cut_no_escape(unit: str, ahead: int) -> None:
+    text = "x" * ahead + unit * 90_000 + "%4142"
+    assert _long_unquoted(text) == unquote_plus(text, errors="strict")
+
+
+async def test_a_large_form_is_read_on_a_thread_so_that_the_loop_goes_on() -> None:
+    body, seen = b"query=" + b"%41" * 200_000 + b"&limit=3", []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "headers": [(b"content-type", b"application/x-www-form-urlencoded")],
+        "query_string": b"limit=4",
+    }
+    asyncio.get_running_loop().call_soon(lambda: asyncio.get_running_loop().call_soon(seen.append, "went on"))
+    form = await form_of(Request(scope, receive))
+    assert seen == ["went on"]
+    assert form.text("query") == "A" * 200_000
+    assert form.texts("limit") == ["3", "4"]

@@ -6,6 +6,7 @@ milliseconds, durations milliseconds. Not here: what an endpoint does with them.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import math
 import re
@@ -37,9 +38,12 @@ FORM_TYPE = "application/x-www-form-urlencoded"
 _JSON_TYPES = re.compile(r"(application|text)/([\w.-]+\+)?(x-)?(json|ndjson|jsonl|jsonlines)\Z", re.ASCII)
 _YAML_TYPES = re.compile(r"(application|text)/([\w.-]+\+)?(x-)?(yaml|plain|octet-stream)\Z", re.ASCII)
 _MAX_FIELDS = 10_000
+_LARGE_BODY = 256 << 10
+"""Bytes of a form from which on the loop has no time to read it."""
 _LONG = 4_096
 """Characters of selectors from which on reading them is no matter of microseconds."""
 _LONGEST_KEPT = 2000
+_PART_BYTES = 1 << 16
 _HEX = np.full(256, 255, dtype=np.uint8)
 """What a hexadecimal digit stands for, by its byte; 255 for what is none."""
 for _digit in b"0123456789abcdefABCDEF":
@@ -81,7 +85,8 @@ async def form_of(request: Request) -> Form:
     """
     pairs: list[tuple[str, str]] = []
     if request.method == "POST" and media_type(request) == FORM_TYPE:
-        pairs = _decoded(await body_of(request, MAX_FORM_BYTES))
+        body = await body_of(request, MAX_FORM_BYTES)
+        pairs = _decoded(body) if len(body) < _LARGE_BODY else await asyncio.to_thread(_decoded, body)
     pairs += _decoded(request.scope.get("query_string", b""))
     return Form(pairs)
 
@@ -206,8 +211,21 @@ def _unquoted(text: str) -> str:
 
 
 def _long_unquoted(text: str) -> str:
-    """The same as `unquote_plus`, which takes a second for 5 MB, for which the loop has no time."""
-    raw = np.frombuffer(text.replace("+", " ").encode("ascii"), dtype=np.uint8)
+    """The same as `unquote_plus`, which takes a second for 5 MB. In parts that the processor's cache holds, too: a third of the time."""
+    raw = text.replace("+", " ").encode("ascii")
+    parts, begin = [], 0
+    while begin < len(raw):
+        end = begin + _PART_BYTES
+        while b"%" in raw[end - 2 : end]:
+            # No escape is cut: where nothing but signs of one follows, the rest is one part.
+            end = end + 1 if end < begin + 2 * _PART_BYTES else len(raw) + 2
+        parts.append(_unescaped(raw[begin:end]))
+        begin = end
+    return b"".join(parts).decode()
+
+
+def _unescaped(data: bytes) -> bytes:
+    raw = np.frombuffer(data, dtype=np.uint8)
     at = np.flatnonzero(raw[:-2] == ord("%"))
     high, low = _HEX[raw[at + 1]], _HEX[raw[at + 2]]
     escapes = (high | low) < 16
@@ -215,7 +233,7 @@ def _long_unquoted(text: str) -> str:
     out, kept = raw.copy(), np.ones(len(raw), dtype=np.bool_)
     out[at] = high[escapes] << 4 | low[escapes]
     kept[at + 1] = kept[at + 2] = False
-    return out[kept].tobytes().decode()
+    return out[kept].tobytes()
 
 
 @functools.lru_cache(maxsize=256)
