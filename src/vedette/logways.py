@@ -1,6 +1,6 @@
 """The ways of log lines that are no request: syslog, followed files, the server's own lines; and their counts as series.
 
-Puts together what `ingest` and `collect` have for logs, as `app.py` does for the rest. Not here: HTTP (`api.logs_in`).
+Puts together what `ingest` and `collect` have for logs, as `rooms.py` does for the rest. Not here: HTTP (`api.logs_in`).
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class LogWays:
         if self._store is None:
             return
         yield from of_logs(self._store)
-        taken, dropped = (self._syslog.counts.messages, self._syslog.counts.dropped) if self._syslog else (0, 0)
+        taken, dropped = (self._syslog.counts.messages, self._syslog.dropped) if self._syslog else (0, 0)
         yield Reading("vedette_syslog_messages", "counter", "Syslog messages stored.", {"": taken})
         yield Reading("vedette_syslog_dropped", "counter", "Syslog messages and connections dropped.", {"": dropped})
         lines, failures = (self._tail.counts.lines, self._tail.counts.failures) if self._tail else (0, 0)

@@ -251,7 +251,7 @@ def _written(value: Any, item: dataclasses.Field[Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything `app.py` needs to build the server. `path` is the configuration file, None where there is none."""
+    """Everything a server is built of. `path` is the configuration file, None where there is none."""
 
     config: ConfigFile
     vedette: VedetteSection

@@ -1,7 +1,7 @@
 """Alerting of tenants other than the default one: each has rules, silences and notifications of its own.
 
 A tenant's rooms open when somebody of it first asks for them, and at the start where the records remember some. Its alerts are
-told to whom its own `alertmanager.yml` says (`notify.tenants`), or are shown only. Not here: the default tenant (`app.py`), whose
+told to whom its own `alertmanager.yml` says (`notify.tenants`), or are shown only. Not here: the default tenant (`alerting.py`), whose
 rules come from files, too.
 """
 
@@ -59,7 +59,7 @@ class Outside:
 
 
 @dataclass(frozen=True, slots=True)
-class Alerting:
+class TenantAlerting:
     """The rooms of one tenant."""
 
     notifier: Notifier
@@ -85,7 +85,7 @@ class Tenants:
         self._clock = clock
         self._ask, self._analyse, self._append, self._outside = ask, analyse, append, outside
         self._records: Records | None = None
-        self._open: dict[str, Alerting] = {}
+        self._open: dict[str, TenantAlerting] = {}
         self._turn = asyncio.Lock()
 
     async def start(self, records: Records) -> None:
@@ -95,7 +95,7 @@ class Tenants:
             if tenant != DEFAULT_TENANT:
                 await self._opened(tenant)
 
-    def of(self, tenant: str) -> Alerting:
+    def of(self, tenant: str) -> TenantAlerting:
         """A tenant's rooms, which `around` opened. Raises `LimitExceeded` while the server is starting."""
         found = self._open.get(tenant)
         if found is None:
@@ -124,7 +124,7 @@ class Tenants:
                 return
             self._open[tenant] = await self._new(tenant, self._records)
 
-    async def _new(self, tenant: str, records: Records) -> Alerting:
+    async def _new(self, tenant: str, records: Records) -> TenantAlerting:
         from vedette.notify.notifier import Notifier
         from vedette.rules.engine import Rules
 
@@ -157,7 +157,7 @@ class Tenants:
         managed = ManagedRules(records, self._clock, changed, defaults=lambda: self._outside().defaults, tenant=tenant)
         await managed.start()
         await rules.apply(managed.groups())
-        return Alerting(notifier, rules, managed)
+        return TenantAlerting(notifier, rules, managed)
 
     async def apply(self) -> None:
         """Take up a configuration that is in force now."""

@@ -22,7 +22,8 @@ import uvicorn
 
 from vedette import kernels
 from vedette.access.guard import may_listen
-from vedette.app import DIALECTS, House
+from vedette.api.services.dialects import DIALECTS
+from vedette.app import House
 from vedette.cli.connection import Connection
 from vedette.clock import SystemClock
 from vedette.errors import BadInput
