@@ -116,9 +116,9 @@ def of_intake(unread: Mapping[str, int], left_out: Mapping[str, int]) -> Iterato
 def of_sockets(graphite: Graphite, statsd: Statsd) -> Iterator[Reading]:
     """What came in without HTTP."""
     yield _one("vedette_graphite_samples", "counter", "Samples of Graphite's protocols stored.", graphite.counts.samples)
-    yield Reading("vedette_graphite_dropped", "counter", "What of them was not, by reason.", dict(graphite.counts.dropped), "reason")
+    yield Reading("vedette_graphite_dropped", "counter", "What of them was not, by reason.", graphite.drops(), "reason")
     yield _one("vedette_statsd_lines", "counter", "Lines of StatsD taken.", statsd.counts.lines)
-    yield Reading("vedette_statsd_dropped", "counter", "Lines not taken, by reason.", dict(statsd.counts.dropped), "reason")
+    yield Reading("vedette_statsd_dropped", "counter", "Lines not taken, by reason.", statsd.drops(), "reason")
     yield _one("vedette_statsd_metrics", "gauge", "Metrics kept, label sets counted apart.", statsd.series)
     yield _one("vedette_statsd_failures", "counter", "Intervals that could not be written.", statsd.counts.failures)
 

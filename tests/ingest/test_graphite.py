@@ -199,6 +199,24 @@ async def test_a_file_of_rules_is_read_again_when_settings_are_applied(place: Pl
     await place.until(lambda: place.room.counts.samples == 3)
 
 
+async def test_other_rules_leave_connections_as_they_are(place: Place) -> None:
+    await place.listen()
+    _, writer = await asyncio.open_connection("127.0.0.1", place.room.ports[0])
+    writer.write(b"a.b 1\n")
+    await place.until(lambda: place.room.counts.samples == 1)
+    await place.listen(mappings=(Rule("a.*", name="mapped", labels={"of": "$1"}),))
+    writer.write(b"a.b 2\n")
+    await place.until(lambda: place.room.counts.samples == 2)
+    assert place.stored() == {"a_b": [(NOW, 1.0)], 'mapped{of="b"}': [(NOW, 2.0)]}
+    writer.close()
+
+
+async def test_what_the_system_dropped_counts_among_what_was_not_taken(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    await place.listen()
+    monkeypatch.setattr("vedette.ingest.sockets.dropped_by_system", lambda transport: 7)
+    assert (place.room.drops(), place.room.drops()) == ({"system": 7}, {"system": 7})
+
+
 async def test_lines_that_are_none_are_counted_by_reason(place: Place) -> None:
     await place.listen(max_line=20)
     await send(place.room.ports[0], b"a 1\nb\nc x\nd 1 2 3\n" + b"e" * 30 + b" 1\nf 1 1800000000\n__name__;a=b 1\n")

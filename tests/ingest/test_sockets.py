@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import socket
 import struct
 import time
 from collections import Counter
@@ -17,7 +18,7 @@ from vedette.clock import ManualClock
 from vedette.errors import BadInput, LimitExceeded
 from vedette.ingest import sockets
 from vedette.ingest.socket_settings import GraphiteSettings, StatsdSettings, parse_network, parse_tenant
-from vedette.ingest.sockets import Lines, Listening, Sized, Sockets
+from vedette.ingest.sockets import Lines, Listening, Sized, Sockets, Take, keep_alive
 
 
 def _pieces(data: bytes, cuts: list[int]) -> list[bytes]:
@@ -71,6 +72,10 @@ def _made(taken: list[bytes], dropped: Counter[str], *, udp: bool = False, full:
             raise LimitExceeded("full")
         taken.append(piece)
 
+    return _listening(take, dropped, udp=udp)
+
+
+def _listening(take: Take, dropped: Counter[str], *, udp: bool) -> Sockets:
     cutter = None if udp else lambda: Lines(100, lambda: None)
     return Sockets([Listening("x.y", "127.0.0.1:0", take, cutter)], ManualClock(), allow=(), insecure=False, dropped=dropped)
 
@@ -93,7 +98,7 @@ async def test_more_connections_than_there_may_be_are_closed_and_counted(monkeyp
 
 
 async def test_datagrams_that_do_not_fit_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sockets, "_MOST_QUEUED", 10)
+    monkeypatch.setattr(sockets, "_MOST_QUEUED", 10 + 2 * sockets._EACH)
     taken: list[bytes] = []
     dropped: Counter[str] = Counter()
     room = _made(taken, dropped, udp=True)
@@ -111,6 +116,127 @@ async def test_what_a_full_storage_does_not_take_of_datagrams_is_counted() -> No
     room._queues[0].received(b"a", "127.0.0.1")
     await room.close()
     assert dropped == {"full": 1}
+
+
+async def test_empty_datagrams_are_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockets, "_MOST_QUEUED", 10 * sockets._EACH)
+    dropped: Counter[str] = Counter()
+    room = _made([], dropped, udp=True)
+    await room.start()
+    for _ in range(11):
+        room._queues[0].received(b"", "127.0.0.1")
+    await room.close()
+    assert dropped == {"queue_full": 1}
+
+
+@pytest.mark.parametrize("udp", [True, False])
+async def test_a_fault_of_ours_is_counted_and_the_next_ones_are_taken(udp: bool) -> None:
+    taken: list[bytes] = []
+    dropped: Counter[str] = Counter()
+
+    async def take(piece: bytes) -> None:
+        if piece == b"bad\n":
+            raise RuntimeError("a fault")
+        taken.append(piece)
+
+    room = _listening(take, dropped, udp=udp)
+    await room.start()
+    for line in (b"bad\n", b"good\n"):
+        if udp:
+            room._queues[0].received(line[:-1], "127.0.0.1")
+            await _until(lambda: not room._queues[0]._waiting and not room._busy)
+        else:
+            reader, writer = await asyncio.open_connection("127.0.0.1", room.ports[0])
+            writer.write(line)
+            writer.write_eof()
+            assert await asyncio.wait_for(reader.read(), 30) == b""
+            writer.close()
+    await _until(lambda: taken == [b"good\n"])
+    assert dropped == {"failed": 1}
+    await room.close()
+
+
+@pytest.mark.parametrize("udp", [True, False])
+async def test_what_is_being_taken_when_listening_ends_is_taken(udp: bool) -> None:
+    taken: list[bytes] = []
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def take(piece: bytes) -> None:
+        begun.set()
+        await go_on.wait()
+        taken.append(piece)
+
+    room = _listening(take, Counter(), udp=udp)
+    await room.start()
+    if udp:
+        room._queues[0].received(b"a", "127.0.0.1")
+    else:
+        _, writer = await asyncio.open_connection("127.0.0.1", room.ports[0])
+        writer.write(b"a\nhalf a li")
+    await asyncio.wait_for(begun.wait(), 30)
+    ending = asyncio.create_task(room.close())
+    await asyncio.sleep(0)
+    go_on.set()
+    await asyncio.wait_for(ending, 30)
+    assert taken == [b"a\n"]
+    if not udp:
+        writer.close()
+
+
+async def test_a_connection_whose_piece_a_full_storage_does_not_take_does_not_hold_up_the_end() -> None:
+    dropped: Counter[str] = Counter()
+    refused = asyncio.Event()
+
+    async def take(piece: bytes) -> None:
+        refused.set()
+        raise LimitExceeded("full")
+
+    room = _listening(take, dropped, udp=False)
+    await room.start()
+    _, writer = await asyncio.open_connection("127.0.0.1", room.ports[0])
+    writer.write(b"a\n")
+    await asyncio.wait_for(refused.wait(), 30)
+    await asyncio.wait_for(room.close(), 30)
+    assert dropped == {"full": 1}
+    writer.close()
+
+
+async def test_what_the_system_drops_is_counted_once_also_when_listening_ends() -> None:
+    dropped: Counter[str] = Counter()
+    room = _made([], dropped, udp=True)
+    await room.start()
+    if room.system_drops is None:
+        pytest.skip("the system does not tell what it drops (Linux 4.12 or newer does)")
+    assert room.system_drops == 0
+    transport = room._queues[0].transport
+    assert transport is not None
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        for _ in range(100):  # while nothing here is awaited nobody takes them
+            sender.sendto(bytes(1000), ("127.0.0.1", room.ports[0]))
+    drops = room.system_drops
+    assert 0 < drops < 100
+    room.count_drops()
+    room.count_drops()
+    assert dropped == {"system": drops}
+    await room.close()
+    assert dropped == {"system": drops}
+
+
+async def test_where_the_system_does_not_tell_nothing_is_made_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "darwin")
+    dropped: Counter[str] = Counter()
+    room = _made([], dropped, udp=True)
+    await room.start()
+    room.count_drops()
+    await room.close()
+    assert (room.system_drops, dropped) == (None, {})
+
+
+def test_a_connection_is_asked_whether_its_sender_is_there() -> None:
+    with socket.socket() as connection:
+        keep_alive(connection)
+        assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import asyncio
 import math
 import socket
 import time
+import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,13 @@ class Place:
 
     async def listen(self, **given: Any) -> None:
         await self.room.apply(StatsdSettings(**{**OPEN, **given}))
+
+
+async def _until(done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not done():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
 
 
 @pytest.fixture
@@ -338,6 +346,48 @@ async def test_other_settings_keep_what_was_counted(place: Place) -> None:
     await place.write()
     assert place.stored()["a"][-1][1] == "stale"
     assert place.stored("acme")["a"][-1][1] == 1.0
+
+
+async def test_other_rules_leave_connections_as_they_are(place: Place) -> None:
+    await place.listen()
+    _, writer = await asyncio.open_connection("127.0.0.1", place.room.ports[0])
+    writer.write(b"a.b:1|c\n")
+    await _until(lambda: place.room.counts.lines == 1)
+    await place.listen(mappings=(Rule("a.*", name="mapped", labels={"of": "$1"}),))
+    writer.write(b"a.b:1|c\n")
+    await _until(lambda: place.room.counts.lines == 2)
+    await place.write()
+    assert place.last() == {"a_b": 1.0, 'mapped{of="b"}': 1.0}
+    writer.close()
+
+
+async def test_a_change_that_cannot_be_written_for_leaves_what_was_in_force(place: Place) -> None:
+    await place.listen()
+    await place.send("a:1|c")
+    place.refusals = 1
+    with pytest.raises(LimitExceeded):
+        await place.listen(tenant="acme")
+    _, writer = await asyncio.open_connection("127.0.0.1", place.room.ports[0])
+    writer.write(b"a:2|c\n")
+    await _until(lambda: place.room.counts.lines == 2)
+    await place.write()
+    assert (place.last(), place.stored("acme")) == ({"a": 3.0}, {})
+    writer.close()
+
+
+@pytest.mark.parametrize("line", ["a:1|c|#t:x|c:%s", "a:%s|s"])
+async def test_long_lines_that_differ_take_no_memory(place: Place, line: str) -> None:
+    await place.listen()
+    await place.send(line % ("0" * 10_000))
+    lines = [line % f"{i:010000}" for i in range(1, 300)]
+    tracemalloc.start()
+    await place.send(*lines)
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert place.room.counts.lines == 300
+    assert held < 500_000
+    await place.write()
+    assert list(place.last().values()) == [300.0]
 
 
 async def test_an_address_that_is_taken_is_one_line_and_what_was_stays(place: Place) -> None:

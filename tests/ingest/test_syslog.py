@@ -14,6 +14,7 @@ import pytest
 
 from vedette.clock import ManualClock
 from vedette.errors import BadInput, LimitExceeded
+from vedette.ingest import syslog
 from vedette.ingest.syslog import SyslogListener
 from vedette.model.logs import LogBatch
 
@@ -95,6 +96,31 @@ async def test_udp_counts_what_a_full_store_costs(listener: SyslogListener, kept
         sender.sendto(b"<13>kept", ("127.0.0.1", listener.addresses[0]))
     await kept.until(1)
     assert kept.messages == ["kept"]
+
+
+async def test_udp_goes_on_after_a_fault_of_ours(listener: SyslogListener, kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(messages: list[tuple[bytes, str]]) -> LogBatch:
+        monkeypatch.undo()
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(listener, "_batch", broken, raising=True)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.sendto(b"<13>lost", ("127.0.0.1", listener.addresses[0]))
+        deadline = time.monotonic() + 20
+        while not listener.dropped:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.01)
+        sender.sendto(b"<13>kept", ("127.0.0.1", listener.addresses[0]))
+    await kept.until(1)
+    assert (kept.messages, listener.dropped) == (["kept"], 1)
+
+
+async def test_datagrams_that_do_not_fit_are_counted(listener: SyslogListener, kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(syslog, "_MOST_QUEUED", 2 * syslog._EACH + 15)
+    for message in (b"<13>one", b"<13>2", b"<13>three"):
+        listener._received(message, "10.0.0.1")
+    await kept.until(2)
+    assert (kept.messages, listener.dropped) == (["one", "2"], 1)
 
 
 async def test_what_is_no_syslog_ends_its_connection_only(listener: SyslogListener, kept: Kept) -> None:

@@ -5,6 +5,7 @@ Pure state, one object a metric and label set: `take` a value, `values` of the s
 
 from __future__ import annotations
 
+import hashlib
 import math
 from array import array
 from bisect import bisect_left
@@ -17,6 +18,8 @@ from vedette.ingest.mapping import Observing
 from vedette.model.labels import Labels
 
 _FIRST_ROOM = 16
+_LONG = 64
+"""Characters of a set's member that are kept as they are."""
 
 
 class Aggregate(Protocol):
@@ -107,7 +110,7 @@ class SetSize:
 
     def __init__(self, most: int) -> None:
         self.most = most
-        self.members: set[str] = set()
+        self.members: set[str | bytes] = set()
 
     def take(self, value: float, weight: float, now: float) -> None:
         raise AssertionError("a set has members, not values")
@@ -115,7 +118,9 @@ class SetSize:
     def add(self, member: str) -> None:
         """Count a member, unless there are as many as may be told apart."""
         if len(self.members) < self.most:
-            self.members.add(member)
+            # Of a long one a digest does: a set of the longest that lines hold would take gigabytes.
+            long = len(member) > _LONG
+            self.members.add(hashlib.blake2b(member.encode("utf-8"), digest_size=16).digest() if long else member)
 
     def rows(self, labels: Labels) -> list[Labels]:
         return [labels]

@@ -102,6 +102,11 @@ class Graphite:
             return
         before = self._settings, self._keyspace
         keyspace = self._made(settings)
+        if before[1] is not None and _ways(settings) == _ways(self._settings):
+            # Whoever is connected stays so, and what waits in the system is not lost.
+            self._settings, self._keyspace = settings, keyspace
+            before[1].close()
+            return
         await self._listen(listening=False)
         self._settings, self._keyspace = settings, keyspace
         try:
@@ -134,6 +139,12 @@ class Graphite:
     def ports(self) -> list[int]:
         """The ports listened on: TCP, UDP, pickle, of those that there are."""
         return self._sockets.ports if self._sockets is not None else []
+
+    def drops(self) -> dict[str, int]:
+        """What was not taken since the start, by reason, what the system dropped included."""
+        if self._sockets is not None:
+            self._sockets.count_drops()
+        return dict(self.counts.dropped)
 
     async def take(self, data: bytes) -> None:
         """Store whole lines; durable when it returns. Raises `LimitExceeded`."""
@@ -179,6 +190,11 @@ class Graphite:
     async def close(self) -> None:
         """Stop listening; what has come is stored."""
         await self._listen(listening=False)
+
+
+def _ways(settings: GraphiteSettings) -> tuple[object, ...]:
+    """What listening depends on."""
+    return settings.tcp, settings.udp, settings.pickle, settings.allow, settings.max_line, settings.max_pickle
 
 
 def _places(settings: GraphiteSettings, room: Graphite) -> list[Listening]:

@@ -2,7 +2,7 @@
 
 Over TCP a connection is read no faster than its pieces are taken, and what cannot be taken now is kept until it can. UDP has no such
 way: what does not fit in the queue is dropped and counted. Such protocols know no credential, so beyond loopback somebody has to say
-whom they may listen to. Not here: what a piece means (`graphite.py`, `statsd.py`).
+whom they may listen to. Not here: what a piece means (`graphite.py`, `statsd.py`), the system's side of UDP (`datagrams.py`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import functools
 import ipaddress
 import socket
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -22,6 +22,7 @@ import structlog
 from vedette.access.guard import is_loopback
 from vedette.clock import Clock
 from vedette.errors import BadInput, LimitExceeded
+from vedette.ingest.datagrams import dropped_by_system, listen_udp
 
 log = structlog.get_logger(__name__)
 
@@ -31,11 +32,18 @@ Take = Callable[[bytes], Awaitable[None]]
 
 _GATHER_S = 0.05
 _MOST_QUEUED = 16 << 20
-_RECEIVE_BUFFER = 8 << 20
+_EACH = 64
+"""Bytes that a datagram takes besides its own: empty ones must not be free."""
 _READ = 1 << 20
+_BUFFER = 128 << 10
+"""Bytes that a connection holds unread: twice as much stops its sender. A thousand of them must not fill the memory."""
 _AGAIN_S = 1.0
 _MOST_CONNECTIONS = 1_000
 _TOLD_EVERY_S = 60.0
+_GRACE_S = 5.0
+"""For so long what is being taken may go on once nothing more is listened for."""
+_IDLE_S, _PROBE_S, _PROBES = 120, 30, 4
+"""A sender that says nothing for so long is asked whether it is there, so often, before its connection is given up."""
 
 
 class Cutter(Protocol):
@@ -116,6 +124,10 @@ class Listening:
     cutter: Callable[[], Cutter] | None = None
 
 
+SYSTEM = "system"
+"""The reason under which datagrams count that the system dropped."""
+
+
 class Sockets:
     """Listens at some places. `start`, and `close` at the end. `dropped` counts by reason what is not taken."""
 
@@ -128,8 +140,11 @@ class Sockets:
         self._allowed = functools.lru_cache(4096)(self._listened_to)
         self._dropped = dropped
         self._tasks: set[asyncio.Task[None]] = set()
+        self._busy: set[asyncio.Task[None]] = set()
+        self._over = asyncio.Event()
         self._queues: list[_Queue] = []
         self._servers: list[asyncio.Server] = []
+        self._counted = 0
         self._told = -_TOLD_EVERY_S
         self.ports: list[int] = []
         """What each place came to, in their order: port 0 lets the system choose."""
@@ -159,7 +174,7 @@ class Sockets:
             self._tasks.add(asyncio.create_task(queue.run(), name=one.setting))
             return int(transport.get_extra_info("sockname")[1])
         serve = functools.partial(self._serve, one)
-        server = await opened(one.setting, one.place, lambda host, port: asyncio.start_server(serve, host, port, limit=_READ))
+        server = await opened(one.setting, one.place, lambda host, port: asyncio.start_server(serve, host, port, limit=_BUFFER))
         self._servers.append(server)
         return int(server.sockets[0].getsockname()[1])
 
@@ -195,36 +210,81 @@ class Sockets:
             writer.close()
             return
         self._tasks.add(task)
+        keep_alive(writer.get_extra_info("socket"))
         cutter = one.cutter()
         try:
             while data := await reader.read(_READ):
                 for piece in cutter.feed(data):
                     await self._taken(one.take, piece)
-            for piece in cutter.rest():
-                await self._taken(one.take, piece)
+                if self._over.is_set():
+                    break
+            else:  # the sender has ended; what stands behind its last whole piece is all that there will be
+                for piece in cutter.rest():
+                    await self._taken(one.take, piece)
         except BadInput as error:
             self.lost("bad_frame", 1, str(error), peer=name)
         except (ConnectionError, asyncio.CancelledError):
             pass  # the sender went away, or the server stops: what was whole is taken
+        except Exception:  # the edge of a connection: a fault of ours ends it, counted, and no other
+            self._dropped["failed"] += 1
+            log.exception("what a connection sent is not taken", listener=one.setting, peer=name)
         finally:
             self._tasks.discard(task)
             writer.close()
 
+    @contextlib.contextmanager
+    def at_work(self) -> Iterator[None]:
+        """While this lasts, `close` waits for the task that runs instead of breaking it off."""
+        task = asyncio.current_task()
+        assert task is not None, "called in tasks only"
+        self._busy.add(task)
+        try:
+            yield
+        finally:
+            self._busy.discard(task)
+
     async def _taken(self, take: Take, piece: bytes) -> None:
-        while True:
-            try:
-                return await take(piece)
-            except LimitExceeded:
-                await asyncio.sleep(_AGAIN_S)  # the sender waits meanwhile: its connection is not read
+        with self.at_work():
+            while True:
+                try:
+                    return await take(piece)
+                except LimitExceeded as error:
+                    if self._over.is_set():
+                        return self.lost("full", 1, str(error))
+                with contextlib.suppress(asyncio.TimeoutError):  # the sender waits meanwhile: its connection is not read
+                    await asyncio.wait_for(self._over.wait(), _AGAIN_S)
+
+    @property
+    def system_drops(self) -> int | None:
+        """Datagrams that the system dropped before they came here, None where it does not tell."""
+        told = [dropped_by_system(queue.transport) for queue in self._queues if queue.transport is not None]
+        return sum(drops for drops in told if drops is not None) if told and None not in told else None
+
+    def count_drops(self) -> None:
+        """Have what the system dropped since the last time be among what is `dropped`."""
+        if drops := (self.system_drops or 0) - self._counted:
+            self._counted += drops
+            self._dropped[SYSTEM] += drops
+
+    @property
+    def over(self) -> bool:
+        """Whether `close` was called."""
+        return self._over.is_set()
 
     async def close(self) -> None:
         """Stop listening; what has come is taken."""
+        self._over.set()
+        self.count_drops()
         for server in self._servers:
             server.close()
         for queue in self._queues:
             if queue.transport is not None:
                 queue.transport.close()
-        for task in list(self._tasks):
+        for task in self._tasks - self._busy:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_GRACE_S)
+        for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for queue in self._queues:
@@ -245,19 +305,21 @@ class _Queue:
     def received(self, data: bytes, peer: str) -> None:
         if not self._sockets.allowed(peer):
             return
-        if self._size + len(data) > _MOST_QUEUED:
+        size = len(data) + _EACH
+        if self._size + size > _MOST_QUEUED:
             self._sockets.lost("queue_full", 1, "datagrams come faster than they are taken")
             return
         self._waiting.append(data)
-        self._size += len(data)
+        self._size += size
         self._woken.set()
 
     async def run(self) -> None:
-        while True:
+        while not self._sockets.over:
             await self._woken.wait()
             await asyncio.sleep(_GATHER_S)
             self._woken.clear()
-            await self.take_all()
+            with self._sockets.at_work():
+                await self.take_all()
 
     async def take_all(self) -> None:
         taken, self._waiting, self._size = self._waiting, [], 0
@@ -267,25 +329,17 @@ class _Queue:
             await self._take(b"\n".join(taken) + b"\n")
         except LimitExceeded as error:
             self._sockets.lost("full", len(taken), str(error))
+        except Exception as error:  # the loop's edge: a fault of ours must not end the listening
+            self._sockets.lost("failed", len(taken), repr(error))
+            log.exception("datagrams are not taken", datagrams=len(taken))
 
 
-class Datagrams(asyncio.DatagramProtocol):
-    """Hands datagrams on: `received(data, peer)`."""
-
-    def __init__(self, received: Callable[[bytes, str], None]) -> None:
-        self._received = received
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        self._received(data, addr[0])
-
-
-async def listen_udp(host: str, port: int, received: Callable[[bytes, str], None]) -> asyncio.DatagramTransport:
-    """Listen for datagrams, with as much room for them in the system as it gives."""
-    loop = asyncio.get_running_loop()
-    transport, _ = await loop.create_datagram_endpoint(lambda: Datagrams(received), local_addr=(host, port))
-    with contextlib.suppress(OSError):  # the system may allow less: a smaller buffer loses more in a burst, nothing else
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
-    return transport
+def keep_alive(connection: socket.socket) -> None:
+    """Have the system find out when a sender is gone without a word: such connections would otherwise stay, and be too many one day."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", _IDLE_S), ("TCP_KEEPINTVL", _PROBE_S), ("TCP_KEEPCNT", _PROBES)):
+        if (option := getattr(socket, name, None)) is not None:  # not every system lets one say it of one connection
+            connection.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 async def opened(setting: str, place: str, listen: Callable[[str, int], Awaitable[T]]) -> T:

@@ -36,6 +36,8 @@ Append = Callable[[SampleBatch], Awaitable[Appended]]
 _A_TURN = 1_000
 """Lines, or metrics, that are worked on before whatever else is ready has its turn: about a millisecond."""
 _MOST_KNOWN = 100_000
+_LONGEST_KNOWN = 512
+"""Bytes of the longest line that is remembered: a hundred thousand of the longest there may be would fill the memory."""
 _SIGNS = b"+-"
 _KINDS: dict[str, Kind] = {"c": "counter", "g": "gauge", "ms": "observer", "h": "observer", "d": "observer", "s": "gauge"}
 
@@ -103,28 +105,40 @@ class Statsd:
         return self._sockets.ports if self._sockets is not None else []
 
     async def apply(self, settings: StatsdSettings) -> None:
-        """Listen as the settings say; what was counted goes on. Raises `BadInput`; then what was in force stays."""
+        """Listen as the settings say; what was counted goes on.
+
+        Raises `BadInput`, and `LimitExceeded` where what was counted for another tenant cannot be written; then what was in force stays.
+        """
         if settings == self._settings and not settings.mapping_file:
             return
         file = self._base / settings.mapping_file if settings.mapping_file else None
         mapper = mapper_of(settings.mappings, file, where="statsd.mappings", strict=settings.strict, observer=settings.observer)
         before = self._settings, self._mapper
+        if self._sockets is not None and _ways(settings) == _ways(self._settings):
+            # Whoever is connected stays so, and what waits in the system is not lost.
+            self._put(settings, mapper)
+            return
         await self._listen(listening=False)
-        if settings.tenant != self._settings.tenant:
-            await self._forget()
-            self._keyspace = canonical(settings.tenant)
-        self._settings, self._mapper = settings, mapper
-        self._lines.clear()
-        self._forms.clear()
         try:
+            if settings.tenant != self._settings.tenant:
+                await self._forget()
+                self._keyspace = canonical(settings.tenant)
+            self._put(settings, mapper)
             await self._listen(listening=True)
-        except BadInput:
-            self._settings, self._mapper = before
+        except VedetteError:
+            self._put(*before)
+            self._keyspace = canonical(self._settings.tenant)
             await self._listen(listening=True)
             raise
         if self._writing is None and self._sockets is not None:
             self._last_ms = now_ms(self._clock)
             self._writing = asyncio.create_task(self._write_forever(), name="statsd")
+
+    def _put(self, settings: StatsdSettings, mapper: Mapper | None) -> None:
+        self._settings, self._mapper = settings, mapper
+        # What lines come to is another thing by other rules.
+        self._lines.clear()
+        self._forms.clear()
 
     async def _listen(self, *, listening: bool) -> None:
         if self._sockets is not None:
@@ -150,6 +164,12 @@ class Statsd:
             self._sockets.lost(reason, 1, problem, protocol="statsd")
         else:
             self.counts.dropped[reason] += 1
+
+    def drops(self) -> dict[str, int]:
+        """What was not taken since the start, by reason, what the system dropped included."""
+        if self._sockets is not None:
+            self._sockets.count_drops()
+        return dict(self.counts.dropped)
 
     async def take(self, data: bytes) -> None:
         """Count whole lines. Of one that is none nothing is taken, of the others all."""
@@ -203,7 +223,7 @@ class Statsd:
             if metric is not None:
                 metric.used = now
                 _add(metric, sent, now)
-        if len(found) > 1 or metrics[0] is None or found[0].kind == "s":
+        if len(found) > 1 or metrics[0] is None or found[0].kind == "s" or len(line) > _LONGEST_KNOWN:
             return
         if len(self._forms) >= _MOST_KNOWN:
             self._forms.clear()
@@ -334,6 +354,11 @@ class Statsd:
             except LimitExceeded as error:
                 self.counts.failures += 1
                 log.error("what statsd counted last is not written", reason=str(error))
+
+
+def _ways(settings: StatsdSettings) -> tuple[object, ...]:
+    """What listening depends on; for another tenant nothing may come while what was counted for this one is written."""
+    return settings.tcp, settings.udp, settings.allow, settings.max_line, settings.tenant
 
 
 def _add(metric: _Metric, sent: Sent, now: float) -> None:

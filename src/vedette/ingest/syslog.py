@@ -14,7 +14,8 @@ import structlog
 
 from vedette.clock import Clock
 from vedette.errors import BadInput, LimitExceeded
-from vedette.ingest.sockets import listen_udp, opened
+from vedette.ingest.datagrams import dropped_by_system, listen_udp
+from vedette.ingest.sockets import keep_alive, opened
 from vedette.model.logs import LogBatch, LogBuilder
 from vedette.wire import syslog
 
@@ -23,7 +24,9 @@ log = structlog.get_logger(__name__)
 Append = Callable[[str, LogBatch], Awaitable[None]]
 
 _GATHER_S = 0.05
-_MOST_QUEUED = 100_000
+_MOST_QUEUED = 64 << 20
+_EACH = 128
+"""Bytes that a datagram takes besides its own: empty ones must not be free."""
 _READ = 256 << 10
 _AGAIN_S = 1.0
 _MOST_CONNECTIONS = 1_000
@@ -49,6 +52,7 @@ class SyslogListener:
         self._tenant = tenant
         self._max_line = max_line
         self._queued: list[tuple[bytes, str]] = []
+        self._size = 0
         self._woken = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._transport: asyncio.DatagramTransport | None = None
@@ -64,6 +68,12 @@ class SyslogListener:
             self._server = await opened("logs.syslog_tcp", tcp, self._listen_tcp)
 
     @property
+    def dropped(self) -> int:
+        """Messages and connections dropped since the start, also by the system, where it tells."""
+        drops = dropped_by_system(self._transport) if self._transport is not None else None
+        return self.counts.dropped + (drops or 0)
+
+    @property
     def addresses(self) -> tuple[int, int]:
         """The ports listened on, (UDP, TCP); 0 for none."""
         udp = self._transport.get_extra_info("sockname")[1] if self._transport is not None else 0
@@ -77,10 +87,12 @@ class SyslogListener:
         return await listen_udp(host, port, self._received)
 
     def _received(self, data: bytes, peer: str) -> None:
-        if len(self._queued) >= _MOST_QUEUED:
+        size = len(data) + _EACH
+        if self._size + size > _MOST_QUEUED:
             self.counts.dropped += 1
             return
         self._queued.append((data, peer))
+        self._size += size
         self._woken.set()
 
     async def _store_queued(self) -> None:
@@ -91,16 +103,19 @@ class SyslogListener:
             await self._store_udp()
 
     async def _store_udp(self) -> None:
-        taken, self._queued = self._queued, []
+        taken, self._queued, self._size = self._queued, [], 0
         if not taken:
             return
-        batch = self._batch(taken)
         try:
+            batch = self._batch(taken)
             await self._append(self._tenant, batch)
             self.counts.messages += len(batch)
         except LimitExceeded as error:
             self.counts.dropped += len(taken)
             log.warning("syslog messages are dropped", messages=len(taken), reason=str(error))
+        except Exception:  # the loop's edge: a fault of ours must not end the listening
+            self.counts.dropped += len(taken)
+            log.exception("syslog messages are dropped", messages=len(taken))
 
     def _batch(self, messages: list[tuple[bytes, str]]) -> LogBatch:
         now = int(self._clock.now() * 1e6) * 1000
@@ -117,6 +132,7 @@ class SyslogListener:
             writer.close()
             return
         self._tasks.add(task)
+        keep_alive(writer.get_extra_info("socket"))
         peer = writer.get_extra_info("peername")
         try:
             await self._read(reader, str(peer[0]) if peer else "")
