@@ -159,3 +159,19 @@ def test_escaped_texts_are_texts() -> None:
 def test_problems_in_go_s_words(pattern: str, said: str) -> None:
     assert go_regex_problem(pattern).startswith(said)
     assert bool(go_regex_problem(pattern)) == bool(said)
+
+
+def test_an_expression_that_takes_long_on_each_of_many_values_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = [f"v{i}" for i in range(1000)]
+    matcher = Matcher("pod", "=~", "v.*7")
+    passed = matchers.verdicts(matcher, values)
+    assert [value for value, is_one in zip(values, passed, strict=True) if is_one] == [v for v in values if v.endswith("7")]
+    assert matchers.verdicts(Matcher("pod", "!=", "v1"), iter(["v1", "v2"])) == [False, True]
+    assert matchers.verdicts(matcher, []) == []
+    # It has its patience, and beyond that as long for each value as a plain expression takes.
+    monkeypatch.setattr(matchers, "monotonic", iter([0.0, 4.0, 6.0]).__next__)
+    with pytest.raises(BadInput, match=r'the regular expression .v\.\*7. of label "pod" has looked at 512 values for 6 s'):
+        matchers.verdicts(matcher, values)
+    monkeypatch.setattr(matchers, "_SLOW_S", 0.1)
+    monkeypatch.setattr(matchers, "monotonic", iter([0.0, 4.0, 6.0, 6.0, 6.0]).__next__)
+    assert matchers.verdicts(matcher, values) == passed

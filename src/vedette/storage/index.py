@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vedette.kernels import postings as kernel
 from vedette.model.labeltable import LabelTable, Symbols
-from vedette.model.matchers import Matcher
+from vedette.model.matchers import Matcher, verdicts
 
 _U32 = np.uint32
 
@@ -170,14 +170,13 @@ class IndexView:
 
     def _union(self, spans: Sequence[tuple[int, int]], matcher: Matcher, *, passing: bool) -> NDArray[np.uint32]:
         """The series that have the label, with a value that passes (or does not)."""
-        verdicts: dict[int, bool] = {}
+        known: dict[int, bool] = {}
         parts: list[NDArray[np.uint32]] = []
         for piece, (lo, hi) in zip(self.pieces, spans, strict=True):
-            wanted = np.zeros(hi - lo, dtype=np.bool_)
-            for i, symbol in enumerate((piece.keys[lo:hi] & np.uint64(0xFFFFFFFF)).tolist()):
-                if symbol not in verdicts:
-                    verdicts[symbol] = matcher.matches(self.symbols.text(symbol))
-                wanted[i] = verdicts[symbol] == passing
+            symbols = (piece.keys[lo:hi] & np.uint64(0xFFFFFFFF)).tolist()
+            new = [symbol for symbol in symbols if symbol not in known]
+            known.update(zip(new, verdicts(matcher, map(self.symbols.text, new)), strict=True))
+            wanted = np.array([known[symbol] for symbol in symbols], dtype=np.bool_) == passing
             if wanted.all():
                 parts.append(piece.between(lo, hi))
             else:
@@ -208,8 +207,8 @@ class IndexView:
 
     def _narrow_by_column(self, found: NDArray[np.uint32], name: int, matcher: Matcher) -> NDArray[np.uint32]:
         symbols, rows = np.unique(self.column(found, name), return_inverse=True)
-        verdicts = [matcher.matches("" if s < 0 else self.symbols.text(s)) for s in symbols.tolist()]
-        return found[np.array(verdicts, dtype=np.bool_)[rows]]
+        passed = verdicts(matcher, ("" if s < 0 else self.symbols.text(s) for s in symbols.tolist()))
+        return found[np.array(passed, dtype=np.bool_)[rows]]
 
     def column(self, ids: NDArray[np.uint32], name: int) -> NDArray[np.int32]:
         """The value's symbol of label `name` (a symbol) for each of `ids`, -1 where it is absent."""
