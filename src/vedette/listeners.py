@@ -145,7 +145,7 @@ class Listeners:
         """What takes samples in."""
         rooms, append, run, clock = self._rooms, self._rooms.door.append, self._rooms.run_write, self._rooms.clock
         otlp = otlp_api.Otlp(append, run, clock, tenant_of, lambda: rooms.plan.settings.config.otlp)
-        gateway = pushgateway_api.Pushgateway(rooms.pushed, run, clock, tenant_of, lambda: rooms.plan.settings.vedette.pushed)
+        gateway = pushgateway_api.Pushgateway(rooms.pushed, rooms.intake, lambda: rooms.plan.settings.vedette.pushed)
         return [
             *write.endpoints(append, run=run, tenant_of=tenant_of),
             *otlp_api.endpoints(otlp),

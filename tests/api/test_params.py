@@ -259,3 +259,13 @@ async def test_a_large_form_is_read_on_a_thread_so_that_the_loop_goes_on() -> No
     assert seen == ["went on"]
     assert form.text("query") == "A" * 200_000
     assert form.texts("limit") == ["3", "4"]
+
+
+async def test_a_client_that_goes_away_is_no_fault_of_ours() -> None:
+    sent = [{"type": "http.request", "body": b"half", "more_body": True}, {"type": "http.disconnect"}]
+
+    async def receive() -> dict[str, Any]:
+        return sent.pop(0)
+
+    with pytest.raises(BadInput, match="the client went away before its body was complete"):
+        await body_of(Request({"type": "http", "headers": []}, receive), 100)

@@ -105,6 +105,14 @@ async def test_bodies_of_opentsdb_that_are_refused(server: Server, client: httpx
     assert server.intake._held == 0
 
 
+async def test_many_points_that_cannot_be_read_are_counted_and_the_first_told(server: Server, client: httpx.AsyncClient) -> None:
+    answer = await client.post("/api/put?details", content=b"[" + b"{}," * 10_000 + json.dumps(GOOD).encode() + b"]")
+    assert answer.status_code == 400
+    told = answer.json()
+    assert (told["success"], told["failed"], len(told["errors"])) == (1, 10_000, 100)
+    assert server.intake.unread["opentsdb"] == 10_000
+
+
 @pytest.mark.parametrize(("version", "answered"), [(1, {"status": "ok"}), (2, {"errors": []})])
 async def test_datadogs_series(server: Server, client: httpx.AsyncClient, version: int, answered: Any) -> None:
     one = dict(SERIES) if version == 1 else {"metric": "system.load.1", "points": [{"timestamp": NOW, "value": 0.5}], "tags": ["env:prod"],

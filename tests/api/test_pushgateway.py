@@ -18,7 +18,9 @@ from starlette.applications import Starlette
 
 from vedette.access.permits import need_of
 from vedette.api.endpoint import routes
+from vedette.api.intake import Intake
 from vedette.api.pushgateway import Pushgateway, endpoints
+from vedette.api.write import WriteSettings
 from vedette.clock import ManualClock
 from vedette.errors import LimitExceeded
 from vedette.ingest.pushed import Pushed
@@ -40,6 +42,7 @@ class Server:
         self.appended: list[SampleBatch] = []
         self.full = False
         self.pushed = Pushed(self.append, self.clock, lambda: self.settings)
+        self.intake = Intake(self.append, self.run, self.clock, tenant_of)
         self.client: Client
 
     async def append(self, batch: SampleBatch) -> Appended:
@@ -52,7 +55,7 @@ class Server:
         return function(*args)
 
     def app(self) -> Starlette:
-        room = Pushgateway(self.pushed, self.run, self.clock, tenant_of, lambda: self.settings)
+        room = Pushgateway(self.pushed, self.intake, lambda: self.settings)
         return Starlette(routes=routes(endpoints(room)))
 
     def send(self, url: str, method: str, timeout: float | None, headers: list[tuple[str, str]], data: bytes) -> Callable[[], None]:
@@ -204,6 +207,13 @@ def test_a_storage_that_is_full_is_a_503_that_says_when(server: Server) -> None:
     server.full = True
     answer = server.client.put("/metrics/job/x", content=b"a 1\n")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "3")
+
+
+def test_pushes_count_among_the_bytes_of_requests_in_work(server: Server) -> None:
+    server.intake.limits = WriteSettings(max_held_bytes=100)
+    answer = server.client.request("PUT", "/metrics/job/a", content=b"# " + b"x" * 100 + b"\na 1\n")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert server.client.request("PUT", "/metrics/job/a", content=b"a 1\n").status_code == 200
 
 
 def test_all_groups_as_json(server: Server) -> None:

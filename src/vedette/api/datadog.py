@@ -24,7 +24,6 @@ from vedette.wire import datadog
 
 _MOST_BYTES = 16 << 20
 """Of a body: each of its points is an object for a moment."""
-_MOST_TOLD = 20
 _PASSED_OVER = ("/datadog/api/v1/check_run", "/datadog/api/v1/metadata", "/datadog/intake")
 
 
@@ -43,13 +42,13 @@ class Datadog:
         parse = partial(datadog.parse, version=version, names=intake.settings().names, more=extra_labels(asked))
         async with intake.body(request, most=_MOST_BYTES) as body:
             found = await intake.run(parse, body, keyspace, now_ms(intake.clock))
-            intake.unread["datadog"] += len(found.bad)
+            intake.unread["datadog"] += found.failed
             if len(found.rows):
                 stored.add(await intake.append(found.rows.batch()))
-        if not found.bad and not stored.why_dropped:
+        if not found.failed and not stored.why_dropped:
             return _json(202, {"status": "ok"} if version == 1 else {"errors": []})
-        more = [f"and {len(found.bad) - _MOST_TOLD} more"] if len(found.bad) > _MOST_TOLD else []
-        told = [*found.bad[:_MOST_TOLD], *more, *([stored.why_dropped] if stored.why_dropped else [])]
+        more = [f"and {found.failed - len(found.bad)} more"] if found.failed > len(found.bad) else []
+        told = [*found.bad, *more, *([stored.why_dropped] if stored.why_dropped else [])]
         return _json(429, {"errors": told}, retry_after(RETRY_S)) if stored.beyond else _json(400, {"errors": told})
 
     async def validate(self, request: Request) -> Response:

@@ -12,11 +12,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from vedette.api.endpoint import Run
 from vedette.api.logs_in import UNPACK
-from vedette.api.params import Form
+from vedette.api.params import Form, stream_of
 from vedette.api.problems import TooLarge, Unsupported
 from vedette.api.write import SENDERS_FAULT, SERIES_RETRY_S, WriteSettings
 from vedette.clock import Clock
@@ -54,19 +54,19 @@ class Intake:
 
     @asynccontextmanager
     async def body(self, request: Request, *, most: int | None = None) -> AsyncIterator[bytes]:
-        """The body, unpacked, of at most `most` bytes or as the limits say; it counts as held while it is in use.
+        """The body, unpacked, of at most `most` bytes (as the limits say where that is None); it counts as held while it is in use.
 
         Raises `TooLarge`, `Unsupported`, `BadInput`, `LimitExceeded`.
         """
         limits, held = self.limits, 0
         if most is not None:
-            limits = replace(limits, max_body_bytes=min(most, limits.max_body_bytes), max_decoded_bytes=min(most, limits.max_decoded_bytes))
+            limits = replace(limits, max_body_bytes=most, max_decoded_bytes=most)
         declared = request.headers.get("content-length", "")
         if declared.isdigit() and int(declared) > limits.max_body_bytes:
             raise TooLarge(limits.max_body_bytes)
         parts: list[bytes] = []
         try:
-            async for part in _stream(request):
+            async for part in stream_of(request):
                 held += len(part)
                 self._hold(len(part))
                 if held > limits.max_body_bytes:
@@ -100,7 +100,7 @@ class Intake:
         parts: list[bytes] = []
         held = 0
         try:
-            async for part in _unpacked(_stream(request), packed=coding not in ("", "identity")):
+            async for part in _unpacked(stream_of(request), packed=coding not in ("", "identity")):
                 parts.append(part)
                 held += len(part)
                 self._hold(len(part))
@@ -135,15 +135,6 @@ class Intake:
         else:
             spaces.move_to_end((tenant, kind))
         return found
-
-
-async def _stream(request: Request) -> AsyncIterator[bytes]:
-    try:
-        async for part in request.stream():
-            yield part
-    except ClientDisconnect:
-        # There is nobody to answer, and nothing to look into.
-        raise BadInput("the client went away before its body was complete") from None
 
 
 async def _unpacked(parts: AsyncIterator[bytes], *, packed: bool) -> AsyncIterator[bytes]:

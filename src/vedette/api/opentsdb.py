@@ -25,7 +25,6 @@ from vedette.wire import opentsdb
 
 _MOST_BYTES = 16 << 20
 """Of a body: each of its points is an object for a moment."""
-_MOST_TOLD = 100
 
 
 @dataclass(slots=True)
@@ -42,7 +41,7 @@ class OpenTsdb:
         names, more = intake.settings().names, extra_labels(asked)
         async with intake.body(request, most=_MOST_BYTES) as body:
             points = await intake.run(partial(opentsdb.parse, names=names, more=more), body, keyspace, now_ms(intake.clock))
-            intake.unread["opentsdb"] += len(points.bad)
+            intake.unread["opentsdb"] += points.failed
             if len(points.rows):
                 stored.add(await intake.append(points.rows.batch()))
         query = request.query_params
@@ -50,12 +49,12 @@ class OpenTsdb:
 
 
 def _answer(points: opentsdb.Points, stored: Stored, *, details: bool, summary: bool) -> Response:
-    failed = len(points.bad) + stored.lost
+    failed = points.failed + stored.lost
     status, headers = (429, retry_after(RETRY_S)) if stored.beyond else (400 if failed else 200, {})
     if details or summary:
         told: dict[str, Any] = {"success": len(points.rows) - stored.lost, "failed": failed}
         if details:
-            told["errors"] = [{"datapoint": _point(raw), "error": why} for raw, why in points.bad[:_MOST_TOLD]]
+            told["errors"] = [{"datapoint": _point(raw), "error": why} for raw, why in points.bad]
             if stored.why_dropped:
                 told["errors"].append({"error": stored.why_dropped})
         return _json(status, told, headers)

@@ -10,14 +10,14 @@ import asyncio
 import functools
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 from urllib.parse import unquote_plus
 
 import msgspec
 import numpy as np
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from vedette.api.endpoint import Run
 from vedette.api.problems import TooLarge, Unsupported
@@ -109,14 +109,24 @@ def query_of(request: Request) -> Form:
     return Form(_decoded(request.scope.get("query_string", b"")))
 
 
+async def stream_of(request: Request) -> AsyncIterator[bytes]:
+    """The request's body as it comes. Raises `BadInput` where the client goes away before it is complete."""
+    try:
+        async for part in request.stream():
+            yield part
+    except ClientDisconnect:
+        # There is nobody to answer, and nothing to look into.
+        raise BadInput("the client went away before its body was complete") from None
+
+
 async def body_of(request: Request, limit: int) -> bytes:
-    """The request's body, at most `limit` bytes of which are ever held. Raises `TooLarge`."""
+    """The request's body, at most `limit` bytes of which are ever held. Raises `TooLarge`, and as `stream_of`."""
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
         raise TooLarge(limit)
     parts: list[bytes] = []
     size = 0
-    async for part in request.stream():
+    async for part in stream_of(request):
         size += len(part)
         if size > limit:
             raise TooLarge(limit)

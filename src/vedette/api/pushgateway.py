@@ -15,11 +15,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from vedette.api.answers import success
-from vedette.api.endpoint import Endpoint, Handler, Run, answering
-from vedette.api.logs_in import UNPACK
-from vedette.api.params import body_of
-from vedette.api.problems import UNEXPECTED, Unsupported, prometheus, prometheus_body, write
-from vedette.clock import Clock, now_ms
+from vedette.api.endpoint import Endpoint, Handler, answering
+from vedette.api.intake import Intake
+from vedette.api.problems import UNEXPECTED, prometheus, prometheus_body, write
+from vedette.clock import now_ms
 from vedette.errors import NotFound
 from vedette.ingest.pushed import Pushed
 from vedette.ingest.pushgroups import Family, Group, Inconsistent, grouping, parsed, told
@@ -36,16 +35,14 @@ class Pushgateway:
     """The operations. `settings` are those in force."""
 
     pushed: Pushed
-    run: Run
-    clock: Clock
-    tenant_of: Callable[[Mapping[str, Any]], str]
+    intake: Intake
     settings: Callable[[], PushedSettings]
 
     def push(self, *, encoded: bool) -> Handler:
         """PUT puts a group in the place of what it was, POST families in the place of those of the same names."""
 
         async def pushing(request: Request) -> Response:
-            tenant, key = self.tenant_of(request.scope), grouping(request.path_params["grouping"], encoded=encoded)
+            tenant, key = self.intake.tenant_of(request.scope), grouping(request.path_params["grouping"], encoded=encoded)
             found = await self._read(request, key)
             await self.pushed.push(tenant, key, found, replace=request.method == "PUT")
             return Response(status_code=200)
@@ -57,43 +54,38 @@ class Pushgateway:
 
         async def deleting(request: Request) -> Response:
             key = grouping(request.path_params["grouping"], encoded=encoded)
-            await self.pushed.delete(self.tenant_of(request.scope), [key])
+            await self.pushed.delete(self.intake.tenant_of(request.scope), [key])
             return Response(status_code=202)
 
         return deleting
 
     async def _read(self, request: Request, key: Labels) -> Mapping[str, Family] | Inconsistent:
-        limit = self.settings().max_body
-        body = await body_of(request, limit)
-        encoding = request.headers.get("content-encoding", "identity").lower()
-        if (unpack := UNPACK.get(encoding)) is not None:
-            body = await self.run(unpack, body, limit)
-        elif encoding not in ("identity", ""):
-            raise Unsupported(f"unsupported content encoding {encoding!r}", hint="expected gzip, deflate, zstd or none")
         media, *parameters = (part.strip().lower() for part in request.headers.get("content-type", "").split(";"))
         kind = "openmetrics" if media == "application/openmetrics-text" else "text"
         if media == _PROTOBUF and "encoding=delimited" in parameters:
             kind = "protobuf"
-        try:
-            return await self.run(parsed, body, kind, key, now_ms(self.clock))
-        except Inconsistent as error:
-            return error
+        intake = self.intake
+        async with intake.body(request, most=self.settings().max_body) as body:
+            try:
+                return await intake.run(parsed, body, kind, key, now_ms(intake.clock))
+            except Inconsistent as error:
+                return error
 
     async def metrics(self, request: Request) -> Response:
         """All groups, as exposition text."""
-        groups = self.pushed.groups(self.tenant_of(request.scope))
-        return Response(await self.run(_exposed, groups), media_type=TEXT_TYPE)
+        groups = self.pushed.groups(self.intake.tenant_of(request.scope))
+        return Response(await self.intake.run(_exposed, groups), media_type=TEXT_TYPE)
 
     async def listed(self, request: Request) -> Response:
         """All groups, as a Pushgateway's API tells them."""
-        groups = self.pushed.groups(self.tenant_of(request.scope))
-        return success(await self.run(lambda: [_told(group) for group in groups]))
+        groups = self.pushed.groups(self.intake.tenant_of(request.scope))
+        return success(await self.intake.run(lambda: [_told(group) for group in groups]))
 
     async def wipe(self, request: Request) -> Response:
         """Delete all groups of whoever asks."""
         if not self.settings().admin_api:
             raise NotFound("the admin API is off: set pushed.admin_api")
-        await self.pushed.delete(self.tenant_of(request.scope))
+        await self.pushed.delete(self.intake.tenant_of(request.scope))
         return Response(status_code=202)
 
 

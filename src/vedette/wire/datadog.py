@@ -17,6 +17,9 @@ from vedette.model.samples import KeySpace
 from vedette.wire.naming import Names, labels_of
 from vedette.wire.rows import Rows
 
+MOST_TOLD = 20
+"""Series that cannot be read of which it is said what is wrong: a body has room for millions of them."""
+
 _LATEST_S = 1 << 43
 
 
@@ -56,10 +59,18 @@ _OF_1, _OF_2 = msgspec.json.Decoder(_Series1), msgspec.json.Decoder(_Series2)
 
 @dataclass(slots=True)
 class Series:
-    """The series of a body: those that can be read, and what is wrong with the others, by their numbers."""
+    """The series of a body: those that can be read, how many others there are, and what is wrong with the first of them."""
 
     rows: Rows
+    failed: int = 0
     bad: list[str] = field(default_factory=list)
+    """By their numbers, of `MOST_TOLD` at most."""
+
+    def note(self, number: int, problem: str) -> None:
+        """Count a series that cannot be read."""
+        self.failed += 1
+        if len(self.bad) < MOST_TOLD:
+            self.bad.append(f"series[{number}]: {problem}")
 
 
 def parse(body: bytes, keyspace: KeySpace, now_ms: int, *, version: int, names: Names, more: tuple[tuple[str, str], ...] = ()) -> Series:
@@ -74,9 +85,9 @@ def parse(body: bytes, keyspace: KeySpace, now_ms: int, *, version: int, names: 
         try:
             add(found.rows, one, now_ms, names, more)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            found.bad.append(f"series[{number}]: {str(error) or 'nested too deeply'}")
+            found.note(number, str(error) or "nested too deeply")
         except BadInput as error:
-            found.bad.append(f"series[{number}]: {error}")
+            found.note(number, str(error))
     return found
 
 

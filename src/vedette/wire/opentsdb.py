@@ -16,6 +16,9 @@ from vedette.model.samples import KeySpace
 from vedette.wire.naming import Names, labels_of
 from vedette.wire.rows import Rows
 
+MOST_TOLD = 100
+"""Points that cannot be read of which it is said what is wrong: a body has room for millions of them."""
+
 _SECONDS = 1 << 32
 """Times below are seconds (until 2106), others milliseconds, as OpenTSDB has it."""
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\Z", re.ASCII)
@@ -34,9 +37,10 @@ _POINTS = msgspec.json.Decoder(list[msgspec.Raw])
 
 @dataclass(slots=True)
 class Points:
-    """The points of a body: those that can be read, and what is wrong with the others."""
+    """The points of a body: those that can be read, how many others there are, and what is wrong with the first `MOST_TOLD` of them."""
 
     rows: Rows
+    failed: int = 0
     bad: list[tuple[bytes, str]] = field(default_factory=list)
     """(the point as it came, what is wrong with it)."""
 
@@ -44,25 +48,24 @@ class Points:
 def parse(body: bytes, keyspace: KeySpace, now_ms: int, *, names: Names, more: tuple[tuple[str, str], ...] = ()) -> Points:
     """The points of a body; `keyspace` is a canonical one, `more` labels stand where no tag does. Raises `BadInput` for no JSON at all."""
     found = Points(Rows(keyspace))
-    raw: list[bytes]
-    if body.lstrip()[:1] == b"[":
-        try:
-            raw = [bytes(one) for one in _POINTS.decode(body)]
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise BadInput(str(error) or "JSON is nested too deeply") from None
-    else:
-        raw = [body]
-    for one in raw:
+    if body.lstrip()[:1] != b"[":
+        _add(found.rows, body, now_ms, names, more)
+        return found
+    try:
+        points = _POINTS.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadInput(str(error) or "JSON is nested too deeply") from None
+    for one in points:
         try:
             _add(found.rows, one, now_ms, names, more)
         except BadInput as error:
-            found.bad.append((one, str(error)))
-    if len(raw) == 1 and found.bad and raw[0] is body:
-        raise BadInput(found.bad[0][1])
+            found.failed += 1
+            if len(found.bad) < MOST_TOLD:
+                found.bad.append((bytes(one), str(error)))
     return found
 
 
-def _add(rows: Rows, raw: bytes, now_ms: int, names: Names, more: tuple[tuple[str, str], ...]) -> None:
+def _add(rows: Rows, raw: bytes | msgspec.Raw, now_ms: int, names: Names, more: tuple[tuple[str, str], ...]) -> None:
     try:
         point = _POINT.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
