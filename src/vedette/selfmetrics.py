@@ -120,7 +120,7 @@ def of_sockets(graphite: Graphite, statsd: Statsd) -> Iterator[Reading]:
     yield _one("vedette_statsd_lines", "counter", "Lines of StatsD taken.", statsd.counts.lines)
     yield Reading("vedette_statsd_dropped", "counter", "Lines not taken, by reason.", statsd.drops(), "reason")
     yield _one("vedette_statsd_metrics", "gauge", "Metrics kept, label sets counted apart.", statsd.series)
-    yield _one("vedette_statsd_failures", "counter", "Intervals that could not be written.", statsd.counts.failures)
+    yield _one("vedette_statsd_failures", "counter", "Intervals that could not be written.", statsd.failures)
 
 
 def of_pushed(pushed: Pushed) -> Iterator[Reading]:
@@ -128,7 +128,7 @@ def of_pushed(pushed: Pushed) -> Iterator[Reading]:
     yield _one("vedette_pushed_groups", "gauge", "Pushed groups kept.", pushed.count)
     yield _one("vedette_pushes", "counter", "Pushes taken.", pushed.counts.pushes)
     yield _one("vedette_pushes_refused", "counter", "Pushes refused as inconsistent.", pushed.counts.refused)
-    yield _one("vedette_pushed_failures", "counter", "Intervals in which groups could not be written.", pushed.counts.failures)
+    yield _one("vedette_pushed_failures", "counter", "Intervals in which groups could not be written.", pushed.failures)
 
 
 def of_exemplars(exemplars: Exemplars) -> Iterator[Reading]:

@@ -32,7 +32,7 @@ def work() -> Work:
 
 
 async def test_a_round_each_so_many_seconds_and_none_before(work: Work) -> None:
-    rounds = Rounds(work, work.clock, seconds=15.0, problem="x")
+    rounds = Rounds(work, work.clock, seconds=lambda: 15.0, problem="x")
     assert not rounds.started
     rounds.start()
     await work.clock.advance(14.9)
@@ -50,7 +50,7 @@ async def test_a_round_each_so_many_seconds_and_none_before(work: Work) -> None:
 )
 async def test_a_round_that_fails_is_told_and_counted_and_the_next_comes(work: Work, fault: Exception, level: str) -> None:
     work.faults[1] = fault
-    rounds = Rounds(work, work.clock, seconds=1.0, problem="counts are not stored")
+    rounds = Rounds(work, work.clock, seconds=lambda: 1.0, problem="counts are not stored")
     with capture_logs() as logs:
         rounds.start()
         await work.clock.advance(3)
@@ -70,7 +70,7 @@ async def test_closing_breaks_off_the_round_at_work(work: Work) -> None:
         finally:
             ended.set()
 
-    rounds = Rounds(endless, work.clock, seconds=1.0, problem="x")
+    rounds = Rounds(endless, work.clock, seconds=lambda: 1.0, problem="x")
     rounds.start()
     await work.clock.advance(1)
     assert begun.is_set()
@@ -80,7 +80,7 @@ async def test_closing_breaks_off_the_round_at_work(work: Work) -> None:
 
 @pytest.mark.parametrize("closings", [1, 2])
 async def test_closing_what_never_began_or_twice_is_nothing(work: Work, closings: int) -> None:
-    rounds = Rounds(work, work.clock, seconds=1.0, problem="x")
+    rounds = Rounds(work, work.clock, seconds=lambda: 1.0, problem="x")
     for _ in range(closings):
         await rounds.close()
     rounds.start()
@@ -91,7 +91,7 @@ async def test_closing_what_never_began_or_twice_is_nothing(work: Work, closings
 
 
 async def test_rounds_begin_again_after_a_close(work: Work) -> None:
-    rounds = Rounds(work, work.clock, seconds=1.0, problem="x")
+    rounds = Rounds(work, work.clock, seconds=lambda: 1.0, problem="x")
     for _ in range(2):
         rounds.start()
         await work.clock.advance(1)

@@ -37,7 +37,7 @@ class LogSeries:
         self._clock = clock
         self._keyspaces: dict[str, KeySpace] = {}
         self._known: set[tuple[str, str, str]] = set()
-        self._rounds = Rounds(self.store, clock, seconds=interval_ms / 1000, problem="the counts of log lines are not stored")
+        self._rounds = Rounds(self.store, clock, seconds=lambda: interval_ms / 1000, problem="the counts of log lines are not stored")
         self.failures = 0
 
     def start(self) -> None:

@@ -32,7 +32,7 @@ class OwnLogs:
         self._clock = clock
         self._tenant = tenant
         self._queue: deque[tuple[int, dict[str, Any]]] = deque(maxlen=_MOST)
-        self._rounds = Rounds(self.store, clock, seconds=_EVERY_S, problem="own log lines are not stored")
+        self._rounds = Rounds(self.store, clock, seconds=lambda: _EVERY_S, problem="own log lines are not stored")
 
     def keep(self, logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         """A structlog processor: notes the line and passes it on. Any thread may log."""

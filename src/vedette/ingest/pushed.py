@@ -17,8 +17,9 @@ import orjson
 import structlog
 
 from vedette.clock import Clock, now_ms
-from vedette.errors import LimitExceeded, VedetteError
+from vedette.errors import LimitExceeded
 from vedette.ingest.pushgroups import Family, Group, Groups, Inconsistent, loaded, merged
+from vedette.ingest.rounds import Rounds
 from vedette.ingest.socket_settings import PushedSettings
 from vedette.model.labels import Labels
 from vedette.model.samples import STALE, Appended, KeySpace, MetricMetadata, SampleBatch, canonical
@@ -39,11 +40,10 @@ _MUCH = 200
 
 @dataclass(slots=True)
 class PushedCounts:
-    """Since the start: pushes and deletions taken, pushes refused, intervals that could not be written."""
+    """Since the start: pushes and deletions taken, and pushes refused."""
 
     pushes: int = 0
     refused: int = 0
-    failures: int = 0
 
 
 @dataclass(slots=True)
@@ -68,7 +68,7 @@ class Pushed:
         self._settings = settings
         self._records: Records | None = None
         self._tenants: dict[str, _Tenant] = {}
-        self._writing: asyncio.Task[None] | None = None
+        self._rounds = Rounds(self.write, clock, seconds=lambda: settings().interval / 1000, problem="pushed groups are not written")
 
     async def open(self, records: Records) -> None:
         """Take up what was pushed before."""
@@ -78,13 +78,16 @@ class Pushed:
 
     def start(self) -> None:
         """Begin to write; needs a running loop."""
-        self._writing = asyncio.create_task(self._write_forever(), name="pushed")
+        self._rounds.start()
 
     async def close(self) -> None:
         """Stop writing, once what is being written is."""
-        if self._writing is not None:
-            self._writing.cancel()
-            await asyncio.gather(self._writing, return_exceptions=True)
+        await self._rounds.close()
+
+    @property
+    def failures(self) -> int:
+        """Intervals in which groups could not be written."""
+        return self._rounds.failures
 
     @property
     def count(self) -> int:
@@ -166,18 +169,6 @@ class Pushed:
         appended = await self._append(batch)
         found.owed.clear()
         return appended
-
-    async def _write_forever(self) -> None:
-        while True:
-            await self._clock.sleep(self._settings().interval / 1000)
-            try:
-                await self.write()
-            except VedetteError as error:
-                self.counts.failures += 1
-                log.warning("pushed groups are not written", reason=str(error))
-            except Exception:  # the loop's edge: one fault must not stop all later writes
-                self.counts.failures += 1
-                log.exception("pushed groups are not written")
 
     async def write(self) -> None:
         """Write the values of all groups once more. Raises what storage raises; the next interval writes them."""

@@ -14,9 +14,9 @@ _log = structlog.get_logger(__name__)
 
 
 class Rounds:
-    """`act` each `seconds`, from `start` to `close`; rounds never overlap. `failures` counts those that raised, logged as `problem`."""
+    """`act` each `seconds()`, from `start` to `close`; rounds never overlap. `failures` counts those that raised, logged as `problem`."""
 
-    def __init__(self, act: Callable[[], Awaitable[None]], clock: Clock, *, seconds: float, problem: str) -> None:
+    def __init__(self, act: Callable[[], Awaitable[None]], clock: Clock, *, seconds: Callable[[], float], problem: str) -> None:
         self._act, self._clock, self._seconds, self._problem = act, clock, seconds, problem
         self._task: asyncio.Task[None] | None = None
         self.failures = 0
@@ -39,7 +39,7 @@ class Rounds:
 
     async def _run(self) -> None:
         while True:
-            await self._clock.sleep(self._seconds)
+            await self._clock.sleep(self._seconds())
             try:
                 await self._act()
             except VedetteError as error:

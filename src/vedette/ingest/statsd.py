@@ -23,6 +23,7 @@ from vedette.clock import Clock, now_ms
 from vedette.errors import BadInput, LimitExceeded, VedetteError
 from vedette.ingest.aggregates import Aggregate, CounterSum, GaugeLast, SetSize, aggregate_of
 from vedette.ingest.mapping import Kind, Mapper, labels_for, mapper_of
+from vedette.ingest.rounds import Rounds
 from vedette.ingest.socket_settings import StatsdSettings
 from vedette.ingest.sockets import Lines, Listening, Sockets
 from vedette.model.labels import Labels
@@ -44,11 +45,10 @@ _KINDS: dict[str, Kind] = {"c": "counter", "g": "gauge", "ms": "observer", "h": 
 
 @dataclass(slots=True)
 class StatsdCounts:
-    """Since the start: lines taken, what was not taken by reason, and intervals that could not be written."""
+    """Since the start: lines taken, and what was not taken by reason."""
 
     lines: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
-    failures: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -92,7 +92,14 @@ class Statsd:
         self._last_ms = now_ms(clock)
         self._last_written = clock.monotonic()
         self._turn = asyncio.Lock()
-        self._writing: asyncio.Task[None] | None = None
+        self._rounds = Rounds(
+            self.write, clock, seconds=lambda: self._settings.interval / 1000, problem="what statsd counted is not written"
+        )
+
+    @property
+    def failures(self) -> int:
+        """Intervals that could not be written."""
+        return self._rounds.failures
 
     @property
     def series(self) -> int:
@@ -130,9 +137,9 @@ class Statsd:
             self._keyspace = canonical(self._settings.tenant)
             await self._listen(listening=True)
             raise
-        if self._writing is None and self._sockets is not None:
+        if self._sockets is not None and not self._rounds.started:
             self._last_ms = now_ms(self._clock)
-            self._writing = asyncio.create_task(self._write_forever(), name="statsd")
+            self._rounds.start()
 
     def _put(self, settings: StatsdSettings, mapper: Mapper | None) -> None:
         self._settings, self._mapper = settings, mapper
@@ -263,18 +270,6 @@ class Statsd:
         self._batch = None
         return found
 
-    async def _write_forever(self) -> None:
-        while True:
-            await self._clock.sleep(self._settings.interval / 1000)
-            try:
-                await self.write()
-            except VedetteError as error:
-                self.counts.failures += 1
-                log.warning("what statsd counted is not written", reason=str(error))
-            except Exception:  # the loop's edge: one fault must not stop all later writes
-                self.counts.failures += 1
-                log.exception("what statsd counted is not written")
-
     async def write(self) -> None:
         """Write all values, durable when it returns. Raises what storage raises; then all is written the next time."""
         async with self._turn:
@@ -346,13 +341,12 @@ class Statsd:
     async def close(self) -> None:
         """Stop listening, and write what was counted."""
         await self._listen(listening=False)
-        if self._writing is not None:
-            self._writing.cancel()
-            await asyncio.gather(self._writing, return_exceptions=True)
+        if self._rounds.started:
+            await self._rounds.close()
             try:
                 await self.write()
             except LimitExceeded as error:
-                self.counts.failures += 1
+                self._rounds.failures += 1
                 log.error("what statsd counted last is not written", reason=str(error))
 
 

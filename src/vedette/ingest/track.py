@@ -158,7 +158,7 @@ class Tracker:
         self._collected: dict[str, int] = {}
         self._dropped: dict[tuple[str, str], int] = {}
         seconds = settings.collection_interval / 1000
-        self._refreshing = Rounds(self.refresh, clock, seconds=seconds, problem="tracked values not written again")
+        self._refreshing = Rounds(self.refresh, clock, seconds=lambda: seconds, problem="tracked values not written again")
 
     @property
     def failures(self) -> int:
