@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -40,8 +41,9 @@ class Forced:
 class Annotations:
     """Collects the annotations of one query. One that was given before, wherever, counts once: the position is that of the last."""
 
-    def __init__(self, text: str) -> None:
-        self._text = text
+    def __init__(self, text: str, moved: Callable[[int], int] | None = None) -> None:
+        """`moved` tells where in the text stands what nodes say stands at some place of theirs, where they are of another text."""
+        self._text, self._moved = text, moved
         self._warnings: dict[str, int] = {}
         self._infos: dict[str, int] = {}
         self._forced: dict[str, Forced] = {}
@@ -64,14 +66,15 @@ class Annotations:
     @property
     def warnings(self) -> list[str]:
         """In order of their first occurrence."""
-        return [f"PromQL warning: {message} ({line_column(self._text, at)})" for message, at in self._warnings.items()]
+        return [f"PromQL warning: {message} ({self._place(at)})" for message, at in self._warnings.items()]
 
     @property
     def infos(self) -> list[str]:
         """In order of their first occurrence."""
-        return [
-            f"PromQL info: {message}{self._forced.get(message, '')} ({line_column(self._text, at)})" for message, at in self._infos.items()
-        ]
+        return [f"PromQL info: {message}{self._forced.get(message, '')} ({self._place(at)})" for message, at in self._infos.items()]
+
+    def _place(self, at: int) -> str:
+        return line_column(self._text, at if self._moved is None else self._moved(at))
 
 
 _FORCED = (

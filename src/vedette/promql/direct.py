@@ -64,10 +64,12 @@ class Shape:
     expr: str
     root: Part
     leaves: tuple[Leaf, ...]
-    matchers: tuple[tuple[Matcher, ...], ...]
-    """What is read, each once."""
+    selected: tuple[tuple[Matcher, ...], ...]
+    """The matchers of each leaf; those in the leaf itself may be of another text (`skeletons.py`)."""
     columns: bool
     """Whether rollups might serve."""
+    moved: Callable[[int], int] | None = field(default=None, compare=False, repr=False)
+    """Where in the text stands what the leaves say stands at some place of theirs; None: there."""
     known: dict[tuple[object, ...], _Known | None] = field(default_factory=dict, compare=False, repr=False)
     """By the labels of the series that were found; None where it has to be the long way."""
 
@@ -80,13 +82,19 @@ class Shape:
         root = _part(prepared.root, leaves, prepared.columns)
         if root is None or len(leaves) > _MOST_LEAVES:
             return None
-        matchers = tuple(dict.fromkeys(leaf.selector.matchers for leaf in leaves))
-        return cls(expr, root, tuple(leaves), matchers, any(leaf.column is not None for leaf in leaves))
+        selected = tuple(leaf.selector.matchers for leaf in leaves)
+        return cls(expr, root, tuple(leaves), selected, any(leaf.column is not None for leaf in leaves))
+
+    @property
+    def matchers(self) -> tuple[tuple[Matcher, ...], ...]:
+        """What is read, each once."""
+        return self.selected if len(self.selected) == 1 else tuple(dict.fromkeys(self.selected))
 
     def fetches(self, grid: Grid, lookback: int) -> tuple[list[Fetch], list[int]]:
         """What it reads, and which of these each leaf has."""
         reads: list[Fetch] = []
-        return reads, [read_once(reads, leaf.fetch(grid, lookback)) for leaf in self.leaves]
+        pairs = zip(self.leaves, self.selected, strict=True)
+        return reads, [read_once(reads, leaf.fetch(matchers, grid, lookback)) for leaf, matchers in pairs]
 
     def answer(self, found: Sequence[SeriesSet], grid: Grid, lookback: int, *, ranged: bool) -> QueryResult | None:
         """The answer from what the reads have `found` for each leaf; None where that takes the long way.
@@ -103,7 +111,7 @@ class Shape:
         known = self._known_of([one.labels for one in found], ranged=ranged)
         if known is None:
             return None
-        said = Annotations(self.expr)
+        said = Annotations(self.expr, self.moved)
         cells = known.cells(Run(found, grid, lookback, ranged, said))
         return None if cells is None else DirectResult(known, *cells, grid, ranged=ranged, infos=said.infos)
 

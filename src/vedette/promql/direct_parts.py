@@ -19,6 +19,7 @@ from vedette.kernels import groups as g
 from vedette.kernels import windows as k
 from vedette.model.labels import METRIC_NAME
 from vedette.model.labeltable import LabelTable
+from vedette.model.matchers import Matcher
 from vedette.model.series import SeriesSet
 from vedette.promql import annotations as say
 from vedette.promql import labelsets
@@ -88,10 +89,10 @@ class Leaf:
         """See `Part`."""
         return True
 
-    def fetch(self, grid: Grid, lookback: int) -> Fetch:
-        """What it reads, as `plan.py` has it."""
+    def fetch(self, matchers: tuple[Matcher, ...], grid: Grid, lookback: int) -> Fetch:
+        """What it reads of the series that pass `matchers`, as `plan.py` has it."""
         first = grid.start - self.selector.offset
-        return Fetch(self.selector.matchers, first - (self.range or lookback) + 1, first + grid.step * (grid.n - 1))
+        return Fetch(matchers, first - (self.range or lookback) + 1, first + grid.step * (grid.n - 1))
 
     def made(self, tables: Sequence[LabelTable]) -> Made | None:
         """See `Part`."""

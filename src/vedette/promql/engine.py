@@ -37,6 +37,7 @@ from vedette.promql.result import QueryResult
 from vedette.promql.running import Running, Ticket
 from vedette.promql.selectors import Fetched
 from vedette.promql.settings import PromqlSettings
+from vedette.promql.skeletons import Skeletons
 from vedette.promql.standing import Answer, Reads, Source, Standing, Threshold, estimating
 from vedette.promql.statistics import ReadCost, Statistics, count_queryable
 from vedette.promql.values import Floats, Grid, Scalar
@@ -83,8 +84,9 @@ class Engine:
         self._divisible = storage if self._starting is None and isinstance(storage, Divisible) else None
         self._scratch = Scratch()
         self._parsed: OrderedDict[str, Prepared] = OrderedDict()
-        self._shapes: dict[str, Shape] = {}
-        """Of those that were parsed, the ones that may go the short way."""
+        self._shapes: OrderedDict[str, Shape] = OrderedDict()
+        """Of texts that may go the short way."""
+        self._skeletons = Skeletons()
         self._lock = threading.Lock()
         self.running = Running(clock, max_bytes=settings.max_memory)
 
@@ -106,11 +108,27 @@ class Engine:
         shape = Shape.of(expr, prepared) if self._at_hand is not None else None
         with self._lock:
             self._parsed[expr] = prepared
-            if shape is not None:
-                self._shapes[expr] = shape
             while len(self._parsed) > self._settings.parse_cache:
-                self._shapes.pop(self._parsed.popitem(last=False)[0], None)
+                self._parsed.popitem(last=False)
+        if shape is not None:
+            self._skeletons.learn(shape)
+            self._keep(shape)
         return prepared
+
+    def _keep(self, shape: Shape) -> None:
+        with self._lock:
+            self._shapes[shape.expr] = shape
+            while len(self._shapes) > self._settings.parse_cache:
+                self._shapes.popitem(last=False)
+
+    def _shape(self, expr: str) -> Shape | None:
+        """The shape of a text that is not known, None where it goes the long way. Raises `ParseError`."""
+        shape = self._skeletons.filled(expr)
+        if shape is None:
+            self._prepared(expr)
+            return self._shapes.get(expr)
+        self._keep(shape)
+        return shape
 
     def _parse(self, expr: str) -> Prepared:
         if len(expr) > self._settings.max_expr_bytes:
@@ -171,7 +189,7 @@ class Engine:
             shape = self._shapes.get(expr)
             if shape is None or self._at_hand is None:
                 return None
-            self._parsed.move_to_end(expr)
+            self._shapes.move_to_end(expr)
         grid = Grid(start_ms, step_ms or 1, (end_ms - start_ms) // step_ms + 1 if step_ms > 0 else 1)
         lookback = self._settings.lookback_ms
         if step_ms < 0 or not 0 < grid.n <= min(MOST_CELLS, self._settings.max_points):
@@ -194,11 +212,9 @@ class Engine:
         """As `at_hand`, also of what was never asked before: may wait. Raises `ParseError`."""
         if self._at_hand is None:
             return None
-        if not self._known(expr):
-            self._prepared(expr)
-            if (shape := self._shapes.get(expr)) is not None:
-                for matchers in shape.matchers:
-                    self._at_hand.look(tenant, matchers)
+        if not self._known(expr) and (shape := self._shape(expr)) is not None:
+            for matchers in shape.matchers:
+                self._at_hand.look(tenant, matchers)
         return self.at_hand(tenant, expr, start_ms, end_ms, step_ms)
 
     def first_glance(self, tenant: str, expr: str, start_ms: int, end_ms: int, step_ms: int) -> QueryResult | None:
@@ -208,8 +224,7 @@ class Engine:
         """
         if self._at_hand is None or len(expr) > _SHORT_TEXT or _COSTLY.search(expr) or self._known(expr):
             return None
-        self._prepared(expr)
-        shape = self._shapes.get(expr)
+        shape = self._shape(expr)
         if shape is None or not all(self._soon_found(tenant, matchers, start_ms, end_ms) for matchers in shape.matchers):
             return None
         for matchers in shape.matchers:
@@ -230,7 +245,7 @@ class Engine:
 
     def _known(self, expr: str) -> bool:
         with self._lock:
-            return expr in self._parsed
+            return expr in self._parsed or expr in self._shapes
 
     def instants(self, tenant: str, asked: Sequence[Standing], time_ms: int) -> list[Answer]:
         """The value of each of several expressions at one time, in their order; what they read of one metric is read once.
