@@ -2,12 +2,14 @@
 
 RE2 matches in linear time, yet the time it compiles in is not linear: parts that may be left out are told apart from
 each other, each from each, and a class of Unicode is taken apart at every place where it stands. 780 bytes took 21 s,
-holding the interpreter's lock. Hence a bound on both that is far above what people write. Not here: matchers.
+holding the interpreter's lock. Hence a bound on both that is far above what people write. Here is, too, what is put in
+place of a match: how long that gets is known before it is made. Not here: matchers.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any, AnyStr
 
 import re2
@@ -24,6 +26,8 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 _UNICODE = re.compile(r"\\[pP]")
+_REFERENCE = re.compile(r"\$(?:\$|(\w+)|\{(\w+)\})", re.ASCII)
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
 
 
 def bounded(pattern: AnyStr, options: re2.Options) -> Any:
@@ -62,3 +66,39 @@ def weight(pattern: str, maximum: int = MAX_WEIGHT) -> int:
         if seen > maximum or whole > maximum:
             break
     return max(seen, whole)
+
+
+class Template:
+    """A Go replacement template: `$1`, `$name`, `${name}`, `$$`; the longest name counts, an unknown one is empty."""
+
+    def __init__(self, text: str, groups: int, names: Mapping[str, int]) -> None:
+        """`groups` are how many the pattern has, `names` the numbers of those with a name."""
+        pieces: list[str | int] = []
+        at = 0
+        for found in _REFERENCE.finditer(text):
+            pieces.append(text[at : found.start()])
+            at = found.end()
+            name = found.group(1) or found.group(2)
+            if name is None:
+                pieces.append("$")
+            elif (number := int(name) if _NUMBER.fullmatch(name) else names.get(name, groups + 1)) <= groups:
+                pieces.append(number)
+        pieces.append(text[at:])
+        self._pieces = [piece for piece in pieces if piece != ""]
+        self._literal = sum(len(piece) for piece in self._pieces if isinstance(piece, str))
+        self.wanted = tuple(sorted({piece for piece in self._pieces if isinstance(piece, int)}))
+        """The groups that it refers to."""
+        self._times = [self._pieces.count(number) for number in self.wanted]
+
+    def __len__(self) -> int:
+        """Of how many pieces it is."""
+        return len(self._pieces)
+
+    def length(self, groups: Sequence[str]) -> int:
+        """How long its text is, where the groups of `wanted` have matched these."""
+        return self._literal + sum(times * len(group) for times, group in zip(self._times, groups, strict=True))
+
+    def expanded(self, groups: Sequence[str]) -> str:
+        """Its text, where the groups of `wanted` have matched these."""
+        by_number = dict(zip(self.wanted, groups, strict=True))
+        return "".join([by_number[piece] if isinstance(piece, int) else piece for piece in self._pieces])

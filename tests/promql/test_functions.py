@@ -20,7 +20,6 @@ from vedette.promql.calendar import PARTS
 from vedette.promql.engine import Engine
 from vedette.promql.errors import ExecutionError
 from vedette.promql.memory import MemoryStorage
-from vedette.promql.relabel import Template
 from vedette.promql.settings import PromqlSettings
 from vedette.promql.sorting import natural, natural_ranks, sort_by_label
 from vedette.promql.values import Matrix
@@ -55,27 +54,6 @@ def test_parts_of_dates(seconds: float) -> None:
         "days_in_month": (next_month - datetime.timedelta(days=1)).day,
     }
     assert {name: PARTS[name](np.array([seconds]))[0] for name in PARTS} == wanted
-
-
-@pytest.mark.parametrize(
-    ("template", "wanted"),
-    [
-        ("$1-$2", "a-b"),
-        ("${1}x", "ax"),
-        ("$1x", ""),
-        ("$$1", "$1"),
-        ("${name}", "a"),
-        ("$9", ""),
-        ("$01", ""),
-        ("$0$0", "abab"),
-        ("a$", "a$"),
-        ("${", "${"),
-        ("", ""),
-    ],
-)
-def test_replacement_templates_are_gos(template: str, wanted: str) -> None:
-    made = Template(template, 2, {"name": 1})
-    assert "".join(made.pieces([("ab", "a", "b")[number] for number in made.wanted])) == wanted
 
 
 def test_label_replace(engine: Engine) -> None:

@@ -23,6 +23,7 @@ from vedette.promql.relabel import MAX_TEXT
 from vedette.promql.selectors import MAX_VISITS, _Piece, _pieces
 from vedette.promql.settings import PromqlSettings
 from vedette.promql.values import Windows
+from vedette.regex import Template
 from vedette.storage.interface import Matchers
 
 SERIES, SAMPLES = 500, 240
@@ -51,6 +52,8 @@ def engine() -> Iterator[Engine]:
     engine.close()
 
 
+LONG_TEMPLATE = 'label_replace(m, "x", "' + "$1" * 50_000 + '$2", "i", "%s")'
+
 HOSTILE: dict[str, tuple[str, type[VedetteError], str]] = {
     "every value a label": ('count_values("v", m)', TooManySamples, "too many samples"),
     "a subquery of years of a subquery of years": ("max_over_time(max_over_time(m[1y:1s])[1y:1s])", TooManySamples, "too many samples"),
@@ -77,6 +80,7 @@ HOSTILE: dict[str, tuple[str, type[VedetteError], str]] = {
         f"more than {MAX_TEXT} characters",
     ),
     "a label out of 50,000": ('label_replace(m, "x", "' + "$1" * 50_000 + '", "__name__", "(m)|(.*)")', LimitExceeded, "max_memory"),
+    "a long template for each of thousands": (LONG_TEMPLATE % "(.*)()", TooManySamples, "too many samples"),
     "a long separator": ('label_join(m, "x", "' + "a" * 200_000 + '", "i", "g")', TooManySamples, "too many samples"),
     "a huge pattern": ('m{i=~"' + "(a{1000}){1000}" + '"}', ParseError, "parse error"),
 }  # fmt: skip
@@ -90,6 +94,12 @@ def test_it_is_refused(engine: Engine, name: str) -> None:
     # Nothing is left behind of it.
     assert engine.running.list("t") == []
     assert len(engine.instant("t", "sum(m)", HOUR)) == 1
+
+
+def test_labels_that_would_be_too_much_are_refused_before_any_is_made(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Template, "expanded", lambda *_: pytest.fail("made a label"))
+    with pytest.raises(TooManySamples):
+        engine.instant("t", LONG_TEMPLATE % "(.*)()", HOUR)
 
 
 @pytest.mark.parametrize("function", ["mad_over_time({})", "quantile_over_time(0.5, {})", "stddev_over_time({})", "sum_over_time({})"])

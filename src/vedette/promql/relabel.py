@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,44 +12,16 @@ from numpy.typing import NDArray
 from vedette.model.labels import METRIC_NAME
 from vedette.model.labeltable import LabelTable
 from vedette.promql import labelsets
-from vedette.promql.errors import ExecutionError
-from vedette.promql.evaluation import Evaluation
+from vedette.promql.errors import ExecutionError, TooManySamples
+from vedette.promql.evaluation import TOO_MANY, Evaluation
 from vedette.promql.nodes import Call, text_of
 from vedette.promql.values import Bools, Grid, Matrix, Rows, Value
-from vedette.regex import bounded
-
-_REFERENCE = re.compile(r"\$(?:\$|(\w+)|\{(\w+)\})", re.ASCII)
-_NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
+from vedette.regex import Template, bounded
 
 _OPTIONS = re2.Options()
 _OPTIONS.log_errors = False
 _OPTIONS.dot_nl = True
 _OPTIONS.max_mem = 8 << 20
-
-
-class Template:
-    """A Go replacement template: `$1`, `$name`, `${name}`, `$$`; the longest name counts, an unknown one is empty."""
-
-    def __init__(self, text: str, groups: int, names: Mapping[str, int]) -> None:
-        """`groups` are how many the pattern has, `names` the numbers of those with a name."""
-        self._pieces: list[str | int] = []
-        at = 0
-        for found in _REFERENCE.finditer(text):
-            self._pieces.append(text[at : found.start()])
-            at = found.end()
-            name = found.group(1) or found.group(2)
-            if name is None:
-                self._pieces.append("$")
-            elif (number := int(name) if _NUMBER.fullmatch(name) else names.get(name, groups + 1)) <= groups:
-                self._pieces.append(number)
-        self._pieces.append(text[at:])
-        self.wanted = tuple(sorted({piece for piece in self._pieces if isinstance(piece, int)}))
-        """The groups that it refers to."""
-
-    def pieces(self, groups: Sequence[str]) -> list[str]:
-        """What the text is put together from, where the groups of `wanted` have matched these texts."""
-        by_number = dict(zip(self.wanted, groups, strict=True))
-        return [by_number[piece] if isinstance(piece, int) else piece for piece in self._pieces]
 
 
 MAX_TEXT = 1 << 20
@@ -61,8 +32,13 @@ MAX_MATCHING = 1_000_000_000
 
 def _symbol(ev: Evaluation, text: str) -> int:
     """The symbol of a text that was made; -1 for none. It counts among what the query holds."""
-    ev.count(1 + len(text) // 16)
+    ev.count(_weight(len(text)))
     return ev.symbols.intern(text) if text else -1
+
+
+def _weight(size: int) -> int:
+    """As how many samples a text of `size` characters counts."""
+    return 1 + size // 16
 
 
 def _refuse_long(size: int, function: str) -> None:
@@ -86,7 +62,8 @@ def label_replace(ev: Evaluation, node: Call, args: Sequence[Value], grid: Grid)
     distinct, inverse = labelsets.marked(vector.labels.column(src))
     new = np.full(len(distinct), -1, dtype=np.int32)
     matched = np.zeros(len(distinct), dtype=np.bool_)
-    known: dict[tuple[bytes, ...], int] = {}
+    alike: dict[tuple[str, ...], list[int]] = {}
+    weight = 0
     for i, symbol in enumerate(distinct.tolist()):
         source = ev.symbols.text(symbol).encode() if symbol >= 0 else b""
         ev.check()
@@ -96,13 +73,18 @@ def label_replace(ev: Evaluation, node: Call, args: Sequence[Value], grid: Grid)
         if found is None:
             continue
         matched[i] = True
-        groups = tuple([found[number] or b"" for number in template.wanted])
-        if (made := known.get(groups)) is None:
-            # A pattern of bytes (`\\C`) may cut a character.
-            pieces = template.pieces([group.decode(errors="replace") for group in groups])
-            _refuse_long(sum(map(len, pieces)), "label_replace")
-            made = known[groups] = _symbol(ev, "".join(pieces))
-        new[i] = made
+        # A pattern of bytes (`\\C`) may cut a character.
+        groups = tuple([(found[number] or b"").decode(errors="replace") for number in template.wanted])
+        if groups not in alike:
+            # What would be too much is refused before any of it is made.
+            size = template.length(groups)
+            _refuse_long(size, "label_replace")
+            if (weight := weight + _weight(max(size, len(template)))) > ev.max_samples:
+                raise TooManySamples(TOO_MANY)
+        alike.setdefault(groups, []).append(i)
+    for groups, places in alike.items():
+        ev.check()
+        new[places] = _symbol(ev, template.expanded(groups))
     return _relabelled(ev, vector, dst, np.where(matched[inverse], new[inverse], vector.labels.column(dst)), matched[inverse])
 
 

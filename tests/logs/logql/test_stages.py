@@ -110,6 +110,7 @@ def test_line_format(query: str, text: str) -> None:
         '{{ range fromJson "[' + "1," * 5000 + '1]" }}' + "x" * 200 + "{{ end }}",
         '{{ b64dec "%" }}',
         "{{ div 1 0 }}",
+        '{{ count "' + "(a?){1000}" * 30 + '" __line__ }}',
     ],
 )
 def test_templates_are_bounded(template: str) -> None:

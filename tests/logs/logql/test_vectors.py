@@ -157,9 +157,17 @@ def test_ranks_and_order() -> None:
     assert list(shown(vectors.aggregate(Aggregated("sort_desc", ONE), LEFT, 2))) == ["a_y,b_1", "a_x,b_1"]
 
 
-def test_label_replace() -> None:
+def test_label_replace(monkeypatch: pytest.MonkeyPatch) -> None:
     found = vectors.replaced(Replaced(ONE, "d", "$1-${n}$$", "a", "(?P<n>x|y)"), LEFT)
     assert list(shown(found)) == ["a_x,b_1,d_x-x$", "a_y,b_1,d_y-y$"]
     assert list(shown(vectors.replaced(Replaced(ONE, "b", "", "a", "x"), LEFT))) == ["a_x", "a_y,b_1"]
     with pytest.raises(BadInput, match="one series of several"):
         vectors.replaced(Replaced(ONE, "a", "same", "b", ".*"), LEFT)
+    # Neither what takes long to compile nor what makes much of each series stops the server.
+    with pytest.raises(BadInput, match="expression too large"):
+        vectors.replaced(Replaced(ONE, "d", "", "a", "(a?){1000}" * 30), LEFT)
+    monkeypatch.setattr(vectors, "_MOST_MADE", 1000)
+    assert len(dict(next(iter(vectors.replaced(Replaced(ONE, "d", "x" * 500, "a", "x|y"), LEFT))))["d"]) == 500
+    for large in ("x" * 501, "$1" * 501):
+        with pytest.raises(BadInput, match="more than 1,000 characters"):
+            vectors.replaced(Replaced(ONE, "d", large, "a", "(?:x|y)()"), LEFT)

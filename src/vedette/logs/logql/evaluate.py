@@ -6,6 +6,7 @@ pipeline goes line by line. Not here: reading (`parser.py`), HTTP.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -114,7 +115,7 @@ class _Run:
             case Aggregated():
                 return vectors.aggregate(node, await self.series(node.of, node), self.steps.count)
             case Replaced():
-                return vectors.replaced(node, await self.series(node.of))
+                return await asyncio.to_thread(vectors.replaced, node, await self.series(node.of))
             case Binary():
                 return await self.binary(node)
 

@@ -22,9 +22,13 @@ from vedette.gotemplate.shared import replace_all, title
 from vedette.gotemplate.times import Moment, moment_of
 from vedette.gotemplate.values import Map, type_name
 from vedette.logs.logql.tokens import bytes_of, duration_of
+from vedette.regex import bounded
 
 _LIMITS = Limits(steps=20_000, output=256 << 10, depth=20)
 _MOST_PADDING = 4_096
+_OPTIONS = re2.Options()
+_OPTIONS.log_errors = False
+_OPTIONS.max_mem = 8 << 20
 
 
 def _text(value: Any) -> str:
@@ -114,7 +118,7 @@ def _indented(spaces: Any, text: Any) -> str:
 
 def _count(pattern: Any, text: Any) -> int:
     try:
-        return sum(1 for _ in re2.finditer(_text(pattern), _text(text)))
+        return sum(1 for _ in bounded(_text(pattern), _OPTIONS).finditer(_text(text)))
     except re2.error:
         raise ValueError(f"error parsing regexp: {pattern!r}") from None
 

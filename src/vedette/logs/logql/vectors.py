@@ -6,16 +6,16 @@ A series is its labels and float64[steps], `ABSENT` where it has no value. Not h
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping
 
 import numpy as np
-import re2
 from numpy.typing import NDArray
 
 from vedette.errors import BadInput
+from vedette.logs.logql.extract import regex
 from vedette.logs.logql.nodes import COMPARISONS, RANKED, SETS, Aggregated, Binary, Grouping, Replaced
 from vedette.logs.logql.points import ABSENT, absent
+from vedette.regex import Template
 
 Floats = NDArray[np.float64]
 Key = tuple[tuple[str, str], ...]
@@ -33,7 +33,8 @@ _REDUCE: Mapping[str, Callable[[Floats, NDArray[np.bool_]], Floats]] = {
     "stdvar": lambda rows, there: _variance(rows, there),
 }
 """Of rows of several series' values and whether they are there, what becomes of each column, in all of which something is there."""
-_GROUP = re.compile(r"\$(?:(\$)|(\w+)|\{(\w+)\})", re.ASCII)
+_MOST_MADE = 16 << 20
+"""Most characters that one `label_replace` may make: they are copied for each series."""
 
 
 def _mean(rows: Floats, there: NDArray[np.bool_]) -> Floats:
@@ -236,24 +237,26 @@ def _sets(asked: Binary, left: Series, right: Series) -> Series:
 
 
 def replaced(asked: Replaced, inner: Series) -> Series:
-    """`label_replace`: an expression that matches the whole of a label makes another. Raises `BadInput` where two series become one."""
-    compiled = re2.compile(f"^(?s:{asked.regex})$")
+    """`label_replace`: an expression that matches the whole of a label makes another.
+
+    Raises `BadInput` where two series become one, and for one that takes long to compile or makes much.
+    """
+    compiled = regex(f"(?s:{asked.regex})", where="label_replace")
+    template = Template(asked.replacement, compiled.groups, compiled.groupindex)
     out: Series = {}
+    room = _MOST_MADE
     for key, values in inner.items():
         labels = dict(key)
         found = compiled.fullmatch(labels.get(asked.source, ""))
         if found is not None:
-            value = _GROUP.sub(lambda m, f=found: "$" if m[1] else _taken(f, m[2] or m[3]), asked.replacement)  # type: ignore[misc]
+            groups = [found.group(number) or "" for number in template.wanted]
+            if (room := room - max(template.length(groups), len(template))) < 0:
+                raise BadInput(f"label_replace makes more than {_MOST_MADE:,} characters of labels", hint="a shorter replacement")
             labels.pop(asked.target, None)
-            if value:
+            if value := template.expanded(groups):
                 labels[asked.target] = value
         named = tuple(sorted(labels.items()))
         if named in out:
             raise BadInput("label_replace makes one series of several", hint="keep a label that tells them apart")
         out[named] = values
     return out
-
-
-def _taken(found: re2._Match[str], name: str) -> str:
-    index = int(name[:9]) if name.isdecimal() else found.re.groupindex.get(name, -1)
-    return (found.group(index) or "") if 0 <= index <= found.re.groups else ""
