@@ -18,13 +18,14 @@ import numpy as np
 
 from vedette.clock import ManualClock, SystemClock, now_ms
 from vedette.errors import VedetteError
-from vedette.kernels import block, groups
+from vedette.kernels import block, groups, streamed
 from vedette.model.histograms import NO_BUCKETS, Histogram, Layout
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher
 from vedette.model.samples import MetricMetadata, SampleBatch, canonical
 from vedette.model.tenants import DEFAULT_TENANT
 from vedette.promql.engine import Engine as Promql
+from vedette.promql.piecewise import PiecewiseSlabs, Scratch
 from vedette.promql.settings import PromqlSettings
 from vedette.storage import heap
 from vedette.storage.engine import Engine as Storage
@@ -117,8 +118,11 @@ def steps() -> Generator[tuple[str, Callable[[], None]], None, None]:
         def divide() -> None:
             pieces = storage.in_pieces(DEFAULT_TENANT, [Matcher("__name__", "=", "warm")], now - 300_000, now, least=0)
             if pieces is not None:
+                n, steps = len(pieces.labels), Steps(now, 0, 1, 300_000)
                 room = np.empty((2, int(pieces.upto[-1])), dtype=np.int64)
-                pieces.rows(0, len(pieces.labels)).read(Steps(now, 0, 1, 300_000), *room)
+                pieces.rows(0, n).read(steps, *room)
+                params, into = (np.zeros(1), np.zeros(1), np.zeros(1, dtype=np.int64)), (np.empty((n, 1)), np.empty((n, 1), dtype=np.bool_))
+                PiecewiseSlabs(pieces, Scratch()).streamed(streamed.LAST_VALUE, 0, n, steps, params, into, lambda: None)
 
         def ask(query: str) -> Callable[[], None]:
             def asked() -> None:

@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from vedette.clock import ManualClock
+from vedette.kernels import streamed
 from vedette.kernels import windows as k
 from vedette.model.labels import Labels
 from vedette.model.labeltable import LabelTable
@@ -189,16 +190,38 @@ async def test_near_the_limit_samples_are_counted_exactly(storage: Storage) -> N
 async def test_it_ends_between_two_slabs_when_it_is_cancelled(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     cancel, seen = threading.Event(), []
 
-    def last_sample(*arguments: object) -> None:
-        seen.append(1)
-        cancel.set()
-        original(*arguments)
+    def seeing(kernel):
+        def call(*arguments: object) -> object:
+            seen.append(1)
+            cancel.set()
+            return kernel(*arguments)
 
-    original = k.last_sample
-    monkeypatch.setattr(k, "last_sample", last_sample)
+        return call
+
+    monkeypatch.setattr(piecewise, "_AT_ONCE", 100)
+    monkeypatch.setattr(k, "last_sample", seeing(k.last_sample))
+    monkeypatch.setattr(streamed, "windows", seeing(streamed.windows))
     with pytest.raises(QueryCanceled):
         engine(storage).range("default", "m", START, NOW, 20_000, cancel=cancel)
     assert 1 <= len(seen) <= 2, "each of two threads may be in one"
+
+
+@pytest.mark.parametrize("expr", ["m", "rate(m[90s])", "deriv(m[90s])", "max_over_time(m[90s])", "quantile_over_time(0.7, m[90s])"])
+async def test_room_grows_until_a_slab_fits(storage: Storage, monkeypatch: pytest.MonkeyPatch, expr: str) -> None:
+    wanted = answer(engine(storage), expr)
+    calls = []
+
+    def windows(*arguments: object) -> int:
+        calls.append(original(*arguments))
+        return calls[-1]
+
+    original = streamed.windows
+    monkeypatch.setattr(streamed, "windows", windows)
+    monkeypatch.setattr(piecewise, "_LARGEST", 3)
+    monkeypatch.setattr(piecewise, "_AT_ONCE", 300)
+    found = engine(storage)
+    assert answer(found, expr) == wanted
+    assert not calls or min(calls) == 0 < max(calls), "what found no room was begun again"
 
 
 async def test_what_each_step_could_see_is_counted_of_all(storage: Storage) -> None:
@@ -248,6 +271,9 @@ class Fixed:
         self.upto = np.cumsum([0, *counts])
         self.begins = None if begins is None else np.array(begins)
         self.asked: list[tuple[int, int]] = []
+
+    def chains(self, lo: int, hi: int) -> None:
+        """Not all is in memory."""
 
     def rows(self, lo: int, hi: int):
         self.asked.append((lo, hi))

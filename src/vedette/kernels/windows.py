@@ -376,7 +376,7 @@ def _of_window(code: int, ts: Any, vals: Any, a: int, b: int, p0: float, p1: flo
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _each(
+def each(
     code: int, offsets: Any, ts: Any, vals: Any, lo: int, hi: int, first: int, step: int, n: int, range_ms: int,
     p0: Any, p1: Any, out: Any, present: Any,
 ) -> None:  # fmt: skip
@@ -442,7 +442,7 @@ def over_time(
     elif code in (SUM, AVG, STDVAR, STDDEV, DERIV, PREDICT):
         summed(code, offsets, ts, vals, lo, hi, first, step, n, range_ms, p0, times, out, present)
     else:
-        _each(code, offsets, ts, vals, lo, hi, first, step, n, range_ms, p0, p1, out, present)
+        each(code, offsets, ts, vals, lo, hi, first, step, n, range_ms, p0, p1, out, present)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -8,22 +8,27 @@ result. Not here: how storage finds the samples (`storage/pieces.py`).
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from vedette.kernels import streamed
 from vedette.kernels import windows as k
 from vedette.promql.evaluation import SLAB
 from vedette.promql.nodes import Call, Range, Selector
 from vedette.promql.plan import Plan
 from vedette.promql.selectors import WINDOW_FUNCTIONS
-from vedette.promql.values import Floats, Ints, Slab
+from vedette.promql.values import Bools, Floats, Ints, Slab
 from vedette.storage.interface import Pieces, Steps
 
 _KEPT = 2
 """Rooms that are kept for the next query: as many as threads compute one."""
 _TOGETHER = 16
 """Times as many samples as a slab should have rows may have that are read together."""
+_LARGEST = SLAB + (SLAB >> 3)
+"""Room for a slab, and for the samples that are read with it since they lie in one chunk with its own."""
+_AT_ONCE = 1 << 22
+"""Samples of rows that go through one call of a kernel, the last row's aside."""
 _MOST_KEPT = 1 << 17
 """Samples of a room that is kept: 2 MiB."""
 
@@ -112,6 +117,39 @@ class PiecewiseSlabs:
                 lo = stop
         finally:
             self._scratch.give(room)
+
+    def streamed(
+        self,
+        code: int,
+        lo: int,
+        hi: int,
+        steps: Steps,
+        params: tuple[Floats, Floats, Ints],
+        into: tuple[Floats, Bools],
+        check: Callable[[], None],
+    ) -> bool:
+        """See `values.Slabs.streamed`."""
+        if (known := self._pieces.chains(lo, hi)) is None:
+            return False
+        found, counts = known
+        room = self._scratch.take(min(int(self._upto[hi] - self._upto[lo]), _LARGEST))
+        at, end = 0, hi - lo
+        try:
+            while at < end:
+                check()
+                # Of rows that follow one another as many as take a few milliseconds.
+                rows = slice(at, min(end, max(at + 1, self._within(lo + at, _AT_ONCE) - lo)))
+                done = streamed.windows(
+                    code, *(column[rows] for column in found[:4]), found[4][at : rows.stop + 1], *found[5:], *steps, self._pieces.share,
+                    SLAB, *params, *room, counts[rows], into[0][rows], into[1][rows],
+                )  # fmt: skip
+                at += done
+                if at < rows.stop:
+                    self._scratch.give(room)
+                    room = self._scratch.take(2 * len(room[0]))
+        finally:
+            self._scratch.give(room)
+        return True
 
     def _stop(self, lo: int, hi: int, cuts: int) -> int:
         """Where a slab that begins with row `lo` ends: of one row at least, however long it is, or of rows that belong together."""

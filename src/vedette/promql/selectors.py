@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vedette.kernels import rollup
+from vedette.kernels import rollup, streamed
 from vedette.kernels import windows as k
 from vedette.model.histograms import GAUGE, NOT_RESET, RESET, UNKNOWN, Histograms
 from vedette.model.labels import METRIC_NAME
@@ -128,6 +128,8 @@ def instants(
     ends = window_grid(node, grid, ev.bounds)
     lookback = ev.bounds.lookback
     offsets, timestamps, samples = data.clean() if node.smoothed else (data.offsets, data.timestamps, data.values)
+    nothing = np.zeros(ends.n)
+    no_params = nothing, nothing, ends.times
 
     def fill(lo: int, hi: int, values: Floats, present: Bools) -> None:
         if node.smoothed and not want_time:
@@ -139,6 +141,9 @@ def instants(
 
     def fill_slabs(lo: int, hi: int, values: Floats, present: Bools) -> None:
         assert data.slabs is not None, "chosen below"
+        code = streamed.LAST_TIME if want_time else streamed.LAST_VALUE
+        if data.slabs.streamed(code, lo, hi, Steps(*ends, lookback), no_params, (values, present), ev.check):
+            return
         for slab in data.slabs.of(lo, hi, Steps(*ends, lookback), stale=True):
             ev.check()
             part = slice(slab.lo - lo, slab.hi - lo), slice(slab.begin, slab.end)
@@ -348,6 +353,8 @@ class _Piece(NamedTuple):
 
 MAX_VISITS = 4 << 20
 """Samples that a window function may visit before it looks whether the query is to end: at most a third of a second."""
+_STREAMED = 1 << 18
+"""Samples of a row that is read at once, at most."""
 
 
 def _pieces(data: Windows | Slab, range_ms: int, step: int, of: _Piece) -> Iterator[_Piece]:
@@ -376,6 +383,14 @@ def _pieces(data: Windows | Slab, range_ms: int, step: int, of: _Piece) -> Itera
             for first in range(of.first, of.last, part):
                 yield _Piece(of.lo + begin, of.lo + end, first, min(first + part, of.last))
         begin = end
+
+
+def _streamed(name: str, steps: Steps) -> int | None:
+    """The code of a function for `kernels.streamed`; None where windows overlap so much that it must be looked whether time is up."""
+    if name in EXTRAPOLATED:
+        return streamed.EXTRAPOLATED + EXTRAPOLATED[name]
+    shared = steps.range // steps.step + 1 if steps.step else steps.n
+    return OVER_TIME[name] if name not in SCANNING or shared * _STREAMED <= MAX_VISITS else None
 
 
 def window_function(ev: Evaluation, call: Call, args: Sequence[Value], grid: Grid) -> Value:
@@ -432,14 +447,19 @@ def window_function(ev: Evaluation, call: Call, args: Sequence[Value], grid: Gri
         if not whole:
             values[:], present[:] = into
 
+    steps = Steps(over.first, over.step, grid.n, over.range)
+    code = _streamed(name, steps)
+
     def fill(lo: int, hi: int, values: Floats, present: Bools) -> None:
         if over.slabs is None:
             of_samples(over, _Piece(lo, hi, 0, grid.n), values, present)
             return
-        for slab in over.slabs.of(lo, hi, Steps(over.first, over.step, grid.n, over.range), stale=False):
+        if code is not None and over.slabs.streamed(code, lo, hi, steps, (params.p0, params.p1, times), (values, present), ev.check):
+            return
+        for slab in over.slabs.of(lo, hi, steps, stale=False):
             ev.check()
-            rows, steps = slice(slab.lo - lo, slab.hi - lo), slice(slab.begin, slab.end)
-            of_samples(slab, _Piece(0, slab.hi - slab.lo, slab.begin, slab.end), values[rows, steps], present[rows, steps])
+            rows, cut = slice(slab.lo - lo, slab.hi - lo), slice(slab.begin, slab.end)
+            of_samples(slab, _Piece(0, slab.hi - slab.lo, slab.begin, slab.end), values[rows, cut], present[rows, cut])
 
     begins = None if over.slabs is None else over.slabs.begins
     rows = Rows(over.labels, grid.n, fill, over.drop, samples=over.samples, begins=begins)

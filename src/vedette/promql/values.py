@@ -178,6 +178,22 @@ class Slabs(Protocol):
         """
         ...
 
+    def streamed(
+        self,
+        code: int,
+        lo: int,
+        hi: int,
+        steps: Steps,
+        params: tuple[Floats, Floats, Ints],
+        into: tuple[Floats, Bools],
+        check: Callable[[], None],
+    ) -> bool:
+        """Compute the rows [lo, hi) as kernel `streamed.windows` does, to which `params` go; answers whether that was possible.
+
+        Calls `check` every few milliseconds.
+        """
+        ...
+
 
 class Slab(NamedTuple):
     """Rows [lo, hi) as CSR, from row 0 on, for the steps [begin, end)."""

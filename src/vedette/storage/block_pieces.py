@@ -148,6 +148,9 @@ class BlockPieces:
         """See `interface.Pieces`."""
         return Rows(self, lo, hi)
 
+    def chains(self, lo: int, hi: int) -> None:
+        """See `interface.Pieces`."""
+
 
 def _begins(parts: Sequence[BlockRows], n: int) -> NDArray[np.int64] | None:
     """Where, in most blocks, a page begins: int64, from 0 to n; None where nearly every row has one of its own."""

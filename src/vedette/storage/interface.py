@@ -163,6 +163,19 @@ class Steps(NamedTuple):
         return self._replace(first=self.first + lo * self.step, n=hi - lo)
 
 
+class Chains(NamedTuple):
+    """Where samples of some rows lie in memory, as `kernels.head.survey` found them; not to be changed."""
+
+    tails: NDArray[np.int64]
+    held: NDArray[np.int64]
+    newest: NDArray[np.int64]
+    old_tails: NDArray[np.int64]
+    upto: NDArray[np.int64]
+    """int64[rows + 1]: how many samples the rows before each have at most."""
+    arena: NDArray[np.int64]
+    old_arena: NDArray[np.int64]
+
+
 class PieceRows(Protocol):
     """Rows of `Pieces`, to be read once, or from the last windows to the first."""
 
@@ -212,6 +225,10 @@ class Pieces(Protocol):
 
     def rows(self, lo: int, hi: int) -> PieceRows:
         """The rows [lo, hi), for one thread."""
+        ...
+
+    def chains(self, lo: int, hi: int) -> tuple[Chains, NDArray[np.int64]] | None:
+        """Where all samples of the rows [lo, hi) are, and where to write how many of each were read; None where not all are in memory."""
         ...
 
 

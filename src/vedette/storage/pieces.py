@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from vedette.kernels import head as kernel
 from vedette.model.labeltable import LabelTable
 from vedette.storage.head import Head
-from vedette.storage.interface import Steps
+from vedette.storage.interface import Chains, Steps
 
 _I64 = np.int64
 _MANY = 1 << 14
@@ -83,6 +83,12 @@ class HeadPieces:
     def rows(self, lo: int, hi: int) -> HeadRows:
         """See `interface.Pieces`."""
         return HeadRows(self._found, lo, hi, self._counts[lo:hi])
+
+    def chains(self, lo: int, hi: int) -> tuple[Chains, NDArray[np.int64]]:
+        """See `interface.Pieces`."""
+        found = self._found
+        rows = (column[lo:hi] for column in (found.tails, found.held, found.newest, found.old_tails))
+        return Chains(*rows, found.upto[lo : hi + 1], found.arena, found.old_arena), self._counts[lo:hi]
 
 
 class HeadRows:
