@@ -225,29 +225,66 @@ def rates(
 
 
 @njit(cache=True, nogil=True)
-def _accumulated(total: Any, rest: Any, at: int, inc: float) -> Any:
-    """Add to `total[at]` with Kahan and Neumaier's compensation in `rest[at]`; whether it is infinite now.
+def _accumulated(total: Any, rest: Any, into: int, cells: Any, source: int, count: int, careful: bool) -> bool:
+    """Add `count` of `cells`, from `source` on, to `total` from `into` on, with Kahan and Neumaier's compensation in `rest`.
 
-    What is lost of a sum is exact either way: this is Knuth's, which needs not know which of the two is larger.
+    What is lost of a sum is exact either way: this is Knuth's, which needs not know which of the two is larger. Of an infinite sum
+    it is no number, which stays; only where this is `careful`, and slower, is it 0, and is it answered that there is one.
     """
-    before = total[at]
-    new = before + inc
-    part = new - before
-    lost = (before - (new - part)) + (inc - part)
-    endless = abs(new) == np.inf
-    rest[at] = 0.0 if endless else rest[at] + lost
-    total[at] = new
+    if not careful:
+        # Without a sign no index counts from the end, and the compiler takes several cells at a time.
+        a, b = np.uint64(into), np.uint64(source)
+        for c in range(np.uint64(count)):
+            before, inc = total[a + c], cells[b + c]
+            new = before + inc
+            part = new - before
+            rest[a + c] += (before - (new - part)) + (inc - part)
+            total[a + c] = new
+        return False
+    endless = False
+    for i in range(count):
+        before, inc = total[into + i], cells[source + i]
+        new = before + inc
+        part = new - before
+        lost = (before - (new - part)) + (inc - part)
+        rest[into + i] = 0.0 if np.isinf(new) else rest[into + i] + lost
+        total[into + i] = new
+        endless |= np.isinf(new)
     return endless
 
 
 @njit(cache=True, nogil=True)
-def _accumulated_side(indices: Any, at: Any, layout: int, to: int, cells: Any, source: int, total: Any, rest: Any, into: int) -> bool:
-    u, end, endless = at[to], at[to + 1] - 1, False
-    for b in range(at[layout], at[layout + 1]):
-        while u < end and indices[u] < indices[b]:
-            u += 1
-        endless |= _accumulated(total, rest, into + u - at[to], cells[source + b - at[layout]])
-    return endless
+def _stretches(shapes: Any, own: int, to: int, out: Any, begin: int) -> int:
+    """The stretches of cells that stand side by side in layout `own` as they do in layout `to`, which has them all and is of one schema.
+
+    They go to `out` from `begin` on: the first cell in `own`, that in `to`, how many; the end of them is answered.
+    """
+    out[0, begin], out[1, begin], out[2, begin] = 0, 0, _HEAD
+    last, cell, far = begin, _HEAD, _HEAD
+    for side in range(2):
+        indices, at = (shapes[1], shapes[2]) if side == 0 else (shapes[3], shapes[4])
+        u = at[to]
+        for b in range(at[own], at[own + 1]):
+            while indices[u] < indices[b]:
+                u += 1
+            if out[1, last] + out[2, last] == far + u - at[to]:
+                out[2, last] += 1
+            else:
+                last += 1
+                out[0, last], out[1, last], out[2, last] = cell, far + u - at[to], 1
+            cell += 1
+        far += at[to + 1] - at[to]
+    return last + 1
+
+
+@njit(cache=True, nogil=True)
+def _unsure(total: Any, rest: Any, width: int, mean: bool) -> bool:
+    """Whether a sum that was not `careful` may have been infinite somewhere on its way."""
+    unsure = False
+    for c in range(width):
+        # A sum that is no number is none however it came to be; of a mean, who makes it depends on it.
+        unsure |= np.isinf(total[c]) or (np.isnan(rest[c]) and (mean or not np.isnan(total[c])))
+    return unsure
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -265,61 +302,66 @@ def summed(
     families are unlike or a mean would overflow. Here layouts of a family may differ in the width of zero buckets that take no other in.
     """
     total, rest, inc = np.empty(room), np.empty(room), np.empty(room)
+    # The stretches of each layout that came, in the union that it came to last.
+    made_for, ends = np.full(len(shapes[0]), -1), np.empty(len(shapes[0]), np.int64)
+    begins = shapes[2][:-1] + shapes[4][:-1] + np.arange(len(shapes[0]))
+    stretches = np.empty((3, len(shapes[1]) + len(shapes[3]) + len(shapes[0])), np.int64)
     for t in range(len(lo)):
-        now, family, width = -1, -1, 0
-        for i in range(counts[t]):
-            j = index[lo[t] + i * stride]
-            if j < 0:
-                continue
-            own, source = layout[j], starts[j]
-            seen[t] |= np.uint8(1) << hints[j]
-            widest[t] = thresholds[own] if found[t] == 0 else max(widest[t], thresholds[own])
-            found[t] += 1
-            if now >= 0 and families[own] != family:
-                odd[t] = True
-                break
-            schema = shapes[0][own]
-            if now < 0 or schema < shapes[0][now]:
-                level = levels[groups[t] * kinds + families[own]]
-                while shapes[0][numbers[level]] > schema:
-                    level += 1
-                to = numbers[level]
-                width = _width(shapes, to)
-                if now < 0:
-                    family = families[own]
-                    total[:width] = 0.0
-                    rest[:width] = 0.0
-                    _add_moved(shapes, own, to, cells, source, total, 0)
-                else:
-                    for column in (total, rest):
-                        inc[:width] = 0.0
-                        _add_moved(shapes, now, to, column, 0, inc, 0)
-                        column[:width] = inc[:width]
-                first, now = now < 0, to
-                if first:
-                    for c in range(width):
-                        odd[t] |= mean and counts[t] > 1 and np.isinf(total[c])
+        careful = False
+        while True:
+            now, family, width = -1, -1, 0
+            found[t], seen[t], odd[t] = 0, 0, False
+            for i in range(counts[t]):
+                j = index[lo[t] + i * stride]
+                if j < 0:
                     continue
-            endless = False
-            if own == now:
-                for c in range(width):
-                    endless |= _accumulated(total, rest, c, cells[source + c])
-            elif schema == shapes[0][now]:
-                for c in range(_HEAD):
-                    endless |= _accumulated(total, rest, c, cells[source + c])
-                near, far = source + _HEAD, _HEAD
-                endless |= _accumulated_side(shapes[1], shapes[2], own, now, cells, near, total, rest, far)
-                near, far = near + shapes[2][own + 1] - shapes[2][own], far + shapes[2][now + 1] - shapes[2][now]
-                endless |= _accumulated_side(shapes[3], shapes[4], own, now, cells, near, total, rest, far)
-            else:
-                inc[:width] = 0.0
-                _add_moved(shapes, own, now, cells, source, inc, 0)
-                for c in range(width):
-                    endless |= _accumulated(total, rest, c, inc[c])
-            if mean and own != now:
-                for c in range(width):
-                    endless |= np.isinf(total[c])
-            odd[t] |= mean and endless
+                own, source = layout[j], starts[j]
+                seen[t] |= np.uint8(1) << hints[j]
+                widest[t] = thresholds[own] if found[t] == 0 else max(widest[t], thresholds[own])
+                found[t] += 1
+                if now >= 0 and families[own] != family:
+                    odd[t] = True
+                    break
+                schema = shapes[0][own]
+                if now < 0 or schema < shapes[0][now]:
+                    level = levels[groups[t] * kinds + families[own]]
+                    while shapes[0][numbers[level]] > schema:
+                        level += 1
+                    to = numbers[level]
+                    width = _width(shapes, to)
+                    if now < 0:
+                        family = families[own]
+                        total[:width] = 0.0
+                        rest[:width] = 0.0
+                        _add_moved(shapes, own, to, cells, source, total, 0)
+                    else:
+                        for column in (total, rest):
+                            inc[:width] = 0.0
+                            _add_moved(shapes, now, to, column, 0, inc, 0)
+                            column[:width] = inc[:width]
+                    first, now = now < 0, to
+                    if first:
+                        for c in range(width):
+                            odd[t] |= mean and counts[t] > 1 and np.isinf(total[c])
+                        continue
+                endless = False
+                if schema == shapes[0][now]:
+                    if made_for[own] != now:
+                        made_for[own], ends[own] = now, _stretches(shapes, own, now, stretches, begins[own])
+                    for r in range(begins[own], ends[own]):
+                        a, b, few = stretches[0, r], stretches[1, r], stretches[2, r]
+                        endless |= _accumulated(total, rest, b, cells, source + a, few, careful)
+                else:
+                    inc[:width] = 0.0
+                    _add_moved(shapes, own, now, cells, source, inc, 0)
+                    endless |= _accumulated(total, rest, 0, inc, 0, width, careful)
+                if careful and mean and own != now:
+                    for c in range(width):
+                        endless |= np.isinf(total[c])
+                odd[t] |= mean and endless
+            if careful or not _unsure(total, rest, width, mean):
+                break
+            careful = True
         if found[t] == 0 or odd[t]:
             continue
         unions[t] = now

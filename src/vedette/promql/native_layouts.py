@@ -71,13 +71,12 @@ class Layouts:
         Of sums the widest zero bucket counts. Where one could reach a bucket, what it takes in depends on which buckets are empty.
         """
         some = [x for x in self.layouts if not x.custom]
-        coarsest = min((x.schema for x in some), default=0)
-        lowest = np.inf
-        for x in some:
-            for indices in (x.positive, x.negative):
-                if len(indices):
-                    first = ((indices[:1].astype(np.int64) - 1) >> x.schema - coarsest).astype(np.int32)
-                    lowest = min(lowest, float(exponential_bounds(coarsest, first)[0]))
+        if len({x.threshold for x in some}) < 2:
+            return self.families, self.kinds
+        coarsest = min(x.schema for x in some)
+        # The lowest bucket of all is so at the coarsest schema, too.
+        first = [((int(side[0]) - 1) >> x.schema - coarsest) for x in some for side in (x.positive, x.negative) if len(side)]
+        lowest = float(exponential_bounds(coarsest, np.array([min(first)], dtype=np.int32))[0]) if first else np.inf
         if not all(x.threshold <= lowest for x in some):
             return self.families, self.kinds
         families = np.where([x.custom for x in self.layouts], self.families + 1, 0)
