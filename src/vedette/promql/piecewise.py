@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -138,13 +139,12 @@ class PiecewiseSlabs:
             while at < end:
                 check()
                 # Of rows that follow one another as many as take a few milliseconds.
-                rows = slice(at, min(end, max(at + 1, self._within(lo + at, _AT_ONCE) - lo)))
-                done = streamed.windows(
-                    code, *(column[rows] for column in found[:4]), found[4][at : rows.stop + 1], *found[5:], *steps, self._pieces.share,
-                    SLAB, *params, *room, counts[rows], into[0][rows], into[1][rows],
-                )  # fmt: skip
+                stop = min(end, max(at + 1, self._within(lo + at, _AT_ONCE) - lo))
+                columns = counts[at:stop], into[0][at:stop], into[1][at:stop]
+                some: tuple[Any, ...] = (code, *found.part(at, stop), *steps, self._pieces.share, SLAB, *params, *room, *columns)
+                done = streamed.windows(*some)
                 at += done
-                if at < rows.stop:
+                if at < stop:
                     self._scratch.give(room)
                     room = self._scratch.take(2 * len(room[0]))
         finally:

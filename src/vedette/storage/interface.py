@@ -175,6 +175,11 @@ class Chains(NamedTuple):
     arena: NDArray[np.int64]
     old_arena: NDArray[np.int64]
 
+    def part(self, lo: int, hi: int) -> Chains:
+        """The rows [lo, hi) of them."""
+        rows = self.tails[lo:hi], self.held[lo:hi], self.newest[lo:hi], self.old_tails[lo:hi]
+        return Chains(*rows, self.upto[lo : hi + 1], self.arena, self.old_arena)
+
 
 class PieceRows(Protocol):
     """Rows of `Pieces`, to be read once, or from the last windows to the first."""

@@ -87,8 +87,8 @@ class HeadPieces:
     def chains(self, lo: int, hi: int) -> tuple[Chains, NDArray[np.int64]]:
         """See `interface.Pieces`."""
         found = self._found
-        rows = (column[lo:hi] for column in (found.tails, found.held, found.newest, found.old_tails))
-        return Chains(*rows, found.upto[lo : hi + 1], found.arena, found.old_arena), self._counts[lo:hi]
+        chains = Chains(found.tails, found.held, found.newest, found.old_tails, found.upto, found.arena, found.old_arena)
+        return chains.part(lo, hi), self._counts[lo:hi]
 
 
 class HeadRows:
