@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
+import weakref
 from typing import Any
 from urllib.parse import urlencode
 
@@ -15,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.api.logs.conftest import NOW, sent
 
-from vedette.errors import BadInput
+from vedette.errors import BadInput, LimitExceeded
+from vedette.logs.logql import evaluate
 from vedette.logs.logql.parser import parse
 from vedette.logs.store import LogStore
 
@@ -456,3 +459,33 @@ async def test_volume_over_time_and_scalars(client: httpx.AsyncClient) -> None:
     assert [one["metric"]["service_name"] for one in vector] == ["shop", "jobs"]
     refused = await client.get("/loki/api/v1/index/stats", params={"query": "{} | line_format `x`", **times})
     assert refused.status_code == 400 and "only matchers" in refused.text
+
+
+async def test_a_query_that_fails_holds_nothing_any_longer(
+    client: httpx.AsyncClient, store: LogStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await sent(client)
+    held: list[weakref.ref[Any]] = []
+
+    class Held(dict[str, str]):
+        """What a failing query has at hand."""
+
+    def refuse(*_: object) -> None:
+        labels = Held(a="1")
+        held.append(weakref.ref(labels))
+        raise LimitExceeded("too much")
+
+    monkeypatch.setattr(evaluate, "run", refuse)
+    queries = ("count_over_time({} | json | line_format `x`[1h])", "{} | json | line_format `x`")
+    gc.collect()
+    gc.disable()
+    try:
+        for query in queries:
+            answer = await client.get("/loki/api/v1/query_range", params={"query": query, "start": f"{NOW - 60}", "end": f"{NOW + 1}"})
+            assert (answer.status_code, answer.text.strip()) == (422, "too much")
+            assert held
+            async with asyncio.timeout(10):
+                while any(one() is not None for one in held):
+                    await asyncio.sleep(0.005)  # the thread lets go of it after it has answered
+    finally:
+        gc.enable()
