@@ -34,6 +34,26 @@ def test_what_is_larger_than_the_cache_is_not_held() -> None:
     assert cache.get((1, 0)) == "a" and cache.get((1, 1)) is None
 
 
+def test_what_is_asked_for_a_second_time_is_remembered() -> None:
+    cache = PageCache(100)
+    assert [cache.asked((1, 0)) for _ in range(4)] == [False, True, False, True]
+    assert not cache.asked((2, 0))
+    for number in range(5000):
+        cache.asked((3, number))
+    assert not cache.asked((2, 0)), "but not for ever"
+    assert cache.asked((3, 4999))
+
+
+def test_what_is_looked_for_stays_longer_and_is_no_miss_where_it_is_not_there() -> None:
+    cache = PageCache(100)
+    cache.put((1, 0), "a", 40)
+    cache.put((1, 1), "b", 40)
+    assert cache.peek((1, 0)) == "a" and cache.peek((9, 9)) is None
+    cache.put((2, 0), "c", 40)
+    assert (cache.peek((1, 0)), cache.peek((1, 1))) == ("a", None)
+    assert (cache.hits, cache.misses) == (2, 0)
+
+
 async def test_pages_of_histograms_are_decoded_once(open_engine) -> None:
     engine = await open_engine()
     stored = [(A, 1000 * i, sample(float(i))) for i in range(50)]

@@ -271,18 +271,73 @@ async def test_series_of_which_something_was_deleted_are_read_at_once(open_engin
     assert engine.in_pieces("default", (*M, Matcher("i", "!=", "31")), *EVER) is not None
 
 
-async def test_pages_are_found_in_the_cache_and_none_is_put_there(open_engine, tools, keyspace):
+async def test_pages_that_are_read_once_are_found_in_the_cache_but_not_put_there(open_engine, tools, keyspace):
     engine = await two_generations(open_engine, tools, keyspace, "blocks")
     cache, wanted = engine._blocks.cache, selected(engine, *EVER)
     hits, held = cache.hits, cache.nbytes
     assert read(engine.in_pieces("default", M, *EVER)) == wanted
     assert cache.hits > hits and cache.nbytes == held
-    cache._pages.clear()
-    cache.nbytes = 0
+    emptied(cache)
     misses = cache.misses
-    assert read(engine.in_pieces("default", M, *EVER)) == wanted
+    assert read(engine.in_pieces("default", M, *EVER), at_once=1000) == wanted
     assert {number < 0 for _, number in cache._pages} == {True}, "times alone, which others have too"
     assert cache.misses - misses == len(cache._pages), "what is not kept was not missed"
+
+
+def emptied(cache) -> None:
+    cache._pages.clear()
+    cache._asked.clear()
+    cache.nbytes = 0
+
+
+async def test_pages_that_are_read_again_are_kept(open_engine, tools, keyspace, monkeypatch):
+    engine = await two_generations(open_engine, tools, keyspace, "blocks")
+    cache, wanted = engine._blocks.cache, selected(engine, *EVER)
+    emptied(cache)
+    decoded = []
+    read_values = pages.read_values
+    monkeypatch.setattr(pages, "read_values", lambda *args: decoded.append(1) or read_values(*args))
+    number = sum(len(set(part.pages.tolist())) for part in engine.in_pieces("default", M, *EVER).parts)
+    for upto in (1, 2, 2, 2):
+        assert read(engine.in_pieces("default", M, *EVER), at_once=1000) == wanted
+        assert len(decoded) == upto * number
+    kept = [page for (_, key), (page, _) in cache._pages.items() if key >= 0]
+    assert len(kept) == number and cache.nbytes >= 8 * sum(len(page.bits) for page in kept)
+    assert selected(engine, *EVER) == wanted, "whoever reads at once has pages of his own"
+    others = (*M, Matcher("i", "=~", "2.|31"))
+    assert read(engine.in_pieces("default", others, *EVER), at_once=3) == [
+        row for row in wanted if (i := dict(row[0])["i"]) == "31" or (len(i) == 2 and i[0] == "2")
+    ]
+    assert len(decoded) == 3 * number, "and those that ask for some of the series have what is kept"
+
+
+async def test_what_would_fill_the_cache_is_not_kept(open_engine, tools, keyspace):
+    engine = await two_generations(open_engine, tools, keyspace, "blocks", page_cache=2 * 8 * 1000)
+    cache, wanted = engine._blocks.cache, selected(engine, *EVER)
+    emptied(cache)
+    for _ in range(3):
+        assert read(engine.in_pieces("default", M, *EVER)) == wanted
+    assert all(number < 0 for _, number in cache._pages)
+    few = (*M, Matcher("i", "=~", "2."))
+    for _ in range(3):
+        assert read(engine.in_pieces("default", few, *EVER)) == [row for row in wanted if len(i := dict(row[0])["i"]) == 2 and i[0] == "2"]
+    assert any(number >= 0 for _, number in cache._pages), "of few series they are"
+    assert cache.nbytes <= cache.limit
+
+
+async def test_damage_is_told_also_of_pages_that_were_read_before(open_engine, tools, keyspace):
+    engine = await two_generations(open_engine, tools, keyspace, "blocks")
+    wanted = selected(engine, *EVER)
+    emptied(engine._blocks.cache)
+    assert read(engine.in_pieces("default", M, *EVER)) == wanted
+    for block in engine._blocks.all:
+        data = bytearray((block.path / "pages").read_bytes())
+        data[len(data) // 3 :] = bytes(len(data) - len(data) // 3)
+        (block.path / "pages").write_bytes(data)
+    emptied(engine._blocks.cache)
+    with pytest.raises(Corrupt, match="page"):
+        read(engine.in_pieces("default", M, *EVER))
+    assert all(number < 0 for _, number in engine._blocks.cache._pages), "nothing damaged is kept"
 
 
 async def test_few_samples_of_many_go_through_the_cache(open_engine, tools, keyspace, monkeypatch):
@@ -311,7 +366,9 @@ async def test_rows_that_share_pages_are_best_read_together(open_engine, tools, 
     decoded: list[int] = []
     for part in pieces.parts:
         original = part.block.page
-        monkeypatch.setattr(part.block, "page", lambda number, room, original=original: decoded.append(number) or original(number, room))
+        monkeypatch.setattr(
+            part.block, "page", lambda number, room, original=original, **how: decoded.append(number) or original(number, room, **how)
+        )
     for lo, hi in itertools.pairwise(begins):
         room = np.empty((2, int(pieces.upto[hi] - pieces.upto[lo])), np.int64)
         pieces.rows(lo, hi).read(Steps(EVER[1], 0, 1, EVER[1] - EVER[0] + 1), *room)
@@ -324,13 +381,15 @@ async def test_a_page_that_two_reads_want_is_decoded_once(open_engine, tools, ke
     pieces, decoded = engine.in_pieces("default", M, *EVER), []
     for part in pieces.parts:
         original = part.block.page
-        monkeypatch.setattr(part.block, "page", lambda number, room, original=original: decoded.append(number) or original(number, room))
+        monkeypatch.setattr(
+            part.block, "page", lambda number, room, original=original, **how: decoded.append(number) or original(number, room, **how)
+        )
     steps = Steps(tools.now - 89 * MINUTE, MINUTE, 90, 5 * MINUTE)
     rows, room = pieces.rows(0, 5), np.empty((2, int(pieces.upto[5])), np.int64)
     for lo in range(80, -1, -10):
         part = steps.part(lo, lo + 10)
         assert rows.read(part, *room, resume=part.first - MINUTE if lo else None) is not None
-    assert len(decoded) == sum(len(np.unique(part.between(0, 5).pages)) for part in pieces.parts)
+    assert len(decoded) == sum(len(np.unique(part.pages[part.targets < 5])) for part in pieces.parts)
 
 
 async def test_damage_is_told_when_it_is_met(open_engine, tools, keyspace):

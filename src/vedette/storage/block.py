@@ -36,6 +36,9 @@ _I64 = np.int64
 FIRST_WITH_VECTORS = 3
 """The format from which on times stand in pages of their own."""
 
+_VALUES = 1 << 40
+"""What is added to the numbers of pages of which the cache holds the values, and where in a page of times theirs are."""
+
 _TIMES_HELD = 16 << 20
 _BYTES = 16
 """Of a decoded sample."""
@@ -59,24 +62,27 @@ class PageRoom:
 
 
 class Page(NamedTuple):
-    """A decoded page: its value bits, those of the rows from `row` on end to end, and their times.
+    """A decoded page: its value bits, those of the rows from `row` on end to end, row `row + i` at `bounds[i]:bounds[i + 1]`; their times.
 
-    `first` is its first sample among all of the block, where row r has `places[r]:places[r + 1]`. Where `stamps` is None, the times are as
-    the values are, else the page's row r has those from `stamps[r]` on. Nobody changes them.
+    Where `stamps` is None, the times are as the values are, else row `row + i` has those from `stamps[i]` on. Nobody changes them.
     """
 
     times: NDArray[np.int64]
     bits: NDArray[np.int64]
-    places: NDArray[np.int64]
-    first: int
+    bounds: NDArray[np.int64]
     row: int
     stamps: NDArray[np.int64] | None = None
 
     def spans(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Of each of the block's `rows`: where its times begin, where its values begin and end."""
-        begins = self.places[rows] - self.first
-        stamps = begins if self.stamps is None else self.stamps[rows - self.row]
-        return stamps, begins, self.places[rows + 1] - self.first
+        own = rows - self.row
+        begins = self.bounds[own]
+        return begins if self.stamps is None else self.stamps[own], begins, self.bounds[own + 1]
+
+    @property
+    def nbytes(self) -> int:
+        """What keeping it takes, where its times are kept by themselves."""
+        return self.bits.nbytes + self.bounds.nbytes + (self.times if self.stamps is None else self.stamps).nbytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +164,7 @@ class Block:
         self._histograms: HistogramReader | None = None
         self._symbols: _Texts | None = None
         self._times: tuple[NDArray[np.int64], NDArray[np.int64], list[int]] | None = None
+        self._views: dict[str, IndexView] = {}
         self.to_engine: tuple[SymbolTable, NDArray[np.int64]] | None = None
         """The engine's symbol (of that table) for each of the block's, -1 where none is known yet; filled under the engine's lock."""
         self._used = self._doomed = False
@@ -207,9 +214,14 @@ class Block:
             used, self._used = self._used, False
             if not used and not self._doomed:
                 self._sections = self._symbols = self.to_engine = self._histograms = self._times = None
+                self._views = {}
 
     def index(self, tenant: str) -> IndexView | None:
         """One tenant's index, ids being rows of the block; None where it has no series here."""
+        views = self._views
+        if (known := views.get(tenant)) is not None:
+            self._used = True
+            return known
         if tenant not in self.meta.tenants:
             return None
         at = 2 * self.meta.tenants.index(tenant)
@@ -217,7 +229,8 @@ class Block:
         starts = self._take("posting_starts", np.int64)[key_lo : key_hi + 1]
         postings = Postings(self._take("posting_keys", np.uint64)[key_lo:key_hi], starts, self._take("posting_ids", np.uint32))
         columns = self._labels()
-        return IndexView(self.symbols, [postings], np.arange(row_lo, row_hi, dtype=np.uint32), *columns)
+        views[tenant] = view = IndexView(self.symbols, [postings], np.arange(row_lo, row_hi, dtype=np.uint32), *columns)
+        return view
 
     def _labels(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
         offsets = self._take("label_offsets", np.int64)
@@ -230,7 +243,7 @@ class Block:
         first, last = self.ranges(rows)
         return rows[(first <= end) & (last >= start)]
 
-    def ranges(self, rows: NDArray[np.uint32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def ranges(self, rows: NDArray[np.uint32] | NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(first, last) timestamp of each of `rows`."""
         return self._take("min_times", np.int64)[rows], self._take("max_times", np.int64)[rows]
 
@@ -287,28 +300,44 @@ class Block:
             return None
         return numbers.astype(np.int32)
 
-    def page(self, number: int, room: Callable[[int], PageRoom]) -> Page:
-        """A page: taken from the cache where it is there, else decoded into what `room` gives for so many samples, and not kept."""
+    def page(self, number: int, room: Callable[[int], PageRoom], *, keep: bool = False) -> Page:
+        """A page: taken from the cache where it is there, else decoded into what `room` gives for so many samples.
+
+        It goes to the cache where it may be kept, and was asked for before, of late.
+        """
+        own, key = self.meta.sequence, _VALUES + number
+        if keep and (kept := self._cache.peek((own, key))) is not None:
+            page: Page = kept
+            return page
         table, places = self._take("pages", np.int64).reshape(-1, 3), self._take("places", np.int64)
-        entry, first = table[number], int(table[number, 0])
-        row = int(places.searchsorted(first))
-        if (held := self._cache.peek((self.meta.sequence, number))) is not None:
-            return Page(held[0], held[1], places, first, row)
-        size = (int(table[number + 1, 0]) if number + 1 < len(table) else int(places[-1])) - first
-        memory = room(size)
-        times, bits = memory.times[:size], memory.bits[:size]
+        first = int(table[number, 0])
+        stop = int(table[number + 1, 0]) if number + 1 < len(table) else int(places[-1])
+        row, end = places.searchsorted((first, stop)).tolist()
+        bounds = places[row : end + 1] - first
+        if (held := self._cache.peek((own, number))) is not None:
+            return Page(held[0], held[1], bounds, row)
+        again = keep and self._cache.asked((own, key))
+        page = self._opened(table[number], room(stop - first), bounds, row, fresh=again)
+        if again:
+            self._cache.put((own, key), page, page.nbytes)
+        return page
+
+    def _opened(self, entry: NDArray[np.int64], memory: PageRoom, bounds: NDArray[np.int64], row: int, *, fresh: bool) -> Page:
+        """A page decoded into `memory`, or into memory of its own where that is to be `fresh`."""
+        size = int(bounds[-1])
+        times, bits = (np.empty(size, _I64), np.empty(size, _I64)) if fresh else (memory.times[:size], memory.bits[:size])
         if self.meta.format < FIRST_WITH_VECTORS:
             self._decode(entry, self._cache, out=(times, bits))
-            return Page(times, bits, places, first, row)
+            return Page(times, bits, bounds, row)
         offset = int(entry[1])
         try:
             vectors, counts, bits = pages.read_values(self._raw(offset, int(entry[2])), bits, memory.streams)
             if (found := self._at_times(vectors, counts, self._cache)) is not None:
-                return Page(found[0], bits, places, first, row, found[1])
+                return Page(found[0], bits, bounds, row, found[1])
             self._lay_times(vectors, counts, times, self._cache)
         except ValueError as error:
             raise self._damaged(offset, "page", error) from error
-        return Page(times, bits, places, first, row)
+        return Page(times, bits, bounds, row)
 
     def any_histograms(self, rows: NDArray[np.uint32]) -> bool:
         """Whether any of `rows` has native histograms, of any time."""

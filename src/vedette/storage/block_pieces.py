@@ -9,6 +9,7 @@ it (`engine.py`).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from vedette.model.labeltable import LabelTable
 from vedette.storage.block import Block, Meta, Page, PageRoom
 from vedette.storage.block_writer import PAGE_SAMPLES
 from vedette.storage.interface import Steps
+from vedette.storage.nearby import Paged
 from vedette.storage.pieces import HeadRows, Surveyed
 
 _I64 = np.int64
@@ -29,33 +31,43 @@ Columns = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Times and value bits."""
 _LAST = 1 << 62
 """The rank of the head: of two samples at one time that of a block counts."""
+_NEVER = -(1 << 63)
 
 
 class BlockRows(NamedTuple):
-    """What a block has of the rows `targets` (int32[m], ascending): its own `rows` (uint32[m]), in `pages` (int32[m]).
+    """What a block has of the rows `targets` (int32[m], ascending): its own `rows` (int64[m]), so many samples each, in `pages` (int32[m]).
 
     `rank` is the block's place in the order of storing: of equal times the lowest counts.
     """
 
     block: Block
     targets: NDArray[np.int32]
-    rows: NDArray[np.uint32]
+    rows: NDArray[np.int64]
+    counts: NDArray[np.int64]
     pages: NDArray[np.int32]
     rank: int
 
-    def between(self, lo: int, hi: int) -> BlockRows:
-        """What it has of the rows [lo, hi), numbered from 0 on."""
-        a, z = self.targets.searchsorted((lo, hi)).tolist()
-        return BlockRows(self.block, self.targets[a:z] - lo, self.rows[a:z], self.pages[a:z], self.rank)
-
     @classmethod
-    def of(cls, block: Block, targets: NDArray[np.int64], rows: NDArray[np.uint32], rank: int) -> BlockRows | None:
-        """Rows of a block and which ones of all they are; None where one is longer than a page may be. Raises `Corrupt`."""
-        pages = block.pages_of(rows)
-        if pages is None:
+    def of(cls, block: Block, targets: NDArray[np.int64], rows: NDArray[np.uint32], paged: Paged, rank: int) -> BlockRows | None:
+        """Rows of a block, where they are, and which ones of all they are; None where one is longer than a page may be."""
+        if paged.pages is None:
             return None
-        order = np.argsort(targets, kind="stable")
-        return cls(block, targets[order].astype(np.int32), rows[order], pages[order], rank)
+        numbers, own, counts, pages = targets.astype(np.int32), rows.astype(_I64), paged.counts, paged.pages
+        if not (numbers[1:] > numbers[:-1]).all():
+            order = np.argsort(numbers, kind="stable")
+            numbers, own, counts, pages = numbers[order], own[order], counts[order], pages[order]
+        return cls(block, numbers, own, counts, pages, rank)
+
+
+class _InPages:
+    """What a block has of the rows [lo, hi) of all, page by page: the number of each, which of these rows are in it, and as what."""
+
+    def __init__(self, part: BlockRows, lo: int, hi: int) -> None:
+        a, z = part.targets.searchsorted((lo, hi)).tolist()
+        self.block, self.rank = part.block, part.rank
+        targets, rows, numbers = part.targets[a:z] - np.int32(lo), part.rows[a:z], part.pages[a:z].tolist()
+        cuts = [0, *(i for i in range(1, len(numbers)) if numbers[i] != numbers[i - 1]), len(numbers)] if numbers else []
+        self.pages = [(numbers[i], targets[i:k], rows[i:k]) for i, k in itertools.pairwise(cuts)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,16 +136,23 @@ class _Rooms:
 class BlockPieces:
     """See `interface.Pieces`."""
 
-    def __init__(self, labels: LabelTable, parts: Sequence[BlockRows], head: HeadPart | None, *, share: float) -> None:
-        """`parts` are of blocks in the order of storing; they and `head` number the rows as `labels` does. Raises `Corrupt`."""
+    def __init__(self, labels: LabelTable, parts: Sequence[BlockRows], head: HeadPart | None, *, share: float, cached: int = 0) -> None:
+        """`parts` are of blocks in the order of storing; they and `head` number the rows as `labels` does. Raises `Corrupt`.
+
+        Decoded pages are kept for the next reader where they are at most `cached` bytes.
+        """
         self.labels = labels
         self.share = share
         counts = np.diff(head.found.upto) if head is not None else np.zeros(len(labels), dtype=_I64)
         for part in parts:
-            counts[part.targets] += part.block.counts(part.rows)
+            counts[part.targets] += part.counts
         self.upto: NDArray[np.int64] = np.concatenate([np.zeros(1, dtype=_I64), np.cumsum(counts)])
+        self.keep = counts.itemsize * int(self.upto[-1]) <= cached
         self.begins = _begins(parts, len(labels))
         self.parts = sorted(parts, key=lambda part: part.block.meta.min_time)
+        # A year has hundreds of blocks, of which each read wants a few.
+        self.firsts = np.array([part.block.meta.min_time for part in self.parts], dtype=_I64)
+        self.lasts = np.array([part.block.meta.max_time for part in self.parts], dtype=_I64)
         self.head = head
         self.tangled = _tangled(self.parts, head, len(labels))
         self.counts = np.zeros(len(labels), dtype=_I64)
@@ -154,11 +173,13 @@ class BlockPieces:
 
 def _begins(parts: Sequence[BlockRows], n: int) -> NDArray[np.int64] | None:
     """Where, in most blocks, a page begins: int64, from 0 to n; None where nearly every row has one of its own."""
-    begun, there = np.zeros(n, dtype=_I64), np.zeros(n, dtype=_I64)
-    for part in parts:
-        there[part.targets] += 1
-        begun[part.targets[1:][part.pages[1:] != part.pages[:-1]]] += 1
-        begun[part.targets[:1]] += 1
+    if not parts:
+        return None
+    targets, pages = np.concatenate([part.targets for part in parts]), np.concatenate([part.pages for part in parts])
+    begin = np.ones(len(targets), dtype=np.bool_)
+    np.not_equal(pages[1:], pages[:-1], out=begin[1:])
+    begin[np.cumsum([0, *(len(part.targets) for part in parts[:-1])])] = True
+    begun, there = np.bincount(targets[begin], minlength=n), np.bincount(targets, minlength=n)
     begins = np.flatnonzero(2 * begun >= there)
     if 4 * len(begins) > 3 * n:
         return None
@@ -167,7 +188,12 @@ def _begins(parts: Sequence[BlockRows], n: int) -> NDArray[np.int64] | None:
 
 def _tangled(parts: Sequence[BlockRows], head: HeadPart | None, n: int) -> NDArray[np.bool_]:
     """Which rows have segments that may overlap, or that are not in the order of `parts`, the head's being last."""
-    found, newest = np.zeros(n, dtype=np.bool_), np.full(n, -(1 << 63), dtype=_I64)
+    found, newest = np.zeros(n, dtype=np.bool_), np.full(n, _NEVER, dtype=_I64)
+    ends = [part.block.meta.max_time for part in parts]
+    begins = [part.block.meta.min_time for part in parts] + [head.oldest if head is not None else -(_NEVER + 1)]
+    # Mostly each block ends before the next one, and the head, begins: then there is no need to look at rows.
+    if all(end < begin for end, begin in zip(itertools.accumulate(ends, max), begins[1:], strict=True)):
+        return found
     for part in parts:
         first, last = part.block.ranges(part.rows)
         found[part.targets] |= first <= newest[part.targets]
@@ -224,15 +250,15 @@ class _Reading:
         self.add(np.arange(rows, dtype=np.int32), offsets[:-1], _LAST)
         return True
 
-    def take(self, page: Page, part: BlockRows, rows: slice) -> bool:
-        """Copy what is wanted of some rows of a part, all in one page; answers whether there was room."""
-        spans = page.spans(part.rows[rows].astype(_I64))
+    def take(self, page: Page, targets: NDArray[np.int32], own: NDArray[np.int64], rank: int) -> bool:
+        """Copy what is wanted of the rows `targets`, which are the block's `own`, of a page; answers whether there was room."""
+        spans = page.spans(own)
         lows = np.empty(len(spans[0]), dtype=_I64)
         at, stale = kernel.take_wanted(page.times, page.bits, *spans, *self.steps, self._at, self._times, self._bits, lows)
         if at < 0:
             return False
         self.doubtful |= stale
-        self.add(part.targets[rows], lows, part.rank)
+        self.add(targets, lows, rank)
         return True
 
     def settled(self, tangled: NDArray[np.bool_], to: Columns | None) -> NDArray[np.int64]:
@@ -263,12 +289,10 @@ class Rows:
 
     def __init__(self, pieces: BlockPieces, lo: int, hi: int) -> None:
         """Rows [lo, hi) of `pieces`."""
-        self._parts = [found for part in pieces.parts if len((found := part.between(lo, hi)).rows)]
-        # A year has hundreds of blocks, of which each read wants a few.
-        self._firsts = np.array([part.block.meta.min_time for part in self._parts], dtype=_I64)
-        self._lasts = np.array([part.block.meta.max_time for part in self._parts], dtype=_I64)
+        self._pieces, self._span = pieces, (lo, hi)
+        self._parts: dict[int, _InPages] = {}
         self._n = hi - lo
-        self._rooms = pieces.rooms
+        self._rooms, self._keep = pieces.rooms, pieces.keep
         self._tangled = pieces.tangled[lo:hi]
         self._counts = pieces.counts[lo:hi]
         head = pieces.head
@@ -283,10 +307,8 @@ class Rows:
         self, steps: Steps, times: NDArray[np.int64], bits: NDArray[np.int64], *, resume: int | None = None
     ) -> NDArray[np.int64] | None:
         """See `interface.PieceRows`. Raises `Corrupt`."""
-        last = steps.first + (steps.n - 1) * steps.step
-        head = self._head if last >= self._oldest else None
-        near = np.flatnonzero((self._firsts <= last) & (self._lasts > steps.first - steps.range)).tolist()
-        parts = [part for part in (self._parts[i] for i in near) if _touches(steps, part.block.meta)]
+        head = self._head if steps.last >= self._oldest else None
+        parts = self._near(steps)
         with self._rooms.lent() as room:
             waits = (self._n > 1 and len(parts) + (head is not None) > 1) or bool(self._tangled.any())
             reading = _Reading(steps, room.waiting(len(times)) if waits else (times, bits), resume)
@@ -304,19 +326,27 @@ class Rows:
         self._begun = True
         return offsets
 
-    def _of_blocks(self, reading: _Reading, parts: Sequence[BlockRows], room: _Room) -> bool:
+    def _near(self, steps: Steps) -> list[_InPages]:
+        """What blocks have of the rows that any of the windows reaches into, in the order of their times; kept until the next read."""
+        pieces, before, found = self._pieces, self._parts, {}
+        for i in np.flatnonzero((pieces.firsts <= steps.last) & (pieces.lasts > steps.first - steps.range)).tolist():
+            if _touches(steps, pieces.parts[i].block.meta):
+                found[i] = before.get(i) or _InPages(pieces.parts[i], *self._span)
+        self._parts = found
+        return [part for part in found.values() if part.pages]
+
+    def _of_blocks(self, reading: _Reading, parts: Sequence[_InPages], room: _Room) -> bool:
         """Read what blocks have, the newest first; answers whether there was room."""
         held: dict[tuple[int, int], Page] = {}
         for part in reversed(parts):
             block, meta = part.block, part.block.meta
-            again, numbers = reading.again(meta.min_time), part.pages.tolist()
-            cuts = [0, *(i for i in range(1, len(numbers)) if numbers[i] != numbers[i - 1]), len(numbers)]
-            for lo, hi in zip(reversed(cuts[:-1]), reversed(cuts[1:]), strict=True):
-                key = meta.sequence, numbers[lo]
-                page = self._held.get(key) or block.page(key[1], room.fresh if again else room.of)
+            again = reading.again(meta.min_time)
+            for number, targets, rows in reversed(part.pages):
+                key = meta.sequence, number
+                page = self._held.get(key) or block.page(number, room.fresh if again else room.of, keep=self._keep)
                 if again:
                     held[key] = page
-                if not reading.take(page, part, slice(lo, hi)):
+                if not reading.take(page, targets, rows, part.rank):
                     return False
         self._held = held
         return True

@@ -384,7 +384,9 @@ class Engine:
     ) -> BlockPieces | HeadPieces | None:
         """As `in_pieces`, where there are blocks."""
         rows = list(self._block_rows(held.blocks, deletions, key[0], [key[1]], start, end))
-        counts = [(int(block.counts(ids).sum()), overlap(block.meta.min_time, block.meta.max_time, start, end)) for block, _, ids in rows]
+        paged = [self._nearby.paged(block, key, ids) for block, _, ids in rows]
+        shares = [overlap(block.meta.min_time, block.meta.max_time, start, end) for block, _, _ in rows]
+        counts = [(int(found.counts.sum()), share) for found, share in zip(paged, shares, strict=True)]
         counts.append((int(held.found.upto[-1]), held.share))
         most, wanted = sum(n for n, _ in counts), sum(n * share for n, share in counts)
         # Few samples of many are found in decoded pages when they are asked for again, where the cache has room for those.
@@ -396,7 +398,7 @@ class Engine:
             if block.any_histograms(ids) or (gone is not None and np.isin(gone.rows, ids).any()):
                 return None
         there = np.flatnonzero(held.found.there)
-        tables = [block_labels(self._memory, held.names, block, view.labels(ids)) for block, view, ids in rows]
+        tables = [self._nearby.labels(block, view, key, ids, memory=self._memory, names=held.names) for block, view, ids in rows]
         tables += [held.labels.take(there)] if len(there) else []
         if not tables:
             return None
@@ -404,12 +406,12 @@ class Engine:
         if len(first) > self.settings.select_series:
             return None
         of = np.split(targets, np.cumsum([len(table) for table in tables])[:-1])
-        parts = [BlockRows.of(block, of[rank], ids, rank) for rank, (block, _, ids) in enumerate(rows)]
+        parts = [BlockRows.of(block, of[rank], ids, paged[rank], rank) for rank, (block, _, ids) in enumerate(rows)]
         known = [part for part in parts if part is not None]
         if len(known) < len(parts):
             return None
         head = HeadPart.of(held.found.filled(), of[-1], len(first), held.oldest) if len(there) else None
-        return BlockPieces(labels.take(first), known, head, share=wanted / most)
+        return BlockPieces(labels.take(first), known, head, share=wanted / most, cached=self._blocks.cache.limit // 2)
 
     def with_starts(self, tenant: str, matchers: Matchers, start: int, end: int, found: SeriesSet) -> SeriesSet:
         """See `Starting.with_starts`."""

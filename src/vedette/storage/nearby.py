@@ -10,6 +10,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,18 @@ Key = tuple[int, str, tuple[Matcher, ...]]
 """The block's sequence number, the tenant, what is asked for."""
 
 
+class Paged(NamedTuple):
+    """Of rows of a block: how many samples each has (int64[m]), and its page (int32[m]); None where one has several."""
+
+    counts: NDArray[np.int64]
+    pages: NDArray[np.int32] | None
+
+    @classmethod
+    def of(cls, block: Block, rows: NDArray[np.uint32]) -> Paged:
+        """Of some rows. Raises `Corrupt`."""
+        return cls(block.counts(rows), block.pages_of(rows))
+
+
 @dataclass(slots=True)
 class _Rows:
     """Rows of a block, uint32 ascending, how many samples they have, and their labels in the engine's symbols `names`, once known."""
@@ -37,6 +50,7 @@ class _Rows:
     samples: int = 0
     names: SymbolTable | None = None
     labels: LabelTable | None = None
+    paged: Paged | None = None
 
 
 class Nearby:
@@ -70,6 +84,42 @@ class Nearby:
         if kept is not None and kept.names is not names:
             kept.labels = block_labels(memory, names, block, view.labels(kept.rows))
             kept.names = names
+
+    def paged(self, block: Block, key: tuple[str, Sequence[Matcher]], rows: NDArray[np.uint32]) -> Paged:
+        """Where `rows` are, all or some of those that `matching` found for the tenant and the matchers. Raises `Corrupt`."""
+        kept = self._kept(block, key, rows)
+        if kept is None:
+            return Paged.of(block, rows)
+        if kept.paged is None:
+            kept.paged = Paged.of(block, rows)
+        return kept.paged
+
+    def labels(
+        self,
+        block: Block,
+        view: IndexView,
+        key: tuple[str, Sequence[Matcher]],
+        rows: NDArray[np.uint32],
+        *,
+        memory: Memory,
+        names: SymbolTable,
+    ) -> LabelTable:
+        """The labels of `rows`, as for `paged`, in the engine's symbols. Raises `Corrupt`."""
+        kept = self._kept(block, key, rows)
+        if kept is None:
+            return block_labels(memory, names, block, view.labels(rows))
+        # Taken as one: another thread may learn those of another table meanwhile.
+        known, of = kept.labels, kept.names
+        if known is None or of is not names or known.symbols is not names.symbols:
+            known = block_labels(memory, names, block, view.labels(rows))
+            kept.labels, kept.names = known, names
+        return known
+
+    def _kept(self, block: Block, key: tuple[str, Sequence[Matcher]], rows: NDArray[np.uint32]) -> _Rows | None:
+        """What is known of `rows`, where they are all that `matching` found."""
+        with self._lock:
+            kept = self._rows.get((block.meta.sequence, key[0], tuple(key[1])))
+        return kept if kept is not None and kept.rows is rows else None
 
     def part(
         self, block: Block, key: tuple[str, tuple[Matcher, ...]], start: int, end: int, *, names: SymbolTable, most: int

@@ -6,6 +6,9 @@ import threading
 from collections import OrderedDict
 from typing import Any
 
+_ASKED = 4096
+"""Pages that are remembered for having been asked for."""
+
 
 class PageCache:
     """Decoded pages, the least recently used let go when they are more than `limit` bytes together. Thread-safe.
@@ -17,6 +20,7 @@ class PageCache:
         self.limit = limit
         self._lock = threading.Lock()
         self._pages: OrderedDict[tuple[int, int], tuple[Any, int]] = OrderedDict()
+        self._asked: OrderedDict[tuple[int, int], None] = OrderedDict()
         self.nbytes = 0
         self.hits = 0
         self.misses = 0
@@ -33,11 +37,25 @@ class PageCache:
             return held[0]
 
     def peek(self, key: tuple[int, int]) -> Any:
-        """As `get`, for whoever will not `put` what is not held: that is no miss."""
+        """As `get`, for whoever may not `put` what is not held: that is no miss."""
         with self._lock:
             held = self._pages.get(key)
-            self.hits += held is not None
-        return None if held is None else held[0]
+            if held is None:
+                return None
+            self.hits += 1
+            self._pages.move_to_end(key)
+        return held[0]
+
+    def asked(self, key: tuple[int, int]) -> bool:
+        """Whether it was asked before, of late, for a page that it does not hold: what is read once drives out nothing."""
+        with self._lock:
+            if key in self._asked:
+                del self._asked[key]
+                return True
+            self._asked[key] = None
+            if len(self._asked) > _ASKED:
+                self._asked.popitem(last=False)
+            return False
 
     def put(self, key: tuple[int, int], page: Any, size: int) -> None:
         """Hold a page of `size` bytes, save where it alone is more than the limit."""

@@ -92,7 +92,7 @@ def unified(tables: Sequence[LabelTable], symbols: Symbols) -> tuple[LabelTable,
     labels = stacked(tables, symbols)
     same, n = tables[0], len(tables[0])
     # Mostly each source has the same series in the same order.
-    if all(_equal(table, same) for table in tables[1:]):
+    if all(table is same or _equal(table, same) for table in tables[1:]):
         return labels, np.tile(np.arange(n, dtype=_I64), len(tables)), np.arange(n, dtype=_I64)
     return labels, *identities(labels)
 
