@@ -196,7 +196,7 @@ def decode(words: Any, data: Any, chunk: Any, count: Any, until: Any, times: Any
             i += _U8
             place += _U8
             continue
-        if word & _BYTE >= np.uint64(WHOLE):
+        if word & _BYTE >= np.uint64(WHOLE + 7):
             if data[i] == SCALE:
                 scale = np.int64(data[i + _U1])
                 power = _TENS[scale]
@@ -213,15 +213,15 @@ def decode(words: Any, data: Any, chunk: Any, count: Any, until: Any, times: Any
                 bend |= np.int64(data[i]) << shift
                 delta += np.int64(np.uint64(bend) >> np.uint64(1)) ^ -(bend & 1)
                 i += _U1
-            token = np.int64(data[i])
-            if token >= WHOLE:
-                size = (token - WHOLE & 7) + 1
+            head = np.int64(data[i])
+            if head >= WHOLE + 7:
+                size = (head - WHOLE & 7) + 1
                 rest: Any = np.int64(load_u64(data, i + _U1) & _ALL >> np.uint64(64 - 8 * size))
                 i += np.uint64(1 + size)
                 if place > begin:
                     time += delta
                 times[place] = time
-                if token < BITS:
+                if head < BITS:
                     whole += rest >> 1 ^ -(rest & 1)
                     values[place] = whole / power
                 else:
@@ -234,9 +234,14 @@ def decode(words: Any, data: Any, chunk: Any, count: Any, until: Any, times: Any
         if place > begin:
             time += delta
         times[place] = time
-        more = word >> np.uint64(6) & np.uint64(3)
-        kept = (np.uint64(64) << np.uint64(8) * more) - np.uint64(1)
-        zigzag = np.int64((word & np.uint64(63) | word >> np.uint64(8) << np.uint64(6)) & kept)
+        # A difference of either form, without a branch for its length, which is anyone's guess. Of a long one (`long` is all ones) the
+        # bytes behind the token are the whole of it.
+        token = word & _BYTE
+        long = np.uint64(0) - (token + np.uint64(64) >> np.uint64(8))
+        more = (token >> np.uint64(6)) + ((token & np.uint64(7)) - np.uint64(2) & long)
+        low = np.uint64(6) & ~long
+        kept = (_U1 << low + np.uint64(8) * more) - _U1
+        zigzag = np.int64((word & np.uint64(63) & ~long | word >> np.uint64(8) << low) & kept)
         i += _U1 + more
         whole += zigzag >> 1 ^ -(zigzag & 1)
         values[place] = whole / power
