@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import re2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vedette.regex import Template
+from vedette.regex import Template, bounded
 
 
 @pytest.mark.parametrize(
@@ -41,3 +42,17 @@ def test_the_length_is_that_of_the_text(pieces: list[str], one: str, two: str) -
     groups = [("", one, two)[number] for number in made.wanted]
     assert made.length(groups) == len(made.expanded(groups))
     assert len(made) <= 2 * len(pieces) + 1
+
+
+@pytest.mark.parametrize(
+    ("pattern", "refused"), [(r"\C", True), (r"a\Cb", True), (r"\\C", False), (r"\Q\C\E", False), ("C", False), ("[C]", False)]
+)
+def test_half_a_character_is_no_character(pattern: str, refused: bool) -> None:
+    options = re2.Options()
+    options.log_errors = False
+    for text in (pattern, pattern.encode()):
+        if not refused:
+            bounded(text, options)
+            continue
+        with pytest.raises(re2.error, match="invalid escape sequence"):
+            bounded(text, options)

@@ -31,10 +31,17 @@ _NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
 
 
 def bounded(pattern: AnyStr, options: re2.Options) -> Any:
-    """A compiled expression. Raises `re2.error`, also for one that would take long to compile."""
+    """A compiled expression. Raises `re2.error`, also for one that would take long to compile, or is none of Go's (`\\C`, a byte)."""
+    if _any_byte(pattern if isinstance(pattern, str) else pattern.decode(errors="replace")):
+        raise re2.error("invalid escape sequence: \\C")
     if weight(pattern if isinstance(pattern, str) else pattern.decode(errors="replace")) > MAX_WEIGHT:
         raise re2.error(_TOO_LARGE)
     return re2.compile(pattern, options)
+
+
+def _any_byte(pattern: str) -> bool:
+    # Prometheus' expressions are of characters: half of one is no label's value.
+    return "\\C" in pattern and any(token.lastgroup == "escape" and token[0] == "\\C" for token in _TOKEN.finditer(pattern))
 
 
 def weight(pattern: str, maximum: int = MAX_WEIGHT) -> int:

@@ -73,8 +73,7 @@ def label_replace(ev: Evaluation, node: Call, args: Sequence[Value], grid: Grid)
         if found is None:
             continue
         matched[i] = True
-        # A pattern of bytes (`\\C`) may cut a character.
-        groups = tuple([(found[number] or b"").decode(errors="replace") for number in template.wanted])
+        groups = tuple([(found[number] or b"").decode() for number in template.wanted])
         if groups not in alike:
             # What would be too much is refused before any of it is made.
             size = template.length(groups)
