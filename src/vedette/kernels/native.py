@@ -168,8 +168,9 @@ def resets(places: Any, index: Any, layout: Any, starts: Any, cells: Any, hints:
             continue
         if a == b:
             fell = False
-            for c in range(_ZERO, _width(shapes, a)):
-                fell |= cells[mine + c] < cells[theirs + c]
+            near, far = np.uint64(mine + _ZERO), np.uint64(theirs + _ZERO)
+            for c in range(np.uint64(_width(shapes, a) - _ZERO)):
+                fell |= cells[near + c] < cells[far + c]
             out[p] = fell
         elif families[a] != families[b]:
             out[p] = 2

@@ -18,6 +18,7 @@ from vedette.promql.native_pool import Natives, Pool
 from vedette.promql.values import Bools, Ints
 
 _CELLS_AT_ONCE = 4 << 20
+_WORTH = 1 << 18
 _BOTH = 1 << RESET | 1 << NOT_RESET
 _HINT_OF = np.array(
     [GAUGE if seen >> GAUGE else seen.bit_length() - 1 if seen.bit_count() == 1 else UNKNOWN for seen in range(16)], dtype=np.uint8
@@ -126,7 +127,7 @@ def _sums(ev: Evaluation, pool: Pool, wanted: _Wanted, pairs: Ints, count: int, 
             )  # fmt: skip
             begin = upto
 
-    ev.in_two(part, total, worth=bool(len(work)) and int(work[-1]) > _CELLS_AT_ONCE)
+    ev.in_two(part, total, worth=bool(len(work)) and int(work[-1]) > _WORTH)
     there = (found > 0) & ~odd
     made = np.flatnonzero(there)
     index = np.full(total, -1, dtype=np.int64)
