@@ -204,8 +204,8 @@ def _bound(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Scalar:
 
 
 def _extreme_of(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Scalar:
-    pick = np.maximum if node.func.name == "max_of" else np.minimum
-    return Scalar(pick(scalar(args[0]), scalar(args[1])))
+    one, other = scalar(args[0]), scalar(args[1])
+    return Scalar(_least(one, other) if node.func.name == "min_of" else -_least(-one, -other))
 
 
 def _pi(ev: Evaluation, node: Call, args: Args, grid: Grid) -> Scalar:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -463,11 +463,16 @@ def window_function(ev: Evaluation, call: Call, args: Sequence[Value], grid: Gri
 
     begins = None if over.slabs is None else over.slabs.begins
     rows = Rows(over.labels, grid.n, fill, over.drop, samples=over.samples, begins=begins)
-    if name in ("rate", "increase"):
-        _doubt_counters(ev, call, rows, over)
+    counter = name in ("rate", "increase")
     if (whole.natives is not None and name not in TIMES_ONLY) or (whole.starts is not None and name in STARTED):
         matrix = replaced(ev, call, whole, grid, ev.matrix(rows))
+        if counter:
+            # A window of both kinds has no result, whatever its floats would have given.
+            counted = np.logical_or.reduce(matrix.present & ~matrix.native, axis=1)
+            _doubt_counters(ev, call, lambda chosen: bool(counted[chosen].any()), over)
         return matrix if name in ("last_over_time", "first_over_time") else ev.renamed(matrix, strict=True)
+    if counter:
+        _doubt_counters(ev, call, lambda chosen: _any_present(rows, chosen), over)
     if name in ("last_over_time", "first_over_time"):
         return rows
     return ev.renamed_rows(rows)
@@ -494,8 +499,13 @@ def refuse_extended(name: str, over: Windows) -> None:
 
 def _check_params(ev: Evaluation, call: Call, params: _Params, over: Windows) -> None:
     if call.func.name == "quantile_over_time" and over.samples:
-        for q in params.p0[~((params.p0 >= 0) & (params.p0 <= 1))]:
-            ev.annotations.warn(say.bad_quantile(shown(float(q))), call.args[0])
+        odd = ~((params.p0 >= 0) & (params.p0 <= 1))
+        if odd.any():
+            # Where there is no float nothing is asked of the quantile, and so nothing is said of it.
+            floats = over.floats()
+            asked = odd if floats.slabs is not None else odd & _any_sample(floats, len(odd))
+            for q in params.p0[asked]:
+                ev.annotations.warn(say.bad_quantile(shown(float(q))), call.args[0])
     if call.func.name == "double_exponential_smoothing" and over.samples:
         for what, column in (("smoothing", params.p0), ("trend", params.p1)):
             bad = column[(column <= 0) | (column >= 1)]
@@ -508,8 +518,8 @@ def shown(value: float) -> str:
     return go_g(value)
 
 
-def _doubt_counters(ev: Evaluation, call: Call, rows: Rows, over: Windows) -> None:
-    """Say which metrics, of those with a result, are not named (or typed) as counters are."""
+def _doubt_counters(ev: Evaluation, call: Call, any_of: Callable[[NDArray[np.int64]], bool], over: Windows) -> None:
+    """Say which metrics are not named (or typed) as counters are, of those with a result: `any_of` tells whether some rows have any."""
     names = over.labels.column(METRIC_NAME)
     text = over.labels.symbols.text
     # Rows of native histograms alone have no floats.
@@ -526,7 +536,7 @@ def _doubt_counters(ev: Evaluation, call: Call, rows: Rows, over: Windows) -> No
         if (kind in ("counter", "histogram")) if ev.type_labels else name.endswith(COUNTER_SUFFIXES):
             continue
         chosen = np.flatnonzero((names == name_symbol) & (types == type_symbol) & filled)
-        if _any_present(rows, chosen):
+        if any_of(chosen):
             message = say.not_a_counter_type(name, kind) if ev.type_labels else say.not_a_counter(name)
             ev.annotations.inform(message, call.args[0])
 
@@ -543,10 +553,16 @@ def _any_present(rows: Rows, chosen: NDArray[np.int64]) -> bool:
 
 def absent_over_time(ev: Evaluation, over: Windows, grid: Grid) -> Matrix:
     """1 at the steps whose windows hold no sample of any series; the labels are the caller's to set."""
-    values, present = np.empty((len(over.labels), grid.n)), np.empty((len(over.labels), grid.n), dtype=np.bool_)
-    nothing = np.zeros(grid.n)
+    return ev.one_row(np.ones(grid.n), np.logical_not(_any_sample(over, grid.n)))
+
+
+def _any_sample(over: Windows, n: int) -> Bools:
+    """At which of the `n` steps any series has a sample in its window: bool[n]."""
+    values, present = np.empty((len(over.labels), n)), np.empty((len(over.labels), n), dtype=np.bool_)
+    nothing, times = np.zeros(n), np.zeros(n, dtype=np.int64)
     k.over_time(
-        k.PRESENT, over.offsets, over.timestamps, over.values, 0, len(over.labels), over.first, over.step, grid.n, over.range,
-        nothing, nothing, grid.times, values, present,
+        k.PRESENT, over.offsets, over.timestamps, over.values, 0, len(over.labels), over.first, over.step, n, over.range,
+        nothing, nothing, times, values, present,
     )  # fmt: skip
-    return ev.one_row(np.ones(grid.n), np.logical_not(present.any(axis=0)))
+    found: Bools = np.logical_or.reduce(present, axis=0)
+    return found
