@@ -95,8 +95,10 @@ def test_large_answers_are_rendered_in_parts() -> None:
         assert [float(v) for _, v in got[i]["values"]] == values[i].tolist()
 
 
-def test_rows_sort_as_label_sets_do() -> None:
-    rows = [Labels.of(a="b", c="d"), Labels.of(a="b"), Labels(), Labels.of(b="a"), Labels.of(a="é"), Labels.of(a="z"), Labels.of(a="")]
+@pytest.mark.parametrize("more", [0, 30])
+def test_rows_sort_as_label_sets_do(more: int) -> None:
+    rows = [Labels.of(c=str(i % 7), d=str(i)) for i in range(more)]
+    rows += [Labels.of(a="b", c="d"), Labels.of(a="b"), Labels(), Labels.of(b="a"), Labels.of(a="é"), Labels.of(a="z"), Labels.of(a="")]
     assert [rows[i] for i in sorted_rows(LabelTable.from_labels(rows)).tolist()] == sorted(rows)
 
 

@@ -49,8 +49,9 @@ class Handy(MemoryStorage):
 
     taken = 0
 
-    def look(self, tenant: str, matchers: tuple[Matcher, ...]) -> None:
+    def look(self, tenant: str, matchers: tuple[Matcher, ...], *, few: int | None = None) -> bool:
         self.looked = [*getattr(self, "looked", []), (tenant, matchers)]
+        return few is None or all(m.op == "=" for m in matchers) or few >= len(self.samples)
 
     def at_hand(self, tenant: str, matchers: tuple[Matcher, ...], start: int, end: int, most: int) -> SeriesSet | None:
         found = self.select(tenant, matchers, start, end)
@@ -264,6 +265,29 @@ def test_dashboards_queries_take_it(engine: Engine, storage: Handy, expr: str, s
         assert short is not None
         assert shown(short) == shown(long)
     assert storage.taken == 2
+
+
+@pytest.mark.parametrize("step", [0, MIN])
+@pytest.mark.parametrize(
+    "expr",
+    [
+        "none",
+        'm_total{a="none"}',
+        "sum by (a) (rate(none[5m]))",
+        "-none * 2 + time()",
+        "sum(none) / sum(rate(nor[5m]))",
+        "histogram_quantile(0.9, rate(none_bucket[5m]))",
+        "avg_over_time(none[1m]) > bool 1",
+    ],
+)
+def test_nothing_is_at_hand_too(engine: Engine, expr: str, step: int) -> None:
+    short, long = both(engine, expr, 4 * MIN, 10 * MIN, step)
+    assert short is not None and not len(long)
+    assert shown(short) == shown(long)
+
+
+def test_where_one_side_is_nothing_the_other_may_have_something_to_tell(engine: Engine) -> None:
+    assert both(engine, "rate(m_total[5m]) / rate(none[5m])", 4 * MIN, 10 * MIN, MIN)[0] is None
 
 
 def test_a_glance_is_for_what_was_never_asked(engine: Engine, storage: Handy) -> None:

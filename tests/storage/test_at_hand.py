@@ -55,10 +55,19 @@ async def test_what_was_selected_before(engine, tools):
 
 async def test_a_look_is_enough(engine, tools):
     whole = (tools.now - HOUR, tools.now)
-    engine.look("default", M)
+    assert engine.look("default", M)
     assert same(engine.at_hand("default", M, *whole, 1000), engine.select("default", M, *whole))
-    engine.look("nobody", M)
+    assert not engine.look("nobody", M)
     assert engine.at_hand("nobody", M, *whole, 1000) is None
+
+
+async def test_a_look_at_few(engine, tools):
+    whole = (tools.now - HOUR, tools.now)
+    some = (*M, Matcher("i", "=~", "1|3"))
+    assert not engine.look("default", some, few=4)
+    assert engine.at_hand("default", some, *whole, 1000) is None
+    assert engine.look("default", some, few=5)
+    assert same(engine.at_hand("default", some, *whole, 1000), engine.select("default", some, *whole))
 
 
 async def test_another_series_makes_it_look_again(engine, tools, keyspace):

@@ -131,6 +131,56 @@ def test_what_was_selected_before_is_known_until_another_series_comes():
     assert names_of(memory, few) == ["0", "1", "2", "4"]
 
 
+def test_a_view_is_made_anew_when_series_came():
+    memory, space = Memory(), canonical()
+    take(memory, space, [Labels.of(__name__="m", i=str(i)) for i in range(10)])
+    take(memory, canonical("other"), [Labels.of(__name__="m", i="theirs")])
+    series, view = memory.index("default")
+    assert memory.index("default") == (series, view)
+    assert memory.index("default")[1] is view
+    assert [labels.get("i") for labels in memory.index("other")[1].table(memory.index("other")[1].all_ids)] == ["theirs"]
+    take(memory, space, [Labels.of(__name__="m", i="3")])
+    assert memory.index("default")[1] is view, "it was known"
+    take(memory, canonical("other"), [Labels.of(__name__="m", i="another")])
+    assert not memory._views, "what is kept holds no arrays that grew since"
+    take(memory, space, [Labels.of(__name__="m", i="10")])
+    assert len(memory.index("default")[1].all_ids) == 11
+
+
+def test_pairs_that_were_looked_up_are_found_again_and_few_of_them_are_kept():
+    memory, space = Memory(), canonical()
+    take(memory, space, [Labels.of(__name__="m" if i % 10 else "n", i=str(i), j=str(i % 300)) for i in range(6000)])
+    _, view = memory.index("default")
+    for _ in range(2):
+        for i in range(300):
+            wanted = {str(n) for n in range(i, 6000, 300) if n % 10}
+            assert {x.get("i") for x in found(view, [Matcher("__name__", "=", "m"), Matcher("j", "=", str(i))])} == wanted
+        assert 0 < len(view.recent) <= 256
+    assert not any(len(ids) > 4096 for ids in view.recent.values()), "long lists are not kept"
+    assert len(view.matching([Matcher("__name__", "=", "m")])) == 5400
+
+
+def test_few_are_looked_at_one_by_one_where_that_is_asked():
+    memory, space = Memory(), canonical()
+    take(memory, space, [Labels.of(__name__="m", i=str(i), j=str(i % 4)) for i in range(40)])
+    name, regex, absent = Matcher("__name__", "=", "m"), Matcher("i", "=~", "1|2.?"), Matcher("k", "=", "")
+    for matchers, few, known in (
+        ((name, regex), 40, True),
+        ((name, regex), 39, False),
+        ((name, Matcher("j", "=", "2"), regex), 10, True),
+        ((name, Matcher("j", "=", "2"), regex), 9, False),
+        ((name,), 0, True),
+        ((regex,), 1000, False),
+        ((absent,), 1000, False),
+        ((name, absent), 40, True),
+        ((Matcher("i", "=", "none"), regex), 0, True),
+    ):
+        selection = memory.selected("default", matchers, view=True, few=few)
+        assert (selection is not None) == known
+        if selection is not None:
+            assert selection.ids.tolist() == memory.selected("default", matchers, view=True).ids.tolist()
+
+
 def test_many_series_are_looked_for_each_time_and_few_selections_are_kept():
     memory, space = Memory(), canonical()
     take(memory, space, [Labels.of(__name__="m", i=str(i)) for i in range(1000)])

@@ -57,6 +57,13 @@ class Symbols:
             return self._texts[symbol]
         return self._texts[symbol - self.FORK] if symbol >= self.FORK else self._base._texts[symbol]
 
+    def texts(self, symbols: Sequence[int]) -> list[str]:
+        """The texts of several ids."""
+        if self._base is None:
+            texts = self._texts
+            return [texts[symbol] for symbol in symbols]
+        return [self.text(symbol) for symbol in symbols]
+
 
 @dataclass(frozen=True, slots=True)
 class LabelTable:

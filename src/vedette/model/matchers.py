@@ -12,6 +12,7 @@ from typing import Literal
 import re2
 
 from vedette.errors import BadInput
+from vedette.model import plain
 from vedette.model.labels import METRIC_NAME, Labels, is_legacy_label_name, quote
 from vedette.regex import MAX_WEIGHT, bounded, weight
 
@@ -26,9 +27,7 @@ _OPTIONS.dot_nl = True
 _OPTIONS.never_capture = True
 
 
-_LITERAL = re.compile(r"(?:[^\\.+*?()|\[\]{}^$]|\\[!-/:-@\[-^`{-~])*")
 _PLAIN = re.compile(r"[^\\.+*?()\[\]{}^$]*")
-_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _UNIT = re.compile(r"\\.|\[\^?\]?(?:\\.|\[:\w+:\]|[^\]\\])*\]|[()|]|[^\\\[()|]+", re.DOTALL)
 MAX_TOGETHER = 1000
 """Most alternatives that are compiled as one expression: the time that takes grows faster than their number."""
@@ -38,20 +37,27 @@ _MOST = 10 * MAX_WEIGHT
 def compile_regex(pattern: str, *, where: str = "") -> Callable[[str], bool]:
     """A test for full matches of `pattern`, in time linear in the text. Raises `BadInput` for a bad pattern.
 
-    Alternatives that are plain texts, as dashboards make them, are looked up instead.
+    Alternatives that are plain texts, as dashboards make them, are looked up instead; more in `plain.py`.
     """
     if _PLAIN.fullmatch(pattern):
         return frozenset(pattern.split("|")).__contains__
     alternatives = _alternatives(pattern)
-    if alternatives is not None and all(_LITERAL.fullmatch(a) for a in alternatives):
-        return frozenset(_ESCAPED.sub(r"\1", a) for a in alternatives).__contains__
-    if alternatives is None or len(alternatives) <= MAX_TOGETHER:
+    if alternatives is None:
         return _compiled(pattern, pattern, where)
+    if (test := plain.full_match(alternatives)) is not None:
+        return test
+    if len(alternatives) <= MAX_TOGETHER:
+        return _where_begun(plain.beginnings(alternatives), _compiled(pattern, pattern, where))
     if weight(pattern, _MOST) > _MOST:
         raise BadInput(f"bad regular expression {_shown(pattern)}: expression too large", where=where, hint="fewer repetitions")
     parts = [alternatives[i : i + MAX_TOGETHER] for i in range(0, len(alternatives), MAX_TOGETHER)]
     tests = [_compiled("|".join(part), pattern, where) for part in parts]
     return lambda text: any(test(text) for test in tests)
+
+
+def _where_begun(beginnings: tuple[str, ...], test: Callable[[str], bool]) -> Callable[[str], bool]:
+    """`test`, of what has one of the `beginnings` alone, where there are any: to ask the engine takes thirty times as long."""
+    return (lambda text: text.startswith(beginnings) and test(text)) if beginnings else test
 
 
 def _alternatives(pattern: str) -> list[str] | None:

@@ -20,17 +20,17 @@ from vedette.kernels import joins
 from vedette.model.labeltable import LabelTable, Symbols
 from vedette.model.matchers import Matcher
 from vedette.model.series import SeriesSet
+from vedette.promql import labelsets
 from vedette.promql.annotations import Annotations
 from vedette.promql.binary import CODES
 from vedette.promql.coarse import Column
 from vedette.promql.direct_parts import AGGREGATIONS, GIVEN_NOTHING, Cells, Changed, Joined, Leaf, Negated, Part, Quantile, Run, Summed
 from vedette.promql.format import json_float
-from vedette.promql.labelsets import unify
 from vedette.promql.nodes import Aggregate, Binary, Call, Node, Number, Range, Selector, Unary, unwrapped, walk
 from vedette.promql.plan import Fetch, Prepared, read_once
 from vedette.promql.result import QueryResult, Texts, few_texts, sorted_rows
 from vedette.promql.selectors import EXTRAPOLATED
-from vedette.promql.values import Bools, Floats, Grid, Ints
+from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix
 
 MOST_SAMPLES, MOST_CELLS = 1 << 15, 1 << 13
 """Samples that are read and values that are made at the most: half a millisecond's work."""
@@ -102,6 +102,10 @@ class Shape:
         It has at most `MOST_CELLS` values a row.
         """
         rows = 0
+        if not any(map(len, found)):
+            # Whatever is made of nothing is nothing.
+            nothing = Matrix(labelsets.empty(found[0].labels.symbols), np.zeros((0, grid.n)), np.zeros((0, grid.n), dtype=np.bool_))
+            return QueryResult(nothing, grid, range_query=ranged, warnings=[], infos=[])
         for one in found:
             if not len(one) or one.histograms is not None or one.start_timestamps is not None:
                 return None
@@ -132,7 +136,7 @@ class Shape:
         held, base = tuple(table.symbols for table in tables), tables[0].symbols
         if any(symbols is not base for symbols in held):
             shared = base.fork()
-            tables = [unify(table, shared, base) for table in tables]
+            tables = [labelsets.unify(table, shared, base) for table in tables]
         made = self.root.made(tables)
         if made is None:
             return None

@@ -30,7 +30,7 @@ from vedette.promql.histograms import LE, bounds_of, by_bound
 from vedette.promql.nodes import Aggregate, Binary, Call, Selector
 from vedette.promql.plan import Fetch
 from vedette.promql.selectors import COUNTER_SUFFIXES, EXTRAPOLATED, OVER_TIME, SCANNING, Fetched
-from vedette.promql.values import Bools, Floats, Grid
+from vedette.promql.values import Bools, Floats, Grid, Ints
 
 _MOST_VISITS = 1 << 18
 """Samples that a function may look at, which counts those that lie in several windows several times."""
@@ -69,8 +69,11 @@ class Part(Protocol):
         """Whether the long way makes changes of it block by block, by NumPy's functions, and keeps rows that are nowhere."""
         ...
 
-    def made(self, tables: Sequence[LabelTable]) -> Made | None:
-        """Its rows, from the labels of each leaf's series, over symbols that they share; None where it has to be the long way."""
+    def made(self, tables: Sequence[LabelTable], *, named: bool = True) -> Made | None:
+        """Its rows, from the labels of each leaf's series, over symbols that they share; None where it has to be the long way.
+
+        Where they are not to be `named`, nobody looks at the metadata labels, and those that are to go may stay.
+        """
         ...
 
 
@@ -94,12 +97,12 @@ class Leaf:
         first = grid.start - self.selector.offset
         return Fetch(matchers, first - (self.range or lookback) + 1, first + grid.step * (grid.n - 1))
 
-    def made(self, tables: Sequence[LabelTable]) -> Made | None:
+    def made(self, tables: Sequence[LabelTable], *, named: bool = True) -> Made | None:
         """See `Part`."""
         labels, call = tables[self.number], self.call
         if call is None or call.func.name in _KEEPING_NAMES:
             return Made(labels, self._cells)
-        bare = _nameless(labels)
+        bare = _nameless(labels, named=named)
         if bare is None:
             return None
         # All series have one name, or none.
@@ -150,12 +153,13 @@ class Summed:
         """See `Part`."""
         return False
 
-    def made(self, tables: Sequence[LabelTable]) -> Made | None:
+    def made(self, tables: Sequence[LabelTable], *, named: bool = True) -> Made | None:
         """See `Part`."""
-        below = self.below.made(tables)
+        node = self.node
+        below = self.below.made(tables, named=node.without or any(name in labelsets.METADATA for name in node.grouping))
         if below is None:
             return None
-        node, labels, under = self.node, below.labels, below.cells
+        labels, under = below.labels, below.cells
         names = (*node.grouping, METRIC_NAME) if node.without else node.grouping
         groups, first = np.zeros(len(labels), dtype=np.int64), np.zeros(1, dtype=np.int64)
         if names:
@@ -175,7 +179,8 @@ class Summed:
             g.finish(code, *sums, present)
             return sums[0], present
 
-        return Made(labelsets.kept(labels.take(first), names, without=node.without), cells)
+        rows = labelsets.kept(labels.take(first), names, without=node.without) if names else labelsets.empty(labels.symbols, 1)
+        return Made(rows, cells)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,13 +197,13 @@ class Changed:
         """See `Part`."""
         return self.below.streams and self.node.op in UFUNCS
 
-    def made(self, tables: Sequence[LabelTable]) -> Made | None:
+    def made(self, tables: Sequence[LabelTable], *, named: bool = True) -> Made | None:
         """See `Part`."""
-        below = self.below.made(tables)
+        below = self.below.made(tables, named=named)
         if below is None:
             return None
         node, under, streams = self.node, below.cells, self.streams
-        labels = _nameless(below.labels) if node.bool_ or node.op not in KEEP_NAMES else below.labels
+        labels = _nameless(below.labels, named=named) if node.bool_ or node.op not in KEEP_NAMES else below.labels
         if labels is None:
             return None
         rows, one = np.arange(len(labels), dtype=np.int64), np.zeros(len(labels), dtype=np.int64)
@@ -234,10 +239,10 @@ class Negated:
         """See `Part`."""
         return self.below.streams
 
-    def made(self, tables: Sequence[LabelTable]) -> Made | None:
+    def made(self, tables: Sequence[LabelTable], *, named: bool = True) -> Made | None:
         """See `Part`."""
-        below = self.below.made(tables)
-        labels = None if below is None else _nameless(below.labels)
+        below = self.below.made(tables, named=named)
+        labels = None if below is None else _nameless(below.labels, named=named)
         if below is None or labels is None:
             return None
         under = below.cells
@@ -264,24 +269,16 @@ class Joined:
         """See `Part`."""
         return False
 
-    def made(self, tables: Sequence[LabelTable]) -> Made | None:
+    def made(self, tables: Sequence[LabelTable], *, named: bool = True) -> Made | None:
         """See `Part`."""
         left, right = self.left.made(tables), self.right.made(tables)
         if left is None or right is None:
             return None
         node, under, beside = self.node, left.cells, right.cells
-        names, without = matched_on(node)
-        groups, first = labelsets.grouped(labelsets.stacked(left.labels, right.labels), names, without=without)
-        here, there = groups[: len(left.labels)], groups[len(left.labels) :]
-        if max(int(np.bincount(side).max()) for side in (here, there)) > 1:
+        paired = _paired(node, left.labels, right.labels)
+        if paired is None:
             return None
-        partner = np.full(len(first), -1, dtype=np.int64)
-        partner[there] = np.arange(len(there))
-        left_rows = np.flatnonzero(partner[here] >= 0)
-        right_rows = partner[here[left_rows]]
-        labels = result_labels(node, left.labels.take(left_rows), right.labels.take(right_rows))
-        if not len(labels) or len(labelsets.grouped(labels, (), without=True)[1]) < len(labels):
-            return None
+        labels, left_rows, right_rows = paired
 
         def cells(run: Run) -> Cells | None:
             one = under(run)
@@ -307,7 +304,7 @@ class Quantile:
         """See `Part`."""
         return False
 
-    def made(self, tables: Sequence[LabelTable]) -> Made | None:
+    def made(self, tables: Sequence[LabelTable], *, named: bool = True) -> Made | None:
         """See `Part`."""
         below = self.below.made(tables)
         if below is None:
@@ -332,9 +329,31 @@ class Quantile:
         return Made(labels, cells)
 
 
-def _nameless(labels: LabelTable) -> LabelTable | None:
-    """The labels without names, None where rows might become equal by that."""
-    return labelsets.kept(labels, labelsets.METADATA, without=True) if labelsets.unique_without_names(labels) else None
+def _paired(node: Binary, left: LabelTable, right: LabelTable) -> tuple[LabelTable, Ints, Ints] | None:
+    """The labels of the rows of an operator between vectors, and which rows of either side go together; None for the long way."""
+    if len(left) == len(right) == 1 and not (len(left.names) or len(right.names)):
+        # Sums over all, as quotients mostly are of.
+        return left, np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)
+    names, without = matched_on(node)
+    groups, first = labelsets.grouped(labelsets.stacked(left, right), names, without=without)
+    here, there = groups[: len(left)], groups[len(left) :]
+    if max(int(np.bincount(side).max()) for side in (here, there)) > 1:
+        return None
+    partner = np.full(len(first), -1, dtype=np.int64)
+    partner[there] = np.arange(len(there))
+    left_rows = np.flatnonzero(partner[here] >= 0)
+    right_rows = partner[here[left_rows]]
+    labels = result_labels(node, left.take(left_rows), right.take(right_rows))
+    if not len(labels) or len(labelsets.grouped(labels, (), without=True)[1]) < len(labels):
+        return None
+    return labels, left_rows, right_rows
+
+
+def _nameless(labels: LabelTable, *, named: bool = True) -> LabelTable | None:
+    """The labels without names, None where rows might become equal by that; with their names where nobody looks at these."""
+    if not labelsets.unique_without_names(labels):
+        return None
+    return labelsets.kept(labels, labelsets.METADATA, without=True) if named else labels
 
 
 def _in_order(cells: Cells, run: Run) -> bool:

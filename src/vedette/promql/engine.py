@@ -225,23 +225,9 @@ class Engine:
         if self._at_hand is None or len(expr) > _SHORT_TEXT or _COSTLY.search(expr) or self._known(expr):
             return None
         shape = self._shape(expr)
-        if shape is None or not all(self._soon_found(tenant, matchers, start_ms, end_ms) for matchers in shape.matchers):
+        if shape is None or not all(self._at_hand.look(tenant, matchers, few=_FEW_SERIES) for matchers in shape.matchers):
             return None
-        for matchers in shape.matchers:
-            self._at_hand.look(tenant, matchers)
         return self.at_hand(tenant, expr, start_ms, end_ms, step_ms)
-
-    def _soon_found(self, tenant: str, matchers: tuple[Matcher, ...], start_ms: int, end_ms: int) -> bool:
-        """Whether what a query selects is looked up, and those that its other matchers look through are few."""
-        assert self._at_hand is not None, "asked only where there is one"
-        equal = tuple(m for m in matchers if m.op == "=" and m.value)
-        if len(equal) == len(matchers):
-            return True
-        if not equal:
-            return False
-        self._at_hand.look(tenant, equal)
-        found = self._at_hand.at_hand(tenant, equal, start_ms - self._settings.lookback_ms, end_ms, MOST_SAMPLES)
-        return found is not None and len(found) <= _FEW_SERIES
 
     def _known(self, expr: str) -> bool:
         with self._lock:

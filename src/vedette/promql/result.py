@@ -436,14 +436,20 @@ def _texts(table: LabelTable, rows: Ints) -> Texts:
 
 def few_texts(table: LabelTable, rows: Ints) -> Texts:
     """Each row's labels as one text: of a few rows, to find the texts that they share takes longer than to write them again."""
-    text, made = table.symbols.text, []
-    for lo, hi in zip(table.offsets[rows].tolist(), table.offsets[rows + 1].tolist(), strict=True):
-        pairs = zip(map(text, table.names[lo:hi].tolist()), map(text, table.values[lo:hi].tolist()), strict=True)
-        made.append(orjson.dumps(dict(pairs))[1:-1])
-    pool, ends = _pool(made)
+    texts = _pairs(table)
+    pool, ends = _pool([orjson.dumps(dict(texts[row]))[1:-1] for row in rows.tolist()])
     numbers = np.arange(len(rows), dtype=np.int64)
     none = np.full(len(rows), -1, dtype=np.int64)
     return Texts(numbers, ends[1:] - ends[:-1], np.arange(len(rows) + 1, dtype=np.int64), numbers, none, pool, ends)
+
+
+def _pairs(table: LabelTable) -> list[list[tuple[str, str]]]:
+    """The labels of each row, in order of their names."""
+    if not len(table.names):
+        return [[] for _ in range(len(table))]
+    texts, ends = table.symbols.texts, table.offsets.tolist()
+    pairs = list(zip(texts(table.names.tolist()), texts(table.values.tolist()), strict=True))
+    return [pairs[lo:hi] for lo, hi in itertools.pairwise(ends)]
 
 
 def _pool(texts: Sequence[bytes]) -> tuple[NDArray[np.uint8], Ints]:
@@ -462,6 +468,9 @@ def sorted_rows(table: LabelTable) -> Ints:
     order = np.arange(len(table), dtype=np.int64)
     if len(order) < 2:
         return order
+    if len(order) <= _FEW_ROWS:
+        # As long as these take no longer than a kernel takes to begin.
+        return np.array(sorted(range(len(order)), key=_pairs(table).__getitem__), dtype=np.int64)
     both = np.concatenate([table.names, table.values])
     distinct, inverse = labelsets.marked(both)
     texts = [table.symbols.text(s) for s in distinct.tolist()]

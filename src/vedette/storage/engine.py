@@ -333,10 +333,9 @@ class Engine:
         made = merge([*parts, only], names.symbols)
         return made if len(made) <= self.settings.select_series and made.sample_count <= min(most, self.settings.select_samples) else None
 
-    def look(self, tenant: str, matchers: tuple[Matcher, ...]) -> None:
+    def look(self, tenant: str, matchers: tuple[Matcher, ...], *, few: int | None = None) -> bool:
         """See `AtHand.look`."""
-        if not self._retention.rules:
-            self._memory.selected(tenant, matchers, view=False)
+        return not self._retention.rules and self._memory.selected(tenant, matchers, view=False, few=few) is not None
 
     def in_pieces(self, tenant: str, matchers: Matchers, start: int, end: int, *, least: int | None = None) -> Pieces | None:
         """See `Divisible.in_pieces`: of numbers that came to the head in order, of which nothing was deleted, by one rule of retention.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -37,6 +37,8 @@ Among = Callable[[NDArray[np.uint32]], NDArray[np.bool_]]
 """Which of some series (no two the same, in any order) are meant."""
 PACKED = 1 << 16
 """So many postings of a piece are packed: what is smaller is read a little quicker as it is."""
+_SHORT, _RECENT = 4096, 256
+"""Of so many pairs the series are kept once they were looked up, where they are no more than these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +130,22 @@ class IndexView:
     at: NDArray[np.int64]
     names: NDArray[np.int32]
     values: NDArray[np.int32]
+    recent: dict[tuple[int, int], NDArray[np.uint32]] = field(default_factory=dict, compare=False, repr=False)
+    """The series with some pairs that were asked for: a metric's name comes with one host after another."""
 
     def matching(self, matchers: Sequence[Matcher]) -> NDArray[np.uint32]:
         """The series that pass all of `matchers`, ascending."""
+        found = self.soon_matching(matchers, None)
+        assert found is not None, "None only where there is a limit"
+        return found
+
+    def soon_matching(self, matchers: Sequence[Matcher], few: int | None) -> NDArray[np.uint32] | None:
+        """The same, None where more than `few` series would have to be looked at one by one."""
         found: NDArray[np.uint32] | None = None
         # Equality first: it is cheap, and what is left bounds the cost of the others.
-        for matcher in sorted(matchers, key=lambda m: (m.op != "=" or m.value == "", m.matches_empty)):
+        for matcher in sorted(matchers, key=_cost):
+            if few is not None and (found is None or len(found) > few) and _cost(matcher):
+                return None
             found = self._narrow(found, matcher)
             if len(found) == 0:
                 break
@@ -147,12 +159,12 @@ class IndexView:
 
     def _narrow(self, found: NDArray[np.uint32] | None, matcher: Matcher) -> NDArray[np.uint32]:
         name = self.symbols.find(matcher.name)
+        if name >= 0 and matcher.op == "=" and matcher.value:
+            ids = self._equal(name, matcher.value)
+            return ids if found is None else intersection(found, ids, keep=True)
         empty = matcher.matches_empty
         if name < 0:
             return (self.all_ids if found is None else found) if empty else self.all_ids[:0]
-        if matcher.op == "=" and not empty:
-            ids = self._equal(name, matcher.value)
-            return ids if found is None else intersection(found, ids, keep=True)
         spans = [piece.span(name) for piece in self.pieces]
         if found is not None and len(found) < sum(hi - lo for lo, hi in spans):
             return self._narrow_by_column(found, name, matcher)
@@ -165,8 +177,15 @@ class IndexView:
         symbol = self.symbols.find(value)
         if symbol < 0:
             return self.all_ids[:0]
+        if (known := self.recent.get((name, symbol))) is not None:
+            return known
         parts = [ids for piece in self.pieces if len(ids := piece.of(name, symbol))]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else self.all_ids[:0]
+        found = parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else self.all_ids[:0]
+        if len(found) <= _SHORT:
+            if len(self.recent) >= _RECENT:
+                self.recent.clear()
+            self.recent[name, symbol] = found
+        return found
 
     def _union(self, spans: Sequence[tuple[int, int]], matcher: Matcher, *, passing: bool) -> NDArray[np.uint32]:
         """The series that have the label, with a value that passes (or does not)."""
@@ -228,6 +247,11 @@ class IndexView:
         """The label sets of `ids`, for a view whose symbols are the model's."""
         assert isinstance(self.symbols, Symbols)
         return LabelTable(self.symbols, *self.labels(ids))
+
+
+def _cost(matcher: Matcher) -> int:
+    """0 for what is looked up; of what looks at values, more for what a series without the label passes."""
+    return 0 if matcher.op == "=" and matcher.value else 1 + matcher.matches_empty
 
 
 def intersection(a: NDArray[np.uint32], b: NDArray[np.uint32], *, keep: bool) -> NDArray[np.uint32]:

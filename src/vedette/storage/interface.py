@@ -87,8 +87,11 @@ class AtHand(Protocol):
         """
         ...
 
-    def look(self, tenant: str, matchers: tuple[Matcher, ...]) -> None:
-        """Find out which series in memory pass the matchers, so that `at_hand` knows them; may wait."""
+    def look(self, tenant: str, matchers: tuple[Matcher, ...], *, few: int | None = None) -> bool:
+        """Find out which series in memory pass the matchers, so that `at_hand` knows them; may wait.
+
+        False where it did not: there are none at all, or more than `few` would have to be looked at one by one.
+        """
         ...
 
 

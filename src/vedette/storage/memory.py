@@ -107,6 +107,8 @@ class Memory:
         self._indexes: dict[str, TenantIndex] = {}
         self._selections: OrderedDict[tuple[str, tuple[Matcher, ...]], tuple[int, Selection]] = OrderedDict()
         """What was selected of late, of few series each, and of how many series of the tenant: the latest last."""
+        self._views: dict[str, IndexView] = {}
+        """Each tenant's index as it was last asked for; none once a series comes, since its arrays may be replaced by others then."""
 
     def take(
         self, batch: SampleBatch, *, window: int, oldest: int, scope: int, limits: TenantLimits = BUILT_IN, zeros: bool = False
@@ -162,6 +164,7 @@ class Memory:
             rows, keys, offsets = rows[kept], *_some(keys, offsets, kept)
         with self.lock:
             ids[rows], new = self.series.learn(batch, rows, keys, offsets)
+            self._views.clear()
         return ids, new, _Named(batch.keyspace.tenant, ids[rows], keys, offsets), refused
 
     def _records(self, kept: Kept, named: _Named | None, native: Histograms | None) -> list[bytes]:
@@ -195,15 +198,22 @@ class Memory:
             number = series.tenant_number(tenant)
             if number < 0:
                 return series, None
-            index = self._indexes.setdefault(tenant, TenantIndex())
             ids = series.ids_of[number].view()
+            if (known := self._views.get(tenant)) is not None and len(known.all_ids) == len(ids):
+                return series, known
+            index = self._indexes.setdefault(tenant, TenantIndex())
             columns = series.label_columns()
-        return series, index.view(series.names.symbols, ids, *columns)
+        made = index.view(series.names.symbols, ids, *columns)
+        with self.lock:
+            if self.series is series and len(series.ids_of[number]) == len(ids):
+                self._views[tenant] = made
+        return series, made
 
-    def selected(self, tenant: str, matchers: Sequence[Matcher], *, view: bool) -> Selection | None:
+    def selected(self, tenant: str, matchers: Sequence[Matcher], *, view: bool, few: int | None = None) -> Selection | None:
         """The tenant's series that pass `matchers`, None where it has no series at all; with `view`, the index is asked in any case.
 
-        As for `index`, look again whether `series` is still the table.
+        None also where more than `few` would have to be looked at one by one. As for `index`, look again whether `series` is still the
+        table.
         """
         key = tenant, tuple(matchers)
         if not view:
@@ -215,7 +225,9 @@ class Memory:
         series, index = self.index(tenant)
         if index is None:
             return None
-        ids = index.matching(matchers)
+        ids = index.soon_matching(matchers, few)
+        if ids is None:
+            return None
         if len(ids) > FEW_SERIES:
             return Selection(series, ids, index)
         # Copies: what is kept must not keep a whole index.
@@ -250,6 +262,7 @@ class Memory:
             self.head.renumber(old_ids)
             self.series = series
             self._indexes = {}
+            self._views.clear()
             self._selections.clear()
 
     @property
