@@ -113,6 +113,7 @@ class _Transport:
         self.sent.append(data)
 
     def writelines(self, parts: Any) -> None:
+        assert all(parts), "an empty piece stays for ever in the buffer of asyncio's own transport"
         self.sent.append(b"".join(parts))
 
     def is_closing(self) -> bool:
@@ -133,6 +134,14 @@ async def test_a_head_goes_out_with_its_body() -> None:
     await asyncio.sleep(0)
     assert len(inner.sent) == 3
     assert corked.closed is False, "the rest is the transport's own"
+
+
+async def test_a_head_whose_body_is_empty_goes_out_alone_and_at_once() -> None:
+    inner = _Transport()
+    corked = Corked(inner, asyncio.get_running_loop())  # type: ignore[arg-type]
+    corked.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+    corked.write(b"")
+    assert inner.sent == [b"HTTP/1.1 204 No Content\r\n\r\n"]
 
 
 async def test_a_head_that_nothing_follows_does_not_wait() -> None:

@@ -39,7 +39,11 @@ class Corked:
         """Send `data`, and what was held."""
         if self._held:
             held, self._held = self._held, b""
-            self.inner.writelines((held, data))
+            # Of several pieces none may be empty: asyncio's own transport (3.12 and 3.13, without uvloop) would try to send it for ever.
+            if data:
+                self.inner.writelines((held, data))
+            else:
+                self.inner.write(held)
         elif data.startswith(b"HTTP/1.1 "):
             self._held = data
             self._loop.call_soon(self._flush)
