@@ -16,15 +16,13 @@ import pytest
 from vedette.clock import ManualClock, now_ms
 from vedette.errors import BadInput, LimitExceeded
 from vedette.ingest.door import Door
-from vedette.ingest.graphite import Graphite, Paths
-from vedette.ingest.mapping import Mapper, MappingFile, Rule
+from vedette.ingest.graphite import Graphite
+from vedette.ingest.mapping import Rule
 from vedette.ingest.socket_settings import GraphiteSettings
-from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher
 from vedette.model.samples import Appended, SampleBatch
 from vedette.storage.engine import Engine
 from vedette.storage.settings import StorageSettings
-from vedette.wire.naming import Names
 
 OPEN = {"tcp": "127.0.0.1:0", "udp": "127.0.0.1:0", "pickle": "127.0.0.1:0"}
 
@@ -297,18 +295,3 @@ async def test_what_has_come_is_stored_at_the_end(place: Place) -> None:
     sockets._queues[0].received(b"last.words 1", "127.0.0.1")
     await place.room.close()
     assert place.stored() == {"last_words": [(now_ms(place.clock), 1.0)]}
-
-
-@pytest.mark.parametrize("names", ["underscores", "utf8"])
-@pytest.mark.parametrize("path", ["a.b", "5.a;b.c=d;e=f", "a;b.c=1;b-c=2", "é;ü=ö", "a;job=sent"])
-def test_without_rules_a_path_is_what_the_rules_would_make_of_it(path: str, names: Names) -> None:
-    settings = GraphiteSettings(names=names, labels={"job": "graphite", "none": ""})
-    rules = Mapper(MappingFile(mappings=(Rule("no.such.name", name="x"),)), where="")
-    plain = Paths(settings, Mapper(MappingFile(), where="")).resolve(path.encode())
-    assert plain == Paths(settings, rules).resolve(path.encode())
-    assert plain == Labels.of(dict(plain or ()))
-
-
-def test_a_tag_that_is_the_name_is_refused_without_rules() -> None:
-    with pytest.raises(BadInput, match="__name__"):
-        Paths(GraphiteSettings(), Mapper(MappingFile(), where="")).resolve(b"a;__name__=b")

@@ -16,20 +16,18 @@ import structlog
 
 from vedette.clock import Clock, now_ms
 from vedette.errors import BadInput
-from vedette.ingest.mapping import Mapper, labels_for, mapper_of
+from vedette.ingest.mapping import mapper_of
+from vedette.ingest.paths import Paths
 from vedette.ingest.socket_settings import GraphiteSettings
 from vedette.ingest.sockets import Lines, Listening, Sized, Sockets
-from vedette.model.labels import METRIC_NAME, Labels
 from vedette.model.samples import Appended, KeySpace, SampleBatch
 from vedette.wire import graphite
 from vedette.wire.graphite import Parsed
-from vedette.wire.naming import label_name, metric_name
 
 log = structlog.get_logger(__name__)
 
 Append = Callable[[SampleBatch], Awaitable[Appended]]
 
-_MOST_TAGS = 10_000
 _AT_ONCE = 16 << 10
 """Bytes that are parsed in less time than the way to a thread and back takes."""
 
@@ -40,42 +38,6 @@ class GraphiteCounts:
 
     samples: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
-
-
-class Paths:
-    """What paths are stored as, by the settings. `resolve` is a `KeySpace`'s: it is asked once for each path."""
-
-    def __init__(self, settings: GraphiteSettings, mapper: Mapper) -> None:
-        self._settings = settings
-        self._mapper = mapper
-        self._tags: dict[str, str] = {}
-        self._more = {label: value for label, value in settings.labels.items() if value}
-
-    def resolve(self, key: bytes) -> Labels | None:
-        """The labels of a path, None where the rules drop it. Raises `BadInput` for a tag that no label can be."""
-        settings = self._settings
-        name, tags = graphite.split_path(key.decode("utf-8"))
-        if self._mapper.plain and (labels := self._plainly(name, tags)) is not None:
-            return labels
-        mapped = self._mapper.find(name, "gauge")
-        if mapped is None:
-            return None
-        return labels_for(mapped, tags.items(), settings.names, settings.labels)
-
-    def _plainly(self, name: str, tags: dict[str, str]) -> Labels | None:
-        """What `labels_for` gives of a name that no rule is for, in half the time; None where two tags would have one name."""
-        known, settings = self._tags, self._settings
-        if len(known) > _MOST_TAGS:
-            known.clear()
-        found = {METRIC_NAME: metric_name(name, settings.names)}
-        for tag, value in tags.items():
-            label = known.get(tag)
-            if label is None:
-                label = known[tag] = label_name(tag, settings.names)
-            if label in found:
-                return None
-            found[label] = value
-        return Labels(sorted(({**self._more, **found} if self._more else found).items()))
 
 
 class Graphite:
@@ -121,7 +83,8 @@ class Graphite:
     def _made(self, settings: GraphiteSettings) -> KeySpace:
         file = self._base / settings.mapping_file if settings.mapping_file else None
         mapper = mapper_of(settings.mappings, file, where="graphite.mappings", strict=settings.strict)
-        return KeySpace(settings.tenant, Paths(settings, mapper).resolve)
+        paths = Paths(settings, mapper)
+        return KeySpace(settings.tenant, paths.resolve, resolve_many=paths.resolve_many)
 
     async def _listen(self, *, listening: bool) -> None:
         if self._sockets is not None:
