@@ -157,14 +157,14 @@ def steps() -> Generator[tuple[str, Callable[[], None]], None, None]:
         yield "series from blocks after it", ask("warm")
         yield "merging", lambda: runner.run(storage.compact(clean=True))
         yield "samples of blocks in pieces", divide
-        # Only rows of several blocks that share a page wait for one another.
-        yield "segments in order", _settle
+        # Only of blocks that overlap.
+        yield "rows in order", _untangle
         yield "rollups", lambda: runner.run(_roll_up(place / "rollups"))
 
 
-def _settle() -> None:
-    at, end, one = np.zeros(1, dtype=np.int64), np.ones(1, dtype=np.int64), np.empty(1, dtype=np.int64)
-    block.settle(at, at, end, at, np.ones(1, dtype=np.bool_), one, one.copy(), one.copy(), one.copy(), np.empty(2, dtype=np.int64))
+def _untangle() -> None:
+    times = np.ones(2, dtype=np.int64)
+    block.untangle(times, times.copy(), np.array([0, 2]))
 
 
 async def _roll_up(place: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -203,47 +205,38 @@ def test_what_windows_want_is_taken_out_of_a_page(rows, first, step, n, data):
         [(t, own[begin + i]) for i, t in enumerate(times) if any(lo < t <= hi for lo, hi in windows)]
         for begin, (times, _) in zip(begins, rows, strict=True)
     ]
-    room, needed = np.zeros((2, sum(map(len, wanted)) + spare), dtype=I64), sum(map(len, wanted))
-    lows = np.zeros(len(rows), dtype=I64)
+    # They go to every second row of all, in another order than they have in the page.
+    order = data.draw(st.permutations(range(len(rows))))
+    targets, totals = np.array([2 * order[i] for i in range(len(rows))], dtype=np.int32), np.zeros(2 * len(rows) + 1, dtype=I64)
     page = np.array(shared, dtype=I64), np.array(own, dtype=I64), stamps, np.array(begins, dtype=I64), ends
-    at, stale = block.take_wanted(*page, first, step, n, range_ms, room.shape[1], *room, lows)
-    highs = [*lows.tolist()[1:], room.shape[1]]
-    found = [list(zip(*room[:, lo:hi].tolist(), strict=True)) for lo, hi in zip(lows.tolist(), highs, strict=False)]
-    if range_ms < step or n == 1:
-        assert found == wanted and at == spare
-        assert stale == any(bits == STALE for row in wanted for _, bits in row)
-        if needed:
-            assert block.take_wanted(*page, first, step, n, range_ms, needed - 1, *room[:, : needed - 1].copy(), lows)[0] == -1
-    else:
-        assert found == wanted, "windows that meet leave nothing out between them"
+    sizes = np.full(len(rows), -1, dtype=I64)
+    block.measure_wanted(page[0], *page[2:], targets, first, step, n, range_ms, sizes, totals)
+    offsets = spare + np.cumsum([0, *totals.tolist()])
+    room, cursor = np.full((2, int(offsets[-1])), -7, dtype=I64), offsets[1:].copy()
+    stale = block.put_wanted(*page, targets, first, step, n, range_ms, sizes, cursor, *room)
+    assert cursor.tolist() == offsets[:-1].tolist() and (room[:, :spare] == -7).all()
+    found = [list(zip(*room[:, offsets[t] : offsets[t + 1]].tolist(), strict=True)) for t in targets.tolist()]
+    assert sizes.tolist() == [len(row) for row in found]
+    assert found == wanted, "windows that meet leave nothing out between them, others what nobody wants"
+    assert stale == any(bits == STALE for row in wanted for _, bits in row)
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), stamps_of, st.integers(0, 9)), max_size=8), st.lists(st.booleans(), min_size=4, max_size=4))
-def test_segments_are_put_in_order(segments, tangled):
-    parts: dict[int, list[list[int]]] = {row: [] for row in range(4)}
-    rows, lows, highs, times, bits = [], [], [], [], []
-    for row, own, value in segments:
-        if not tangled[row] and parts[row] and own and any(parts[row]):
-            # Segments of other rows follow one another.
-            last = max(t for part in parts[row] for t in part)
-            own = [last + 1 + t - own[0] for t in own]
-        parts[row].append(own)
-        rows.append(row)
-        lows.append(len(times))
-        times += own
-        bits += [value] * len(own)
-        highs.append(len(times))
+@given(st.lists(st.tuples(st.integers(0, 3), stamps_of, st.integers(0, 9)), max_size=8), st.integers(0, 4))
+def test_rows_of_segments_that_overlap_are_put_in_order(segments, spare):
+    rows = [[(t, value) for row, own, value in segments if row == r for t in own] for r in range(4)]
     expected: list[dict[int, int]] = [{} for _ in range(4)]
-    for row, lo, hi in zip(rows, lows, highs, strict=True):
-        for t, b in zip(times[lo:hi], bits[lo:hi], strict=True):
-            expected[row].setdefault(t, b)
-    out, offsets = np.zeros((2, len(times) + 2), dtype=I64), np.zeros(5, dtype=I64)
-    columns = [np.array(column, dtype=I64) for column in (rows, lows, highs)]
-    order = np.arange(len(rows))[::-1].copy()
-    block.settle(*columns, order, np.array(tangled), *out, np.array(times, dtype=I64), np.array(bits, dtype=I64), offsets)
-    assert offsets[-1] == out.shape[1]
-    spans = zip(offsets.tolist(), offsets.tolist()[1:], strict=False)
-    assert [list(zip(*out[:, lo:hi].tolist(), strict=True)) for lo, hi in spans] == [sorted(row.items()) for row in expected]
+    for row, samples in zip(expected, rows, strict=True):
+        for t, b in samples:
+            row.setdefault(t, b)
+    flat = [(-1, -1)] * spare + [sample for row in rows for sample in row]
+    times, bits = (np.array([sample[i] for sample in flat], dtype=I64) for i in range(2))
+    offsets = spare + np.cumsum([0, *map(len, rows)]).astype(I64)
+    block.untangle(times, bits, offsets)
+    assert offsets[-1] == len(flat) and (times[:spare] == -1).all()
+    spans = itertools.pairwise(offsets.tolist())
+    assert [list(zip(times[lo:hi].tolist(), bits[lo:hi].tolist(), strict=True)) for lo, hi in spans] == [
+        sorted(row.items()) for row in expected
+    ]
 
 
 @given(st.lists(st.text(max_size=5), unique=True, max_size=20), st.lists(st.tuples(st.integers(0, 2), label_rows), max_size=1))

@@ -202,6 +202,15 @@ async def test_a_few_samples_are_read_at_once(open_engine, tools, keyspace, monk
     assert engine.in_pieces("default", M, *EVER) is None
 
 
+@WHERE
+async def test_of_blocks_an_eighth_is_worth_it(open_engine, tools, keyspace, monkeypatch, where):
+    engine = await two_generations(open_engine, tools, keyspace, where)
+    samples = int(engine.in_pieces("default", M, *EVER).upto[-1])
+    for least, answers in ((samples, True), (8 * samples, where != "head"), (8 * samples + 8, False)):
+        monkeypatch.setattr(module, "LARGE", least)
+        assert (engine.in_pieces("default", M, *EVER) is not None) == answers, least
+
+
 async def test_what_was_late_is_read_at_once(open_engine, tools, keyspace):
     engine = await two_generations(open_engine, tools, keyspace)
     assert engine.in_pieces("default", M, *EVER) is not None

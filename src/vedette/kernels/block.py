@@ -161,82 +161,89 @@ def _last_not_below(times: Any, lo: int, hi: int, bound: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def take_wanted(
+def measure_wanted(
+    times: Any, stamps: Any, begins: Any, ends: Any, targets: Any, first: int, step: int, n: int, range_ms: int, sizes: Any, totals: Any
+) -> None:
+    """How many samples windows `(t - range_ms, t]`, t = first + k * step for k < n, want of some rows of a page: `sizes` int64[m].
+
+    Row i has the values `begins[i]:ends[i]` (int64[m]) of the page, at the times from `stamps[i]` (int64[m]) on. It is row `targets[i]`
+    (int32[m]) of all, to whose `totals` (int64) its size is added.
+    """
+    last = first + (n - 1) * step
+    apart = n > 1 and range_ms < step
+    for row in range(len(begins)):
+        stop = stamps[row] + ends[row] - begins[row]
+        begin = _lower(times, stamps[row], stop, first - range_ms + 1)
+        end = _lower(times, begin, stop, last + 1)
+        size = 0
+        if apart:
+            while begin < end:
+                # The last window that begins before the newest sample that is left.
+                k = min(n - 1, (times[end - 1] - first + range_ms - 1) // step)
+                hi = _last_not_below(times, begin, end, first + k * step + 1)
+                end = _last_not_below(times, begin, hi, first + k * step - range_ms + 1)
+                size += hi - end
+        else:
+            size = end - begin
+        sizes[row] = size
+        totals[targets[row]] += size
+
+
+@njit(cache=True, nogil=True)
+def put_wanted(
     times: Any,
     bits: Any,
     stamps: Any,
     begins: Any,
     ends: Any,
+    targets: Any,
     first: int,
     step: int,
     n: int,
     range_ms: int,
-    at: int,
+    sizes: Any,
+    cursor: Any,
     out_times: Any,
     out_bits: Any,
-    lows: Any,
-) -> tuple[int, bool]:
-    """Copy from a page what windows `(t - range_ms, t]`, t = first + k * step for k < n, want of some of its rows.
+) -> bool:
+    """Copy from a page what `measure_wanted` (see there) counted; answers whether stale markers are among it.
 
-    Row i has the values `begins[i]:ends[i]` (int64[m]) of the page, at the times from `stamps[i]` (int64[m]) on. They are put before
-    `at`, the last row first, each from `lows[i]` (int64[m]) to where the next one begins. Answers where the first one begins, -1 where
-    there is no room; and whether stale markers are among them.
+    What row i has goes before place `cursor[targets[i]]` (int64) of `out_times` and `out_bits`, and becomes the place where it begins.
     """
     stale = False
     last = first + (n - 1) * step
-    for row in range(len(begins) - 1, -1, -1):
+    apart = n > 1 and range_ms < step
+    for row in range(len(begins)):
         own = begins[row] - stamps[row]
-        stop = ends[row] - own
-        begin = _lower(times, stamps[row], stop, first - range_ms + 1)
-        end = _lower(times, begin, stop, last + 1)
-        apart = n > 1 and range_ms < step
-        while begin < end:
-            lo, hi = begin, end
+        at, end = cursor[targets[row]], stamps[row] + ends[row] - begins[row]
+        low = at - sizes[row]
+        end = _lower(times, stamps[row], end, last + 1)
+        while at > low:
+            hi, lo = end, end - (at - low)
             if apart:
-                # The last window that begins before the newest sample that is left.
                 k = min(n - 1, (times[end - 1] - first + range_ms - 1) // step)
-                hi = _last_not_below(times, begin, end, first + k * step + 1)
-                lo = _last_not_below(times, begin, hi, first + k * step - range_ms + 1)
+                hi = _last_not_below(times, stamps[row], end, first + k * step + 1)
+                lo = _last_not_below(times, stamps[row], hi, first + k * step - range_ms + 1)
+            # No more than was counted, whatever happens.
+            lo = max(lo, hi - (at - low))
             at -= hi - lo
-            if at < 0:
-                return -1, stale
             stale |= _copy(times[lo:hi], bits[own + lo : own + hi], out_times[at : at + hi - lo], out_bits[at : at + hi - lo])
             end = lo
-        lows[row] = at
-    return at, stale
+        cursor[targets[row]] = low
+    return stale
 
 
 @njit(cache=True, nogil=True)
-def settle(
-    rows: Any, lows: Any, highs: Any, order: Any, tangled: Any, times: Any, bits: Any, spare_times: Any, spare_bits: Any, out_offsets: Any
-) -> None:
-    """Segments of rows, anyhow in `spare_times` and `spare_bits`, as CSR at the end of `times` and `bits`, strictly increasing a row.
+def untangle(times: Any, bits: Any, offsets: Any) -> None:
+    """Make rows strictly increasing, of equal times the first stays; row r is `offsets[r]:offsets[r + 1]` (int64[n + 1]) of the arrays.
 
-    Segment s is `lows[s]:highs[s]` of row `rows[s]` (int64[m]); `order` (int64[m]) names first what comes last in its row. Only of rows
-    that are `tangled` (bool[n]) segments overlap: these are sorted, of equal times the first stays. `out_offsets` is int64[n + 1].
+    What is left ends where the last row ended; `offsets` become those of it.
     """
-    n = len(out_offsets) - 1
-    out_offsets[:] = 0
-    for s in range(len(rows)):
-        out_offsets[rows[s]] += highs[s] - lows[s]
-    # Where each row begins, for now, and how far it is filled, from its end on.
-    cursor = np.empty(n, np.int64)
-    place = len(times)
+    n = len(offsets) - 1
+    stop = end = offsets[n]
     for row in range(n - 1, -1, -1):
-        cursor[row] = place
-        place -= out_offsets[row]
-        out_offsets[row] = place
-    out_offsets[n] = len(times)
-    for s in order:
-        lo, hi, stop = lows[s], highs[s], cursor[rows[s]]
-        to = stop - (hi - lo)
-        _copy(spare_times[lo:hi], spare_bits[lo:hi], times[to:stop], bits[to:stop])
-        cursor[rows[s]] = to
-    stop = end = len(times)
-    for row in range(n - 1, -1, -1):
-        begin, upto = out_offsets[row], end
-        if tangled[row]:
-            upto = ensure_increasing(times, bits, begin, end)
+        begin = offsets[row]
+        upto = ensure_increasing(times, bits, begin, end)
         by = stop - upto
         if by:
             for i in range(upto - 1, begin - 1, -1):
@@ -244,7 +251,7 @@ def settle(
                 bits[i + by] = bits[i]
         end = begin
         stop = begin + by
-        out_offsets[row] = stop
+        offsets[row] = stop
 
 
 @njit(cache=True, nogil=True)

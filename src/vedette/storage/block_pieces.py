@@ -1,10 +1,9 @@
 """Series of a select that lie in blocks, and maybe in the head too, read a few rows at a time: `interface.Pieces` of both.
 
-Blocks never change, and stay readable for whoever holds them, so what is read is what was there when it was asked for. A page is
-decoded into memory that is used again, and what is wanted of it goes straight to its place; of a row that is read from its last windows to
-its first, a page that the next windows want too is held until then. In memory at a time, for each thread: such a page (of each row that is
-read with it), the room, and where segments of rows lie. Not here: what is in a page (`block.py`), when reading this way is worth
-it (`engine.py`).
+Blocks never change, and stay readable for whoever holds them, so what is read is what was there when it was asked for. Pages are
+decoded into memory that is used again; what is wanted of each row is counted, and then goes straight to its place. Of a row that is
+read from its last windows to its first, a page that the next windows want too is held until then. In memory at a time, for each
+thread: the pages of one read. Not here: what is in a page (`block.py`), when reading this way is worth it (`engine.py`).
 """
 
 from __future__ import annotations
@@ -32,6 +31,7 @@ Columns = tuple[NDArray[np.int64], NDArray[np.int64]]
 _LAST = 1 << 62
 """The rank of the head: of two samples at one time that of a block counts."""
 _NEVER = -(1 << 63)
+_EVER = Steps(1 << 61, 0, 1, 1 << 62)
 
 
 class BlockRows(NamedTuple):
@@ -91,11 +91,16 @@ class HeadPart:
 
 
 class _Room:
-    """Memory that pages are decoded into, one after the other, and that segments of rows wait in until all are there."""
+    """Memory that the pages of one read are decoded into, used again by the next read."""
 
     def __init__(self) -> None:
         self._memory = PageRoom.of(PAGE_SAMPLES)
+        self._used = 0
         self._waiting = np.empty(0, dtype=_I64), np.empty(0, dtype=_I64)
+
+    def begin(self) -> None:
+        """What was decoded so far is not wanted any more."""
+        self._used = 0
 
     def waiting(self, samples: int) -> Columns:
         """Memory for times and value bits of so many samples."""
@@ -104,14 +109,18 @@ class _Room:
         return self._waiting[0][:samples], self._waiting[1][:samples]
 
     def of(self, samples: int) -> PageRoom:
-        """Memory for a page of so many samples, until there is a next one."""
-        if len(self._memory.times) < samples:
-            self._memory = PageRoom.of(samples)
-        return self._memory
+        """Memory for another page of so many samples."""
+        begin, memory = self._used, self._memory
+        if begin + samples > len(memory.times):
+            # Whoever has pages in what there was keeps it.
+            self._memory = memory = PageRoom.of(max(samples, 2 * len(memory.times)))
+            begin = 0
+        self._used = begin + samples
+        return PageRoom(memory.times[begin : self._used], memory.bits[begin : self._used], memory.streams)
 
     def fresh(self, samples: int) -> PageRoom:
-        """As `of`, but the page stays."""
-        return PageRoom(np.empty(samples, _I64), np.empty(samples, _I64), self.of(samples).streams)
+        """Memory for a page that is needed after this read."""
+        return PageRoom(np.empty(samples, _I64), np.empty(samples, _I64), self._memory.streams)
 
 
 class _Rooms:
@@ -127,6 +136,7 @@ class _Rooms:
             room = self._free.pop()
         except IndexError:
             room = _Room()
+        room.begin()
         try:
             yield room
         finally:
@@ -212,76 +222,46 @@ def _touches(steps: Steps, meta: Meta) -> bool:
     return n == 1 or first + min(n - 1, (meta.max_time - first + range_ms - 1) // step) * step >= meta.min_time
 
 
-class _Reading:
-    """One read: what is wanted, where it goes, and what has been put there so far, from the end on.
+class _Source(NamedTuple):
+    """Where samples of some of the rows that are read are: see `kernels.block.measure_wanted`. All of the head's are wanted."""
 
-    Where segments come in the order of their rows, they go to their place at once, else they wait for one another.
+    times: NDArray[np.int64]
+    bits: NDArray[np.int64]
+    stamps: NDArray[np.int64]
+    begins: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    targets: NDArray[np.int32]
+    rank: int
+    steps: Steps
+
+    @classmethod
+    def of_head(cls, offsets: NDArray[np.int64], columns: Columns) -> _Source:
+        """What the head gave of all rows."""
+        begins, ends = offsets[:-1], offsets[1:]
+        return cls(*columns, begins, begins, ends, np.arange(len(begins), dtype=np.int32), _LAST, _EVER)
+
+
+def _put(sources: Sequence[_Source], columns: Columns, tangled: NDArray[np.bool_]) -> tuple[NDArray[np.int64], bool] | None:
+    """Copy what is wanted to the end of `columns`: offsets int64[rows + 1], and whether stale markers are among it. None without room.
+
+    `sources` come in the order of their times, but for rows that are `tangled`.
     """
-
-    def __init__(self, steps: Steps, columns: Columns, resume: int | None) -> None:
-        """`columns` is the memory for segments: times and value bits, of the same length."""
-        self.steps = steps
-        self.resume = resume
-        self.doubtful = False
-        self._times, self._bits = columns
-        self._at = len(columns[0])
-        self._rows: list[NDArray[np.int32]] = []
-        self._lows: list[NDArray[np.int64]] = []
-        self._ranks: list[int] = []
-
-    def again(self, oldest: int) -> bool:
-        """Whether the next read wants something of what begins with `oldest`."""
-        return self.resume is not None and oldest <= self.resume
-
-    def add(self, rows: NDArray[np.int32], lows: NDArray[np.int64], rank: int) -> None:
-        """Note segments that follow one another and end where the last ones begin: the row of each and where it begins."""
-        # As they came, which is the last one first.
-        self._rows.append(rows[::-1])
-        self._lows.append(lows[::-1])
-        self._ranks.append(rank)
-        self._at = int(lows[0])
-
-    def take_head(self, head: HeadRows, rows: int) -> bool:
-        """Read what is wanted of so many rows in the head; answers whether there was room."""
-        offsets = head.read(self.steps, self._times, self._bits, resume=self.resume)
-        if offsets is None:
-            return False
-        self.doubtful |= head.doubtful
-        self.add(np.arange(rows, dtype=np.int32), offsets[:-1], _LAST)
-        return True
-
-    def take(self, page: Page, targets: NDArray[np.int32], own: NDArray[np.int64], rank: int) -> bool:
-        """Copy what is wanted of the rows `targets`, which are the block's `own`, of a page; answers whether there was room."""
-        spans = page.spans(own)
-        lows = np.empty(len(spans[0]), dtype=_I64)
-        at, stale = kernel.take_wanted(page.times, page.bits, *spans, *self.steps, self._at, self._times, self._bits, lows)
-        if at < 0:
-            return False
-        self.doubtful |= stale
-        self.add(targets, lows, rank)
-        return True
-
-    def settled(self, tangled: NDArray[np.bool_], to: Columns | None) -> NDArray[np.int64]:
-        """The offsets of the rows, of which some are `tangled`, when the segments have been put in order `to` where they belong.
-
-        Without `to` they are in order: one row's, or one source's.
-        """
-        offsets = np.full(len(tangled) + 1, len(self._times), dtype=_I64)
-        if not self._rows:
-            return offsets
-        rows, lows = np.concatenate(self._rows).astype(_I64), np.concatenate(self._lows)
-        # Each was put before the one that came before it.
-        highs = np.append(len(self._times), lows[:-1])
-        if to is None:
-            sizes = np.bincount(rows, weights=highs - lows, minlength=len(tangled)).astype(_I64)
-            offsets[:-1] -= np.cumsum(sizes[::-1])[::-1]
-            return offsets
-        order = np.arange(len(rows))
-        if tangled.any():
-            ranks = np.repeat(self._ranks, [len(one) for one in self._rows])
-            order = np.argsort(np.where(tangled[rows], -ranks, order), kind="stable")
-        kernel.settle(rows, lows, highs, order, tangled, *to, self._times, self._bits, offsets)
-        return offsets
+    n = len(tangled)
+    totals, sizes = np.zeros(n, dtype=_I64), [np.empty(len(source.targets), dtype=_I64) for source in sources]
+    for source, own in zip(sources, sizes, strict=True):
+        kernel.measure_wanted(source.times, source.stamps, source.begins, source.ends, source.targets, *source.steps, own, totals)
+    offsets = np.full(n + 1, len(columns[0]), dtype=_I64)
+    offsets[:-1] -= totals[::-1].cumsum()[::-1]
+    if offsets[0] < 0:
+        return None
+    found, stale, cursor = list(zip(sources, sizes, strict=True)), False, offsets[1:].copy()
+    if any_tangled := bool(tangled.any()):
+        found.sort(key=lambda pair: pair[0].rank)
+    for source, own in reversed(found):
+        stale |= kernel.put_wanted(*source[:6], *source.steps, own, cursor, *columns)
+    if any_tangled:
+        kernel.untangle(*columns, offsets)
+    return offsets, stale
 
 
 class Rows:
@@ -309,22 +289,54 @@ class Rows:
         """See `interface.PieceRows`. Raises `Corrupt`."""
         head = self._head if steps.last >= self._oldest else None
         parts = self._near(steps)
-        with self._rooms.lent() as room:
-            waits = (self._n > 1 and len(parts) + (head is not None) > 1) or bool(self._tangled.any())
-            reading = _Reading(steps, room.waiting(len(times)) if waits else (times, bits), resume)
-            before = None if head is None else head.chains
-            if not ((head is None or reading.take_head(head, self._n)) and self._of_blocks(reading, parts, room)):
+        if head is not None and not parts:
+            offsets = head.read(steps, times, bits, resume=resume)
+            if offsets is None:
+                return None
+            self._held, self.doubtful = {}, head.doubtful
+        else:
+            with self._rooms.lent() as room:
+                before = None if head is None else head.chains
+                put = self._put_together(head, parts, room, steps, (times, bits), resume)
+            if put is None:
                 if head is not None and before is not None:
                     head.chains = before
                 return None
-            offsets = reading.settled(self._tangled, (times, bits) if waits else None)
-        self.doubtful = reading.doubtful
+            offsets, self.doubtful = put
         if self._begun:
             self._counts += np.diff(offsets)
         else:
             self._counts[:] = np.diff(offsets)
         self._begun = True
         return offsets
+
+    def _put_together(
+        self, head: HeadRows | None, parts: Sequence[_InPages], room: _Room, steps: Steps, columns: Columns, resume: int | None
+    ) -> tuple[NDArray[np.int64], bool] | None:
+        """As `_put`, of what blocks and the head have."""
+        held: dict[tuple[int, int], Page] = {}
+        sources, doubtful = [], False
+        for part in parts:
+            meta = part.block.meta
+            again = resume is not None and meta.min_time <= resume
+            for number, targets, rows in part.pages:
+                key = meta.sequence, number
+                page = self._held.get(key) or part.block.page(number, room.fresh if again else room.of, keep=self._keep)
+                if again:
+                    held[key] = page
+                sources.append(_Source(page.times, page.bits, *page.spans(rows), targets, part.rank, steps))
+        if head is not None:
+            waiting = room.waiting(len(columns[0]))
+            offsets = head.read(steps, *waiting, resume=resume)
+            if offsets is None:
+                return None
+            sources.append(_Source.of_head(offsets, waiting))
+            doubtful = head.doubtful
+        put = _put(sources, columns, self._tangled)
+        if put is None:
+            return None
+        self._held = held
+        return put[0], put[1] or doubtful
 
     def _near(self, steps: Steps) -> list[_InPages]:
         """What blocks have of the rows that any of the windows reaches into, in the order of their times; kept until the next read."""
@@ -334,19 +346,3 @@ class Rows:
                 found[i] = before.get(i) or _InPages(pieces.parts[i], *self._span)
         self._parts = found
         return [part for part in found.values() if part.pages]
-
-    def _of_blocks(self, reading: _Reading, parts: Sequence[_InPages], room: _Room) -> bool:
-        """Read what blocks have, the newest first; answers whether there was room."""
-        held: dict[tuple[int, int], Page] = {}
-        for part in reversed(parts):
-            block, meta = part.block, part.block.meta
-            again = reading.again(meta.min_time)
-            for number, targets, rows in reversed(part.pages):
-                key = meta.sequence, number
-                page = self._held.get(key) or block.page(number, room.fresh if again else room.of, keep=self._keep)
-                if again:
-                    held[key] = page
-                if not reading.take(page, targets, rows, part.rank):
-                    return False
-        self._held = held
-        return True

@@ -59,6 +59,8 @@ _NONE = np.zeros(0, dtype=np.uint32)
 _PIECE = 1 << 20
 _CACHED = 32
 """Bytes of the page cache that a sample takes which is to stay there, and as many for others."""
+_EIGHTH = 3
+"""Of what memory must have for reading in pieces to be worth it, as a shift: what suffices where blocks have some of it (`storage.md`)."""
 _FIGURES_EVERY = 15.0
 """Seconds between two counts of what makes the index large."""
 
@@ -340,7 +342,7 @@ class Engine:
     def in_pieces(self, tenant: str, matchers: Matchers, start: int, end: int, *, least: int | None = None) -> Pieces | None:
         """See `Divisible.in_pieces`: of numbers that came to the head in order, of which nothing was deleted, by one rule of retention.
 
-        Fewer samples than `least` (None: `LARGE`) are not worth it. Raises `Corrupt`.
+        Fewer samples than `least` (None: `LARGE`; an eighth of it where blocks have some) are not worth it. Raises `Corrupt`.
         """
         least = LARGE if least is None else least
         if self._retention.rules:
@@ -369,7 +371,8 @@ class Engine:
                     return None
                 most, share = head.bound(ids), overlap(head.min_time, head.max_time, start, end)
                 wanted = most * share + sum(b.meta.samples * overlap(b.meta.min_time, b.meta.max_time, start, end) for b in blocks)
-                if wanted < least or most > self.settings.select_samples or head.any_histograms(ids):
+                enough = least >> _EIGHTH if blocks else least
+                if wanted < enough or most > self.settings.select_samples or head.any_histograms(ids):
                     return None
                 surveyed = Surveyed.of(head, ids, start, end)
                 oldest = head.min_time
@@ -390,7 +393,7 @@ class Engine:
         most, wanted = sum(n for n, _ in counts), sum(n * share for n, share in counts)
         # Few samples of many are found in decoded pages when they are asked for again, where the cache has room for those.
         few = wanted < most / 4 and _CACHED * most <= self._blocks.cache.limit
-        if few or wanted < least or most > self.settings.select_samples:
+        if few or wanted < least >> _EIGHTH or most > self.settings.select_samples:
             return None
         for block, _, ids in rows:
             gone = deletions.of(block)
