@@ -97,6 +97,30 @@ async def test_more_connections_than_there_may_be_are_closed_and_counted(monkeyp
     await room.close()
 
 
+async def test_the_more_connections_there_are_the_less_each_holds_unread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockets, "_BUFFERS", 100 << 10)
+    limits: list[int] = []
+    made = asyncio.StreamReader
+
+    def reader(*, limit: int, loop: asyncio.AbstractEventLoop) -> asyncio.StreamReader:
+        limits.append(limit)
+        return made(limit=limit, loop=loop)
+
+    monkeypatch.setattr(asyncio, "StreamReader", reader)
+    taken: list[bytes] = []
+    room = _made(taken, Counter())
+    await room.start()
+    writers = []
+    for number in range(3):
+        writers.append(socket.create_connection(("127.0.0.1", room.ports[0])))
+        writers[-1].sendall(b"a\n")
+        await _until(lambda n=number: len(taken) > n)
+    assert limits == [100 << 10, 64 << 10, 64 << 10]
+    await room.close()
+    for writer in writers:
+        writer.close()
+
+
 async def test_datagrams_that_do_not_fit_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sockets, "_MOST_QUEUED", 10 + 2 * sockets._EACH)
     taken: list[bytes] = []

@@ -30,13 +30,16 @@ T = TypeVar("T")
 Take = Callable[[bytes], Awaitable[None]]
 """Takes one piece; returns once it is kept. Raises `LimitExceeded` where that is not possible now."""
 
+_Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
 _GATHER_S = 0.05
 _MOST_QUEUED = 16 << 20
 _EACH = 64
 """Bytes that a datagram takes besides its own: empty ones must not be free."""
 _READ = 1 << 20
-_BUFFER = 128 << 10
-"""Bytes that a connection holds unread: twice as much stops its sender. A thousand of them must not fill the memory."""
+_BUFFERS = 64 << 20
+"""Bytes that connections hold unread together, more or less: the more there are, the less each one gets. Twice as much stops its sender."""
+_LEAST = 64 << 10
 _AGAIN_S = 1.0
 _MOST_CONNECTIONS = 1_000
 _TOLD_EVERY_S = 60.0
@@ -173,10 +176,18 @@ class Sockets:
             self._queues.append(queue)
             self._tasks.add(asyncio.create_task(queue.run(), name=one.setting))
             return int(transport.get_extra_info("sockname")[1])
-        serve = functools.partial(self._serve, one)
-        server = await opened(one.setting, one.place, lambda host, port: asyncio.start_server(serve, host, port, limit=_BUFFER))
+        server = await opened(one.setting, one.place, functools.partial(self._listen_tcp, functools.partial(self._serve, one)))
         self._servers.append(server)
         return int(server.sockets[0].getsockname()[1])
+
+    async def _listen_tcp(self, serve: _Serve, host: str, port: int) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+
+        def connected() -> asyncio.StreamReaderProtocol:
+            limit = min(max(_BUFFERS // (len(self._tasks) + 1), _LEAST), _READ)
+            return asyncio.StreamReaderProtocol(asyncio.StreamReader(limit=limit, loop=loop), serve, loop=loop)
+
+        return await loop.create_server(connected, host, port)
 
     def _listened_to(self, peer: str) -> bool:
         if not self._networks:
