@@ -81,6 +81,7 @@ def test_targets_of_this_process() -> None:
 
 
 @pytest.mark.skipif(EXPORTER is None, reason="needs the Debian package prometheus-node-exporter")
+@pytest.mark.timeout(300)  # the first on a machine compiles what takes and reads samples
 async def test_a_real_node_exporter_into_the_real_storage(until: Any, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -109,7 +110,7 @@ scrape_configs:
         matchers = [Matcher(n, "=", v) for n, v in {"__name__": metric, **labels}.items()]
         return storage.select("default", matchers, 0, now_ms(clock)).values.tolist()
 
-    await until(lambda: values("up", instance=address)[-2:] == [1.0, 1.0] and len(values("node_load1", instance="own")) > 1, 40)
+    await until(lambda: values("up", instance=address)[-2:] == [1.0, 1.0] and len(values("node_load1", instance="own")) > 1, 150)
     await until(lambda: values("scrape_series_added", instance=address)[-1] == 0)
     scraped = values("scrape_samples_scraped", instance=address)[-1]
     assert scraped > 100
