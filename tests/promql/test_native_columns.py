@@ -81,6 +81,8 @@ QUERIES = [
     "h == h",
     "h != h offset 10s",
     "h == bool h offset 10s",
+    "h * 2 == h + h",
+    "rate(h[1m]) != bool rate(h[1m] offset 1ms)",
     "h > h",
     "h or rate(h[1m])",
     "h and h offset 30s",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -153,7 +154,31 @@ def test_results_keep_the_layouts_that_occur():
 
 def test_differences_are_seen_to_the_bit():
     natives = pooled([of(1, 2), of(1, 2), of(1, 2.0000000000000004)])
-    assert differ(natives.pool, np.array([0, 0]), np.array([1, 2])).tolist() == [False, True]
+    other, known = differ(natives.pool, np.array([0, 0]), np.array([1, 2]))
+    assert other.tolist() == [False, True] and known.all()
+
+
+@given(ANY, st.data())
+def test_histograms_differ_as_they_do_one_by_one(samples, data):
+    repeated = [*samples, *(Histogram(h.layout, np.where(h.cells == 0, -0.0, h.cells)) for h in samples), *samples]
+    natives = pooled(repeated)
+    slim = np.array(data.draw(st.lists(st.booleans(), min_size=len(repeated), max_size=len(repeated))))
+    pool = replace(natives.pool, slim=slim)
+    a, b = np.divmod(np.arange(len(repeated) ** 2), len(repeated))
+    other, known = differ(pool, a, b)
+    shown = [pool.sample(i) for i in range(len(repeated))]
+    one_by_one = np.array([not arithmetic.equal(shown[i], shown[j]) for i, j in zip(a.tolist(), b.tolist(), strict=True)])
+    assert (other == one_by_one)[known].all()
+    unlike = np.array(
+        [not pool.layouts[pool.layout[i]].same(pool.layouts[pool.layout[j]]) for i, j in zip(a.tolist(), b.tolist(), strict=True)]
+    )
+    assert (known == np.where(unlike, ~slim[a] & ~slim[b], slim[a] == slim[b])).all()
+
+
+def test_a_zero_bucket_of_no_width_has_none_whatever_its_sign():
+    layouts = [Layout(0, width, (), np.array([1], dtype=np.int32), NO_BUCKETS) for width in (0.0, -0.0, 1.0)]
+    pool = pooled([Histogram(layout, np.array([1.0, 2.0, 0.0, 1.0])) for layout in layouts]).pool
+    assert differ(pool, np.array([0, 0]), np.array([1, 2]))[0].tolist() == [False, True]
 
 
 def test_layouts_of_unlike_zero_buckets_or_bounds_are_of_unlike_families():

@@ -128,7 +128,8 @@ def _reconciled(a: _Laid, b: _Laid) -> tuple[_Laid, _Laid, bool]:
     differ = a.layout.bounds != b.layout.bounds
     if a.layout.custom:
         if differ:
-            common = tuple(v for v in a.layout.bounds if v in set(b.layout.bounds))
+            others = set(b.layout.bounds)
+            common = tuple(v for v in a.layout.bounds if v in others)
             a, b = _remapped(a, common), _remapped(b, common)
         return (*_united(a, b), differ)
     # One that is no number, which nobody refuses to store, is neither wider nor narrower.

@@ -118,13 +118,14 @@ def in_columns(
 def _compared(
     node: Binary, pool: Pool, index: tuple[Ints, Ints], result: tuple[Floats, Bools], wanted: Bools, *, as_bool: bool
 ) -> tuple[Natives, Bools]:
-    """What is left of the left side, and the pairs that are left to be done: all but those of one layout."""
+    """What is left of the left side, and the pairs that are left to be done."""
     a, b = index
     values, present = result
     some = wanted & (a >= 0) & (b >= 0)
-    some &= (pool.layout[a] == pool.layout[b]) & ~pool.slim[a] & ~pool.slim[b] if len(pool) else False
     at = np.nonzero(some)
-    kept = differ(pool, a[at], b[at]) == (node.op == "!=")
+    other, known = differ(pool, a[at], b[at])
+    some[at] = known
+    at, kept = np.nonzero(some), other[known] == (node.op == "!=")
     present[at] = kept | as_bool
     out = np.full(wanted.shape, -1, dtype=np.int64)
     if as_bool:

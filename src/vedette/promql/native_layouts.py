@@ -82,6 +82,13 @@ class Layouts:
         families = np.where([x.custom for x in self.layouts], self.families + 1, 0)
         return families, self.kinds + 1
 
+    @cached_property
+    def alike(self) -> Ints:
+        """A number for each layout, the same for those that are `same`: a number's sign, where it is 0, makes a layout another one."""
+        known: dict[tuple[int, float, tuple[float, ...], bytes, bytes], int] = {}
+        keys = [(x.schema, x.threshold, x.bounds, x.positive.tobytes(), x.negative.tobytes()) for x in self.layouts]
+        return np.array([known.setdefault(key, len(known)) for key in keys], dtype=np.int64)
+
     def widened(self, numbers: Ints, thresholds: NDArray[np.float64]) -> tuple[Sequence[Layout], Ints]:
         """The layouts `numbers` with zero buckets of `thresholds`, and the number of each of these."""
         own = self.thresholds

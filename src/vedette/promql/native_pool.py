@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vedette.model.histogram_arithmetic import compacted
-from vedette.model.histograms import Histogram, Histograms, Layout, LayoutTable
+from vedette.model.histograms import HEAD, Histogram, Histograms, Layout, LayoutTable
 from vedette.promql.native_layouts import Buckets, Layouts, distinct
 
 Bools = NDArray[np.bool_]
@@ -207,11 +207,25 @@ def joined(parts: Sequence[tuple[Natives | None, tuple[int, ...]]]) -> Natives |
     return Natives(np.concatenate(columns), pool)
 
 
-def differ(pool: Pool, a: Ints, b: Ints) -> Bools:
-    """Whether the cells of the histograms `a` are other than those of `b`, to the bit, where both have one layout."""
-    widths = pool.table.widths[pool.layout[a]]
-    owner = np.repeat(np.arange(len(a)), widths)
+def differ(pool: Pool, a: Ints, b: Ints) -> tuple[Bools, Bools]:
+    """(whether the histograms `a` are other than those of `b`, to the bit, but for hints; whether that is said of them).
+
+    It is not where layouts are unlike and an empty bucket may be none.
+    """
+    if not len(a):
+        return np.zeros(0, dtype=np.bool_), np.zeros(0, dtype=np.bool_)
+    alike = pool.table.alike
+    same, slim = alike[pool.layout[a]] == alike[pool.layout[b]], pool.slim[a] & pool.slim[b]
+    either = pool.slim[a] | pool.slim[b]
+    known = (slim == either) & (same | ~either)
+    told = np.flatnonzero(same & known)
+    widths = pool.table.widths[pool.layout[a[told]]]
+    owner = np.repeat(np.arange(len(told)), widths)
     within = np.arange(len(owner)) - np.repeat(np.cumsum(widths) - widths, widths)
-    bits = pool.cells.view(np.int64)
-    other = bits[pool.starts[a][owner] + within] != bits[pool.starts[b][owner] + within]
-    return np.bincount(owner[other], minlength=len(a)) > 0
+    one, two = (pool.cells[pool.starts[items[told]][owner] + within] for items in (a, b))
+    other = one.view(np.int64) != two.view(np.int64)
+    # Of two that have no empty buckets both are none, whatever the sign of their 0.
+    other &= ~(slim[told][owner] & (within >= HEAD) & (one == 0) & (two == 0))
+    out = ~same
+    out[told] = np.bincount(owner[other], minlength=len(told)) > 0
+    return out, known

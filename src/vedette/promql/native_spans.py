@@ -189,10 +189,8 @@ def _changed(natives: Natives, places: Ints) -> Bools:
     """Whether the histogram in each of `places` is another than the one in the place before."""
     pool = natives.pool
     now, before = natives.index[places], natives.index[places - 1]
-    out = np.ones(len(places), dtype=np.bool_)
-    alike = (pool.layout[now] == pool.layout[before]) & ~pool.slim[now] & ~pool.slim[before]
-    out[alike] = differ(pool, now[alike], before[alike])
-    for i in np.flatnonzero(~alike).tolist():
+    out, known = differ(pool, now, before)
+    for i in np.flatnonzero(~known).tolist():
         out[i] = not equal(pool.sample(int(now[i])), pool.sample(int(before[i])))
     return out
 
