@@ -6,7 +6,7 @@ for none:
     byte  0  the first sample's time, int64 ms
           8  the chunk before it in its series, int32
          12  how much newer than the first its newest sample is, int32 ms
-         16  its samples; 17 the bytes in use from 20 on; 18 its units; 19 the scale that holds after them, `| CLOSED`
+         16  its samples; 17 the bytes in use from 20 on; 18 its units, `| FALLS`; 19 the scale that holds after them, `| CLOSED`
          20  the samples
 
 A sample is, each where it is needed, `SCALE` and the scale from here on (value = whole / 10^scale); `TIME` and by how much
@@ -34,6 +34,9 @@ PREVIOUS, SPAN = 2, 3
 """Places in a chunk as int32s."""
 SAMPLES, USED, UNITS, AT_SCALE = 16, 17, 18, 19
 """Places in a chunk as bytes."""
+
+FALLS = 128
+"""Said beside the units: one of its samples is below the one before it in its series, or one of both is no number."""
 
 MOST_SAMPLES = 255
 LONGEST = 32

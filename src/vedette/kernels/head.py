@@ -15,6 +15,7 @@ from numba import njit
 from vedette.kernels import chunks
 from vedette.kernels.chunks import (
     CLOSED,
+    FALLS,
     HEADER_BYTES,
     LONGEST,
     MOST_SAMPLES,
@@ -45,6 +46,7 @@ MOST_UNITS = 2
 KEPT, SAME, DUPLICATE, TOO_OLD, DROPPED, UNITS, CHUNKS, DEFINED, OLDEST, NEWEST = range(10)
 """Slots of `tally`: samples logged, repeated, refused for each reason, units and chunks in use, series to define, the range kept."""
 
+_UNITS = FALLS - 1
 _FARTHEST = (1 << 31) - 1
 _LATEST = (1 << 63) - 1
 
@@ -156,7 +158,10 @@ def append(
                     span = timestamp - first
                     if timestamp <= first or 0 < span < _FARTHEST:
                         used, scale = np.int64(data[at + chunks.USED]), np.int64(data[at + chunks.AT_SCALE])
-                        place, room = at + HEADER_BYTES + used, UNIT_BYTES * np.int64(data[at + chunks.UNITS]) - HEADER_BYTES - used
+                        place, room = (
+                            at + HEADER_BYTES + used,
+                            UNIT_BYTES * np.int64(data[at + chunks.UNITS] & _UNITS) - HEADER_BYTES - used,
+                        )
                         bend, zigzag = delta - before_delta, -1
                         # Nearly all are short.
                         if bend == 0 and room >= 3 and scale < CLOSED:
@@ -184,6 +189,8 @@ def append(
                 data[at + chunks.SAMPLES], data[at + chunks.UNITS] = 1, more
                 fields[series, TAIL] = chunk
             data[at + chunks.USED], data[at + chunks.AT_SCALE] = used + size, scale
+            if not (values[j] >= before or (last == NEVER and values[j] == values[j])):
+                data[at + chunks.UNITS] |= FALLS
             fields[series, COUNT] += 1
             fields[series, DELTA] = LATE if late else delta
             if timestamp > last or last == NEVER:

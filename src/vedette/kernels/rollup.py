@@ -165,16 +165,22 @@ def weighted(
     seconds = range_ms / 1000.0
     for r in range(lo, hi):
         a, b, end = offsets[r], offsets[r], offsets[r + 1]
+        falls = False
+        for i in range(a + 1, end):
+            falls |= vals[i] < vals[i - 1]
+        # Whole numbers: what is added and taken away again leaves no trace.
+        samples = 0.0
         for k in range(n):
             t = first + k * step
-            while a < end and ts[a] <= t - range_ms:
-                a += 1
-            b = max(a, b)
             while b < end and ts[b] <= t:
+                samples += weights[b]
                 b += 1
-            samples = 0.0
-            for i in range(a, b):
-                samples += weights[i]
+            while a < end and ts[a] <= t - range_ms:
+                if a == b:
+                    b += 1
+                else:
+                    samples -= weights[a]
+                a += 1
             if kind == AVG:
                 present[r - lo, k] = samples > 0
                 total, lost = 0.0, 0.0
@@ -196,7 +202,7 @@ def weighted(
                 continue
             since = vals[a]
             change = vals[b - 1] - since
-            if kind != DELTA:
+            if kind != DELTA and falls:
                 for i in range(a + 1, b):
                     if vals[i] < vals[i - 1]:
                         change += vals[i - 1]

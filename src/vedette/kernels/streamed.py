@@ -1,7 +1,7 @@
 """Functions of windows right out of chunks in memory: what `head.gather_surveyed` reads and a kernel of windows makes of it, slab by slab.
 
 Each slab is read, used and written over by the next one without coming back to Python, where two threads would wait for each other
-every fifth of a millisecond. Not here: reads from blocks and functions that are given whole columns (`promql/selectors.py`).
+every fifth of a millisecond. Not here: reads from blocks and functions that are given whole columns (`promql/window_functions.py`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from numba import njit
 from vedette.kernels.codes import AVG, DERIV, MAX, MIN, PREDICT, STDDEV, STDVAR, SUM
 from vedette.kernels.extremes import extreme_values
 from vedette.kernels.head import NEVER, gather_surveyed
+from vedette.kernels.rollup import weighted
 from vedette.kernels.summed import summed
+from vedette.kernels.thinned import thinned
 from vedette.kernels.windows import each, extrapolated, last_sample
 
 EXTRAPOLATED = 100
@@ -42,6 +44,15 @@ def _drop_stale(offsets: Any, times: Any, values: Any) -> None:
         offsets[r + 1] = at
 
 
+@njit(cache=True, nogil=True)
+def _few_borders(step: int, n: int, range_ms: int, samples: float) -> bool:
+    """Whether windows begin and end so rarely among so many samples of a row that only those at their borders are looked for."""
+    shared = min(n, range_ms // step + 1) if step else n
+    borders = n if step and range_ms % step == 0 else 2 * n
+    # Some hundred samples a chunk; and each window goes through what is kept of those that it overlaps.
+    return borders * 64 <= samples and n * shared * 8 <= samples
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def windows(
     code: int, tails: Any, held: Any, newest: Any, old_tails: Any, upto: Any, arena: Any, old_arena: Any,
@@ -63,7 +74,25 @@ def windows(
         stop = lo + 1
         while stop < rows and upto[stop + 1] - upto[lo] <= slab:
             stop += 1
-        cuts = min(np.int64((upto[stop] - upto[lo]) * share / slab) + 1, most_cuts)
+        if EXTRAPOLATED <= code < LAST_VALUE and _few_borders(step, n, range_ms, (upto[stop] - upto[lo]) * share / (stop - lo)):
+            offsets = np.empty(stop - lo + 1, dtype=np.int64)
+            weights = np.empty(len(times))
+            if thinned(
+                tails[lo:stop], held[lo:stop], newest[lo:stop], old_tails[lo:stop], arena, old_arena, first, step, n, range_ms,
+                offsets, times, bits, weights,
+            ):  # fmt: skip
+                weighted(
+                    code - EXTRAPOLATED, offsets, times, values, weights, 0, stop - lo, first, step, n, range_ms, out[lo:stop],
+                    present[lo:stop],
+                )  # fmt: skip
+                for r in range(stop - lo):
+                    counts[lo + r] = 0
+                    for i in range(offsets[r], offsets[r + 1]):
+                        if first - range_ms < times[i] <= first + (n - 1) * step:
+                            counts[lo + r] += np.int64(weights[i])
+                lo = stop
+                continue
+        cuts: Any = min(np.int64((upto[stop] - upto[lo]) * share / slab) + 1, most_cuts)
         chains = tails[lo:stop].copy(), held[lo:stop].copy(), newest[lo:stop].copy(), old_tails[lo:stop].copy()
         offsets = np.empty(stop - lo + 1, dtype=np.int64)
         counts[lo:stop] = 0
