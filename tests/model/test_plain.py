@@ -8,6 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from vedette.model import matchers, plain
+from vedette.model.matchers import MatchOp
 
 _OPTIONS = re2.Options()
 _OPTIONS.dot_nl = True
@@ -42,22 +43,35 @@ def by_engine(pattern: str, text: str) -> bool:
 def test_what_needs_no_engine(pattern: str, passing: list[str], failing: list[str]) -> None:
     alternatives = matchers._alternatives(pattern)
     assert alternatives is not None
-    test = plain.full_match(alternatives)
-    assert test is not None
+    test, others = plain.told_apart(alternatives)
+    assert test is not None and not others
     assert [text for text in passing + failing if test(text)] == passing
     assert [text for text in passing + failing if by_engine(pattern, text)] == passing
 
 
 @pytest.mark.parametrize("pattern", ["a.b", "a?", "a.*b", "^a", "a$", "[ab]", "(a)", ".*?a", "a.{2}", "\\d.*", "a.**", "a{2}", "\\a"])
 def test_what_does(pattern: str) -> None:
-    assert plain.full_match([pattern]) is None
-    assert plain.full_match(["plain", pattern]) is None
+    assert plain.told_apart([pattern]) == (None, [pattern])
+    test, others = plain.told_apart(["plain", pattern, "p.*"])
+    assert others == [pattern]
+    assert test is not None and test("plain") and test("p") and not test("a")
 
 
 def test_many_are_the_engines() -> None:
-    assert plain.full_match([f"a{i}.*" for i in range(16)]) is not None
-    assert plain.full_match([f"a{i}.*" for i in range(17)]) is None
-    assert plain.full_match([f"a{i}" for i in range(1000)]) is not None
+    some, more = [f"a{i}.*" for i in range(16)], [f"a{i}.*" for i in range(17)]
+    assert plain.told_apart(some)[1] == []
+    assert plain.told_apart(more) == (None, more)
+    test, others = plain.told_apart([*more, "plain"])
+    assert test is not None and test("plain") and others == more
+    assert plain.told_apart([f"a{i}" for i in range(1000)])[1] == []
+
+
+@pytest.mark.parametrize("op", ["=~", "!~"])
+@pytest.mark.parametrize("pattern", ["a|b.?|c.*", "", "x.*", "[ab]", "a|b"])
+def test_verdicts_are_those_of_each_value(op: MatchOp, pattern: str) -> None:
+    matcher, values = matchers.Matcher("l", op, pattern), ["", "a", "b", "bb", "bbb", "c", "x\n"] * 100
+    assert matchers.verdicts(matcher, values) == [matcher.matches(value) for value in values]
+    assert matchers.verdicts(matcher, values) == [(by_engine(pattern, value)) == (op == "=~") for value in values]
 
 
 @pytest.mark.parametrize(

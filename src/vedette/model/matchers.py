@@ -44,20 +44,27 @@ def compile_regex(pattern: str, *, where: str = "") -> Callable[[str], bool]:
     alternatives = _alternatives(pattern)
     if alternatives is None:
         return _compiled(pattern, pattern, where)
-    if (test := plain.full_match(alternatives)) is not None:
-        return test
+    test, others = plain.told_apart(alternatives)
+    if not others:
+        return test or frozenset[str]().__contains__
+    engine, beginnings = _engine(others, pattern, where), plain.beginnings(others)
+    # To ask the engine takes thirty times as long as to look how a text begins.
+    if test is None:
+        return (lambda text: text.startswith(beginnings) and engine(text)) if beginnings else engine
+    if beginnings:
+        return lambda text: test(text) or (text.startswith(beginnings) and engine(text))
+    return lambda text: test(text) or engine(text)
+
+
+def _engine(alternatives: list[str], pattern: str, where: str) -> Callable[[str], bool]:
+    """A test for full matches of any of some of the alternatives of `pattern`. Raises as `compile_regex` does."""
     if len(alternatives) <= MAX_TOGETHER:
-        return _where_begun(plain.beginnings(alternatives), _compiled(pattern, pattern, where))
+        return _compiled("|".join(alternatives), pattern, where)
     if weight(pattern, _MOST) > _MOST:
         raise BadInput(f"bad regular expression {_shown(pattern)}: expression too large", where=where, hint="fewer repetitions")
     parts = [alternatives[i : i + MAX_TOGETHER] for i in range(0, len(alternatives), MAX_TOGETHER)]
     tests = [_compiled("|".join(part), pattern, where) for part in parts]
     return lambda text: any(test(text) for test in tests)
-
-
-def _where_begun(beginnings: tuple[str, ...], test: Callable[[str], bool]) -> Callable[[str], bool]:
-    """`test`, of what has one of the `beginnings` alone, where there are any: to ask the engine takes thirty times as long."""
-    return (lambda text: text.startswith(beginnings) and test(text)) if beginnings else test
 
 
 def _alternatives(pattern: str) -> list[str] | None:
@@ -165,15 +172,16 @@ def verdicts(matcher: Matcher, values: Iterable[str]) -> list[bool]:
     """What `matcher` says of each of `values`. Raises `BadInput` for an expression that takes far too long."""
     found: list[bool] = []
     began, left = monotonic(), iter(values)
+    full = matcher._full
     while some := list(islice(left, _BETWEEN)):
-        found += map(matcher.matches, some)
+        found += map(matcher.matches if full is None else full, some)
         if (taken := monotonic() - began) > max(_PATIENCE_S, _SLOW_S * len(found)):
             shown = _shown(matcher.value)
             raise BadInput(
                 f"the regular expression {shown} of label {quote(matcher.name)} has looked at {len(found)} values for {taken:.0f} s",
                 hint="a simpler one, with fewer repetitions",
             )
-    return found
+    return [not one for one in found] if matcher.op == "!~" else found
 
 
 def by_metric(metric: str) -> Matcher:

@@ -20,27 +20,31 @@ _MOST = 16
 """More tests of one text, one after the other, take longer than an engine that makes them all at once."""
 
 
-def full_match(alternatives: Sequence[str]) -> Test | None:
-    """A test for full matches of any of some expressions, where `.` matches everything; None where one of them needs an engine."""
+def told_apart(alternatives: Sequence[str]) -> tuple[Test | None, list[str]]:
+    """A test for full matches of those of some expressions that need no engine (None: of none), and the others. `.` matches everything."""
     texts: list[str] = []
-    tests: list[Test] = []
+    around: list[tuple[str, Test]] = []
+    others: list[str] = []
     for alternative in alternatives:
         form = _FORM.fullmatch(alternative)
         if form is None:
-            return None
+            others.append(alternative)
+            continue
         before, text, behind = form[1], _ESCAPED.sub(r"\1", form[2]), form[3]
         if before is None and behind is None:
             texts.append(text)
-        elif len(tests) == _MOST:
-            return None
         else:
-            tests.append(_around(before, text, behind))
-    if not tests:
-        return frozenset(texts).__contains__
-    if not texts and len(tests) == 1:
-        return tests[0]
+            around.append((alternative, _around(before, text, behind)))
+    if len(around) > _MOST:
+        others += [alternative for alternative, _ in around]
+        around = []
+    tests = [test for _, test in around]
+    if len(tests) == 1 and not texts:
+        return tests[0], others
     known = frozenset(texts)
-    return lambda value: value in known or any(test(value) for test in tests)
+    if tests:
+        return lambda value: value in known or any(test(value) for test in tests), others
+    return known.__contains__ if texts else None, others
 
 
 def _around(before: str | None, text: str, behind: str | None) -> Test:
