@@ -36,7 +36,8 @@ _MAX_NODES = 2_000_000
 _MAX_DEPTH = 100
 # A line that can open many blocks at once or lies deep in them: without one, and with few brackets, nothing nests deeply.
 _DEEP_BLOCK = re.compile(r"(?:\A|[\n\r\x85\u2028\u2029])[ ?:-]{50}")
-_NULL, _BOOL, _INT, _FLOAT, _MERGE = (f"tag:yaml.org,2002:{t}" for t in ("null", "bool", "int", "float", "merge"))
+_NULL, _BOOL, _INT, _FLOAT, _STR, _MERGE = (f"tag:yaml.org,2002:{t}" for t in ("null", "bool", "int", "float", "str", "merge"))
+_GO_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _BINARY = "tag:yaml.org,2002:binary"
 _TRUE, _FALSE = frozenset(("true", "yes", "on")), frozenset(("false", "no", "off"))
 
@@ -352,6 +353,8 @@ class _Decoder:
                 return text.lower() in _TRUE
         elif shape in (int, float):
             number = plain(node) if node.tag in (_INT, _FLOAT) else None
+            if shape is float and node.tag == _STR and not node.style and _GO_FLOAT.fullmatch(text):
+                number = float(text)  # `1e20` is text to YAML 1.1, and to PyYAML, but a number to all others
             if isinstance(number, shape) or (shape is float and isinstance(number, int)):
                 return shape(number)
         elif isinstance(shape, type) and issubclass(shape, Path):

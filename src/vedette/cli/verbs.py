@@ -250,14 +250,16 @@ def test_rules(
     feature: Annotated[
         list[str] | None, typer.Option("--enable-feature", metavar="NAME", help="A feature flag of Prometheus for expressions; repeatable.")
     ] = None,
-    ignore_unknown_fields: Annotated[
-        bool, typer.Option("--ignore-unknown-fields", help="Pass over unknown keys in test and rule files.")
-    ] = False,
+    ignore_unknown_fields: Annotated[bool, typer.Option("--ignore-unknown-fields", help="Pass over unknown keys in rule files.")] = False,
+    diff: Annotated[bool, typer.Option("--diff", help="Of alerts that are not as expected, show what differs line by line.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show all that is stored in the end.")] = False,
+    junit: Annotated[Path | None, typer.Option("--junit", help="Write the results there as JUnit's XML, too.")] = None,
 ) -> None:
     """Run unit tests of rules, in the files and with the verdicts of `promtool test rules`."""
-    from vedette.cli.test import rules
+    from vedette.cli.test import Asked, rules
 
-    rules(files, run=run or [], features=feature or [], lenient=ignore_unknown_fields)
+    asked = Asked(run=run or [], features=feature or [], lenient=ignore_unknown_fields, diff=diff, debug=debug, junit=junit)
+    rules(files, asked)
 
 
 @app.command()

@@ -33,6 +33,13 @@ def _scientific(value: float) -> str:
     return f"{sign}{mantissa}e{'-' if exponent < 0 else '+'}{abs(exponent):02d}"
 
 
+def go_scientific(value: float) -> str:
+    """`strconv.FormatFloat(value, 'E', -1, 64)`: the shortest digits, and always an exponent."""
+    if math.isfinite(value) and value == 0:
+        return "-0E+00" if math.copysign(1, value) < 0 else "0E+00"
+    return _scientific(value).upper() if math.isfinite(value) else go_float(value)
+
+
 def go_g(value: float) -> str:
     """`fmt`'s `%g`: shortest digits, with an exponent below 1e-4 and from 1e6 on."""
     if not math.isfinite(value) or value == 0:

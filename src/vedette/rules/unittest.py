@@ -6,6 +6,7 @@ evaluated as the server evaluates them, and time is a number. Not here: reading 
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +15,14 @@ from vedette.clock import SystemClock
 from vedette.errors import BadInput, VedetteError
 from vedette.model.alerts import ALERT_NAME, Alert
 from vedette.model.durations import format_duration
-from vedette.model.labels import EMPTY, Labels
+from vedette.model.labels import EMPTY, Labels, is_legacy_label_name, quote
 from vedette.model.samples import SampleBatch, canonical
 from vedette.model.tenants import DEFAULT_TENANT
 from vedette.promql.engine import Engine
+from vedette.promql.format import go_float, go_scientific
+from vedette.promql.lexer import quoted
 from vedette.promql.memory import MemoryStorage
-from vedette.promql.native_render import literal
+from vedette.promql.native_render import literal, text
 from vedette.promql.parse import NO_FEATURES
 from vedette.promql.result import QueryResult
 from vedette.promql.seriesnotation import HistogramLiteral, SeriesLine, parse_items, parse_labels
@@ -30,9 +33,6 @@ from vedette.rules.evaluation import LiveGroup, LiveRule, Surroundings
 from vedette.rules.files import Group
 from vedette.rules.typed import Analysis, analysed
 from vedette.rules.unittestfile import AlertTest, ExpectedSample, ExprTest, InputSeries, TestFile, TestGroup
-
-MAX_SAMPLES = 10_000
-"""How many samples a query of a unit test may hold, as in promtool."""
 
 
 class _Forgetful:
@@ -51,16 +51,30 @@ class Verdict:
 
     name: str
     failures: tuple[str, ...]
+    dump: str = ""
+    """All that was stored in the end, where that was asked for."""
 
 
-async def run(file: TestFile, rules: Sequence[Group], test: TestGroup, *, features: Features = NO_FEATURES) -> Verdict:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manner:
+    """How tests are run: what expressions may use, and what is told (`diff`: only where alerts differ; `debug`: all that was stored)."""
+
+    features: Features = NO_FEATURES
+    delayed_name_removal: bool = False
+    diff: bool = False
+    debug: bool = False
+
+
+async def run(file: TestFile, rules: Sequence[Group], test: TestGroup, *, manner: Manner | None = None) -> Verdict:
     """Run one group of tests of a file with the file's rules."""
+    manner = manner or Manner()
     try:
-        world = _World(file, rules, test, features)
+        world = _World(file, rules, test, manner)
     except BadInput as error:
         return Verdict(test.name, (str(error),))
     try:
-        return Verdict(test.name, tuple(await world.failures()))
+        failures = tuple(await world.failures())
+        return Verdict(test.name, failures, world.dump() if manner.debug else "")
     finally:
         world.close()
 
@@ -68,7 +82,7 @@ async def run(file: TestFile, rules: Sequence[Group], test: TestGroup, *, featur
 class _World:
     """Everything around the rules of one group of tests; times are Unix ms."""
 
-    def __init__(self, file: TestFile, rules: Sequence[Group], test: TestGroup, features: Features) -> None:
+    def __init__(self, file: TestFile, rules: Sequence[Group], test: TestGroup, manner: Manner) -> None:
         for case in test.alert_rule_test:
             if not case.alertname:
                 inside = f" (in TestGroup {test.name})" if test.name else ""
@@ -76,18 +90,20 @@ class _World:
                 raise BadInput(f"an item under alert_rule_test misses required attribute alertname at eval_time {at}{inside}")
         self._file = file
         self._test = test
+        self._diff = manner.diff
+        features = manner.features
         self._start = test.start_timestamp
         self._interval = test.interval or file.evaluation_interval
         self._series = list({line.labels: line for line in map(_line, test.input_series)}.values())
         self._fed = 0
         self._storage = MemoryStorage()
         settings = PromqlSettings(
-            max_samples=MAX_SAMPLES,
             default_subquery_step_ms=file.evaluation_interval,
             experimental_functions=features.experimental_functions,
             extended_range_selectors=features.extended_range_selectors,
             binop_fill_modifiers=features.fill_modifiers,
             duration_expr=features.duration_expr,
+            delayed_name_removal=manner.delayed_name_removal,
             kernel_threads=1,
         )
         self._engine = Engine(self._storage, settings, SystemClock())
@@ -127,10 +143,10 @@ class _World:
     async def _emit(self, alerts: Sequence[Alert]) -> None:
         pass
 
-    def _feed(self, until: int | None) -> None:
-        """Store the samples of the input series up to `until` (inclusive), or all."""
+    def _feed(self, until: int) -> None:
+        """Store the samples of the input series up to `until` (inclusive)."""
         longest = max((len(line.items) for line in self._series), default=0)
-        count = longest if until is None else min(longest, max(0, until - self._start) // self._interval + 1)
+        count = min(longest, max(0, until - self._start) // self._interval + 1)
         for line in self._series:
             for i in range(self._fed, min(count, len(line.items))):
                 item = line.items[i]
@@ -150,14 +166,14 @@ class _World:
                 return found + errors
             while waiting and waiting[0].eval_time < since + step:
                 found += self._alerts(waiting.pop(0))
-        self._feed(None)
+        # As in promtool, what comes after the last evaluation of rules is not there yet.
         for case in self._test.promql_expr_test:
             found += self._samples(case)
         return found
 
     async def _evaluate(self, since: int) -> list[str]:
         errors: list[str] = []
-        at = format_duration(since)
+        at = go_duration(self._start + since)
         for group in self._groups:
             await group.evaluate(self._start + since)
             errors += (f"    rule: {r.rule.name}, time: {at}, err: {r.last_error}" for r in group.rules if r.health == "err")
@@ -177,11 +193,14 @@ class _World:
         )
         if got == wanted:
             return []
-        head = f"{self._named()}    alertname: {case.alertname}, time: {format_duration(case.eval_time)},"
-        return [f"{head}\n        exp: {_alerts_text(wanted)}\n        got: {_alerts_text(got)}"]
+        named = f"    name: {self._test.name},\n" if self._test.name else ""
+        head = f"{named}    alertname: {case.alertname}, time: {format_duration(case.eval_time)}, "
+        if self._diff:
+            return [f"{head}\n        diff:{_difference(_alerts_text(wanted), _alerts_text(got))}"]
+        return [f"{head}\n        exp:{_alerts_text(wanted)}, \n        got:{_alerts_text(got)}"]
 
     def _samples(self, case: ExprTest) -> list[str]:
-        head = f"{self._named()}    expr: {case.expr!r}, time: {format_duration(case.eval_time)},"
+        head = f"    expr: {quoted(case.expr)}, time: {format_duration(case.eval_time)},"
         try:
             result = self._engine.instant(DEFAULT_TENANT, case.expr, self._start + case.eval_time)
             if result.type not in ("vector", "scalar"):
@@ -197,8 +216,17 @@ class _World:
         )
         return [] if same else [f"{head}\n        exp: {_samples_text(wanted)}\n        got: {_samples_text(got)}"]
 
-    def _named(self) -> str:
-        return f"    name: {self._test.name},\n" if self._test.name else ""
+    def dump(self) -> str:
+        """All that is stored once the tests have run, as promtool's `--debug` tells it."""
+        until = (self._test.last_ms() // 1000 + 1) * 1000
+        result = self._engine.instant(DEFAULT_TENANT, f'{{__name__=~".+"}}[{until // 1000}s]', self._start + until)
+        floats = {labels: list(zip(times.tolist(), map(go_float, values.tolist()), strict=True)) for labels, times, values in result.rows()}
+        for labels, times, histograms in result.histogram_rows():
+            floats.setdefault(labels, []).extend(zip(times.tolist(), map(text, histograms), strict=True))
+        lines = [f"DEBUG: Dump of all data (input_series and rules) at {go_duration(until)}:"]
+        for labels in sorted(floats):
+            lines += (f"{labels} =>", *(f"{value} @[{time}]" for time, value in sorted(floats[labels])))
+        return "\n".join(lines)
 
 
 def _line(given: InputSeries) -> SeriesLine:
@@ -214,7 +242,10 @@ def _expected_labels(text: str) -> Labels:
 
 def _expected(given: ExpectedSample) -> tuple[Labels, float | str]:
     """The labels and the value that a query must give; of a histogram as it is written."""
-    labels = _expected_labels(given.labels)
+    try:
+        labels = _expected_labels(given.labels)
+    except BadInput as error:
+        raise BadInput(f"labels {quoted(given.labels)}: {error}") from None
     if not given.histogram:
         return labels, given.value
     items = parse_items(given.histogram)
@@ -230,17 +261,39 @@ def _same(a: float | str, b: float | str, *, fuzzy: bool) -> bool:
     return a == b or (fuzzy and math.nextafter(a, b) == b)
 
 
+def _braced(labels: Labels) -> str:
+    """Labels as Go prints them: the name is one like others."""
+    return "{" + ", ".join(f"{n if is_legacy_label_name(n) else quote(n)}={quote(v)}" for n, v in labels) + "}"
+
+
 def _samples_text(samples: Sequence[tuple[Labels, float | str]]) -> str:
     def shown(value: float | str) -> str:
-        if isinstance(value, str):
-            return value
-        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+        return value if isinstance(value, str) else go_scientific(value)
 
-    return ", ".join(f"{labels} {shown(value)}" for labels, value in samples) or "nil"
+    return ", ".join(f"{_braced(labels)} {shown(value)}" for labels, value in samples) or "nil"
+
+
+_INDENT = " " * 12
 
 
 def _alerts_text(alerts: Sequence[tuple[Labels, Labels]]) -> str:
     if not alerts:
         return "[]"
-    inner = "".join(f"\n            {i}: labels {labels}\n               annotations {notes}" for i, (labels, notes) in enumerate(alerts))
-    return f"[{inner}\n        ]"
+    told = (f"{i}:\n  Labels:{_braced(labels)}\n  Annotations:{_braced(notes)}" for i, (labels, notes) in enumerate(alerts))
+    return ("[\n" + ",\n".join(told) + "\n]").replace("\n", f"\n{_INDENT}")
+
+
+def _difference(wanted: str, got: str) -> str:
+    """Line by line, what was expected behind a minus and what came behind a plus."""
+    lines = difflib.ndiff(*(text.replace(f"\n{_INDENT}", "\n").split("\n") for text in (wanted, got)))
+    return "".join(f"\n{_INDENT}{line.rstrip()}" for line in lines if not line.startswith("?"))
+
+
+def go_duration(ms: int) -> str:
+    """A length of time as Go prints one: `1h2m0s`, `1.5s`, `10ms`."""
+    if abs(ms) < 1000:
+        return f"{ms}ms" if ms else "0s"
+    minutes, rest = divmod(abs(ms), 60_000)
+    hours, minutes = divmod(minutes, 60)
+    head = f"{hours}h{minutes}m" if hours else f"{minutes}m" if minutes else ""
+    return f"{'-' if ms < 0 else ''}{head}{rest / 1000:g}s"

@@ -116,9 +116,9 @@ class TestFile:
             object.__setattr__(self, "evaluation_interval", DEFAULT_INTERVAL_MS)
 
 
-def load(path: Path, *, lenient: bool = False) -> TestFile:
-    """Read a file of unit tests; `lenient` passes over unknown keys. Raises `BadInput`."""
-    return configfile.parse(configfile.read(path), TestFile, name=str(path), lenient=lenient)
+def load(path: Path) -> TestFile:
+    """Read a file of unit tests. Raises `BadInput`."""
+    return configfile.parse(configfile.read(path), TestFile, name=str(path))
 
 
 def rule_paths(file: TestFile, path: Path) -> tuple[list[Path], list[str]]:
