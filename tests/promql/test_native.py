@@ -27,14 +27,15 @@ from vedette.promql.native_pool import Natives
 from vedette.promql.native_quantiles import fraction, quantile, variance
 from vedette.promql.native_render import JsonHistograms, text
 from vedette.promql.native_render import literal as written
-from vedette.promql.native_trim import trimmed
 from vedette.promql.nhcb import converted
 from vedette.promql.seriesnotation import HistogramLiteral, parse_histogram, parse_items, parse_series, parse_starts
 from vedette.promql.settings import PromqlSettings
 from vedette.promql.testscript import same_histogram
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "model"))
+sys.path.insert(0, str(Path(__file__).parent))
 from histogram_observations import observed, observed_custom
+from trim_twin import trimmed
 
 VALUES = st.lists(st.floats(-100, 100).filter(lambda v: v == 0 or abs(v) > 1e-3), min_size=1, max_size=12)
 OBSERVED = st.builds(observed, VALUES, st.integers(-4, 8), st.just(2.0**-16))

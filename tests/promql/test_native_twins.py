@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +20,14 @@ from vedette.promql import native_quantiles
 from vedette.promql.native_layouts import Layouts, distinct
 from vedette.promql.native_pool import Natives, Pool, differ, joined
 from vedette.promql.native_rates import resets
+from vedette.promql.native_trim import trimmed
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "model"))
+sys.path.insert(0, str(Path(__file__).parent))
 import itertools
 
 from histogram_observations import observed, observed_custom
+from trim_twin import trimmed as trimmed_one
 
 VALUES = st.lists(st.floats(-100, 100).filter(lambda v: v == 0 or abs(v) > 1e-3), min_size=1, max_size=12)
 EXPONENTIAL = st.builds(observed, VALUES, st.integers(-4, 8), st.sampled_from([0.0, 2.0**-16]))
@@ -35,6 +39,13 @@ def pooled(samples: list[Histogram]) -> Natives:
     objects = np.empty(len(samples), dtype=object)
     objects[:] = samples
     return Natives.of(objects)
+
+
+class Counted:
+    """An evaluation that only hears how much is held."""
+
+    def count(self, cells: int, size: int = 0) -> None:
+        assert cells == 0 and size >= 0
 
 
 def bits(h: Histogram) -> tuple:
@@ -156,6 +167,28 @@ def test_differences_are_seen_to_the_bit():
     natives = pooled([of(1, 2), of(1, 2), of(1, 2.0000000000000004)])
     other, known = differ(natives.pool, np.array([0, 0]), np.array([1, 2]))
     assert other.tolist() == [False, True] and known.all()
+
+
+TRIM_AT = st.one_of(st.floats(-100, 100), st.sampled_from([0.0, 1.0, -5.0, 8.0, 2.0**-16, math.inf, -math.inf, math.nan]))
+ODD = st.sampled_from([0.0, -1.0, math.nan, math.inf, 0.3])
+
+
+@given(
+    ANY, st.lists(TRIM_AT, min_size=2, max_size=6), st.booleans(), st.booleans(), st.lists(st.tuples(st.integers(0, 99), ODD), max_size=3)
+)
+def test_histograms_are_trimmed_as_one_by_one(samples, values, upper, slim, oddities):
+    for place, value in oddities:
+        h = samples[place % len(samples)]
+        h.cells[place % len(h.cells)] = value
+    pool = pooled(samples).pool
+    pool = replace(pool, slim=np.full(len(samples), slim))
+    items, at = (side.reshape(-1) for side in np.meshgrid(np.arange(len(samples)), np.array(values)))
+    with np.errstate(all="ignore"):
+        made = trimmed(Counted(), pool, items, at, upper=upper)
+        for i, (item, value) in enumerate(zip(items.tolist(), at.tolist(), strict=True)):
+            one, other = trimmed_one(pool.sample(item), value, upper=upper), made.sample(i)
+            assert one.layout.same(other.layout) and one.hint == other.hint
+            assert np.array_equal(one.cells, other.cells, equal_nan=True), (samples[item], value)
 
 
 @given(ANY, st.data())

@@ -74,8 +74,11 @@ def overlaid(
 def refused(node: Binary, left: tuple[Matrix, Ints], right: tuple[Matrix, Ints]) -> Bools:
     """Of the pairs of rows of two sides: where both are there and the operator does not apply. Says nothing."""
     there = left[0].present[left[1]] & right[0].present[right[1]]
+    native = left[0].native[left[1]], right[0].native[right[1]]
+    if node.op in TRIMS:
+        return there & ~(native[0] & ~native[1])
     result = np.zeros(there.shape, dtype=np.bool_)
-    for p, k in np.argwhere(there & (left[0].native[left[1]] | right[0].native[right[1]] | (node.op in TRIMS))).tolist():
+    for p, k in np.argwhere(there & (native[0] | native[1])).tolist():
         a, b = (m.histograms.sample(int(rows[p]), k) if m.histograms is not None else None for m, rows in (left, right))
         numbers = [float(m.values[rows[p], k]) for m, rows in (left, right)]
         result[p, k] = _combined(node.op, numbers[0] if a is None else a, numbers[1] if b is None else b)[0] is None
@@ -108,6 +111,9 @@ def in_columns(
         at = np.nonzero(wanted & (a >= 0) & (b >= 0))
         done, made = _added(ev, pool, a[at], b[at], negative=node.op == "-")
         at = (at[0][done], at[1][done])
+    elif node.op in TRIMS:
+        at = np.nonzero(wanted & (a >= 0) & (b < 0))
+        made = trimmed(ev, pool, a[at], np.broadcast_to(floats[1], wanted.shape)[at], upper=node.op == "</")
     else:
         return Natives(out, pool), left
     out[at] = np.arange(len(at[0]))
@@ -202,8 +208,6 @@ def _combined(op: str, a: Sample, b: Sample) -> tuple[Result, Word | None]:
             return arithmetic.compacted(arithmetic.multiplied(a, b)), None
         if op == "/":
             return arithmetic.compacted(arithmetic.divided(a, b)), None
-        if op in TRIMS:
-            return trimmed(a, b, upper=op == "</"), None
     elif isinstance(b, Histogram) and op == "*":
         return arithmetic.compacted(arithmetic.multiplied(b, a)), None
     left, right = ("histogram" if isinstance(s, Histogram) else "float" for s in (a, b))
