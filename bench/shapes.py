@@ -73,6 +73,15 @@ FLEET = (
     Query("rate of 20 series", f'sum by (code) (rate({REQUESTS}{{instance="i-00007"}}[5m]))', False, FULL_RANGE),
     Query("one series", 'devops_cpu_0{hostname="host_1"}', big=False),
     Query("rate of one series", 'rate(devops_net_0{hostname="host_1"}[5m])', False, FULL_RANGE),
+    Query(
+        "share of an instance",
+        f'{GAUGES}{{instance="i-00007"}} / on (instance) group_left () sum by (instance) ({GAUGES}{{instance="i-00007"}})',
+        False,
+    ),
+    Query("rate or zero", f'sum(rate({REQUESTS}{{instance="i-00007",code="500"}}[5m])) or vector(0)', False, FULL_RANGE),
+    Query("top of 20 series", f'topk(3, {GAUGES}{{instance="i-00007"}})', big=False),
+    Query("renamed, of 20 series", f'label_replace({GAUGES}{{instance="i-00007"}}, "short", "$1", "instance", "i-0*(.*)")', big=False),
+    Query("absent", 'absent(devops_cpu_0{hostname="nobody"})', big=False),
     Query("one series, never asked before", 'devops_cpu_0{hostname="host_NEW"}', big=False),
     Query("rate of 20 series, never asked before", 'sum by (code) (rate(http_requests_total{instance="i-00NEW"}[5m]))', False, FULL_RANGE),
     Query(

@@ -199,6 +199,9 @@ async def test_queries_that_were_asked_before(serve: Open) -> None:
         f"-{ONE} * 8",
         "1 > sum(m_total) / 1e9",
         "sum by (site) (rate(m_total[1m])) / sum by (site) (m_total)",
+        "abs(m_total) or vector(0)",
+        "m_total * on (site) group_left () count by (site) (m_total)",
+        "nothing_of_that_name",
     ):
         for headers in (
             "",
@@ -206,8 +209,9 @@ async def test_queries_that_were_asked_before(serve: Open) -> None:
             "Accept-Encoding: gzip;q=0\r\n",
             "User-Agent: Grafana\r\nAccept: */*\r\n",
         ):
-            await said(server.slow, get("?" + ranged(expr)), LAST)
             instant = f"?query={quote(expr)}&time={NOW - 30}"
+            await said(server.slow, get("?" + ranged(expr)), LAST)
+            await said(server.slow, get(instant, path="query"), LAST)
             requests = [
                 get("?" + ranged(expr), headers=headers),
                 get("?" + ranged(expr, step="1m"), headers=headers),
@@ -478,6 +482,9 @@ def test_not_out_of_turn() -> None:
             asked.append(args)
             return engine.instant(args[0], "vector(1)", args[2]) if args[1] == "m" else None
 
+        def small(self, *args: Any) -> Any:
+            return engine.instant(args[0], "vector(3)", args[2]) if args[1] == "small" else None
+
         def first_glance(self, *args: Any) -> Any:
             assert not busy
             return engine.instant(args[0], "vector(2)", args[2])
@@ -493,6 +500,7 @@ def test_not_out_of_turn() -> None:
     assert glances.instant({"method": "GET", "query_string": b"query=m"}, {}, b"") is not None
     now = int(clock.now() * 1000)
     assert asked == [("t", "m", 1000, 3000, 2000), ("t", "m", now, now, 0)]
+    assert b'"3"' in (glances.instant({"method": "GET", "query_string": b"query=small"}, {}, b"") or b"")
     new = {"method": "GET", "query_string": b"query=new"}
     assert b'"2"' in (glances.instant(new, {}, b"") or b"")
     # What is known needs nothing that another may hold.

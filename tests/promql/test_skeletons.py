@@ -195,6 +195,7 @@ def test_answers_are_those_of_texts_that_were_read(engine: Engine, monkeypatch: 
         read.clear()
         found = engine.first_glance(T, text, *span)
         again = engine.at_hand(T, text, *span)
+        again = engine.small(T, text, *span) if again is None else again
         assert read == ([text] if "group_right" in form else [])
         long = engine.range(T, text, *span) if step else engine.instant(T, text, 6 * MIN)
         assert (found is None) == (again is None)

@@ -5,13 +5,18 @@ Apart from `labels.py`, since what only reads settings or asks a server needs no
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vedette.model.labels import Labels
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
 class Symbols:
@@ -19,6 +24,8 @@ class Symbols:
 
     `fork` gives a query a private extension: it reads its base and adds from `FORK` upwards, so what a
     query makes up (`label_replace`) never stays in the engine. Reading is safe beside one writer.
+
+    `memory` keeps what is made of tables over these symbols, for whoever makes the same again; None where nothing is kept.
     """
 
     FORK = 1 << 30
@@ -27,6 +34,7 @@ class Symbols:
         self._base: Symbols | None = base
         self._texts: list[str] = []
         self._ids: dict[str, int] = {}
+        self.memory: dict[Hashable, Any] | None = None
 
     def fork(self) -> Symbols:
         """A private extension of this table."""
@@ -51,6 +59,15 @@ class Symbols:
         self._ids[text] = new
         return new
 
+    def recalled(self, key: Hashable, make: Callable[[], _T], of: object = None) -> _T:
+        """What `make` gives: what it gave for that key before, where that is kept, together with what it was made `of`."""
+        if self.memory is None:
+            return make()
+        if (kept := self.memory.get(key)) is None:
+            kept = self.memory[key] = make(), of
+        found: _T = kept[0]
+        return found
+
     def text(self, symbol: int) -> str:
         """The text of an id that this table (or its base) gave out."""
         if self._base is None:
@@ -63,6 +80,29 @@ class Symbols:
             texts = self._texts
             return [texts[symbol] for symbol in symbols]
         return [self.text(symbol) for symbol in symbols]
+
+
+def remembered(make: Callable[Concatenate[LabelTable, _P], _T]) -> Callable[Concatenate[LabelTable, _P], _T]:
+    """`make`, which makes something of a table, and of arrays, tables and what can be hashed: once, where its symbols keep that.
+
+    What it gives must not be changed by anybody. The same tables are asked for again where they were remembered themselves.
+    """
+
+    @wraps(make)
+    def known(table: LabelTable, /, *args: _P.args, **named: _P.kwargs) -> _T:
+        if table.symbols.memory is None:
+            return make(table, *args, **named)
+        key = make, id(table), *map(_part, args), *map(_part, named.values())
+        # With the tables, so that no others get their address.
+        return table.symbols.recalled(key, lambda: make(table, *args, **named), (table, args))
+
+    return known
+
+
+def _part(given: object) -> Hashable:
+    if isinstance(given, np.ndarray):
+        return given.tobytes()
+    return id(given) if isinstance(given, LabelTable) else given
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +144,7 @@ class LabelTable:
         lo, hi = int(self.offsets[i]), int(self.offsets[i + 1])
         return Labels((text(n), text(v)) for n, v in zip(self.names[lo:hi].tolist(), self.values[lo:hi].tolist(), strict=True))
 
+    @remembered
     def column(self, name: str) -> NDArray[np.int32]:
         """The value's symbol id of label `name` for each series: int32[n], -1 where it is absent."""
         out = np.full(len(self), -1, dtype=np.int32)
@@ -117,6 +158,7 @@ class LabelTable:
             out[np.searchsorted(self.offsets, at, side="right") - 1] = self.values[at]
         return out
 
+    @remembered
     def take(self, rows: NDArray[np.int64]) -> LabelTable:
         """The table of `rows`, in their order (repeats allowed)."""
         lengths = (self.offsets[1:] - self.offsets[:-1])[rows]

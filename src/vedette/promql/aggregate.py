@@ -320,7 +320,7 @@ def _numbered(matrix: Matrix) -> tuple[Floats, list[str]]:
 def _counted(ev: Evaluation, values: Floats, present: Bools, groups: Ints) -> tuple[Ints, Floats, Floats]:
     """(group, value, counts at each step) of each pair of a group and a value that occurs."""
     n = values.shape[1]
-    most = 1024
+    most = 64
     while True:
         # Each pair makes a series: refuse too many before they are written out as labels.
         ev.count(most * n)

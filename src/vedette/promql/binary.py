@@ -155,8 +155,13 @@ def matched_on(node: Binary) -> tuple[tuple[str, ...], bool]:
 
 def _signatures(node: Binary, left: Matrix, right: Matrix) -> tuple[Ints, Ints, int]:
     names, without = matched_on(node)
-    groups, first = labelsets.grouped(labelsets.stacked(left.labels, right.labels), names, without=without)
-    return groups[: len(left)], groups[len(left) :], len(first)
+
+    def told_apart() -> tuple[Ints, Ints, int]:
+        groups, first = labelsets.grouped(labelsets.stacked(left.labels, right.labels), names, without=without)
+        return groups[: len(left)], groups[len(left) :], len(first)
+
+    sides = left.labels, right.labels
+    return left.labels.symbols.recalled(("signatures", *map(id, sides), names, without), told_apart, sides)
 
 
 def _set_operator(ev: Evaluation, node: Binary, left: Matrix, right: Matrix) -> Matrix:
@@ -189,7 +194,9 @@ def _joined(ev: Evaluation, node: Binary, left: Matrix, right: Matrix) -> Matrix
     many, one = (right, left) if swapped else (left, right)
     many_groups, one_groups = (right_groups, left_groups) if swapped else (left_groups, right_groups)
     _refuse_duplicates(node, many, one, one_groups, count)
-    many_rows, one_rows = _pairs(ev, many_groups, one_groups, count)
+    tables = many.labels, one.labels
+    key = "pairs", *map(id, tables), *matched_on(node)
+    many_rows, one_rows = ev.symbols.recalled(key, lambda: _pairs(ev, many_groups, one_groups, count), tables)
     pair_groups = many_groups[many_rows]
     real = many_rows, one_rows, pair_groups
     # Prometheus swaps the sides for `group_right`, but not what they are filled with: `fill_left` stands in for the "many" side.
@@ -216,7 +223,12 @@ def _joined(ev: Evaluation, node: Binary, left: Matrix, right: Matrix) -> Matrix
     rows = (one_rows, many_rows) if swapped else (many_rows, one_rows)
     ev.count(len(many_rows) * left.values.shape[1])
     values, present, histograms = _combined(ev, node, one if swapped else many, many if swapped else one, rows, as_bool=node.bool_)
-    labels = result_labels(node, many.labels.take(many_rows), one.labels.take(one_rows), delayed=ev.delayed_names)
+    tables = many.labels, one.labels
+    labels = ev.symbols.recalled(
+        ("joined", id(node), *map(id, tables)),
+        lambda: result_labels(node, tables[0].take(many_rows), tables[1].take(one_rows), delayed=ev.delayed_names),
+        tables,
+    )
     drop = np.ones(len(values), dtype=np.bool_) if node.bool_ and ev.delayed_names else None
     result = Matrix(labels, values, present, drop, histograms)
     if len(pair_groups) and np.bincount(pair_groups).max() > 1:

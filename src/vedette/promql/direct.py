@@ -25,7 +25,6 @@ from vedette.promql.annotations import Annotations
 from vedette.promql.binary import CODES
 from vedette.promql.coarse import Column
 from vedette.promql.direct_parts import AGGREGATIONS, GIVEN_NOTHING, Cells, Changed, Joined, Leaf, Negated, Part, Quantile, Run, Summed
-from vedette.promql.format import json_float
 from vedette.promql.nodes import Aggregate, Binary, Call, Node, Number, Range, Selector, Unary, unwrapped, walk
 from vedette.promql.plan import Fetch, Prepared, read_once
 from vedette.promql.result import QueryResult, Texts, few_texts, sorted_rows
@@ -35,8 +34,6 @@ from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix
 MOST_SAMPLES, MOST_CELLS = 1 << 15, 1 << 13
 """Samples that are read and values that are made at the most: half a millisecond's work."""
 _TABLES_KEPT = 8
-_FEW_TEXTS = 4
-"""Values of an instant that are written one by one."""
 _MOST_NODES, _MOST_LEAVES = 64, 8
 """What a syntax tree may hold: each node takes its microseconds, each selector some tens."""
 
@@ -243,22 +240,5 @@ class DirectResult(QueryResult):
             self._order = known.order[filled]
             self._row_texts = known.texts._replace(rows=known.texts.rows[filled])
 
-    def json(self, limit: int = 0) -> bytes:
-        """See `QueryResult.json`."""
-        if limit or not len(self._order):
-            return super().json(limit)
-        if self.type == "vector" and len(self._order) <= _FEW_TEXTS and self._grid.start >= 0:
-            return self._few()
-        head = b'{"resultType":"matrix","result":[' if self.type == "matrix" else b'{"resultType":"vector","result":['
-        return head + self.chunk(self._row_texts, 0, len(self._order), last=True) + b"]}"
-
-    def _few(self) -> bytes:
-        """The same of a few values at one time: to call a kernel takes longer than to write them."""
-        seconds, ms = divmod(self._grid.start, 1000)
-        when = f"{seconds}.{ms:03}" if ms else f"{seconds}"
-        texts, ends = self._row_texts.pool, self._row_texts.pool_offsets
-        rows = [
-            f'{{"metric":{{{texts[ends[row] : ends[row + 1]].tobytes().decode()}}},"value":[{when},"{json_float(value)}"]}}'
-            for row, value in zip(self._row_texts.rows.tolist(), self._floats.tolist(), strict=True)
-        ]
-        return f'{{"resultType":"vector","result":[{",".join(rows)}]}}'.encode()
+    def _texts_of(self, count: int) -> Texts:
+        return super()._texts_of(count) if count < len(self._order) else self._row_texts

@@ -38,6 +38,7 @@ from vedette.promql.running import Running, Ticket
 from vedette.promql.selectors import Fetched
 from vedette.promql.settings import PromqlSettings
 from vedette.promql.skeletons import Skeletons
+from vedette.promql.small import Small, Surroundings, unheld
 from vedette.promql.standing import Answer, Reads, Source, Standing, Threshold, estimating
 from vedette.promql.statistics import ReadCost, Statistics, count_queryable
 from vedette.promql.values import Floats, Grid, Scalar
@@ -48,6 +49,8 @@ _T = TypeVar("_T", bound=np.generic)
 
 _DIRECT_SAMPLES, _DIRECT_BYTES, _DIRECT_S = MOST_SAMPLES + 8 * MOST_CELLS, 4 << 20, 0.1
 """What a query that goes the short way stays below, as the limits count it."""
+_REMEMBERED = 256
+"""Small queries that keep what they made of labels: some 10 KB each."""
 _SHORT_TEXT, _FEW_SERIES = 500, 1000
 """Characters of a text, and series that its other matchers look through: either takes less than a millisecond."""
 _COSTLY = re.compile(r"\\[pP]|\{[0-9]")
@@ -87,8 +90,15 @@ class Engine:
         self._shapes: OrderedDict[str, Shape] = OrderedDict()
         """Of texts that may go the short way."""
         self._skeletons = Skeletons()
+        self._small: dict[str, Small] = {}
+        """Of those that were parsed, the ones that may be small."""
+        self._remembering: OrderedDict[str, Small] = OrderedDict()
+        """And those that were of late, with what they keep of labels."""
+        self._met: dict[bool, set[str]] = {False: set(), True: set()}
+        """The kinds of operations that were evaluated, at one time or over a range: their kernels are at hand."""
         self._lock = threading.Lock()
         self.running = Running(clock, max_bytes=settings.max_memory)
+        self._around = Surroundings(clock, self._pool, unheld(self.running, clock))
 
     @property
     def settings(self) -> PromqlSettings:
@@ -106,10 +116,13 @@ class Engine:
                 return known
         prepared = self._parse(expr)
         shape = Shape.of(expr, prepared) if self._at_hand is not None else None
+        small = Small.of(expr, prepared) if self._at_hand is not None else None
         with self._lock:
             self._parsed[expr] = prepared
+            if small is not None:
+                self._small[expr] = small
             while len(self._parsed) > self._settings.parse_cache:
-                self._parsed.popitem(last=False)
+                self._small.pop(self._parsed.popitem(last=False)[0], None)
         if shape is not None:
             self._skeletons.learn(shape)
             self._keep(shape)
@@ -190,15 +203,49 @@ class Engine:
             if shape is None or self._at_hand is None:
                 return None
             self._shapes.move_to_end(expr)
-        grid = Grid(start_ms, step_ms or 1, (end_ms - start_ms) // step_ms + 1 if step_ms > 0 else 1)
-        lookback = self._settings.lookback_ms
-        if step_ms < 0 or not 0 < grid.n <= min(MOST_CELLS, self._settings.max_points):
+        grid = self._grid_at_hand(start_ms, end_ms, step_ms)
+        if grid is None:
             return None
+        lookback = self._settings.lookback_ms
         fetches, which = shape.fetches(grid, lookback)
         if shape.columns and self._tiered is not None and any(self._tiered.rolled_up(fetch.start, fetch.end) for fetch in fetches):
             return None
-        if not self.running.room(_DIRECT_BYTES) or len(self.running) >= self._settings.max_concurrency:
+        reads = self._reads_at_hand(tenant, fetches)
+        return None if reads is None else shape.answer([reads[i] for i in which], grid, lookback, ranged=step_ms > 0)
+
+    def small(self, tenant: str, expr: str, start_ms: int, end_ms: int, step_ms: int) -> QueryResult | None:
+        """As `at_hand`, of any query that is small and has been evaluated before: a few times as long."""
+        ranged = step_ms > 0
+        with self._lock:
+            small = self._small.get(expr)
+            if small is None or not small.kinds <= self._met[ranged]:
+                return None
+            self._parsed.move_to_end(expr)
+            self._remembering[expr] = small
+            self._remembering.move_to_end(expr)
+            if len(self._remembering) > _REMEMBERED:
+                self._remembering.popitem(last=False)[1].forget()
+        grid = self._grid_at_hand(start_ms, end_ms, step_ms)
+        if grid is None or (ranged and small.prepared.root.type not in ("vector", "scalar")):
             return None
+        bounds = self._bounds(grid, end_ms if ranged else None, _How())
+        plan = self._planned(small.prepared, expr, grid, bounds)
+        if any(fetch.coarse is not None for fetch in plan.fetches):
+            return None
+        reads = self._reads_at_hand(tenant, plan.fetches)
+        return None if reads is None else small.answer(plan, reads, bounds, self._around, ranged=ranged)
+
+    def _grid_at_hand(self, start_ms: int, end_ms: int, step_ms: int) -> Grid | None:
+        """The steps of a query that may be answered at once; None where they are too many, or no other may begin."""
+        n = (end_ms - start_ms) // step_ms + 1 if step_ms > 0 else 1
+        if step_ms < 0 or not 0 < n <= min(MOST_CELLS, self._settings.max_points):
+            return None
+        room = self.running.room(_DIRECT_BYTES) and len(self.running) < self._settings.max_concurrency
+        return Grid(start_ms, step_ms or 1, n) if room else None
+
+    def _reads_at_hand(self, tenant: str, fetches: Sequence[Fetch]) -> list[SeriesSet] | None:
+        """What the reads find where all of that is at hand, and little."""
+        assert self._at_hand is not None, "asked only where there is one"
         reads, left = [], MOST_SAMPLES
         for fetch in fetches:
             found = self._at_hand.at_hand(tenant, fetch.matchers, fetch.start, fetch.end, left)
@@ -206,7 +253,7 @@ class Engine:
                 return None
             reads.append(found)
             left -= found.sample_count
-        return shape.answer([reads[i] for i in which], grid, lookback, ranged=step_ms > 0)
+        return reads
 
     def glance(self, tenant: str, expr: str, start_ms: int, end_ms: int, step_ms: int) -> QueryResult | None:
         """As `at_hand`, also of what was never asked before: may wait. Raises `ParseError`."""
@@ -215,7 +262,8 @@ class Engine:
         if not self._known(expr) and (shape := self._shape(expr)) is not None:
             for matchers in shape.matchers:
                 self._at_hand.look(tenant, matchers)
-        return self.at_hand(tenant, expr, start_ms, end_ms, step_ms)
+        found = self.at_hand(tenant, expr, start_ms, end_ms, step_ms)
+        return self.small(tenant, expr, start_ms, end_ms, step_ms) if found is None else found
 
     def first_glance(self, tenant: str, expr: str, start_ms: int, end_ms: int, step_ms: int) -> QueryResult | None:
         """As `at_hand`, of what was never asked before, where to read it and to find its series is little work as well.
@@ -224,10 +272,17 @@ class Engine:
         """
         if self._at_hand is None or len(expr) > _SHORT_TEXT or _COSTLY.search(expr) or self._known(expr):
             return None
-        shape = self._shape(expr)
-        if shape is None or not all(self._at_hand.look(tenant, matchers, few=_FEW_SERIES) for matchers in shape.matchers):
+        asked = self._shape(expr) or self._met_before(expr, ranged=step_ms > 0)
+        if asked is None or not all(self._at_hand.look(tenant, matchers, few=_FEW_SERIES) for matchers in asked.matchers):
             return None
-        return self.at_hand(tenant, expr, start_ms, end_ms, step_ms)
+        found = self.at_hand(tenant, expr, start_ms, end_ms, step_ms)
+        return self.small(tenant, expr, start_ms, end_ms, step_ms) if found is None else found
+
+    def _met_before(self, expr: str, *, ranged: bool) -> Small | None:
+        """A small query that was read but never evaluated, of which all operations were."""
+        with self._lock:
+            small = self._small.get(expr)
+        return small if small is not None and small.kinds <= self._met[ranged] else None
 
     def _known(self, expr: str) -> bool:
         with self._lock:
@@ -319,9 +374,12 @@ class Engine:
         limit = self._settings.timeout_s if how.timeout_s is None else min(how.timeout_s, self._settings.timeout_s)
         self._enter(deadline := self._clock.monotonic() + limit)
         try:
-            return self._evaluated(tenant, expr, prepared, grid, how, deadline, end_ms=end_ms)
+            found = self._evaluated(tenant, expr, prepared, grid, how, deadline, end_ms=end_ms)
         finally:
             self._slots.release()
+        if (small := self._small.get(expr)) is not None:
+            self._met[end_ms is not None] |= small.kinds
+        return found
 
     def _enter(self, deadline: float) -> None:
         """Take one of the places of queries that run. Raises `QueryTimeout` where none is free in time."""

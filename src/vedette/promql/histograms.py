@@ -12,7 +12,7 @@ import numpy as np
 from vedette.kernels import buckets as k
 from vedette.model.histograms import Histogram
 from vedette.model.labels import METRIC_NAME
-from vedette.model.labeltable import LabelTable
+from vedette.model.labeltable import LabelTable, remembered
 from vedette.promql import annotations as say
 from vedette.promql import labelsets, native_numbers
 from vedette.promql.errors import ExecutionError
@@ -49,6 +49,7 @@ def _bound(text: str) -> float:
         return math.nan
 
 
+@remembered
 def bounds_of(labels: LabelTable) -> tuple[list[str], Ints, Floats]:
     """The distinct texts of `le` ("" where there is none), which of them each row has, and each row's bound, NaN where it is none."""
     distinct, inverse = np.unique(labels.column(LE), return_inverse=True)
@@ -57,6 +58,7 @@ def bounds_of(labels: LabelTable) -> tuple[list[str], Ints, Floats]:
     return texts, inverse, parsed[inverse] if len(distinct) else np.zeros(0)
 
 
+@remembered
 def by_bound(labels: LabelTable, bounds: Floats, good: Ints) -> tuple[Ints, Ints, Ints]:
     """Histograms of the rows `good`, which have bounds: the first row of each; where each begins among these by rising bound; these."""
     groups, first = labelsets.grouped(labels.take(good), (LE,), without=True)

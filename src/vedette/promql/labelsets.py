@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vedette.kernels.groups import group_rows, keep_pairs
 from vedette.model.labels import METRIC_NAME, Labels
-from vedette.model.labeltable import LabelTable, Symbols
+from vedette.model.labeltable import LabelTable, Symbols, remembered
 from vedette.promql.values import Ints
 
 METADATA = (METRIC_NAME, "__type__", "__unit__")
@@ -25,6 +25,7 @@ def symbols_of(table: LabelTable, names: Iterable[str]) -> NDArray[np.int32]:
     return np.array([s for s in found if s >= 0], dtype=np.int32)
 
 
+@remembered
 def grouped(table: LabelTable, names: Iterable[str], *, without: bool) -> tuple[Ints, Ints]:
     """Group rows by their labels in `names`, or by all others: each row's group, and each group's first row."""
     groups = np.empty(len(table), dtype=np.int64)
@@ -33,6 +34,7 @@ def grouped(table: LabelTable, names: Iterable[str], *, without: bool) -> tuple[
     return groups, first[:count]
 
 
+@remembered
 def kept(table: LabelTable, names: Iterable[str], *, without: bool) -> LabelTable:
     """The table with only the labels in `names`, or without them."""
     offsets = np.empty(len(table) + 1, dtype=np.int64)
@@ -42,6 +44,7 @@ def kept(table: LabelTable, names: Iterable[str], *, without: bool) -> LabelTabl
     return LabelTable(table.symbols, offsets, out_names[:n], out_values[:n])
 
 
+@remembered
 def stacked(a: LabelTable, b: LabelTable) -> LabelTable:
     """The rows of `a`, then those of `b`."""
     assert a.symbols is b.symbols, "tables of one query share their symbols"
@@ -52,14 +55,15 @@ def stacked(a: LabelTable, b: LabelTable) -> LabelTable:
 def empty(symbols: Symbols, rows: int = 0) -> LabelTable:
     """A table of `rows` empty label sets."""
     nothing = np.zeros(0, dtype=np.int32)
-    return LabelTable(symbols, np.zeros(rows + 1, dtype=np.int64), nothing, nothing)
+    return symbols.recalled(("empty", rows), lambda: LabelTable(symbols, np.zeros(rows + 1, dtype=np.int64), nothing, nothing))
 
 
 def of(symbols: Symbols, rows: Sequence[Labels]) -> LabelTable:
     """A table of `rows` over the query's symbols."""
-    return LabelTable.from_labels(rows, symbols)
+    return symbols.recalled(("of", *rows), lambda: LabelTable.from_labels(rows, symbols))
 
 
+@remembered
 def with_label(table: LabelTable, name: str, column: NDArray[np.int32]) -> LabelTable:
     """The table with label `name` set to the symbols in `column` (int32[rows]); -1 removes it."""
     symbols = table.symbols
@@ -120,6 +124,7 @@ def metric_names(table: LabelTable, rows: NDArray[np.bool_] | None = None) -> li
     return [table.symbols.text(int(distinct[i])) for i in order if distinct[i] >= 0]
 
 
+@remembered
 def unique_without_names(table: LabelTable) -> bool:
     """Whether it is plain that no two rows become equal when their metadata labels are dropped."""
     if len(table) < 2:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from vedette.model.labels import METRIC_NAME
 from vedette.model.matchers import Matcher
@@ -46,8 +47,7 @@ def read_once(fetches: list[Fetch], wanted: Fetch) -> int:
     return len(fetches) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(NamedTuple):
     """One step of the plan: a node on a grid, fed by earlier operations; `fetch` is the read of a selector.
 
     `spread` says that this is no node of its own, but the one below, given for one step, spread over the grid; `timed` that
@@ -75,7 +75,7 @@ class Plan:
 
     def later(self, ms: int) -> Plan:
         """The same plan for a query that begins `ms` later (earlier, below 0)."""
-        operations = [replace(o, grid=Grid(o.grid.start + ms, o.grid.step, o.grid.n)) for o in self.operations]
+        operations = [o._replace(grid=Grid(o.grid.start + ms, o.grid.step, o.grid.n)) for o in self.operations]
         return Plan(operations, [Fetch(f.matchers, f.start + ms, f.end + ms, f.coarse) for f in self.fetches], self.result)
 
     @property

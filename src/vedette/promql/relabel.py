@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import re2
@@ -23,6 +24,9 @@ _OPTIONS.log_errors = False
 _OPTIONS.dot_nl = True
 _OPTIONS.max_mem = 8 << 20
 
+
+_Symbols = NDArray[np.int32]
+"""Texts of rows, by their symbols."""
 
 MAX_TEXT = 1 << 20
 """Longest label value that a query may make, in characters: nested calls would double one until memory ends."""
@@ -51,15 +55,23 @@ def label_replace(ev: Evaluation, node: Call, args: Sequence[Value], grid: Grid)
     dst, text, src, regex = (str(a) for a in args[1:5])
     try:
         # Of bytes, since that of texts counts characters at each match.
-        pattern = bounded(f"(?:{regex})".encode(), _OPTIONS)
+        pattern = ev.symbols.recalled(("pattern", regex), lambda: bounded(f"(?:{regex})".encode(), _OPTIONS))
     except re2.error:
         raise ExecutionError(f"invalid regular expression in label_replace(): {regex}") from None
     if not dst or text_of(node.args[1]).broken:
         raise ExecutionError(f"invalid destination label name in label_replace(): {dst}")
+    vector = _vector(args[0])
+    labels = vector.labels
+    key = "label_replace", id(labels), src, text, regex
+    new, matched = ev.symbols.recalled(key, lambda: _replaced(ev, labels.column(src), text, pattern), labels)
+    return _relabelled(ev, vector, dst, np.where(matched, new, labels.column(dst)), matched)
+
+
+def _replaced(ev: Evaluation, sources: _Symbols, text: str, pattern: Any) -> tuple[_Symbols, Bools]:
+    """What the template makes of each of the texts `sources` (-1: none), and which of these the pattern matches."""
     names = {name.decode(): number for name, number in pattern.groupindex.items()}
     template = Template(text, pattern.groups, names)
-    vector = _vector(args[0])
-    distinct, inverse = labelsets.marked(vector.labels.column(src))
+    distinct, inverse = labelsets.marked(sources)
     new = np.full(len(distinct), -1, dtype=np.int32)
     matched = np.zeros(len(distinct), dtype=np.bool_)
     alike: dict[tuple[str, ...], list[int]] = {}
@@ -84,7 +96,7 @@ def label_replace(ev: Evaluation, node: Call, args: Sequence[Value], grid: Grid)
     for groups, places in alike.items():
         ev.check()
         new[places] = _symbol(ev, template.expanded(groups))
-    return _relabelled(ev, vector, dst, np.where(matched[inverse], new[inverse], vector.labels.column(dst)), matched[inverse])
+    return new[inverse], matched[inverse]
 
 
 def label_join(ev: Evaluation, node: Call, args: Sequence[Value], grid: Grid) -> Matrix | Rows:
@@ -94,18 +106,26 @@ def label_join(ev: Evaluation, node: Call, args: Sequence[Value], grid: Grid) ->
         if not name or text_of(node.args[i]).broken:
             raise ExecutionError(f"invalid {what} label name in label_join(): {name}")
     vector = _vector(args[0])
+    labels = vector.labels
+    key = "label_join", id(labels), separator, *sources
+    new = ev.symbols.recalled(key, lambda: _joined(ev, labels, separator, sources), labels)
+    return _relabelled(ev, vector, dst, new, np.ones(len(vector), dtype=np.bool_))
+
+
+def _joined(ev: Evaluation, labels: LabelTable, separator: str, sources: Sequence[str]) -> _Symbols:
+    """The values of the labels `sources` of each row, as one text."""
     if sources:
-        columns = np.stack([vector.labels.column(s) for s in sources])
+        columns = np.stack([labels.column(s) for s in sources])
         distinct, inverse = np.unique(columns, axis=1, return_inverse=True)
         inverse = inverse.reshape(-1)
     else:
-        distinct, inverse = np.zeros((0, 1), dtype=np.int32), np.zeros(len(vector), dtype=np.int64)
+        distinct, inverse = np.zeros((0, 1), dtype=np.int32), np.zeros(len(labels), dtype=np.int64)
     new = np.empty(distinct.shape[1], dtype=np.int32)
     for i, pair in enumerate(distinct.T.tolist()):
         parts = [ev.symbols.text(s) if s >= 0 else "" for s in pair]
         _refuse_long(sum(map(len, parts)) + len(separator) * (len(parts) - 1), "label_join")
         new[i] = _symbol(ev, separator.join(parts))
-    return _relabelled(ev, vector, dst, new[inverse], np.ones(len(vector), dtype=np.bool_))
+    return new[inverse]
 
 
 def _vector(value: Value) -> Matrix | Rows:

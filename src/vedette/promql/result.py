@@ -18,7 +18,7 @@ from vedette.kernels.digits import SPARE
 from vedette.kernels.dump import TEXT_NAN
 from vedette.model.histograms import Histogram
 from vedette.model.labels import Labels
-from vedette.model.labeltable import LabelTable
+from vedette.model.labeltable import LabelTable, remembered
 from vedette.model.series import SeriesSet
 from vedette.promql import labelsets
 from vedette.promql.format import json_float
@@ -30,6 +30,8 @@ from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, Scalar, Val
 ResultType = Literal["scalar", "string", "vector", "matrix"]
 
 _FEW_ROWS = 24
+_FEW_TEXTS = 4
+"""Values of an instant that are written one by one."""
 _NAN = np.array(TEXT_NAN).view(np.float64)[()]
 _CHUNK_POINTS, _CHUNK_ROWS = 1 << 16, 4096
 _AHEAD = 3
@@ -204,7 +206,27 @@ class QueryResult:
 
     def json(self, limit: int = 0) -> bytes:
         """The `data` object of Prometheus' answer; at most `limit` series unless 0."""
-        return b"".join(self.pieces(limit))
+        rows = len(self._order)
+        if limit or self._histograms is not None or self.points > _CHUNK_POINTS or self._grid.start < 0:
+            return b"".join(self.pieces(limit))
+        if self.type == "scalar":
+            return b'{"resultType":"scalar","result":[%b,"%b"]}' % (_seconds(self._grid.start), json_float(float(self._floats[0])).encode())
+        if not 0 < rows <= _CHUNK_ROWS:
+            return b"".join(self.pieces(limit))
+        texts = self._texts_of(rows)
+        if self.type == "vector" and rows <= _FEW_TEXTS:
+            return self._few(texts)
+        return self._head + b"[" + self.chunk(texts, 0, rows, last=True) + b"]}"
+
+    def _few(self, texts: Texts) -> bytes:
+        """The same of a few values at one time: to call a kernel takes longer than to write them."""
+        when, pool, ends = _seconds(self._grid.start), texts.pool, texts.pool_offsets
+        pairs = zip(texts.rows.tolist(), self._floats.tolist(), strict=True)
+        rows = [
+            b'{"metric":{%b},"value":[%b,"%b"]}' % (pool[ends[row] : ends[row + 1]].tobytes(), when, json_float(value).encode())
+            for row, value in pairs
+        ]
+        return self._head + b"[" + b",".join(rows) + b"]}"
 
     @property
     def _head(self) -> bytes:
@@ -362,6 +384,12 @@ def _time(ms: int) -> bytes:
     return out[: render.write_time(out, 0, ms)].tobytes()
 
 
+def _seconds(ms: int) -> bytes:
+    """The same of a time that is not before 1970, without a kernel."""
+    seconds, rest = divmod(ms, 1000)
+    return b"%d.%03d" % (seconds, rest) if rest else b"%d" % seconds
+
+
 def _points(times: Ints, floats: Floats) -> bytes:
     """One point as `[t,"v"]`."""
     table = LabelTable.from_labels([Labels()])
@@ -423,6 +451,7 @@ class Texts(NamedTuple):
     pool_offsets: Ints
 
 
+@remembered
 def _texts(table: LabelTable, rows: Ints) -> Texts:
     """Each text once, however many labels have it."""
     distinct, inverse = labelsets.marked(np.concatenate([table.names, table.values]))
@@ -434,6 +463,7 @@ def _texts(table: LabelTable, rows: Ints) -> Texts:
     return Texts(rows, upto[table.offsets[1:]] - upto[table.offsets[:-1]], table.offsets, names, values, pool, ends)
 
 
+@remembered
 def few_texts(table: LabelTable, rows: Ints) -> Texts:
     """Each row's labels as one text: of a few rows, to find the texts that they share takes longer than to write them again."""
     texts = _pairs(table)
@@ -463,6 +493,7 @@ def _spared(text: bytes) -> NDArray[np.uint8]:
     return np.frombuffer(bytearray(text + bytes(SPARE)), dtype=np.uint8)
 
 
+@remembered
 def sorted_rows(table: LabelTable) -> Ints:
     """Row numbers in order of the rows' label sets, compared pair by pair."""
     order = np.arange(len(table), dtype=np.int64)
