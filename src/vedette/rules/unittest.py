@@ -285,7 +285,8 @@ def _alerts_text(alerts: Sequence[tuple[Labels, Labels]]) -> str:
 
 def _difference(wanted: str, got: str) -> str:
     """Line by line, what was expected behind a minus and what came behind a plus."""
-    lines = difflib.ndiff(*(text.replace(f"\n{_INDENT}", "\n").split("\n") for text in (wanted, got)))
+    before, after = (text.replace(f"\n{_INDENT}", "\n").split("\n") for text in (wanted, got))
+    lines = difflib.ndiff(before, after)
     return "".join(f"\n{_INDENT}{line.rstrip()}" for line in lines if not line.startswith("?"))
 
 
