@@ -20,9 +20,9 @@ from vedette.promql.engine import Engine
 from vedette.promql.errors import ExecutionError, ParseError, QueryCanceled, QueryTimeout, TooManySamples, TooMuchMemory
 from vedette.promql.memory import MemoryStorage
 from vedette.promql.relabel import MAX_TEXT
-from vedette.promql.selectors import MAX_VISITS, _Piece, _pieces
 from vedette.promql.settings import PromqlSettings
 from vedette.promql.values import Windows
+from vedette.promql.window_functions import MAX_VISITS, _Piece, _pieces
 from vedette.regex import Template
 from vedette.storage.interface import Matchers
 
@@ -142,7 +142,7 @@ def test_a_function_in_pieces_gives_the_same(monkeypatch: pytest.MonkeyPatch) ->
             if expr.startswith("m["):
                 expr = f"max_over_time({expr})"
             whole = engine.range("t", expr, 0, 200_000, 1000).rows()
-            monkeypatch.setattr("vedette.promql.selectors.MAX_VISITS", 300)
+            monkeypatch.setattr("vedette.promql.window_functions.MAX_VISITS", 300)
             parts = engine.range("t", expr, 0, 200_000, 1000).rows()
             monkeypatch.undo()
             assert len(whole) == len(parts) == 3

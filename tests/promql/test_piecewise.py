@@ -22,9 +22,9 @@ from vedette.promql.errors import QueryCanceled, TooManySamples
 from vedette.promql.parse import parse
 from vedette.promql.piecewise import Scratch, divisible
 from vedette.promql.plan import Bounds, Prepared, make_plan
-from vedette.promql.selectors import WINDOW_FUNCTIONS
 from vedette.promql.settings import PromqlSettings
 from vedette.promql.values import Grid, Rows
+from vedette.promql.window_functions import WINDOW_FUNCTIONS
 from vedette.storage import block_writer
 from vedette.storage import engine as storage_engine
 from vedette.storage.engine import Engine as Storage

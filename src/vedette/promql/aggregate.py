@@ -21,8 +21,8 @@ from vedette.promql.native_render import text
 from vedette.promql.nodes import Aggregate, text_of
 from vedette.promql.ordered import in_order
 from vedette.promql.sampling import ratio_offsets
-from vedette.promql.selectors import shown
 from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, Rows, Value
+from vedette.promql.window_functions import shown
 
 _CODES = {
     "sum": k.SUM,

@@ -28,8 +28,8 @@ from vedette.promql.direct_parts import AGGREGATIONS, GIVEN_NOTHING, Cells, Chan
 from vedette.promql.nodes import Aggregate, Binary, Call, Node, Number, Range, Selector, Unary, unwrapped, walk
 from vedette.promql.plan import Fetch, Prepared, read_once
 from vedette.promql.result import QueryResult, Texts, few_texts, sorted_rows
-from vedette.promql.selectors import EXTRAPOLATED
 from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix
+from vedette.promql.window_functions import EXTRAPOLATED
 
 MOST_SAMPLES, MOST_CELLS = 1 << 15, 1 << 13
 """Samples that are read and values that are made at the most: half a millisecond's work."""

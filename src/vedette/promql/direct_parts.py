@@ -29,8 +29,9 @@ from vedette.promql.coarse import Column
 from vedette.promql.histograms import LE, bounds_of, by_bound
 from vedette.promql.nodes import Aggregate, Binary, Call, Selector
 from vedette.promql.plan import Fetch
-from vedette.promql.selectors import COUNTER_SUFFIXES, EXTRAPOLATED, OVER_TIME, SCANNING, Fetched
+from vedette.promql.selectors import Fetched
 from vedette.promql.values import Bools, Floats, Grid, Ints
+from vedette.promql.window_functions import COUNTER_SUFFIXES, EXTRAPOLATED, OVER_TIME, SCANNING
 
 _MOST_VISITS = 1 << 18
 """Samples that a function may look at, which counts those that lie in several windows several times."""

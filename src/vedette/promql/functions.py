@@ -1,4 +1,4 @@
-"""Functions of instant vectors and scalars; those of windows are in `selectors.py`, those of labels in `relabel.py`."""
+"""Functions of instant vectors and scalars; those of windows are in `window_functions.py`, those of labels in `relabel.py`."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from vedette.promql.info import info
 from vedette.promql.native_numbers import variances
 from vedette.promql.native_pool import Natives
 from vedette.promql.nodes import Call, Range, Selector, unwrapped
-from vedette.promql.selectors import WINDOW_FUNCTIONS, absent_over_time, refuse_extended, window_function
 from vedette.promql.sorting import sort, sort_by_label
 from vedette.promql.streamed import changed
 from vedette.promql.values import Bools, Floats, Grid, Matrix, Rows, Scalar, Value, Windows
+from vedette.promql.window_functions import WINDOW_FUNCTIONS, absent_over_time, refuse_extended, window_function
 
 Args = Sequence[Value]
 

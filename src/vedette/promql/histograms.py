@@ -21,8 +21,8 @@ from vedette.promql.format import go_float
 from vedette.promql.lexer import quoted
 from vedette.promql.native_quantiles import fraction, quantile
 from vedette.promql.nodes import Call, Node, text_of
-from vedette.promql.selectors import shown
 from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, Value
+from vedette.promql.window_functions import shown
 
 LE = "le"
 

@@ -18,8 +18,8 @@ from vedette.kernels import windows as k
 from vedette.promql.evaluation import SLAB
 from vedette.promql.nodes import Call, Range, Selector
 from vedette.promql.plan import Plan
-from vedette.promql.selectors import WINDOW_FUNCTIONS
 from vedette.promql.values import Bools, Floats, Ints, Slab
+from vedette.promql.window_functions import WINDOW_FUNCTIONS
 from vedette.storage.interface import Pieces, Steps
 
 _KEPT = 2
