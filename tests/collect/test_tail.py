@@ -27,9 +27,12 @@ class Follower:
         self.places = places
         self.clock = clock
         self.refusals = 0
+        self.fault: Exception | None = None
         self.tail: FileTail | None = None
 
     async def append(self, tenant: str, batch: LogBatch) -> None:
+        if self.fault is not None and "bad" in batch.messages.strings():
+            raise self.fault
         if self.refusals:
             self.refusals -= 1
             raise LimitExceeded("full", retry_after=1.0)
@@ -219,6 +222,75 @@ async def test_places_that_cannot_be_read_are_told_of(follower: Follower, log: P
     await follower.open(TailSettings(str(log), from_start=True))
     assert await follower.poll() == ["one"]
     assert orjson.loads(follower.places.read_bytes())["places"]
+
+
+@pytest.mark.parametrize("fault", [BadInput("no such line"), OSError(5, "Input/output error"), KeyError("a fault of ours")])
+async def test_a_file_that_fails_holds_no_other_up_and_loses_no_line(follower: Follower, tmp_path: Path, fault: Exception) -> None:
+    await follower.open(TailSettings(str(tmp_path / "*.log")))
+    await follower.poll()
+    write(tmp_path / "a.log", "bad\n")
+    write(tmp_path / "b.log", "good\n")
+    follower.fault = fault
+    assert await follower.poll() == ["good"]
+    assert await follower.poll() == []
+    assert follower.tail is not None
+    assert follower.tail.counts.unreadable == {str(tmp_path / "a.log")}
+    assert follower.tail.counts.failures == 1, "told once, not twice a second"
+    follower.fault = None
+    write(tmp_path / "a.log", "and more\n")
+    assert await follower.poll() == ["bad", "and more"]
+    assert follower.tail.counts.unreadable == set()
+
+
+async def test_a_directory_that_cannot_be_listed_ends_nothing(follower: Follower, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    await follower.open(TailSettings(str(log)))
+    await follower.poll()
+    write(log, "one\n")
+    assert await follower.poll() == ["one"]
+    log.rename(log.with_suffix(".1"))
+    write(log, "two\n")
+
+    def refused(_path: Any) -> Any:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("vedette.collect.tail.os.scandir", refused)
+    await follower.open(TailSettings(str(log)))
+    assert await follower.poll() == ["two"]
+    assert follower.tail is not None
+    assert follower.tail.counts.unreadable == {str(log.parent)}
+
+
+async def test_the_loop_reads_by_itself_and_outlives_a_disk_that_is_full(
+    follower: Follower, log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tail = FileTail(
+        [TailSettings(str(log), from_start=True)], follower.append, follower.clock, places=tmp_path / "p", tenant="acme", max_line=100
+    )
+
+    def full(_file: Path, _data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    async def found(*lines: str) -> None:
+        async with asyncio.timeout(30):
+            while follower.found != list(lines):
+                await asyncio.sleep(0.001)
+                await follower.clock.advance(1)
+
+    write(log, "one\n")
+    with monkeypatch.context() as filled:
+        filled.setattr(tail._disk, "replace_file", full)
+        await tail.start()
+        await found("one")
+        async with asyncio.timeout(30):
+            while not tail.counts.failures:
+                await asyncio.sleep(0.001)
+    write(log, "two\n")
+    await found("one", "two")
+    async with asyncio.timeout(30):
+        while not (tmp_path / "p").exists():
+            await asyncio.sleep(0.001)
+            await follower.clock.advance(1)
+    await tail.close()
 
 
 def test_a_bad_expression_is_refused(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ import orjson
 import structlog
 
 from vedette.clock import Clock
-from vedette.errors import LimitExceeded
+from vedette.errors import LimitExceeded, VedetteError
 from vedette.logs.settings import TailSettings
 from vedette.model.logs import LogBatch
 from vedette.model.matchers import compile_regex
@@ -117,33 +117,50 @@ class FileTail:
         while True:
             try:
                 more = await self.poll()
-            except Exception:
-                # The edge of the loop: one file's fault must not end the following of all others.
-                log.exception("following files failed")
+            except OSError as error:
+                # A full disk, mostly: the places are kept the next time, and until then a restart reads some lines again.
+                log.error("following files failed", reason=str(error))
                 self.counts.failures += 1
                 more = False
             if not more:
                 await self._clock.sleep(_POLL_S)
 
     async def poll(self) -> bool:
-        """Read what there is; whether some file has more than was read."""
+        """Read what there is; whether some file has more than was read. Raises `OSError` where the places cannot be kept."""
         await asyncio.to_thread(self._find)
         more = False
         for key, file in list(self._files.items()):
-            lines, place, full = await asyncio.to_thread(self._lines, key[0], file)
-            if lines:
-                await self._store(self._settings[key[0]], file, lines)
-            file.place = place
-            more = more or full
-            if file.gone and not full and self._quiet(file, _GONE_S):
-                os.close(file.fd)
-                del self._files[key]
-                self._places.pop(file.identity, None)
+            try:
+                more = await self._follow(key, file) or more
+            except Exception as error:  # noqa: BLE001 - the edge of the loop: one file's fault must not end the following of all others
+                self._unreadable(file.path, error)
             else:
-                self._places[file.identity] = (file.place, *_head(file.fd, min(file.place, _HEAD)))
+                self.counts.unreadable.discard(file.path)
         await asyncio.to_thread(self._save)
         self._known_before = True
         return more
+
+    async def _follow(self, key: tuple[int, str], file: _File) -> bool:
+        """Store what one file has; whether it has more than was read. What is not stored is read again."""
+        lines, place, full = await asyncio.to_thread(self._lines, key[0], file)
+        if lines:
+            await self._store(self._settings[key[0]], file, lines)
+        file.place = place
+        if file.gone and not full and self._quiet(file, _GONE_S):
+            os.close(file.fd)
+            del self._files[key]
+            self._places.pop(file.identity, None)
+        else:
+            self._places[file.identity] = (file.place, *_head(file.fd, min(file.place, _HEAD)))
+        return full
+
+    def _unreadable(self, path: str, error: Exception) -> None:
+        """Count and tell that a file or directory cannot be read, once until it can."""
+        if path not in self.counts.unreadable:
+            self.counts.unreadable.add(path)
+            self.counts.failures += 1
+            fault = not isinstance(error, OSError | VedetteError)
+            log.warning("a file cannot be followed", path=path, reason=str(error) or type(error).__name__, exc_info=fault)
 
     async def _store(self, settings: TailSettings, file: _File, lines: list[bytes]) -> None:
         service = settings.service or Path(file.path).name.partition(".")[0]
@@ -185,7 +202,12 @@ class FileTail:
         missing = {i for i in self._places if i not in open_now}
         if not missing or glob.has_magic(str(directory)) or not directory.is_dir():
             return
-        for entry in os.scandir(directory):
+        try:
+            entries = list(os.scandir(directory))
+        except OSError as error:  # a directory may let its files be read, and not be listed
+            self._unreadable(str(directory), error)
+            return
+        for entry in entries:
             if entry.is_file() and (identity := self._identity(entry.path)) in missing:
                 assert identity is not None
                 self._open((number, identity), entry.path)
@@ -204,10 +226,7 @@ class FileTail:
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
-            if path not in self.counts.unreadable:
-                self.counts.unreadable.add(path)
-                self.counts.failures += 1
-                log.warning("a file cannot be followed", path=path, reason=error.strerror)
+            self._unreadable(path, error)
             return
         self.counts.unreadable.discard(path)
         size = os.fstat(fd).st_size
