@@ -11,10 +11,12 @@ from tests.logs.conftest import NOW, SECOND, Opened, lines
 from vedette.clock import ManualClock
 from vedette.errors import BadInput, LimitExceeded
 from vedette.logs.query import FieldFilter, LineFilter, LogQuery, Place
+from vedette.logs.record import KIND
 from vedette.logs.settings import LogSettings
 from vedette.logs.store import LogStore
 from vedette.model.logs import LogBatch, LogBuilder, Text, joined, level_of
 from vedette.storage.disk import Disk
+from vedette.storage.wal import record
 
 
 async def messages(store: LogStore, tenant: str = "acme", **query: object) -> list[str]:
@@ -240,6 +242,26 @@ async def test_a_torn_end_of_the_log_is_no_damage_and_a_hole_is(opened: Opened, 
     store = await opened()
     assert await messages(store) == ["three", "two"]
     assert store.counts.corrupt == 1
+
+
+async def test_what_the_log_holds_that_cannot_be_read_is_told_and_the_rest_is_kept(opened: Opened, tmp_path: Path) -> None:
+    store = await opened()
+    await store.append("acme", lines("one"))
+    (log,) = (tmp_path / "logs" / "wal").iterdir()
+    whole = log.read_bytes()
+    await store.close()
+    # A whole record, by its checksum, of what no version of ours has written.
+    log.write_bytes(whole + bytes(record(KIND, 0, b"no lines")))
+    store = await opened()
+    assert (await messages(store), store.counts.corrupt) == (["one"], 1)
+    await store.append("acme", lines("two", at=NOW + SECOND))
+    await store.close()
+    # And a file that is none of the log's: those beside it are read.
+    log.write_bytes(b"?" + whole[1:])
+    store = await opened()
+    assert (await messages(store), store.counts.corrupt) == (["two"], 1)
+    await store.append("acme", lines("three", at=NOW + 2 * SECOND))
+    assert await messages(store) == ["three", "two"], "and more can be written"
 
 
 async def test_left_over_files_of_a_crash_are_cleared(opened: Opened, tmp_path: Path) -> None:
