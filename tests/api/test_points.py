@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import cramjam
 import httpx
 import pytest
 
@@ -25,6 +27,9 @@ from vedette.model.samples import Appended, SampleBatch
 from vedette.storage.engine import Engine
 from vedette.storage.limits import Limits, LimitsSettings, TenantLimits
 from vedette.storage.settings import StorageSettings
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "wire"))
+from protos import messages
 
 NOW = 1_700_000_000
 GOOD = {"metric": "sys.cpu", "timestamp": NOW, "value": 1, "tags": {"host": "a"}}
@@ -124,6 +129,22 @@ async def test_datadogs_series(server: Server, client: httpx.AsyncClient, versio
     assert server.stored() == {'system_load_1{env="prod", host="a"}': (NOW * 1000, 0.5)}
 
 
+@pytest.mark.parametrize(("coding", "pack"), [("deflate", zlib.compress), ("zstd", cramjam.zstd.compress)])
+async def test_what_datadogs_agent_sends(server: Server, client: httpx.AsyncClient, coding: str, pack: Callable[[bytes], Any]) -> None:
+    kinds = messages("datadog")
+    load = kinds["MetricSeries"](metric="system.load.1", tags=["env:prod"], type=3)
+    load.resources.add(type="host", name="a")
+    load.points.add(value=0.5, timestamp=NOW)
+    payload = kinds["MetricPayload"](series=[load, kinds["MetricSeries"](tags=["of:nothing"])])
+    headers = {"Content-Encoding": coding, "Content-Type": "application/x-protobuf", "DD-API-KEY": "k"}
+    answer = await client.post("/datadog/api/v2/series", content=bytes(pack(payload.SerializeToString())), headers=headers)
+    assert (answer.status_code, answer.json()) == (400, {"errors": ["series[1]: no metric name"]})
+    assert server.stored() == {'system_load_1{env="prod", host="a"}': (NOW * 1000, 0.5)}
+    del payload.series[1]
+    again = await client.post("/datadog/api/v2/series", content=bytes(pack(payload.SerializeToString())), headers=headers)
+    assert (again.status_code, again.json()) == (202, {"errors": []})
+
+
 async def test_series_that_cannot_be_read_are_told_and_the_others_stored(server: Server, client: httpx.AsyncClient) -> None:
     answer = await client.post("/datadog/api/v1/series", json={"series": [SERIES, *[{"metric": "m"}] * 30]})
     assert answer.status_code == 400
@@ -147,8 +168,14 @@ async def test_what_an_agent_asks_and_sends_besides(server: Server, client: http
 
 async def test_bodies_of_datadog_that_are_refused(client: httpx.AsyncClient) -> None:
     assert (await client.post("/datadog/api/v1/series", content=b"{}")).json() == {"errors": ["Object missing required field `series`"]}
-    kind = await client.post("/datadog/api/v2/series", content=b"x", headers={"Content-Type": "application/x-protobuf"})
-    assert kind.status_code == 415
+    packed = {"Content-Type": "application/x-protobuf"}
+    kind = await client.post("/datadog/api/v1/series", content=b"x", headers=packed)
+    assert (kind.status_code, kind.json()) == (
+        415,
+        {"errors": ['unsupported media type "application/x-protobuf" (expected application/json)']},
+    )
+    broken = await client.post("/datadog/api/v2/series", content=b"\x0a\x05x", headers=packed)
+    assert (broken.status_code, broken.json()) == (400, {"errors": ["byte 2: a field is longer than its message"]})
 
 
 @pytest.mark.parametrize("path", ["/api/put", "/datadog/api/v1/series"])

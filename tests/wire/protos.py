@@ -67,6 +67,15 @@ _FILES["logproto"] = {
     "Stream": "labels 1 string; entries 2 Entry repeated; hash 3 uint64",
     "PushRequest": "streams 1 Stream repeated",
 }
+_FILES["datadog"] = {
+    "Resource": "type 1 string; name 2 string",
+    "MetricPoint": "value 1 double; timestamp 2 int64",
+    "Origin": "origin_product 4 uint32",
+    "Metadata": "origin 1 Origin",
+    "MetricSeries": "resources 1 Resource repeated; metric 2 string; tags 3 string repeated; points 4 MetricPoint repeated; "
+    "type 5 int32; unit 6 string; source_type_name 7 string; interval 8 int64; metadata 9 Metadata",
+    "MetricPayload": "series 1 MetricSeries repeated",
+}
 _KINDS = descriptor_pb2.FieldDescriptorProto
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,9 @@ from vedette.errors import BadInput
 from vedette.model.samples import SampleBatch, canonical
 from vedette.wire import datadog, opentsdb
 from vedette.wire.rows import Rows
+
+sys.path.insert(0, str(Path(__file__).parent))
+from protos import messages
 
 NOW = 1_700_000_000_123
 S = 1_700_000_000
@@ -173,3 +178,54 @@ def test_any_json_is_read_or_told(body):
         except BadInput:
             continue
         assert found.rows.batch().sample_count == len(found.rows)
+
+
+def test_protobuf_is_what_json_is():
+    kinds = messages("datadog")
+    one = kinds["MetricSeries"](metric="a.b", tags=["env:prod", "host:x", "bare"], type=1, unit="s", source_type_name="System", interval=10)
+    one.resources.add(type="host", name="web1")
+    one.resources.add(type="device", name="sda")
+    one.metadata.origin.origin_product = 10
+    for value, stamp in ((1.5, S), (-0.0, S + 10), (2.0, 0)):
+        one.points.add(value=value, timestamp=stamp)
+    body = kinds["MetricPayload"](series=[one, kinds["MetricSeries"](metric="empty")]).SerializeToString()
+    found = datadog.parse_protobuf(body, canonical(), NOW, names="underscores", more=(("zone", "z"),))
+    same = {
+        "metric": "a.b",
+        "tags": ["env:prod", "host:x", "bare"],
+        "source_type_name": "System",
+        "resources": [{"type": "host", "name": "web1"}, {"type": "device", "name": "sda"}],
+        "points": [{"value": 1.5, "timestamp": S}, {"value": -0.0, "timestamp": S + 10}, {"value": 2.0}],
+    }
+    assert samples(found.rows.batch()) == samples(series(2, same, more=(("zone", "z"),)).rows.batch())
+    assert len(samples(found.rows.batch())) == 3
+    assert (found.failed, found.bad) == (0, [])
+
+
+def test_a_series_of_protobuf_that_cannot_be_read_keeps_only_itself_out():
+    kinds = messages("datadog")
+    good = kinds["MetricSeries"](metric="good")
+    good.points.add(value=1.0, timestamp=S)
+    late = kinds["MetricSeries"](metric="late")
+    late.points.add(value=1.0, timestamp=1 << 50)
+    body = kinds["MetricPayload"](series=[kinds["MetricSeries"](tags=["a:b"]), late, good]).SerializeToString()
+    body += b"\x0a\x04\x12\x02\xff\xfe" + b"\x0a\x02\x12\x05"
+    found = datadog.parse_protobuf(body, canonical(), NOW, names="underscores")
+    assert samples(found.rows.batch()) == [("good", S * 1000, 1.0)]
+    assert found.failed == 4
+    assert [one.partition(": ")[0] for one in found.bad] == ["series[0]", "series[1]", "series[3]", "series[4]"]
+    assert found.bad[0] == "series[0]: no metric name"
+
+
+@given(st.binary(max_size=60), st.integers(0, 200))
+def test_any_bytes_are_series_or_refused(noise, cut):
+    kinds = messages("datadog")
+    one = kinds["MetricSeries"](metric="a.b", tags=["env:prod"])
+    one.points.add(value=1.0, timestamp=S)
+    body = kinds["MetricPayload"](series=[one]).SerializeToString()
+    at = cut % (len(body) + 1)
+    try:
+        found = datadog.parse_protobuf(body[:at] + noise + body[at:], canonical(), NOW, names="underscores")
+    except BadInput:
+        return
+    found.rows.batch()

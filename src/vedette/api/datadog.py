@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import orjson
 from starlette.requests import Request
@@ -15,7 +16,7 @@ from starlette.responses import Response
 
 from vedette.api.endpoint import Endpoint, Param, answering
 from vedette.api.intake import RETRY_S, Intake, Stored, extra_labels
-from vedette.api.params import expect_json, query_of
+from vedette.api.params import expect_json, media_type, query_of
 from vedette.api.problems import UNEXPECTED, TooLarge, problem, retry_after
 from vedette.clock import now_ms
 from vedette.errors import LimitExceeded, VedetteError
@@ -24,6 +25,7 @@ from vedette.wire import datadog
 
 _MOST_BYTES = 16 << 20
 """Of a body: each of its points is an object for a moment."""
+_PROTOBUF = "application/x-protobuf"
 _PASSED_OVER = ("/datadog/api/v1/check_run", "/datadog/api/v1/metadata", "/datadog/intake")
 
 
@@ -35,11 +37,14 @@ class Datadog:
 
     async def series(self, request: Request, *, version: int) -> Response:
         """Store the points of series."""
-        expect_json(request)
+        packed = version == 2 and media_type(request) == _PROTOBUF
+        if not packed:
+            expect_json(request, expected="application/json" if version == 1 else f"application/json or {_PROTOBUF}")
         intake, asked = self.intake, query_of(request)
         tenant, stored = intake.tenant_of(request.scope), Stored()
         keyspace = intake.space(tenant, "labels", partial(canonical, tenant))
-        parse = partial(datadog.parse, version=version, names=intake.settings().names, more=extra_labels(asked))
+        read = datadog.parse_protobuf if packed else partial(datadog.parse, version=version)
+        parse = partial(read, names=intake.settings().names, more=extra_labels(asked))
         async with intake.body(request, most=_MOST_BYTES) as body:
             found = await intake.run(parse, body, keyspace, now_ms(intake.clock))
             intake.unread["datadog"] += found.failed
@@ -76,7 +81,8 @@ def refuse(error: VedetteError) -> Response:
 
 def endpoints(room: Datadog) -> list[Endpoint]:
     """The operations of this room."""
-    body = {"content": {"application/json": {}}, "required": True}
+    body: dict[str, Any] = {"content": {"application/json": {}}, "required": True}
+    either = {"content": {"application/json": {}, _PROTOBUF: {"schema": {"type": "string", "format": "binary"}}}, "required": True}
     extra = Param("extra_label", "texts", "A label for all points: name=value.")
 
     def broken() -> Response:
@@ -87,7 +93,7 @@ def endpoints(room: Datadog) -> list[Endpoint]:
         *(
             Endpoint(
                 f"/datadog/api/v{version}/series", answering(partial(room.series, version=version), refuse, broken),
-                f"Write series (Datadog {version})", ("POST",), (extra,), "write", body, extra={"status": 202},
+                f"Write series (Datadog {version})", ("POST",), (extra,), "write", body if version == 1 else either, extra={"status": 202},
             )
             for version in (1, 2)
         ),
