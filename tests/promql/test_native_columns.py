@@ -14,7 +14,7 @@ from vedette.model.histogram_arithmetic import is_reset
 from vedette.model.histograms import CUSTOM_SCHEMA, GAUGE, NO_BUCKETS, NOT_RESET, RESET, UNKNOWN, Histogram, Layout
 from vedette.model.labels import Labels
 from vedette.model.samples import STALE
-from vedette.promql import functions, native_binary, native_numbers, native_rates, native_spans, native_sums, selectors
+from vedette.promql import functions, native_binary, native_bounds, native_numbers, native_rates, native_spans, native_sums, selectors
 from vedette.promql.engine import Engine
 from vedette.promql.errors import ExecutionError
 from vedette.promql.memory import MemoryStorage
@@ -200,6 +200,7 @@ def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(native_spans, "in_columns", lambda *a: None)
     monkeypatch.setattr(native_sums, "of_groups", no_sums)
+    monkeypatch.setattr(native_bounds, "of_groups", lambda *a, **k: None)
     monkeypatch.setattr(native_numbers, "quantiles", no_numbers)
     monkeypatch.setattr(native_numbers, "fractions", no_numbers)
     monkeypatch.setattr(functions, "variances", each_variance)
@@ -259,6 +260,10 @@ def real_life(kind: str) -> MemoryStorage:
                 counts = np.bincount(where[1].reshape(-1), weights=totals)
             elif kind == "custom":
                 layout, counts = custom, totals[:4]
+            elif kind == "bounds":
+                # Some series have other bounds than others, as where programs of two releases run.
+                edges = (0.5, 1.0, 3.0) if i % 3 else (0.25, 1.0, 2.0, 3.0)
+                layout, counts = Layout(CUSTOM_SCHEMA, 0.0, edges, np.arange(4, dtype=np.int32), NO_BUCKETS), totals[:4]
             elif kind == "zero buckets":
                 # Wider in some series, and from some time on, but never as wide as the first bucket is far.
                 layout = Layout(3 - i % 2, (0.0, 1e-9, 0.001)[(i + k // 7) % 3], (), indices, NO_BUCKETS)
@@ -278,7 +283,7 @@ SUMS = (
 )
 
 
-@pytest.mark.parametrize("kind", ["zero buckets", "schemas", "buckets"])
+@pytest.mark.parametrize("kind", ["zero buckets", "schemas", "buckets", "bounds"])
 def test_sums_of_unlike_layouts_are_those_of_one_after_another(kind, monkeypatch):
     storage = real_life(kind)
     whole = [answer(storage, query) for query in SUMS]
@@ -314,8 +319,9 @@ def test_vectors_that_could_hold_histograms_and_hold_none():
         engine.close()
 
 
-def test_zero_buckets_that_take_no_other_in_are_summed_in_columns(monkeypatch):
-    storage = real_life("zero buckets")
+@pytest.mark.parametrize("kind", ["zero buckets", "bounds"])
+def test_zero_buckets_that_take_no_other_in_and_unlike_bounds_are_summed_in_columns(kind, monkeypatch):
+    storage = real_life(kind)
     monkeypatch.setattr(Pool, "sample", lambda pool, j: pytest.fail("an object was made"))
     for query in ("sum(h)", "avg by (job) (h)", "sum_over_time(h[1m])"):
         assert answer(storage, f"histogram_count({query})")[0], query

@@ -8,7 +8,7 @@ from vedette.model.histogram_arithmetic import RunningMean, RunningSum, compacte
 from vedette.model.histograms import Histogram
 from vedette.model.labels import METRIC_NAME
 from vedette.promql import annotations as say
-from vedette.promql import native_sums
+from vedette.promql import native_bounds, native_sums
 from vedette.promql.evaluation import Evaluation
 from vedette.promql.native_pool import Natives
 from vedette.promql.nodes import Aggregate
@@ -24,16 +24,22 @@ def summed(ev: Evaluation, node: Aggregate, matrix: Matrix, groups: Ints, count:
     assert matrix.histograms is not None
     natives = Natives(np.where(matrix.present, matrix.histograms.index, -1), matrix.histograms.pool)
     sums = native_sums.of_groups(ev, natives, groups, count, mean=node.op == "avg")
-    first_float, left = np.zeros(0, dtype=np.int64), sums.left
+    first_float, left, mixed = np.zeros(0, dtype=np.int64), sums.left, np.zeros(sums.left.shape, dtype=np.bool_)
     floats = matrix.present & ~natives.mask
     if floats.any():
         first_float = _first(floats, groups, count)
-        left = left | ((_first(natives.mask, groups, count) < len(groups)) & (first_float < len(groups)))
-    if (sums.collided & ~left).any():
+        mixed = (_first(natives.mask, groups, count) < len(groups)) & (first_float < len(groups))
+        left = left | mixed
+    found, collided = sums.natives, sums.collided & ~left
+    if (left & ~mixed).any() and (more := native_bounds.of_groups(ev, natives, groups, left & ~mixed, mean=node.op == "avg")) is not None:
+        found, left, collided = found.merged(more.made, more.natives), left & ~more.made, collided | more.collided
+        if more.unlike.any():
+            ev.annotations.inform(say.reconciled_bounds("aggregation"), node.expr)
+    if collided.any():
         ev.annotations.warn(say.colliding_resets("aggregation"), node.expr)
     failed = np.zeros(left.shape, dtype=np.bool_)
     if not left.any():
-        return sums.natives, failed
+        return found, failed
     out = np.full(failed.shape, None, dtype=object)
     members = np.split(np.argsort(groups, kind="stable"), np.cumsum(np.bincount(groups, minlength=count))[:-1])
     mask = natives.mask
@@ -42,7 +48,7 @@ def summed(ev: Evaluation, node: Aggregate, matrix: Matrix, groups: Ints, count:
         rows = members[group][mask[members[group], k]]
         out[group, k] = _one_by_one(ev, node, matrix, rows, k, alone=int(first_float[group, k]) if len(first_float) else len(groups))
         failed[group, k] = out[group, k] is None
-    return sums.natives.replaced(left, out), failed
+    return found.replaced(left, out), failed
 
 
 def _one_by_one(ev: Evaluation, node: Aggregate, matrix: Matrix, rows: Ints, step: int, *, alone: int) -> Histogram | None:

@@ -183,7 +183,10 @@ class Natives:
             return self
         chosen = np.full(objects.shape, None, dtype=object)
         chosen[where] = objects[where]
-        other = Natives.of(chosen)
+        return self.merged(where, Natives.of(chosen))
+
+    def merged(self, where: Bools, other: Natives) -> Natives:
+        """The same with those of `other`, of the same shape, where `where` holds."""
         index = np.where(where, np.where(other.index >= 0, other.index + len(self.pool), -1), self.index)
         return Natives(index, self.pool.with_(other.pool))
 

@@ -19,8 +19,9 @@ from vedette.promql.values import Bools, Ints
 
 _CELLS_AT_ONCE = 4 << 20
 _WORTH = 1 << 18
-_BOTH = 1 << RESET | 1 << NOT_RESET
-_HINT_OF = np.array(
+BOTH = 1 << RESET | 1 << NOT_RESET
+"""The bits of hints that contradict one another."""
+HINT_OF = np.array(
     [GAUGE if seen >> GAUGE else seen.bit_length() - 1 if seen.bit_count() == 1 else UNKNOWN for seen in range(16)], dtype=np.uint8
 )
 """The hint of a sum, by the bits of those that went in."""
@@ -34,7 +35,7 @@ class Sums(NamedTuple):
     collided: Bools
 
 
-class _Wanted(NamedTuple):
+class Wanted(NamedTuple):
     """Sum t is that of `items[lo[t] + i * stride]` for `i < sizes[t]`, of the group `groups[t]` of sums."""
 
     items: Ints
@@ -44,20 +45,26 @@ class _Wanted(NamedTuple):
     groups: Ints
 
 
-def of_groups(ev: Evaluation, natives: Natives, groups: Ints, count: int, *, mean: bool) -> Sums:
-    """The sum (or mean) of each group's histograms at each step, in order of the rows, without empty buckets: [count, n]."""
+def wanted_of(natives: Natives, groups: Ints, count: int) -> Wanted:
+    """The sums of each of `count` groups of rows at each step, in order of the rows: group after group."""
     n = natives.shape[1]
     order = np.argsort(groups, kind="stable")
     sizes = np.bincount(groups, minlength=count).astype(np.int64)
     begins = (np.cumsum(sizes) - sizes) * n
     index = natives.index if bool((order[1:] > order[:-1]).all()) else natives.index[order]
+    lo = (begins[:, None] + np.arange(n)).reshape(-1)
+    return Wanted(np.ascontiguousarray(index).reshape(-1), lo, np.repeat(sizes, n), n, np.repeat(np.arange(count), n))
+
+
+def of_groups(ev: Evaluation, natives: Natives, groups: Ints, count: int, *, mean: bool) -> Sums:
+    """The sum (or mean) of each group's histograms at each step, in order of the rows, without empty buckets: [count, n]."""
+    n = natives.shape[1]
+    wanted = wanted_of(natives, groups, count)
     layouts = natives.pool.table.layouts
     there = natives.index >= 0
     of_row = np.broadcast_to(groups[:, None], there.shape)[there]
     pairs = distinct(of_row * len(layouts) + natives.pool.layout[natives.index[there]], count * len(layouts))
-    lo = (begins[:, None] + np.arange(n)).reshape(-1)
-    wanted = _Wanted(np.ascontiguousarray(index).reshape(-1), lo, np.repeat(sizes, n), n, np.repeat(np.arange(count), n))
-    slim = np.ones(len(lo), dtype=np.bool_)
+    slim = np.ones(len(wanted.lo), dtype=np.bool_)
     sums = _sums(ev, natives.pool, wanted, pairs, count, mean=mean, slim=slim)
     made = Natives(sums.natives.index.reshape(count, n), sums.natives.pool)
     return Sums(made, sums.left.reshape(count, n), sums.collided.reshape(count, n))
@@ -83,7 +90,7 @@ def of_windows(ev: Evaluation, natives: Natives, offsets: Ints, windows: tuple[I
     members = np.concatenate([*(of_run[i : j + 1] for i, j in zip(a.tolist(), b.tolist(), strict=True)), np.zeros(0, dtype=np.int64)])
     count = len(pool.table.layouts)
     pairs = np.unique(np.repeat(np.arange(len(keys)), b - a + 1) * count + members)
-    wanted = _Wanted(natives.index, lo, hi - lo, 1, groups.reshape(-1))
+    wanted = Wanted(natives.index, lo, hi - lo, 1, groups.reshape(-1))
     slims = np.concatenate([[0], np.cumsum((natives.index >= 0) & pool.slim[natives.index], dtype=np.int64)])
     slim = slims[hi] - slims[lo]
     sums = _sums(ev, pool, wanted, pairs, len(keys), mean=mean, slim=slim > 0)
@@ -93,7 +100,7 @@ def of_windows(ev: Evaluation, natives: Natives, offsets: Ints, windows: tuple[I
     return Sums(Natives(index, sums.natives.pool), sums.left | mixed, sums.collided & ~mixed)
 
 
-def _sums(ev: Evaluation, pool: Pool, wanted: _Wanted, pairs: Ints, count: int, *, mean: bool, slim: Bools) -> Sums:
+def _sums(ev: Evaluation, pool: Pool, wanted: Wanted, pairs: Ints, count: int, *, mean: bool, slim: Bools) -> Sums:
     table = pool.table
     total = len(wanted.lo)
     odd, seen = np.zeros(total, dtype=np.bool_), np.zeros(total, dtype=np.uint8)
@@ -133,5 +140,5 @@ def _sums(ev: Evaluation, pool: Pool, wanted: _Wanted, pairs: Ints, count: int, 
     index = np.full(total, -1, dtype=np.int64)
     index[made] = np.arange(len(made))
     layouts, numbers = table.widened(unions[made], widest[made])
-    sums = Pool.made(layouts, numbers, at[made], out, _HINT_OF[seen[made]], slim[made])
-    return Sums(Natives(index, sums), odd, there & (seen & _BOTH == _BOTH))
+    sums = Pool.made(layouts, numbers, at[made], out, HINT_OF[seen[made]], slim[made])
+    return Sums(Natives(index, sums), odd, there & (seen & BOTH == BOTH))
