@@ -84,9 +84,9 @@ def _cases(quick: bool, kinds: tuple[servers.Kind, ...], containing: str) -> dic
         "scrape": [lambda: scrape.run(5 if quick else 10, repeats, kinds)],
         "graphite": [lambda: graphite.run(10_000, 51 if quick else 201, repeats, kinds)],
         "influx": [lambda: influx.run(1000, 51 if quick else 201, repeats, kinds)],
-        "queries": [lambda: queries.run(fleet.FULL, 3 if quick else 5, kinds, containing)],
+        "queries": [lambda: queries.run(fleet.FULL, 1 if quick else 2, kinds, containing)],
         "month": [lambda: queries.run_month(queries.DAYS, 3 if quick else 5, kinds)],
-        "native": [lambda: native.run(100 if quick else 300, 3, kinds)],
+        "native": [lambda: native.run(100 if quick else 300, 1, kinds)],
         "dashboard": [lambda: dashboard.run(fleet.FULL, 10 if quick else 30, kinds)],
         "density": [
             lambda: density.hosts(20 if quick else 100, 180 if quick else 720, kinds),

@@ -7,6 +7,7 @@ answers are not compared here.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import struct
 import time
@@ -96,8 +97,8 @@ def bodies(series: int, steps: int, *, start_ms: int, per_request: int) -> list[
     return rounds
 
 
-def run(series: int, repeats: int, kinds: tuple[servers.Kind, ...]) -> Outcome:
-    """Load the histograms into Vedette and Prometheus, and ask each query `repeats` times."""
+def run(series: int, each: int, kinds: tuple[servers.Kind, ...]) -> Outcome:
+    """Load the histograms into Vedette and Prometheus, and ask each query `each` times in each turn."""
     points = queries.POINTS
     how = f"{queries.FLEET_HOW} VictoriaMetrics has no native histograms."
     title = f"Native histograms: {series:,} series of {BUCKETS} buckets, and as many whose buckets come one after another"
@@ -105,25 +106,27 @@ def run(series: int, repeats: int, kinds: tuple[servers.Kind, ...]) -> Outcome:
     start_ms = int(time.time() * 1000) // data.STEP_MS * data.STEP_MS - (points + 1) * data.STEP_MS
     rounds = bodies(series, points, start_ms=start_ms, per_request=500)
     span = queries.Span((start_ms + 5 * data.STEP_MS) / 1000 + 0.5, queries.STEPS, data.STEP_MS // 1000, start_ms / 1000)
-    answers: dict[tuple[str, str], bytes] = {}
-    for kind in kinds:
-        if kind is servers.VICTORIA:
-            continue
-        with servers.running(PEER if kind is servers.PROMETHEUS else kind) as server:
+    with contextlib.ExitStack() as stack:
+        running = [
+            stack.enter_context(servers.running(PEER if kind is servers.PROMETHEUS else kind))
+            for kind in kinds
+            if kind is not servers.VICTORIA
+        ]
+        for server in running:
             send(server, shards_of(rounds, queries.SENDERS))
             last = start_ms / 1000 + (points - 1) * data.STEP_MS / 1000
             for metric in ("rpc_seconds", "job_seconds"):
                 queries.await_count(server, f"sum(count_over_time({metric}[{points * 10}s]))", last, series * points)
-            answers |= queries.measure(outcome, server, SHAPES, span, repeats)
-    _judge(outcome, answers, span, repeats)
+        answers = queries.measure(outcome, running, SHAPES, span, each)
+    _judge(outcome, answers, span, each)
     return outcome
 
 
-def _judge(outcome: Outcome, answers: dict[tuple[str, str], bytes], span: queries.Span, repeats: int) -> None:
+def _judge(outcome: Outcome, answers: dict[tuple[str, str], bytes], span: queries.Span, each: int) -> None:
     for query in SHAPES:
         outcome.promise_faster(query.name, "prometheus", 8, "budget")
         outcome.notes.append(f"`{query.name}` is `{query.expression}`.")
         ours, theirs = answers.get(("vedette", query.name)), answers.get(("prometheus", query.name))
         if ours is not None and theirs is not None and (told := queries.difference(ours, theirs, since=span.begin + query.since_s)):
             outcome.notes.append(f"`{query.name}`: the answer of prometheus differs ({told}).")
-    outcome.notes.append(f"{repeats} repetitions of each query, medians.")
+    outcome.notes.append(f"Asked by turns: {queries.TURNS} turns of {each} repetitions of each query, medians.")

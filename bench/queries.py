@@ -7,6 +7,7 @@ differs (its rate does not extrapolate, say), the page tells.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import time
@@ -25,9 +26,10 @@ POINTS = 60
 DAYS = 30
 SENDERS = 4
 HOW = (
-    "One client, keep-alive; the time from sending the request to the last byte of the answer. One unmeasured query first; each "
-    "repetition starts a second later than the one before (VictoriaMetrics also with `nocache=1`). Peak memory is the most that was "
-    "resident during the repetitions of a query that reads a million samples (`VmHWM`, reset before them)."
+    "One client, keep-alive; the time from sending the request to the last byte of the answer. The servers run beside each other and are "
+    "asked by turns, each query once unmeasured and then some times; each repetition starts a second later than the one before "
+    "(VictoriaMetrics also with `nocache=1`). Peak memory is the most that was resident during the repetitions of a query that reads a "
+    "million samples (`VmHWM`, reset before them)."
 )
 FLEET_HOW = f"Range queries of {STEPS} steps, 10 s apart, over {POINTS} samples of each series, just written. {HOW}"
 MONTH_HOW = (
@@ -44,6 +46,10 @@ class Span:
     steps: int
     step_s: int
     begin: float
+
+
+TURNS = 3
+"""How often each server has its turn with a query."""
 
 
 def _ask(connection: Any, server: servers.Running, query: Query, span: Span, later: float) -> tuple[float, bytes]:
@@ -102,45 +108,59 @@ def await_count(server: servers.Running, expression: str, at: float, wanted: int
         time.sleep(0.2)
 
 
-def measure(outcome: Outcome, server: servers.Running, queries: Sequence[Query], span: Span, repeats: int) -> dict[tuple[str, str], bytes]:
-    """Ask each query `repeats` times and note the times; answers the bodies by server and query."""
+def measure(
+    outcome: Outcome, running: Sequence[servers.Running], queries: Sequence[Query], span: Span, each: int
+) -> dict[tuple[str, str], bytes]:
+    """Ask the servers each query by turns, so that a machine that changes its speed does so for all; answers bodies by server and query.
+
+    In each of `TURNS` turns a server is asked once, which does not count and brings it what others took of the caches, and `each` times.
+    """
     answers = {}
-    connection = server.connect()
+    connections = [server.connect() for server in running]
     for query in queries:
-        # Half a second after a sample: exactly at one, Prometheus 2 counts one more into a range than Prometheus 3.
-        _, answers[server.name, query.name] = _ask(connection, server, query, span, 0)
-        server.forget_peak()
-        times = [_ask(connection, server, query, span, 1 + number)[0] for number in range(repeats)]
-        outcome.add(query.name, server.name, "ms", times)
-        if query.big:
-            outcome.add(f"{query.name}: peak memory", server.name, "MiB", [server.peak() / 2**20])
-    connection.close()
-    outcome.add("resident memory at the end", server.name, "MiB", [server.rss() / 2**20])
+        times: list[list[float]] = [[] for _ in running]
+        asked = 0
+        for turn in range(TURNS):
+            for server, connection, found in zip(running, connections, times, strict=True):
+                # Half a second after a sample: exactly at one, Prometheus 2 counts one more into a range than Prometheus 3.
+                _, body = _ask(connection, server, query, span, asked)
+                if not turn:
+                    answers[server.name, query.name] = body
+                    server.forget_peak()
+                found += [_ask(connection, server, query, span, asked + 1 + number)[0] for number in range(each)]
+            asked += 1 + each
+        for server, found in zip(running, times, strict=True):
+            outcome.add(query.name, server.name, "ms", found)
+            if query.big:
+                outcome.add(f"{query.name}: peak memory", server.name, "MiB", [server.peak() / 2**20])
+    for server, connection in zip(running, connections, strict=True):
+        connection.close()
+        outcome.add("resident memory at the end", server.name, "MiB", [server.rss() / 2**20])
     return answers
 
 
-def run(size: fleet.Fleet, repeats: int, kinds: tuple[servers.Kind, ...], only: str = "") -> Outcome:
-    """Load the fleet into each server, ask each query whose name has `only` in it `repeats` times."""
+def run(size: fleet.Fleet, each: int, kinds: tuple[servers.Kind, ...], only: str = "") -> Outcome:
+    """Load the fleet into each server, ask each query whose name has `only` in it `each` times in each turn."""
     series = size.series
     outcome = Outcome("queries", f"Queries over {series:,} series, {series * POINTS:,} samples", how=FLEET_HOW)
     queries = [q for q in FLEET if only in q.name]
     start_ms = int(time.time() * 1000) // data.STEP_MS * data.STEP_MS - (POINTS + 1) * data.STEP_MS
     rounds = fleet.bodies(size, POINTS, start_ms=start_ms, per_request=2500)
     span = Span((start_ms + 5 * data.STEP_MS) / 1000 + 0.5, STEPS, data.STEP_MS // 1000, start_ms / 1000)
-    answers: dict[tuple[str, str], bytes] = {}
-    for kind in kinds:
-        with servers.running(kind) as server:
+    with contextlib.ExitStack() as stack:
+        running = [stack.enter_context(servers.running(kind)) for kind in kinds]
+        for server in running:
             send(server, shards_of(rounds, SENDERS))
             last = start_ms / 1000 + (POINTS - 1) * data.STEP_MS / 1000
             await_count(server, 'count({__name__=~".+"})', last, series)
             await_count(server, f"sum(count_over_time(vm_memory_bytes[{POINTS * 10}s]))", last, size.servers * 20 * POINTS)
-            time.sleep(2)  # let what the load left in the background end: this measures queries
-            answers |= measure(outcome, server, queries, span, repeats)
-    _judge(outcome, answers, queries, span, repeats)
+        time.sleep(2)  # let what the load left in the background end: this measures queries
+        answers = measure(outcome, running, queries, span, each)
+    _judge(outcome, answers, queries, span, each)
     return outcome
 
 
-def run_month(days: int, repeats: int, kinds: tuple[servers.Kind, ...]) -> Outcome:
+def run_month(days: int, each: int, kinds: tuple[servers.Kind, ...]) -> Outcome:
     """Load a month of ten series into each server and ask."""
     series, step = 10, 3600
     count = days * fleet.DAY_MS // fleet.MONTH_STEP_MS
@@ -149,18 +169,19 @@ def run_month(days: int, repeats: int, kinds: tuple[servers.Kind, ...]) -> Outco
     requests = fleet.month(series, days, start_ms=start_ms)
     # Two hours in, so that most windows are full; a second late, to lie beside the samples.
     span = Span(start_ms / 1000 + 7201.5, days * 24 - 2, step, start_ms / 1000)
-    answers: dict[tuple[str, str], bytes] = {}
-    for kind in kinds:
-        with servers.running(kind, env=servers.environment(VEDETTE_STORAGE_RETENTION="400d")) as server:
+    with contextlib.ExitStack() as stack:
+        kept = servers.environment(VEDETTE_STORAGE_RETENTION="400d")
+        running = [stack.enter_context(servers.running(kind, env=kept)) for kind in kinds]
+        for server in running:
             send(server, [requests])
             await_count(server, f"sum(count_over_time(events_total[{days + 1}d]))", start_ms / 1000 + days * 86_400, series * count)
-            time.sleep(5)
-            answers |= measure(outcome, server, MONTH, span, repeats)
-    _judge(outcome, answers, MONTH, span, repeats)
+        time.sleep(5)
+        answers = measure(outcome, running, MONTH, span, each)
+    _judge(outcome, answers, MONTH, span, each)
     return outcome
 
 
-def _judge(outcome: Outcome, answers: dict[tuple[str, str], bytes], queries: Sequence[Query], span: Span, repeats: int) -> None:
+def _judge(outcome: Outcome, answers: dict[tuple[str, str], bytes], queries: Sequence[Query], span: Span, each: int) -> None:
     _compare(outcome, answers, queries, span.begin)
     for query in queries:
         if query.big:
@@ -172,7 +193,9 @@ def _judge(outcome: Outcome, answers: dict[tuple[str, str], bytes], queries: Seq
         else:
             for peer in ("victoria-metrics", "prometheus"):
                 outcome.promise_faster(query.name, peer, 0.5, "budget")
-    outcome.notes.append(f"{repeats} repetitions of each query, medians.")
+    outcome.notes.append(
+        f"All servers run beside each other and are asked by turns: {TURNS} turns of {each} repetitions of each query, medians."
+    )
 
 
 def _compare(outcome: Outcome, answers: dict[tuple[str, str], bytes], queries: Sequence[Query], begin: float) -> None:
