@@ -166,6 +166,7 @@ class Engine:
             keep=self._retention.longest,
             limits=self.limits,
             housekeeping=self._housekeeping,
+            flush=self._flusher.flush,
         )
         self._flusher.begin(self._wal, self.replayed, wake=self._writer.wake)
         self._writer.start()

@@ -1,13 +1,14 @@
 """What the storage's committer does: takes batches into memory, logs them, syncs (`committer.py` runs it on its thread).
 
-What cannot be logged is refused, and nothing later is taken before the log has caught up (`wal.Wal.owed`). Not
-here: what memory and log do.
+What cannot be logged is refused, and nothing later is taken before the log has caught up (`wal.Wal.owed`), or, after a fault, before
+a block holds what memory has and the log may not. Not here: what memory and log do.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 
 import structlog
 
@@ -29,7 +30,7 @@ _EVER = -(1 << 63)
 class Writer:
     """Writes what is submitted. `housekeeping` is called on the committer's thread between groups, at least a few times a second.
 
-    Samples older than `keep` ms (0: none) are refused.
+    Samples older than `keep` ms (0: none) are refused. `flush` has what is in memory written to a block, and what comes later named anew.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Writer:
         keep: int,
         limits: Limits,
         housekeeping: Callable[[], None],
+        flush: Callable[[], Future[None]],
     ) -> None:
         self._memory = memory
         self._wal = wal
@@ -50,6 +52,8 @@ class Writer:
         self._limits = limits
         self._clock = clock
         self._housekeeping = housekeeping
+        self._flush = flush
+        self._flushing: Future[None] | None = None
         self._synced_at = clock.monotonic()
         self._committer: Committer[SampleBatch, Appended] = Committer(
             self, name="storage-writer", what="samples", room=settings.queue_samples
@@ -98,6 +102,8 @@ class Writer:
         if now.samples > 3 * settings.head_samples or now.histograms.nbytes > 48 * settings.head_samples:
             # Blocks cannot be written (a full disk), and memory must stay bounded.
             return LimitExceeded("too many samples wait in memory for a block to be written", retry_after=RETRY_AFTER)
+        if self._flushing is not None and not self._sound(self._flushing):
+            return LimitExceeded("a block is being written of what the log may not hold", retry_after=RETRY_AFTER)
         try:
             self._wal.settle()
             tenant = shown_tenant(batch.keyspace.tenant)
@@ -113,8 +119,17 @@ class Writer:
         except Exception as error:  # the edge of the loop: one batch's fault must not end all writing
             log.exception("a batch could not be stored", series=batch.series_count, samples=batch.sample_count)
             self.write_failures += 1
+            # Memory may have samples, and know series as logged, that are not: repeated, they would be acknowledged and lost by a crash.
+            self._flushing = self._flush()
             return error
         return outcome
+
+    def _sound(self, flushing: Future[None]) -> bool:
+        """Whether all that memory has is in a block or in the log again."""
+        if not flushing.done():
+            return False
+        self._flushing = None if flushing.exception() is None else self._flush()
+        return self._flushing is None
 
     def _refusal(self, error: OSError) -> LimitExceeded:
         self.write_failures += 1
