@@ -14,8 +14,8 @@ from vedette.kernels import render
 from vedette.model.labels import Labels
 from vedette.model.labeltable import LabelTable
 from vedette.promql.format import go_float
-from vedette.promql.labelsets import marked
-from vedette.promql.result import QueryResult, sorted_rows
+from vedette.promql.labelsets import marked, sorted_rows
+from vedette.promql.result import QueryResult
 from vedette.promql.values import Grid, Matrix
 
 

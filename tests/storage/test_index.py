@@ -181,13 +181,34 @@ def test_few_are_looked_at_one_by_one_where_that_is_asked():
             assert selection.ids.tolist() == memory.selected("default", matchers, view=True).ids.tolist()
 
 
-def test_many_series_are_looked_for_each_time_and_few_selections_are_kept():
+def test_what_was_selected_of_many_series_is_kept_as_long_as_there_is_room(monkeypatch: pytest.MonkeyPatch):
     memory, space = Memory(), canonical()
     take(memory, space, [Labels.of(__name__="m", i=str(i)) for i in range(1000)])
+    every, most = (Matcher("__name__", "=", "m"),), (Matcher("i", "!=", "7"),)
+    first, other = (memory.selected("default", one, view=False) for one in (every, most))
+    again = memory.selected("default", every, view=False)
+    assert first is not None and again is not None and other is not None
+    assert first.view is not None and again.view is None, "the index was not asked again"
+    assert again.labels.values is first.labels.values and len(again.labels) == 1000, "what was made of the labels is known by them"
+    assert memory.kept("default", every) is None, "whoever must not wait has nothing to do with it"
+    room = other.nbytes + memory.selected("default", every, view=False).nbytes
+    monkeypatch.setattr("vedette.storage.memory._MANY_BYTES", room + 100)
+    third = (Matcher("i", "!=", "8"),)
+    memory.selected("default", third, view=False)
+    assert memory.selected("default", most, view=False).view is not None, "the one that was not asked for the longest made room"
+    take(memory, space, [Labels.of(__name__="m", i="1000")])
+    assert len(memory.selected("default", every, view=False).labels) == 1001
+    monkeypatch.setattr("vedette.storage.memory._MANY_SERIES", 1000)
+    assert len(memory.selected("default", every, view=False).labels) == 1001
+    take(memory, space, [Labels.of(__name__="m", i="1001")])
     for _ in range(2):
-        selection = memory.selected("default", (Matcher("__name__", "=", "m"),), view=False)
-        assert selection is not None and selection.view is not None
-        assert len(selection.labels) == 1000
+        found = memory.selected("default", every, view=False)
+        assert found.view is not None and len(found.labels) == 1002, "too many are looked for each time"
+
+
+def test_few_selections_are_kept_of_few_series():
+    memory, space = Memory(), canonical()
+    take(memory, space, [Labels.of(__name__="m", i=str(i)) for i in range(1000)])
     ones = [(Matcher("i", "=", str(i)),) for i in range(600)]
     for one in ones:
         assert names_of(memory, one) == [one[0].value]

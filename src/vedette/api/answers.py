@@ -50,7 +50,7 @@ class Pieces(Response):
     there will be. Where it is `exact` the client is told: to read what comes without its length in chunks takes many clients twice as long.
     """
 
-    def __init__(self, pieces: Iterator[bytes], run: Run, *, size: int, exact: bool = False, media_type: str = JSON) -> None:
+    def __init__(self, pieces: Iterator[bytes | memoryview], run: Run, *, size: int, exact: bool = False, media_type: str = JSON) -> None:
         super().__init__(b"", media_type=media_type)
         self._pieces = pieces
         self._run = run
@@ -69,7 +69,7 @@ class Pieces(Response):
         self.headers["content-encoding"] = "gzip"
         self.headers["vary"] = "Accept-Encoding"
 
-    def _next(self) -> bytes:
+    def _next(self) -> bytes | memoryview:
         """The next bytes to send, empty at the end. Runs on a worker thread."""
         packer = self._packer
         for piece in self._pieces:
@@ -128,7 +128,7 @@ def accepts_gzip(accepted: str) -> bool:
 class _Packer(Protocol):
     """What `zlib.compressobj` gives."""
 
-    def compress(self, data: bytes, /) -> bytes: ...
+    def compress(self, data: bytes | memoryview, /) -> bytes: ...
 
     def flush(self) -> bytes: ...
 

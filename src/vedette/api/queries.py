@@ -59,7 +59,7 @@ _TUNING = (
 )
 
 
-Answer = bytes | Iterator[bytes]
+Answer = bytes | Iterator[bytes | memoryview]
 """An answer's body: whole, or in pieces that are made as they are taken, on a worker thread."""
 
 Evaluation = Callable[[float, threading.Event], Answer]
@@ -275,20 +275,20 @@ class Queries:
                 added["explain"] = result.statistics.explained()
             return b"".join(b',"' + name.encode() + b'":' + orjson.dumps(value) for name, value in added.items())
 
-        def in_pieces(result: QueryResult, warnings: list[str]) -> Iterator[bytes]:
+        def in_pieces(result: QueryResult, warnings: list[str]) -> Iterator[bytes | memoryview]:
             head, tail = enveloped(b"|", warnings=warnings, infos=result.infos).split(b"|", 1)
             exact, added = result.measured(options.limit), more(result)
             size = result.points * POINT_BYTES if exact is None else len(head) + exact + len(added) + len(tail)
             large.append((size, exact is not None))
             return pieces(result, head, added, tail)
 
-        def pieces(result: QueryResult, head: bytes, added: bytes, tail: bytes) -> Iterator[bytes]:
-            last = head
+        def pieces(result: QueryResult, head: bytes, added: bytes, tail: bytes) -> Iterator[bytes | memoryview]:
+            last: bytes | memoryview = head
             for piece in result.pieces(options.limit):
                 yield last
                 last = piece
             # The end of the object itself, before which there may be more.
-            yield last[:-1] + added + b"}" + tail
+            yield bytes(last)[:-1] + added + b"}" + tail
 
         def evaluated(deadline: float, cancel: threading.Event) -> Answer:
             nonlocal began

@@ -118,6 +118,7 @@ def last_sample(
     last, within = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.bool_)
     before: Any = np.int64(-1)
     samples: Any = np.int64(-1)
+    paced = False
     for r in range(lo, hi):
         begin, end = offsets[r], offsets[r + 1]
         there, row = present[r - lo], out[r - lo]
@@ -126,10 +127,20 @@ def last_sample(
             continue
         if end - begin != samples or not same_times(ts, begin, before, samples):
             bounds(ts, begin, end, first, step, n, lookback, left, right)
+            astray = 0
             for k in range(n):
                 within[k] = right[k] > left[k]
                 last[k] = right[k] - 1 if within[k] else 0
+                astray += last[k] != last[0] + k or not within[k]
+            paced = astray == 0
         before, samples = begin, end - begin
+        if paced and not want_time:
+            # A step for each sample, as of a panel that shows all there is: then they are copied.
+            bits, values = raw[begin + last[0] : end], vals[begin + last[0] : end]
+            for k in range(n):
+                there[k] = bits[k] != _STALE
+                row[k] = values[k]
+            continue
         bits, values, times = raw[begin:end], vals[begin:end], ts[begin:end]
         # Without branches: where nothing is there, a value is written that is not looked at.
         for k in range(n):

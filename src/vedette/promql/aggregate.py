@@ -72,7 +72,7 @@ def _of_mixed(ev: Evaluation, node: Aggregate, matrix: Matrix, grid: Grid) -> Ma
     if node.op not in ("sum", "avg"):
         return _accumulated(ev, node, _without_histograms(ev, node, matrix), grid)
     matrix = matrix.found()
-    groups, first = _grouping(node, matrix)
+    groups, first = _grouping(ev, node, matrix)
     histograms, failed = native_aggregate.summed(ev, node, matrix, groups, len(first))
     ev.count(7 * len(first) * grid.n)
     code = _CODES[node.op]
@@ -92,10 +92,10 @@ def _by(node: Aggregate) -> tuple[str, ...]:
     return (*node.grouping, METRIC_NAME) if node.without else node.grouping
 
 
-def _grouping(node: Aggregate, value: Matrix | Rows) -> tuple[Ints, Ints]:
+def _grouping(ev: Evaluation, node: Aggregate, value: Matrix | Rows) -> tuple[Ints, Ints]:
     if not node.without and not node.grouping:
         return np.zeros(len(value), dtype=np.int64), np.zeros(min(1, len(value)), dtype=np.int64)
-    return labelsets.grouped(value.labels, _by(node), without=node.without)
+    return ev.recurring.grouped(value.labels, _by(node), without=node.without)
 
 
 def _result(
@@ -126,7 +126,7 @@ def _accumulated(ev: Evaluation, node: Aggregate, value: Matrix | Rows, grid: Gr
     elif _small(value):
         value = ev.matrix(value)
     code = _CODES[node.op]
-    groups, first = _grouping(node, value)
+    groups, first = _grouping(ev, node, value)
     shape = (len(first), grid.n)
     ev.count(6 * shape[0] * shape[1])
     sums = _running(ev, code, value, groups, shape)
@@ -189,7 +189,7 @@ def _quantile(ev: Evaluation, node: Aggregate, q: Floats, matrix: Matrix) -> Mat
         extreme = bound if (q == bound).any() else top
         if extreme > 1 if bound > 0 else extreme < 0:
             ev.annotations.warn(say.bad_quantile(shown(extreme)), node.param)
-    groups, first = _grouping(node, matrix)
+    groups, first = _grouping(ev, node, matrix)
     starts, rows = _members(groups, len(first))
     values, present = np.empty((len(first), len(q))), np.empty((len(first), len(q)), dtype=np.bool_)
     table, there, n = np.ascontiguousarray(matrix.values), np.ascontiguousarray(matrix.present), len(q)
@@ -223,7 +223,7 @@ def _top(ev: Evaluation, node: Aggregate, param: Floats, value: Matrix | Rows, g
     limits = _limits(ev, param)
     if limits is None or not len(value):
         return ev.empty(grid.n)
-    groups, first = _grouping(node, value)
+    groups, first = _grouping(ev, node, value)
     starts = np.zeros(len(first) + 1, dtype=np.int64)
     np.cumsum(np.minimum(np.bincount(groups, minlength=len(first)), limits.max()), out=starts[1:])
     ev.count(2 * int(starts[-1]) * grid.n)
@@ -262,7 +262,7 @@ def _limitk(ev: Evaluation, node: Aggregate, param: Floats, matrix: Matrix) -> M
     limits = _limits(ev, param)
     if limits is None or not len(matrix):
         return ev.empty(matrix.values.shape[1])
-    groups, first = _grouping(node, matrix)
+    groups, first = _grouping(ev, node, matrix)
     keep = np.empty(matrix.present.shape, dtype=np.bool_)
     k.first_of(np.ascontiguousarray(matrix.present), groups, limits, np.zeros((len(first), len(limits)), dtype=np.int64), keep)
     return replace(matrix, present=keep).found()
@@ -296,7 +296,7 @@ def _count_values(ev: Evaluation, node: Aggregate, label: str, matrix: Matrix) -
     numbers, table = (matrix.values, None) if matrix.histograms is None else _numbered(matrix)
     # The label is given by the value, whatever it was before.
     names = (*_by(node), label) if node.without else tuple(name for name in node.grouping if name != label)
-    groups, first = labelsets.grouped(matrix.labels, names, without=node.without)
+    groups, first = ev.recurring.grouped(matrix.labels, names, without=node.without)
     group_of, value_of, counts = _counted(ev, numbers, matrix.present, groups)
     distinct, which = np.unique(value_of.view(np.int64), return_inverse=True)
     shown_as = [table[int(v)] if table is not None else go_float(v) for v in distinct.view(np.float64).tolist()]

@@ -25,9 +25,10 @@ from vedette.promql.annotations import Annotations
 from vedette.promql.binary import CODES
 from vedette.promql.coarse import Column
 from vedette.promql.direct_parts import AGGREGATIONS, GIVEN_NOTHING, Cells, Changed, Joined, Leaf, Negated, Part, Quantile, Run, Summed
+from vedette.promql.labelsets import sorted_rows
 from vedette.promql.nodes import Aggregate, Binary, Call, Node, Number, Range, Selector, Unary, unwrapped, walk
 from vedette.promql.plan import Fetch, Prepared, read_once
-from vedette.promql.result import QueryResult, Texts, few_texts, sorted_rows
+from vedette.promql.result import QueryResult, Texts, few_texts
 from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix
 from vedette.promql.window_functions import EXTRAPOLATED
 

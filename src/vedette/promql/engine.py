@@ -33,6 +33,7 @@ from vedette.promql.nodes import DOCUMENTED_TYPE, Node
 from vedette.promql.parse import parse
 from vedette.promql.piecewise import PiecewiseSlabs, Scratch, divisible
 from vedette.promql.plan import Bounds, Fetch, Plan, Prepared, make_plan
+from vedette.promql.recurring import Recurring
 from vedette.promql.result import QueryResult
 from vedette.promql.running import Running, Ticket
 from vedette.promql.selectors import Fetched
@@ -86,6 +87,7 @@ class Engine:
         self._at_hand = storage if isinstance(storage, AtHand) and _direct(settings) else None
         self._divisible = storage if self._starting is None and isinstance(storage, Divisible) else None
         self._scratch = Scratch()
+        self._recurring = Recurring()
         self._parsed: OrderedDict[str, Prepared] = OrderedDict()
         self._shapes: OrderedDict[str, Shape] = OrderedDict()
         """Of texts that may go the short way."""
@@ -422,6 +424,7 @@ class Engine:
                 pool=self._pool,
                 ticket=ticket,
                 statistics=Statistics(),
+                recurring=self._recurring,
             )
             return self._run(ev, tenant, prepared, how, ranged=end_ms is not None)
 
@@ -443,7 +446,8 @@ class Engine:
             if one.slabs is not None:
                 cost.samples = one.slabs.read
         evaluated = time()
-        result = QueryResult(value, ev.grid, range_query=ranged, warnings=ev.annotations.warnings, infos=ev.annotations.infos)
+        notes = ev.annotations
+        result = QueryResult(value, ev.grid, range_query=ranged, warnings=notes.warnings, infos=notes.infos, recurring=self._recurring)
         statistics.preparing_s, statistics.evaluating_s, statistics.sorting_s = ready - began, evaluated - ready, time() - evaluated
         result.statistics, result.pool = statistics, self._pool
         return result

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from vedette.promql.annotations import Annotations
 from vedette.promql.errors import ExecutionError, QueryCanceled, QueryTimeout, TooManySamples, TooMuchMemory
 from vedette.promql.native_pool import Natives
 from vedette.promql.plan import Bounds
+from vedette.promql.recurring import Recurring
 from vedette.promql.running import Ticket
 from vedette.promql.statistics import Statistics
 from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, Rows, Scalar, Value, Windows
@@ -59,6 +60,8 @@ class Evaluation:
     pool: ThreadPoolExecutor
     ticket: Ticket
     statistics: Statistics
+    recurring: Recurring = field(default_factory=Recurring)
+    """What was made before of large label tables that come again."""
     started: bool = False
     """Whether start timestamps are heeded, where storage keeps them."""
     samples: int = 0
@@ -170,7 +173,7 @@ class Evaluation:
         if self.delayed_names:
             return replace(matrix, drop=np.ones(len(matrix), dtype=np.bool_))
         unique = labelsets.unique_without_names(matrix.labels)
-        dropped = replace(matrix, labels=labelsets.kept(matrix.labels, labelsets.METADATA, without=True))
+        dropped = replace(matrix, labels=self.recurring.kept(matrix.labels, labelsets.METADATA, without=True))
         return dropped if unique else self.merged(dropped, strict=strict)
 
     def renamed_rows(self, rows: Rows) -> Rows | Matrix:
@@ -180,7 +183,7 @@ class Evaluation:
             return rows
         if not labelsets.unique_without_names(rows.labels):
             return self.renamed(self.matrix(rows), strict=True)
-        rows.labels = labelsets.kept(rows.labels, labelsets.METADATA, without=True)
+        rows.labels = self.recurring.kept(rows.labels, labelsets.METADATA, without=True)
         return rows
 
     def merged(self, matrix: Matrix, *, strict: bool = False) -> Matrix:

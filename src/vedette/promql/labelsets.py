@@ -5,15 +5,19 @@ All tables of one query share one symbol table (`unify`), so that equal texts ar
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vedette.kernels.groups import group_rows, keep_pairs
+from vedette.kernels.render import sort_rows
 from vedette.model.labels import METRIC_NAME, Labels
 from vedette.model.labeltable import LabelTable, Symbols, remembered
 from vedette.promql.values import Ints
+
+_FEW_ROWS = 24
 
 METADATA = (METRIC_NAME, "__type__", "__unit__")
 """The labels that go when an operation changes what a metric means."""
@@ -141,3 +145,31 @@ def made_characters(table: LabelTable) -> int:
         return 0
     times = np.bincount(made - Symbols.FORK)
     return sum(int(times[i]) * len(table.symbols.text(Symbols.FORK + i)) for i in np.flatnonzero(times).tolist())
+
+
+@remembered
+def sorted_rows(table: LabelTable) -> Ints:
+    """Row numbers in order of the rows' label sets, compared pair by pair."""
+    order = np.arange(len(table), dtype=np.int64)
+    if len(order) < 2:
+        return order
+    if len(order) <= _FEW_ROWS:
+        # As long as these take no longer than a kernel takes to begin.
+        return np.array(sorted(range(len(order)), key=pairs(table).__getitem__), dtype=np.int64)
+    both = np.concatenate([table.names, table.values])
+    distinct, inverse = marked(both)
+    texts = [table.symbols.text(s) for s in distinct.tolist()]
+    ranks = np.empty(len(texts), dtype=np.int64)
+    ranks[sorted(range(len(texts)), key=texts.__getitem__)] = np.arange(len(texts))
+    ranked = ranks[inverse]
+    sort_rows(table.offsets, ranked[: len(table.names)], ranked[len(table.names) :], order, np.empty_like(order))
+    return order
+
+
+def pairs(table: LabelTable) -> list[list[tuple[str, str]]]:
+    """The labels of each row, in order of their names; one Python step a pair."""
+    if not len(table.names):
+        return [[] for _ in range(len(table))]
+    texts, ends = table.symbols.texts, table.offsets.tolist()
+    pairs = list(zip(texts(table.names.tolist()), texts(table.values.tolist()), strict=True))
+    return [pairs[lo:hi] for lo, hi in itertools.pairwise(ends)]

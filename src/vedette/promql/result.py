@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Literal, NamedTuple
 
@@ -24,6 +24,8 @@ from vedette.promql import labelsets
 from vedette.promql.format import json_float
 from vedette.promql.native_pool import Natives
 from vedette.promql.native_render import JsonHistograms
+from vedette.promql.points import Points
+from vedette.promql.recurring import Recurring
 from vedette.promql.statistics import Statistics
 from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, Scalar, Value, Windows
 
@@ -52,7 +54,10 @@ class QueryResult:
     `type` is Prometheus' result type; warnings and infos are whole messages with positions.
     """
 
-    def __init__(self, value: Value, grid: Grid, *, range_query: bool, warnings: list[str], infos: list[str]) -> None:
+    def __init__(
+        self, value: Value, grid: Grid, *, range_query: bool, warnings: list[str], infos: list[str], recurring: Recurring | None = None
+    ) -> None:
+        """`recurring` knows the order of label sets that came before."""
         self._grid = grid
         self.warnings = warnings
         self.infos = infos
@@ -61,6 +66,8 @@ class QueryResult:
         """Where large answers are written side by side; None: one piece after another."""
         self._buffers: list[NDArray[np.uint8]] = []
         self._outline: _Outline | None = None
+        self._laid: Points | None = None
+        """Where the points of a large answer are, until somebody wants all of them as columns."""
         self._text = ""
         self._labels: LabelTable | None = None
         self._order: Ints = np.zeros(0, dtype=np.int64)
@@ -79,15 +86,21 @@ class QueryResult:
         else:
             self.type = "matrix" if range_query else "vector"
             assert isinstance(value, Matrix)
-            self._take_matrix(value)
+            self._take_matrix(value, labelsets.sorted_rows if recurring is None else recurring.order)
 
-    def _take_matrix(self, matrix: Matrix) -> None:
+    def _take_matrix(self, matrix: Matrix, order: Callable[[LabelTable], Ints]) -> None:
         found = matrix.found()
         self._labels = found.labels
-        self._order = sorted_rows(found.labels) if self.type == "matrix" else np.arange(len(found), dtype=np.int64)
-        self._take_cells(np.ascontiguousarray(found.values), np.ascontiguousarray(found.present))
+        self._order = order(found.labels) if self.type == "matrix" else np.arange(len(found), dtype=np.int64)
+        values, present = np.ascontiguousarray(found.values), np.ascontiguousarray(found.present)
         if found.histograms is not None and found.native.any():
+            self._take_cells(values, present)
             self._histograms = found.histograms.at(self._order).at(found.present[self._order])
+        elif self.type == "vector" or present.size <= _CHUNK_POINTS:
+            self._take_cells(values, present)
+        else:
+            self._laid = Points(values, present, self._order, self._grid)
+            self._offsets = self._laid.offsets
 
     def _take_cells(self, values: Floats, present: Bools) -> None:
         """The values of a matrix where they are `present`, row by row in the order of the result."""
@@ -100,7 +113,7 @@ class QueryResult:
         end = over.first
         rows: list[int] = []
         parts: list[tuple[int, int]] = []
-        for row in sorted_rows(over.labels).tolist():
+        for row in labelsets.sorted_rows(over.labels).tolist():
             lo, hi = int(over.offsets[row]), int(over.offsets[row + 1])
             times = over.timestamps[lo:hi]
             a, b = (int(np.searchsorted(times, t, side="right")) for t in (end - over.range, end))
@@ -128,7 +141,13 @@ class QueryResult:
     @property
     def points(self) -> int:
         """How many values the result holds."""
-        return len(self._floats)
+        return len(self._floats) if self._laid is None else int(self._offsets[-1])
+
+    def _as_columns(self) -> None:
+        """Have all points in `_times` and `_floats`."""
+        if self._laid is not None:
+            self._times, self._floats = self._laid.part(0, len(self._order))
+            self._laid = None
 
     def vector(self) -> tuple[LabelTable, Floats, int]:
         """The labels, the values (float64[n]) and the time (ms) of an instant query's vector; a scalar is one row without labels.
@@ -155,6 +174,7 @@ class QueryResult:
         if self._labels is None:
             labels = LabelTable.from_labels([Labels()])
             return SeriesSet(labels, np.array([0, 1], dtype=np.int64), np.array([self._grid.start], dtype=np.int64), self._floats)
+        self._as_columns()
         count = min(limit, len(self)) if limit else len(self)
         offsets = self._offsets[: count + 1]
         times, floats = self._times[: offsets[-1]], self._floats[: offsets[-1]]
@@ -174,6 +194,7 @@ class QueryResult:
             return [(Labels(), np.array([self._grid.start], dtype=np.int64), self._floats)]
         if self._labels is None:
             return []
+        self._as_columns()
         bounds = self._offsets.tolist()
         if self._histograms is not None:
             kept = ~self._histograms.mask
@@ -232,7 +253,7 @@ class QueryResult:
     def _head(self) -> bytes:
         return b'{"resultType":"' + self.type.encode() + b'","result":'
 
-    def pieces(self, limit: int = 0) -> Iterator[bytes]:
+    def pieces(self, limit: int = 0) -> Iterator[bytes | memoryview]:
         """`json` piece by piece, of some megabytes each, the next ones being made while one is taken."""
         head = self._head
         if self.type == "string":
@@ -299,16 +320,15 @@ class QueryResult:
 
         def measure(part: tuple[int, int], numbers: _Numbers) -> int:
             lo, hi = part
-            a, b = int(self._offsets[lo]), int(self._offsets[hi])
             return render.measure_rows(
                 texts.rows[lo:hi], texts.offsets, texts.names, texts.values, texts.pool_offsets, _FRAME_OFFSETS,
-                self._offsets[lo : hi + 1] - a, np.ascontiguousarray(self._times[a:b]), *numbers, 1, self.type == "vector",
+                self._offsets[lo : hi + 1] - int(self._offsets[lo]), *numbers, 1, self.type == "vector",
             )  # fmt: skip
 
-        size = sum(each(measure, parts, numbers))
-        self._outline = _Outline(count, texts, parts, numbers)
+        sizes = list(each(measure, parts, numbers))
+        self._outline = _Outline(count, texts, parts, numbers, sizes)
         # The last of all is followed by no comma.
-        return len(self._head) + 1 + size - 1 + len(b"]}")
+        return len(self._head) + 1 + sum(sizes) - 1 + len(b"]}")
 
     def _texts_of(self, count: int) -> Texts:
         assert self._labels is not None, "of vectors and matrices"
@@ -325,23 +345,28 @@ class QueryResult:
             lo = hi
         return parts
 
-    def _chunks(self, count: int) -> Iterator[bytes]:
+    def _chunks(self, count: int) -> Iterator[bytes | memoryview]:
         """The first `count` series, with what separates them, in pieces."""
         if not count:
             return
         outline, self._outline = self._outline, None
         if outline is None or outline.size != count:
-            outline = _Outline(count, self._texts_of(count), self._parts(count), [])
-        texts, parts, numbers = outline.texts, outline.parts, outline.numbers
+            outline = _Outline(count, self._texts_of(count), self._parts(count), [], [])
+        parts = outline.parts
 
-        def chunk(number: int) -> bytes:
+        def chunk(number: int) -> bytes | memoryview:
             lo, hi = parts[number]
-            return self.chunk(texts, lo, hi, last=hi == count, numbers=numbers[number] if numbers else None)
+            if not outline.numbers:
+                return self.chunk(outline.texts, lo, hi, last=hi == count)
+            # Its own room, which goes as it is to whoever sends it.
+            room = np.empty(outline.sizes[number] + render.POINT_BYTES, dtype=np.uint8)
+            size = self._write(outline.texts, lo, hi, outline.numbers[number], room)
+            return room[: size - 1 if hi == count else size].data
 
         if self.pool is None or len(parts) == 1:
             yield from map(chunk, range(len(parts)))
             return
-        ahead: deque[Future[bytes]] = deque()
+        ahead: deque[Future[bytes | memoryview]] = deque()
         for number in range(len(parts)):
             ahead.append(self.pool.submit(chunk, number))
             if len(ahead) == _AHEAD:
@@ -352,31 +377,34 @@ class QueryResult:
     def _numbers(self, part: tuple[int, int]) -> _Numbers:
         lo, hi = part
         a, b = int(self._offsets[lo]), int(self._offsets[hi])
-        floats = np.ascontiguousarray(self._floats[a:b])
+        times, floats = self._laid.part(lo, hi) if self._laid is not None else (self._times[a:b], self._floats[a:b])
+        times, floats = np.ascontiguousarray(times), np.ascontiguousarray(floats)
         whole, places = np.empty(b - a, dtype=np.int64), np.empty(b - a, dtype=np.int8)
-        digits = _NO_DIGITS
         if render.decimals(floats, whole, places):
-            digits = _spared(orjson.dumps(floats[places < 0], option=orjson.OPT_SERIALIZE_NUMPY))
-        return _Numbers(floats, whole, places, digits)
+            return _Numbers(times, floats, whole, places, _spared(orjson.dumps(floats[places < 0], option=orjson.OPT_SERIALIZE_NUMPY)))
+        # Nobody looks at the floats then, so that they need not be held.
+        return _Numbers(times, whole.view(np.float64), whole, places, _NO_DIGITS)
 
-    def chunk(self, texts: Texts, lo: int, hi: int, *, last: bool, numbers: _Numbers | None = None) -> bytes:
+    def chunk(self, texts: Texts, lo: int, hi: int, *, last: bool) -> bytes:
         """The series [lo, hi), whose labels are in `texts`; but for the `last` ones, a comma follows."""
-        rows = texts.rows[lo:hi]
-        a, b = int(self._offsets[lo]), int(self._offsets[hi])
-        numbers = numbers or self._numbers((lo, hi))
-        most = int(texts.sizes[rows].sum()) + (hi - lo) * _ROW_BYTES + (b - a) * render.POINT_BYTES
+        most = int(texts.sizes[texts.rows[lo:hi]].sum()) + (hi - lo) * _ROW_BYTES
+        most += int(self._offsets[hi] - self._offsets[lo]) * render.POINT_BYTES
         # Fresh memory costs more than what is written into it: a buffer goes from piece to piece.
         buffer = self._buffers.pop() if self._buffers else _NO_DIGITS
         if len(buffer) < most:
             buffer = np.empty(most, dtype=np.uint8)
-        size = render.render_rows(
-            rows, texts.offsets, texts.names, texts.values, texts.pool, texts.pool_offsets, _FRAME_TEXT, _FRAME_OFFSETS,
-            self._offsets[lo : hi + 1] - a, np.ascontiguousarray(self._times[a:b]), *numbers, 1, self.type == "vector", buffer,
-        )  # fmt: skip
+        size = self._write(texts, lo, hi, self._numbers((lo, hi)), buffer)
         text = buffer[: size - 1 if last else size].tobytes()
         if not last:
             self._buffers.append(buffer)
         return text
+
+    def _write(self, texts: Texts, lo: int, hi: int, numbers: _Numbers, room: NDArray[np.uint8]) -> int:
+        """Write the series [lo, hi), each followed by a comma; answers how many bytes that were."""
+        return render.render_rows(
+            texts.rows[lo:hi], texts.offsets, texts.names, texts.values, texts.pool, texts.pool_offsets, _FRAME_TEXT, _FRAME_OFFSETS,
+            self._offsets[lo : hi + 1] - int(self._offsets[lo]), *numbers, 1, self.type == "vector", room,
+        )  # fmt: skip
 
 
 def _time(ms: int) -> bytes:
@@ -396,12 +424,12 @@ def _points(times: Ints, floats: Floats) -> bytes:
     one = QueryResult("", Grid(int(times[0]), 1, 1), range_query=False, warnings=[], infos=[])
     one.type, one._labels, one._order = "vector", table, np.zeros(1, dtype=np.int64)
     one._offsets, one._times, one._floats = np.array([0, 1], dtype=np.int64), times.astype(np.int64), floats
-    return next(one._chunks(1)).removeprefix(b'{"metric":{},"value":').removesuffix(b"}")
+    return b"".join(one._chunks(1)).removeprefix(b'{"metric":{},"value":').removesuffix(b"}")
 
 
 def label_sets_json(table: LabelTable, limit: int = 0) -> bytes:
     """A JSON list of a table's label sets, in their order, the first `limit` of them (0: all)."""
-    rows = sorted_rows(table)
+    rows = labelsets.sorted_rows(table)
     rows = rows[:limit] if limit else rows
     if not len(rows):
         return b"[]"
@@ -422,8 +450,9 @@ def label_sets_json(table: LabelTable, limit: int = 0) -> bytes:
 
 
 class _Numbers(NamedTuple):
-    """The values of some rows as `render.render_rows` takes them."""
+    """The points of some rows as `render.render_rows` takes them."""
 
+    times: Ints
     floats: Floats
     whole: Ints
     places: NDArray[np.int8]
@@ -431,12 +460,13 @@ class _Numbers(NamedTuple):
 
 
 class _Outline(NamedTuple):
-    """How the first `size` rows of an answer are written: the rows of each piece, and the numbers of each, where they are known."""
+    """How the first `size` rows of an answer are written: the rows of each piece; its numbers and how many bytes it has, where known."""
 
     size: int
     texts: Texts
     parts: list[tuple[int, int]]
     numbers: list[_Numbers]
+    sizes: list[int]
 
 
 class Texts(NamedTuple):
@@ -466,20 +496,11 @@ def _texts(table: LabelTable, rows: Ints) -> Texts:
 @remembered
 def few_texts(table: LabelTable, rows: Ints) -> Texts:
     """Each row's labels as one text: of a few rows, to find the texts that they share takes longer than to write them again."""
-    texts = _pairs(table)
+    texts = labelsets.pairs(table)
     pool, ends = _pool([orjson.dumps(dict(texts[row]))[1:-1] for row in rows.tolist()])
     numbers = np.arange(len(rows), dtype=np.int64)
     none = np.full(len(rows), -1, dtype=np.int64)
     return Texts(numbers, ends[1:] - ends[:-1], np.arange(len(rows) + 1, dtype=np.int64), numbers, none, pool, ends)
-
-
-def _pairs(table: LabelTable) -> list[list[tuple[str, str]]]:
-    """The labels of each row, in order of their names."""
-    if not len(table.names):
-        return [[] for _ in range(len(table))]
-    texts, ends = table.symbols.texts, table.offsets.tolist()
-    pairs = list(zip(texts(table.names.tolist()), texts(table.values.tolist()), strict=True))
-    return [pairs[lo:hi] for lo, hi in itertools.pairwise(ends)]
 
 
 def _pool(texts: Sequence[bytes]) -> tuple[NDArray[np.uint8], Ints]:
@@ -491,22 +512,3 @@ def _pool(texts: Sequence[bytes]) -> tuple[NDArray[np.uint8], Ints]:
 def _spared(text: bytes) -> NDArray[np.uint8]:
     """A text as kernels read it: with bytes to spare, and writable, as they are compiled for."""
     return np.frombuffer(bytearray(text + bytes(SPARE)), dtype=np.uint8)
-
-
-@remembered
-def sorted_rows(table: LabelTable) -> Ints:
-    """Row numbers in order of the rows' label sets, compared pair by pair."""
-    order = np.arange(len(table), dtype=np.int64)
-    if len(order) < 2:
-        return order
-    if len(order) <= _FEW_ROWS:
-        # As long as these take no longer than a kernel takes to begin.
-        return np.array(sorted(range(len(order)), key=_pairs(table).__getitem__), dtype=np.int64)
-    both = np.concatenate([table.names, table.values])
-    distinct, inverse = labelsets.marked(both)
-    texts = [table.symbols.text(s) for s in distinct.tolist()]
-    ranks = np.empty(len(texts), dtype=np.int64)
-    ranks[sorted(range(len(texts)), key=texts.__getitem__)] = np.arange(len(texts))
-    ranked = ranks[inverse]
-    render.sort_rows(table.offsets, ranked[: len(table.names)], ranked[len(table.names) :], order, np.empty_like(order))
-    return order

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from vedette.promql.result import sorted_rows
+from vedette.promql.labelsets import sorted_rows
 from vedette.promql.values import Ints, Matrix
 
 _RUNS = re.compile(r"[0-9]+|[^0-9]+")

@@ -30,7 +30,7 @@ def changed(ev: Evaluation, value: Value, change: Change, *, renamed: bool) -> R
     elif renamed:
         if not labelsets.unique_without_names(labels):
             return None
-        labels = labelsets.kept(labels, labelsets.METADATA, without=True)
+        labels = ev.recurring.kept(labels, labelsets.METADATA, without=True)
 
     def fill(lo: int, hi: int, values: Floats, present: Bools) -> None:
         value.fill(lo, hi, values, present)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -32,6 +32,11 @@ from vedette.storage.starts import Zeros, shown_tenant, with_zeros
 FEW_SERIES = 64
 """Of so many series it is kept which ones pass some matchers."""
 _SELECTIONS_KEPT = 512
+_MANY_SERIES, _MANY_BYTES = 1 << 17, 16 << 20
+"""Of more than a few, up to so many, it is kept as well, with their labels, as long as all of these together take no more memory."""
+
+_Key = tuple[str, tuple[Matcher, ...]]
+"""A tenant, and what its series are to pass."""
 
 Refused = dict[str, NDArray[np.int64]]
 """Rows of a batch that limits keep out, by reason."""
@@ -85,6 +90,12 @@ class Selection:
     known: LabelTable | None = None
 
     @property
+    def nbytes(self) -> int:
+        """What is held in memory."""
+        known = () if self.known is None else (self.known.offsets, self.known.names, self.known.values)
+        return self.ids.nbytes + sum(array.nbytes for array in known)
+
+    @property
     def labels(self) -> LabelTable:
         """The label sets of `ids`."""
         if self.known is not None:
@@ -105,8 +116,10 @@ class Memory:
         self.refused_series = 0
         """How often a series was kept out because its tenant had as many as it may."""
         self._indexes: dict[str, TenantIndex] = {}
-        self._selections: OrderedDict[tuple[str, tuple[Matcher, ...]], tuple[int, Selection]] = OrderedDict()
+        self._selections: OrderedDict[_Key, tuple[int, Selection]] = OrderedDict()
         """What was selected of late, of few series each, and of how many series of the tenant: the latest last."""
+        self._many: OrderedDict[_Key, tuple[int, Selection]] = OrderedDict()
+        """The same of more series."""
         self._views: dict[str, IndexView] = {}
         """Each tenant's index as it was last asked for; none once a series comes, since its arrays may be replaced by others then."""
 
@@ -219,16 +232,17 @@ class Memory:
         if not view:
             with self.lock:
                 # Until another series comes the same ones pass: a dashboard asks for them again and again.
-                if (kept := self.kept(*key)) is not None:
-                    self._selections.move_to_end(key)
-                    return kept
+                for among in (self._selections, self._many):
+                    if (kept := self._still(among, key)) is not None:
+                        among.move_to_end(key)
+                        return kept
         series, index = self.index(tenant)
         if index is None:
             return None
         ids = index.soon_matching(matchers, few)
         if ids is None:
             return None
-        if len(ids) > FEW_SERIES:
+        if len(ids) > (FEW_SERIES if view or few is not None else _MANY_SERIES):
             return Selection(series, ids, index)
         # Copies: what is kept must not keep a whole index.
         found = Selection(series, ids.copy(), index, index.table(ids))
@@ -237,19 +251,25 @@ class Memory:
 
     def kept(self, tenant: str, matchers: tuple[Matcher, ...]) -> Selection | None:
         """What was selected of late, of few series, as long as that is true. Under the lock."""
-        kept = self._selections.get((tenant, matchers))
-        if kept is None or kept[1].series is not self.series or kept[0] != self.series.of_tenant(tenant):
+        return self._still(self._selections, (tenant, matchers))
+
+    def _still(self, among: Mapping[_Key, tuple[int, Selection]], key: _Key) -> Selection | None:
+        kept = among.get(key)
+        if kept is None or kept[1].series is not self.series or kept[0] != self.series.of_tenant(key[0]):
             return None
         return kept[1]
 
-    def _keep(self, key: tuple[str, tuple[Matcher, ...]], of: int, found: Selection) -> None:
+    def _keep(self, key: _Key, of: int, found: Selection) -> None:
         with self.lock:
             if self.series is not found.series:
                 return  # a table that another has replaced would be held for nothing
-            self._selections[key] = of, found
-            self._selections.move_to_end(key)
+            among = self._selections if len(found.ids) <= FEW_SERIES else self._many
+            among[key] = of, found
+            among.move_to_end(key)
             while len(self._selections) > _SELECTIONS_KEPT:
                 self._selections.popitem(last=False)
+            while sum(one.nbytes for _, one in self._many.values()) > _MANY_BYTES:
+                self._many.popitem(last=False)
 
     def idle(self, since: int) -> NDArray[np.bool_]:
         """Which series have no sample in memory, and had their last before `since` (ms): bool[n]."""
@@ -264,6 +284,7 @@ class Memory:
             self._indexes = {}
             self._views.clear()
             self._selections.clear()
+            self._many.clear()
 
     @property
     def hidden_series(self) -> int:
