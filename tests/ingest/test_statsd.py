@@ -279,6 +279,30 @@ async def test_what_cannot_be_written_is_written_the_next_time(place: Place) -> 
     assert place.stored() == {"a": [(0.001, 0.0), (20.0, 2.0)]}
 
 
+async def test_a_set_that_cannot_be_written_goes_on_counting(place: Place) -> None:
+    await place.listen()
+    await place.send("users:ann|s", "users:bob|s")
+    place.refusals = 1
+    with pytest.raises(LimitExceeded):
+        await place.write()
+    await place.send("users:bob|s", "users:cid|s")
+    await place.write()
+    assert place.stored() == {"users": [(20.0, 3.0)]}
+    await place.write()
+    assert place.stored() == {"users": [(20.0, 3.0), (30.0, 0.0)]}
+
+
+@pytest.mark.parametrize("text", ["-1", " -1", "\t-1", " 1", "1 ", "1_0", "nan", "inf", "0x1", ""])
+async def test_what_is_no_number_of_a_counter_is_none_of_a_known_one_either(place: Place, text: str) -> None:
+    await place.listen()
+    await place.send("a:5|c", "a:6|c")
+    assert place.room.counts.lines == 2
+    await place.send(f"a:{text}|c")
+    assert place.room.counts.lines == 2
+    await place.write()
+    assert place.last() == {"a": 11.0}
+
+
 async def test_the_loop_writes_each_interval_and_survives_a_refusal(place: Place) -> None:
     await place.listen(interval=5_000)
     await place.send("a:1|g")

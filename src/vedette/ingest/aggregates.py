@@ -105,12 +105,13 @@ class GaugeLast:
 class SetSize:
     """A set: how many different values came in this interval; `most` are told apart."""
 
-    __slots__ = ("members", "most")
+    __slots__ = ("before", "members", "most")
     type = "gauge"
 
     def __init__(self, most: int) -> None:
         self.most = most
         self.members: set[str | bytes] = set()
+        self.before: set[str | bytes] = set()
 
     def take(self, value: float, weight: float, now: float) -> None:
         raise AssertionError("a set has members, not values")
@@ -132,7 +133,11 @@ class SetSize:
         return [float(len(self.members))]
 
     def written(self) -> None:
-        self.members = set()
+        self.before, self.members = self.members, set()
+
+    def unwritten(self) -> None:
+        """What was said last could not be stored: its interval goes on."""
+        self.members |= self.before
 
 
 class Buckets:

@@ -39,7 +39,7 @@ _A_TURN = 1_000
 _MOST_KNOWN = 100_000
 _LONGEST_KNOWN = 512
 """Bytes of the longest line that is remembered: a hundred thousand of the longest there may be would fill the memory."""
-_SIGNS = b"+-"
+_DIGITS = b"0123456789."
 _KINDS: dict[str, Kind] = {"c": "counter", "g": "gauge", "ms": "observer", "h": "observer", "d": "observer", "s": "gauge"}
 
 
@@ -207,7 +207,8 @@ class Statsd:
             except ValueError:  # no number, or several
                 form = None
             # Not finite, a change of a gauge, a number as only Python writes it: whatever is odd is looked at closely.
-            if form is not None and value - value == 0.0 and text[0] not in _SIGNS and b"_" not in text and len(line) <= most:
+            plain = form is not None and value - value == 0.0 and text[0] in _DIGITS and text[-1] in _DIGITS and b"_" not in text
+            if form is not None and plain and len(line) <= most:
                 metric, weight = form
                 metric.state.take(value * metric.scale, weight, now)
                 metric.used = now
@@ -291,10 +292,16 @@ class Statsd:
                 batch = await self._run(_keyed, self._keyspace, metrics)
                 # One that came meanwhile has its place only in the next.
                 self._batch = batch if len(self._metrics) == len(metrics) else None
-            # First what lies before: behind a later value of its series a zero would be out of order.
-            await self._first_and_last(born, stamp)
             stamps = np.full(len(values), stamp, dtype=np.int64)
-            await self._append(_partial(dataclasses.replace(batch, timestamps=stamps, values=np.array(values, dtype=np.float64))))
+            try:
+                # First what lies before: behind a later value of its series a zero would be out of order.
+                await self._first_and_last(born, stamp)
+                await self._append(_partial(dataclasses.replace(batch, timestamps=stamps, values=np.array(values, dtype=np.float64))))
+            except VedetteError:
+                for state in (metric.state for metric in metrics):
+                    if isinstance(state, SetSize):
+                        state.unwritten()
+                raise
             self._last_ms, self._last_written = stamp, now
 
     async def _first_and_last(self, born: Sequence[_Metric], stamp: int) -> None:

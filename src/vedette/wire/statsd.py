@@ -94,7 +94,8 @@ def number(text: bytes, line: str) -> float:
         value = float(text)
     except ValueError:
         raise Bad("bad_value", where=line[:200]) from None
-    if value - value != 0.0 or b"_" in text:  # not finite, or Python's own way to write a number
+    # Not finite, or Python's own ways to write a number.
+    if value - value != 0.0 or b"_" in text or text.strip() != text:
         raise Bad("bad_value", where=line[:200])
     return value
 
