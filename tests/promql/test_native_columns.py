@@ -55,6 +55,7 @@ QUERIES = [
     *(f"{f}(h[{w}])" for f in ("delta", "irate", "idelta", "sum_over_time", "avg_over_time", "first_over_time") for w in ("2m", "25s")),
     "changes(h[2m])",
     "resets(h[40s])",
+    *(f"{f}(h[{w}] anchored)" for f in ("rate", "increase", "delta", "resets", "changes") for w in ("2m", "25s")),
     "histogram_count(sum_over_time(h[1m]))",
     "histogram_sum(resets(h[2m]) + irate(h[1m]))",
     "sum_over_time(rate(h[1m])[1m:10s])",
@@ -146,7 +147,8 @@ def numbers(values: np.ndarray) -> list[int]:
 
 
 def answer(storage: MemoryStorage, query: str) -> tuple:
-    engine = Engine(storage, PromqlSettings(), ManualClock(NOW / 1000))  # type: ignore[arg-type]  # the read half suffices
+    settings = PromqlSettings(extended_range_selectors=True)
+    engine = Engine(storage, settings, ManualClock(NOW / 1000))  # type: ignore[arg-type]  # the read half suffices
     try:
         try:
             result = engine.range("default", query, NOW - 100_000, NOW, 20_000)
@@ -198,7 +200,7 @@ def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     def each_variance(ev, natives, items):
         return np.array([variance(natives.pool.sample(int(j))) for j in items])
 
-    monkeypatch.setattr(native_spans, "in_columns", lambda *a: None)
+    monkeypatch.setattr(native_spans, "in_columns", lambda *a, **k: None)
     monkeypatch.setattr(native_sums, "of_groups", no_sums)
     monkeypatch.setattr(native_bounds, "of_groups", lambda *a, **k: None)
     monkeypatch.setattr(native_numbers, "quantiles", no_numbers)

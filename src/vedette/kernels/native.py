@@ -17,7 +17,7 @@ from numba import njit
 
 _COUNT, _SUM, _ZERO, _HEAD = 0, 1, 2, 3
 _RESET, _NOT_RESET = 1, 2
-_RATE, _DELTA, _IRATE, _IDELTA = 0, 2, 3, 4
+_RATE, _DELTA, _IRATE, _IDELTA, _ANCHORED, _ANCHORED_RATE, _ANCHORED_DELTA = 0, 2, 3, 4, 5, 6, 7
 
 
 @njit(cache=True, nogil=True)
@@ -188,6 +188,8 @@ def rates(
 ) -> None:  # fmt: skip
     """`rate` (`how` 0), `increase` (1), `delta` (2), `irate` (3) or `idelta` (4) of windows of histograms, two at least.
 
+    Of anchored windows, which may hold a single one, `increase` is 5, `rate` 6 and `delta` 7: nothing is extrapolated.
+
     Window w has the samples `lo[w]:hi[w]` (for the last two functions the last two) of `times` (int64 ms) with the counts `counts`, and
     ends at `ends[w]`, `span` ms after it began. Sample j has `widths[w]` cells from `starts[j]` on in `cells`, all of a window in
     one layout; that need not be so of one after which the counter was `reset[j + 1]` at once. They go to `out` from `at[w]` on.
@@ -195,10 +197,20 @@ def rates(
     for w in range(len(lo)):
         begin, end, into, width = lo[w], hi[w], at[w], widths[w]
         last, base = starts[end - 1], starts[begin]
-        restarted = how != _DELTA and how != _IDELTA and reset[begin + 1] == 1
+        restarted = how < _ANCHORED and how != _DELTA and how != _IDELTA and reset[begin + 1] == 1
         for c in range(width):
             # What was before a reset at once after the first sample does not count, nor does that sample.
             out[into + c] = cells[last + c] if restarted else cells[last + c] - cells[base + c]
+        if how >= _ANCHORED:
+            if how != _ANCHORED_DELTA:
+                for i in range(begin + 1, end):
+                    if reset[i] == 1:
+                        for c in range(width):
+                            out[into + c] += cells[starts[i - 1] + c]
+            if how == _ANCHORED_RATE:
+                for c in range(width):
+                    out[into + c] /= span / 1000.0
+            continue
         sampled = (times[end - 1] - times[begin]) / 1000.0
         if how >= _IRATE:
             if how == _IRATE:
@@ -226,7 +238,7 @@ def rates(
 
 
 @njit(cache=True, nogil=True)
-def _accumulated(total: Any, rest: Any, into: int, cells: Any, source: int, count: int, careful: bool) -> bool:
+def accumulated(total: Any, rest: Any, into: int, cells: Any, source: int, count: int, careful: bool) -> bool:
     """Add `count` of `cells`, from `source` on, to `total` from `into` on, with Kahan and Neumaier's compensation in `rest`.
 
     What is lost of a sum is exact either way: this is Knuth's, which needs not know which of the two is larger. Of an infinite sum
@@ -351,11 +363,11 @@ def summed(
                         made_for[own], ends[own] = now, _stretches(shapes, own, now, stretches, begins[own])
                     for r in range(begins[own], ends[own]):
                         a, b, few = stretches[0, r], stretches[1, r], stretches[2, r]
-                        endless |= _accumulated(total, rest, b, cells, source + a, few, careful)
+                        endless |= accumulated(total, rest, b, cells, source + a, few, careful)
                 else:
                     inc[:width] = 0.0
                     _add_moved(shapes, own, now, cells, source, inc, 0)
-                    endless |= _accumulated(total, rest, 0, inc, 0, width, careful)
+                    endless |= accumulated(total, rest, 0, inc, 0, width, careful)
                 if careful and mean and own != now:
                     for c in range(width):
                         endless |= np.isinf(total[c])
@@ -392,7 +404,8 @@ def ordered(shapes: Any, custom: Any, at: Any, order: Any, index: Any, side: Any
 
 
 @njit(cache=True, nogil=True)
-def _log2(value: float) -> float:
+def log2(value: float) -> float:
+    """The logarithm of a bound's size; -infinity of 0, which is where the lowest buckets of all begin."""
     return math.log2(abs(value)) if value != 0.0 else -np.inf
 
 
@@ -472,7 +485,7 @@ def quantiles(q: Any, items: Any, pool: Any, buckets: Any, out: Any, sign: Any) 
         if custom[layout] or low <= 0 <= high:
             out[i] = low + (high - low) * fraction
         else:
-            near, far = _log2(low), _log2(high)
+            near, far = log2(low), log2(high)
             sign[i] = 1 if low > 0 else -1
             out[i] = near + (far - near) * fraction if low > 0 else far + (near - far) * (1 - fraction)
 
@@ -500,7 +513,7 @@ def _rank(value: float, layout: int, source: int, slim: bool, cells: Any, bucket
             if custom[layout] or around_zero:
                 # Nothing is known of where observations lie in a bucket without an end.
                 return count if low == -np.inf else rank + count * (value - low) / (high - low)
-            near, far, place = _log2(low), _log2(high), _log2(value)
+            near, far, place = log2(low), log2(high), log2(value)
             part = (place - near) / (far - near) if value > 0 else 1 - (place - far) / (near - far)
             return rank + count * part
         rank += count

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from vedette.kernels.native import _accumulated
+from vedette.kernels.native import accumulated
 
 _HEAD = 3
 
@@ -71,7 +71,7 @@ def summed(
                 for c in range(width):
                     odd[t] |= mean and counts[t] > 1 and np.isinf(total[c])
                 continue
-            odd[t] |= _accumulated(total, rest, 0, inc, 0, width, True) and mean
+            odd[t] |= accumulated(total, rest, 0, inc, 0, width, True) and mean
         if found[t] == 0 or odd[t]:
             continue
         bounds[t] = now

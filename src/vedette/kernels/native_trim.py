@@ -8,12 +8,9 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from vedette.kernels.native import log2
+
 _COUNT, _SUM, _ZERO, _HEAD = 0, 1, 2, 3
-
-
-@njit(cache=True, nogil=True)
-def _log2(value: float) -> float:
-    return math.log2(abs(value)) if value != 0.0 else -np.inf
 
 
 @njit(cache=True, nogil=True)
@@ -58,7 +55,7 @@ def _piece(low: float, high: float, count: float, value: float, positive: bool, 
     if linear:
         share = (value - low) / (high - low)
     else:
-        near, far, at = _log2(low), _log2(high), _log2(value)
+        near, far, at = log2(low), log2(high), log2(value)
         share = (at - near) / (far - near) if positive else 1 - (at - far) / (near - far)
     below = count * share
     if upper:

@@ -24,6 +24,7 @@ Flags = NDArray[np.uint8]
 
 _CELLS_AT_ONCE = 4 << 20
 _HOW = {"rate": 0, "increase": 1, "delta": 2, "irate": 3, "idelta": 4}
+_ANCHORED = {"increase": 5, "rate": 6, "delta": 7}
 _OF_ENDS = frozenset(("delta", "idelta"))
 
 
@@ -78,17 +79,27 @@ class _Pass(NamedTuple):
     union: Ints
 
 
-def of_windows(ev: Evaluation, name: str, samples: Samples, spans: Spans, *, width: int) -> tuple[Natives, Bools]:
-    """The rates of windows of `width` ms that hold two histograms at least and nothing else, and which are left to others."""
+def of_windows(
+    ev: Evaluation, name: str, samples: Samples, spans: Spans, *, width: int, anchored: bool = False
+) -> tuple[Natives, Bools]:  # fmt: skip
+    """The rates of windows of `width` ms that hold histograms and nothing else, and which are left to others.
+
+    There are two at least, but in `anchored` ones, where the first is the last one from before the window, if there is one.
+    """
     pool, index, total = samples.natives.pool, samples.natives.index, len(spans.lo)
     places = np.zeros(0, dtype=np.int64) if name in _OF_ENDS else followers(samples)
     reset = resets(samples.natives, places)
     if name in ("irate", "idelta"):
         spans = spans._replace(lo=spans.hi - 2)
     counts = np.where(index >= 0, pool.cells[pool.starts[index] + COUNT], 0.0)
-    begins = spans.lo + (reset[spans.lo + 1] == 1)
+    begins = spans.lo if anchored else spans.lo + (reset[spans.lo + 1] == 1)
     layout = np.where(index >= 0, pool.layout[index].astype(np.int64), -1)
-    schema, left = _schemas(samples, layout, spans._replace(lo=begins), ends_only=name in _OF_ENDS)
+    schema, left = _schemas(samples, layout, spans._replace(lo=begins), ends_only=name in _OF_ENDS and not anchored)
+    if anchored:
+        # Which schema comes of several depends on which of the samples are looked at.
+        schemas = pool.table.schemas[layout]
+        changes = np.cumsum(np.concatenate([[0], schemas[1:] != schemas[:-1]]))
+        left = left | (changes[spans.hi - 1] != changes[spans.lo])
     made, parts, cells = np.full(total, -1, dtype=np.int64), [], [np.zeros(0)]
     done, held = 0, 0
     which = np.flatnonzero(~left)
@@ -100,7 +111,14 @@ def of_windows(ev: Evaluation, name: str, samples: Samples, spans: Spans, *, wid
         size = int(widths.sum())
         ev.count(0, 8 * size)
         out = np.empty(size)
-        _rated(ev, found.spans, (samples.times, starts, source, counts, reset), widths, (width, _HOW[name]), (out, at))
+        _rated(
+            ev,
+            found.spans,
+            (samples.times, starts, source, counts, reset),
+            widths,
+            (width, (_ANCHORED if anchored else _HOW)[name]),
+            (out, at),
+        )
         made[which[found.at]] = done + np.arange(len(at))
         parts.append((found.union, at + held))
         cells.append(out)

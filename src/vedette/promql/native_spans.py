@@ -82,9 +82,10 @@ def replaced(ev: Evaluation, call: Call, over: Windows, grid: Grid, base: Matrix
         for speaker in told.of(some):
             speaker.inform(say.ignored_in_range(speaker.name))
         answer.left[:] = False
-    elif starts is None and not extended and native[-1]:
+    elif starts is None and not over.smoothed and native[-1]:
         samples = Samples(over.offsets, over.timestamps, natives)
-        in_columns(ev, name, over, samples, (lo, hi), answer, told)
+        anchors = _bounds(over, grid)[0] if over.anchored else None
+        in_columns(ev, name, over, samples, (lo, hi), answer, told, anchors=anchors)
     objects = one_by_one(ev, name, over, (lo, hi), answer, told)
     histograms = answer.natives if objects is None else answer.natives.replaced(answer.left, objects)
     return Matrix(base.labels, answer.values, answer.present, base.drop, histograms if native[-1] else None)
@@ -143,9 +144,13 @@ def one_by_one(ev: Evaluation, name: str, over: Windows, spans: _Bounds, answer:
     return out
 
 
-def in_columns(ev: Evaluation, name: str, over: Windows, samples: Samples, spans: _Bounds, answer: _Answer, told: _Told) -> None:
-    """Do what windows can be done together."""
-    if name in ("first_over_time", "last_over_time"):
+def in_columns(
+    ev: Evaluation, name: str, over: Windows, samples: Samples, spans: _Bounds, answer: _Answer, told: _Told, *, anchors: Ints | None = None
+) -> None:
+    """Do what windows can be done together. Of anchored ones `anchors` are the first samples within them; `spans` reach further back."""
+    if anchors is not None:
+        _anchored(ev, name, over, samples, spans, answer, told, anchors)
+    elif name in ("first_over_time", "last_over_time"):
         _edges(over, samples, spans, answer, last=name == "last_over_time")
     elif name in ("resets", "changes"):
         _events(over, samples, spans, answer, of_resets=name == "resets")
@@ -154,6 +159,24 @@ def in_columns(ev: Evaluation, name: str, over: Windows, samples: Samples, spans
         done = _sums if name in ("sum_over_time", "avg_over_time") else _rates
         if len(windows[0]):
             done(ev, name, over, samples, spans, answer, told, windows)
+
+
+def _anchored(
+    ev: Evaluation, name: str, over: Windows, samples: Samples, spans: _Bounds, answer: _Answer, told: _Told, anchors: Ints
+) -> None:  # fmt: skip
+    # The last sample from before the window is the first one that counts; what is further back only must not be of floats and histograms.
+    counted = np.maximum(spans[0], anchors - 1), spans[1]
+    of_events = name in ("resets", "changes")
+    if not of_events:
+        _whole(over, samples, spans, answer, told, pair=False)
+    empty = answer.left & (anchors == spans[1])
+    answer.present[empty] = False
+    answer.left &= ~empty
+    if of_events:
+        _events(over, samples, counted, answer, of_resets=name == "resets")
+    else:
+        rows, steps = np.nonzero(answer.left)
+        _rates(ev, name, over, samples, counted, answer, told, (rows, steps))
 
 
 def _edges(over: Windows, samples: Samples, spans: _Bounds, answer: _Answer, *, last: bool) -> None:
@@ -228,16 +251,17 @@ def _rates(
     ev: Evaluation, name: str, over: Windows, samples: Samples, spans: _Bounds, answer: _Answer, told: _Told, at: tuple[Ints, Ints]
 ) -> None:
     lo, hi = (side[at] for side in spans)
-    # A single sample has no rate.
-    few = hi - lo < 2
-    answer.present[at] &= ~few
-    answer.left[at] = ~few
-    rows, steps = (axis[~few] for axis in at)
-    lo, hi = lo[~few], hi[~few]
+    rows, steps = at
+    if not over.anchored:
+        # A single sample has no rate.
+        few = hi - lo < 2
+        answer.present[at] &= ~few
+        answer.left[at] = ~few
+        rows, steps, lo, hi = rows[~few], steps[~few], lo[~few], hi[~few]
     if not len(lo):
         return
     windows = Spans(lo, hi, over.first + steps * over.step, rows)
-    made, odd = native_rates.of_windows(ev, name, samples, windows, width=over.range)
+    made, odd = native_rates.of_windows(ev, name, samples, windows, width=over.range, anchored=over.anchored)
     answer.put((rows, steps), made)
     answer.left[rows, steps] = odd
     natives = samples.natives
