@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from vedette.clock import SystemClock, now_ms
+from vedette.clock import ManualClock, SystemClock, now_ms
 from vedette.errors import LimitExceeded
 from vedette.model.alerts import Alert
 from vedette.model.labels import Labels
@@ -18,7 +18,7 @@ from vedette.notify.channels.webhook import payload, rfc3339
 from vedette.notify.config import parse
 from vedette.notify.held import Held, merged, received, worth_saving
 from vedette.notify.notice import Notice
-from vedette.notify.notifier import Notifier
+from vedette.notify.notifier import MAINTENANCE_MS, Notifier
 from vedette.records.database import Records
 
 Until = Callable[[Callable[[], object]], Awaitable[None]]
@@ -257,3 +257,64 @@ def test_only_news_is_saved() -> None:
     assert not worth_saving(old, Held(Alert(Labels.of(a="b"), 10, 300), 100), 100)
     assert worth_saving(old, Held(Alert(Labels.of(a="b"), 10, 90), 100), 100)
     assert worth_saving(old, Held(Alert(Labels.of(a="b"), 10, 300, Labels.of(s="x")), 100), 100)
+
+
+async def test_a_fault_in_one_flush_is_counted_and_its_group_is_told_by_the_next(
+    records: Records, receiver: Any, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(config(receiver.url), records) as notifier:
+        flush, faults = notifier._pipeline.flush, [KeyError("a fault of ours"), LimitExceeded("the records are full")]
+
+        async def faulty(*args: Any) -> Any:
+            if faults:
+                raise faults.pop(0)
+            return await flush(*args)
+
+        monkeypatch.setattr(notifier._pipeline, "flush", faulty)
+        await notifier.accept([alert()])
+        await until(lambda: receiver.requests)
+        assert (notifier.counts.failed["internal"], notifier.counts.failed["records"]) == (1, 1)
+        assert [a["labels"]["alertname"] for a in receiver.requests[0].body["alerts"]] == ["A"]
+
+
+async def test_a_fault_of_one_round_ends_no_later_one(
+    records: Records, receiver: Any, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(config(receiver.url), records) as notifier:
+        with monkeypatch.context() as broken:
+
+            async def fault(_now: int) -> None:
+                raise ValueError("a fault of ours")
+
+            broken.setattr(notifier, "_end", fault)
+            await notifier.accept([alert()])
+            await until(lambda: notifier.counts.failed["internal"])
+        await until(lambda: receiver.requests)
+        await notifier.accept([alert("B")])
+        await until(lambda: any(a["labels"]["alertname"] == "B" for r in receiver.requests for a in r.body["alerts"]))
+
+
+@pytest.mark.parametrize(("fault", "counted"), [(LimitExceeded("the disk is full"), "records"), (KeyError("ours"), "internal")])
+async def test_a_fault_that_lasts_is_met_once_a_second_and_not_without_end(
+    records: Records, until: Until, monkeypatch: pytest.MonkeyPatch, fault: Exception, counted: str
+) -> None:
+    clock = ManualClock(1_700_000_000.0)
+    notifier = Notifier(None, records, clock, external_url="http://vedette:8009/")
+
+    async def failing(_now: int) -> None:
+        raise fault
+
+    monkeypatch.setattr(notifier, "_end", failing)
+    await notifier.start()
+    try:
+        await until(lambda: notifier.counts.failed[counted] == 1)
+        # From now on maintenance is due, and stays so.
+        await clock.advance(MAINTENANCE_MS / 1000)
+        for met in (2, 3, 4):
+            await until(lambda met=met: notifier.counts.failed[counted] == met)
+            for _ in range(100):
+                await asyncio.sleep(0)
+            assert notifier.counts.failed[counted] == met
+            await clock.advance(1)
+    finally:
+        await notifier.close()

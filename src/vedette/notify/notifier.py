@@ -59,6 +59,8 @@ log = structlog.get_logger(__name__)
 
 RESOLVE_TIMEOUT_MS = 300_000
 MAINTENANCE_MS = 60_000
+_AGAIN_MS = 1_000
+"""After a round that failed."""
 TRIM_MS = 3_600_000
 KEEP_RESOLVED_MS = 15 * 60_000
 FORGET_MS = 5 * 86_400_000
@@ -400,15 +402,23 @@ class Notifier:
     async def _run(self) -> None:
         while True:
             self._wake.clear()
+            again = 0
             try:
                 self.flush_due()
                 await self._end(now_ms(self._clock))
                 await self._maintain()
+            except VedetteError as error:
+                # The records refuse (a full disk, say): what ended is noted once they take it.
+                self.counts.failed["records"] += 1
+                log.error("notification round failed", error=str(error))
+                again = now_ms(self._clock) + _AGAIN_MS
             except Exception:
                 # The loop's edge: what breaks one round must not end all notifications.
                 self.counts.failed["internal"] += 1
                 log.exception("notification round failed")
-            await self._sleep(self._next())
+                again = now_ms(self._clock) + _AGAIN_MS
+            # What could not be done is still due: without the pause it would be tried without end.
+            await self._sleep(max(self._next(), again))
 
     def _next(self) -> int:
         ahead = (self._maintained + MAINTENANCE_MS, self._flushes.next(), self.standing.next_end())
