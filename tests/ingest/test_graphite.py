@@ -197,6 +197,24 @@ async def test_a_file_of_rules_is_read_again_when_settings_are_applied(place: Pl
     await place.until(lambda: place.room.counts.samples == 3)
 
 
+async def test_opentsdbs_lines(place: Place) -> None:
+    await place.listen(opentsdb="127.0.0.1:0")
+    lines = b"put sys.cpu 1699999990 42 host=a\nput sys.cpu 1699999991500 43 host=a\nversion\nput a 1699999990 x\nput b 1699999990 1 c="
+    await send(place.room.ports[3], lines)
+    await place.until(lambda: place.room.counts.dropped.total() == 3)
+    assert place.stored() == {'sys_cpu{host="a"}': [(1_699_999_990_000, 42.0), (1_699_999_991_500, 43.0)]}
+    assert place.room.counts.dropped == {"unknown_command": 1, "bad_value": 1, "bad_path": 1}
+
+
+async def test_opentsdbs_lines_wait_for_a_storage_that_is_full_and_are_counted_once(place: Place) -> None:
+    await place.listen(opentsdb="127.0.0.1:0")
+    place.refusals = 1
+    await send(place.room.ports[3], b"stats\n" + b"put a 1699999990 1\n" * 2_000)
+    await place.until(lambda: place.room.counts.dropped.total() == 1)
+    assert place.room.counts.dropped == {"unknown_command": 1}
+    assert place.stored() == {"a": [(1_699_999_990_000, 1.0)]}
+
+
 async def test_other_rules_leave_connections_as_they_are(place: Place) -> None:
     await place.listen()
     _, writer = await asyncio.open_connection("127.0.0.1", place.room.ports[0])

@@ -1,7 +1,7 @@
 """OpenTSDB's way in: `POST /api/put`, JSON points; `summary` and `details` say what became of them.
 
 Answers 204 once every point is durable. Points that cannot be read or are not stored are told with 400; the others are stored. Not
-here: the points (`wire/opentsdb.py`), the telnet protocol, queries.
+here: the points (`wire/opentsdb.py`), its lines over TCP (`ingest/graphite.py`), queries.
 """
 
 from __future__ import annotations

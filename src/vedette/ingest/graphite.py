@@ -1,4 +1,5 @@
-"""Graphite over TCP and UDP: lines and pickles go through the door as they come, durable before a connection is read on.
+"""Graphite over TCP and UDP: lines and pickles go through the door as they come, durable before a connection is read on. OpenTSDB's lines
+are taken as what they are of Graphite's.
 
 Mapping rules are asked once for each path: storage knows a path again by its bytes. Not here: the protocols (`wire.graphite`), the
 sockets.
@@ -23,6 +24,7 @@ from vedette.ingest.sockets import Lines, Listening, Sized, Sockets
 from vedette.model.samples import Appended, KeySpace, SampleBatch
 from vedette.wire import graphite
 from vedette.wire.graphite import Parsed
+from vedette.wire.opentsdb_lines import as_graphite
 
 log = structlog.get_logger(__name__)
 
@@ -96,11 +98,11 @@ class Graphite:
             sockets = Sockets(places, self._clock, allow=settings.allow, insecure=self._insecure, dropped=self.counts.dropped)
             await sockets.start()
             self._sockets = sockets
-            log.info("graphite is taken", tcp=settings.tcp or "no", udp=settings.udp or "no", pickle=settings.pickle or "no")
+            log.info("graphite is taken", **{one.setting.partition(".")[2]: one.place for one in places})
 
     @property
     def ports(self) -> list[int]:
-        """The ports listened on: TCP, UDP, pickle, of those that there are."""
+        """The ports listened on: TCP, UDP, pickle, OpenTSDB, of those that there are."""
         return self._sockets.ports if self._sockets is not None else []
 
     def drops(self) -> dict[str, int]:
@@ -132,6 +134,14 @@ class Graphite:
             return
         await self._store(parsed)
 
+    async def take_opentsdb(self, data: bytes) -> None:
+        """Store whole lines of OpenTSDB, likewise."""
+        lines = as_graphite(data) if len(data) <= _AT_ONCE else await self._run(as_graphite, data)
+        await self.take(lines.text)
+        # Only now, since whoever sent them may have been made to wait and these been read again.
+        for reason, count in lines.bad.items():
+            self._lost(reason, count, lines.first)
+
     async def _store(self, parsed: Parsed) -> None:
         batch = parsed.batch
         # One that is not valid (labels that are too long, say) must not take the others along: there is nobody to tell.
@@ -157,7 +167,7 @@ class Graphite:
 
 def _ways(settings: GraphiteSettings) -> tuple[object, ...]:
     """What listening depends on."""
-    return settings.tcp, settings.udp, settings.pickle, settings.allow, settings.max_line, settings.max_pickle
+    return settings.tcp, settings.udp, settings.pickle, settings.opentsdb, settings.allow, settings.max_line, settings.max_pickle
 
 
 def _places(settings: GraphiteSettings, room: Graphite) -> list[Listening]:
@@ -168,5 +178,6 @@ def _places(settings: GraphiteSettings, room: Graphite) -> list[Listening]:
         Listening("graphite.tcp", settings.tcp, room.take, lines),
         Listening("graphite.udp", settings.udp, room.take),
         Listening("graphite.pickle", settings.pickle, room.take_pickle, lambda: Sized(settings.max_pickle)),
+        Listening("graphite.opentsdb", settings.opentsdb, room.take_opentsdb, lines),
     ]
     return [one for one in found if one.place]

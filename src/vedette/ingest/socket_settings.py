@@ -65,10 +65,12 @@ class _Named:
 
 @dataclass(frozen=True, slots=True)
 class GraphiteSettings(_Named):
-    """Graphite's plaintext and pickle protocols."""
+    """Graphite's plaintext and pickle protocols, and OpenTSDB's lines."""
 
     pickle: str = option("", convert=parse_address)
     """Where to take the pickle protocol, over TCP; empty: nowhere."""
+    opentsdb: str = option("", convert=parse_address)
+    """Where to take OpenTSDB's `put metric time value tag=value`, over TCP; empty: nowhere."""
     max_pickle: int = option(1 << 20, convert=parse_size)
     """The largest piece of the pickle protocol."""
 
