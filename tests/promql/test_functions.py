@@ -208,3 +208,21 @@ def test_a_label_is_put_where_its_name_sorts(labels: list[Labels], name: str, da
     got = list(labelsets.with_label(table, name, column))
     assert got == [row.with_({name: text}) for row, text in zip(labels, texts, strict=True)]
     assert [labels.symbols.text(s) for labels in [table] for s in table.names.tolist()] == [n for row in labels for n, _ in row]
+
+
+def test_thousands_of_names_that_no_series_has_change_nothing(engine: Engine) -> None:
+    names = [f"none_{i}" for i in range(2000)]
+    quoted, plain = ", ".join(f'"{name}"' for name in names), ", ".join(names)
+    for few, many in (
+        ('sort_by_label_desc(disk, "name", "zone")', f'sort_by_label_desc(disk, {quoted}, "name", {quoted}, "zone")'),
+        ('label_join(disk, "both", "", "zone", "name")', f'label_join(disk, "both", "", {quoted}, "zone", "name")'),
+        (
+            'disk * on(name) group_left(new) label_replace(disk, "new", "$1", "name", "(.*)")',
+            f'disk * on(name) group_left({plain}, new, {plain}) label_replace(disk, "new", "$1", "name", "(.*)")',
+        ),
+    ):
+        assert labels_of(engine, many) == labels_of(engine, few)
+    # What the one side has not, the many side loses.
+    assert [row.get("zone") for row in labels_of(engine, f"disk * on(name) group_left({plain}, zone) sum by (name) (disk)")] == [None] * 3
+    # A separator between labels that are not there is text all the same.
+    assert labels_of(engine, f'label_join(disk{{name="sdb1"}}, "both", "-", {quoted}, "name")')[0]["both"] == "-" * 2000 + "sdb1"

@@ -317,7 +317,7 @@ def result_labels(node: Binary, many: LabelTable, one: LabelTable, *, delayed: b
         labels = labelsets.kept(labels, labelsets.METADATA, without=True)
     if matching.group is None:
         labels = labelsets.kept(labels, matching.labels, without=not matching.on)
-    for name in matching.include:
+    for name in labelsets.occurring(matching.include, labels, one):
         labels = labelsets.with_label(labels, name, one.column(name))
     return labels
 

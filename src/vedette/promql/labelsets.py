@@ -90,6 +90,18 @@ def with_label(table: LabelTable, name: str, column: NDArray[np.int32]) -> Label
     return LabelTable(symbols, offsets, names, values)
 
 
+_FEW_NAMES = 8
+
+
+def occurring(names: Sequence[str], *tables: LabelTable) -> list[str]:
+    """Of `names`, each once: of thousands that a query may name those that any row of the tables has; of a few, all."""
+    if len(names) <= _FEW_NAMES:
+        return list(dict.fromkeys(names))
+    there = np.unique(np.concatenate([marked(table.names)[0] for table in tables]))
+    numbers = {name: tables[0].symbols.find(name) for name in names}
+    return [name for name, number in numbers.items() if number >= 0 and there.searchsorted(number) < there.searchsorted(number, "right")]
+
+
 def marked(symbols: NDArray[np.int32]) -> tuple[NDArray[np.int32], Ints]:
     """The distinct symbols, ascending (where -1, for none, may come last), and for each of `symbols` its place among them."""
     if len(symbols) and (least := int(symbols.min())) >= -1 and symbols.max() < 16 * len(symbols):

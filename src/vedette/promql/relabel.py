@@ -114,15 +114,18 @@ def label_join(ev: Evaluation, node: Call, args: Sequence[Value], grid: Grid) ->
 
 def _joined(ev: Evaluation, labels: LabelTable, separator: str, sources: Sequence[str]) -> _Symbols:
     """The values of the labels `sources` of each row, as one text."""
-    if sources:
-        columns = np.stack([labels.column(s) for s in sources])
+    present = labelsets.occurring(sources, labels)
+    if present:
+        columns = np.stack([labels.column(s) for s in present])
         distinct, inverse = np.unique(columns, axis=1, return_inverse=True)
         inverse = inverse.reshape(-1)
     else:
         distinct, inverse = np.zeros((0, 1), dtype=np.int32), np.zeros(len(labels), dtype=np.int64)
     new = np.empty(distinct.shape[1], dtype=np.int32)
     for i, pair in enumerate(distinct.T.tolist()):
-        parts = [ev.symbols.text(s) if s >= 0 else "" for s in pair]
+        ev.check()
+        texts = {name: ev.symbols.text(s) if s >= 0 else "" for name, s in zip(present, pair, strict=True)}
+        parts = [texts.get(name, "") for name in sources]
         _refuse_long(sum(map(len, parts)) + len(separator) * (len(parts) - 1), "label_join")
         new[i] = _symbol(ev, separator.join(parts))
     return new[inverse]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from vedette.promql.labelsets import sorted_rows
+from vedette.promql.labelsets import occurring, sorted_rows
 from vedette.promql.values import Ints, Matrix
 
 _RUNS = re.compile(r"[0-9]+|[^0-9]+")
@@ -69,7 +69,7 @@ def sort_by_label(matrix: Matrix, names: Sequence[str], *, descending: bool) -> 
     table = matrix.labels
     columns = [np.empty(len(table), dtype=np.int64)]
     columns[0][sorted_rows(table)] = np.arange(len(table))
-    for name in reversed(names):
+    for name in reversed(occurring(names, table)):
         # Of many series, few values of a label are distinct: these alone are compared as texts.
         symbols, places = np.unique(table.column(name), return_inverse=True)
         columns.append(natural_ranks([table.symbols.text(s) if s >= 0 else "" for s in symbols.tolist()])[places.reshape(-1)])

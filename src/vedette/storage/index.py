@@ -165,6 +165,9 @@ class IndexView:
         empty = matcher.matches_empty
         if name < 0:
             return (self.all_ids if found is None else found) if empty else self.all_ids[:0]
+        if matcher.op == "!=" and empty:
+            # All but the series of one value: no other is looked at.
+            return intersection(self.all_ids if found is None else found, self._equal(name, matcher.value), keep=False)
         spans = [piece.span(name) for piece in self.pieces]
         if found is not None and len(found) < sum(hi - lo for lo, hi in spans):
             return self._narrow_by_column(found, name, matcher)
