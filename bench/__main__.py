@@ -26,6 +26,7 @@ from bench import (
     install,
     logs,
     million,
+    month,
     native,
     operations,
     postgres,
@@ -57,6 +58,7 @@ ORDER = (
     "influx",
     "queries",
     "month",
+    "month_blocks",
     "native",
     "dashboard",
     "density_hosts",
@@ -85,7 +87,10 @@ def _cases(quick: bool, kinds: tuple[servers.Kind, ...], containing: str) -> dic
         "graphite": [lambda: graphite.run(10_000, 51 if quick else 201, repeats, kinds)],
         "influx": [lambda: influx.run(1000, 51 if quick else 201, repeats, kinds)],
         "queries": [lambda: queries.run(fleet.FULL, 1 if quick else 2, kinds, containing)],
-        "month": [lambda: queries.run_month(queries.DAYS, 3 if quick else 5, kinds)],
+        "month": [
+            lambda: queries.run_month(queries.DAYS, 3 if quick else 5, kinds),
+            lambda: month.run(queries.DAYS, 1 if quick else 3, kinds),
+        ],
         "native": [lambda: native.run(100 if quick else 300, 1, kinds)],
         "dashboard": [lambda: dashboard.run(fleet.FULL, 10 if quick else 30, kinds)],
         "density": [

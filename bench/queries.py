@@ -156,7 +156,7 @@ def run(size: fleet.Fleet, each: int, kinds: tuple[servers.Kind, ...], only: str
             await_count(server, f"sum(count_over_time(vm_memory_bytes[{POINTS * 10}s]))", last, size.servers * 20 * POINTS)
         time.sleep(2)  # let what the load left in the background end: this measures queries
         answers = measure(outcome, running, queries, span, each)
-    _judge(outcome, answers, queries, span, each)
+    judge(outcome, answers, queries, span, each)
     return outcome
 
 
@@ -177,11 +177,12 @@ def run_month(days: int, each: int, kinds: tuple[servers.Kind, ...]) -> Outcome:
             await_count(server, f"sum(count_over_time(events_total[{days + 1}d]))", start_ms / 1000 + days * 86_400, series * count)
         time.sleep(5)
         answers = measure(outcome, running, MONTH, span, each)
-    _judge(outcome, answers, MONTH, span, each)
+    judge(outcome, answers, MONTH, span, each)
     return outcome
 
 
-def _judge(outcome: Outcome, answers: dict[tuple[str, str], bytes], queries: Sequence[Query], span: Span, each: int) -> None:
+def judge(outcome: Outcome, answers: dict[tuple[str, str], bytes], queries: Sequence[Query], span: Span, each: int) -> None:
+    """Note which answers differ, and what was promised of the others."""
     _compare(outcome, answers, queries, span.begin)
     for query in queries:
         if query.big:

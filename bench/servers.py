@@ -243,6 +243,14 @@ def kill_and_restart(server: Running, kind: Kind, env: dict[str, str] | None = N
     server.process, server.port, server.started = again.process, again.port, again.started
 
 
+def restart(server: Running, kind: Kind, env: dict[str, str] | None = None) -> None:
+    """End the server as its user would (SIGTERM), so that it writes what it has to disk, and start it again on its data."""
+    _stop(server.process)
+    again = _launch(kind, server.data, None, env or environment())
+    server.process, server.port, server.started = again.process, again.port, again.started
+    wait_for(server, kind.ready)
+
+
 def _stop(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is not None:
         return

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from vedette.storage.block import Block
+from vedette.storage.page_cache import PageCache
 from vedette.wire import remote_write
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -39,6 +41,27 @@ def test_a_select_is_measured_over_all_that_was_written(bench: Any) -> None:
     assert len(next(m for m in outcome.measurements if m.what == "samples per CPU second").runs) == 2
     assert outcome.median("bytes per sample on disk", "vedette") > 0
     assert [t.wanted for t in outcome.targets] == [100]
+
+
+def test_a_month_is_written_to_blocks_a_day_each(bench: Any, tmp_path: Path) -> None:
+    month, fleet = bench("month"), bench("fleet")
+    requests = fleet.month(2, 2, start_ms=20_000 * fleet.DAY_MS, per_request=480)
+    month.write_blocks(tmp_path / "data", requests, 12)
+    blocks = sorted((tmp_path / "data" / "blocks").iterdir())
+    assert [Block(path, PageCache(0)).meta.samples for path in blocks] == [2 * 5760, 2 * 5760]
+    assert not (tmp_path / "data" / "lock").exists()
+
+
+def test_a_server_that_is_restarted_has_what_it_had(bench: Any) -> None:
+    servers, fleet, queries = bench("servers"), bench("fleet"), bench("queries")
+    now = int(time.time()) * 1000 - fleet.DAY_MS // 24
+    body = fleet.month(1, 1, start_ms=now, per_request=60)[0]
+    with servers.running(servers.VEDETTE) as server:
+        bench("remote_write").send(server, [[body]])
+        process = server.process.pid
+        servers.restart(server, servers.VEDETTE)
+        assert server.process.pid != process
+        queries.await_count(server, "sum(count_over_time(events_total[2h]))", now / 1000 + 3600, 60)
 
 
 def test_a_killed_server_is_started_on_its_data_and_counted(bench: Any) -> None:

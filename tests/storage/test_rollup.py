@@ -18,9 +18,11 @@ from vedette.promql.coarse import EXACT, NEARLY
 from vedette.promql.engine import Engine as Promql
 from vedette.promql.errors import TooManySamples
 from vedette.promql.settings import PromqlSettings
-from vedette.storage import offline, snapshots
+from vedette.storage import engine as engine_module
+from vedette.storage import offline, snapshots, tiered
 from vedette.storage.engine import Engine
 from vedette.storage.interface import Coarse
+from vedette.storage.pieces import HeadPieces
 from vedette.storage.retention import RetentionRule
 from vedette.storage.rollup import COLUMNS, DAY, TIERS, Rollups, hidden_tenant
 from vedette.storage.settings import StorageSettings
@@ -178,6 +180,70 @@ async def test_functions_are_exact_from_tiers(open_with, tools, keyspace, clock,
                 raw_only(engine, patch)
                 assert answers(engine, clock, expr, *grid) == from_tiers, expr
     assert {TIERS[s.day.tier] for s in stretches} == set(TIERS.values())
+
+
+@pytest.fixture
+def few_are_many(monkeypatch):
+    """Hundreds of samples are rolled up as they are read, and read in pieces."""
+    monkeypatch.setattr(tiered, "_FEW", 100)
+    monkeypatch.setattr(tiered, "_MANY", 1000)
+    monkeypatch.setattr(engine_module, "LARGE", 0)
+
+
+async def without_days(engine, *gone):
+    """As if these days were not rolled up."""
+    for key, day in list(engine._rollups._days.items()):
+        if day.day in [MIDNIGHT + k * DAY for k in gone]:
+            del engine._rollups._days[key]
+
+
+@pytest.mark.usefixtures("few_are_many")
+@pytest.mark.parametrize("gone", [(0,), (1,), (2,), (0, 2), (1, 2)])
+async def test_functions_are_exact_partly_from_tiers_and_partly_from_samples_rolled_up_as_they_are_read(
+    open_with, tools, keyspace, clock, monkeypatch, gone
+):
+    engine = await open_with(retention=0)
+    await days_of(engine, tools, keyspace, clock)
+    await without_days(engine, *gone)
+    stretches, most, rolled, roll = used(engine, monkeypatch), [0], [], tiered._rolled
+    select = engine.select
+    in_pieces, divided = engine.in_pieces, []
+    monkeypatch.setattr(engine, "select", lambda *of: most.append((found := select(*of)).sample_count) or found)
+    monkeypatch.setattr(engine, "in_pieces", lambda *of, **how: divided.append(found := in_pieces(*of, **how)) or found)
+    monkeypatch.setattr(tiered, "_rolled", lambda *of: rolled.append(made := roll(*of)) or made)
+    whole = select("default", [Matcher("__name__", "=", "gauge")], *EVER).sample_count
+    for name in EXACT:
+        for metric, span in (("gauge", "1h"), ("requests_total", "5m"), ("ending", "6h")):
+            for grid in ((MIDNIGHT + HOUR, MIDNIGHT + 3 * DAY, HOUR), (MIDNIGHT + 5 * MINUTE, MIDNIGHT + 2 * DAY, 5 * MINUTE)):
+                expr, before = f"{name}({metric}[{span}])", len(stretches)
+                most[:], divided[:] = [0], []
+                found = answers(engine, clock, expr, *grid)
+                assert len(stretches) > before and max(most) <= whole / 2, "a day of samples at a time"
+                if EXACT[name] != "counter" or metric == "requests_total":
+                    assert all(pieces.sample_count <= whole / 2 for pieces in divided if pieces is not None)
+                with monkeypatch.context() as patch:
+                    raw_only(engine, patch)
+                    assert answers(engine, clock, expr, *grid) == found, expr
+    assert any(made is not None for made in rolled) and any(made is None for made in rolled)
+
+
+@pytest.mark.usefixtures("few_are_many")
+async def test_samples_are_read_in_pieces_where_no_tier_serves(open_with, tools, keyspace, clock, monkeypatch):
+    engine = await open_with(retention=0)
+    await days_of(engine, tools, keyspace, clock)
+    inner, read = engine.in_pieces, []
+    monkeypatch.setattr(engine, "in_pieces", lambda *of, **how: read.append(found := inner(*of, **how)) or found)
+    grid = (MIDNIGHT + HOUR, MIDNIGHT + 3 * DAY, HOUR)
+    for expr in ("sum_over_time(requests_total[1h])", "avg_over_time(gauge[2h])", "rate(gauge[1h])", "first_over_time(gauge[1h])"):
+        found = answers(engine, clock, expr, *grid)
+        assert read and not isinstance(read.pop(), HeadPieces | None), expr
+        monkeypatch.setattr(tiered, "_MANY", 1 << 20)
+        monkeypatch.setattr(engine_module, "LARGE", 1 << 20)
+        assert answers(engine, clock, expr, *grid) == found, "as what is read whole"
+        monkeypatch.setattr(tiered, "_MANY", 1000)
+        monkeypatch.setattr(engine_module, "LARGE", 0)
+        read.clear()
+    assert answers(engine, clock, "max_over_time(gauge[1h])", *grid) and not any(read), "a tier serves"
 
 
 async def test_what_is_not_exact_is_read_from_samples_as_long_as_they_are_there(open_with, tools, keyspace, clock, monkeypatch):

@@ -471,15 +471,13 @@ class Engine:
                 f"values at once, more than {ev.max_samples:,} (promql.max_samples); narrow its matchers, its range, or take longer steps"
             )
 
-    def _read(self, tenant: str, fetch: Fetch) -> tuple[SeriesSet, Stretches | None]:
-        """The answer to one read, and how it came from rollups where these had a part in it."""
-        if (coarse := fetch.coarse) is not None and self._tiered is not None:
-            if self._settings.use_start_timestamps and coarse.column == "counter":
-                coarse = replace(coarse, exact=False)  # a tier has no start timestamps
-            found = self._tiered.coarse_select(tenant, fetch.matchers, fetch.start, fetch.end, coarse)
-            if found is not None:
-                return found.series, found
-        return self._samples(tenant, fetch.matchers, fetch.start, fetch.end), None
+    def _rolled_up(self, tenant: str, fetch: Fetch) -> Stretches | None:
+        """The answer to one read where rollups have a part in it, else None."""
+        if (coarse := fetch.coarse) is None or self._tiered is None:
+            return None
+        if self._settings.use_start_timestamps and coarse.column == "counter":
+            coarse = replace(coarse, exact=False)  # a tier has no start timestamps
+        return self._tiered.coarse_select(tenant, fetch.matchers, fetch.start, fetch.end, coarse)
 
     def _samples(self, tenant: str, matchers: tuple[Matcher, ...], start: int, end: int) -> SeriesSet:
         """The samples themselves, with start timestamps where those are heeded."""
@@ -488,7 +486,7 @@ class Engine:
 
     def _in_pieces(self, ev: Evaluation, tenant: str, fetch: Fetch) -> Pieces | None:
         """A read's answer that is read as it is computed; None where it is read at once."""
-        if self._divisible is None or fetch.coarse is not None:
+        if self._divisible is None:
             return None
         found = self._divisible.in_pieces(tenant, fetch.matchers, fetch.start, fetch.end)
         # What comes near the limit is counted exactly, which only reading does.
@@ -504,14 +502,18 @@ class Engine:
         for number, fetch in enumerate(plan.fetches):
             ev.check()
             began = self._clock.monotonic()
-            if number in divided and (pieces := self._in_pieces(ev, tenant, fetch)) is not None:
+            shared = reads.of(fetch) if reads is not None else None
+            coarse = self._rolled_up(tenant, fetch) if shared is None else None
+            if coarse is None and number in divided and (pieces := self._in_pieces(ev, tenant, fetch)) is not None:
                 answers.append(pieces)
                 rolled.append((False, None))
                 ev.statistics.reads.append(ReadCost(self._clock.monotonic() - began, len(pieces.labels), int(pieces.upto[-1])))
                 ev.count(int(pieces.upto[-1]), _label_bytes(pieces.labels))
                 continue
-            shared = reads.of(fetch) if reads is not None else None
-            answer, coarse = self._read(tenant, fetch) if shared is None else (shared[0].part(shared[1]), None)
+            if coarse is not None:
+                answer = coarse.series
+            else:
+                answer = self._samples(tenant, fetch.matchers, fetch.start, fetch.end) if shared is None else shared[0].part(shared[1])
             counted = coarse is not None and fetch.coarse is not None and fetch.coarse.column == "count"
             rolled.append((counted, coarse.weights if coarse is not None else None))
             ev.statistics.reads.append(ReadCost(self._clock.monotonic() - began, len(answer.labels), answer.sample_count))

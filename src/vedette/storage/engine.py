@@ -340,10 +340,13 @@ class Engine:
         """See `AtHand.look`."""
         return not self._retention.rules and self._memory.selected(tenant, matchers, view=False, few=few) is not None
 
-    def in_pieces(self, tenant: str, matchers: Matchers, start: int, end: int, *, least: int | None = None) -> Pieces | None:
+    def in_pieces(
+        self, tenant: str, matchers: Matchers, start: int, end: int, *, least: int | None = None, keep: bool = True
+    ) -> Pieces | None:
         """See `Divisible.in_pieces`: of numbers that came to the head in order, of which nothing was deleted, by one rule of retention.
 
-        Fewer samples than `least` (None: `LARGE`; an eighth of it where blocks have some) are not worth it. Raises `Corrupt`.
+        Fewer samples than `least` (None: `LARGE`; an eighth of it where blocks have some) are not worth it.
+        Decoded pages are kept for the next reader, unless `keep` is False. Raises `Corrupt`.
         """
         least = LARGE if least is None else least
         if self._retention.rules:
@@ -356,7 +359,7 @@ class Engine:
             surveyed = held.found
             labels = held.labels if surveyed.there.all() else held.labels.take(np.flatnonzero(surveyed.there))
             return HeadPieces(labels, surveyed.filled(), share=held.share) if surveyed.there.any() else None
-        return self._of_blocks(held, deletions, (tenant, matchers), start, end, least)
+        return self._of_blocks(held, deletions, (tenant, matchers), start, end, least=least, keep=keep)
 
     def _surveyed(self, tenant: str, matchers: Matchers, start: int, end: int, least: int) -> _Survey | None:
         """What the head holds and the blocks that hold what it does not, as of one moment; None where that is not to be read in pieces."""
@@ -383,7 +386,7 @@ class Engine:
             return _Survey(names, labels, surveyed, blocks, share, oldest)
 
     def _of_blocks(
-        self, held: _Survey, deletions: Deletions, key: tuple[str, Matchers], start: int, end: int, least: int
+        self, held: _Survey, deletions: Deletions, key: tuple[str, Matchers], start: int, end: int, *, least: int, keep: bool
     ) -> BlockPieces | HeadPieces | None:
         """As `in_pieces`, where there are blocks."""
         rows = list(self._block_rows(held.blocks, deletions, key[0], [key[1]], start, end))
@@ -414,7 +417,8 @@ class Engine:
         if len(known) < len(parts):
             return None
         head = HeadPart.of(held.found.filled(), of[-1], len(first), held.oldest) if len(there) else None
-        return BlockPieces(labels.take(first), known, head, share=wanted / most, cached=self._blocks.cache.limit // 2)
+        cached = self._blocks.cache.limit // 2 if keep else 0
+        return BlockPieces(labels.take(first), known, head, share=wanted / most, cached=cached)
 
     def with_starts(self, tenant: str, matchers: Matchers, start: int, end: int, found: SeriesSet) -> SeriesSet:
         """See `Starting.with_starts`."""
