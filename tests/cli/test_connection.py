@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
+import numpy as np
 import pytest
 import uvicorn
 
@@ -134,6 +135,17 @@ async def test_a_head_goes_out_with_its_body() -> None:
     await asyncio.sleep(0)
     assert len(inner.sent) == 3
     assert corked.closed is False, "the rest is the transport's own"
+
+
+async def test_a_piece_of_a_large_answer_is_sent_where_it_lies() -> None:
+    inner = _Transport()
+    corked = Corked(inner, asyncio.get_running_loop())  # type: ignore[arg-type]
+    piece = np.frombuffer(b'{"data":1}', dtype=np.uint8)
+    corked.write(b"HTTP/1.1 200 OK\r\n\r\n")
+    corked.write(piece[:5].data)
+    corked.write(piece[5:].data)
+    assert inner.sent[0] == b'HTTP/1.1 200 OK\r\n\r\n{"dat'
+    assert isinstance(inner.sent[1], memoryview) and inner.sent[1] == b'a":1}'
 
 
 async def test_a_head_whose_body_is_empty_goes_out_alone_and_at_once() -> None:

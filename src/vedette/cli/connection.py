@@ -35,8 +35,8 @@ class Corked:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
-    def write(self, data: bytes) -> None:
-        """Send `data`, and what was held."""
+    def write(self, data: bytes | memoryview) -> None:
+        """Send `data`, and what was held; memory that others do not write to from now on."""
         if self._held:
             held, self._held = self._held, b""
             # Of several pieces none may be empty: asyncio's own transport (3.12 and 3.13, without uvloop) would try to send it for ever.
@@ -44,8 +44,8 @@ class Corked:
                 self.inner.writelines((held, data))
             else:
                 self.inner.write(held)
-        elif data.startswith(b"HTTP/1.1 "):
-            self._held = data
+        elif data[:9] == b"HTTP/1.1 ":
+            self._held = bytes(data)
             self._loop.call_soon(self._flush)
         else:
             self.inner.write(data)
