@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from vedette.access import directory, passwords
 from vedette.access.audit import Audit
 from vedette.access.directory import Directory
 from vedette.access.guard import Guard, tenant_of
@@ -90,9 +91,16 @@ class House:
         return browser
 
 
+@pytest.fixture(autouse=True)
+def quick_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hashes are meant to take their time, as `tests/access/test_passwords.py` sees to; here they would be most of it."""
+    monkeypatch.setattr(passwords, "_N", 1 << 4)
+    monkeypatch.setattr(directory, "NOBODY", passwords.NOBODY.replace(f"${1 << 15}$", f"${1 << 4}$"))
+
+
 @functools.cache
 def hashed() -> str:
-    """The password's hash, made once: it is meant to take its time."""
+    """The password's hash, made once."""
     return hash_password(PASSWORD)
 
 
