@@ -158,15 +158,22 @@ async def test_a_block_with_deletions_is_left_to_a_select(engine, tools):
 
 
 async def test_many_series_are_not_kept(engine, tools, keyspace):
-    rows = [(tools.metric("many", i=str(i)), [(tools.now - HOUR, 1.0), (tools.now, 2.0)]) for i in range(65)]
+    rows = [(tools.metric("many", i=str(i)), [(tools.now - HOUR, 1.0), (tools.now, 2.0)]) for i in range(257)]
     await engine.append(tools.batch(rows, keyspace))
-    many, few = (Matcher("__name__", "=", "many"),), (Matcher("__name__", "=", "many"), Matcher("i", "!=", "64"))
-    for _ in range(2):
-        for matchers in (many, few):
-            engine.select("default", matchers, tools.now - HOUR, tools.now)
-        assert engine.at_hand("default", many, tools.now - HOUR, tools.now, 1000) is None
-        found = engine.at_hand("default", few, tools.now - HOUR, tools.now, 1000)
-        assert same(found, engine.select("default", few, tools.now - HOUR, tools.now))
+    name, span = Matcher("__name__", "=", "many"), (tools.now - HOUR, tools.now)
+    # 257, 256, 65 and 64 of them; of a block fewer are kept.
+    wanted = (
+        (name,),
+        (name, Matcher("i", "!=", "256")),
+        (name, Matcher("i", "=~", ".|[1-5].|6[0-4]")),
+        (name, Matcher("i", "=~", ".|[1-5].|6[0-3]")),
+    )
+    for kept in ((False, True, True, True), (False, False, False, True)):
+        for matchers, there in zip(wanted, kept, strict=True):
+            whole = engine.select("default", matchers, *span)
+            found = engine.at_hand("default", matchers, *span, 1000)
+            assert (found is not None) == there
+            assert found is None or same(found, whole)
         await engine.flush()
         engine._flusher.release()
 

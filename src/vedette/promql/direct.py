@@ -34,7 +34,8 @@ from vedette.promql.window_functions import EXTRAPOLATED
 
 MOST_SAMPLES, MOST_CELLS = 1 << 15, 1 << 13
 """Samples that are read and values that are made at the most: half a millisecond's work."""
-_TABLES_KEPT = 8
+_TABLES_KEPT, _ROWS_KEPT = 8, 512
+"""Of how many tables of labels a shape keeps what it is, and of how many rows together."""
 _MOST_NODES, _MOST_LEAVES = 64, 8
 """What a syntax tree may hold: each node takes its microseconds, each selector some tens."""
 
@@ -125,7 +126,7 @@ class Shape:
         if key in self.known:
             return self.known[key]
         known = self._made(tables, ranged=ranged)
-        if len(self.known) >= _TABLES_KEPT:
+        if len(self.known) >= min(_TABLES_KEPT, _ROWS_KEPT // sum(map(len, tables)) + 1):
             self.known.clear()
         self.known[key] = known
         return known

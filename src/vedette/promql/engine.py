@@ -50,8 +50,8 @@ _T = TypeVar("_T", bound=np.generic)
 
 _DIRECT_SAMPLES, _DIRECT_BYTES, _DIRECT_S = MOST_SAMPLES + 8 * MOST_CELLS, 4 << 20, 0.1
 """What a query that goes the short way stays below, as the limits count it."""
-_REMEMBERED = 256
-"""Small queries that keep what they made of labels: some 10 KB each."""
+_REMEMBERED = 128
+"""Small queries that keep what they made of labels: some 10 KB each of ten series, 200 KB of 256."""
 _SHORT_TEXT, _FEW_SERIES = 500, 1000
 """Characters of a text, and series that its other matchers look through: either takes less than a millisecond."""
 _COSTLY = re.compile(r"\\[pP]|\{[0-9]")

@@ -29,7 +29,7 @@ def evaluate(ev: Evaluation, plan: Plan, data: Sequence[Fetched]) -> Value:
         assert all(a is not None for a in args), "an operation's inputs live until its own turn"
         before = (ev.samples, ev.bytes)
         began = ev.clock.monotonic()
-        value = _run(ev, operation, [a for a in args if a is not None], data)
+        value = run(ev, operation, [a for a in args if a is not None], data)
         ev.statistics.note(ev.clock.monotonic() - began, value)
         # What an operation held in passing is gone; what it gives is held until its last reader is done.
         ev.samples, ev.bytes = before
@@ -41,6 +41,11 @@ def evaluate(ev: Evaluation, plan: Plan, data: Sequence[Fetched]) -> Value:
                 values[i] = None
     result = values[plan.result]
     assert result is not None
+    return finished(ev, result)
+
+
+def finished(ev: Evaluation, result: Value) -> Value:
+    """The value of a query whose last operation gave `result`."""
     if isinstance(result, Windows) and (result.anchored or result.smoothed):
         return selectors.extended(ev, result)
     result = ev.settled(result)
@@ -60,7 +65,8 @@ def _size(value: Value | None) -> tuple[int, int]:
     return (len(value.timestamps), READ_BYTES * len(value.timestamps)) if isinstance(value, Windows) else (0, 0)
 
 
-def _run(ev: Evaluation, operation: Operation, args: list[Value], data: Sequence[Fetched]) -> Value:
+def run(ev: Evaluation, operation: Operation, args: list[Value], data: Sequence[Fetched]) -> Value:
+    """The value of one operation, given those of its inputs."""
     node, grid = operation.node, operation.grid
     if operation.spread:
         return _spread(ev, args[0], grid.n)

@@ -22,7 +22,7 @@ from vedette.errors import VedetteError
 from vedette.model.labeltable import LabelTable, Symbols
 from vedette.model.series import SeriesSet
 from vedette.promql.annotations import Annotations
-from vedette.promql.evaluate import evaluate
+from vedette.promql.evaluate import finished, run
 from vedette.promql.evaluation import Evaluation
 from vedette.promql.labelsets import unify
 from vedette.promql.nodes import Aggregate, Binary, Call, Node, Range, Selector, Subquery, text_of, walk
@@ -30,8 +30,8 @@ from vedette.promql.plan import Bounds, Plan, Prepared
 from vedette.promql.result import QueryResult
 from vedette.promql.running import Running, Ticket
 from vedette.promql.selectors import Fetched
-from vedette.promql.statistics import Unnoted
-from vedette.promql.values import Grid, Scalar
+from vedette.promql.statistics import Statistics
+from vedette.promql.values import Grid, Scalar, Value
 
 MOST_SAMPLES = 1 << 15
 """Samples that are read at the most, of all selectors together."""
@@ -160,11 +160,11 @@ class Small:
             type_labels=False,
             pool=around.pool,
             ticket=around.ticket,
-            statistics=Unnoted(),
+            statistics=Statistics(),
         )
         data = [Fetched(table, one.offsets, one.timestamps, one.values) for table, one in zip(known.tables, found, strict=True)]
         with np.errstate(all="ignore"):
-            value = evaluate(ev, plan, data)
+            value = finished(ev, _run(ev, plan, data))
             if ranged and isinstance(value, Scalar):
                 value = ev.one_row(value.values)
         return QueryResult(value, grid, range_query=ranged, warnings=ev.annotations.warnings, infos=ev.annotations.infos)
@@ -181,6 +181,15 @@ class Small:
                 self._known.clear()
             known = self._known[key] = _Known(found)
         return known
+
+
+def _run(ev: Evaluation, plan: Plan, data: Sequence[Fetched]) -> Value:
+    """The value of the plan's result. What each of them holds is little beside what one may hold, so that none is let go of."""
+    values: list[Value] = []
+    for operation in plan.operations:
+        values.append(run(ev, operation, [values[i] for i in operation.inputs], data))
+        ev.samples = ev.bytes = 0
+    return values[plan.result]
 
 
 def kinds_of(nodes: Sequence[Node]) -> frozenset[str]:

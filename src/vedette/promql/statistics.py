@@ -96,15 +96,6 @@ class Statistics:
         return {"result": plan.result, "operations": operations, "reads": reads, "peakBytes": self.peak_bytes}
 
 
-class Unnoted(Statistics):
-    """The statistics of a query of which nobody asks what each of its operations cost."""
-
-    __slots__ = ()
-
-    def note(self, seconds: float, value: Value) -> None:
-        """Nothing."""
-
-
 def _measures(value: Value) -> tuple[int, int, int, bool]:
     """Rows, steps, bytes and whether the rows are still to be computed."""
     if isinstance(value, Matrix):

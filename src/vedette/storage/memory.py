@@ -29,7 +29,7 @@ from vedette.storage.oversize import too_large
 from vedette.storage.series import SeriesTable, writable
 from vedette.storage.starts import Zeros, shown_tenant, with_zeros
 
-FEW_SERIES = 64
+_FEW_SERIES = 256
 """Of so many series it is kept which ones pass some matchers."""
 _SELECTIONS_KEPT = 512
 _MANY_SERIES, _MANY_BYTES = 1 << 17, 16 << 20
@@ -242,7 +242,7 @@ class Memory:
         ids = index.soon_matching(matchers, few)
         if ids is None:
             return None
-        if len(ids) > (FEW_SERIES if view or few is not None else _MANY_SERIES):
+        if len(ids) > (_FEW_SERIES if view or few is not None else _MANY_SERIES):
             return Selection(series, ids, index)
         # Copies: what is kept must not keep a whole index.
         found = Selection(series, ids.copy(), index, index.table(ids))
@@ -263,7 +263,7 @@ class Memory:
         with self.lock:
             if self.series is not found.series:
                 return  # a table that another has replaced would be held for nothing
-            among = self._selections if len(found.ids) <= FEW_SERIES else self._many
+            among = self._selections if len(found.ids) <= _FEW_SERIES else self._many
             among[key] = of, found
             among.move_to_end(key)
             while len(self._selections) > _SELECTIONS_KEPT:

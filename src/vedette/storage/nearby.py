@@ -19,12 +19,13 @@ from vedette.model.labeltable import LabelTable
 from vedette.model.matchers import Matcher
 from vedette.storage.block import Block
 from vedette.storage.index import IndexView
-from vedette.storage.memory import FEW_SERIES, Memory
+from vedette.storage.memory import Memory
 from vedette.storage.select import Part, block_labels
 from vedette.storage.series import SymbolTable
 from vedette.storage.tiered import overlap
 
-_KEPT = 8192
+_KEPT, _FEW_ROWS = 8192, 64
+"""Of how many blocks and selections rows are kept, and how many of each at the most: 60 MB of labels, if all were different."""
 
 Key = tuple[int, str, tuple[Matcher, ...]]
 """The block's sequence number, the tenant, what is asked for."""
@@ -68,7 +69,7 @@ class Nearby:
                 self._rows.move_to_end(key)
                 return kept.rows
         rows = view.matching(matchers)
-        if len(rows) <= FEW_SERIES:
+        if len(rows) <= _FEW_ROWS:
             # A copy: what is kept must not keep a whole index.
             made = _Rows(rows.copy(), int(block.counts(rows).sum()))
             with self._lock:
