@@ -244,6 +244,17 @@ async def test_a_tenants_limit_is_told(place: Place) -> None:
     assert set(place.stored()) == {'b{job="backup"}'}
 
 
+async def test_a_tenant_that_may_not_write_now_does_not_hold_up_the_others(place: Place) -> None:
+    await place.push("a 1\n", tenant="loud")
+    await place.push("a 1\n", tenant="quiet")
+    place.limits.replace(LimitsSettings(tenants={"loud": TenantLimits(samples_per_second=1)}))
+    place.limits.count("loud", 1_000, place.clock.monotonic())  # what it may for the next minutes
+    with pytest.raises(TenantLimit):
+        await place.write(1)
+    assert len(place.stored("quiet")['a{job="backup"}']) == 2
+    assert len(place.stored("loud")['a{job="backup"}']) == 1
+
+
 async def test_the_loop_writes_and_survives_a_refusal(place: Place) -> None:
     await place.push("a 1\n")
     place.room.start()

@@ -17,7 +17,7 @@ import orjson
 import structlog
 
 from vedette.clock import Clock, now_ms
-from vedette.errors import LimitExceeded
+from vedette.errors import LimitExceeded, VedetteError
 from vedette.ingest.pushgroups import Family, Group, Groups, Inconsistent, loaded, merged
 from vedette.ingest.rounds import Rounds
 from vedette.ingest.socket_settings import PushedSettings
@@ -171,21 +171,33 @@ class Pushed:
         return appended
 
     async def write(self) -> None:
-        """Write the values of all groups once more. Raises what storage raises; the next interval writes them."""
+        """Write the values of all groups once more. Raises what storage raised first, once all tenants had their turn.
+
+        The next interval writes what could not be written.
+        """
+        problem: VedetteError | None = None
         for found in list(self._tenants.values()):
-            async with found.lock:
-                if found.owed:
-                    await self._write(found, (), ())
-                if not found.groups.groups:
-                    continue
-                stamp = found.last_ms = max(now_ms(self._clock), found.last_ms + 1)
-                batch = found.batch
-                if batch is None:
-                    batch = found.batch = await _all(found.keyspace, found.groups)
-                stamps = np.full(batch.sample_count, stamp, dtype=np.int64)
-                again = dataclasses.replace(batch, timestamps=stamps)
-                again.partial = True
-                await self._append(again)
+            try:
+                await self._write_again(found)
+            except VedetteError as error:  # what one tenant may not is not to hold up the others
+                problem = problem or error
+        if problem is not None:
+            raise problem
+
+    async def _write_again(self, found: _Tenant) -> None:
+        async with found.lock:
+            if found.owed:
+                await self._write(found, (), ())
+            if not found.groups.groups:
+                return
+            stamp = found.last_ms = max(now_ms(self._clock), found.last_ms + 1)
+            batch = found.batch
+            if batch is None:
+                batch = found.batch = await _all(found.keyspace, found.groups)
+            stamps = np.full(batch.sample_count, stamp, dtype=np.int64)
+            again = dataclasses.replace(batch, timestamps=stamps)
+            again.partial = True
+            await self._append(again)
 
 
 async def _all(keyspace: KeySpace, groups: Groups) -> SampleBatch:
