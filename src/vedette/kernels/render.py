@@ -14,6 +14,7 @@ from numba import njit
 
 from vedette.kernels.digits import SPARE, paste, store_u64, write_decimal, write_integer
 from vedette.kernels.hashing import load_u64
+from vedette.kernels.spans import same_times
 
 POINT_BYTES = 64
 """No point takes more: 22 of time, 2 brackets, 2 quotes, 2 commas, 30 of value."""
@@ -249,17 +250,33 @@ def render_rows(
     return at
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _digits(n: Any) -> Any:
+    """How many digits a whole number from 0 to 10**16 has; without branches, so that many are counted side by side."""
+    digits: Any = 1
+    power = 1
+    for _ in range(15):
+        power *= 10
+        digits += n >= power
+    return digits
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _times_size(times: Any, lo: int, hi: int) -> int:
+    """Bytes of times as `write_time` writes them, together."""
+    total = 0
+    for p in range(lo, hi):
+        ms = abs(times[p])
+        total += _digits(ms // 1000) + (times[p] < 0) + (4 if ms % 1000 != 0 else 0)
+    return total
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def _decimals_size(whole: Any, places: Any) -> int:
     """Bytes of the numbers that are decimals, together; without branches, so that it runs in vector registers."""
     total = 0
     for p in range(len(whole)):
-        n = abs(whole[p])
-        digits: Any = 1
-        power = 1
-        for _ in range(15):  # below 2**53 there are sixteen at most
-            power *= 10
-            digits += n >= power
+        digits = _digits(abs(whole[p]))  # below 2**53
         k = np.int64(places[p])
         size = digits if k <= 0 else max(digits, k + 1) + 1
         total += size + (whole[p] < 0) if k >= 0 else 0
@@ -287,20 +304,20 @@ def measure_rows(
     at = _decimals_size(whole, places)
     d = digits_at
     out, scratch = np.empty(POINT_BYTES + SPARE, dtype=np.uint8), np.empty(800, dtype=np.uint8)
-    for p in range(len(floats)):
+    # Where the text ends at once, all numbers are decimals.
+    for p in range(len(floats) if digits[d] != 93 else 0):
         if places[p] < 0:
             hi = d
             while digits[hi] != 44 and digits[hi] != 93:
                 hi += 1
             at += hi - d if 1e-4 <= abs(floats[p]) < 1e15 else _write_value(out, 0, floats[p], digits, d, hi, scratch)
             d = hi + 1
-    most = 0
-    for j in range(len(rows)):
-        most = max(most, offsets[j + 1] - offsets[j])
-    time_at, time_size = np.empty(most, dtype=np.int64), np.zeros(most, dtype=np.int64)
     middle, tail = (2, 4) if single else (1, 3)
     frame = frame_offsets[1] - frame_offsets[0] + frame_offsets[middle + 1] - frame_offsets[middle]
     frame += frame_offsets[tail + 1] - frame_offsets[tail] + 1
+    # What the times of a row take, and of which row: of the next one they are mostly the same.
+    size: Any = np.int64(0)
+    before: Any = np.int64(0)
     for j in range(len(rows)):
         r = rows[j]
         at += frame + max(0, label_offsets[r + 1] - label_offsets[r] - 1)
@@ -308,13 +325,11 @@ def measure_rows(
             at += pool_offsets[names[i] + 1] - pool_offsets[names[i]]
             if values[i] >= 0:
                 at += 1 + pool_offsets[values[i] + 1] - pool_offsets[values[i]]
-        first = offsets[j]
-        for p in range(first, offsets[j + 1]):
-            k = p - first
-            if time_size[k] == 0 or time_at[k] != times[p]:
-                time_at[k], time_size[k] = times[p], write_time(out, 0, times[p])
-            # A comma before all but the first; around the time and the value two brackets, two quotes and a comma.
-            at += time_size[k] + 5 + (p > first)
+        count = offsets[j + 1] - offsets[j]
+        if j == 0 or count != offsets[before + 1] - offsets[before] or not same_times(times, offsets[j], offsets[before], count):
+            size, before = np.int64(_times_size(times, offsets[j], offsets[j + 1])), np.int64(j)
+        # A comma before all but the first; around the time and the value two brackets, two quotes and a comma.
+        at += size + 5 * count + max(0, count - 1)
     return at
 
 
