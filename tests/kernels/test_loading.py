@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 import sys
 from pathlib import Path
+
+from vedette.kernels import loading
 
 INNER = """
 import numpy as np
@@ -106,3 +109,17 @@ def test_a_kernel_from_the_cache_comes_alone_and_can_be_called_by_a_new_one(tmp_
     assert _run(FIRST, tmp_path).startswith("6.0 [0.0, 1.0, 2.0] 3.0")
     assert _run(SECOND, tmp_path) == "well\n"
     assert _run(THIRD, tmp_path) == "negative dimensions not allowed\n"
+
+
+def test_names_that_an_object_defines() -> None:
+    def section(kind: int, place: int, length: int, names: int = 0) -> bytes:
+        return struct.pack("<IIQQQQIIQQ", 0, kind, 0, 0, place, length, names, 0, 0, 0)
+
+    texts = b"\0kernel\0outside\0other\0"
+    symbols = b"".join(struct.pack("<IBBHQQ", name, 0, 0, where, 0, 0) for name, where in ((0, 0), (1, 4), (8, 0), (16, 5)))
+    at = 64 + len(texts) + len(symbols)
+    header = b"\x7fELF\x02\x01" + bytes(34) + struct.pack("<Q", at) + bytes(10) + struct.pack("<HHH", 64, 3, 0)
+    body = texts + symbols + section(0, 0, 0) + section(3, 64, len(texts)) + section(2, 64 + len(texts), len(symbols), 1)
+    assert loading.elf_symbols(header + body) == {"kernel", "other"}, "what is only called is defined elsewhere"
+    assert loading.elf_symbols(b"\xcf\xfa\xed\xfe" + bytes(100)) is None
+    assert loading.elf_symbols(b"\x7fELF\x01\x01" + bytes(100)) is None, "of 32 bits"

@@ -9,6 +9,7 @@ something is compiled. Not here: where the cache lies (`kernels/__init__.py`).
 from __future__ import annotations
 
 import functools
+import struct
 import sys
 import zlib
 from typing import Any
@@ -25,6 +26,7 @@ _module_for_linking: Any = _library._get_module_for_linking
 _environment: Any = numba.core.environment
 _rebuild_env: Any = _environment._rebuild_env
 _llvm: Any = llvmlite.binding
+_SYMBOL_TABLE = 2
 _runtime: Any = numba.core.runtime.nrt.rtsys
 
 
@@ -41,14 +43,43 @@ def load_overload(cache: Any, signature: Any, target_context: Any) -> Any:
 
 
 def unserialize(cls: Any, codegen: Any, state: Any) -> Any:
-    """`CPUCodeLibrary._unserialize`, which lets go of the module once its symbols are known; its bitcode, packed, takes a tenth."""
-    library = _unserialize(cls, codegen, state)
-    _, kind, data = state
-    if kind == "object":
-        library._shared_module.close()
-        library._shared_module = None
-        library._packed_bitcode = zlib.compress(data[1], 1)
+    """`CPUCodeLibrary._unserialize` without making a module of the bitcode; packed, it takes a tenth.
+
+    Numba makes one to know which names the object defines; the object says so, too. Of one that is no ELF object it is made, and let go.
+    """
+    name, kind, data = state
+    symbols = elf_symbols(data[0]) if kind == "object" else None
+    if symbols is None:
+        library = _unserialize(cls, codegen, state)
+        if kind == "object":
+            library._shared_module.close()
+            library._shared_module = None
+            library._packed_bitcode = zlib.compress(data[1], 1)
+        return library
+    library = codegen.create_library(name)
+    library.enable_object_caching()
+    library._set_compiled_object(data[0])
+    library._finalize_final_module()
+    codegen._engine._defined_symbols |= symbols
+    library._packed_bitcode = zlib.compress(data[1], 1)
     return library
+
+
+def elf_symbols(code: bytes) -> set[str] | None:
+    """The names that a 64-bit little-endian ELF object defines; None where it is none, as on other systems."""
+    if code[:6] != b"\x7fELF\x02\x01":
+        return None
+    (at,), (size, count) = struct.unpack_from("<Q", code, 40), struct.unpack_from("<HH", code, 58)
+    # Of each section its type, where it is, how long, and which other one it is about.
+    sections = [struct.unpack_from("<4xI16xQQI", code, at + i * size) for i in range(count)]
+    found = set()
+    for kind, place, length, names in sections:
+        if kind == _SYMBOL_TABLE:
+            texts = sections[names][1]
+            for name, section in struct.iter_unpack("<I2xH16x", code[place : place + length]):
+                if name and section:
+                    found.add(code[texts + name : code.index(b"\0", texts + name)].decode())
+    return found
 
 
 def module_for_linking(library: Any) -> Any:
