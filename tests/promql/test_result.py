@@ -98,6 +98,37 @@ def test_its_size_is_told_before_it_is_written(
         assert b"".join(found.pieces(limit)) == whole
 
 
+@pytest.mark.parametrize("threads", [0, 2])
+@pytest.mark.parametrize("gaps", [True, False])
+@pytest.mark.parametrize("limit", [0, 13])
+def test_points_that_are_laid_out_late_are_the_same(monkeypatch: pytest.MonkeyPatch, threads: int, gaps: bool, limit: int) -> None:
+    def made() -> QueryResult:
+        labels = LabelTable.from_labels([Labels.of(n=str(row * 7 % 40)) for row in range(40)])
+        values = np.array([[VALUES[(row + step) % len(VALUES)] if row % 4 else row + step for step in range(9)] for row in range(40)])
+        there = [[not gaps or (row * step) % 5 != 1 for step in range(9)] for row in range(40)]
+        matrix = Matrix(labels, values.astype(np.float64), np.array(there, dtype=np.bool_))
+        return QueryResult(matrix, Grid(1_700_000_000_000, 250, 9), range_query=True, warnings=[], infos=[])
+
+    at_once, whole = made(), made().json(limit)
+    monkeypatch.setattr(results, "_CHUNK_POINTS", 20)
+    late = made()
+    assert late.points == at_once.points and len(late) == len(at_once)
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        late.pool = pool if threads else None
+        assert b"".join(late.pieces(limit)) == whole
+        assert late.measured(limit) == len(whole)
+        assert b"".join(late.pieces(limit)) == whole
+    late.pool = None
+    columns, expected = late.series(limit), at_once.series(limit)
+    assert list(columns.labels) == list(expected.labels)
+    assert columns.offsets.tolist() == expected.offsets.tolist() and columns.timestamps.tolist() == expected.timestamps.tolist()
+    assert np.array_equal(columns.values, expected.values, equal_nan=True)
+    assert b"".join(late.pieces(limit)) == whole, "also once all of them were wanted as columns"
+    for ours, theirs in zip(made().rows(), at_once.rows(), strict=True):
+        assert ours[0] == theirs[0] and ours[1].tolist() == theirs[1].tolist()
+        assert np.array_equal(ours[2], theirs[2], equal_nan=True)
+
+
 NUMBERS = st.one_of(st.floats(), st.integers(-(10**17), 10**17).map(float), st.decimals(-10_000, 10_000, places=3).map(float))
 
 
