@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 import struct
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,9 @@ from vedette.ingest.pushed import Pushed
 from vedette.ingest.socket_settings import PushedSettings
 from vedette.model.samples import Appended, SampleBatch
 from vedette.records.database import Records
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "wire"))
+from protos import messages
 
 
 def tenant_of(scope: Mapping[str, Any]) -> str:
@@ -96,10 +100,10 @@ class Client:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
+def server(empty_records: Path) -> Iterator[Server]:
     with asyncio.Runner() as runner:
         made = Server()
-        records = runner.run(Records.open(tmp_path / "records.db"))
+        records = runner.run(Records.open(empty_records))
         runner.run(made.pushed.open(records))
         made.client = Client(made.app(), runner)
         yield made
@@ -158,6 +162,24 @@ def test_the_protobuf_exposition(server: Server) -> None:
     kind = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
     assert server.client.put("/metrics/job/x", content=body, headers={"content-type": kind}).status_code == 200
     assert '# TYPE a gauge\na{job="x"} 2.5' in server.text()
+
+
+def test_a_native_histogram_is_told_by_its_sum_and_count(server: Server) -> None:
+    kinds = messages("io.prometheus.client")
+    family = kinds["MetricFamily"](name="took", type=4)
+    histogram = family.metric.add().histogram
+    histogram.sample_count, histogram.sample_sum, histogram.schema, histogram.zero_threshold = 3, 4.5, 0, 0.001
+    histogram.positive_span.add(offset=1, length=1)
+    histogram.positive_delta.append(3)
+    message = family.SerializeToString()
+    kind = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+    answer = server.client.put("/metrics/job/x", content=bytes([len(message)]) + message, headers={"content-type": kind})
+    assert answer.status_code == 200
+    assert '# TYPE took histogram\ntook_bucket{job="x",le="+Inf"} 3\ntook_sum{job="x"} 4.5\ntook_count{job="x"} 3\n' in server.text()
+    told = server.client.get("/pushgateway/api/v1/metrics").json()["data"][0]["took"]
+    assert told["type"] == "HISTOGRAM"
+    assert told["metrics"] == [{"labels": {"job": "x"}, "buckets": {"+Inf": "3"}, "count": "3", "sum": "4.5"}]
+    assert server.appended[-1].histograms is not None
 
 
 def test_a_packed_body(server: Server) -> None:

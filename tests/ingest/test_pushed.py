@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,15 +19,19 @@ from vedette.clock import ManualClock, now_ms
 from vedette.errors import BadInput, LimitExceeded
 from vedette.ingest.door import Door
 from vedette.ingest.pushed import Pushed
-from vedette.ingest.pushgroups import Group, Inconsistent, grouping, loaded, parsed
+from vedette.ingest.pushgroups import Family, Group, Inconsistent, grouping, loaded, parsed
 from vedette.ingest.socket_settings import PushedSettings
+from vedette.model.histograms import CUSTOM_SCHEMA, NO_BUCKETS, Histogram, Layout
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher
-from vedette.model.samples import Appended, SampleBatch, is_stale
+from vedette.model.samples import Appended, MetricMetadata, SampleBatch, is_stale
 from vedette.records.database import Records
 from vedette.storage.engine import Engine
 from vedette.storage.limits import Limits, LimitsSettings, TenantLimit, TenantLimits
 from vedette.storage.settings import StorageSettings
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "wire"))
+from protos import messages
 
 START = 1_700_000_000
 JOB = Labels.of(job="backup")
@@ -347,3 +354,77 @@ def test_a_group_is_read_back_as_it_was_kept() -> None:
     assert again.kept() == group.kept()
     assert [labels for labels, _ in again.rows()] == [labels for labels, _ in group.rows()]
     assert again.metadata() == group.metadata()
+
+
+def _native(*, classic: bool = False, floats: bool = False) -> bytes:
+    """An exposition of one native histogram: three observations in [1, 2], one of zero; a sum of 4.5."""
+    kinds = messages("io.prometheus.client")
+    family = kinds["MetricFamily"](name="took_seconds", help="How long.", type=4)
+    one = family.metric.add()
+    one.label.add(name="job", value="mine")
+    one.label.add(name="what", value="files")
+    histogram = one.histogram
+    histogram.sample_sum, histogram.schema, histogram.zero_threshold = 4.5, 0, 0.001
+    histogram.positive_span.add(offset=1, length=1)
+    if floats:
+        histogram.sample_count_float, histogram.zero_count_float = 4.0, 1.0
+        histogram.positive_count.append(3.0)
+    else:
+        histogram.sample_count, histogram.zero_count = 4, 1
+        histogram.positive_delta.append(3)
+    if classic:
+        histogram.bucket.add(cumulative_count=1, upper_bound=0.5)
+    message = family.SerializeToString()
+    return bytes([len(message)]) + message
+
+
+async def _push_native(place: Place, body: bytes, key: Labels = JOB) -> None:
+    place.clock._now += 1
+    await place.room.push("default", key, parsed(body, "protobuf", key, now_ms(place.clock)), replace=True)
+
+
+def _histograms(place: Place) -> list[tuple[float, Histogram]]:
+    found = place.engine.select("default", [Matcher("__name__", "=", "took_seconds")], 0, 4_000_000_000_000)
+    assert found.histograms is not None
+    assert [str(found.labels.row(i)) for i in range(len(found))] == ['took_seconds{job="backup", what="files"}']
+    stamps = found.timestamps[found.histograms.at]
+    return [((t - 1000 * START) / 1000, found.histograms.sample(j)) for j, t in enumerate(stamps.tolist())]
+
+
+@pytest.mark.parametrize("floats", [False, True])
+async def test_a_native_histogram_is_stored_as_one_also_after_a_crash(place: Place, floats: bool) -> None:
+    await _push_native(place, _native(floats=floats))
+    await place.write()
+    place.room = Pushed(place.append, place.clock, lambda: place.settings)
+    await place.room.open(place.records)
+    await place.write()
+    found = _histograms(place)
+    assert [at for at, _ in found] == [1.0, 16.0, 31.0]
+    for _, one in found:
+        assert (one.count, one.sum, one.zero_count, one.positive.tolist()) == (4.0, 4.5, 1.0, [3.0])
+        assert (one.layout.schema, one.layout.threshold, one.layout.positive.tolist()) == (0, 0.001, [1])
+    assert set(place.stored()) == {'took_seconds{job="backup", what="files"}'}
+
+
+async def test_a_histogram_of_both_forms_is_kept_in_both_and_ends_in_both(place: Place) -> None:
+    await _push_native(place, _native(classic=True))
+    assert len(_histograms(place)) == 1
+    classic = {name: samples[-1][1] for name, samples in place.stored().items() if not name.startswith("took_seconds{")}
+    assert classic == {
+        'took_seconds_bucket{job="backup", le="0.5", what="files"}': 1.0,
+        'took_seconds_bucket{job="backup", le="+Inf", what="files"}': 4.0,
+        'took_seconds_sum{job="backup", what="files"}': 4.5,
+        'took_seconds_count{job="backup", what="files"}': 4.0,
+    }
+    await place.delete()
+    assert {samples[-1][1] for samples in place.stored().values()} == {"stale"}
+
+
+def test_what_is_kept_of_a_native_histogram_is_what_it_was() -> None:
+    layout = Layout(CUSTOM_SCHEMA, 0.0, (0.1, 5.0), np.array([0, 2], dtype=np.int32), NO_BUCKETS)
+    value = Histogram(layout, np.array([3.0, math.nan, 0.0, 1.0, 2.0]), 3)
+    family = Family(MetricMetadata("h", "histogram"), ((Labels.of(__name__="h", job="backup"), value),), 5)
+    again = loaded('{"job":"backup"}', Group(JOB, {"h": family}).kept(), 7, 0).families["h"].rows[0][1]
+    assert isinstance(again, Histogram)
+    assert again.layout.same(layout) and again.hint == 3
+    assert again.cells.tobytes() == value.cells.tobytes()

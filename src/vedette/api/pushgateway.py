@@ -21,7 +21,7 @@ from vedette.api.problems import UNEXPECTED, prometheus, prometheus_body, write
 from vedette.clock import now_ms
 from vedette.errors import NotFound
 from vedette.ingest.pushed import Pushed
-from vedette.ingest.pushgroups import Family, Group, Inconsistent, grouping, parsed, told
+from vedette.ingest.pushgroups import Family, Group, Inconsistent, classic, grouping, parsed, told
 from vedette.ingest.socket_settings import PushedSettings
 from vedette.model.labels import METRIC_NAME, Labels
 from vedette.wire.exposition import TEXT_TYPE, format_value, render
@@ -108,7 +108,7 @@ def _family(family: Family) -> dict[str, Any]:
 def _metrics(family: Family) -> list[dict[str, Any]]:
     part, many = {"histogram": ("le", "buckets"), "summary": ("quantile", "quantiles")}.get(family.about.type, ("", ""))
     found: dict[Labels, dict[str, Any]] = {}
-    for labels, value in family.rows:
+    for labels, value in classic(family):
         own = labels.without(METRIC_NAME, part)
         one = found.setdefault(own, {"labels": dict(own)})
         if not part:

@@ -18,7 +18,7 @@ import structlog
 
 from vedette.clock import Clock, now_ms
 from vedette.errors import LimitExceeded, VedetteError
-from vedette.ingest.pushgroups import Family, Group, Groups, Inconsistent, loaded, merged
+from vedette.ingest.pushgroups import Family, Group, Groups, Inconsistent, Row, Value, loaded, merged
 from vedette.ingest.rounds import Rounds
 from vedette.ingest.socket_settings import PushedSettings
 from vedette.model.labels import Labels
@@ -156,7 +156,7 @@ class Pushed:
                 f"the group is kept, and samples of it are not stored: {', '.join(reasons)} (see limits)", retry_after=_FULL_S
             )
 
-    async def _write(self, found: _Tenant, rows: Sequence[tuple[Labels, float]], metadata: Sequence[MetricMetadata]) -> Appended:
+    async def _write(self, found: _Tenant, rows: Sequence[Row], metadata: Sequence[MetricMetadata]) -> Appended:
         """Store values now, and the end of the series that are no more."""
         stamp = found.last_ms = max(now_ms(self._clock), found.last_ms + 1)
         # Under another key a series may have come back meanwhile.
@@ -205,7 +205,7 @@ async def _all(keyspace: KeySpace, groups: Groups) -> SampleBatch:
     return await _aside(len(rows), _batch, keyspace, [labels for labels, _ in rows], [value for _, value in rows])
 
 
-def _batch(keyspace: KeySpace, names: Sequence[Labels], values: Sequence[float]) -> SampleBatch:
+def _batch(keyspace: KeySpace, names: Sequence[Labels], values: Sequence[Value]) -> SampleBatch:
     return SampleBatch.of(keyspace, names, np.zeros(len(names), dtype=np.int64), values)
 
 

@@ -1,6 +1,7 @@
 """Groups of metrics as jobs push them: families by name under a grouping key, checked as a Pushgateway checks them.
 
-Pure. Not here: where they are kept and when they are written (`pushed.py`), HTTP (`api/pushgateway.py`).
+A histogram that comes in both forms is kept in both. Pure. Not here: where groups are kept and when they are written (`pushed.py`), HTTP
+(`api/pushgateway.py`).
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ from typing import Any
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from vedette.errors import BadInput
+from vedette.ingest.accumulate import part
+from vedette.model.histograms import Histogram, Layout
 from vedette.model.labels import METRIC_NAME, Labels, is_legacy_label_name, quote
 from vedette.model.samples import MetricMetadata, canonical
 from vedette.wire import exposition, exposition_proto
@@ -29,12 +33,17 @@ _ABOUT = {
 _BASE64 = "@base64"
 
 
+Value = float | Histogram
+Row = tuple[Labels, Value]
+"""A series, grouping labels included, and its value."""
+
+
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One metric family of a group; `rows` are its series, grouping labels included, and their values. `pushed_at` is in ms."""
+    """One metric family of a group. `pushed_at` is in ms."""
 
     about: MetricMetadata
-    rows: tuple[tuple[Labels, float], ...]
+    rows: tuple[Row, ...]
     pushed_at: int
 
 
@@ -47,7 +56,7 @@ class Group:
     pushed_at: int = 0
     failed_at: int = 0
 
-    def rows(self) -> list[tuple[Labels, float]]:
+    def rows(self) -> list[Row]:
         """All that is written of it: its series, and when pushes succeeded and failed."""
         found = [row for family in self.families.values() for row in family.rows]
         return found + [row for family in self.times() for row in family.rows]
@@ -73,7 +82,7 @@ class Group:
                 f.about.help,
                 f.about.unit,
                 f.pushed_at,
-                [[dict(labels), format_value(v)] for labels, v in f.rows],
+                [[dict(labels), _kept(v)] for labels, v in f.rows],
             ]
             for f in self.families.values()
         ]
@@ -83,10 +92,42 @@ class Group:
 def loaded(labels: str, families: str, pushed_at: int, failed_at: int) -> Group:
     """A group as the records have it."""
     found = {
-        name: Family(MetricMetadata(name, kind, about, unit), tuple((Labels.of(pairs), float(value)) for pairs, value in rows), at)
+        name: Family(MetricMetadata(name, kind, about, unit), tuple((Labels.of(pairs), _value(value)) for pairs, value in rows), at)
         for name, kind, about, unit, at, rows in orjson.loads(families)
     }
     return Group(Labels.of(orjson.loads(labels)), found, pushed_at, failed_at)
+
+
+def _kept(value: Value) -> str | dict[str, Any]:
+    """A value as JSON holds it to the bit."""
+    if not isinstance(value, Histogram):
+        return format_value(value)
+    layout = value.layout
+
+    def packed(column: NDArray[Any]) -> str:
+        return base64.b64encode(column.tobytes()).decode()
+
+    return {
+        "schema": layout.schema,
+        "threshold": format_value(layout.threshold),
+        "bounds": packed(np.array(layout.bounds, dtype=np.float64)),
+        "positive": packed(layout.positive),
+        "negative": packed(layout.negative),
+        "cells": packed(value.cells),
+        "hint": value.hint,
+    }
+
+
+def _value(kept: str | dict[str, Any]) -> Value:
+    if isinstance(kept, str):
+        return float(kept)
+
+    def column(name: str, dtype: type) -> NDArray[Any]:
+        return np.frombuffer(base64.b64decode(kept[name]), dtype=dtype)
+
+    bounds = tuple(column("bounds", np.float64).tolist())
+    layout = Layout(kept["schema"], float(kept["threshold"]), bounds, column("positive", np.int32), column("negative", np.int32))
+    return Histogram(layout, column("cells", np.float64), kept["hint"])
 
 
 def grouping(path: str, *, encoded: bool) -> Labels:
@@ -131,7 +172,7 @@ def parsed(body: bytes, kind: str, group: Labels, now_ms: int) -> dict[str, Fami
     """
     space = canonical()
     if kind == "protobuf":
-        found = exposition_proto.parse(body, space, now_ms, wanted=exposition_proto.Wanted())
+        found = exposition_proto.parse(body, space, now_ms, wanted=exposition_proto.Wanted(native=True, classic=True))
     else:
         try:
             found = exposition.parse(body, space, now_ms, openmetrics=kind == "openmetrics")
@@ -141,8 +182,14 @@ def parsed(body: bytes, kind: str, group: Labels, now_ms: int) -> dict[str, Fami
         raise Inconsistent("pushed metrics must not have timestamps")
     known = {about.metric: about for about in found.batch.metadata}
     data = found.batch.buffer.tobytes()
-    rows: dict[str, list[tuple[Labels, float]]] = {}
-    values = np.asarray(found.batch.values).tolist()
+    rows: dict[str, list[Row]] = {}
+    values: list[Value] = np.asarray(found.batch.values).tolist()
+    native = found.batch.histograms
+    for number, row in enumerate(() if native is None else native.at.tolist()):
+        assert native is not None, "or there were none of it"
+        one = native.sample(number)
+        # Its own cells, since a group stays long after the others of the body are gone.
+        values[row] = Histogram(one.layout, one.cells.copy(), one.hint)
     seen: set[Labels] = set()
     for lo, hi, value in zip(found.batch.key_start.tolist(), found.batch.key_end.tolist(), values, strict=True):
         labels = Labels.of({**dict(parse_pairs(data[lo:hi])), **dict(group)})
@@ -224,6 +271,19 @@ def merged(before: Group | None, families: Mapping[str, Family], *, replace: boo
     return {**kept, **families}
 
 
+def classic(family: Family) -> list[tuple[Labels, float]]:
+    """A family's rows in numbers: a histogram that is a native one alone has its sum, its count and the bucket of all."""
+    found: list[tuple[Labels, float]] = []
+    there = {labels for labels, _ in family.rows}
+    for labels, value in family.rows:
+        if not isinstance(value, Histogram):
+            found.append((labels, value))
+        elif part(labels, "_count") not in there:
+            found.append((part(labels, "_bucket", le="+Inf"), value.count))
+            found += [(part(labels, "_sum"), value.sum), (part(labels, "_count"), value.count)]
+    return found
+
+
 def told(groups: Iterable[Group]) -> tuple[Sequence[MetricMetadata], list[Labels], list[float]]:
     """(metadata, series, values) of groups, families of one name together: an exposition's order."""
     metadata: dict[str, MetricMetadata] = {}
@@ -231,6 +291,6 @@ def told(groups: Iterable[Group]) -> tuple[Sequence[MetricMetadata], list[Labels
     for group in groups:
         for family in (*group.families.values(), *group.times()):
             metadata.setdefault(family.about.metric, family.about)
-            rows.setdefault(family.about.metric, []).extend(family.rows)
+            rows.setdefault(family.about.metric, []).extend(classic(family))
     found: list[Any] = [row for name in sorted(rows) for row in rows[name]]
     return list(metadata.values()), [labels for labels, _ in found], [value for _, value in found]
