@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import os
 import pwd
@@ -12,11 +13,14 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
+
+from vedette.records.database import Records
 
 # A kernel's first call compiles it, so an example has no deadline; what it costs is bench/'s business.
 # CI tries the same examples each time, so that it tells of the change and not of luck; everybody else tries new ones.
@@ -66,6 +70,25 @@ def bad_input() -> Any:
     sys.modules["bad_input"] = module  # where its dataclasses look for their annotations
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def _records_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("records") / "vedette.db"
+
+    async def make() -> None:
+        await (await Records.open(path)).close()
+
+    # On a thread, where no loop runs yet, whoever asks for the first one.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, make()).result()
+    return path
+
+
+@pytest.fixture
+def empty_records(_records_template: Path, tmp_path: Path) -> Path:
+    """A database of records with nothing in it, in the test's directory: its schema takes four times as long to make as to copy."""
+    return Path(shutil.copy(_records_template, tmp_path / "vedette.db"))
 
 
 _CONFORMANCE = Path(os.environ.get("VEDETTE_CONFORMANCE") or _ROOT.parent / "shared" / "conformance")

@@ -18,8 +18,8 @@ PASSWORD = "correct horse"
 
 
 @pytest.fixture
-async def records(tmp_path: Path) -> AsyncIterator[Records]:
-    opened = await Records.open(tmp_path / "vedette.db")
+async def records(empty_records: Path) -> AsyncIterator[Records]:
+    opened = await Records.open(empty_records)
     yield opened
     await opened.close()
 

@@ -105,8 +105,8 @@ def hashed() -> str:
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
-    records, clock = await Records.open(tmp_path / "vedette.db"), ManualClock()
+async def house(empty_records: Path) -> AsyncIterator[House]:
+    records, clock = await Records.open(empty_records), ManualClock()
     found = House(records, clock, api_key=ROOT, jwt_secret="a-secret-of-more-than-thirty-two-bytes")
     await found.open()
     users = (("alice", "admin", "acme"), ("bob", "viewer", "acme"), ("charlie", "admin", "other"))

@@ -35,8 +35,8 @@ NOW = "2023-11-14T22:13:20Z"  # what the fixture's clock shows
 
 
 @pytest.fixture
-async def notifier(tmp_path: Path, clock: ManualClock) -> AsyncIterator[Notifier]:
-    records = await Records.open(tmp_path / "v.db")
+async def notifier(empty_records: Path, clock: ManualClock) -> AsyncIterator[Notifier]:
+    records = await Records.open(empty_records)
     made = Notifier(parse(CONFIG), records, clock)
     await made.start()
     yield made

@@ -60,8 +60,8 @@ def wire() -> Wire:
 
 
 @pytest.fixture
-async def notifier(tmp_path: Path, clock: ManualClock, wire: Wire) -> AsyncIterator[Notifier]:
-    records = await Records.open(tmp_path / "v.db")
+async def notifier(empty_records: Path, clock: ManualClock, wire: Wire) -> AsyncIterator[Notifier]:
+    records = await Records.open(empty_records)
     made = Notifier(parse(CONFIG), records, clock, lambda _c: wire)  # type: ignore[arg-type, return-value]
     await made.start()
     yield made

@@ -23,8 +23,8 @@ PATH = "/api/v1/rules/managed"
 
 
 @pytest.fixture
-async def client(tmp_path: Path, serve: Any) -> AsyncIterator[httpx.AsyncClient]:
-    records = await Records.open(tmp_path / "r.db")
+async def client(empty_records: Path, serve: Any) -> AsyncIterator[httpx.AsyncClient]:
+    records = await Records.open(empty_records)
 
     async def changed() -> None:
         pass

@@ -28,8 +28,8 @@ DOCUMENT = {
 
 
 @pytest.fixture
-async def notifier(tmp_path: Path, clock: ManualClock) -> AsyncIterator[Notifier]:
-    records = await Records.open(tmp_path / "v.db")
+async def notifier(empty_records: Path, clock: ManualClock) -> AsyncIterator[Notifier]:
+    records = await Records.open(empty_records)
     made = Notifier(None, records, clock)
     await made.start()
     yield made

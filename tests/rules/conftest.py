@@ -91,8 +91,8 @@ class World:
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    made = World(tmp_path / "vedette.db", ManualClock(T0 / 1000))
+async def world(empty_records: Path) -> AsyncIterator[World]:
+    made = World(empty_records, ManualClock(T0 / 1000))
     yield made
     if hasattr(made, "rules"):
         await made.stop()

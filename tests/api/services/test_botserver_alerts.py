@@ -24,8 +24,8 @@ class Room:
 
 
 @pytest.fixture
-async def room(services: Any, serve: Any, tmp_path: Path) -> AsyncIterator[Room]:
-    records = await Records.open(tmp_path / "r.db")
+async def room(services: Any, serve: Any, empty_records: Path) -> AsyncIterator[Room]:
+    records = await Records.open(empty_records)
 
     async def changed() -> None:
         pass
