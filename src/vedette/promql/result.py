@@ -45,6 +45,7 @@ _FRAME = (b'{"metric":{', b'},"values":[', b'},"value":', b"]}", b"}")
 # Writable, as kernels are compiled for; nobody writes.
 _FRAME_TEXT = np.frombuffer(bytearray(b"".join(_FRAME) + bytes(SPARE)), dtype=np.uint8)
 _FRAME_OFFSETS = np.array(tuple(itertools.accumulate(map(len, _FRAME), initial=0)), dtype=np.int64)
+_UPTO, _NONE = np.arange(_FEW_ROWS + 1, dtype=np.int64), np.full(_FEW_ROWS, -1, dtype=np.int64)
 _NO_DIGITS = np.frombuffer(bytearray(b"[]" + bytes(SPARE)), dtype=np.uint8)
 
 
@@ -498,9 +499,9 @@ def few_texts(table: LabelTable, rows: Ints) -> Texts:
     """Each row's labels as one text: of a few rows, to find the texts that they share takes longer than to write them again."""
     texts = labelsets.pairs(table)
     pool, ends = _pool([orjson.dumps(dict(texts[row]))[1:-1] for row in rows.tolist()])
-    numbers = np.arange(len(rows), dtype=np.int64)
-    none = np.full(len(rows), -1, dtype=np.int64)
-    return Texts(numbers, ends[1:] - ends[:-1], np.arange(len(rows) + 1, dtype=np.int64), numbers, none, pool, ends)
+    n = len(rows)
+    upto, none = (_UPTO, _NONE) if n < len(_UPTO) else (np.arange(n + 1, dtype=np.int64), np.full(n, -1, dtype=np.int64))
+    return Texts(upto[:n], ends[1:] - ends[:-1], upto[: n + 1], upto[:n], none[:n], pool, ends)
 
 
 def _pool(texts: Sequence[bytes]) -> tuple[NDArray[np.uint8], Ints]:

@@ -79,12 +79,18 @@ class Skeletons:
             selected = tuple(_filled(one, places, strings) for one, places in zip(known.shape.selected, known.places, strict=True))
         except BadInput:
             return None
-        if any(all(m.matches_empty for m in one) for one in selected):
+        if not all(map(_selects, selected)):
             return None
         moves = [0, *accumulate(len(new) - len(old) for new, old in zip(strings, known.strings, strict=True))]
         ends = known.ends
         alike = known.shape
         return Shape(text, alike.root, alike.leaves, selected, alike.columns, lambda at: at + moves[bisect_right(ends, at)])
+
+
+def _selects(matchers: tuple[Matcher, ...]) -> bool:
+    """Whether a series without labels does not pass."""
+    last = matchers[-1]  # mostly a name
+    return (last.op == "=" and last.value != "") or not all(m.matches_empty for m in matchers)
 
 
 def _filled(matchers: tuple[Matcher, ...], places: tuple[int, ...], strings: list[str]) -> tuple[Matcher, ...]:

@@ -315,11 +315,12 @@ class Engine:
             covered = self._flusher.covered
             blocks = [b for b in self._blocks.all if b.meta.max_time >= start and b.meta.min_time <= end and b is not covered]
             ids = found.ids.astype(np.int64)
-            if len(ids) > self.settings.select_series or head.bound(ids) > min(most, self.settings.select_samples):
+            bound = head.bound(ids)
+            if len(ids) > self.settings.select_series or bound > min(most, self.settings.select_samples):
                 return None
             if head.has_histograms and head.histograms(ids, start, end):
                 return None
-            columns = head.gather(ids, start, end)
+            columns = head.gather(ids, start, end, bound=bound)
         finally:
             memory.lock.release()
         only = Part.of(found.known, columns)

@@ -197,9 +197,11 @@ class Head:
             kept.same -= wrong
             kept.dropped["duplicate"] = kept.dropped.get("duplicate", 0) + wrong
 
-    def gather(self, ids: NDArray[np.int64], start: int, end: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """(offsets int64[n + 1], timestamps, value bits) of the samples of series `ids` in [start, end]."""
-        most = self.bound(ids)
+    def gather(
+        self, ids: NDArray[np.int64], start: int, end: int, *, bound: int | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """(offsets int64[n + 1], timestamps, value bits) of the samples of series `ids` in [start, end]; `bound` is theirs, where known."""
+        most = self.bound(ids) if bound is None else bound
         offsets, times, bits = np.empty(len(ids) + 1, _I64), np.empty(most, _I64), np.empty(most, _I64)
         half = len(ids) // 2
         if most < LARGE or not half:

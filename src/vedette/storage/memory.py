@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import orjson
@@ -245,9 +245,9 @@ class Memory:
         if len(ids) > (_FEW_SERIES if view or few is not None else _MANY_SERIES):
             return Selection(series, ids, index)
         # Copies: what is kept must not keep a whole index.
-        found = Selection(series, ids.copy(), index, index.table(ids))
-        self._keep(key, len(index.all_ids), replace(found, view=None))
-        return found
+        ids, known = ids.copy(), index.table(ids)
+        self._keep(key, len(index.all_ids), Selection(series, ids, None, known))
+        return Selection(series, ids, index, known)
 
     def kept(self, tenant: str, matchers: tuple[Matcher, ...]) -> Selection | None:
         """What was selected of late, of few series, as long as that is true. Under the lock."""
