@@ -81,6 +81,26 @@ def test_what_was_not_asked_for_the_longest_makes_room() -> None:
     assert nothing.bytes == 0
 
 
+def test_a_table_that_makes_room_takes_along_what_was_made_of_it() -> None:
+    known, labels, other = Recurring(most_bytes=100_000), table(), table(ROWS + 1)
+    for _ in range(3):
+        known.order(known.kept(labels, ("__name__",), without=True))
+        for names in (("zone",), ("host",), ("zone", "host"), ("__name__",)):
+            known.grouped(other, names, without=False)
+            known.kept(other, names, without=True)
+        assert 0 < known.bytes <= 100_000
+    del labels, other
+    gc.collect()
+    assert known.bytes == 0
+
+
+def test_anything_that_is_made_of_labels_is_made_once() -> None:
+    known, labels = Recurring(), table()
+    first = known.made(labels, "length", lambda: [len(labels)], len)
+    assert first == [ROWS] and known.bytes == 1
+    assert known.made(again(labels), "length", lambda: [0], len) is first
+
+
 @pytest.mark.parametrize("most_bytes", [1 << 20, 20_000])
 def test_several_threads_get_what_is_right(most_bytes: int) -> None:
     known, tables = Recurring(most_bytes=most_bytes), [table(ROWS + i) for i in range(3)]

@@ -48,7 +48,7 @@ class Recurring:
 
     def order(self, table: LabelTable) -> Ints:
         """See `labelsets.sorted_rows`."""
-        return self._of(table, "order", lambda: labelsets.sorted_rows(table), lambda order: order.nbytes)
+        return self.made(table, "order", lambda: labelsets.sorted_rows(table), lambda order: order.nbytes)
 
     def grouped(self, table: LabelTable, names: tuple[str, ...], *, without: bool) -> tuple[Ints, Ints]:
         """See `labelsets.grouped`."""
@@ -62,7 +62,7 @@ class Recurring:
             groups, first = labelsets.grouped(table, names, without=without)
             return groups, first.copy()
 
-        return self._of(table, ("groups", frozenset(names), without), make, size)
+        return self.made(table, ("groups", frozenset(names), without), make, size)
 
     def kept(self, table: LabelTable, names: tuple[str, ...], *, without: bool) -> LabelTable:
         """See `labelsets.kept`."""
@@ -77,9 +77,10 @@ class Recurring:
             return sum(array.nbytes for array in made)
 
         # Each query has symbols of its own that begin alike.
-        return LabelTable(table.symbols, *self._of(table, ("kept", frozenset(names), without), make, size))
+        return LabelTable(table.symbols, *self.made(table, ("kept", frozenset(names), without), make, size))
 
-    def _of(self, table: LabelTable, what: Hashable, make: Callable[[], _T], size: Callable[[_T], int]) -> _T:
+    def made(self, table: LabelTable, what: Hashable, make: Callable[[], _T], size: Callable[[_T], int]) -> _T:
+        """What `make` gives of a table's labels alone, which `what` names; `size` says how many bytes of memory it takes."""
         if len(table) < _LEAST_ROWS:
             return make()
         key = id(table.offsets), id(table.names), id(table.values)
@@ -103,9 +104,12 @@ class Recurring:
     def _drop_oldest(self) -> None:
         """Let go of what was not asked for the longest, of the table of which nothing was."""
         key, beside = next(iter(self._tables.items()))
-        self.bytes -= beside.made.popitem(last=False)[1][0]
+        _, (nbytes, made) = beside.made.popitem(last=False)
+        self.bytes -= nbytes
         if not beside.made:
             del self._tables[key]
+        # Only now: a table that goes with it takes what was kept beside it along.
+        del made
 
     def _gone(self, key: tuple[int, int, int]) -> None:
         with self._lock:

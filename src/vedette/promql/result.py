@@ -67,6 +67,7 @@ class QueryResult:
         """Where large answers are written side by side; None: one piece after another."""
         self._buffers: list[NDArray[np.uint8]] = []
         self._outline: _Outline | None = None
+        self._recurring: Recurring | None = None
         self._laid: Points | None = None
         """Where the points of a large answer are, until somebody wants all of them as columns."""
         self._text = ""
@@ -87,6 +88,7 @@ class QueryResult:
         else:
             self.type = "matrix" if range_query else "vector"
             assert isinstance(value, Matrix)
+            self._recurring = recurring
             self._take_matrix(value, labelsets.sorted_rows if recurring is None else recurring.order)
 
     def _take_matrix(self, matrix: Matrix, order: Callable[[LabelTable], Ints]) -> None:
@@ -333,7 +335,12 @@ class QueryResult:
 
     def _texts_of(self, count: int) -> Texts:
         assert self._labels is not None, "of vectors and matrices"
-        return few_texts(self._labels, self._order[:count]) if count <= _FEW_ROWS else _texts(self._labels, self._order)
+        table = self._labels
+        if count <= _FEW_ROWS:
+            return few_texts(table, self._order[:count])
+        if self._recurring is None:
+            return _texts(table, self._order)
+        return self._recurring.made(table, "texts", lambda: _texts(table, self._order), _texts_size)._replace(rows=self._order)
 
     def _parts(self, count: int) -> list[tuple[int, int]]:
         """The first and the last row (that it has no more) of each piece of the first `count`."""
@@ -492,6 +499,10 @@ def _texts(table: LabelTable, rows: Ints) -> Texts:
     upto = np.zeros(len(names) + 1, dtype=np.int64)
     np.cumsum(sizes[names] + sizes[values] + 2, out=upto[1:])
     return Texts(rows, upto[table.offsets[1:]] - upto[table.offsets[:-1]], table.offsets, names, values, pool, ends)
+
+
+def _texts_size(texts: Texts) -> int:
+    return sum(array.nbytes for array in texts[1:])
 
 
 @remembered
