@@ -8,6 +8,9 @@ import pytest
 
 from vedette import warm
 
+# On a new machine nothing is compiled yet.
+pytestmark = pytest.mark.timeout(600)
+
 
 def test_stops_between_steps_and_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))

@@ -343,6 +343,29 @@ def unpack_fields(data: Any, fields: Any) -> tuple[int, int]:
 
 
 @njit(cache=True, nogil=True)
+def restore(head: Any, streams: Any, starts: Any, tens: Any, vectors: Any, counts: Any, out: Any, as_floats: Any) -> int:
+    """A page's rows from its `head` (uint8: fields and exceptions, packed) and its streams, whose first has a base for each row.
+
+    Fills `vectors` and `counts` (int64[rows]) and `out`; the other arguments are those of `decode`. Answers 0, 1 where the fields are
+    cut off, 2 where the exceptions are, 3 where rows do not fit their streams.
+    """
+    rows = len(vectors)
+    fields = np.empty((rows, 8), np.int64)
+    end, many = unpack_fields(head, fields)
+    if end < 0 or many < 0 or many > len(out):
+        return 1
+    rest = np.empty(2 * many, np.int64)
+    if unpack(head[end:], rest) != len(head) - end:
+        return 2
+    if starts[1] != rows:
+        return 3
+    for row in range(rows):
+        fields[row, BASE] = streams[row]
+        vectors[row], counts[row] = fields[row, VECTOR], fields[row, COUNT]
+    return 0 if decode(fields, streams, starts, tens, rest[:many], rest[many:], out, as_floats) else 3
+
+
+@njit(cache=True, nogil=True)
 def spread(numbers: Any) -> tuple[int, int]:
     """The least and the greatest of int64[n], n > 0."""
     least, most = numbers[0], numbers[0]

@@ -39,6 +39,9 @@ TIMES_SAMPLES = 16_384
 LARGEST = 1 << 20
 """Samples of a row in one page at most."""
 
+_PROBLEMS = ("", "its fields are cut off", "its exceptions are cut off", "its rows do not match their streams")
+"""What `kernels.pages.restore` says."""
+
 _LEVEL = 8
 _TENS = kernel.powers()
 _FIELDS = 8
@@ -156,8 +159,12 @@ def read_values(data: bytes, out: Array | None = None, scratch: Array | None = N
     at = HEADER.size + count * STREAM.size
     if zlib.crc32(memoryview(data)[4:]) != crc or at + size > len(data) or rows > samples or count < 1:
         raise ValueError("it does not match its checksum")
-    sizes = [STREAM.unpack_from(data, HEADER.size + i * STREAM.size) for i in range(count)]
-    fields, exceptions = _fields(data[at : at + size], rows, samples)
+    try:
+        # A bytearray, since kernels would be compiled a second time for an array that is read-only.
+        head = np.frombuffer(bytearray(zlib.decompress(data[at : at + size], -15)), dtype=np.uint8)
+    except zlib.error as error:
+        raise ValueError(f"its fields cannot be read: {error}") from error
+    sizes = list(STREAM.iter_unpack(data[HEADER.size : at]))
     bounds = [0, *accumulate(n for _, n, _ in sizes)]
     many = bounds[-1]
     if many > 2 * samples or at + size + sum(s for _, _, s in sizes) != len(data):
@@ -167,31 +174,14 @@ def read_values(data: bytes, out: Array | None = None, scratch: Array | None = N
     for (kind, _, length), lo, hi in zip(sizes, bounds, bounds[1:], strict=False):
         _decompress(data[at : at + length], streams[lo:hi].view(np.float64) if kind == FLOATS else streams[lo:hi])
         at += length
-    if bounds[1] != rows:
-        raise ValueError("its rows do not match their fields")
-    fields[:, kernel.BASE] = streams[:rows]
+    vectors, counts = np.empty((2, rows), dtype=_I64)
     out = np.empty(samples, dtype=_I64) if out is None else out
-    if len(out) != samples or not kernel.decode(
-        fields, streams, np.array(bounds, dtype=_I64), _TENS, *exceptions, out, out.view(np.float64)
-    ):
-        raise ValueError("its rows do not match their streams")
-    return fields[:, kernel.VECTOR].copy(), fields[:, kernel.COUNT].copy(), out
-
-
-def _fields(head: bytes, rows: int, samples: int) -> tuple[Array, tuple[Array, Array]]:
-    try:
-        # A bytearray, since kernels would be compiled a second time for an array that is read-only.
-        data = np.frombuffer(bytearray(zlib.decompress(head, -15)), dtype=np.uint8)
-    except zlib.error as error:
-        raise ValueError(f"its fields cannot be read: {error}") from error
-    fields = np.empty((rows, _FIELDS), dtype=_I64)
-    end, many = kernel.unpack_fields(data, fields)
-    if end < 0 or many > samples:
-        raise ValueError("its fields are cut off")
-    rest = np.empty(2 * many, dtype=_I64)
-    if int(kernel.unpack(data[end:], rest)) != len(data) - end:
-        raise ValueError("its exceptions are cut off")
-    return fields, (rest[:many], rest[many:])
+    problem = 3
+    if len(out) == samples:
+        problem = kernel.restore(head, streams, np.array(bounds, dtype=_I64), _TENS, vectors, counts, out, out.view(np.float64))
+    if problem:
+        raise ValueError(_PROBLEMS[problem])
+    return vectors, counts, out
 
 
 def _decompress(data: bytes, out: NDArray[np.int64] | NDArray[np.float64]) -> None:
