@@ -12,8 +12,7 @@ import socket
 import time
 from urllib.parse import quote
 
-from bench import servers
-from bench.remote_write import at_rest
+from bench import lines, servers
 from bench.results import Outcome
 
 STEP_S = 10
@@ -71,37 +70,18 @@ def one_run(kind: servers.Kind, series: int, steps: int) -> dict[str, float]:
     env = servers.environment(VEDETTE_GRAPHITE_TCP=f"127.0.0.1:{port}")
     start = int(time.time()) // STEP_S * STEP_S - steps * STEP_S
     pieces = bodies(series, steps, start)
+    warming = [f"warming.up;of={i} 1\n".encode() for i in range(10)]
     with servers.running(listening, env=env) as server:
-        send(port, [f"warming.up;of={i} 1\n".encode() for i in range(10)])
-        at_rest(server)
-        cpu = server.cpu()
-        send(port, pieces[:1])
-        new = server.cpu() - cpu
-        time.sleep(1)
-        cpu = server.cpu()
-        wall = send(port, pieces[1:])
-        used = server.cpu() - cpu
-        time.sleep(3)
-        settled = server.cpu() - cpu
+        found = lines.costs(
+            server, warm=lambda: send(port, warming), first=lambda: send(port, pieces[:1]), rest=lambda: send(port, pieces[1:])
+        )
         count_back(server, start + (steps - 1) * STEP_S, steps * STEP_S, series * steps)
-        lines = series * (steps - 1)
-        return {"cpu": lines / used, "wall": lines / wall, "settled": lines / settled, "new": series / max(new, 0.01)}
+    return lines.rates(found, sent=series * (steps - 1), series=series)
 
 
 def run(series: int, steps: int, repeats: int, kinds: tuple[servers.Kind, ...]) -> Outcome:
     """Measure the protocol on each server that knows it, in turns."""
     outcome = Outcome("graphite", f"Graphite's lines, {series:,} series", how=HOW)
-    able = [kind for kind in kinds if kind is not servers.PROMETHEUS]
-    runs: dict[str, list[dict[str, float]]] = {kind.name: [] for kind in able}
-    for _ in range(repeats):
-        for kind in able:
-            runs[kind.name].append(one_run(kind, series, steps))
-    for kind in able:
-        found = runs[kind.name]
-        outcome.add("lines per CPU second", kind.name, "lines/s", [r["cpu"] for r in found])
-        outcome.add("lines per CPU second, the next 3 s included", kind.name, "lines/s", [r["settled"] for r in found])
-        outcome.add("lines per second of wall time", kind.name, "lines/s", [r["wall"] for r in found])
-        outcome.add("new series per CPU second", kind.name, "series/s", [r["new"] for r in found])
-    outcome.promise_ratio("lines per CPU second", "victoria-metrics", 1, "budget")
+    lines.in_turns(outcome, kinds, repeats, lambda kind: one_run(kind, series, steps), what="lines")
     outcome.notes.append(f"{series * steps:,} lines a run, {repeats} runs on fresh data, in turns, medians.")
     return outcome

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import time
 
-from bench import data, servers
+from bench import data, lines, servers
 from bench.graphite import STEP_S
-from bench.remote_write import SENDERS, at_rest, count_back, send, shards_of
+from bench.remote_write import SENDERS, count_back, send, shards_of
 from bench.results import Outcome
 
 FIELDS = 10
@@ -31,13 +31,13 @@ def bodies(hosts: int, steps: int, start_s: int) -> list[list[bytes]]:
     rounds = []
     for step in range(steps):
         stamp = (start_s + step * STEP_S) * 1_000_000_000
-        lines = []
+        written = []
         for i, text in enumerate(tags):
             fields = ",".join(
                 f"usage_{k}={(i * 7 + step * 3 + k) % 1000 / 10}" if k % 2 else f"usage_{k}={(i + step + k) % 5000}i" for k in range(FIELDS)
             )
-            lines.append(f"cpu,{text} {fields} {stamp}")
-        rounds.append(["\n".join(lines[at : at + PER_REQUEST]).encode() for at in range(0, hosts, PER_REQUEST)])
+            written.append(f"cpu,{text} {fields} {stamp}")
+        rounds.append(["\n".join(written[at : at + PER_REQUEST]).encode() for at in range(0, hosts, PER_REQUEST)])
     return rounds
 
 
@@ -46,38 +46,25 @@ def one_run(kind: servers.Kind, hosts: int, steps: int) -> dict[str, float]:
     start = int(time.time()) // STEP_S * STEP_S - steps * STEP_S
     rounds = bodies(hosts, steps, start)
     with servers.running(kind) as server:
-        send(server, [[b"warming up=1,at=2i\n"] * 3], path=PATH, headers=HEADERS)
-        at_rest(server)
-        cpu = server.cpu()
-        send(server, shards_of(rounds[:1], SENDERS), path=PATH, headers=HEADERS)
-        new = server.cpu() - cpu
-        time.sleep(1)
-        cpu = server.cpu()
-        wall = send(server, shards_of(rounds[1:], SENDERS), path=PATH, headers=HEADERS)
-        used = server.cpu() - cpu
-        time.sleep(3)
-        settled = server.cpu() - cpu
+
+        def sent(shards: list[list[bytes]]) -> float:
+            return send(server, shards, path=PATH, headers=HEADERS)
+
+        found = lines.costs(
+            server,
+            warm=lambda: sent([[b"warming up=1,at=2i\n"] * 3]),
+            first=lambda: sent(shards_of(rounds[:1], SENDERS)),
+            rest=lambda: sent(shards_of(rounds[1:], SENDERS)),
+        )
         series = hosts * FIELDS
         metrics = [f"cpu_usage_{k}" for k in range(FIELDS)]
         count_back(server, (start + (steps - 1) * STEP_S) * 1000, steps * STEP_S, series * steps, metrics=metrics)
-        samples = series * (steps - 1)
-        return {"cpu": samples / used, "wall": samples / wall, "settled": samples / settled, "new": series / max(new, 0.01)}
+    return lines.rates(found, sent=series * (steps - 1), series=series)
 
 
 def run(hosts: int, steps: int, repeats: int, kinds: tuple[servers.Kind, ...]) -> Outcome:
     """Measure the protocol on each server that knows it, in turns."""
     outcome = Outcome("influx", f"InfluxDB's lines, {hosts * FIELDS:,} series", how=HOW)
-    able = [kind for kind in kinds if kind is not servers.PROMETHEUS]
-    runs: dict[str, list[dict[str, float]]] = {kind.name: [] for kind in able}
-    for _ in range(repeats):
-        for kind in able:
-            runs[kind.name].append(one_run(kind, hosts, steps))
-    for kind in able:
-        found = runs[kind.name]
-        outcome.add("samples per CPU second", kind.name, "samples/s", [r["cpu"] for r in found])
-        outcome.add("samples per CPU second, the next 3 s included", kind.name, "samples/s", [r["settled"] for r in found])
-        outcome.add("samples per second of wall time", kind.name, "samples/s", [r["wall"] for r in found])
-        outcome.add("new series per CPU second", kind.name, "series/s", [r["new"] for r in found])
-    outcome.promise_ratio("samples per CPU second", "victoria-metrics", 1, "budget")
+    lines.in_turns(outcome, kinds, repeats, lambda kind: one_run(kind, hosts, steps), what="samples")
     outcome.notes.append(f"{hosts * FIELDS * steps:,} samples a run, {repeats} runs on fresh data, in turns, medians.")
     return outcome
