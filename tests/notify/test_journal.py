@@ -270,3 +270,18 @@ async def test_kill_9_right_after_the_answer_keeps_every_alert(tmp_path: Path) -
     assert await counts(records) == (0, 1000, 1001)
     await notifier.close()
     await records.close()
+
+
+async def test_a_batch_that_cannot_be_read_keeps_no_server_from_starting(records: Records, clock: ManualClock) -> None:
+    held, events = many()
+    good = packed(held.values, events.values)
+    assert good is not None
+    await records.save([AlertJournalRow("default", 1, NOW, b"broken"), AlertJournalRow("default", 2, NOW, good)])
+    made = Journal(records, clock, tenant="default")
+    await made.start()
+    assert len(await records.load(HeldAlertRow, tenant="default")) == FEW
+    assert [row.seq for row in await records.load(AlertJournalRow, tenant="default")] == [1]
+    await made.save(*many(first=FEW + 1))
+    await made.spread()
+    assert len(await records.load(HeldAlertRow, tenant="default")) == 2 * FEW
+    assert [row.body for row in await records.load(AlertJournalRow, tenant="default")] == [b"broken"]

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import cramjam
 import orjson
+import structlog
 
 from vedette.clock import Clock, now_ms
 from vedette.errors import Corrupt
@@ -27,6 +28,8 @@ from vedette.records.rows import AlertEventRow, AlertJournalRow, HeldAlertRow, M
 
 if TYPE_CHECKING:
     from vedette.records.database import Records
+
+log = structlog.get_logger(__name__)
 
 FEW = 100
 """Fewer rows than these go to their tables at once."""
@@ -52,11 +55,15 @@ class Journal:
         return len(self._waiting)
 
     async def start(self) -> None:
-        """Spread what the last run left."""
+        """Spread what the last run left. A batch that cannot be read stays where it is, and is told of in the log."""
         rows = await self._records.load(AlertJournalRow, tenant=self._tenant)
         self._numbers = Numbers(max((row.seq for row in rows), default=0), own_number())
         for row in rows:
-            await self._spread(row)
+            try:
+                await self._spread(row)
+            except Corrupt as error:
+                # Without it some alerts are unknown until they are sent again; without a start nobody is told of any.
+                log.error("a batch of alerts cannot be read, and stays in the journal", number=row.seq, reason=str(error))
 
     async def save(self, held: Many, events: Many, others: Sequence[Row] = (), drop: Sequence[Row] = ()) -> None:
         """Commit the rows of alerts and of their steps, with others, all or none. Raises `LimitExceeded` where the disk takes nothing."""
