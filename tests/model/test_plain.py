@@ -96,7 +96,7 @@ def test_what_all_matches_begin_with(alternatives: list[str], begin: set[str]) -
     assert set(plain.beginnings(alternatives)) == begin
 
 
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(
     st.lists(
         st.sampled_from(

@@ -126,7 +126,7 @@ def test_what_hides_between_quotes() -> None:
         assert split(text) is None
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(
     st.lists(st.tuples(st.sampled_from(["=", "!=", "=~", "!~"]), st.text("ab.|*()[]\u00e9 {}", max_size=5)), min_size=1, max_size=3),
     st.lists(st.text("ab.|*()[]\u00e9\"'\\\n#`x", max_size=6), min_size=3, max_size=3),
@@ -146,7 +146,7 @@ def test_any_values(written: list[tuple[str, str]], values: list[str], form: str
 def test_the_corpus_with_other_values(conformance: Path) -> None:
     alike = 0
     with (conformance / "derived" / "promql_corpus.jsonl").open() as corpus:
-        for line in islice(corpus, 0, None, 4):
+        for line in islice(corpus, 0, None, 8):
             text = json.loads(line)["expr"]
             other = _VALUE.sub(lambda found: f'"{found[1][::2]}z"', text)
             try:

@@ -147,15 +147,24 @@ def test_a_view_is_made_anew_when_series_came():
     assert len(memory.index("default")[1].all_ids) == 11
 
 
+def test_views_of_few_tenants_are_kept():
+    memory = Memory()
+    for i in range(100):
+        take(memory, canonical(f"t{i}"), [Labels.of(__name__="m", i=str(i))])
+    for i in range(100):
+        view = memory.index(f"t{i}")[1]
+        assert found(view, [Matcher("__name__", "=", "m")]) == {Labels.of(__name__="m", i=str(i))}
+        assert 0 < len(memory._views) <= 64
+
+
 def test_pairs_that_were_looked_up_are_found_again_and_few_of_them_are_kept():
     memory, space = Memory(), canonical()
     take(memory, space, [Labels.of(__name__="m" if i % 10 else "n", i=str(i), j=str(i % 300)) for i in range(6000)])
     _, view = memory.index("default")
-    for _ in range(2):
-        for i in range(300):
-            wanted = {str(n) for n in range(i, 6000, 300) if n % 10}
-            assert {x.get("i") for x in found(view, [Matcher("__name__", "=", "m"), Matcher("j", "=", str(i))])} == wanted
-        assert 0 < len(view.recent) <= 256
+    for i in (*range(300), *range(280, 300), *range(20)):
+        wanted = {str(n) for n in range(i, 6000, 300) if n % 10}
+        assert {x.get("i") for x in found(view, [Matcher("__name__", "=", "m"), Matcher("j", "=", str(i))])} == wanted
+        assert 0 < len(view.recent) <= 64
     assert not any(len(ids) > 4096 for ids in view.recent.values()), "long lists are not kept"
     assert len(view.matching([Matcher("__name__", "=", "m")])) == 5400
 

@@ -37,7 +37,7 @@ Among = Callable[[NDArray[np.uint32]], NDArray[np.bool_]]
 """Which of some series (no two the same, in any order) are meant."""
 PACKED = 1 << 16
 """So many postings of a piece are packed: what is smaller is read a little quicker as it is."""
-_SHORT, _RECENT = 4096, 256
+_SHORT, _RECENT = 4096, 64
 """Of so many pairs the series are kept once they were looked up, where they are no more than these."""
 
 

@@ -32,6 +32,8 @@ from vedette.storage.starts import Zeros, shown_tenant, with_zeros
 _FEW_SERIES = 256
 """Of so many series it is kept which ones pass some matchers."""
 _SELECTIONS_KEPT = 512
+_VIEWS_KEPT = 64
+"""Of so many tenants the index is kept as it was asked last: with the pairs that were looked up, a megabyte each at the most."""
 _MANY_SERIES, _MANY_BYTES = 1 << 17, 16 << 20
 """Of more than a few, up to so many, it is kept as well, with their labels, as long as all of these together take no more memory."""
 
@@ -219,6 +221,8 @@ class Memory:
         made = index.view(series.names.symbols, ids, *columns)
         with self.lock:
             if self.series is series and len(series.ids_of[number]) == len(ids):
+                if len(self._views) >= _VIEWS_KEPT:
+                    self._views.clear()
                 self._views[tenant] = made
         return series, made
 
