@@ -14,7 +14,7 @@ from vedette.model.histogram_arithmetic import is_reset
 from vedette.model.histograms import CUSTOM_SCHEMA, GAUGE, NO_BUCKETS, NOT_RESET, RESET, UNKNOWN, Histogram, Layout
 from vedette.model.labels import Labels
 from vedette.model.samples import STALE
-from vedette.promql import functions, native_binary, native_bounds, native_numbers, native_rates, native_spans, native_sums, selectors
+from vedette.promql import functions, native_binary, native_bounds, native_numbers, native_rates, native_spans, native_sums, plan, selectors
 from vedette.promql.engine import Engine
 from vedette.promql.errors import ExecutionError
 from vedette.promql.memory import MemoryStorage
@@ -229,6 +229,38 @@ def test_both_ways_answer_the_same(seed, kinds, odd, monkeypatch):
             for got, wanted in zip(found, slow_native[labels][1], strict=True):
                 assert same(got, wanted), (query, got, wanted)
                 assert got.hint == wanted.hint, query
+
+
+COUNTED = (
+    "sum(h)",
+    "avg by (job) (h)",
+    "rate(h[2m])",
+    "sum by (job) (increase(h[75s]))",
+    "-delta(h[1m]) * 2",
+    "irate(h[1m]) + sum_over_time(h[2m])",
+    "avg_over_time(h[2m]) / 2",
+    "first_over_time(h[1m]) - on (i) last_over_time(h[1m])",
+    "h == h offset 20s",
+    "rate(h[2m] anchored)",
+    "sum(rate(h[1m]) > bool 0 or h)",
+)
+
+
+@pytest.mark.parametrize(("kinds", "odd"), [(5, False), (6, True)])
+def test_counts_and_sums_are_the_same_without_buckets(kinds, odd, monkeypatch):
+    """Reading no buckets must not show: what is told of resets is told of whole histograms."""
+    storage = filled(kinds, kinds=kinds, odd=odd)
+    queries = [f"{f}({query})" for query in COUNTED for f in ("histogram_count", "histogram_avg")]
+    made: list[int] = []
+    without = Pool.bucketless
+    monkeypatch.setattr(Pool, "bucketless", lambda pool: made.append(len(pool)) or without(pool))
+    quick = [answer(storage, query) for query in queries]
+    assert len(made) >= 2 * (len(COUNTED) - 3) and all(made)
+    monkeypatch.setattr(plan, "_HEADS_ALONE", frozenset())
+    before = len(made)
+    for query, found in zip(queries, quick, strict=True):
+        assert found == answer(storage, query), query
+    assert len(made) == before
 
 
 def test_what_takes_no_columns_is_given_a_matrix():

@@ -73,9 +73,11 @@ def run(ev: Evaluation, operation: Operation, args: list[Value], data: Sequence[
     if isinstance(node, Selector) and operation.begun:
         return start_times.instants(ev, node, grid, data[operation.fetch])
     if isinstance(node, Selector):
-        return selectors.instants(ev, node, grid, data[operation.fetch], want_time=operation.timed, counts_only=operation.counts_only)
+        heed = selectors.Heed(operation.counts_only, operation.bucketless)
+        return selectors.instants(ev, node, grid, data[operation.fetch], want_time=operation.timed, heed=heed)
     if isinstance(node, Range):
-        return selectors.windows(ev, node, grid, data[operation.fetch], counts_only=operation.counts_only)
+        heed = selectors.Heed(operation.counts_only, operation.bucketless)
+        return selectors.windows(ev, node, grid, data[operation.fetch], heed=heed)
     if isinstance(node, Subquery):
         return selectors.subquery(ev, node, grid, args[0])
     if isinstance(node, Number):

@@ -6,7 +6,7 @@ Whatever picks, repeats or joins histograms moves numbers; an object is made of 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vedette.model.histogram_arithmetic import compacted
-from vedette.model.histograms import HEAD, Histogram, Histograms, Layout, LayoutTable
+from vedette.model.histograms import HEAD, Histogram, Histograms, Layout, LayoutTable, bare
 from vedette.promql.native_layouts import Buckets, Layouts, distinct
 
 Bools = NDArray[np.bool_]
@@ -106,6 +106,12 @@ class Pool:
         layout, start = self.layouts[self.layout[j]], int(self.starts[j])
         h = Histogram(layout, self.cells[start : start + layout.width], int(self.hints[j]))
         return compacted(h) if self.slim[j] else h
+
+    def bucketless(self) -> Pool:
+        """The same histograms without their buckets; what their buckets are like remains known."""
+        table = LayoutTable()
+        numbers = table.numbers([bare(x.schema, x.threshold, x.bounds) for x in self.layouts])
+        return replace(self, layouts=tuple(table.layouts), layout=numbers[self.layout] if len(self) else self.layout)
 
     def with_(self, other: Pool) -> Pool:
         """The histograms of both, those of `other` after these; equal layouts are told once."""

@@ -15,7 +15,7 @@ from vedette.model.labels import METRIC_NAME
 from vedette.model.matchers import Matcher
 from vedette.promql.coarse import Column, coarse_of, columns_of
 from vedette.promql.durations import has_expression
-from vedette.promql.nodes import TRIMS, At, Binary, Call, Node, Number, Paren, Range, Selector, Subquery, Text, unwrapped, walk
+from vedette.promql.nodes import TRIMS, Aggregate, At, Binary, Call, Node, Number, Paren, Range, Selector, Subquery, Text, unwrapped, walk
 from vedette.promql.values import Grid
 from vedette.storage.interface import Coarse
 
@@ -52,7 +52,8 @@ class Operation(NamedTuple):
 
     `spread` says that this is no node of its own, but the one below, given for one step, spread over the grid; `timed` that
     a selector is wanted for its samples' times: the argument of `timestamp`; `begun` for their start timestamps.
-    `counts_only` says that of a selector's native histograms nothing but counts and sums matters.
+    `counts_only` says that of a selector's native histograms nothing but counts and sums matters, `bucketless` that nothing in between
+    looks at their buckets either.
     """
 
     node: Node
@@ -63,6 +64,7 @@ class Operation(NamedTuple):
     timed: bool = False
     counts_only: bool = False
     begun: bool = False
+    bucketless: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,26 +163,38 @@ def _invariant(nodes: Sequence[Node]) -> set[int]:
 
 
 _OF_COUNTS = frozenset(("histogram_count", "histogram_sum", "histogram_avg"))
-_NO_NODES: frozenset[int] = frozenset()
+_NO_NODES: Mapping[int, bool] = {}
 _OF_BUCKETS = frozenset(("histogram_quantile", "histogram_quantiles", "histogram_fraction"))
 
 
-def _counts_only(root: Node) -> set[int]:
-    """The selectors (by id) of whose native histograms only counts and sums are looked at. A subquery in between hides that.
+_HEADS_ALONE = frozenset(
+    (
+        "rate", "increase", "delta", "irate", "idelta", "sum_over_time", "avg_over_time", "first_over_time", "last_over_time",
+        "sum", "avg", "+", "-", "*", "/",
+    )
+)  # fmt: skip
+"""What makes counts and sums of counts and sums, and nothing of what they are in buckets."""
 
-    Prometheus then reads no buckets, and tells counter resets between the samples it reads: a difference that shows in warnings.
+
+def _counts_only(root: Node) -> dict[int, bool]:
+    """The selectors (by id) of whose native histograms only counts and sums are looked at, and whether nothing in between sees buckets.
+
+    Prometheus then reads no buckets, and tells counter resets between the samples it reads: a difference that shows in warnings. A
+    subquery in between hides that.
     """
-    found: set[int] = set()
-    stack: list[tuple[Node, bool]] = [(root, False)]
+    found: dict[int, bool] = {}
+    stack: list[tuple[Node, bool, bool]] = [(root, False, False)]
     while stack:
-        node, only = stack.pop()
+        node, only, heads = stack.pop()
         if isinstance(node, Selector) and only:
-            found.add(id(node))
+            found[id(node)] = heads and not (node.anchored or node.smoothed)
         elif isinstance(node, Call) and node.func.name in _OF_COUNTS | _OF_BUCKETS:
-            only = node.func.name in _OF_COUNTS
+            only = heads = node.func.name in _OF_COUNTS
         elif isinstance(node, Subquery) or (isinstance(node, Binary) and node.op in TRIMS):
             only = False
-        stack.extend((c, only) for c in node.children)
+        elif isinstance(node, (Call, Aggregate, Binary)):
+            heads = heads and (node.func.name if isinstance(node, Call) else node.op) in _HEADS_ALONE
+        stack.extend((c, only, heads) for c in node.children)
     return found
 
 
@@ -197,7 +211,7 @@ class Prepared:
     timed: frozenset[int]
     begun: frozenset[int]
     info: Mapping[int, Selector]
-    counts_only: frozenset[int]
+    counts_only: Mapping[int, bool]
     columns: Mapping[int, Column]
     """The selectors that rollups could serve (`coarse.columns_of`)."""
     durations: bool
@@ -215,7 +229,7 @@ class Prepared:
         # Of the info series, the times of samples are wanted: the newest one counts.
         timed = {id(unwrapped(c.args[0])) for c in calls if c.func.name == "timestamp"} | set(map(id, info.values()))
         begun = frozenset(id(unwrapped(c.args[0])) for c in calls if c.func.name == "start_timestamp")
-        counts_only = frozenset(_counts_only(root)) if any(c.func.name in _OF_COUNTS for c in calls) else _NO_NODES
+        counts_only = _counts_only(root) if any(c.func.name in _OF_COUNTS for c in calls) else _NO_NODES
         columns = {key: column for key, column in columns_of(nodes).items() if key not in begun}  # a tier has no start timestamps
         pinned = any(isinstance(n, Subquery) or (isinstance(n, Selector) and n.at is not None) for n in nodes)
         durations = any(map(has_expression, nodes))
@@ -242,7 +256,7 @@ class _Planner:
         if known is None:
             s = node.selector if isinstance(node, Range) else node
             range_ = node.range if isinstance(node, Range) else 0
-            hints = (id(node) in self.timed, id(node) in self.begun, id(s) in self.counts_only, self.columns.get(id(node)))
+            hints = (id(node) in self.timed, id(node) in self.begun, self.counts_only.get(id(s)), self.columns.get(id(node)))
             alike = (s.matchers, s.offset, s.at, s.anchored, s.smoothed, range_, *hints)
             # Below 0, where no id is.
             known = self.keys[id(node)] = self.alike.setdefault(alike, -1 - len(self.alike))
@@ -296,6 +310,7 @@ class _Planner:
                 timed=id(node) in self.timed,
                 counts_only=id(selector) in self.counts_only,
                 begun=id(node) in self.begun,
+                bucketless=self.counts_only.get(id(selector), False),
             )
         self.done[key] = len(self.operations)
         self.operations.append(operation)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,17 @@ from vedette.promql.values import (
     Windows,
 )
 from vedette.storage.interface import Steps
+
+
+class Heed(NamedTuple):
+    """What is looked at of a selector's native histograms, as `plan.Operation` has it."""
+
+    counts_only: bool = False
+    bucketless: bool = False
+
+
+WHOLE = Heed()
+"""All of each histogram."""
 
 
 class Fetched:
@@ -66,7 +78,7 @@ class Fetched:
         self.timestamps = timestamps
         self.values = values
         self._clean: tuple[Ints, Ints, Floats] | None = None
-        self._pools: dict[bool, Pool] = {}
+        self._pools: dict[Heed, Pool] = {}
 
     @classmethod
     def in_slabs(cls, labels: LabelTable, slabs: Slabs) -> Fetched:
@@ -87,21 +99,23 @@ class Fetched:
                 self._clean = (offsets, timestamps, values)
         return self._clean
 
-    def natives(self, *, counts_only: bool, clean: bool = True) -> Natives | None:
+    def natives(self, heed: Heed, *, clean: bool = True) -> Natives | None:
         """The histograms among the samples of `clean()`, or among all samples, where a stale one is none.
 
-        With `counts_only`, one whose hint says nothing is compared with the one before it, so that it says.
+        Where counts alone matter, one whose hint says nothing is compared with the one before it, so that it says.
         """
         found = self.histograms
         if found is None:
             return None
-        if counts_only not in self._pools:
+        if heed not in self._pools:
             pool = Pool.of(found)
-            self._pools[counts_only] = replace(pool, hints=self._told(pool, found.at)) if counts_only else pool
+            if heed.counts_only:
+                pool = replace(pool, hints=self._told(pool, found.at))
+            self._pools[heed] = pool.bucketless() if heed.bucketless else pool
         good = ~is_stale(self.values)
         index = np.full(len(good), -1, dtype=np.int64)
         index[found.at] = np.where(good[found.at], np.arange(len(found)), -1)
-        return Natives(index[good] if clean and not good.all() else index, self._pools[counts_only])
+        return Natives(index[good] if clean and not good.all() else index, self._pools[heed])
 
     def _told(self, pool: Pool, at: Ints) -> NDArray[np.uint8]:
         rows = np.searchsorted(self.offsets, at, side="right")
@@ -112,12 +126,10 @@ class Fetched:
         return hints
 
 
-def instants(
-    ev: Evaluation, node: Selector, grid: Grid, data: Fetched, *, want_time: bool = False, counts_only: bool = False
-) -> Rows | Matrix:
+def instants(ev: Evaluation, node: Selector, grid: Grid, data: Fetched, *, want_time: bool = False, heed: Heed = WHOLE) -> Rows | Matrix:
     """An instant vector selector over `grid`: the last sample within the lookback, unless stale."""
     if data.histograms is not None:
-        return _with_histograms(ev, node, grid, data, want_time=want_time, counts_only=counts_only)
+        return _with_histograms(ev, node, grid, data, want_time=want_time, heed=heed)
     ends = window_grid(node, grid, ev.bounds)
     lookback = ev.bounds.lookback
     offsets, timestamps, samples = data.clean() if node.smoothed else (data.offsets, data.timestamps, data.values)
@@ -150,7 +162,7 @@ def instants(
     return Rows(data.labels, grid.n, fill, samples=len(data.timestamps))
 
 
-def _with_histograms(ev: Evaluation, node: Selector, grid: Grid, data: Fetched, *, want_time: bool, counts_only: bool) -> Matrix:
+def _with_histograms(ev: Evaluation, node: Selector, grid: Grid, data: Fetched, *, want_time: bool, heed: Heed) -> Matrix:
     """The same where some samples are native histograms. With `want_time`, these remain marked as what they are."""
     ends = window_grid(node, grid, ev.bounds)
     lookback, rows = ev.bounds.lookback, len(data.labels)
@@ -162,7 +174,7 @@ def _with_histograms(ev: Evaluation, node: Selector, grid: Grid, data: Fetched, 
     at = np.where(present, found, 0.0).astype(np.int64)
     if not len(data.values):
         return Matrix(data.labels, found, present)
-    natives = data.natives(counts_only=counts_only, clean=False)
+    natives = data.natives(heed, clean=False)
     histograms = None if natives is None else Natives(np.where(present, natives.index[at], -1), natives.pool)
     values = data.timestamps[at] / 1000.0 if want_time else data.values[at]
     matrix = Matrix(data.labels, values, present, None, histograms)
@@ -172,7 +184,7 @@ def _with_histograms(ev: Evaluation, node: Selector, grid: Grid, data: Fetched, 
 def _smoothed(ev: Evaluation, node: Selector, ends: Grid, data: Fetched, matrix: Matrix) -> Matrix:
     """The values between samples: floats as the kernel has them, histograms in between two. A mixture of both gives nothing."""
     offsets, times, samples = data.clean()
-    natives = data.natives(counts_only=False)
+    natives = data.natives(WHOLE)
     assert natives is not None, "only where there are any"
     objects = natives.objects
     lookback = ev.bounds.lookback
@@ -209,7 +221,7 @@ def _smoothed(ev: Evaluation, node: Selector, ends: Grid, data: Fetched, matrix:
     return Matrix(matrix.labels, values, present, None, Natives.of(histograms))
 
 
-def windows(ev: Evaluation, node: Range, grid: Grid, data: Fetched, *, counts_only: bool = False) -> Windows:
+def windows(ev: Evaluation, node: Range, grid: Grid, data: Fetched, *, heed: Heed = WHOLE) -> Windows:
     """A range vector selector over `grid`."""
     ends = window_grid(node.selector, grid, ev.bounds)
     offsets, timestamps, values = data.clean()
@@ -226,7 +238,7 @@ def windows(ev: Evaluation, node: Range, grid: Grid, data: Fetched, *, counts_on
         None,
         selector.anchored,
         selector.smoothed,
-        data.natives(counts_only=counts_only),
+        data.natives(heed),
         starts,
         data.counted,
         None if data.weights is None else data.weights[~is_stale(data.values)],
