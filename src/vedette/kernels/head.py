@@ -223,20 +223,6 @@ def bound(ids: Any, state: Any, old_state: Any) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _last_end(oldest: Any, newest: Any, first: Any, step: Any, n: Any, range_ms: Any) -> Any:
-    """The end of the last of the windows `(t - range_ms, t]`, t = first + k * step for k < n, that reach into [oldest, newest].
-
-    `NEVER` where none does.
-    """
-    k: Any = np.int64(0)
-    if oldest > first:
-        k = (oldest - first + step - 1) // step
-    if k >= n or first + k * step - range_ms >= newest:
-        return np.int64(NEVER)
-    return first + min(n - 1, (newest - 1 + range_ms - first) // step) * step
-
-
-@njit(cache=True, nogil=True)
 def _take(
     chain: Any,
     in_order: bool,
@@ -256,12 +242,14 @@ def _take(
     the chain to go on with, whether there may be stale markers), -1 for the first where there is no room.
 
     A chain is (its newest chunk, how many samples of that count, the time of the newest of these). `windows` are (first, step, n,
-    range) as for `_last_end`, or of n 1 just [start, end]. To go on with is the newest chunk that has a sample up to `resume`. `room` is
-    (lo, hi). What is not `in_order` comes in no order. `links` and `data` are the arena's int32s and bytes, `values` the `bits` as float64.
+    range): `(t - range, t]`, t = first + k * step for k < n; or of n 1 just [start, end]. To go on with is the newest chunk that has a
+    sample up to `resume`. `room` is (lo, hi). What is not `in_order` comes in no order. `links` and `data` are the arena's int32s and
+    bytes, `values` the `bits` as float64.
     """
     chunk, count, last = chain
     first, step, n, range_ms = windows
     lo, stop = room
+    k: Any = np.int64(n - 1)
     place: Any = np.int64(stop)
     further = chain
     found, doubtful = False, False
@@ -282,7 +270,12 @@ def _take(
             place -= count
             doubtful |= decode(arena, data, chunk, count, np.int64(_LATEST), times, bits, values, place) < 0
         elif oldest <= end:
-            until = np.int64(end) if n == 1 else _last_end(oldest, last, first, step, n, range_ms)
+            until = np.int64(end)
+            if n > 1:
+                # The end of the last window that begins before the chunk's newest sample: the others want nothing of it.
+                while k >= 0 and first + k * step - range_ms >= last:
+                    k -= 1
+                until = first + k * step if k >= 0 else np.int64(NEVER)
             if until >= oldest:
                 begin = place - count
                 if begin < lo:
