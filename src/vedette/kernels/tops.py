@@ -8,6 +8,9 @@ import numpy as np
 from numba import njit
 
 
+_INSERTED = 12
+
+
 @njit(cache=True, nogil=True, inline="always")
 def _less(a: float, b: float, largest: bool) -> bool:
     """Heap order: the value to drop first is the least; NaN always goes first."""
@@ -99,10 +102,18 @@ def ranked(starts: Any, largest: bool, kept: Any, rows: Any, sizes: Any, order: 
     written = 0
     for g in range(len(starts) - 1):
         heap, numbers = kept[starts[g] : starts[g + 1], 0], rows[starts[g] : starts[g + 1], 0]
-        # Pop the worst to the end, again and again: what is left is best first.
-        for size in range(sizes[g, 0] - 1, 0, -1):
-            _swap(heap, numbers, 0, size)
-            _sift_down(heap, numbers, size, largest)
+        if sizes[g, 0] <= _INSERTED:
+            # Go sorts so few by insertion, and so among equal values the order is Prometheus'.
+            for i in range(1, sizes[g, 0]):
+                for j in range(i, 0, -1):
+                    if not _less(heap[j - 1], heap[j], largest):
+                        break
+                    _swap(heap, numbers, j, j - 1)
+        else:
+            # Pop the worst to the end, again and again: what is left is best first.
+            for size in range(sizes[g, 0] - 1, 0, -1):
+                _swap(heap, numbers, 0, size)
+                _sift_down(heap, numbers, size, largest)
         for i in range(sizes[g, 0]):
             order[written] = numbers[i]
             written += 1

@@ -17,11 +17,13 @@ _RUNS = re.compile(r"[0-9]+|[^0-9]+")
 
 
 def sort(matrix: Matrix, *, descending: bool) -> Matrix:
-    """The rows of a one-step matrix in order of their values, NaN last either way."""
+    """The rows of a one-step matrix in order of their values, NaN last either way: of several the last comes first, as in Prometheus."""
     matrix = matrix.found()
     values = matrix.values[:, 0]
-    keys = -values if descending else values
-    return matrix.take(np.lexsort((keys, np.isnan(values))).astype(np.int64, copy=False))
+    nan = np.isnan(values)
+    numbers = np.where(nan, 0.0, -values if descending else values)
+    places = np.arange(len(values), dtype=np.int64)
+    return matrix.take(np.lexsort((np.where(nan, -places, places), numbers, nan)).astype(np.int64, copy=False))
 
 
 def natural(a: str, b: str) -> int:
