@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-
 _INSERTED = 12
 
 
