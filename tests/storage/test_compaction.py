@@ -12,7 +12,7 @@ from vedette.errors import Corrupt
 from vedette.model.matchers import Matcher
 from vedette.model.samples import SampleBatch
 from vedette.storage import block_writer, compaction, levels, pages
-from vedette.storage.block import Meta
+from vedette.storage.block_meta import Meta
 from vedette.storage.blocks import Blocks
 from vedette.storage.disk import Disk
 

@@ -11,7 +11,7 @@ import pytest
 from vedette.errors import Corrupt
 from vedette.model.samples import MetricMetadata, SampleBatch
 from vedette.storage import offline, wal
-from vedette.storage.block import read_meta
+from vedette.storage.block_meta import read_meta
 
 EVER = (-(1 << 62), 1 << 62)
 

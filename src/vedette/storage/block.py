@@ -1,7 +1,7 @@
 """An immutable block directory, read: its index mapped and checked when first used, its pages decoded on demand.
 
 Safe from any number of threads. A block that was deleted stays readable for whoever holds it. Not here: writing
-(`block_writer.py`), which blocks there are (`blocks.py`).
+(`block_writer.py`), what its `meta.json` says (`block_meta.py`), which blocks there are (`blocks.py`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from vedette.errors import Corrupt
@@ -24,7 +23,8 @@ from vedette.kernels import block as kernel
 from vedette.kernels import pages as kernel_pages
 from vedette.kernels.series_table import join_canonical
 from vedette.storage import pages
-from vedette.storage.block_writer import FORMATS, PAGE_SAMPLES, checksum_of
+from vedette.storage.block_meta import Texts, read_meta
+from vedette.storage.block_writer import PAGE_SAMPLES
 from vedette.storage.histogram_columns import Found
 from vedette.storage.histogram_pages import HistogramReader
 from vedette.storage.index import IndexView, Postings
@@ -85,72 +85,6 @@ class Page(NamedTuple):
         return self.bits.nbytes + self.bounds.nbytes + (self.times if self.stamps is None else self.stamps).nbytes
 
 
-@dataclass(frozen=True, slots=True)
-class Meta:
-    """What `meta.json` says; times in ms, inclusive. `order`, `replaces`: see `block_writer.Origin`."""
-
-    min_time: int
-    max_time: int
-    series: int
-    samples: int
-    tenants: tuple[str, ...]
-    wal_scopes: tuple[int, ...]
-    sequence: int
-    level: int
-    order: int
-    replaces: tuple[int, ...] = ()
-    histograms: int = 0
-    format: int = 1
-
-
-def read_meta(path: Path) -> Meta:
-    """A block directory's `meta.json`. Raises `Corrupt`."""
-    file = path / "meta.json"
-    try:
-        found = orjson.loads(file.read_bytes())
-        if (version := found["format"]) not in FORMATS:
-            raise Corrupt(f"block format {version!r}, which this version does not know", path=file, offset=0)
-        # Blocks of earlier versions have none.
-        if (checksum := found.pop("checksum", None)) is not None and checksum != checksum_of(found):
-            raise Corrupt("does not match its checksum", path=file, offset=0)
-        lists = {name: tuple(found.get(name, ())) for name in ("tenants", "wal_scopes", "replaces")}
-        return Meta(**({"order": found["sequence"]} | found | lists))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Corrupt(f"cannot be read: {error}", path=file, offset=0) from error
-
-
-class _Texts:
-    """A block's own symbols: sorted texts, end to end."""
-
-    def __init__(self, offsets: NDArray[np.int64], texts: NDArray[np.uint8]) -> None:
-        self._offsets = offsets
-        self._texts = texts
-        self._known: dict[int, str] = {}
-
-    def __len__(self) -> int:
-        return len(self._offsets) - 1
-
-    def raw(self, symbol: int) -> bytes:
-        return self._texts[self._offsets[symbol] : self._offsets[symbol + 1]].tobytes()
-
-    def text(self, symbol: int) -> str:
-        text = self._known.get(symbol)
-        if text is None:
-            text = self._known[symbol] = self.raw(symbol).decode("utf-8")
-        return text
-
-    def find(self, text: str) -> int:
-        wanted = text.encode("utf-8", "surrogatepass")
-        lo, hi = 0, len(self)
-        while lo < hi:
-            mid = (lo + hi) // 2
-            if self.raw(mid) < wanted:
-                lo = mid + 1
-            else:
-                hi = mid
-        return lo if lo < len(self) and self.raw(lo) == wanted else -1
-
-
 class Block:
     """One block. Raises `Corrupt` from any method that meets damage."""
 
@@ -162,7 +96,7 @@ class Block:
         self._lock = threading.Lock()
         self._sections: Sections | None = None
         self._histograms: HistogramReader | None = None
-        self._symbols: _Texts | None = None
+        self._symbols: Texts | None = None
         self._times: tuple[NDArray[np.int64], NDArray[np.int64], list[int]] | None = None
         self._views: dict[str, IndexView] = {}
         self.to_engine: tuple[SymbolTable, NDArray[np.int64]] | None = None
@@ -193,11 +127,11 @@ class Block:
         return self._sections
 
     @property
-    def symbols(self) -> _Texts:
+    def symbols(self) -> Texts:
         """The block's texts."""
         symbols = self._symbols
         if symbols is None:
-            self._symbols = symbols = _Texts(self._take("text_offsets", np.int64), self._take("texts", np.uint8))
+            self._symbols = symbols = Texts(self._take("text_offsets", np.int64), self._take("texts", np.uint8))
         return symbols
 
     def doom(self) -> None:

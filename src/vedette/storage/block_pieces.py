@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from vedette.kernels import block as kernel
 from vedette.model.labeltable import LabelTable
-from vedette.storage.block import Block, Meta, Page, PageRoom
+from vedette.storage.block import Block, Page, PageRoom
+from vedette.storage.block_meta import Meta
 from vedette.storage.block_writer import PAGE_SAMPLES
 from vedette.storage.interface import Steps
 from vedette.storage.nearby import Paged

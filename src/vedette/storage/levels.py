@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 
-from vedette.storage.block import Meta
+from vedette.storage.block_meta import Meta
 
 _MINUTE = 60_000
 WINDOWS = (15 * _MINUTE, 120 * _MINUTE, 1440 * _MINUTE)

@@ -13,7 +13,8 @@ import numpy as np
 
 from vedette.errors import Corrupt
 from vedette.storage import queue, rollup, tombstones, wal
-from vedette.storage.block import Block, Meta, read_meta
+from vedette.storage.block import Block
+from vedette.storage.block_meta import Meta, read_meta
 from vedette.storage.block_writer import TEMPORARY
 from vedette.storage.flush import read_metadata
 from vedette.storage.memory import Memory

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vedette.model.matchers import Matcher
-from vedette.storage.block import Block, Meta
+from vedette.storage.block import Block
+from vedette.storage.block_meta import Meta
 from vedette.storage.index import IndexView, intersection
 from vedette.storage.tombstones import FOREVER, Gone
 
