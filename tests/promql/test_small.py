@@ -261,6 +261,17 @@ def test_errors_are_the_long_ways_to_tell(engine: Engine) -> None:
     assert isinstance(told(engine, many, 0, 10 * MIN, 500), tuple)
 
 
+def test_what_takes_long_to_match_is_left_to_the_long_way(engine: Engine, storage: Handy) -> None:
+    for i in range(20):
+        storage.add(Labels.of(__name__="long", path=f"{'/a' * 500}/{i}"), 5 * MIN, 1.0)
+    for pattern, soon in (("(.*)/[0-9]+", True), ("(.*)" * 15, False)):
+        expr = f'label_replace(long, "short", "$1", "path", "{pattern}")'
+        long, found = told(engine, expr, 5 * MIN, 5 * MIN, 0), engine.small(T, expr, 5 * MIN, 5 * MIN, 0)
+        assert (found is not None) == soon
+        assert found is None or shown(found) == long
+        assert isinstance(long, tuple)
+
+
 def test_warnings_are_told_each_time(engine: Engine) -> None:
     for expr, word in (("quantile(1.5, level)", "quantile value"), ("sort(level)", "sort is ineffective"), ("rate(level[1m])", "counter")):
         for _ in range(2):

@@ -157,6 +157,26 @@ async def test_a_block_with_deletions_is_left_to_a_select(engine, tools):
     assert engine.at_hand("default", M, *whole, 1000) is None
 
 
+async def test_many_samples_of_which_few_are_asked_for(engine, tools, keyspace):
+    times = range(tools.now - HOUR, tools.now, HOUR // 400)
+    rows = [(tools.metric("long", i=str(i)), [(t, float(t % 7)) for t in times]) for i in range(3)]
+    burst = [(tools.metric("burst"), [(tools.now - 1200 + i, 1.0) for i in range(1200)])]
+    await engine.append(tools.batch([*rows, *burst], keyspace))
+    long, burst = (Matcher("__name__", "=", "long"),), (Matcher("__name__", "=", "burst"),)
+    for matchers in (long, burst):
+        engine.select("default", matchers, tools.now - HOUR, tools.now)
+    assert engine.at_hand("default", long, tools.now - HOUR, tools.now, 1000) is None
+    late = tools.now - HOUR // 6, tools.now
+    found = engine.at_hand("default", long, *late, 1000)
+    assert same(found, engine.select("default", long, *late))
+    assert 150 < found.sample_count <= 201
+    assert engine.at_hand("default", long, *late, found.sample_count - 1) is None
+    # Of series that came late, more lie there than time says.
+    assert engine.at_hand("default", burst, *late, 1000) is None
+    assert same(engine.at_hand("default", burst, *late, 1200), engine.select("default", burst, *late))
+    assert same(engine.at_hand("default", long, 0, 1, 1), engine.select("default", long, 0, 1))
+
+
 async def test_many_series_are_not_kept(engine, tools, keyspace):
     rows = [(tools.metric("many", i=str(i)), [(tools.now - HOUR, 1.0), (tools.now, 2.0)]) for i in range(257)]
     await engine.append(tools.batch(rows, keyspace))

@@ -64,6 +64,8 @@ class Evaluation:
     """What was made before of large label tables that come again."""
     started: bool = False
     """Whether start timestamps are heeded, where storage keeps them."""
+    max_matching: int | None = None
+    """Most groups × instructions × bytes of all matches of one `label_replace`, each about a nanosecond; None: of one match alone."""
     samples: int = 0
     bytes: int = 0
 

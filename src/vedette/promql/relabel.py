@@ -75,11 +75,12 @@ def _replaced(ev: Evaluation, sources: _Symbols, text: str, pattern: Any) -> tup
     new = np.full(len(distinct), -1, dtype=np.int32)
     matched = np.zeros(len(distinct), dtype=np.bool_)
     alike: dict[tuple[str, ...], list[int]] = {}
-    weight = 0
+    weight = matching = 0
     for i, symbol in enumerate(distinct.tolist()):
         source = ev.symbols.text(symbol).encode() if symbol >= 0 else b""
         ev.check()
-        if (1 + pattern.groups) * pattern.programsize * len(source) > MAX_MATCHING:
+        matching += (work := (1 + pattern.groups) * pattern.programsize * len(source))
+        if work > MAX_MATCHING or (ev.max_matching is not None and matching > ev.max_matching):
             raise ExecutionError(f"label_replace() has a regular expression too large for a value of {len(source)} bytes")
         found = pattern.fullmatch(source)
         if found is None:

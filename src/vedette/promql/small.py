@@ -42,8 +42,8 @@ _HELD_SAMPLES, _HELD_BYTES, _LONGEST_S = 98_304, 4 << 20, 0.1
 """What a small query may hold, as the limits count it, and how long it may take: less than any settings forbid (`engine.py`)."""
 _TOO_LONG_S, _SLOW = 0.003, 3
 """Processor time that is too much, and how often in a row that is found before a text counts as none of a small query any more."""
-_LONGEST_PATTERN = 60
-"""Characters of a regular expression that is matched on the way."""
+_LONGEST_PATTERN, _MOST_MATCHING = 60, 2_000_000
+"""Characters of a regular expression that is matched on the way, and what its matches may take: some two milliseconds."""
 _MOST_KEPT = 200
 """What may be kept of one query's labels: texts that it made itself, and tables."""
 _TABLES_KEPT = 2
@@ -161,6 +161,7 @@ class Small:
             pool=around.pool,
             ticket=around.ticket,
             statistics=Statistics(),
+            max_matching=_MOST_MATCHING,
         )
         data = [Fetched(table, one.offsets, one.timestamps, one.values) for table, one in zip(known.tables, found, strict=True)]
         with np.errstate(all="ignore"):

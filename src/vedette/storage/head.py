@@ -296,6 +296,11 @@ class Head:
         """How many samples the series `ids` have at most."""
         return int(kernel.bound(ids, self.now.state, self.before.state))
 
+    def share(self, start: int, end: int) -> float:
+        """About how large a part of the samples lies in [start, end]: as large as of the time that they span."""
+        oldest, newest = self.min_time, self.max_time
+        return max(0.0, min(end, newest) - max(start, oldest) + 1) / (newest - oldest + 1) if newest >= oldest else 0.0
+
     @property
     def held(self) -> int:
         """How many samples there are, those included that a block holds already."""
