@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vedette.kernels import native as kernel
@@ -191,6 +191,7 @@ def test_histograms_are_trimmed_as_one_by_one(samples, values, upper, slim, oddi
             assert np.array_equal(one.cells, other.cells, equal_nan=True), (samples[item], value)
 
 
+@settings(max_examples=40)
 @given(ANY, st.data())
 def test_histograms_differ_as_they_do_one_by_one(samples, data):
     repeated = [*samples, *(Histogram(h.layout, np.where(h.cells == 0, -0.0, h.cells)) for h in samples), *samples]

@@ -59,7 +59,7 @@ def of_groups(ev: Evaluation, natives: Natives, groups: Ints, left: Bools, *, me
     kinds = np.zeros(len(pool.layouts), dtype=np.int64)
     for i in own:
         kinds[i] = known.setdefault(pool.layouts[i].bounds, len(known))
-    met = _meets(known) if known else None
+    met = _meets(ev, known) if known else None
     return None if met is None else _summed(ev, pool, (wanted_of(natives, groups, count), kept), kinds, met, mean=mean)
 
 
@@ -102,17 +102,17 @@ def _summed(ev: Evaluation, pool: Pool, sums: tuple[Wanted, Bools], kinds: Ints,
     return Reconciled(Natives(index.reshape(kept.shape), results), *(one.reshape(kept.shape) for one in told))
 
 
-def _meets(known: dict[tuple[float, ...], int]) -> _Meets | None:
+def _meets(ev: Evaluation, known: dict[tuple[float, ...], int]) -> _Meets | None:
     """What the sets of bounds that are `known`, and what they have in common, have in common; None where that is too much."""
     numbers = dict(known)
-    bounds, first = list(known), len(known)
+    bounds, first = list(known), [frozenset(one) for one in known]
     pairs: dict[tuple[int, int], int] = {}
     done = 0
     while done < len(bounds):
         if len(bounds) > _MOST:
             return None
-        for other in range(first):
-            others = set(bounds[other])
+        ev.check()
+        for other, others in enumerate(first):
             common = tuple(v for v in bounds[done] if v in others)
             pairs[done, other] = numbers.setdefault(common, len(bounds))
             if numbers[common] == len(bounds):
