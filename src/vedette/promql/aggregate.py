@@ -125,6 +125,8 @@ def _accumulated(ev: Evaluation, node: Aggregate, value: Matrix | Rows, grid: Gr
         value = value.found()
     elif _small(value):
         value = ev.matrix(value)
+    if not len(value):
+        return ev.empty(grid.n)
     code = _CODES[node.op]
     groups, first = _grouping(ev, node, value)
     shape = (len(first), grid.n)

@@ -165,6 +165,8 @@ def _signatures(node: Binary, left: Matrix, right: Matrix) -> tuple[Ints, Ints, 
 
 
 def _set_operator(ev: Evaluation, node: Binary, left: Matrix, right: Matrix) -> Matrix:
+    if node.op == "or" and not (len(left) and len(right)):
+        return left if len(left) else right
     left_groups, right_groups, count = _signatures(node, left, right)
     n = left.values.shape[1]
     there = np.zeros((count, n), dtype=np.bool_)

@@ -264,6 +264,8 @@ def shown(value: float) -> str:
 
 def _doubt_counters(ev: Evaluation, call: Call, any_of: Callable[[NDArray[np.int64]], bool], over: Windows) -> None:
     """Say which metrics are not named (or typed) as counters are, of those with a result: `any_of` tells whether some rows have any."""
+    if not len(over.labels):
+        return
     names = over.labels.column(METRIC_NAME)
     text = over.labels.symbols.text
     # Rows of native histograms alone have no floats.
