@@ -146,6 +146,14 @@ def test_deltas_are_refused_and_counted_and_the_rest_is_taken():
     assert "invalid temporality and type combination for metric 'hits'" in found.problem
 
 
+def test_a_delta_that_has_a_unit_and_no_name_is_refused_too():
+    nameless = counter("", 7, "s", temporality=DELTA)
+    del nameless["name"]
+    found = taken(request(nameless, gauge("g", 1.0)))
+    assert (rows(found), found.rejected) == ({"g": 1.0}, 1)
+    assert found.problem
+
+
 def test_a_histogram_with_bounds():
     exemplars = [
         {"timeUnixNano": AT, "asDouble": 0.2, "traceId": "0a" * 16, "spanId": "0b" * 8, "filteredAttributes": attributes(user="u")},

@@ -148,7 +148,7 @@ class _Rows:
         if not name:
             return self._reject(len(points), "a metric without a name")
         if shape in ("sum", "histogram", "exponentialHistogram") and data.get("aggregationTemporality", 0) != _CUMULATIVE:
-            problem = f"invalid temporality and type combination for metric {metric['name']!r}: only cumulative ones are taken"
+            problem = f"invalid temporality and type combination for metric {metric.get('name', '')!r}: only cumulative ones are taken"
             return self._reject(len(points), problem)
         if not points:
             return None
