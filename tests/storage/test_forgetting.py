@@ -126,7 +126,7 @@ async def test_an_index_that_rests_is_mapped_again(open_engine, tools, keyspace)
     (block,) = engine._blocks.all
     for _ in range(3):
         await engine.compact()
-    assert block._sections is None and block._symbols is None and block.to_engine is None
+    assert block._sections is None and block._symbols is None and block.to_engine is None and not block._views
     assert tools.contents(engine) == before
 
 
