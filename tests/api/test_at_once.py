@@ -28,7 +28,7 @@ from vedette.api import ops, prometheus
 from vedette.api.at_once import AtOnce
 from vedette.api.direct import Direct
 from vedette.api.endpoint import routes
-from vedette.api.glances import Glances
+from vedette.api.glances import DECLINED, Glances
 from vedette.api.prometheus import READING_POSTS, PrometheusApiSettings, Sources
 from vedette.api.settings import TracingSettings
 from vedette.api.status import Reloaded, StatusInfo
@@ -268,6 +268,24 @@ async def test_not_where_finding_out_may_take_long(serve: Open, monkeypatch: pyt
     assert (await at_once(server, get("?" + ranged(long.replace("1", "2")))))[1]
 
 
+async def test_nobody_looks_twice_whether_it_is_little(serve: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked, glance = [], Engine.glance
+
+    def looking(engine: Engine, tenant: str, expr: str, *span: int) -> object:
+        looked.append(expr)
+        return glance(engine, tenant, expr, *span)
+
+    server = await serve()
+    monkeypatch.setattr(Engine, "glance", looking)
+    monkeypatch.setattr(engine_module, "MOST_SAMPLES", 5)
+    for expr in (ONE, "abs(m_total) or vector(0)"):
+        request = get("?" + ranged(expr))
+        first, again = await said(server.quick, request, LAST), await said(server.quick, request, LAST)
+        assert first == again
+        assert looked == [expr], "the second time it was known"
+        looked.clear()
+
+
 async def test_a_large_answer_is_compressed(serve: Open) -> None:
     server = await serve()
     request = get("?" + ranged("m_total"), headers="Accept-Encoding: gzip\r\n")
@@ -478,12 +496,13 @@ def test_not_out_of_turn() -> None:
     asked: list[tuple[Any, ...]] = []
 
     class Handy:
-        def at_hand(self, *args: Any) -> Any:
+        def quick(self, *args: Any) -> Any:
             asked.append(args)
-            return engine.instant(args[0], "vector(1)", args[2]) if args[1] == "m" else None
+            kinds = {"m": "vector(1)", "small": "vector(3)"}
+            return engine.instant(args[0], kinds[args[1]], args[2]) if args[1] in kinds else None
 
-        def small(self, *args: Any) -> Any:
-            return engine.instant(args[0], "vector(3)", args[2]) if args[1] == "small" else None
+        def known(self, text: str) -> bool:
+            return text == "large"
 
         def first_glance(self, *args: Any) -> Any:
             assert not busy
@@ -505,6 +524,8 @@ def test_not_out_of_turn() -> None:
     assert b'"2"' in (glances.instant(new, {}, b"") or b"")
     # What is known needs nothing that another may hold.
     busy.append(True)
+    large: dict[str, Any] = {"method": "GET", "query_string": b"query=large"}
+    assert glances.instant(large, {}, b"") is None and large[DECLINED]
     assert glances.instant(new, {}, b"") is None
     assert glances.range(scope, {}, b"") is not None
     engine.close()

@@ -6,7 +6,7 @@ is refused and how it looks (`problems.py`), how answers are encoded (`answers.p
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 from vedette.errors import VedetteError
 
 Handler = Callable[[Request], Awaitable[Response]]
-AtOnceHandler = Callable[[Mapping[str, Any], Mapping[bytes, bytes], bytes], bytes | None]
+AtOnceHandler = Callable[[MutableMapping[str, Any], Mapping[bytes, bytes], bytes], bytes | None]
 """Given the scope, the headers and the body of a request: the body of a success, None where only the handler knows."""
 Kind = Literal["text", "time", "duration", "patience", "integer", "boolean", "texts"]
 T = TypeVar("T")

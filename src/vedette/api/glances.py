@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,10 @@ _OF_RANGE = frozenset(("query", "start", "end", "step"))
 _OF_INSTANT = (frozenset(("query", "time")), frozenset(("query",)))
 
 
+DECLINED = "vedette.declined"
+"""Noted in the scope of a request whose query was found to be none that is over at once, so that nobody looks again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Glances:
     """What `Queries` answers, where that needs no thread and nobody waits for their turn."""
@@ -29,7 +33,7 @@ class Glances:
     busy: Callable[[], bool] = lambda: False
     """Whether even a short query would have to wait for another."""
 
-    def instant(self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes], body: bytes) -> bytes | None:
+    def instant(self, scope: MutableMapping[str, Any], headers: Mapping[bytes, bytes], body: bytes) -> bytes | None:
         """The body of the answer to `/api/v1/query`, None where `Queries.instant` has to be asked. Raises `BadInput` as it does."""
         fields = fields_of(scope, headers, body)
         if fields is None or fields.keys() not in _OF_INSTANT:
@@ -37,7 +41,7 @@ class Glances:
         when = parse_time(fields["time"]) if fields.get("time") else now_ms(self.clock)
         return self._answer(scope, fields["query"], when, when, 0)
 
-    def range(self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes], body: bytes) -> bytes | None:
+    def range(self, scope: MutableMapping[str, Any], headers: Mapping[bytes, bytes], body: bytes) -> bytes | None:
         """The body of the answer to `/api/v1/query_range`, as `instant`."""
         fields = fields_of(scope, headers, body)
         if fields is None or fields.keys() != _OF_RANGE:
@@ -45,14 +49,14 @@ class Glances:
         start, end, step = parse_time(fields["start"]), parse_time(fields["end"]), parse_span(fields["step"])
         return self._answer(scope, fields["query"], start, end, step) if step > 0 and end >= start else None
 
-    def _answer(self, scope: Mapping[str, Any], text: str, start: int, end: int, step: int) -> bytes | None:
+    def _answer(self, scope: MutableMapping[str, Any], text: str, start: int, end: int, step: int) -> bytes | None:
         tenant = self.tenant_of(scope)
         if not self.turns.free(tenant):
             return None
-        result = self.engine.at_hand(tenant, text, start, end, step)
-        if result is None:
-            result = self.engine.small(tenant, text, start, end, step)
-        if result is None and not self.busy():
+        result = self.engine.quick(tenant, text, start, end, step)
+        if result is None and self.engine.known(text):
+            scope[DECLINED] = True
+        elif result is None and not self.busy():
             # A dashboard whose variable has another value asks what nobody asked before, of as few series.
             result = self.engine.first_glance(tenant, text, start, end, step)
         return None if result is None else enveloped(result.json(), warnings=result.warnings, infos=result.infos)

@@ -8,7 +8,7 @@ Alertmanager APIs.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -102,7 +102,7 @@ def _finished(endpoint: Endpoint, ready: Callable[[], bool], run: Run, cors_orig
             raise LimitExceeded("the server is starting or stopping", retry_after=1.0)
         return await inner(request)
 
-    def at_once_when_ready(scope: Mapping[str, Any], headers: Mapping[bytes, bytes], body: bytes) -> bytes | None:
+    def at_once_when_ready(scope: MutableMapping[str, Any], headers: Mapping[bytes, bytes], body: bytes) -> bytes | None:
         assert endpoint.at_once is not None, "set below only where it is there"
         return endpoint.at_once(scope, headers, body) if ready() else None
 

@@ -22,6 +22,7 @@ from starlette.responses import Response
 from vedette.api import tables
 from vedette.api.answers import JSON, Pieces, enveloped, success
 from vedette.api.endpoint import Endpoint, Param, Run
+from vedette.api.glances import DECLINED
 from vedette.api.params import Form, boolean_of, form_of, limit_of, parameter, parse_span, parse_time, rfc3339, time_of
 from vedette.api.tree import tree_json
 from vedette.api.turns import Turns
@@ -216,10 +217,11 @@ class Queries:
         form = await form_of(request)
         when = time_of(form, "time", now_ms(self.clock))
         options, tenant = _options(form), self.tenant_of(request)
+        plain = options.plain and DECLINED not in request.scope
 
         def evaluate(left: float, cancel: threading.Event) -> QueryResult:
             lookback, stats = options.lookback_ms, bool(options.stats)
-            if options.plain and (found := self.engine.glance(tenant, options.text, when, when, 0)) is not None:
+            if plain and (found := self.engine.glance(tenant, options.text, when, when, 0)) is not None:
                 return found
             return self.engine.instant(tenant, options.text, when, timeout_s=left, lookback_ms=lookback, cancel=cancel, queryable=stats)
 
@@ -240,9 +242,10 @@ class Queries:
         if (end - start) // step > MAX_POINTS:
             raise BadInput("exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)")
         options, tenant = _options(form), self.tenant_of(request)
+        plain = options.plain and DECLINED not in request.scope
 
         def evaluate(left: float, cancel: threading.Event) -> QueryResult:
-            if options.plain and (found := self.engine.glance(tenant, options.text, start, end, step)) is not None:
+            if plain and (found := self.engine.glance(tenant, options.text, start, end, step)) is not None:
                 return found
             return self.engine.range(
                 tenant, options.text, start, end, step,

@@ -195,28 +195,40 @@ class Engine:
         grid = Grid(start_ms, step_ms, (end_ms - start_ms) // step_ms + 1)
         return self._query(tenant, expr, grid, _How(timeout_s, lookback_ms, cancel, queryable), end_ms=end_ms)
 
-    def at_hand(self, tenant: str, expr: str, start_ms: int, end_ms: int, step_ms: int) -> QueryResult | None:
-        """What `range` gives (`instant`, with a step of 0), where that was asked before, and is over in less than a thread takes to begin.
+    def quick(self, tenant: str, expr: str, start_ms: int, end_ms: int, step_ms: int) -> QueryResult | None:
+        """What `range` gives (`instant`, with a step of 0), where that is over in less than a thread takes to begin, or little more.
 
         None where it is not so certain: then those tell, errors included. Never waits.
         """
+        found, readable = self._shortest(tenant, expr, start_ms, end_ms, step_ms)
+        return self.small(tenant, expr, start_ms, end_ms, step_ms) if readable else found
+
+    def at_hand(self, tenant: str, expr: str, start_ms: int, end_ms: int, step_ms: int) -> QueryResult | None:
+        """As `quick`, only of what goes the shortest way."""
+        return self._shortest(tenant, expr, start_ms, end_ms, step_ms)[0]
+
+    def _shortest(self, tenant: str, expr: str, start_ms: int, end_ms: int, step_ms: int) -> tuple[QueryResult | None, bool]:
+        """The answer, and without one whether it may still be a small query's: not where what it reads is too much, or not at hand."""
         with self._lock:
             shape = self._shapes.get(expr)
             if shape is None or self._at_hand is None:
-                return None
+                return None, self._at_hand is not None
             self._shapes.move_to_end(expr)
         grid = self._grid_at_hand(start_ms, end_ms, step_ms)
         if grid is None:
-            return None
+            return None, False
         lookback = self._settings.lookback_ms
         fetches, which = shape.fetches(grid, lookback)
         if shape.columns and self._tiered is not None and any(self._tiered.rolled_up(fetch.start, fetch.end) for fetch in fetches):
-            return None
+            return None, False
         reads = self._reads_at_hand(tenant, fetches)
-        return None if reads is None else shape.answer([reads[i] for i in which], grid, lookback, ranged=step_ms > 0)
+        if reads is None:
+            return None, False
+        found = shape.answer([reads[i] for i in which], grid, lookback, ranged=step_ms > 0)
+        return found, found is None
 
     def small(self, tenant: str, expr: str, start_ms: int, end_ms: int, step_ms: int) -> QueryResult | None:
-        """As `at_hand`, of any query that is small and has been evaluated before: a few times as long."""
+        """As `quick`, of any query that is small and has been evaluated before: a few times as long."""
         ranged = step_ms > 0
         with self._lock:
             small = self._small.get(expr)
@@ -258,27 +270,25 @@ class Engine:
         return reads
 
     def glance(self, tenant: str, expr: str, start_ms: int, end_ms: int, step_ms: int) -> QueryResult | None:
-        """As `at_hand`, also of what was never asked before: may wait. Raises `ParseError`."""
+        """As `quick`, also of what was never asked before: may wait. Raises `ParseError`."""
         if self._at_hand is None:
             return None
-        if not self._known(expr) and (shape := self._shape(expr)) is not None:
+        if not self.known(expr) and (shape := self._shape(expr)) is not None:
             for matchers in shape.matchers:
                 self._at_hand.look(tenant, matchers)
-        found = self.at_hand(tenant, expr, start_ms, end_ms, step_ms)
-        return self.small(tenant, expr, start_ms, end_ms, step_ms) if found is None else found
+        return self.quick(tenant, expr, start_ms, end_ms, step_ms)
 
     def first_glance(self, tenant: str, expr: str, start_ms: int, end_ms: int, step_ms: int) -> QueryResult | None:
-        """As `at_hand`, of what was never asked before, where to read it and to find its series is little work as well.
+        """As `quick`, of what was never asked before, where to read it and to find its series is little work as well.
 
         Waits only where storage does for a moment. Raises `ParseError`.
         """
-        if self._at_hand is None or len(expr) > _SHORT_TEXT or _COSTLY.search(expr) or self._known(expr):
+        if self._at_hand is None or len(expr) > _SHORT_TEXT or _COSTLY.search(expr) or self.known(expr):
             return None
         asked = self._shape(expr) or self._met_before(expr, ranged=step_ms > 0)
         if asked is None or not all(self._at_hand.look(tenant, matchers, few=_FEW_SERIES) for matchers in asked.matchers):
             return None
-        found = self.at_hand(tenant, expr, start_ms, end_ms, step_ms)
-        return self.small(tenant, expr, start_ms, end_ms, step_ms) if found is None else found
+        return self.quick(tenant, expr, start_ms, end_ms, step_ms)
 
     def _met_before(self, expr: str, *, ranged: bool) -> Small | None:
         """A small query that was read but never evaluated, of which all operations were."""
@@ -286,7 +296,8 @@ class Engine:
             small = self._small.get(expr)
         return small if small is not None and small.kinds <= self._met[ranged] else None
 
-    def _known(self, expr: str) -> bool:
+    def known(self, expr: str) -> bool:
+        """Whether the text has been read."""
         with self._lock:
             return expr in self._parsed or expr in self._shapes
 
