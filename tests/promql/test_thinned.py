@@ -1,4 +1,4 @@
-"""Rates over long windows, of which only the samples at the borders are looked at, give what all samples give."""
+"""Rates over long windows and selectors at far apart steps, which look at the samples at the borders alone, give what all samples give."""
 
 from __future__ import annotations
 
@@ -113,6 +113,19 @@ def windows(rng: np.random.Generator) -> tuple[int, int, int, int]:
     n = int(rng.integers(1, 8))
     start = START + int(rng.integers(-20, SAMPLES)) * EVERY + int(rng.choice([0, 0, 1, 7001]))
     return start, step, n, max(range_ms, 1000)
+
+
+@pytest.mark.parametrize("expr", ["m_total", "timestamp(m_total)"])
+async def test_the_last_ones_are_the_same_as_of_all_samples(storage: Storage, expr: str) -> None:
+    rng, thinned, points = np.random.default_rng(len(expr)), 0, 0
+    for _ in range(40):
+        start, step, n, _ = windows(rng)
+        (found, read), (wanted, held) = (answer(one, expr, start, step, n) for one in (storage, Whole(storage)))
+        assert found == wanted, (expr, start, step, n)
+        points += sum(map(len, wanted.values()))
+        assert read <= held
+        thinned += read <= n * (3 * len(KINDS) + 2) < held / 4
+    assert thinned >= 10 and points > 1000, "one for each step is read, and there is something to compare"
 
 
 @pytest.mark.parametrize("function", ["rate", "increase", "delta"])

@@ -74,22 +74,28 @@ def windows(
         stop = lo + 1
         while stop < rows and upto[stop + 1] - upto[lo] <= slab:
             stop += 1
-        if EXTRAPOLATED <= code < LAST_VALUE and _few_borders(step, n, range_ms, (upto[stop] - upto[lo]) * share / (stop - lo)):
+        rates = EXTRAPOLATED <= code < LAST_VALUE
+        if code >= EXTRAPOLATED and _few_borders(step, n, range_ms if rates else 0, (upto[stop] - upto[lo]) * share / (stop - lo)):
             offsets = np.empty(stop - lo + 1, dtype=np.int64)
             weights = np.empty(len(times))
             if thinned(
-                tails[lo:stop], held[lo:stop], newest[lo:stop], old_tails[lo:stop], arena, old_arena, first, step, n, range_ms,
+                tails[lo:stop], held[lo:stop], newest[lo:stop], old_tails[lo:stop], arena, old_arena, first, step, n, range_ms, rates,
                 offsets, times, bits, weights,
             ):  # fmt: skip
-                weighted(
-                    code - EXTRAPOLATED, offsets, times, values, weights, 0, stop - lo, first, step, n, range_ms, out[lo:stop],
-                    present[lo:stop],
-                )  # fmt: skip
+                if rates:
+                    weighted(
+                        code - EXTRAPOLATED, offsets, times, values, weights, 0, stop - lo, first, step, n, range_ms, out[lo:stop],
+                        present[lo:stop],
+                    )  # fmt: skip
+                else:
+                    last_sample(
+                        offsets, times, values, 0, stop - lo, first, step, n, range_ms, code == LAST_TIME, out[lo:stop], present[lo:stop]
+                    )
                 for r in range(stop - lo):
                     counts[lo + r] = 0
                     for i in range(offsets[r], offsets[r + 1]):
                         if first - range_ms < times[i] <= first + (n - 1) * step:
-                            counts[lo + r] += np.int64(weights[i])
+                            counts[lo + r] += np.int64(weights[i]) if rates else 1
                 lo = stop
                 continue
         cuts: Any = min(np.int64((upto[stop] - upto[lo]) * share / slab) + 1, most_cuts)

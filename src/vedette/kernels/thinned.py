@@ -1,4 +1,6 @@
-"""The few samples of a counter that rates over long windows need: those at the windows' borders, and those where it falls.
+"""The few samples that rates over long windows need: those at the windows' borders, and those where a counter falls.
+
+And those that a selector needs at steps that lie far apart: the last one up to each.
 
 A chunk knows whether a sample in it is below the one before (`chunks.FALLS`). Of one that does not fall and that no window begins or
 ends in, nothing is needed but how many samples it has, and nothing is decoded. Each sample that is kept stands for those between it
@@ -62,7 +64,7 @@ def _latest_border(first: Any, step: Any, range_ms: Any, before: Any, state: Any
 
 @njit(cache=True, nogil=True)
 def _of_chain(
-    tail: Any, held: Any, newest: Any, arena: Any, first: Any, step: Any, n: Any, range_ms: Any, room: Any,
+    tail: Any, held: Any, newest: Any, arena: Any, first: Any, step: Any, n: Any, range_ms: Any, room: Any, rates: bool,
     work_times: Any, work_bits: Any, state: Any, times: Any, bits: Any, weights: Any,
 ) -> bool:  # fmt: skip
     """Keep what is needed of one chain in order, older than what was seen; False where there are fewer than `room` places left."""
@@ -74,7 +76,7 @@ def _of_chain(
     while chunk > 0 and last > start:
         oldest: Any = arena[chunk * UNIT_WORDS]
         before: Any = np.int64(links[2 * UNIT_WORDS * chunk + PREVIOUS])
-        falls: Any = np.int64(data[chunk * UNIT_BYTES + chunks.UNITS] & FALLS)
+        falls: Any = np.int64(data[chunk * UNIT_BYTES + chunks.UNITS] & FALLS if rates else 0)
         if oldest <= end:
             if state[_PLACE] < room:
                 return False
@@ -86,8 +88,9 @@ def _of_chain(
                     if work_bits[i] != _STALE:
                         _keep(i, 1, work_times, work_bits, state, times, bits, weights)
             elif border < oldest:
-                state[_STANDS] += count
-                state[_CHUNK] = chunk
+                if rates:
+                    state[_STANDS] += count
+                    state[_CHUNK] = chunk
             else:
                 if border >= last:
                     _settle(arena, data, work_times, work_bits, state, times, bits, weights)
@@ -103,7 +106,7 @@ def _of_chain(
                             low = mid
                         else:
                             high = mid
-                    if low + 1 < upto:
+                    if rates and low + 1 < upto:
                         _keep(low + 1, upto - low - 1 + state[_STANDS], work_times, work_bits, state, times, bits, weights)
                         state[_STANDS] = 0
                         upto = low + 1
@@ -112,7 +115,7 @@ def _of_chain(
                         state[_STANDS] = 0
                         upto = low
                     border = _latest_border(first, step, range_ms, work_times[low], state)
-                if upto > 0:
+                if rates and upto > 0:
                     state[_STANDS] += upto
                     state[_CHUNK] = chunk
             state[_FELL] = falls
@@ -127,9 +130,11 @@ def _of_chain(
 @njit(cache=True, nogil=True)
 def thinned(
     tails: Any, held: Any, newest: Any, old_tails: Any, arena: Any, old_arena: Any, first: int, step: int, n: int, range_ms: int,
-    offsets: Any, times: Any, bits: Any, weights: Any,
+    rates: bool, offsets: Any, times: Any, bits: Any, weights: Any,
 ) -> bool:  # fmt: skip
     """What rates over the windows `(t - range_ms, t]`, t = first + k * step for k < n, need of rows as `head.survey` found them.
+
+    Or, with `rates` false, the last sample up to each t, a stale marker perhaps, and no other.
 
     `offsets` int64[rows + 1] says where each begins among the last of `times`, `bits` (int64) and `weights` (float64), how many samples
     each stands for; stale markers are left out. Answers whether there was room, and nothing odd about the order of samples.
@@ -140,11 +145,11 @@ def thinned(
     old_links, old_data = old_arena.view(np.int32), old_arena.view(np.uint8)
     far, width, many, reach = np.int64(first), np.int64(step), np.int64(n), np.int64(range_ms)
     for row in range(len(tails) - 1, -1, -1):
-        state[_AFTER], state[_FELL], state[_STANDS], state[_RIGHT], state[_LEFT] = _LATEST, 0, 0, n - 1, n - 1
+        state[_AFTER], state[_FELL], state[_STANDS], state[_RIGHT], state[_LEFT] = _LATEST, 0, 0, n - 1, n - 1 if rates else -1
         waiting = arena
         # A chunk, what waits and both sides of a border.
         if tails[row] > 0 and not _of_chain(
-            tails[row], held[row], newest[row], arena, far, width, many, reach, MOST_SAMPLES + 3,
+            tails[row], held[row], newest[row], arena, far, width, many, reach, MOST_SAMPLES + 3, rates,
             work_times, work_bits, state, times, bits, weights,
         ):  # fmt: skip
             return False
@@ -157,7 +162,7 @@ def thinned(
             _settle(arena, arena.view(np.uint8), work_times, work_bits, state, times, bits, weights)
             if not _of_chain(
                 tail, np.int64(old_data[tail * UNIT_BYTES + chunks.SAMPLES]), latest, old_arena, far, width, many, reach, MOST_SAMPLES + 3,
-                work_times, work_bits, state, times, bits, weights,
+                rates, work_times, work_bits, state, times, bits, weights,
             ):  # fmt: skip
                 return False
             waiting = old_arena
