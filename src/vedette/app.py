@@ -97,7 +97,11 @@ class House:
         await self._listen_besides(rooms.plan.settings)
         rooms.ready = True
         rest, self._unwarmed = self._unwarmed, None
-        self._warming = asyncio.create_task(self._compile(rest), name="warming")
+        self._warming = asyncio.create_task(self._compile_rest(rest), name="warming")
+
+    async def _compile_rest(self, kernels: Callable[[], None]) -> None:
+        await self._compile(kernels)
+        self._rooms.warm = True
 
     async def _compile(self, kernels: Callable[[], None]) -> None:
         """Compile kernels ahead of use, on a thread; where the disk does not allow it, their first users will."""

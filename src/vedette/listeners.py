@@ -165,6 +165,7 @@ class Listeners:
             info=self._status(),
             tenant_of=tenant_of,
             ready=lambda: rooms.ready,
+            warm=lambda: rooms.warm,
             exemplars=rooms.exemplars,
             settings=prometheus.PrometheusApiSettings(
                 cors_origin=cors,

@@ -52,14 +52,15 @@ _WRITE_THREADS = 2
 class Rooms:
     """Every room of one server, by name.
 
-    `plan` is what is in force and `ready` whether the server is open to its users: who starts and reloads it sets both.
+    `plan` is what is in force, `ready` whether the server is open to its users, `warm` whether no kernel is being compiled ahead any more:
+    who starts and reloads it sets them.
     `closing` is set once it is to end. Raises `BadInput` for settings that do not go together.
     """
 
     def __init__(self, plan: Plan, clock: Clock, log_ways: LogWays) -> None:
         self.plan, self.clock, self.log_ways = plan, clock, log_ways
         self.started = clock.now()
-        self.ready = False
+        self.ready = self.warm = False
         self.closing = threading.Event()
         settings = plan.settings
         room = settings.vedette

@@ -524,6 +524,8 @@ def test_not_out_of_turn() -> None:
     assert b'"2"' in (glances.instant(new, {}, b"") or b"")
     # What is known needs nothing that another may hold.
     busy.append(True)
+    cold = Glances(Handy(), turns, clock, lambda scope: "t", warm=lambda: False)  # type: ignore[arg-type]
+    assert cold.range(scope, {}, b"") is None
     large: dict[str, Any] = {"method": "GET", "query_string": b"query=large"}
     assert glances.instant(large, {}, b"") is None and large[DECLINED]
     assert glances.instant(new, {}, b"") is None

@@ -32,6 +32,8 @@ class Glances:
     tenant_of: Callable[[Mapping[str, Any]], str]
     busy: Callable[[], bool] = lambda: False
     """Whether even a short query would have to wait for another."""
+    warm: Callable[[], bool] = lambda: True
+    """Whether the kernels are compiled that a query may call."""
 
     def instant(self, scope: MutableMapping[str, Any], headers: Mapping[bytes, bytes], body: bytes) -> bytes | None:
         """The body of the answer to `/api/v1/query`, None where `Queries.instant` has to be asked. Raises `BadInput` as it does."""
@@ -51,7 +53,7 @@ class Glances:
 
     def _answer(self, scope: MutableMapping[str, Any], text: str, start: int, end: int, step: int) -> bytes | None:
         tenant = self.tenant_of(scope)
-        if not self.turns.free(tenant):
+        if not self.warm() or not self.turns.free(tenant):
             return None
         result = self.engine.quick(tenant, text, start, end, step)
         if result is None and self.engine.known(text):

@@ -57,12 +57,14 @@ def endpoints(
     info: StatusInfo,
     tenant_of: Callable[[Mapping[str, Any]], str],
     ready: Callable[[], bool] = lambda: True,
+    warm: Callable[[], bool] = lambda: True,
     settings: PrometheusApiSettings | None = None,
     exemplars: Exemplars | None = None,
 ) -> list[Endpoint]:
     """The operations, those that are asked most first, since routes are tried in order.
 
-    Until `ready`, all answer 503: what storage holds while its log is replayed is not yet the truth.
+    Until `ready`, all answer 503: what storage holds while its log is replayed is not yet the truth. Until `warm`, none computes on the
+    loop's thread: what is compiled there first would hold up everybody.
     """
     settings = settings or PrometheusApiSettings()
     turns = Turns(
@@ -71,7 +73,7 @@ def endpoints(
     kept = Exemplars(0) if exemplars is None else exemplars
     busy = storage.busy if isinstance(storage, Locking) else lambda: False
     gate = queries.Gate(run, clock, turns, timeout_s=settings.timeout_s, busy=busy)
-    glances = Glances(engine, turns, clock, tenant_of, busy)
+    glances = Glances(engine, turns, clock, tenant_of, busy, warm)
     at_once: dict[str, AtOnceHandler] = {"/api/v1/query": glances.instant, "/api/v1/query_range": glances.range}
     found = [
         *(dataclasses.replace(e, at_once=at_once.get(e.path)) for e in queries.endpoints(queries.Queries(engine, gate, clock, tenant_of))),
