@@ -274,6 +274,7 @@ class Listeners:
             clock=rooms.clock,
             parse_selector=prometheus.matchers_of,
             tenant_of=tenant_of,
+            mark=rooms.collector.mark,
         )
         return [*federation.endpoints(federating, cors_origin=cors), *exposition.endpoints(metrics, cors_origin=cors)]
 

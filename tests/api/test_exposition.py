@@ -13,6 +13,7 @@ from vedette.api.endpoint import routes
 from vedette.api.exposition import Metrics, endpoints
 from vedette.api.prometheus import matchers_of
 from vedette.clock import ManualClock
+from vedette.collect.own import SCRAPER
 from vedette.model.labels import Labels
 from vedette.model.samples import STALE
 from vedette.storage.interface import Estimate
@@ -230,3 +231,43 @@ async def test_of_a_few_series_all_are_read_at_once(estimated: tuple[Estimated, 
     counted, client = estimated
     assert "hits_total" in (await client.get("/metrics")).text
     assert len(counted.read) == 1
+
+
+REQUESTS = b"""# TYPE botserver_requests_total counter
+botserver_requests_total{method="GET",status="500"} 9
+# TYPE botserver_request_duration_seconds histogram
+botserver_request_duration_seconds_bucket{le="+Inf"} 9
+botserver_request_duration_seconds_sum 30
+botserver_request_duration_seconds_count 9
+"""
+
+
+@pytest.fixture
+def scraped_by_itself(storage: Any, clock: ManualClock, run: Any, serve: Any, collected: None) -> httpx.AsyncClient:
+    metrics = Metrics(lambda: OWN + REQUESTS, "vedette", storage, run, clock, matchers_of, lambda scope: "default", mark="m1")
+    made: httpx.AsyncClient = serve(routes(endpoints(metrics)))
+    return made
+
+
+async def test_its_own_scrape_gets_nothing_that_is_stored_already_nor_a_second_application(scraped_by_itself: httpx.AsyncClient) -> None:
+    """Else all series would be stored twice, under the scraping job, too, and each default alert would fire once for each."""
+    answer = await scraped_by_itself.get("/metrics", headers={SCRAPER: "m1"})
+    assert (answer.status_code, answer.content) == (200, OWN)
+    answer = await scraped_by_itself.get("/metrics", headers={SCRAPER: "m1"}, params={"format": "json"})
+    assert [entry["name"] for entry in answer.json()["metrics"]] == ["process_cpu_seconds_total"]
+    answer = await scraped_by_itself.get("/metrics", headers={SCRAPER: "m1", "accept": "application/openmetrics-text"})
+    assert answer.headers["content-type"].startswith("application/openmetrics-text")
+    assert answer.text.endswith("process_cpu_seconds_total 1.5\n# EOF\n")
+
+
+@pytest.mark.parametrize("mark", ["", "m2"])
+async def test_anothers_scrape_gets_all(scraped_by_itself: httpx.AsyncClient, mark: str) -> None:
+    text = (await scraped_by_itself.get("/metrics", headers={SCRAPER: mark})).text
+    assert 'hits_total{path="/a b"} 2' in text
+    assert 'botserver_requests_total{method="GET",status="500"} 9' in text
+    assert "botserver_request_duration_seconds_count 9" in text
+
+
+async def test_its_own_scrape_gets_what_it_selects(scraped_by_itself: httpx.AsyncClient) -> None:
+    answer = await scraped_by_itself.get("/metrics", headers={SCRAPER: "m1"}, params={"match[]": "hits_total"})
+    assert 'hits_total{path="/a b"} 2' in answer.text

@@ -13,6 +13,7 @@ from vedette import configfile
 from vedette.clock import ManualClock
 from vedette.collect.collector import Collector
 from vedette.collect.config import CollectConfig, InternalTarget, ScrapeConfigFile
+from vedette.collect.own import SCRAPER
 from vedette.model.labels import Labels
 
 Until = Callable[..., Awaitable[None]]
@@ -155,6 +156,15 @@ async def test_a_changed_job_hands_its_series_over(run: Run, site: Any, memory: 
     assert memory.of("b") == [1.0, "stale"]
     assert memory.of("up") == [1.0, 1.0]
     assert memory.of("scrape_samples_post_metric_relabeling") == [2.0, 1.0]
+
+
+async def test_a_scrape_says_whose_it_is(run: Run, site: Any, memory: Any) -> None:
+    """So a server that scrapes itself can tell."""
+    site.pages["/metrics"] = "a 1\n"
+    await run.collector.apply(config(ONE, address=site.address))
+    await run.tick()
+    assert [headers[SCRAPER] for _, _, headers, _ in site.requests] == [run.collector.mark]
+    assert Collector(memory.append, run.clock).mark != run.collector.mark
 
 
 async def test_closing_is_a_shutdown_and_leaves_no_stale_markers(run: Run, site: Any, memory: Any) -> None:

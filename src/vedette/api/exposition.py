@@ -2,7 +2,8 @@
 
 Whoever scrapes this and writes what it scraped back into Vedette must not make it grow at each turn. So series that
 came from such a text (scraping marks them with `exported_job` or `exported_instance`) stay out, unless `match[]` asks
-for them. Of very many series some families are read at a time, so that memory never holds them all. Not here: aggregates.
+for them; and to its own scrape (`own.SCRAPER`) a server tells of itself alone, for all else it stores already. Of very
+many series some families are read at a time, so that memory never holds them all. Not here: aggregates.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from vedette.api.ops import refused
 from vedette.api.params import form_of, selected
 from vedette.api.problems import UNEXPECTED, problem
 from vedette.clock import Clock, now_ms
+from vedette.collect.own import SCRAPER
 from vedette.errors import BadInput, VedetteError
 from vedette.model.labels import METRIC_NAME, Labels
 from vedette.model.matchers import Matcher
@@ -41,6 +43,8 @@ _LOOKBACK_MS = 300_000
 FORMATS = {"prometheus": exposition.TEXT_TYPE, "openmetrics": exposition.OPENMETRICS_TYPE, "json": "application/json"}
 """What `format` may say, and the media types of the answers."""
 _MARKS = ("exported_job", "exported_instance")
+_REQUESTS = ("botserver_requests_total", "botserver_request_duration_seconds")
+"""Families that tell of an application. Collected under a second job they would make a second one, with alerts of its own."""
 _SLAB_BYTES = 32 << 20
 """About as much is read at a time."""
 _SERIES_BYTES, _SAMPLE_BYTES = 200, 16
@@ -67,7 +71,10 @@ class _Slab:
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """The operation. `own` gives Vedette's metrics as exposition text 0.0.4; `own_job` is the job they are also collected under."""
+    """The operation. `own` gives Vedette's metrics as exposition text 0.0.4; `own_job` is the job they are also collected under.
+
+    `mark` is what the server's own scrapes say.
+    """
 
     own: Callable[[], bytes]
     own_job: str
@@ -76,6 +83,7 @@ class Metrics:
     clock: Clock
     parse_selector: Callable[[str], Sequence[Matcher]]
     tenant_of: Callable[[Mapping[str, Any]], str]
+    mark: str = ""
 
     async def exposed(self, request: Request) -> Response:
         """The latest values."""
@@ -85,7 +93,10 @@ class Metrics:
             raise BadInput(f"format: {shape!r} is not a format", hint="expected one of " + ", ".join(FORMATS))
         sets = await selected(form, self.parse_selector, self.run)
         spell, media = spelling(request, FORMATS[shape])
-        body = await self.run(self._body, self.tenant_of(request.scope), sets, shape, spell)
+        tenant = self.tenant_of(request.scope)
+        if self.mark and not sets and request.headers.get(SCRAPER) == self.mark:
+            return Response(await self.run(self._to_itself, tenant, shape, spell), media_type=media)
+        body = await self.run(self._body, tenant, sets, shape, spell)
         if isinstance(body, bytes):
             return Response(body, media_type=media)
         pieces, size = body
@@ -101,15 +112,8 @@ class Metrics:
         values: list[float] = []
         metadata: list[MetricMetadata] = []
         if not sets:
-            own = exposition.parse(self.own(), exposition.exposition_keyspace(tenant), now).batch
-            raw = own.buffer.tobytes()
-            for a, b, value in zip(own.key_start.tolist(), own.key_end.tolist(), own.values.tolist(), strict=True):
-                series = exposition.parse_series(raw[a:b])
-                # How many series another tenant has, and that there is one, is not this one's to know.
-                if tenant == DEFAULT_TENANT or series.get("tenant") in (None, "", tenant):
-                    labels.append(series)
-                    values.append(value)
-            metadata += own.metadata
+            given = self._own(tenant, now)
+            labels, values, metadata = given.labels, given.values, given.metadata
         if shape == "prometheus" and len(sets) <= 1:
             return self._text(tenant, sets, now, _Given(labels, values, metadata), spell)
         seen = set(labels)
@@ -126,6 +130,29 @@ class Metrics:
         if shape == "json":
             return _json(labels, values, metadata)
         return exposition.render(labels, values, metadata=metadata, spell=spell)
+
+    def _own(self, tenant: str, now: int) -> _Given:
+        """What the server tells of itself, as `tenant` may see it."""
+        own = exposition.parse(self.own(), exposition.exposition_keyspace(tenant), now).batch
+        raw, labels, values = own.buffer.tobytes(), list[Labels](), list[float]()
+        for a, b, value in zip(own.key_start.tolist(), own.key_end.tolist(), own.values.tolist(), strict=True):
+            series = exposition.parse_series(raw[a:b])
+            # How many series another tenant has, and that there is one, is not this one's to know.
+            if tenant == DEFAULT_TENANT or series.get("tenant") in (None, "", tenant):
+                labels.append(series)
+                values.append(value)
+        return _Given(labels, values, list(own.metadata))
+
+    def _to_itself(self, tenant: str, shape: str, spell: Spell) -> bytes:
+        """The answer to the server's own scrape."""
+        own = self._own(tenant, now_ms(self.clock))
+        known = {one.metric: one for one in own.metadata}
+        keep = [family_of(series.metric, known) not in _REQUESTS for series in own.labels]
+        labels, values = list(itertools.compress(own.labels, keep)), list(itertools.compress(own.values, keep))
+        if shape == "json":
+            return _json(labels, values, own.metadata)
+        text = exposition.render(labels, values, metadata=own.metadata, spell=spell)
+        return exposition.as_openmetrics(text) if shape == "openmetrics" else text
 
     def _text(
         self, tenant: str, sets: Sequence[Sequence[Matcher]], now: int, given: _Given, spell: Spell

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 
 from vedette.clock import Clock
 from vedette.collect.config import CollectConfig
@@ -14,10 +15,14 @@ from vedette.model.tenants import DEFAULT_TENANT
 
 
 class Collector:
-    """Scrapes by the configuration last applied; samples go to `append` under `tenant`, where `starts` with what `_created` lines say."""
+    """Scrapes by the configuration last applied; samples go to `append` under `tenant`, where `starts` with what `_created` lines say.
+
+    `mark` is what its scrapes say in the header `own.SCRAPER`: no other collector's say the same.
+    """
 
     def __init__(self, append: Append, clock: Clock, *, tenant: str = DEFAULT_TENANT, starts: bool = False) -> None:
-        self._means = Means(append, clock, canonical(tenant), starts)
+        self.mark = secrets.token_hex(8)
+        self._means = Means(append, clock, canonical(tenant), self.mark, starts)
         self._pools: dict[str, Pool] = {}
         self._internal = InternalPool(self._means)
         self._turn = asyncio.Lock()

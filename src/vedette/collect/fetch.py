@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vedette.collect.config import PROTOCOLS, ScrapeConfig
+from vedette.collect.own import SCRAPER
 from vedette.collect.targets import Target
 from vedette.errors import BadInput, Undeliverable
 from vedette.net.client import DEFAULT_MAX_BYTES, HttpClient
@@ -30,10 +31,10 @@ Fetch = Callable[[], Awaitable[Fetched]]
 """Raises `BadInput` or `Undeliverable` where there is nothing to be had; always ends within the target's timeout."""
 
 
-def http_fetch(client: HttpClient, config: ScrapeConfig, target: Target) -> Fetch:
-    """Ask the target's URL with the job's settings (filled in)."""
+def http_fetch(client: HttpClient, config: ScrapeConfig, target: Target, *, mark: str) -> Fetch:
+    """Ask the target's URL with the job's settings (filled in); `mark` tells the target who asks."""
     seconds = target.timeout_ms / 1000
-    headers = {"Accept": accept_header(config), "X-Prometheus-Scrape-Timeout-Seconds": f"{seconds:g}"}
+    headers = {"Accept": accept_header(config), "X-Prometheus-Scrape-Timeout-Seconds": f"{seconds:g}", SCRAPER: mark}
     if not config.enable_compression:
         headers["Accept-Encoding"] = "identity"
     limit = config.body_size_limit or DEFAULT_MAX_BYTES

@@ -29,11 +29,13 @@ _TargetKey = tuple[Labels, str]
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What every pool works with: where samples go, the time, the key space of reports, whether start timestamps are wanted, metadata."""
+    """What every pool works with: where samples go, the time, the key space of reports, whose scrapes they are, whether start
+    timestamps are wanted, metadata."""
 
     append: Append
     clock: Clock
     report_keys: KeySpace
+    mark: str
     starts: bool = False
     families: Families = field(default_factory=Families)
 
@@ -214,7 +216,7 @@ class Pool:
             target,
             SeriesRules.of(config, target.labels),
             settings,
-            fetch=http_fetch(self._client, config, target),
+            fetch=http_fetch(self._client, config, target, mark=self._means.mark),
             append=self._means.append,
             clock=self._means.clock,
             report_keys=self._means.report_keys,
