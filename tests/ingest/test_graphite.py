@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import platform
 import socket
 import struct
 import time
 from collections.abc import AsyncIterator, Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -199,7 +201,7 @@ async def test_a_file_of_rules_is_read_again_when_settings_are_applied(place: Pl
 
 async def test_opentsdbs_lines(place: Place) -> None:
     await place.listen(opentsdb="127.0.0.1:0")
-    lines = b"put sys.cpu 1699999990 42 host=a\nput sys.cpu 1699999991500 43 host=a\nversion\nput a 1699999990 x\nput b 1699999990 1 c="
+    lines = b"put sys.cpu 1699999990 42 host=a\nput sys.cpu 1699999991500 43 host=a\nPUT\nput a 1699999990 x\nput b 1699999990 1 c="
     await send(place.room.ports[3], lines)
     await place.until(lambda: place.room.counts.dropped.total() == 3)
     assert place.stored() == {'sys_cpu{host="a"}': [(1_699_999_990_000, 42.0), (1_699_999_991_500, 43.0)]}
@@ -209,10 +211,66 @@ async def test_opentsdbs_lines(place: Place) -> None:
 async def test_opentsdbs_lines_wait_for_a_storage_that_is_full_and_are_counted_once(place: Place) -> None:
     await place.listen(opentsdb="127.0.0.1:0")
     place.refusals = 1
-    await send(place.room.ports[3], b"stats\n" + b"put a 1699999990 1\n" * 2_000)
+    await send(place.room.ports[3], b"unknown\n" + b"put a 1699999990 1\n" * 2_000)
     await place.until(lambda: place.room.counts.dropped.total() == 1)
     assert place.room.counts.dropped == {"unknown_command": 1}
     assert place.stored() == {"a": [(1_699_999_990_000, 1.0)]}
+
+
+async def ask(place: Place, said: bytes) -> str:
+    """What OpenTSDB's listener answers until it ends the connection, or the sender has ended."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", place.room.ports[3])
+    writer.write(said)
+    writer.write_eof()
+    try:
+        return (await asyncio.wait_for(reader.read(), 30)).decode()
+    finally:
+        writer.close()
+
+
+async def test_opentsdbs_other_commands_are_answered(place: Place) -> None:
+    await place.listen(opentsdb="127.0.0.1:0")
+    assert (await ask(place, b"version\n")).startswith(f"vedette {version('vedette')}")
+    assert await ask(place, b"help") == "available commands: exit help put stats version\n"
+    assert await ask(place, b"put a 1699999990 1\nput a 1699999990 1\n") == "", "a point that is stored is not spoken of"
+    assert await ask(place, b"bogus 1\n") == "unknown command: bogus.  Try `help'.\n"
+    assert await ask(place, b"put b 1\nput c 1 x\nput d 1 y\n") == (
+        "put: illegal argument: no_value (1 of the lines)\nput: illegal argument: bad_value (2 of the lines)\n"
+    )
+    told = (await ask(place, b"stats\n")).splitlines()
+    host = platform.node()
+    assert [line.replace(f" host={host}", "") for line in told] == [
+        f"tsd.rpc.received 1700000000 {count} type={kind}"
+        for kind, count in (("help", 1), ("put", 5), ("stats", 1), ("unknown", 1), ("version", 1))
+    ] + ["tsd.rpc.errors 1700000000 2 type=bad_value", "tsd.rpc.errors 1700000000 1 type=no_value"]
+    assert place.room.counts.dropped == {"unknown_command": 1, "no_value": 1, "bad_value": 2}
+
+
+async def test_an_answer_comes_once_the_points_before_it_are_stored(place: Place) -> None:
+    await place.listen(opentsdb="127.0.0.1:0")
+    place.refusals = 1
+    assert (await ask(place, b"put a 1699999990 1\nversion\n")).startswith("vedette ")
+    assert place.stored() == {"a": [(1_699_999_990_000, 1.0)]}
+
+
+async def test_exit_ends_the_connection_and_what_stands_behind_it_is_not_taken(place: Place) -> None:
+    await place.listen(opentsdb="127.0.0.1:0")
+    reader, writer = await asyncio.open_connection("127.0.0.1", place.room.ports[3])
+    writer.write(b"put a 1699999990 1\nexit\nput b 1699999990 1\n")
+    assert await asyncio.wait_for(reader.read(), 30) == b""
+    assert place.stored() == {"a": [(1_699_999_990_000, 1.0)]}
+    writer.close()
+
+
+async def test_a_sender_who_reads_no_answers_is_still_taken_from(place: Place) -> None:
+    """Most senders never read: answers that nobody fetches must neither pile up nor stop their points."""
+    await place.listen(opentsdb="127.0.0.1:0")
+    _, writer = await asyncio.open_connection("127.0.0.1", place.room.ports[3])
+    for i in range(20):
+        writer.write(b"help\n" * 20_000 + b"put a %d 1\n" % (1_699_999_000 + i))
+        await writer.drain()
+    await place.until(lambda: place.room.counts.samples == 20)
+    writer.transport.abort()
 
 
 async def test_other_rules_leave_connections_as_they_are(place: Place) -> None:

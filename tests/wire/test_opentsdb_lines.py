@@ -30,7 +30,7 @@ def test_a_line(line: bytes, made: bytes) -> None:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        (b"version", "unknown_command"),
+        (b"versions", "unknown_command"),
         (b"PUT a 1 1", "unknown_command"),
         (b"put a 1", "no_value"),
         (b"put a -1 1", "bad_time"),
@@ -53,6 +53,13 @@ def test_of_any_bytes_each_line_is_counted_once(lines: list[bytes]) -> None:
     found = as_graphite(data)
     sent = sum(bool(line.split()) for line in data.split(b"\n"))
     assert found.text.count(b"\n") + found.bad.total() == sent
+    assert found.puts + len(found.asked) == sent
     # What is made has a place each in what reads it, too.
     read = graphite.parse(found.text, canonical(), 0, max_line=1000)
     assert read.batch.series_count + read.bad.total() == found.text.count(b"\n")
+
+
+def test_other_commands_are_told_in_their_order_and_none_behind_the_last() -> None:
+    found = as_graphite(b"version\nput a 1 1\nPut b 1 1\nhelp me\n" + b"x" * 100 + b"\n\xff\nexit\nput c 1 1\nstats\n")
+    assert found.asked == ["version", "Put", "help", "x" * 64, "\ufffd", "exit"]
+    assert (found.text, found.puts, found.bad) == (b"a 1 1\n", 1, {"unknown_command": 3})

@@ -7,6 +7,7 @@ sockets.
 
 from __future__ import annotations
 
+import platform
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -18,13 +19,13 @@ import structlog
 from vedette.clock import Clock, now_ms
 from vedette.errors import BadInput
 from vedette.ingest.mapping import mapper_of
+from vedette.ingest.opentsdb import Commands
 from vedette.ingest.paths import Paths
 from vedette.ingest.socket_settings import GraphiteSettings
-from vedette.ingest.sockets import Lines, Listening, Sized, Sockets
+from vedette.ingest.sockets import Answer, Lines, Listening, Sized, Sockets
 from vedette.model.samples import Appended, KeySpace, SampleBatch
-from vedette.wire import graphite
+from vedette.wire import graphite, opentsdb_lines
 from vedette.wire.graphite import Parsed
-from vedette.wire.opentsdb_lines import as_graphite
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +60,7 @@ class Graphite:
         self._keyspace: KeySpace | None = None
         self._sockets: Sockets | None = None
         self._warm = False
+        self._commands = Commands(platform.node())
 
     async def apply(self, settings: GraphiteSettings) -> None:
         """Listen as the settings say. Raises `BadInput`; then what was in force stays."""
@@ -113,16 +115,18 @@ class Graphite:
 
     async def take(self, data: bytes) -> None:
         """Store whole lines; durable when it returns. Raises `LimitExceeded`."""
+        await self._store(await self._parsed(data))
+
+    async def _parsed(self, data: bytes) -> Parsed:
         keyspace, most = self._keyspace, self._settings.max_line
         assert keyspace is not None, "listened for only with one"
         stamp = now_ms(self._clock)
         if self._warm and len(data) <= _AT_ONCE:
-            parsed = graphite.parse(data, keyspace, stamp, max_line=most)
-        else:
-            # The first goes to a thread whatever its size, since the kernel may have to be compiled for it.
-            parsed = await self._run(lambda: graphite.parse(data, keyspace, stamp, max_line=most))
-            self._warm = True
-        await self._store(parsed)
+            return graphite.parse(data, keyspace, stamp, max_line=most)
+        # The first goes to a thread whatever its size, since the kernel may have to be compiled for it.
+        parsed: Parsed = await self._run(lambda: graphite.parse(data, keyspace, stamp, max_line=most))
+        self._warm = True
+        return parsed
 
     async def take_pickle(self, piece: bytes) -> None:
         """Store one pickle's samples, likewise; a pickle of anything else is counted."""
@@ -134,13 +138,19 @@ class Graphite:
             return
         await self._store(parsed)
 
-    async def take_opentsdb(self, data: bytes) -> None:
-        """Store whole lines of OpenTSDB, likewise."""
-        lines = as_graphite(data) if len(data) <= _AT_ONCE else await self._run(as_graphite, data)
-        await self.take(lines.text)
+    async def take_opentsdb(self, data: bytes) -> Answer | None:
+        """Store whole lines of OpenTSDB, likewise, and answer its other commands."""
+        read = opentsdb_lines.as_graphite
+        lines: opentsdb_lines.Lines = read(data) if len(data) <= _AT_ONCE else await self._run(read, data)
+        bad = Counter({reason: count for reason, count in lines.bad.items() if reason != opentsdb_lines.UNKNOWN})
+        if lines.text:
+            parsed = await self._parsed(lines.text)
+            await self._store(parsed)
+            bad.update(parsed.bad)
         # Only now, since whoever sent them may have been made to wait and these been read again.
         for reason, count in lines.bad.items():
             self._lost(reason, count, lines.first)
+        return self._commands.answer(lines, bad, now_ms(self._clock) // 1000)
 
     async def _store(self, parsed: Parsed) -> None:
         batch = parsed.batch

@@ -27,8 +27,18 @@ from vedette.ingest.datagrams import dropped_by_system, listen_udp
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
-Take = Callable[[bytes], Awaitable[None]]
-"""Takes one piece; returns once it is kept. Raises `LimitExceeded` where that is not possible now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is said to the sender of a piece over TCP; with `last` the connection ends."""
+
+    text: bytes
+    last: bool = False
+
+
+Take = Callable[[bytes], Awaitable[Answer | None]]
+"""Takes one piece; returns once it is kept, with what the sender is told. Raises `LimitExceeded` where that is not possible now."""
 
 _Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -40,6 +50,8 @@ _READ = 1 << 20
 _BUFFERS = 64 << 20
 """Bytes that connections hold unread together, more or less: the more there are, the less each one gets. Twice as much stops its sender."""
 _LEAST = 64 << 10
+_MOST_UNSAID = 64 << 10
+"""Bytes of answers that wait for a sender who does not read; it is told no more until it does, so that its points still come."""
 _AGAIN_S = 1.0
 _MOST_CONNECTIONS = 1_000
 _TOLD_EVERY_S = 60.0
@@ -225,13 +237,14 @@ class Sockets:
         cutter = one.cutter()
         try:
             while data := await reader.read(_READ):
+                last = False
                 for piece in cutter.feed(data):
-                    await self._taken(one.take, piece)
-                if self._over.is_set():
+                    last |= _said(writer, await self._taken(one.take, piece))
+                if last or self._over.is_set():
                     break
             else:  # the sender has ended; what stands behind its last whole piece is all that there will be
                 for piece in cutter.rest():
-                    await self._taken(one.take, piece)
+                    _said(writer, await self._taken(one.take, piece))
         except BadInput as error:
             self.lost("bad_frame", 1, str(error), peer=name)
         except (ConnectionError, asyncio.CancelledError):
@@ -254,14 +267,15 @@ class Sockets:
         finally:
             self._busy.discard(task)
 
-    async def _taken(self, take: Take, piece: bytes) -> None:
+    async def _taken(self, take: Take, piece: bytes) -> Answer | None:
         with self.at_work():
             while True:
                 try:
                     return await take(piece)
                 except LimitExceeded as error:
                     if self._over.is_set():
-                        return self.lost("full", 1, str(error))
+                        self.lost("full", 1, str(error))
+                        return None
                 with contextlib.suppress(asyncio.TimeoutError):  # the sender waits meanwhile: its connection is not read
                     await asyncio.wait_for(self._over.wait(), _AGAIN_S)
 
@@ -300,6 +314,15 @@ class Sockets:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for queue in self._queues:
             await queue.take_all()
+
+
+def _said(writer: asyncio.StreamWriter, answer: Answer | None) -> bool:
+    """Tell a sender; whether that was the last word."""
+    if answer is None:
+        return False
+    if writer.transport.get_write_buffer_size() + len(answer.text) <= _MOST_UNSAID:
+        writer.write(answer.text)
+    return answer.last
 
 
 class _Queue:

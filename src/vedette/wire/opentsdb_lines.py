@@ -1,7 +1,7 @@
 """OpenTSDB's lines, `put metric time value tag=value …`, as Graphite's, `metric;tag=value value seconds`, which are read by a kernel.
 
 A time is in seconds, or in milliseconds where it is too large for that, as in its JSON. A line that is none leaves only itself out and is
-counted; other commands are none. Not here: what a name comes to, sockets.
+counted; other commands are told apart. Not here: what a name comes to, sockets, what commands are answered (`ingest/opentsdb.py`).
 """
 
 from __future__ import annotations
@@ -9,17 +9,28 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+EXIT = "exit"
+COMMANDS = (EXIT, "help", "put", "stats", "version")
+"""Those that are known."""
+UNKNOWN = "unknown_command"
+
 _SECONDS = 1 << 32
 _LONGEST_TIME = 20
+_LONGEST_COMMAND = 64
 
 
 @dataclass(slots=True)
 class Lines:
-    """Lines of Graphite, how many lines were left out by reason, and the first of these as it was sent."""
+    """Lines of Graphite, how many lines were left out by reason, and the first of these as it was sent.
+
+    `puts` is how many there were, good or bad; `asked` the other commands, in their order, up to `exit`.
+    """
 
     text: bytes
     bad: Counter[str] = field(default_factory=Counter)
     first: str = ""
+    puts: int = 0
+    asked: list[str] = field(default_factory=list)
 
 
 def as_graphite(data: bytes) -> Lines:
@@ -30,6 +41,14 @@ def as_graphite(data: bytes) -> Lines:
         words = line.split()
         if not words:
             continue
+        command = words[0][:_LONGEST_COMMAND].decode("utf-8", "replace")
+        found.puts += command == "put"
+        if command != "put":
+            found.asked.append(command)
+            if command == EXIT:
+                break
+            if command in COMMANDS:
+                continue
         reason = _why_bad(words, line)
         if reason:
             found.bad[reason] += 1
@@ -43,7 +62,7 @@ def as_graphite(data: bytes) -> Lines:
 
 def _why_bad(words: list[bytes], line: bytes) -> str:
     if words[0] != b"put":
-        return "unknown_command"
+        return UNKNOWN
     if len(words) < 4:
         return "no_value"
     time = words[2]
