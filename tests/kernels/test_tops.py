@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import heapq
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cmp_to_key
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vedette.kernels import tops
+from vedette.promql.sorting import comparable
+
+sys.path.insert(0, str(Path(__file__).parent))
+from pdq_twin import go_sorted
 
 
 @dataclass
@@ -24,7 +30,10 @@ class Heap:
     items: list[tuple[float, int]] = field(default_factory=list)
 
     def less(self, i: int, j: int) -> bool:
-        a, b = self.items[i][0], self.items[j][0]
+        return self.worse(self.items[i], self.items[j])
+
+    def worse(self, one: tuple[float, int], other: tuple[float, int]) -> bool:
+        a, b = one[0], other[0]
         return math.isnan(a) or (a < b if self.largest else a > b)
 
     def swap(self, i: int, j: int) -> None:
@@ -132,13 +141,18 @@ def test_the_best_of_many_stay(largest: bool, limit: int) -> None:
             assert all(values[row, step] == v for v, row in held)
 
 
+def ranked(heaps: Heaps, largest: bool) -> list[int]:
+    """The rows of the first step's heaps, the best first."""
+    order = np.empty(len(heaps.kept), dtype=np.int64)
+    keys, marks = comparable(-heaps.kept[:, 0] if largest else heaps.kept[:, 0])
+    return order[: tops.ranked(heaps.starts, heaps.sizes, keys, marks, heaps.rows, order)].tolist()
+
+
 @pytest.mark.parametrize(("largest", "wanted"), [(True, [1, 4, 3, 0, 2]), (False, [0, 3, 4, 1, 2])])
 def test_of_one_step_the_best_come_first_and_nan_last(largest: bool, wanted: list[int]) -> None:
     ours = Heaps(np.zeros(5, dtype=np.int64), np.array([5]), largest)
     ours.feed(np.array([[1.0], [9.0], [math.nan], [4.0], [7.0]]), np.ones((5, 1), dtype=np.bool_), 0)
-    order = np.empty(5, dtype=np.int64)
-    assert tops.ranked(ours.starts, largest, ours.kept, ours.rows, ours.sizes, order) == 5
-    assert order.tolist() == wanted
+    assert ranked(ours, largest) == wanted
 
 
 def test_groups_of_one_step_follow_one_another_each_in_its_own_order() -> None:
@@ -146,11 +160,24 @@ def test_groups_of_one_step_follow_one_another_each_in_its_own_order() -> None:
     values, groups = random.permutation(60).astype(np.float64).reshape(60, 1), random.integers(0, 3, 60)
     ours = Heaps(groups, np.array([4]), True)
     ours.feed(values, np.ones((60, 1), dtype=np.bool_), 0)
-    order = np.empty(12, dtype=np.int64)
-    assert tops.ranked(ours.starts, True, ours.kept, ours.rows, ours.sizes, order) == 12
 
     def before(a: int, b: int) -> int:
         return int(groups[a] - groups[b]) or int(np.sign(values[b, 0] - values[a, 0]))
 
     everything = sorted(range(60), key=cmp_to_key(before))
-    assert order.tolist() == [row for group in range(3) for row in [r for r in everything if groups[r] == group][:4]]
+    assert ranked(ours, True) == [row for group in range(3) for row in [r for r in everything if groups[r] == group][:4]]
+
+
+@pytest.mark.parametrize("largest", [True, False])
+@pytest.mark.parametrize("limit", [5, 30, 500])
+def test_equals_come_in_the_order_of_go_that_sorts_the_heap(largest: bool, limit: int) -> None:
+    random = np.random.default_rng(limit)
+    values, groups = np.where(random.random(300) < 0.1, np.nan, random.integers(0, 6, 300)), random.integers(0, 2, 300)
+    ours, wanted = Heaps(groups, np.array([limit]), largest), []
+    ours.feed(values.reshape(-1, 1), np.ones((300, 1), dtype=np.bool_), 0)
+    for group in range(2):
+        twin = Heap(largest)
+        for row in np.flatnonzero(groups == group).tolist():
+            twin.offer(float(values[row]), row, limit)
+        wanted += [row for _, row in go_sorted(twin.items, lambda a, b, twin=twin: twin.worse(b, a))]
+    assert ranked(ours, largest) == wanted

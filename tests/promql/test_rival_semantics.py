@@ -26,7 +26,9 @@ from vedette.promql.printer import format_query
 from vedette.promql.settings import PromqlSettings
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "kernels"))
 from debian import answered, need, served
+from pdq_twin import GO_1_19, go_sorted
 
 BEGIN = 1_700_000_000_000
 INSTANT = BEGIN + 1_800_000
@@ -46,6 +48,8 @@ SPECIAL = {
     "mixnan": lambda i: math.nan if i % 3 else float(i),
     "mixinf": lambda i: math.inf if i % 4 == 0 else float(-i),
 }
+TIED = 540
+SORTS = {f"{sort}(tied{i})": sort == "sort_desc" for i in range(3) for sort in ("sort", "sort_desc")}
 DATES = (
     0, -1, -86400, 951782400, 951868799, 1709164800, 1704067199, 1704067200, 4102444800, -62135596800, 1e10, 1e12, 253402300799,
     1709251199.9, -0.5, -2208988800, 1582934400,
@@ -87,6 +91,9 @@ def dataset() -> MemoryStorage:
         add({"__name__": "special", "k": name}, value)
     for number, seconds in enumerate(DATES):
         add({"__name__": "dates", "t": f"t{number}"}, lambda i, s=seconds: s)
+    for number in range(TIED):
+        tie = rng.choice((math.nan, *range(8)))
+        add({"__name__": f"tied{number % 3}", "i": f"{number:03}"}, lambda i, tie=tie: tie, there=lambda i: i == 119)
     add({"__name__": "by", "on": "1", "sum": "2"}, lambda i: 1)
     add({"__name__": "on", "by": "1"}, lambda i: 2)
     add({"__name__": "rule:x:sum", "a": "1"}, float)
@@ -184,6 +191,17 @@ def test_corners_are_as_prometheus_has_them(tmp_path: Path, debian_binary: Calla
                 refused += mine[0] == "error"
                 if problem := difference(mine, his):
                     problems.append(f"{query!r}{' over a range' if ranged else ''}: {problem}")
+        orders = {query: [str(row["metric"]["i"]) for row in answered(address, "query", {"query": query, "time": f"{INSTANT / 1000}"})[1]]
+                  for query in SORTS}  # fmt: skip
+    for query, descending in SORTS.items():
+        # Debian's is built with Go 1.19, whose sort differs from later ones in its random numbers alone.
+        tied = {labels.get("i"): value for labels, _, (value,) in engine.instant("t", query, INSTANT).rows()}
+
+        def less(a: str, b: str, tied: dict[str, float] = tied, descending: bool = descending) -> bool:
+            return math.isnan(tied[b]) or (tied[b] < tied[a] if descending else tied[b] > tied[a])
+
+        assert go_sorted(sorted(tied), less, GO_1_19) == orders[query]
+        assert go_sorted(sorted(tied), less) == list(tied)
     engine.close()
     assert not problems, f"{len(problems)} of {2 * len(queries)} differ:\n" + "\n".join(problems)
     assert refused > 100

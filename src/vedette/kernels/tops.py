@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from vedette.kernels.pattern_sort import by_columns
+
 _INSERTED = 12
 
 
@@ -93,27 +95,17 @@ def best(
 
 
 @njit(cache=True, nogil=True)
-def ranked(starts: Any, largest: bool, kept: Any, rows: Any, sizes: Any, order: Any) -> int:
+def ranked(starts: Any, sizes: Any, keys: Any, marks: Any, rows: Any, order: Any) -> int:
     """The rows in the heaps of the first step, group by group, the best first, to `order` (int64[S]); how many they are.
 
-    The heaps are used up.
+    `keys` and `marks` (int64[1, S]) tell what is best, as for `pattern_sort.by_columns`.
     """
-    written = 0
+    written, descending = 0, False
+    places = np.arange(starts[-1])
     for g in range(len(starts) - 1):
-        heap, numbers = kept[starts[g] : starts[g + 1], 0], rows[starts[g] : starts[g + 1], 0]
-        if sizes[g, 0] <= _INSERTED:
-            # Go sorts so few by insertion, and so among equal values the order is Prometheus'.
-            for i in range(1, sizes[g, 0]):
-                for j in range(i, 0, -1):
-                    if not _less(heap[j - 1], heap[j], largest):
-                        break
-                    _swap(heap, numbers, j, j - 1)
-        else:
-            # Pop the worst to the end, again and again: what is left is best first.
-            for size in range(sizes[g, 0] - 1, 0, -1):
-                _swap(heap, numbers, 0, size)
-                _sift_down(heap, numbers, size, largest)
-        for i in range(sizes[g, 0]):
-            order[written] = numbers[i]
+        held = places[starts[g] : starts[g] + sizes[g, 0]]
+        by_columns(keys, marks, descending, held)
+        for place in held:
+            order[written] = rows[place, 0]
             written += 1
     return written

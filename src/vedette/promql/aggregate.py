@@ -21,6 +21,7 @@ from vedette.promql.native_render import text
 from vedette.promql.nodes import Aggregate, text_of
 from vedette.promql.ordered import in_order
 from vedette.promql.sampling import ratio_offsets
+from vedette.promql.sorting import comparable
 from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, Rows, Value
 from vedette.promql.window_functions import shown
 
@@ -241,7 +242,7 @@ def _top(ev: Evaluation, node: Aggregate, param: Floats, value: Matrix | Rows, g
     if grid.n > 1:
         return made
     order = np.empty(len(rows), dtype=np.int64)
-    chosen = order[: tops.ranked(starts, largest, kept, rows, sizes, order)]
+    chosen = order[: tops.ranked(starts, sizes, *comparable(-kept[:, 0] if largest else kept[:, 0]), rows, order)]
     return made.take(np.searchsorted(np.sort(chosen), chosen))
 
 

@@ -10,20 +10,31 @@ from typing import Any
 
 import numpy as np
 
+from vedette.kernels.pattern_sort import by_columns
 from vedette.promql.labelsets import occurring, sorted_rows
-from vedette.promql.values import Ints, Matrix
+from vedette.promql.values import Floats, Ints, Matrix
 
 _RUNS = re.compile(r"[0-9]+|[^0-9]+")
 
 
+def comparable(values: Floats) -> tuple[Ints, Ints]:
+    """Numbers as `pattern_sort.by_columns` compares rows: rising, NaN last and each before the other, as Prometheus has them."""
+    keys = np.unique(values, return_inverse=True)[1].reshape(1, -1).astype(np.int64, copy=False)
+    marks, nan = keys.copy(), np.isnan(values)
+    marks[0, nan] = len(values) + np.arange(np.count_nonzero(nan))
+    return keys, marks
+
+
 def sort(matrix: Matrix, *, descending: bool) -> Matrix:
-    """The rows of a one-step matrix in order of their values, NaN last either way: of several the last comes first, as in Prometheus."""
+    """The rows of a one-step matrix in order of their values, NaN last either way; those of equal values in Prometheus' order."""
     matrix = matrix.found()
-    values = matrix.values[:, 0]
-    nan = np.isnan(values)
-    numbers = np.where(nan, 0.0, -values if descending else values)
-    places = np.arange(len(values), dtype=np.int64)
-    return matrix.take(np.lexsort((np.where(nan, -places, places), numbers, nan)).astype(np.int64, copy=False))
+    numbers = -matrix.values[:, 0] if descending else matrix.values[:, 0]
+    order = np.argsort(numbers, kind="stable").astype(np.int64, copy=False)
+    rising = numbers[order]
+    if not (rising[:-1] < rising[1:]).all():
+        order = np.arange(len(numbers), dtype=np.int64)
+        by_columns(*comparable(numbers), False, order)
+    return matrix.take(order)
 
 
 def natural(a: str, b: str) -> int:
@@ -66,14 +77,28 @@ def natural_ranks(texts: Sequence[str]) -> Ints:
 
 
 def sort_by_label(matrix: Matrix, names: Sequence[str], *, descending: bool) -> Matrix:
-    """The rows of a one-step matrix in natural order of their values of `names`, then of all labels."""
+    """The rows of a one-step matrix in natural order of their values of `names`, then of all labels.
+
+    Where rows lack one of these labels, or have values like `a1` and `a01`, the order is the one that Prometheus' comparison leads to.
+    """
     matrix = matrix.found()
     table = matrix.labels
-    columns = [np.empty(len(table), dtype=np.int64)]
-    columns[0][sorted_rows(table)] = np.arange(len(table))
-    for name in reversed(occurring(names, table)):
+    places = np.empty(len(table), dtype=np.int64)
+    places[sorted_rows(table)] = np.arange(len(table))
+    keys, marks, plain = [], [], True
+    for name in occurring(names, table):
         # Of many series, few values of a label are distinct: these alone are compared as texts.
-        symbols, places = np.unique(table.column(name), return_inverse=True)
-        columns.append(natural_ranks([table.symbols.text(s) if s >= 0 else "" for s in symbols.tolist()])[places.reshape(-1)])
-    order = np.lexsort(columns).astype(np.int64, copy=False)
-    return matrix.take(order[::-1].copy() if descending else order)
+        symbols, inverse = np.unique(table.column(name), return_inverse=True)
+        missing = int(symbols[:1].tolist() == [-1])
+        ranks = natural_ranks([table.symbols.text(s) for s in symbols[missing:].tolist()])
+        plain = plain and len(np.unique(ranks)) == len(ranks) and not (missing and len(ranks))
+        keys.append(np.concatenate([np.full(missing, -1), ranks])[inverse.reshape(-1)])
+        marks.append(inverse.reshape(-1))
+    keys.append(places)
+    marks.append(places)
+    if plain:
+        order = np.lexsort(keys[::-1]).astype(np.int64, copy=False)
+        return matrix.take(order[::-1].copy() if descending else order)
+    order = np.arange(len(table), dtype=np.int64)
+    by_columns(np.stack(keys), np.stack(marks), descending, order)
+    return matrix.take(order)
