@@ -75,6 +75,7 @@ class Listeners:
         self._log_backend = logs_api.LogBackend(rooms.logs, rooms.run_write, rooms.clock, tenant_of, rooms.closing.is_set)
         self._live = live_api.Live(rooms.updates, tenant_of, rooms.closing.is_set, rooms.asking.metrics)
         self._at_once: list[AtOnce] = []
+        self._otlp = otlp_api.Otlp(rooms.door.append, rooms.run_write, rooms.clock, tenant_of, lambda: rooms.plan.settings.config.otlp)
         self.registry = selfmetrics.registry(self._readings)
         self._dialects = self._services(self._operations())
         self._endpoints = self._dialects.union
@@ -143,12 +144,11 @@ class Listeners:
 
     def _writing(self) -> list[Endpoint]:
         """What takes samples in."""
-        rooms, append, run, clock = self._rooms, self._rooms.door.append, self._rooms.run_write, self._rooms.clock
-        otlp = otlp_api.Otlp(append, run, clock, tenant_of, lambda: rooms.plan.settings.config.otlp)
+        rooms = self._rooms
         gateway = pushgateway_api.Pushgateway(rooms.pushed, rooms.intake, lambda: rooms.plan.settings.vedette.pushed)
         return [
-            *write.endpoints(append, run=run, tenant_of=tenant_of),
-            *otlp_api.endpoints(otlp),
+            *write.endpoints(rooms.door.append, run=rooms.run_write, tenant_of=tenant_of),
+            *otlp_api.endpoints(self._otlp),
             *pushes_api.endpoints(rooms.intake, rooms.storage),
             *pushgateway_api.endpoints(gateway),
         ]
@@ -345,4 +345,5 @@ class Listeners:
         yield from self._rooms.readings()
         failures = sum(app.failures for app in self._at_once)
         yield Reading("vedette_at_once_failures", "counter", "Faults of ours that took a query the long way.", {"": failures})
+        yield Reading("vedette_otlp_rejected_points", "counter", "OTLP points not taken, by reason.", dict(self._otlp.rejected), "reason")
         yield Reading("metrics_exported", "counter", "Total metrics exported: answers of /metrics.", {"": self._dialects.exports.total})

@@ -21,6 +21,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricExportR
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation, View
 from opentelemetry.sdk.resources import Resource
 from starlette.applications import Starlette
+from structlog.testing import capture_logs
 
 from vedette.api.endpoint import routes
 from vedette.api.otlp import Otlp, endpoints
@@ -126,6 +127,22 @@ async def test_what_is_not_taken_is_a_partial_success(client: httpx.AsyncClient,
     assert (answer.status_code, partial["rejectedDataPoints"]) == (200, "1")
     assert "invalid temporality" in partial["errorMessage"]
     assert stored(engine) == {"my_gauge": 5.0}
+
+
+async def test_what_is_not_taken_is_counted_and_who_sends_deltas_is_told_of_once(engine: Engine, run: Any, serve: Any) -> None:
+    clock = ManualClock(NOW_MS / 1000)
+    room = Otlp(Door(engine, clock).append, run, clock, lambda scope: "default", OtlpConfig)
+    client, deltas = serve(routes(endpoints(room))), body(temporality=1)
+    with capture_logs() as lines:
+        for scope in ("a", "a", "b"):
+            deltas["resourceMetrics"][0]["scopeMetrics"][0]["scope"] = {"name": scope}
+            await client.post(PATH, content=json.dumps(deltas), headers=JSON)
+    assert room.rejected == {"delta": 3}
+    assert [(line["event"], line["tenant"], line["job"], line["scope"]) for line in lines] == [
+        ("OTLP deltas are not taken", "default", "", "a"),
+        ("OTLP deltas are not taken", "default", "", "b"),
+    ]
+    assert "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE=cumulative" in lines[0]["hint"]
 
 
 async def test_samples_that_storage_drops_are_told(client: httpx.AsyncClient, engine: Engine) -> None:

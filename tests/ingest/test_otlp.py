@@ -141,16 +141,18 @@ def test_sums_and_their_starts():
 
 def test_deltas_are_refused_and_counted_and_the_rest_is_taken():
     deltas = [counter("hits", 7, temporality=DELTA), histogram("h", temporality=DELTA, count=1), counter("n", 1, temporality=0)]
-    found = taken(request(*deltas, gauge("g", 1.0)))
-    assert (rows(found), found.rejected) == ({"g": 1.0}, 3)
+    found = taken(request(*deltas, gauge("g", 1.0), resource={"service__name": "shop"}, scope={"name": "sdk"}))
+    assert (rows(found), found.rejected) == ({'g{job="shop"}': 1.0}, {"delta": 3})
     assert "invalid temporality and type combination for metric 'hits'" in found.problem
+    assert "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE=cumulative" in found.problem
+    assert found.deltas == {("shop", "sdk")}
 
 
 def test_a_delta_that_has_a_unit_and_no_name_is_refused_too():
     nameless = counter("", 7, "s", temporality=DELTA)
     del nameless["name"]
     found = taken(request(nameless, gauge("g", 1.0)))
-    assert (rows(found), found.rejected) == ({"g": 1.0}, 1)
+    assert (rows(found), found.rejected) == ({"g": 1.0}, {"delta": 1})
     assert found.problem
 
 
@@ -220,7 +222,7 @@ def test_one_too_fine_is_made_coarser():
 )
 def test_a_point_that_cannot_be_is_refused_alone(metric, problem):
     found = taken(request(metric, gauge("g", 1.0)))
-    assert (rows(found), found.rejected) == ({"g": 1.0}, 1)
+    assert (rows(found), found.rejected.total()) == ({"g": 1.0}, 1)
     assert problem in found.problem
 
 
@@ -304,7 +306,7 @@ def test_protobuf_and_json_say_the_same(seed):
     assert one.batch.starts.tolist() == two.batch.starts.tolist()
     assert one.batch.exemplars == two.batch.exemplars
     assert one.batch.histograms.cells.tolist() == two.batch.histograms.cells.tolist()
-    assert one.rejected == two.rejected == 0
+    assert one.rejected == two.rejected == {}
 
 
 def test_bytes_that_are_none_are_refused_and_never_worse():

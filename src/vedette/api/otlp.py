@@ -6,10 +6,12 @@ exporter sends the others again. Not here: the translation (`ingest/otlp.py`), l
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -20,29 +22,37 @@ from vedette.api.params import body_of
 from vedette.api.problems import UNEXPECTED, Unsupported, write
 from vedette.clock import Clock, now_ms
 from vedette.errors import LimitExceeded, VedetteError
-from vedette.ingest.otlp import Translated, translated
+from vedette.ingest.otlp import CURE, Translated, translated
 from vedette.ingest.settings import OtlpConfig
 from vedette.model.samples import Appended, KeySpace, SampleBatch, canonical
 from vedette.wire import otlp_metrics
 
+log = structlog.get_logger(__name__)
+
 PATHS = ("/api/v1/otlp/v1/metrics", "/v1/metrics")
 _MOST_BYTES = 32 << 20
 _HELD = 128 << 20
+_MOST_TOLD = 1000
 _OURS = frozenset(("relabelled",))
 """Drops that are no mistake of the sender's."""
 
 
 @dataclass(slots=True)
 class Otlp:
-    """The operation. `append` returns once a batch is durable; `config` gives the translation in force."""
+    """The operation. `append` returns once a batch is durable; `config` gives the translation in force.
+
+    `rejected` counts points that are not taken, by reason.
+    """
 
     append: Callable[[SampleBatch], Awaitable[Appended]]
     run: Run
     clock: Clock
     tenant_of: Callable[[Mapping[str, Any]], str]
     config: Callable[[], OtlpConfig]
+    rejected: Counter[str] = field(default_factory=Counter)
     _spaces: dict[str, KeySpace] = field(default_factory=dict)
     _held: int = 0
+    _told: set[tuple[str, str, str]] = field(default_factory=set)
 
     async def metrics(self, request: Request) -> Response:
         """Store the metrics of an `ExportMetricsServiceRequest`."""
@@ -54,13 +64,23 @@ class Otlp:
             appended = await self.append(found.batch) if found.batch.series_count else None
         except VedetteError as error:
             return refused(error, kind)
+        self._count(found, self.tenant_of(request.scope))
         dropped = {} if appended is None else {reason: n for reason, n in appended.dropped.items() if reason not in _OURS}
         told = [found.problem] if found.problem else []
         if dropped:
             told.append("samples not stored: " + ", ".join(f"{n} {reason.replace('_', ' ')}" for reason, n in dropped.items()))
             told += [appended.problem] if appended is not None and appended.problem else []
-        rejected = found.rejected + sum(dropped.values())
+        rejected = found.rejected.total() + sum(dropped.values())
         return taken(kind, rejected=rejected, counted="rejectedDataPoints", message="; ".join(told))
+
+    def _count(self, found: Translated, tenant: str) -> None:
+        """Count what is not taken; who sends deltas is told of in the log, once: exporters say little of a partial success."""
+        self.rejected.update(found.rejected)
+        for job, scope in sorted(found.deltas):
+            sender = tenant, job, scope
+            if sender not in self._told and len(self._told) < _MOST_TOLD:
+                self._told.add(sender)
+                log.warning("OTLP deltas are not taken", tenant=tenant, job=job, scope=scope, problem=found.problem, hint=CURE)
 
     async def _read(self, request: Request, kind: str) -> Translated:
         if self._held > _HELD:

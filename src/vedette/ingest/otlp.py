@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +27,8 @@ from vedette.model.samples import STALE, KeySpace, MetricMetadata, SampleBatch
 from vedette.wire.otlp_metrics import Message
 from vedette.wire.otlp_names import Kind, Names
 
+CURE = "set OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE=cumulative, or have a collector's deltatocumulative processor before it"
+"""What to do about deltas."""
 _CUMULATIVE = 2
 _FINEST, _COARSEST = 8, -4
 _THRESHOLD = 1e-128
@@ -39,11 +42,15 @@ _EXEMPLAR_LENGTH = 128
 
 @dataclass(slots=True)
 class Translated:
-    """What a request comes to; `rejected` points are left out, `problem` says what is wrong with the first of them."""
+    """What a request comes to; `rejected` points are left out, by reason, `problem` says what is wrong with the first of them.
+
+    `deltas` are the jobs and scopes that sent any.
+    """
 
     batch: SampleBatch
-    rejected: int
+    rejected: Counter[str]
     problem: str
+    deltas: frozenset[tuple[str, str]]
 
 
 def translated(request: Message, keyspace: KeySpace, config: OtlpConfig, now_ms: int) -> Translated:
@@ -56,7 +63,7 @@ def translated(request: Message, keyspace: KeySpace, config: OtlpConfig, now_ms:
         batch.starts = np.array(rows.starts, dtype=np.int64)
     batch.exemplars = rows.exemplars
     batch.partial = True
-    return Translated(batch, rows.rejected, rows.problem)
+    return Translated(batch, rows.rejected, rows.problem, frozenset(rows.deltas))
 
 
 @dataclass(slots=True)
@@ -71,11 +78,13 @@ class _Rows:
     starts: list[int] = field(default_factory=list)
     exemplars: list[Exemplar] = field(default_factory=list)
     metadata: dict[str, MetricMetadata] = field(default_factory=dict)
-    rejected: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
     problem: str = ""
+    deltas: set[tuple[str, str]] = field(default_factory=set)
     names: Names = field(init=False)
     _base: dict[str, str] = field(init=False)
     _identity: dict[str, str] = field(init=False)
+    _scope_name: str = ""
     _span: tuple[int, int] = (0, 0)
     _known: dict[tuple[int, ...], dict[str, str]] = field(default_factory=dict)
 
@@ -96,7 +105,7 @@ class _Rows:
         promoted = self._labels(self.config.promoted(attributes))
         self._span = (0, 0)
         for scope in message.get("scopeMetrics", ()):
-            self._base = promoted | self._scope(scope)
+            self._base, self._scope_name = promoted | self._scope(scope), scope.get("scope", {}).get("name", "")
             for metric in scope.get("metrics", ()):
                 self._metric(metric)
         self._info(attributes)
@@ -146,10 +155,11 @@ class _Rows:
             kind = "summary" if shape == "summary" else "histogram"
         name = self.names.metric(metric.get("name", ""), metric.get("unit", ""), kind)
         if not name:
-            return self._reject(len(points), "a metric without a name")
+            return self._reject("no_name", len(points), "a metric without a name")
         if shape in ("sum", "histogram", "exponentialHistogram") and data.get("aggregationTemporality", 0) != _CUMULATIVE:
             problem = f"invalid temporality and type combination for metric {metric.get('name', '')!r}: only cumulative ones are taken"
-            return self._reject(len(points), problem)
+            self.deltas.add((self._identity.get("job", ""), self._scope_name))
+            return self._reject("delta", len(points), f"{problem} ({CURE})")
         if not points:
             return None
         told = MetricMetadata(name, "gauge" if kind == "sum" else kind, metric.get("description", ""), metric.get("unit", ""))
@@ -158,8 +168,8 @@ class _Rows:
             getattr(self, f"_{shape}")(name, point)
         return None
 
-    def _reject(self, points: int, problem: str) -> None:
-        self.rejected += points
+    def _reject(self, reason: str, points: int, problem: str) -> None:
+        self.rejected[reason] += points
         self.problem = self.problem or problem
 
     def _point(self, point: Message) -> tuple[dict[str, str], int, int]:
@@ -203,7 +213,7 @@ class _Rows:
     def _histogram(self, name: str, point: Message) -> None:
         counts, bounds = point.get("bucketCounts", []), point.get("explicitBounds", [])
         if len(counts) not in (0, len(bounds) + 1) or any(not a < b for a, b in itertools.pairwise(bounds)):
-            return self._reject(1, f"a histogram of {name!r} whose buckets do not fit its bounds")
+            return self._reject("bad_histogram", 1, f"a histogram of {name!r} whose buckets do not fit its bounds")
         if self.config.convert_histograms_to_nhcb:
             return self._custom(name, point, counts, bounds)
         labels, time, start = self._point(point)
@@ -231,12 +241,12 @@ class _Rows:
     def _exponentialHistogram(self, name: str, point: Message) -> None:  # noqa: N802 - as the field is called
         scale = point.get("scale", 0)
         if scale < _COARSEST:
-            return self._reject(1, f"an exponential histogram of {name!r} of scale {scale}; at least {_COARSEST} is taken")
+            return self._reject("bad_histogram", 1, f"an exponential histogram of {name!r} of scale {scale}; at least {_COARSEST} is taken")
         try:
             positive, own = _buckets(point.get("positive", {}))
             negative, others = _buckets(point.get("negative", {}))
         except OverflowError:
-            return self._reject(1, f"an exponential histogram of {name!r} whose buckets are beyond what there is")
+            return self._reject("bad_histogram", 1, f"an exponential histogram of {name!r} whose buckets are beyond what there is")
         threshold = point.get("zeroThreshold", 0.0) or _THRESHOLD
         layout = Layout(scale, threshold, (), positive, negative)
         return self._native(name, point, layout, [float(point.get("zeroCount", 0)), *own, *others])
@@ -248,7 +258,7 @@ class _Rows:
         else:
             h = Histogram(layout, np.array([float(point.get("count", 0)), point.get("sum", 0.0), *cells]))
             if abs(math.fsum(cells) - h.count) > 1e-9 * h.count and not math.isnan(h.sum):
-                return self._reject(1, f"a histogram of {name!r} counts {h.count:g}, and its buckets {math.fsum(cells):g}")
+                return self._reject("bad_histogram", 1, f"a histogram of {name!r} counts {h.count:g}, and its buckets {math.fsum(cells):g}")
         if layout.schema > _FINEST:
             h = coarsened(h, _FINEST)
         row = self._add(Labels.of({**labels, METRIC_NAME: name}), time, h, start)
