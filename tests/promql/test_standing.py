@@ -11,9 +11,10 @@ import pytest
 
 from vedette.clock import ManualClock
 from vedette.errors import BadInput, LimitExceeded
+from vedette.model import matchers
 from vedette.model.histograms import NO_BUCKETS, Histogram, Layout
 from vedette.model.labels import Labels
-from vedette.model.matchers import Matcher
+from vedette.model.matchers import Matcher, by_metric
 from vedette.model.samples import STALE, SampleBatch, canonical
 from vedette.model.series import SeriesSet
 from vedette.promql.engine import Engine
@@ -267,3 +268,13 @@ def test_a_source_gives_rows_in_order() -> None:
     part = source.part(np.array([2, 0]))
     assert [labels.get("n") for labels in part.labels] == ["2", "3"]
     assert part.values.tolist() == [2.0, 3.0]
+
+
+def test_an_expression_that_takes_long_is_refused_here_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = MemoryStorage()
+    for i in range(300):
+        storage.add(Labels.of({"__name__": "a", "i": str(i)}), 0, 1.0)
+    source = Source(storage.select("t", (by_metric("a"),), 0, 0))
+    monkeypatch.setattr(matchers, "monotonic", iter([0.0, 9.0]).__next__)
+    with pytest.raises(BadInput, match=r"the regular expression '1\.\*7' of label \"i\" has looked at 256 values for 9 s"):
+        source.rows((by_metric("a"), Matcher("i", "=~", "1.*7")))

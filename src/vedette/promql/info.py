@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from vedette.model.labels import METRIC_NAME, Labels, quote
 from vedette.model.labeltable import LabelTable
-from vedette.model.matchers import Matcher
+from vedette.model.matchers import Matcher, verdicts
 from vedette.promql import labelsets
 from vedette.promql.errors import ExecutionError
 from vedette.promql.evaluation import Evaluation
@@ -50,9 +50,12 @@ def _are_sources(labels: LabelTable, naming: Sequence[Matcher]) -> Bools:
     """Which rows are info series themselves, and so are left as they are."""
     column = labels.column(METRIC_NAME)
     names, inverse = np.unique(column, return_inverse=True)
+    if not naming or not len(column):
+        return np.zeros(len(column), dtype=np.bool_)
     texts = ["" if s < 0 else labels.symbols.text(int(s)) for s in names]
-    found = np.array([bool(naming) and all(m.matches(t) for m in naming) for t in texts], dtype=np.bool_)
-    return found[inverse.reshape(-1)] if len(column) else np.zeros(0, dtype=np.bool_)
+    found: Bools = np.logical_and.reduce(np.array([verdicts(matcher, texts) for matcher in naming], dtype=np.bool_), axis=0)
+    passing: Bools = found[inverse.reshape(-1)]
+    return passing
 
 
 def _near(base: LabelTable, rows: Bools, infos: LabelTable) -> Ints:

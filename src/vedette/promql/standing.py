@@ -17,7 +17,7 @@ from vedette.errors import VedetteError
 from vedette.kernels import windows as k
 from vedette.model.labels import METRIC_NAME
 from vedette.model.labeltable import LabelTable, Symbols
-from vedette.model.matchers import Matcher, by_metric
+from vedette.model.matchers import Matcher, by_metric, verdicts
 from vedette.model.series import SeriesSet
 from vedette.promql.nodes import COMPARISONS, Binary, Node, Number, Selector, unwrapped
 from vedette.promql.plan import Fetch, Prepared
@@ -148,7 +148,7 @@ class Source:
         if (known := self._passing.get(matcher)) is None:
             labels = self.found.labels
             distinct, inverse = np.unique(labels.column(matcher.name), return_inverse=True)
-            good = [matcher.matches("" if s < 0 else labels.symbols.text(s)) for s in distinct.tolist()]
+            good = verdicts(matcher, ["" if s < 0 else labels.symbols.text(s) for s in distinct.tolist()])
             known = self._passing[matcher] = np.array(good, dtype=np.bool_)[inverse]
         return known
 

@@ -6,6 +6,7 @@ and what they are made of (`selectors.py`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -251,10 +252,25 @@ def _check_params(ev: Evaluation, call: Call, params: _Params, over: Windows) ->
             for q in params.p0[asked]:
                 ev.annotations.warn(say.bad_quantile(shown(float(q))), call.args[0])
     if call.func.name == "double_exponential_smoothing" and over.samples:
-        for what, column in (("smoothing", params.p0), ("trend", params.p1)):
-            bad = column[(column <= 0) | (column >= 1)]
-            if len(bad):
-                raise ExecutionError(f"invalid {what} factor. Expected: 0 < {what[0]}f < 1, got: {bad[0]:f}")
+        _check_factors(params, over)
+
+
+def _check_factors(params: _Params, over: Windows) -> None:
+    """Refuse factors that are out of range where they are used: series by series, step by step, smoothing before trend."""
+    factors = (("smoothing", params.p0), ("trend", params.p1))
+    bad = np.logical_or.reduce([(column <= 0) | (column >= 1) for _, column in factors])
+    if not bad.any():
+        return
+    used = bad[None, :] if over.slabs is not None else _filled(over, len(bad)) & bad
+    if used.any():
+        step = int(np.argwhere(used)[0, 1])
+        what, number = next((what, column[step]) for what, column in factors if column[step] <= 0 or column[step] >= 1)
+        raise ExecutionError(f"invalid {what} factor. Expected: 0 < {what[0]}f < 1, got: {_fixed(float(number))}")
+
+
+def _fixed(value: float) -> str:
+    """A number as Go's `%f` writes it."""
+    return f"{value:f}" if math.isfinite(value) else "+Inf" if value > 0 else "-Inf"
 
 
 def shown(value: float) -> str:
@@ -304,11 +320,16 @@ def absent_over_time(ev: Evaluation, over: Windows, grid: Grid) -> Matrix:
 
 def _any_sample(over: Windows, n: int) -> Bools:
     """At which of the `n` steps any series has a sample in its window: bool[n]."""
+    found: Bools = np.logical_or.reduce(_filled(over, n), axis=0)
+    return found
+
+
+def _filled(over: Windows, n: int) -> Bools:
+    """At which of the `n` steps each series has a sample in its window: bool[series, n]."""
     values, present = np.empty((len(over.labels), n)), np.empty((len(over.labels), n), dtype=np.bool_)
     nothing, times = np.zeros(n), np.zeros(n, dtype=np.int64)
     k.over_time(
         k.PRESENT, over.offsets, over.timestamps, over.values, 0, len(over.labels), over.first, over.step, n, over.range,
         nothing, nothing, times, values, present,
     )  # fmt: skip
-    found: Bools = np.logical_or.reduce(present, axis=0)
-    return found
+    return present

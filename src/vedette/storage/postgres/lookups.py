@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import orjson
 
-from vedette.model.matchers import Matcher
+from vedette.model.matchers import Matcher, verdicts
 
 Values = Callable[[str, Sequence[str], list[object]], Awaitable[list[str]]]
 """(label name, conditions, their arguments) to the distinct values of that label where the conditions hold."""
@@ -38,7 +38,8 @@ async def conditions(matchers: Sequence[Matcher], arguments: list[object], value
             found.append(f"labels @> {argument(orjson.dumps({matcher.name: matcher.value}).decode())}::jsonb")
             continue
         regex = matcher.op in ("=~", "!~")
-        passing = [v for v in await values(matcher.name, found, arguments[:]) if matcher.matches(v)] if regex else []
+        tried = await values(matcher.name, found, arguments[:]) if regex else []
+        passing = [value for value, good in zip(tried, verdicts(matcher, tried), strict=True) if good]
         name = argument(matcher.name)
         present, value = f"jsonb_exists(labels, {name}::text)", f"(labels ->> {name}::text)"
         if matcher.op == "=":
