@@ -126,6 +126,17 @@ def spans(offsets: Any, times: Any, first: int, step: int, width: int, lo: Any, 
 @njit(cache=True, nogil=True)
 def _side_fell(indices: Any, at: Any, now: int, before: int, shift: int, cells: Any, mine: int, theirs: int) -> bool:
     i, end, k, last = at[now], at[now + 1], at[before], at[before + 1]
+    if shift == 0:
+        # Mostly buckets are as they were up to where one has come.
+        alike, most = 0, min(end - i, last - k)
+        while alike < most and indices[i + alike] == indices[k + alike]:
+            alike += 1
+        fell, a, b = False, np.uint64(mine), np.uint64(theirs)
+        for c in range(np.uint64(alike)):
+            fell |= cells[a + c] < cells[b + c]
+        if fell:
+            return True
+        i, k = i + alike, k + alike
     while k < last:
         index, total = _coarse(indices[k], shift), 0.0
         while k < last and _coarse(indices[k], shift) == index:
@@ -156,6 +167,8 @@ def resets(places: Any, index: Any, layout: Any, starts: Any, cells: Any, hints:
     layout, and in a family one may differ in the width of a zero bucket that takes no other in.
     """
     families, thresholds = zero
+    # Taken out of their tuple once: each time costs a count of who holds them.
+    schema, positive, positive_at, negative, negative_at = shapes
     for i in range(len(places)):
         p = places[i]
         now, before = index[p], index[p - 1]
@@ -169,16 +182,17 @@ def resets(places: Any, index: Any, layout: Any, starts: Any, cells: Any, hints:
         if a == b:
             fell = False
             near, far = np.uint64(mine + _ZERO), np.uint64(theirs + _ZERO)
-            for c in range(np.uint64(_width(shapes, a) - _ZERO)):
+            held = _HEAD - _ZERO + positive_at[a + 1] - positive_at[a] + negative_at[a + 1] - negative_at[a]
+            for c in range(np.uint64(held)):
                 fell |= cells[near + c] < cells[far + c]
             out[p] = fell
         elif families[a] != families[b]:
             out[p] = 2
-        elif shapes[0][a] <= shapes[0][b] and not thresholds[a] < thresholds[b] and not cells[mine + _ZERO] < cells[theirs + _ZERO]:
-            shift, near, far = shapes[0][b] - shapes[0][a], mine + _HEAD, theirs + _HEAD
-            fell = _side_fell(shapes[1], shapes[2], a, b, shift, cells, near, far)
-            near, far = near + shapes[2][a + 1] - shapes[2][a], far + shapes[2][b + 1] - shapes[2][b]
-            out[p] = fell or _side_fell(shapes[3], shapes[4], a, b, shift, cells, near, far)
+        elif schema[a] <= schema[b] and not thresholds[a] < thresholds[b] and not cells[mine + _ZERO] < cells[theirs + _ZERO]:
+            shift, near, far = schema[b] - schema[a], mine + _HEAD, theirs + _HEAD
+            fell = _side_fell(positive, positive_at, a, b, shift, cells, near, far)
+            near, far = near + positive_at[a + 1] - positive_at[a], far + positive_at[b + 1] - positive_at[b]
+            out[p] = fell or _side_fell(negative, negative_at, a, b, shift, cells, near, far)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -118,8 +118,10 @@ class Fetched:
         return Natives(index[good] if clean and not good.all() else index, self._pools[heed])
 
     def _told(self, pool: Pool, at: Ints) -> NDArray[np.uint8]:
-        rows = np.searchsorted(self.offsets, at, side="right")
-        places = np.flatnonzero(rows[1:] == rows[:-1]) + 1
+        follows = np.ones(len(at), dtype=np.bool_)
+        first = np.searchsorted(at, self.offsets[:-1])
+        follows[first[first < len(at)]] = False
+        places = np.flatnonzero(follows)
         fell = resets(Natives(np.arange(len(at)), pool), places)[places]
         hints = pool.hints.copy()
         hints[places] = np.where(hints[places] == UNKNOWN, np.where(fell == 1, RESET, NOT_RESET), hints[places])

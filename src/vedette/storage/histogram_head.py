@@ -90,7 +90,7 @@ class HeadHistograms:
         if not len(self):
             return None
         times, previous = self._times.view(), self._previous.view()
-        room = min(len(self), 4096)
+        room = min(len(self), 1 << 16)
         while True:
             rows, which = np.empty(room, dtype=_I64), np.empty(room, dtype=_I64)
             total = int(kernel.walk(ids, self._tails, previous, times, start, end, rows, which))
