@@ -378,6 +378,11 @@ def _of_window(code: int, ts: Any, vals: Any, a: int, b: int, p0: float, p1: flo
         return _extreme_time(ts, vals, a, b, code)
     if code == SMOOTH:
         return _smoothed(vals, a, b, p0, p1)
+    if code == MAD:
+        # Among numbers NaN is the least, and so would be lost in a median.
+        for i in range(a, b):
+            if np.isnan(vals[i]):
+                return np.nan
     v = quantile_of_window(p0 if code == QUANTILE else 0.5, vals[a:b], scratch)
     if code == MAD:
         for i in range(a, b):
