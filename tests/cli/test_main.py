@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 import vedette.cli.serve
 from vedette.cli.main import LISTS, PATHS, SWITCHES, TEXTS, plain
 from vedette.cli.verbs import app
+from vedette.errors import BadInput
 
 PLAIN = [
     [],
@@ -70,3 +72,25 @@ def test_every_option_of_serve_is_known_here() -> None:
     assert set(names) == {*PATHS, *TEXTS, *LISTS, *SWITCHES}
     for name, param in names.items():
         assert (param.is_flag, param.multiple) == (name in SWITCHES, name in LISTS), name
+
+
+def test_version_is_an_option_too() -> None:
+    told = CliRunner().invoke(app, ["--version"])
+    assert (told.exit_code, told.output) == (0, CliRunner().invoke(app, ["version"]).output)
+    assert told.output.startswith(f"vedette {version('vedette')}\n")
+
+
+@pytest.mark.parametrize("verb", ["query", "logs"])
+def test_a_server_without_a_scheme_is_asked_by_http(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(f"vedette.cli.{verb}.run", lambda *_, url, **__: asked.append(url))
+    for url in ("localhost:9090", "https://far.example", ""):
+        assert CliRunner().invoke(app, [verb, "up", "--url", url]).exit_code == 0
+    assert asked == ["http://localhost:9090", "https://far.example", ""]
+
+
+@pytest.mark.parametrize("option", ["--port=many", "--listen=xscore=70000"])
+def test_a_port_that_is_none_is_told_with_its_option(option: str) -> None:
+    told = CliRunner().invoke(app, ["serve", option]).exception
+    assert isinstance(told, BadInput)
+    assert (told.where, told.problem.split(":")[0]) == (option.split("=")[0], "not a port")

@@ -69,7 +69,7 @@ def run(
     given: dict[tuple[str, str], Any] = {
         ("storage", "data"): data,
         ("server", "host"): host,
-        ("server", "port"): parse_port(port) if port is not None else None,
+        ("server", "port"): _port(port, "--port") if port is not None else None,
         ("server", "listen"): _doors(listen) or None,
         ("server", "insecure"): insecure or None,
         **_both_ways({"graphite": graphite, "statsd": statsd}),
@@ -166,8 +166,15 @@ def _doors(listen: list[str]) -> dict[str, int]:
         name, equals, port = text.partition("=")
         if text != "all":
             known = _known(name, "--listen")
-            found[known] = parse_port(port) if equals else DIALECTS[known]
+            found[known] = _port(port, "--listen") if equals else DIALECTS[known]
     return found
+
+
+def _port(text: str, option: str) -> int:
+    try:
+        return parse_port(text)
+    except BadInput as error:
+        raise BadInput(error.problem, where=option, hint=error.hint) from None
 
 
 def _both_ways(besides: Mapping[str, str | None]) -> dict[tuple[str, str], str]:

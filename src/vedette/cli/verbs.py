@@ -42,6 +42,28 @@ ConfigOption = Annotated[
 AlertmanagerOption = Annotated[Path | None, typer.Option("--alertmanager-config", help="An alertmanager.yml: whom to tell, and how.")]
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        from vedette.cli.check import version
+
+        version()
+        raise typer.Exit
+
+
+@app.callback()
+def vedette(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="The same as the command [b]version[/b].")
+    ] = False,
+) -> None:
+    """What stands before all verbs."""
+
+
+def _url(text: str | None) -> str | None:
+    """A server's URL; what names a host alone is taken for HTTP, as curl takes it."""
+    return f"http://{text}" if text and "://" not in text else text
+
+
 @app.command()
 def serve(
     config: ConfigOption = None,
@@ -84,7 +106,7 @@ def query(
     range_: Annotated[str | None, typer.Option("--range", help="Ask for a range that ends now, such as 1h, and plot it.")] = None,
     step: Annotated[str | None, typer.Option("--step", help="Distance of the points of a range, such as 15s.")] = None,
     time: Annotated[str | None, typer.Option("--time", help="When to evaluate: Unix seconds or RFC 3339. [dim]default: now[/dim]")] = None,
-    url: Annotated[str, typer.Option("--url", envvar="VEDETTE_URL", help="The server to ask.")] = "http://127.0.0.1:8009",
+    url: Annotated[str, typer.Option("--url", envvar="VEDETTE_URL", callback=_url, help="The server to ask.")] = "http://127.0.0.1:8009",
     api_key: Annotated[str | None, typer.Option("--api-key", envvar="API_KEY", help="Sent as a bearer token.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the server's answer as it came.")] = False,
     explain: Annotated[
@@ -120,7 +142,7 @@ def check_rules(files: Annotated[list[Path], typer.Argument(metavar="FILE...")])
 
 
 DataOption = Annotated[Path, typer.Option("--data", envvar="VEDETTE_STORAGE_DATA", help="The data directory.")]
-ServerOption = Annotated[str | None, typer.Option("--url", help="Ask the server there instead, which holds the directory.")]
+ServerOption = Annotated[str | None, typer.Option("--url", callback=_url, help="Ask the server there instead, which holds the directory.")]
 KeyOption = Annotated[str | None, typer.Option("--api-key", envvar="API_KEY", help="Sent as a bearer token.")]
 _DATA = Path("data")
 
@@ -218,7 +240,9 @@ def rules_backtest(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A rule file, a group, or one rule; YAML or JSON.")],
     since: Annotated[str, typer.Option("--since", help="How far back, such as 7d.")] = "1d",
     end: Annotated[str | None, typer.Option("--end", help="Until when: Unix seconds or RFC 3339. [dim]default: now[/dim]")] = None,
-    url: Annotated[str, typer.Option("--url", envvar="VEDETTE_URL", help="The server whose history it is.")] = "http://127.0.0.1:8009",
+    url: Annotated[
+        str, typer.Option("--url", envvar="VEDETTE_URL", callback=_url, help="The server whose history it is.")
+    ] = "http://127.0.0.1:8009",
     api_key: KeyOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the server's answer.")] = False,
 ) -> None:
@@ -275,7 +299,7 @@ def logs(
     limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="How many of the newest lines.")] = 100,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with lines as they come.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
-    url: Annotated[str, typer.Option("--url", envvar="VEDETTE_URL", help="The server to ask.")] = "http://127.0.0.1:8009",
+    url: Annotated[str, typer.Option("--url", envvar="VEDETTE_URL", callback=_url, help="The server to ask.")] = "http://127.0.0.1:8009",
     api_key: Annotated[str | None, typer.Option("--api-key", envvar="API_KEY", help="Sent as a bearer token.")] = None,
 ) -> None:
     """Search a running server's log lines, or follow them."""
