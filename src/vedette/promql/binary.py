@@ -1,7 +1,7 @@
 """Binary operators: arithmetic, comparisons and set operators between vectors and scalars.
 
-Rows of two vectors are matched once for the whole query, by numbering the label sets they are matched on; then one kernel
-runs over all pairs and steps. What Prometheus refuses at a step (two series on the "one" side, ambiguous results) is
+Rows of two vectors are matched once for the whole query (`matching.py`); then one kernel runs over all pairs and steps, or, of many
+rows, over a block of them at a time (`joins.py`). What Prometheus refuses at a step (two series on the "one" side, ambiguous results) is
 refused here when it happens at any step.
 """
 
@@ -16,35 +16,16 @@ from numpy.typing import NDArray
 
 from vedette.kernels import groups as gk
 from vedette.kernels import joins as k
-from vedette.model.labels import METRIC_NAME, Labels, quote
-from vedette.model.labeltable import LabelTable
+from vedette.model.labels import Labels, quote
 from vedette.promql import labelsets, native_binary
 from vedette.promql.errors import ExecutionError
 from vedette.promql.evaluation import Evaluation
+from vedette.promql.joins import CODES, by_blocks
+from vedette.promql.matching import KEEP_NAMES, matched_on, pairs, result_labels, signatures
 from vedette.promql.native_pool import Natives
 from vedette.promql.nodes import COMPARISONS, SET_OPERATORS, TRIMS, Binary
 from vedette.promql.streamed import Change, changed
 from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, Rows, Scalar, Value, joined_histograms
-
-CODES = {
-    "+": k.ADD,
-    "-": k.SUB,
-    "*": k.MUL,
-    "/": k.DIV,
-    "%": k.MOD,
-    "^": k.POW,
-    "atan2": k.ATAN2,
-    "==": k.EQ,
-    "!=": k.NE,
-    ">": k.GT,
-    "<": k.LT,
-    ">=": k.GE,
-    "<=": k.LE,
-}
-"""The operators of floats, as the kernel knows them."""
-
-KEEP_NAMES = COMPARISONS | TRIMS
-"""Operators after which a sample is still one of its metric."""
 
 
 def binary(ev: Evaluation, node: Binary, args: Sequence[Value], grid: Grid) -> Value:
@@ -57,6 +38,8 @@ def binary(ev: Evaluation, node: Binary, args: Sequence[Value], grid: Grid) -> V
         return _with_scalar(ev, node, lhs, rhs, swapped=False)
     if isinstance(lhs, Scalar):
         return _with_scalar(ev, node, rhs, lhs, swapped=True)
+    if (rows := by_blocks(ev, node, lhs, rhs, grid)) is not None:
+        return rows
     left, right = ev.matrix(lhs).found(), ev.matrix(rhs).found()
     ev.count((len(left) + len(right)) * grid.n)
     if node.op in SET_OPERATORS:
@@ -146,28 +129,10 @@ def change_by(node: Binary, number: Floats, *, swapped: bool) -> Change:
     return change
 
 
-def matched_on(node: Binary) -> tuple[tuple[str, ...], bool]:
-    """The labels that make a signature, and whether it is all others instead."""
-    if node.matching.on:
-        return node.matching.labels, False
-    return (*node.matching.labels, METRIC_NAME), True
-
-
-def _signatures(node: Binary, left: Matrix, right: Matrix) -> tuple[Ints, Ints, int]:
-    names, without = matched_on(node)
-
-    def told_apart() -> tuple[Ints, Ints, int]:
-        groups, first = labelsets.grouped(labelsets.stacked(left.labels, right.labels), names, without=without)
-        return groups[: len(left)], groups[len(left) :], len(first)
-
-    sides = left.labels, right.labels
-    return left.labels.symbols.recalled(("signatures", *map(id, sides), names, without), told_apart, sides)
-
-
 def _set_operator(ev: Evaluation, node: Binary, left: Matrix, right: Matrix) -> Matrix:
     if node.op == "or" and not (len(left) and len(right)):
         return left if len(left) else right
-    left_groups, right_groups, count = _signatures(node, left, right)
+    left_groups, right_groups, count = signatures(node, left.labels, right.labels)
     n = left.values.shape[1]
     there = np.zeros((count, n), dtype=np.bool_)
     if node.op == "or":
@@ -190,7 +155,7 @@ def _set_operator(ev: Evaluation, node: Binary, left: Matrix, right: Matrix) -> 
 
 
 def _joined(ev: Evaluation, node: Binary, left: Matrix, right: Matrix) -> Matrix:
-    left_groups, right_groups, count = _signatures(node, left, right)
+    left_groups, right_groups, count = signatures(node, left.labels, right.labels)
     matching = node.matching
     swapped = matching.group == "right"
     many, one = (right, left) if swapped else (left, right)
@@ -198,7 +163,7 @@ def _joined(ev: Evaluation, node: Binary, left: Matrix, right: Matrix) -> Matrix
     _refuse_duplicates(node, many, one, one_groups, count)
     tables = many.labels, one.labels
     key = "pairs", *map(id, tables), *matched_on(node)
-    many_rows, one_rows = ev.symbols.recalled(key, lambda: _pairs(ev, many_groups, one_groups, count), tables)
+    many_rows, one_rows = ev.symbols.recalled(key, lambda: pairs(ev, many_groups, one_groups, count), tables)
     pair_groups = many_groups[many_rows]
     real = many_rows, one_rows, pair_groups
     # Prometheus swaps the sides for `group_right`, but not what they are filled with: `fill_left` stands in for the "many" side.
@@ -292,36 +257,6 @@ def _refuse_duplicates(node: Binary, many: Matrix, one: Matrix, groups: Ints, co
 def _braced(labels: Labels) -> str:
     """Labels as Prometheus writes them in messages: the name is a label like others."""
     return "{" + ", ".join(f"{n}={quote(v)}" for n, v in labels) + "}"
-
-
-def _pairs(ev: Evaluation, many_groups: Ints, one_groups: Ints, count: int) -> tuple[Ints, Ints]:
-    """All pairs of rows with the same signature, in order of the "many" side."""
-    sizes = np.bincount(one_groups, minlength=count)
-    starts = np.zeros(count + 1, dtype=np.int64)
-    np.cumsum(sizes, out=starts[1:])
-    members = np.argsort(one_groups, kind="stable")
-    matches = sizes[many_groups]
-    total = int(matches.sum())
-    ev.count(total)
-    ev.release(total)
-    many_rows = np.repeat(np.arange(len(many_groups), dtype=np.int64), matches)
-    before = np.zeros(len(many_groups) + 1, dtype=np.int64)
-    np.cumsum(matches, out=before[1:])
-    within = np.arange(total, dtype=np.int64) - before[:-1][many_rows]
-    return many_rows, members[starts[many_groups[many_rows]] + within].astype(np.int64, copy=False)
-
-
-def result_labels(node: Binary, many: LabelTable, one: LabelTable, *, delayed: bool = False) -> LabelTable:
-    """The labels of pairs of rows, side by side in two tables. Where names are dropped later (`delayed`), 0 and 1 have one yet."""
-    matching = node.matching
-    labels = many
-    if node.op not in KEEP_NAMES or (node.bool_ and not delayed):
-        labels = labelsets.kept(labels, labelsets.METADATA, without=True)
-    if matching.group is None:
-        labels = labelsets.kept(labels, matching.labels, without=not matching.on)
-    for name in labelsets.occurring(matching.include, labels, one):
-        labels = labelsets.with_label(labels, name, one.column(name))
-    return labels
 
 
 def _refuse_ambiguity(node: Binary, result: Matrix, pair_groups: Ints, count: int, both: Bools) -> None:

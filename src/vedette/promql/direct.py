@@ -22,9 +22,9 @@ from vedette.model.matchers import Matcher
 from vedette.model.series import SeriesSet
 from vedette.promql import labelsets
 from vedette.promql.annotations import Annotations
-from vedette.promql.binary import CODES
 from vedette.promql.coarse import Column
 from vedette.promql.direct_parts import AGGREGATIONS, GIVEN_NOTHING, Cells, Changed, Joined, Leaf, Negated, Part, Quantile, Run, Summed
+from vedette.promql.joins import CODES
 from vedette.promql.labelsets import sorted_rows
 from vedette.promql.nodes import Aggregate, Binary, Call, Node, Number, Range, Selector, Unary, unwrapped, walk
 from vedette.promql.plan import Fetch, Prepared, read_once

@@ -24,9 +24,11 @@ from vedette.model.series import SeriesSet
 from vedette.promql import annotations as say
 from vedette.promql import labelsets
 from vedette.promql.annotations import Annotations
-from vedette.promql.binary import CODES, KEEP_NAMES, UFUNCS, change_by, matched_on, result_labels
+from vedette.promql.binary import UFUNCS, change_by
 from vedette.promql.coarse import Column
 from vedette.promql.histograms import LE, bounds_of, by_bound
+from vedette.promql.joins import CODES
+from vedette.promql.matching import KEEP_NAMES, matched_on, result_labels
 from vedette.promql.nodes import Aggregate, Binary, Call, Selector
 from vedette.promql.plan import Fetch
 from vedette.promql.selectors import Fetched

@@ -58,7 +58,7 @@ def finished(ev: Evaluation, result: Value) -> Value:
 def _size(value: Value | None) -> tuple[int, int]:
     """The samples that a value holds, and their bytes."""
     if isinstance(value, Rows):
-        return (0, 0) if value.made is None else _size(value.made)
+        return value.held if value.made is None else _size(value.made)
     if isinstance(value, Matrix):
         native = 0 if value.histograms is None else value.histograms.nbytes
         return int(value.values.size), value.values.nbytes + value.present.nbytes + native

@@ -144,7 +144,7 @@ def _relabelled(ev: Evaluation, vector: Matrix | Rows, dst: str, column: NDArray
     labels = labelsets.with_label(vector.labels, dst, column.astype(np.int32, copy=False))
     if isinstance(vector, Rows) and _distinct(vector.labels, labels, dst):
         # Where no two rows became equal nothing has been computed, and whoever sums them up never holds them all.
-        return Rows(labels, vector.n, vector.fill, drop, samples=vector.samples, begins=vector.begins)
+        return Rows(labels, vector.n, vector.fill, drop, samples=vector.samples, begins=vector.begins, held=vector.held)
     return ev.merged(replace(ev.matrix(vector), labels=labels, drop=drop))
 
 

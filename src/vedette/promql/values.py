@@ -115,18 +115,29 @@ class Rows:
     An aggregation reads it in blocks that fit the cache, so that a query over 100,000 series needs no matrix of them.
     """
 
-    __slots__ = ("begins", "drop", "fill", "labels", "made", "n", "samples")
+    __slots__ = ("begins", "drop", "fill", "held", "labels", "made", "n", "samples")
 
     def __init__(
-        self, labels: LabelTable, n: int, fill: Block, drop: Bools | None = None, *, samples: int = 0, begins: Ints | None = None
+        self,
+        labels: LabelTable,
+        n: int,
+        fill: Block,
+        drop: Bools | None = None,
+        *,
+        samples: int = 0,
+        begins: Ints | None = None,
+        held: tuple[int, int] = (0, 0),
     ) -> None:
         """`samples` is about how many samples all rows together are computed from, 0 where that is not known.
+
+        `held` are the samples that `fill` keeps hold of, and their bytes.
 
         `begins` says where rows begin that are best computed together, as `interface.Pieces.begins` has it.
         """
         self.labels = labels
         self.samples = samples
         self.begins = begins
+        self.held = held
         self.n = n
         self.fill = fill
         self.drop = drop
