@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -56,6 +57,13 @@ def test_the_documents_example(monitor: MetricsMonitor) -> None:
     assert kind == "high_memory_usage"
     assert data["value"] > data["threshold"] == 0
     assert data["message"].startswith("high memory usage: ")
+
+
+def test_what_a_disk_keeps_in_reserve_counts_as_used(monitor: MetricsMonitor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it does for the server's alert of the same name."""
+    monkeypatch.setattr("psutil.disk_usage", lambda path: SimpleNamespace(total=100, used=30, free=15, percent=66.7))
+    assert monitor.get_system_metrics()["disk"] == {"total": 100, "used": 85, "free": 15, "usage_percent": 85.0}
+    assert monitor.check(Thresholds(1000, 1000, 80)) == ["high_disk_usage"]
 
 
 def test_an_alert_is_told_once_until_it_ends_and_begins_again(monitor: MetricsMonitor) -> None:

@@ -194,7 +194,13 @@ class MetricsMonitor:
         return {
             "cpu": {"usage_percent": psutil.cpu_percent(interval=None), "cores": psutil.cpu_count() or 1},
             "memory": {"total": memory.total, "available": memory.available, "used": memory.used, "usage_percent": memory.percent},
-            "disk": {"total": disk.total, "used": disk.used, "free": disk.free, "usage_percent": disk.percent},
+            # What is reserved cannot be written either: so the server's alert of the same name counts it, too.
+            "disk": {
+                "total": disk.total,
+                "used": disk.total - disk.free,
+                "free": disk.free,
+                "usage_percent": round(100 * (1 - disk.free / disk.total), 1) if disk.total else 0.0,
+            },
         }
 
     def get_application_metrics(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -79,6 +80,16 @@ async def test_detailed_health_measures_storage_and_fakes_nothing(bot: httpx.Asy
     assert (await bot.get(f"{BASE}/health/detailed")).json()["components"]["storage"] == {"status": "starting"}
 
 
+async def test_what_a_disk_keeps_in_reserve_counts_as_used_as_the_alert_has_it(bot: httpx.AsyncClient, monkeypatch: Any) -> None:
+    """Else a disk that the default alert calls full would be half empty here."""
+    gib = 1 << 30
+    monkeypatch.setattr("psutil.disk_usage", lambda path: SimpleNamespace(total=100 * gib, used=30 * gib, free=15 * gib, percent=66.7))
+    disk = (await bot.get(f"{BASE}/metrics")).json()["system"]["disk"]
+    assert disk == {"total_gb": 100.0, "used_gb": 85.0, "free_gb": 15.0, "usage_percent": 85.0}
+    monkeypatch.setattr("psutil.disk_usage", lambda path: SimpleNamespace(total=0, used=0, free=0, percent=0.0))
+    assert (await bot.get(f"{BASE}/metrics")).json()["system"]["disk"]["usage_percent"] == 0.0
+
+
 async def test_system_metrics_have_the_documents_shape(bot: httpx.AsyncClient, services: Any) -> None:
     await services.clock.advance(1)
     body = (await bot.get(f"{BASE}/metrics")).json()
@@ -97,7 +108,8 @@ async def test_system_metrics_have_the_documents_shape(bot: httpx.AsyncClient, s
     system = body["system"]
     assert system["cpu"]["cores"] == os.cpu_count()
     assert len(system["cpu"]["load_average"]) == 3
-    assert system["memory"]["used_gb"] + system["memory"]["free_gb"] == pytest.approx(system["memory"]["total_gb"], abs=0.02)
+    for space in (system["memory"], system["disk"]):
+        assert space["used_gb"] + space["free_gb"] == pytest.approx(space["total_gb"], abs=0.02)
 
 
 def test_a_busy_processor_shows() -> None:

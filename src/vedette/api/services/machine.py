@@ -66,9 +66,13 @@ def memory() -> Space:
 
 
 def disk(path: Path) -> Space:
-    """The file system of a path. Raises `OSError` where there is none."""
+    """The file system of a path; free is what can be written, so what is reserved counts as used, as the default alert has it.
+
+    Raises `OSError` where there is none.
+    """
     seen = psutil.disk_usage(str(path))
-    return Space(seen.total, seen.used, seen.free, seen.percent)
+    used = seen.total - seen.free
+    return Space(seen.total, used, seen.free, round(100 * used / seen.total, 1) if seen.total else 0.0)
 
 
 def network() -> dict[str, int]:
