@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,8 +22,11 @@ from vedette.promql.errors import ExecutionError
 from vedette.promql.memory import MemoryStorage
 from vedette.promql.native_pool import Natives, Pool
 from vedette.promql.native_quantiles import variance
-from vedette.promql.nodes import TRIMS
 from vedette.promql.settings import PromqlSettings
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import binary_twin
 
 NOW = 1_700_000_000_000
 QUERIES = [
@@ -73,6 +78,18 @@ QUERIES = [
     "-0.5 * rate(h[2m])",
     "h / 3",
     "h / 0",
+    "h / -0 * rate(h[1m]) / 0",
+    "h / scalar(count(h) - 3)",
+    "rate(h[1m]) / NaN",
+    "h + 1 or 2 ^ h or h * h or h / h or 1 / h",
+    "h > bool 1 or h == bool 3",
+    "h </ 2",
+    "1 </ h or h >/ on (i) h or (rate(h[1m]) >/ 0.5)",
+    "(h or on (i) sum by (i) (count_over_time(h[20s]))) * on (i) (h offset 40s or on (i) sum by (i) (count_over_time(h[30s])))",
+    "h + on (i) fill(1) h offset 90s",
+    "h - on (i) group_left fill_right(3) h offset 60s",
+    "count_over_time(h[1m]) > on (i) fill_left(0) h offset 50s",
+    "h </ on (i) fill(2) count_over_time(h[1m] offset 1m)",
     "rate(h[2m]) * Inf",
     "h / scalar(count(h))",
     "-h",
@@ -147,7 +164,7 @@ def numbers(values: np.ndarray) -> list[int]:
 
 
 def answer(storage: MemoryStorage, query: str) -> tuple:
-    settings = PromqlSettings(extended_range_selectors=True)
+    settings = PromqlSettings(extended_range_selectors=True, binop_fill_modifiers=True)
     engine = Engine(storage, settings, ManualClock(NOW / 1000))  # type: ignore[arg-type]  # the read half suffices
     try:
         try:
@@ -181,16 +198,6 @@ def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_numbers(ev, native, *given):
         return np.zeros(native.present.shape), np.zeros(native.present.shape, dtype=np.bool_)
 
-    combined = native_binary.in_columns
-
-    def none_combined(ev, node, pool, index, floats, wanted):
-        if node.op in TRIMS:  # against one by one in test_native_twins.py
-            return combined(ev, node, pool, index, floats, wanted)
-        return Natives(np.full(wanted.shape, -1), pool), wanted
-
-    def none_compared(node, pool, index, result, wanted, *, as_bool):
-        return Natives(np.full(wanted.shape, -1), pool), wanted
-
     def each_reset(natives, places):
         out = np.zeros(len(natives.index), dtype=np.uint8)
         for p in places.tolist():
@@ -206,8 +213,8 @@ def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native_numbers, "quantiles", no_numbers)
     monkeypatch.setattr(native_numbers, "fractions", no_numbers)
     monkeypatch.setattr(functions, "variances", each_variance)
-    monkeypatch.setattr(native_binary, "in_columns", none_combined)
-    monkeypatch.setattr(native_binary, "_compared", none_compared)
+    monkeypatch.setattr(native_binary, "overlaid", binary_twin.overlaid)
+    monkeypatch.setattr(native_binary, "refused", binary_twin.refused)
     monkeypatch.setattr(selectors, "resets", each_reset)
 
 

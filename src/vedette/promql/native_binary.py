@@ -7,10 +7,11 @@ Prometheus an operator says one thing at a step: what it had to say last.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vedette.kernels import native as kernel
 from vedette.model import histogram_arithmetic as arithmetic
-from vedette.model.histograms import GAUGE, NOT_RESET, RESET, UNKNOWN, Histogram
+from vedette.model.histograms import GAUGE, HEAD, NOT_RESET, RESET, UNKNOWN, Histogram, bare
 from vedette.promql import annotations as say
 from vedette.promql.evaluation import Evaluation
 from vedette.promql.native_pool import Natives, Pool, differ
@@ -18,7 +19,6 @@ from vedette.promql.native_trim import trimmed
 from vedette.promql.nodes import TRIMS, Binary
 from vedette.promql.values import Bools, Floats, Ints, Matrix, joined_histograms
 
-Sample = float | Histogram
 Word = tuple[bool, str]
 """What is said of a pair: whether it is a warning, and the text."""
 Result = Histogram | bool | None
@@ -46,43 +46,78 @@ def overlaid(
     pool = Pool.empty() if both is None else both.pool
     nothing = np.full(values.shape, -1, dtype=np.int64)
     index = [nothing if both is None else np.where(there, both.index[at], -1) for at in (rows[0], rows[1] + len(left))]
-    wanted = there & ((index[0] >= 0) | (index[1] >= 0) | (node.op in TRIMS))
+    native = index[0] >= 0, index[1] >= 0
     floats = [np.broadcast_to(m.values[at], values.shape) for m, at in zip(sides, rows, strict=True)]
+    unfit = there & _unfit(node.op, native)
+    present[unfit] = False
+    wanted = there & (native[0] | native[1]) & ~unfit
+    last = _told_unfit(node.op, native, unfit)
     if node.op in ("==", "!="):
         found, left_over = _compared(node, pool, (index[0], index[1]), result, wanted, as_bool=as_bool)
     else:
         found, left_over = in_columns(ev, node, pool, (index[0], index[1]), (floats[0], floats[1]), wanted)
         present[wanted & ~left_over] = found.mask[wanted & ~left_over]
     objects = np.full(values.shape, None, dtype=object)
-    last: dict[int, Word] = {}
     for p, k in np.argwhere(left_over).tolist():
-        a, b = (pool.sample(int(i[p, k])) if i[p, k] >= 0 else float(f[p, k]) for i, f in zip(index, floats, strict=True))
-        given, word = _combined(node.op, a, b)
+        given, word = _of_two(node.op, *(pool.sample(int(i[p, k])) for i in index))
         if word is not None:
-            last[k] = word
+            last[k] = max(last.get(k, (-1, word)), (p, word), key=lambda told: told[0])
         kept = given is not None and given is not False
         present[p, k] = kept or (as_bool and given is False)
         if as_bool and given is not None:
             values[p, k] = float(kept)
         elif isinstance(given, Histogram):
             objects[p, k] = given
-    for warns, message in dict.fromkeys(last.values()):
+    for warns, message in dict.fromkeys(word for _, word in last.values()):
         (ev.annotations.warn if warns else ev.annotations.inform)(message, node)
     return found.replaced(left_over, objects)
 
 
+def _unfit(op: str, native: tuple[Bools, Bools]) -> Bools:
+    """Of pairs of samples, of which it is told whether they are histograms: where the operator does not apply to the two."""
+    left, right = native
+    if op in TRIMS:
+        return ~left | right
+    if op == "*":
+        return left & right
+    if op == "/":
+        return right
+    return left != right if op in ("+", "-", "==", "!=") else left | right
+
+
+def _told_unfit(op: str, native: tuple[Bools, Bools], unfit: Bools) -> dict[int, tuple[int, Word]]:
+    """What is said at each step of the last of the pairs that are `unfit`, and which pair that is."""
+    last: dict[int, tuple[int, Word]] = {}
+    if not len(unfit):
+        return last
+    steps = np.flatnonzero(unfit.any(axis=0))
+    pairs = len(unfit) - 1 - np.argmax(unfit[::-1, steps], axis=0)
+    for p, k in zip(pairs.tolist(), steps.tolist(), strict=True):
+        left, right = ("histogram" if side[p, k] else "float" for side in native)
+        last[k] = p, (False, say.incompatible_types(left, op, right))
+    return last
+
+
 def refused(node: Binary, left: tuple[Matrix, Ints], right: tuple[Matrix, Ints]) -> Bools:
-    """Of the pairs of rows of two sides: where both are there and the operator does not apply. Says nothing."""
+    """Of the pairs of rows of two sides: where both are there and nothing comes of the operator. Says nothing."""
     there = left[0].present[left[1]] & right[0].present[right[1]]
     native = left[0].native[left[1]], right[0].native[right[1]]
-    if node.op in TRIMS:
-        return there & ~(native[0] & ~native[1])
-    result = np.zeros(there.shape, dtype=np.bool_)
-    for p, k in np.argwhere(there & (native[0] | native[1])).tolist():
-        a, b = (m.histograms.sample(int(rows[p]), k) if m.histograms is not None else None for m, rows in (left, right))
-        numbers = [float(m.values[rows[p], k]) for m, rows in (left, right)]
-        result[p, k] = _combined(node.op, numbers[0] if a is None else a, numbers[1] if b is None else b)[0] is None
+    result = there & _unfit(node.op, native)
+    at = np.nonzero(there & native[0] & native[1] & ~result)
+    if node.op not in ("+", "-") or not len(at[0]):
+        return result
+    assert left[0].histograms is not None and right[0].histograms is not None, "there are some"
+    sides = [(m.histograms.pool, m.histograms.index[rows][at]) for m, rows in (left, right) if m.histograms is not None]
+    custom = [np.array([x.custom for x in pool.layouts], dtype=np.bool_)[pool.layout[items]] for pool, items in sides]
+    hints = [pool.hints[items] for pool, items in sides]
+    result[at] = (custom[0] != custom[1]) | _collided(hints[0], hints[1])
     return result
+
+
+def _collided(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> Bools:
+    """Where one of two was a reset and the other expressly not."""
+    collided: Bools = ((a == RESET) & (b == NOT_RESET)) | ((a == NOT_RESET) & (b == RESET))
+    return collided
 
 
 def in_columns(
@@ -94,25 +129,15 @@ def in_columns(
     if not len(pool):
         return Natives(out, pool), left
     if node.op in ("*", "/"):
-        number = floats[1]
-        some = wanted & (a >= 0) & (b < 0)
-        if node.op == "*":
-            some |= wanted & (a < 0) & (b >= 0)
-            number = np.where(a < 0, floats[0], floats[1])
-        else:
-            some &= number != 0
-        number = np.broadcast_to(number, wanted.shape)
-        at = np.nonzero(some)
-        # Nothing comes of an empty bucket that is none, whatever it is multiplied by. There may be no histogram at all to ask.
-        some[at] = np.isfinite(number[at]) | ~pool.slim[np.maximum(a, b)[at]]
-        at = np.nonzero(some)
-        made = scaled(ev, pool, np.maximum(a, b)[at], number[at], divided=node.op == "/")
+        at = np.nonzero(wanted)
+        number = np.where(a < 0, floats[0], floats[1])[at]
+        made = scaled(ev, pool, np.maximum(a, b)[at], number, divided=node.op == "/")
     elif node.op in ("+", "-"):
-        at = np.nonzero(wanted & (a >= 0) & (b >= 0))
+        at = np.nonzero(wanted)
         done, made = _added(ev, pool, a[at], b[at], negative=node.op == "-")
         at = (at[0][done], at[1][done])
     elif node.op in TRIMS:
-        at = np.nonzero(wanted & (a >= 0) & (b < 0))
+        at = np.nonzero(wanted)
         made = trimmed(ev, pool, a[at], np.broadcast_to(floats[1], wanted.shape)[at], upper=node.op == "</")
     else:
         return Natives(out, pool), left
@@ -127,7 +152,7 @@ def _compared(
     """What is left of the left side, and the pairs that are left to be done."""
     a, b = index
     values, present = result
-    some = wanted & (a >= 0) & (b >= 0)
+    some = wanted.copy()
     at = np.nonzero(some)
     other, known = differ(pool, a[at], b[at])
     some[at] = known
@@ -154,14 +179,22 @@ def moved(ev: Evaluation, pool: Pool, items: Ints, to: Ints) -> tuple[Floats, In
 
 
 def scaled(ev: Evaluation, pool: Pool, items: Ints, number: Floats, *, divided: bool) -> Pool:
-    """The histograms `items`, each times (or by, which is not 0) its number, without empty buckets."""
+    """The histograms `items`, each times (or by) its number, without empty buckets; what is divided by 0 has no buckets at all."""
     to = pool.layout[items].astype(np.int64)
     cells, at = moved(ev, pool, items, to)
-    each = np.repeat(number, pool.table.widths[to])
+    widths = pool.table.widths[to]
+    # Nothing comes of an empty bucket that is none, whatever it is multiplied by.
+    none = np.repeat(pool.slim[items] & ~np.isfinite(number), widths)
+    none &= (cells == 0) & (np.arange(len(cells)) - np.repeat(at, widths) >= HEAD)
     with np.errstate(all="ignore"):
-        (np.divide if divided else np.multiply)(cells, each, out=cells)
+        (np.divide if divided else np.multiply)(cells, np.repeat(number, widths), out=cells)
+    cells[none] = 0.0
+    layouts = pool.layouts
+    if divided and (zero := number == 0).any():
+        layouts = [*layouts, *(bare(x.schema, x.threshold, x.bounds) for x in layouts)]
+        to = np.where(zero, to + len(pool.layouts), to)
     hints = np.where(number < 0, np.uint8(GAUGE), pool.hints[items])
-    return Pool.made(pool.layouts, to, at, cells, hints, np.ones(len(items), dtype=np.bool_))
+    return Pool.made(layouts, to, at, cells, hints, np.ones(len(items), dtype=np.bool_))
 
 
 def _added(ev: Evaluation, pool: Pool, a: Ints, b: Ints, *, negative: bool) -> tuple[Ints, Pool]:
@@ -169,7 +202,7 @@ def _added(ev: Evaluation, pool: Pool, a: Ints, b: Ints, *, negative: bool) -> t
     table = pool.table
     one, two = (pool.layout[items].astype(np.int64) for items in (a, b))
     hints = pool.hints[a], pool.hints[b]
-    collided = ((hints[0] == RESET) & (hints[1] == NOT_RESET)) | ((hints[0] == NOT_RESET) & (hints[1] == RESET))
+    collided = _collided(hints[0], hints[1])
     families, _ = table.summable
     done = np.flatnonzero((families[one] == families[two]) & ~collided)
     a, b, one, two = a[done], b[done], one[done], two[done]
@@ -200,25 +233,9 @@ def negated(natives: Natives) -> Natives:
     return Natives(natives.index, Pool(pool.layouts, pool.layout, pool.starts, -pool.cells, hints, pool.slim))
 
 
-def _combined(op: str, a: Sample, b: Sample) -> tuple[Result, Word | None]:
-    if isinstance(a, Histogram):
-        if isinstance(b, Histogram):
-            return _of_two(op, a, b)
-        if op == "*":
-            return arithmetic.compacted(arithmetic.multiplied(a, b)), None
-        if op == "/":
-            return arithmetic.compacted(arithmetic.divided(a, b)), None
-    elif isinstance(b, Histogram) and op == "*":
-        return arithmetic.compacted(arithmetic.multiplied(b, a)), None
-    left, right = ("histogram" if isinstance(s, Histogram) else "float" for s in (a, b))
-    return None, (False, say.incompatible_types(left, op, right))
-
-
 def _of_two(op: str, a: Histogram, b: Histogram) -> tuple[Result, Word | None]:
     if op in ("==", "!="):
         return (a if arithmetic.equal(a, b) == (op == "==") else False), None
-    if op not in ("+", "-"):
-        return None, (False, say.incompatible_types("histogram", op, "histogram"))
     if not arithmetic.compatible(a, b):
         return None, (True, say.incompatible_layouts(op))
     result = arithmetic.added(a, b) if op == "+" else arithmetic.subtracted(a, b)
