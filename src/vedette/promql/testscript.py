@@ -1,7 +1,7 @@
-"""PromQL test scripts (`.test` files): load series, evaluate, compare with what is expected.
+"""Running PromQL test scripts (`.test` files): load series, evaluate, compare with what is expected.
 
-The language is that of Prometheus' own test files. A script runs on an engine over memory; each `eval` has its own
-`Outcome`, and one that fails does not stop the rest.
+The language is that of Prometheus' own test files (`scriptfile.py`). A script runs on an engine over memory; each `eval` has its own
+`Outcome`, and one that fails does not stop the rest; a `load` that fails does.
 """
 
 from __future__ import annotations
@@ -10,26 +10,24 @@ import math
 import re
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
 
 from vedette.clock import SystemClock
 from vedette.errors import BadInput, VedetteError
-from vedette.model.durations import parse_duration
 from vedette.model.histogram_arithmetic import compacted
 from vedette.model.histograms import Histogram
 from vedette.model.labels import Labels
 from vedette.model.samples import STALE_BITS
 from vedette.promql.engine import Engine
 from vedette.promql.errors import ParseError
-from vedette.promql.lexer import Token, unquote
 from vedette.promql.memory import MemoryStorage
 from vedette.promql.native_render import literal
 from vedette.promql.nhcb import converted
 from vedette.promql.nodes import Call, Node, walk
 from vedette.promql.printer import pinned
 from vedette.promql.result import QueryResult
-from vedette.promql.seriesnotation import HistogramLiteral, Item, SeriesLine, parse_labels, parse_series, parse_starts, parse_value
+from vedette.promql.scriptfile import Command, Eval, Expectation, Load, parse_script
+from vedette.promql.seriesnotation import HistogramLiteral, Item
 from vedette.promql.settings import PromqlSettings
 
 SCRIPT_SETTINGS = PromqlSettings(
@@ -41,57 +39,10 @@ SCRIPT_SETTINGS = PromqlSettings(
 )
 """What Prometheus' own scripts assume."""
 
-_LOAD = re.compile(r"load(?:_(with_nhcb))?\s+(.+?)$")
-_INSTANT = re.compile(r"eval(?:_(fail|warn|ordered|info))?\s+instant\s+(?:at\s+(.+?))?\s+(.+)$")
-_RANGE = re.compile(r"eval(?:_(fail|warn|info))?\s+range\s+from\s+(.+)\s+to\s+(.+)\s+step\s+(.+?)\s+(.+)$")
-_EXPECT = re.compile(r"expect\s+(ordered|fail|warn|no_warn|info|no_info)(?:\s+(regex|msg):(.+))?$")
-_STARTS = re.compile(r"[^\s{]*(?:\{[^}]*\})?@st\s+(.*)")
-_RANGE_VECTOR = re.compile(r"expect range vector\s+from\s+(.+)\s+to\s+(.+)\s+step\s+(.+)$")
-_STRING = re.compile(r'expect string\s+(["`].*["`])$')
 _UNSAFE_AT = frozenset((*Call.UNSAFE_AT, "start", "end", "range", "step"))
 _OF_QUERY = re.compile(r"(?i)\b(?:start|end|range|step)\s*\(")
 _EPSILON = 1e-6
 _SMALLEST = 2.2250738585072014e-308
-
-
-@dataclass(slots=True)
-class Expectation:
-    """What an `eval` block asks for."""
-
-    rows: list[SeriesLine] = field(default_factory=list)
-    scalar: float | None = None
-    string: str | None = None
-    ordered: bool = False
-    fail: tuple[str, str] | None = None
-    annotations: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
-    vector_range: tuple[int, int, int] | None = None
-
-
-@dataclass(slots=True)
-class Eval:
-    """One `eval` command: the expression, its times (ms; start = end for instants) and what is expected."""
-
-    line: int
-    expr: str
-    start: int
-    end: int
-    step: int
-    instant: bool
-    expect: Expectation
-
-
-@dataclass(slots=True)
-class Load:
-    """One `load` command."""
-
-    line: int
-    interval: int
-    with_nhcb: bool
-    rows: list[SeriesLine]
-    starts: dict[Labels, list[int | None]]
-
-
-Command = Load | Eval | Literal["clear"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,139 +53,6 @@ class Outcome:
     expr: str
     passed: bool
     problem: str = ""
-
-
-def parse_script(text: str, name: str = "<script>") -> list[Command]:
-    """The commands of a script. Raises `BadInput` with the line of what cannot be read."""
-    lines = [line.strip() for line in text.split("\n")]
-    lines = ["" if line.startswith("#") else line for line in lines]
-    commands: list[Command] = []
-    at = 0
-    while at < len(lines):
-        if not lines[at]:
-            at += 1
-            continue
-        end = at + 1
-        word = lines[at].split()[0].lower()
-        try:
-            if word == "clear":
-                commands.append("clear")
-            elif word.startswith("load"):
-                end = _block_end(lines, at)
-                commands.append(_load(lines, at, end))
-            elif word.startswith("eval"):
-                end = _block_end(lines, at)
-                command, end = _eval(lines, at, end)
-                commands.append(command)
-            else:
-                raise BadInput(f"unknown command {word!r}", hint="expected load, eval or clear")
-        except BadInput as error:
-            where = error.where if error.where.startswith(name) else f"{name}:{at + 1}"
-            raise BadInput(error.problem, where=where, hint=error.hint) from None
-        at = end
-    return commands
-
-
-def _block_end(lines: Sequence[str], at: int) -> int:
-    end = at + 1
-    while end < len(lines) and lines[end]:
-        end += 1
-    return end
-
-
-def _load(lines: Sequence[str], at: int, end: int) -> Load:
-    found = _LOAD.match(lines[at])
-    if found is None:
-        raise BadInput("not a load command", hint="expected load <interval>")
-    rows: dict[Labels, SeriesLine] = {}
-    starts: dict[Labels, list[int | None]] = {}
-    pending: list[int | None] | None = None
-    for line in lines[at + 1 : end]:
-        if begun := _STARTS.match(line):
-            pending = parse_starts(begun.group(1))
-            continue
-        row = parse_series(line)
-        rows[row.labels] = row
-        if pending is not None:
-            if len(pending) != len(row.items):
-                raise BadInput(f"{len(pending)} start timestamps for {len(row.items)} values of {row.labels}")
-            starts[row.labels], pending = pending, None
-    return Load(at + 1, parse_duration(found.group(2)), found.group(1) is not None, list(rows.values()), starts)
-
-
-def _eval(lines: Sequence[str], at: int, end: int) -> tuple[Eval, int]:
-    if found := _INSTANT.match(lines[at]):
-        how, time, expr = found.groups()
-        start = parse_duration(time) if time else 0
-        command = Eval(at + 1, expr, start, start, 1, True, Expectation())
-    elif found := _RANGE.match(lines[at]):
-        how, first, last, step, expr = found.groups()
-        command = Eval(at + 1, expr, parse_duration(first), parse_duration(last), parse_duration(step), False, Expectation())
-    else:
-        raise BadInput("not an eval command", hint="expected eval instant at <time> <expr> or eval range from <t> to <t> step <d> <expr>")
-    expect = command.expect
-    if how == "fail":
-        expect.fail = ("", "")
-    elif how == "ordered":
-        expect.ordered = True
-    elif how:
-        expect.annotations[how] = [("", "")]
-    for i in range(at + 1, end):
-        if not _expectation(lines[i], expect):
-            end = i + 1
-            break
-    _refuse_nonsense(command)
-    return command, end
-
-
-def _refuse_nonsense(command: Eval) -> None:
-    """Raise `BadInput` for what no result could meet."""
-    expect = command.expect
-    if command.end < command.start:
-        raise BadInput("the range ends before it begins", hint="eval range from <first> to <last> step <duration> <expr>")
-    if expect.ordered and not command.instant:
-        raise BadInput("a range query has no order to expect", hint="its series are always in order of their labels")
-    for kind in ("warn", "info"):
-        if {kind, f"no_{kind}"} <= expect.annotations.keys():
-            raise BadInput(f"expects {kind} and no_{kind} at once")
-    if command.instant and expect.vector_range is None:
-        for row in expect.rows:
-            if len(row.items) > 1:
-                raise BadInput(f"{len(row.items)} values of {row.labels} at one time", hint="expect range vector, or one value")
-
-
-def _expectation(line: str, expect: Expectation) -> bool:
-    """Take in one line of an eval block; False where it ends the block."""
-    if found := _RANGE_VECTOR.match(line):
-        first, last, step = (parse_duration(g) for g in found.groups())
-        expect.vector_range = (first, last, step)
-    elif found := _STRING.match(line):
-        text = found.group(1)
-        expect.string = unquote(Token("STRING", text, 0, len(text)), text)
-    elif line.startswith("expected_fail_"):
-        kind, _, text = line.partition(" ")
-        expect.fail = ("regex" if kind.endswith("regexp") else "msg", text.strip())
-    elif line.split()[0] == "expect":
-        found = _EXPECT.match(line)
-        if found is None:
-            raise BadInput(f"not an expectation: {line!r}")
-        what, kind, text = found.group(1), found.group(2) or "", (found.group(3) or "").strip()
-        if what == "ordered":
-            expect.ordered = True
-        elif what == "fail":
-            if expect.fail:
-                raise BadInput("expects to fail twice")
-            expect.fail = (kind, text)
-        else:
-            expect.annotations.setdefault(what, []).append((kind, text))
-    else:
-        try:
-            expect.scalar = parse_value(line)
-        except BadInput:
-            expect.rows.append(parse_series(line))
-        else:
-            return False
-    return True
 
 
 def almost_equal(a: float, b: float) -> bool:
@@ -262,12 +80,16 @@ class Script:
         self._variants = variants
 
     def run(self, commands: Sequence[Command]) -> Iterator[Outcome]:
-        """The outcome of each `eval`, in order."""
+        """The outcome of each `eval`, in order, and of a `load` that cannot be made, which is the last."""
         for command in commands:
             if command == "clear":
                 self._storage.clear()
             elif isinstance(command, Load):
-                self._load(command)
+                try:
+                    self._load(command)
+                except BadInput as error:
+                    yield Outcome(command.line, "load", False, str(error))
+                    return
             elif isinstance(command, Eval):
                 yield self._eval(command)
 
@@ -348,12 +170,7 @@ class Script:
     def _failed(expect: Expectation, error: VedetteError) -> str:
         if expect.fail is None:
             return f"failed: {error}"
-        kind, text = expect.fail
-        if kind == "msg" and str(error) != text:
-            return f"wanted the failure {text!r}, got {str(error)!r}"
-        if kind == "regex" and not re.search(text, str(error)):
-            return f"wanted a failure like {text!r}, got {str(error)!r}"
-        return ""
+        return "" if expect.fail.met(str(error)) else f"wanted the failure to be {expect.fail}, got {str(error)!r}"
 
 
 def _annotated(expect: Expectation, result: QueryResult) -> str:
@@ -363,18 +180,10 @@ def _annotated(expect: Expectation, result: QueryResult) -> str:
         wanted = expect.annotations.get(kind)
         if wanted is None:
             continue
-        if not got:
-            return f"wanted {kind} {wanted}, got none"
-
-        def matches(want: tuple[str, str], text: str) -> bool:
-            how, what = want
-            return not how or (what == text if how == "msg" else re.search(what, text) is not None)
-
-        for want in wanted:
-            if not any(matches(want, text) for text in got):
-                return f"wanted {kind} {want[1]!r}, got {got}"
+        if missing := [want for want in wanted if not any(map(want.met, got))]:
+            return f"wanted {kind} {missing[0]}, got {got or 'none'}"
         for text in got:
-            if not any(matches(want, text) for want in wanted):
+            if not any(want.met(text) for want in wanted):
                 return f"unexpected {kind} {text!r}"
     return ""
 
@@ -477,4 +286,4 @@ def run_script(text: str, name: str = "<script>", *, settings: PromqlSettings = 
         script.close()
 
 
-__all__ = ["SCRIPT_SETTINGS", "Eval", "Load", "Outcome", "Script", "almost_equal", "parse_labels", "parse_script", "run_script"]
+__all__ = ["SCRIPT_SETTINGS", "Eval", "Load", "Outcome", "Script", "almost_equal", "parse_script", "run_script"]
