@@ -1,5 +1,6 @@
 """Settings from file, .env, environment and flags, and where each came from."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -141,3 +142,56 @@ def test_rule_files_are_found_beside_the_configuration(tmp_path):
         write(tmp_path / "rules" / name, "groups: []")
     file = write(tmp_path / "p.yml", "rule_files: ['rules/*.yml', rules/a.yml, 'none/*.yml']")
     assert resolve(path=file, environment={}, dotenv=None).rule_paths() == [tmp_path / "rules" / n for n in ("a.yml", "b.yml")]
+
+
+LINKS = {
+    "PROMETHEUS_PORT": "tcp://10.0.0.1:9090",
+    "VEDETTE_PORT": "tcp://10.0.0.2:8009",
+    "VEDETTE_PORT_8009_TCP": "tcp://10.0.0.2:8009",
+    "VEDETTE_SERVICE_HOST": "10.0.0.2",
+    "VEDETTE_STORAGE_SERVICE_HOST": "10.0.0.3",
+    "VEDETTE_STORAGE_SERVICE_PORT_HTTP": "80",
+    "VEDETTE_STORAGE_PORT": "tcp://10.0.0.3:80",
+    "VEDETTE_STORAGE_PORT_80_TCP_ADDR": "10.0.0.3",
+}
+
+
+def test_what_kubernetes_says_of_other_services_is_no_setting(tmp_path, monkeypatch):
+    """Else no server would start beside a service called `prometheus`, or one called as it is itself."""
+    monkeypatch.chdir(tmp_path)
+    settings = resolve(environment=LINKS)
+    assert (settings.vedette.server.port, settings.vedette.server.listen, settings.strangers) == (8009, {}, ())
+    assert resolve(environment={**LINKS, "PORT": "9999"}).vedette.server.port == 9999
+
+
+@pytest.mark.parametrize("text", ["tcp://10.0.0.1", "tcp://10.0.0.1:many", "http://10.0.0.1:80", "x tcp://h:1"])
+def test_what_is_no_such_word_is_a_bad_port(text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadInput, match="PROMETHEUS_PORT: not a port"):
+        resolve(environment={"PROMETHEUS_PORT": text})
+
+
+def test_variables_that_are_no_settings_are_found_with_what_may_be_meant(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / ".env", "VEDETTE_SERVER_PROT=1\n")
+    strange = {"VEDETTE_STORAGE_RETENTON": "1d", "VEDETTE_STORAGE_RETENTION": "2d", "VEDETTE_LOGS_XYZZY": "1"}
+    others = {"VEDETTE_URL": "http://h", "VEDETTE_ACCESS_API_KEY_FILE": str(write(tmp_path / "key", "k")), "VEDETTE_PROMETHEUS_PORT": "0"}
+    settings = resolve(environment={**strange, **others, "VEDETTE_ALERT_CPU_THRESHOLD": "90", "HOME": "/"})
+    assert settings.strangers == (
+        ("VEDETTE_LOGS_XYZZY", ""),
+        ("VEDETTE_SERVER_PROT", "VEDETTE_SERVER_PORT"),
+        ("VEDETTE_STORAGE_RETENTON", "VEDETTE_STORAGE_RETENTION"),
+    )
+
+
+def test_no_variable_of_the_documentation_is_strange(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (Path(__file__).parent.parent / "docs" / "configuration.md").read_text("utf-8")
+    names = {*re.findall(r"`(VEDETTE_[A-Z_]+)`", text)} - {"VEDETTE_"}
+    assert "VEDETTE_STORAGE_RETENTION" in names
+    for name in names:
+        try:
+            found = resolve(environment={name: "1"}).strangers
+        except BadInput:
+            continue  # it is known, and 1 is no value for it
+        assert found == (), name

@@ -8,6 +8,7 @@ what the rooms declare; it reads no environment by itself (`resolve` is given on
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import glob
 import re
 import typing
@@ -262,6 +263,8 @@ class Settings:
     text: str = "{}\n"
     """The configuration file as YAML, secrets redacted: what `/api/v1/status/config` answers."""
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    strangers: tuple[tuple[str, str], ...] = ()
+    """Variables that begin as those of a section do and are no setting's, each with the one that may be meant (or "")."""
 
     @property
     def external_url(self) -> str:
@@ -365,8 +368,9 @@ def resolve(
     variables = {name: (value, name) for name, value in (read_dotenv(dotenv) if dotenv else {}).items()}
     variables = {name: (value, f"{dotenv}: {name}") for name, (value, _) in variables.items()}
     variables.update({name: (value, name) for name, value in environment.items()})
-    section, origins = _overlay(config, variables, flags or {}, str(path or ""))
-    section, origins = _with_doors(section, origins, variables)
+    asked = {name: found for name, found in variables.items() if not _is_link(name, found[0])}
+    section, origins = _overlay(config, asked, flags or {}, str(path or ""))
+    section, origins = _with_doors(section, origins, asked)
     window = config.storage.tsdb.out_of_order_time_window
     if window is not None:
         section = dataclasses.replace(section, storage=dataclasses.replace(section.storage, out_of_order_window=window))
@@ -380,7 +384,29 @@ def resolve(
         alertmanager_url=url,
         text=text,
         environment={name: value for name, (value, _) in variables.items()},
+        strangers=_strangers(asked),
     )
+
+
+_LINK = re.compile(r"(?:tcp|udp|sctp)://[^/]*:\d+")
+_LINK_NAME = re.compile(r"_(?:SERVICE_(?:HOST|PORT(?:_\w+)?)|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_\w+)?)?)$")
+
+
+def _is_link(name: str, value: str) -> bool:
+    """Whether a variable is Kubernetes' word of another service: beside one called `prometheus`, `PROMETHEUS_PORT` is `tcp://10.0.0.1:9090`."""
+    return name.endswith("_PORT") and _LINK.fullmatch(value) is not None
+
+
+def _strangers(variables: Mapping[str, tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    known = {f"VEDETTE_{name}" for name in (*ENVIRONMENT, "PROMETHEUS_PORT", "ACCESS_METRICS_ENDPOINT")}
+    known |= {f"VEDETTE_{name.replace('.', '_')}".upper() for name in flag_names()}
+    sections = tuple(f"VEDETTE_{room.name}_".upper() for room in dataclasses.fields(VedetteSection))
+    found = [
+        name
+        for name in variables
+        if name.startswith(sections) and name.removesuffix("_FILE") not in known and name not in known and not _LINK_NAME.search(name)
+    ]
+    return tuple((name, next(iter(difflib.get_close_matches(name, sorted(known), 1, 0.8)), "")) for name in sorted(found))
 
 
 def _with_doors(

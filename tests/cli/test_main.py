@@ -94,3 +94,11 @@ def test_a_port_that_is_none_is_told_with_its_option(option: str) -> None:
     told = CliRunner().invoke(app, ["serve", option]).exception
     assert isinstance(told, BadInput)
     assert (told.where, told.problem.split(":")[0]) == (option.split("=")[0], "not a port")
+
+
+def test_config_names_variables_that_are_no_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = CliRunner().invoke(app, ["config"], env={"VEDETTE_STORAGE_RETENTON": "1d", "VEDETTE_LOGS_XYZZY": "1"})
+    assert told.exit_code == 0
+    assert "vedette: VEDETTE_LOGS_XYZZY is no setting\n" in told.output
+    assert "vedette: VEDETTE_STORAGE_RETENTON is no setting (did you mean VEDETTE_STORAGE_RETENTION?)\n" in told.output

@@ -68,6 +68,8 @@ def show(path: Path | None, *, data: Path | None) -> None:
         table.add_row(origin.setting, escape(origin.text) or "[dim]none[/dim]", source)
     console = Console(highlight=False)
     console.print(table)
+    for variable, meant in settings.strangers:
+        print(f"vedette: {variable} is no setting" + (f" (did you mean {meant}?)" if meant else ""), file=sys.stderr)
     if settings.path:
         console.print(f"\n[bold]{settings.path}[/bold]")
         console.print(settings.text, markup=False)

@@ -81,6 +81,8 @@ def run(
         return resolve(path=config, flags=flags, environment=os.environ, alertmanager_path=alertmanager_config)
 
     settings = read()
+    for variable, meant in settings.strangers:
+        _log.warning("a variable of the environment is no setting", variable=variable, **({"meant": meant} if meant else {}))
     server = settings.vedette.server
     may_listen(server.host, authenticated=settings.vedette.access.authenticated, insecure=server.insecure)
     for dialect in server.listen:
