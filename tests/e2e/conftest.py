@@ -22,6 +22,7 @@ from typing import Any
 import cramjam
 import httpx
 import pytest
+from tests.e2e import patient
 
 WRITE_HEADERS = {"Content-Type": "application/x-protobuf", "Content-Encoding": "snappy", "X-Prometheus-Remote-Write-Version": "0.1.0"}
 
@@ -33,7 +34,7 @@ def environment(**extra: str) -> dict[str, str]:
     return {**kept, **extra}
 
 
-def eventually(condition: Callable[[], Any], what: str, *, seconds: float = 30.0) -> Any:
+def eventually(condition: Callable[[], Any], what: str, *, seconds: float = patient.SECONDS) -> Any:
     """Poll until `condition()` is true and return what it gave; fail after `seconds`, saying `what` did not come about."""
     deadline = time.monotonic() + seconds
     while True:
@@ -56,7 +57,7 @@ class Process:
     url: str
     log: Path
     popen: subprocess.Popen[bytes]
-    client: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=30))
+    client: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=patient.SECONDS))
 
     def get(self, path: str, **params: Any) -> httpx.Response:
         """One GET."""
@@ -98,7 +99,7 @@ class Process:
         self.popen.kill()
         self.popen.wait()
 
-    def terminate(self, seconds: float = 10.0) -> int:
+    def terminate(self, seconds: float = patient.SECONDS) -> int:
         """SIGTERM; the exit status, which must come within `seconds`."""
         self.popen.terminate()
         return self.popen.wait(timeout=seconds)
@@ -160,7 +161,7 @@ class Launcher:
             process = Process(name, f"http://127.0.0.1:{port}", log, popen)
         else:
             context = ca if isinstance(ca, ssl.SSLContext) else ssl.create_default_context(cafile=str(ca))
-            client = httpx.Client(timeout=30, verify=context)
+            client = httpx.Client(timeout=patient.SECONDS, verify=context)
             process = Process(name, f"https://127.0.0.1:{port}", log, popen, client)
         self._started.append(process)
 
@@ -169,7 +170,7 @@ class Launcher:
                 pytest.fail(f"{name} ended with status {popen.returncode}:\n{process.logged()[-3000:]}")
             return process.get(ready).status_code == 200
 
-        eventually(up, f"{name} answers {ready}", seconds=90)
+        eventually(up, f"{name} answers {ready}", seconds=2 * patient.SECONDS)
         return process
 
     def vedette(

@@ -19,6 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from tests.e2e import patient
 
 PASSWORD = "correct horse"
 SECRET = "a-secret-of-more-than-thirty-two-bytes"
@@ -153,13 +154,13 @@ def test_tls_and_its_renewal(launch: Any, tools: Any, tmp_path: Path) -> None:
     assert server.url.startswith("https://")
     assert server.client.get(server.url + "/health").status_code == 200
     with pytest.raises(httpx.TransportError):
-        httpx.get(server.url.replace("https", "http") + "/health", timeout=10)
+        patient.get(server.url.replace("https", "http") + "/health")
     certificate(tmp_path, "second")
     server.popen.send_signal(1)
 
     def renewed() -> bool:
         context = ssl.create_default_context(cafile=str(cert))
-        return httpx.get(server.url + "/health", verify=context, timeout=10).status_code == 200
+        return patient.get(server.url + "/health", verify=context).status_code == 200
 
     tools.eventually(renewed, "new connections see the new certificate")
 
@@ -182,7 +183,7 @@ def test_clients_must_show_a_certificate_where_that_is_asked(launch: Any, tools:
     server = launch.vedette(env=env, ca=context("friend"))
     assert server.get("/api/v1/query", query="1").status_code == 200
     for name in ("", "stranger"):
-        with httpx.Client(verify=context(name), timeout=10) as client, pytest.raises(httpx.TransportError):
+        with httpx.Client(verify=context(name), timeout=patient.SECONDS) as client, pytest.raises(httpx.TransportError):
             client.get(server.url + "/health")
     assert server.get("/health").status_code == 200
 
@@ -192,12 +193,17 @@ def test_a_certificate_that_is_no_good_is_one_line(launch: Any, tools: Any, tmp_
     bad.write_text("nothing of the kind")
     command = [sys.executable, "-m", "vedette", "serve", "--port", str(launch.free_port()), "--data", str(tmp_path / "d")]
     env = tools.environment(VEDETTE_SERVER_TLS_CERT_FILE=str(bad), VEDETTE_SERVER_TLS_KEY_FILE=str(bad))
-    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=patient.SECONDS, check=False)
     assert done.returncode == 2
     assert "server.tls_cert_file" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     alone = subprocess.run(
-        command, capture_output=True, text=True, env=tools.environment(VEDETTE_SERVER_TLS_CERT_FILE=str(bad)), timeout=60, check=False
+        command,
+        capture_output=True,
+        text=True,
+        env=tools.environment(VEDETTE_SERVER_TLS_CERT_FILE=str(bad)),
+        timeout=patient.SECONDS,
+        check=False,
     )
     assert alone.returncode == 2
     assert "tls_key_file" in alone.stderr

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
+from tests.e2e import patient
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 
 CONFIG = """\
 route:
@@ -47,7 +47,7 @@ def amtool(server: Any, debian_binary: Callable[[str], str]) -> Amtool:
 
     def run(*arguments: str) -> str:
         command = [debian_binary("amtool"), f"--alertmanager.url={server.url}", "--no-version-check", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=patient.SECONDS, check=False)
         assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
         return done.stdout
 
@@ -131,14 +131,14 @@ def test_a_slack_webhook_and_a_mail_server_alone_make_a_route(launch: Any, tools
     assert "hunter2" not in config
     assert "alerts@example.org" in config
     command = [debian_binary("amtool"), f"--alertmanager.url={made.url}", "--no-version-check", "config", "routes", "test", "a=b"]
-    assert subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.strip() == "default"
+    assert subprocess.run(command, capture_output=True, text=True, timeout=patient.SECONDS, check=True).stdout.strip() == "default"
 
 
 def test_a_silence_of_everything_is_refused_until_the_comment_confirms_it(
     amtool: Amtool, server: Any, debian_binary: Callable[[str], str]
 ) -> None:
     command = [debian_binary("amtool"), f"--alertmanager.url={server.url}", "--no-version-check", "silence", "add", "alertname=~.+"]
-    refused = subprocess.run([*command, "--comment", "all"], capture_output=True, text=True, timeout=30, check=False)
+    refused = subprocess.run([*command, "--comment", "all"], capture_output=True, text=True, timeout=patient.SECONDS, check=False)
     assert refused.returncode != 0
     assert "would silence every alert" in refused.stderr
     identity = amtool("silence", "add", "alertname=~.+", "--comment", "all of it [confirm]").strip()
@@ -156,11 +156,11 @@ def test_silences_that_recur_or_end_with_their_alert_are_plain_ones_to_amtool(am
         "recurs": [{"months": ["january:december"]}],
         "endsWhenResolved": True,
     }
-    made = httpx.post(f"{server.url}/api/v2/silences", json=body).json()["silenceID"]
+    made = patient.post(f"{server.url}/api/v2/silences", json=body).json()["silenceID"]
     listed = json.loads(amtool("silence", "query", "-o", "json", "alertname=Nightly"))
     assert [(s["id"], s["status"]["state"]) for s in listed] == [(made, "active")]
     amtool("silence", "update", "--comment=changed", made)
-    after = httpx.get(f"{server.url}/api/v2/silence/{made}").json()
+    after = patient.get(f"{server.url}/api/v2/silence/{made}").json()
     assert (after["comment"], after["recurs"], after["endsWhenResolved"]) == ("changed", body["recurs"], True)
     amtool("silence", "expire", made)
 
@@ -169,7 +169,7 @@ def test_an_acknowledgement_leaves_amtool_its_alert(amtool: Amtool, server: Any)
     amtool("alert", "add", "alertname=Known", "service=web")
     (found,) = json.loads(amtool("alert", "query", "-o", "json", "alertname=Known"))
     path = f"/api/v1/monitoring/alerts/{found['fingerprint']}/acknowledge"
-    made = httpx.post(server.url + path, json={"acknowledged_by": "admin", "notes": "Investigating the issue"})
+    made = patient.post(server.url + path, json={"acknowledged_by": "admin", "notes": "Investigating the issue"})
     assert (made.status_code, made.json()["status"]) == (200, "acknowledged")
     (again,) = json.loads(amtool("alert", "query", "-o", "json", "alertname=Known"))
     assert again["status"]["state"] == "active"

@@ -12,16 +12,22 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
+from tests.e2e import patient
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 
 
 def _run(tools: Any, *arguments: str, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "vedette", *arguments]
     return subprocess.run(
-        command, capture_output=True, text=True, cwd=cwd, env=tools.environment(**{"COLUMNS": "120", **env}), timeout=60, check=False
+        command,
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=tools.environment(**{"COLUMNS": "120", **env}),
+        timeout=patient.SECONDS,
+        check=False,
     )
 
 
@@ -104,7 +110,7 @@ def test_a_further_listener_serves_its_dialect(launch: Any, free_port: Any) -> N
     port = free_port()
     server = launch.vedette("--listen", f"access_layer={port}")
     body = {"name": "orders_total", "value": 2, "type": "counter", "labels": {"method": "GET"}, "service": "shop"}
-    answer = httpx.post(f"http://127.0.0.1:{port}/metrics/track", json=body, timeout=10)
+    answer = patient.post(f"http://127.0.0.1:{port}/metrics/track", json=body)
     assert answer.status_code == 200, answer.text
     assert answer.json() == {"success": True, "message": "Metric tracked successfully"}
     assert server.value('orders_total{service="shop",method="GET"}') == 2
@@ -122,7 +128,7 @@ def test_an_api_key_is_asked_for(launch: Any) -> None:
 def test_a_request_that_does_not_end_is_refused(launch: Any) -> None:
     server = launch.vedette()
     host, port = server.url.removeprefix("http://").rsplit(":", 1)
-    with socket.create_connection((host, int(port)), timeout=30) as client:
+    with socket.create_connection((host, int(port)), timeout=patient.SECONDS) as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n" + b"X: y\r\n" * 20_000)
         assert client.recv(1000).startswith(b"HTTP/1.1 431 ")
 
@@ -131,7 +137,7 @@ def test_every_line_of_the_log_is_json(launch: Any, tools: Any) -> None:
     """Also what the HTTP server underneath has to say."""
     server = launch.vedette()
     host, port = server.url.removeprefix("http://").rsplit(":", 1)
-    with socket.create_connection((host, int(port)), timeout=10) as client:
+    with socket.create_connection((host, int(port)), timeout=patient.SECONDS) as client:
         client.sendall(b"\x16\x03\x01 this is not HTTP\r\n\r\n")
         assert client.recv(1000).startswith(b"HTTP/1.1 400")
     tools.eventually(lambda: "Invalid HTTP request" in server.logged(), "the refusal is logged")

@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 from jsonschema import Draft202012Validator
+from tests.e2e import patient
 from tests.e2e.documents import Example, curls, examples, getting, misfit, read, recent
 
 FOLDER = Path(os.environ.get("VEDETTE_DOCUMENTS") or Path(__file__).parents[2] / "../shared/seeds")
@@ -25,7 +26,7 @@ COUNTS = {"000": (3, 1), "001": (0, 4), "002": (0, 15), "003": (8, 8), "004": (0
 """So many curl lines and JSON examples of requests and answers there are: fewer were overlooked."""
 
 pytestmark = [
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(600),
     pytest.mark.skipif(not FOLDER.is_dir(), reason=f"no documents at {FOLDER}: set VEDETTE_DOCUMENTS to where they are"),
 ]
 
@@ -115,7 +116,7 @@ def test_no_example_is_overlooked(texts: dict[str, str], number: str) -> None:
 def test_every_path_that_can_be_read_answers(server: Any, texts: dict[str, str], number: str) -> None:
     for path in getting(texts[number]):
         if path not in ("/metrics/trends/api_requests_total?hours=24",):  # below, once there is such a metric
-            answer = httpx.get(url_of(server, number, path))
+            answer = patient.get(url_of(server, number, path))
             assert answer.status_code == 200, f"{answer.url}: {answer.text[:300]}"
 
 
@@ -123,12 +124,12 @@ def test_every_path_that_can_be_read_answers(server: Any, texts: dict[str, str],
 def test_every_curl_line(server: Any, texts: dict[str, str], number: str) -> None:
     for words in curls(texts[number]):
         moved = [re_pointed(server, word) for word in words]
-        done = subprocess.run([*moved, "-sS", "-w", "\n%{http_code}"], capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run([*moved, "-sS", "-w", "\n%{http_code}"], capture_output=True, text=True, timeout=patient.SECONDS, check=False)
         body, _, status = done.stdout.rpartition("\n")
         assert (done.returncode, status) == (0, "200"), f"{words}: {done.stderr}{done.stdout[:300]}"
         if "metrics?format" not in words[1]:
             json.loads(body)
-    text = httpx.get(server.doors["access_layer"] + "/metrics").text
+    text = patient.get(server.doors["access_layer"] + "/metrics").text
     if number == "003":
         assert 'test_metric{job="test-service",service="test"} 42.5\n' in text
 
@@ -139,7 +140,7 @@ def test_every_json_example(server: Any, texts: dict[str, str], number: str) -> 
     for example in examples(texts[number]):
         if not example.answers:
             asked = example
-            answer = httpx.post(url_of(server, number, example.path), json=example.value)
+            answer = patient.post(url_of(server, number, example.path), json=example.value)
             if answer.status_code not in (200, 201):
                 found.append(f"line {example.line}: {answer.status_code} {answer.text[:300]}")
         else:
@@ -154,22 +155,22 @@ def test_every_json_example(server: Any, texts: dict[str, str], number: str) -> 
 def test_values_that_were_put_there_come_back(server: Any, texts: dict[str, str]) -> None:
     gamiroo, platform, botserver = (server.doors[d] for d in ("gamiroo", "platform", "botserver"))
     for record in told(texts["000"], "GET", "/api/v1/monitoring/metrics"):
-        (back,) = httpx.get(f"{gamiroo}/api/v1/monitoring/metrics", params={"service_name": record["service_name"]}).json()
+        (back,) = patient.get(f"{gamiroo}/api/v1/monitoring/metrics", params={"service_name": record["service_name"]}).json()
         assert {**back, "id": 0} == {**record, "id": 0}
     shown = told(texts["001"], "GET", "/api/v1/metrics/{service}")
     span = {"start_time": shown["timestamps"][0], "end_time": shown["timestamps"][-1], "step": "1m"}
-    answer = httpx.get(f"{platform}/api/v1/metrics/{shown['service']}", params={"metric": shown["metric"], **span}).json()
+    answer = patient.get(f"{platform}/api/v1/metrics/{shown['service']}", params={"metric": shown["metric"], **span}).json()
     assert {key: answer[key] for key in shown} == shown
-    alerts = {a["id"]: a for a in httpx.get(f"{platform}/api/v1/alerts").json()["alerts"]}
+    alerts = {a["id"]: a for a in patient.get(f"{platform}/api/v1/alerts").json()["alerts"]}
     for alert in told(texts["001"], "GET", "/api/v1/alerts")["alerts"]:
         fields = alert.keys() - {"start_time"}
         assert {key: alerts[alert["id"]][key] for key in fields} == {key: alert[key] for key in fields}
     wanted = told(texts["002"], "GET", "/logs")
     params = {"service": "web_server", "limit": 100}
-    logs = httpx.get(f"{botserver}/api/v1/monitoring/logs", params=params).json()
+    logs = patient.get(f"{botserver}/api/v1/monitoring/logs", params=params).json()
     assert logs["logs"] == [line for line in wanted["logs"] if line["service"] == "web_server"]
     assert (logs["total"], logs["query"]["limit"]) == (1, 100)
-    summary = httpx.get(f"{botserver}/api/v1/monitoring/errors/summary").json()["summary"]
+    summary = patient.get(f"{botserver}/api/v1/monitoring/errors/summary").json()["summary"]
     assert summary["errors_by_service"]["database"] == 1
     assert summary["errors_by_type"]["timeout_error"] == 1
 
@@ -178,7 +179,7 @@ def test_what_is_described_is_what_is_answered(server: Any) -> None:
     """Each request that OpenAPI shows as an example is made on every listener, and its answer has the shape described."""
     made = 0
     for door in server.doors.values():
-        for path, operations in httpx.get(f"{door}/openapi.json").json()["paths"].items():
+        for path, operations in patient.get(f"{door}/openapi.json").json()["paths"].items():
             for method in ("post", "put"):
                 operation = operations.get(method, {})
                 for content in operation.get("requestBody", {}).get("content", {}).values():
@@ -186,9 +187,9 @@ def test_what_is_described_is_what_is_answered(server: Any) -> None:
                     if body is None:
                         continue
                     body = json.loads(recent(json.dumps(body)))  # or it would be older than what is kept
-                    alerts = httpx.get(f"{server.doors['platform']}/api/v1/alerts").json()["alerts"]
+                    alerts = patient.get(f"{server.doors['platform']}/api/v1/alerts").json()["alerts"]
                     at = path.replace("{fingerprint}", alerts[0]["fingerprint"]).replace("{name}", "high_memory_usage")
-                    answer = httpx.request(method, door + at, json=body)
+                    answer = patient.request(method, door + at, json=body)
                     described = next(iter(s for s in operation["responses"] if s.startswith("2")))
                     assert answer.status_code in (int(described), 200), f"{method} {at}: {answer.text[:300]}"
                     Draft202012Validator(operation["responses"][described]["content"]["application/json"]["schema"]).validate(answer.json())
@@ -198,21 +199,21 @@ def test_what_is_described_is_what_is_answered(server: Any) -> None:
 
 def test_an_acknowledged_alert_says_so_among_the_alerts(server: Any) -> None:
     url = f"{server.doors['botserver']}/api/v1/monitoring/alerts"
-    first = next(a for a in httpx.get(url).json()["alerts"] if a["type"] == "api_high_latency")
+    first = next(a for a in patient.get(url).json()["alerts"] if a["type"] == "api_high_latency")
     asked = told(server.texts["002"], "POST", "/alerts/{alert_id}/acknowledge", answers=False)
-    assert httpx.post(f"{url}/{first['alert_id']}/acknowledge", json=asked).status_code == 200
-    (shown,) = (a for a in httpx.get(url).json()["alerts"] if a["alert_id"] == first["alert_id"])
+    assert patient.post(f"{url}/{first['alert_id']}/acknowledge", json=asked).status_code == 200
+    (shown,) = (a for a in patient.get(url).json()["alerts"] if a["alert_id"] == first["alert_id"])
     assert (shown["acknowledged"], shown["acknowledged_by"], shown["notes"]) == (True, "admin", "Investigating the issue")
-    assert httpx.delete(f"{server.url}/api/v1/alerts/{first['alert_id']}/acknowledge").status_code == 200
-    (shown,) = (a for a in httpx.get(url).json()["alerts"] if a["alert_id"] == first["alert_id"])
+    assert patient.delete(f"{server.url}/api/v1/alerts/{first['alert_id']}/acknowledge").status_code == 200
+    (shown,) = (a for a in patient.get(url).json()["alerts"] if a["alert_id"] == first["alert_id"])
     assert shown["acknowledged"] is False
     assert "acknowledged_by" not in shown
-    assert httpx.post(f"{url}/0000000000000000/acknowledge", json=asked).status_code == 404
+    assert patient.post(f"{url}/0000000000000000/acknowledge", json=asked).status_code == 404
 
 
 def test_silences_and_alerts_are_answered_as_described(server: Any) -> None:
     server.post("/api/v1/alerts/silence", json={"matcher": {"a": "b"}, "duration_minutes": 1})
-    paths = httpx.get(f"{server.doors['platform']}/openapi.json").json()["paths"]
+    paths = patient.get(f"{server.doors['platform']}/openapi.json").json()["paths"]
     silence = server.get("/api/v1/alerts/silence").json()["silences"][0]["id"]
     for path in ("/api/v1/alerts", "/api/v1/alerts/silence", "/api/v1/alerts/silence/{id}"):
         schema = paths[path]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
@@ -224,7 +225,7 @@ def url_of(server: Any, number: str, path: str) -> str:
     prefix = "/api/v1/monitoring" if number == "002" else ""
     door = server.doors[DIALECTS[number]]
     if "{alert_id}" in path:
-        path = path.replace("{alert_id}", httpx.get(f"{door}{prefix}/alerts").json()["alerts"][0]["alert_id"])
+        path = path.replace("{alert_id}", patient.get(f"{door}{prefix}/alerts").json()["alerts"][0]["alert_id"])
     return str(door + prefix + path.replace("{service}", "trading-gateway"))
 
 
@@ -234,12 +235,12 @@ def ask(server: Any, number: str, example: Example, asked: Example | None) -> ht
     if example.method == "POST":
         assert asked is not None
         assert asked.path == example.path
-        return httpx.post(url, json=asked.value)
+        return patient.post(url, json=asked.value)
     shown = example.value
     if "timestamps" in shown:
         span = {"start_time": shown["timestamps"][0], "end_time": shown["timestamps"][-1], "step": "1m"}
-        return httpx.get(url, params={"metric": shown["metric"], **span})
-    return httpx.get(url, params={"period": shown["period"], "resolution": shown["resolution"]} if "resolution" in shown else None)
+        return patient.get(url, params={"metric": shown["metric"], **span})
+    return patient.get(url, params={"period": shown["period"], "resolution": shown["resolution"]} if "resolution" in shown else None)
 
 
 def re_pointed(server: Any, word: str) -> str:

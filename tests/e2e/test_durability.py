@@ -14,8 +14,9 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.e2e import patient
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(600)
 
 SERIES_PER_REQUEST = 20
 
@@ -83,7 +84,7 @@ class Writer(threading.Thread):
         self.metric = "was_written" if door else "written"
 
     def run(self) -> None:
-        with httpx.Client(timeout=30) as client:
+        with httpx.Client(timeout=patient.SECONDS) as client:
             for step in range(1_000_000):
                 try:
                     answer = client.post(**self._request(self._start + step * 10, float(step)))
@@ -111,7 +112,7 @@ class Pusher(threading.Thread):
         self._server = server
 
     def run(self) -> None:
-        with httpx.Client(timeout=30) as client:
+        with httpx.Client(timeout=patient.SECONDS) as client:
             for step in range(1, 1_000_000):
                 try:
                     answer = client.put(f"{self._server.url}/metrics/job/killed", content=f"pushed_step {step}\n".encode())
@@ -164,7 +165,7 @@ def test_kill_9_loses_nothing_acknowledged(launch: Any, tools: Any, tmp_path: Pa
         )
         server.kill()
         for thread in (*writers, pusher):
-            thread.join(timeout=30)
+            thread.join(timeout=patient.SECONDS)
         assert not any(one.refused for one in writers), [one.refused for one in writers]
         pushed = pusher.acknowledged
         assert pushed
@@ -177,7 +178,7 @@ def test_sigterm_finishes_what_is_in_flight(launch: Any, tools: Any, tmp_path: P
     at = int(time.time() * 1000) - 1000
     body = tools.write_body([({"__name__": "late", "n": str(n)}, [(at, 1.0)]) for n in range(500)])
     host, port = server.url.removeprefix("http://").split(":")
-    connection = http.client.HTTPConnection(host, int(port), timeout=20)
+    connection = http.client.HTTPConnection(host, int(port), timeout=patient.SECONDS)
     connection.putrequest("POST", "/api/v1/write")
     for name, value in {**tools.write_headers, "Content-Length": str(len(body))}.items():
         connection.putheader(name, value)
@@ -185,23 +186,23 @@ def test_sigterm_finishes_what_is_in_flight(launch: Any, tools: Any, tmp_path: P
     connection.send(body[: len(body) // 2])
     # The server has read this far once it answers another request that came later.
     assert server.get("/-/healthy").status_code == 200
-    started = time.monotonic()
     server.popen.send_signal(signal.SIGTERM)
-    tools.eventually(lambda: _refuses(server), "the server has stopped listening", seconds=8)
+    tools.eventually(lambda: _refuses(server), "the server has stopped listening")
     connection.send(body[len(body) // 2 :])
     assert connection.getresponse().status == 204
     connection.close()
-    assert server.popen.wait(timeout=10) == 0, server.logged()
-    assert time.monotonic() - started < 10
+    assert server.popen.wait(timeout=patient.SECONDS) == 0, server.logged()
     again = launch.vedette(data=data)
     assert again.value("count(late)", at / 1000) == 500
 
 
 def _refuses(server: Any) -> bool:
     try:
-        httpx.get(f"{server.url}/-/healthy", timeout=2)
-    except httpx.TransportError:
+        patient.get(f"{server.url}/-/healthy")
+    except httpx.ConnectError:
         return True
+    except httpx.TransportError:
+        return False  # it was taken, and then let go
     return False
 
 
@@ -213,9 +214,9 @@ def test_sigterm_under_load_exits_cleanly(launch: Any, tools: Any, tmp_path: Pat
     for writer in writers:
         writer.start()
     tools.eventually(lambda: min(len(w.acknowledged) for w in writers) >= 30, "writes are acknowledged")
-    assert server.terminate(10) == 0, server.logged()
+    assert server.terminate() == 0, server.logged()
     for writer in writers:
-        writer.join(timeout=30)
+        writer.join(timeout=patient.SECONDS)
     again = launch.vedette(data=data)
     _assert_all_there(again, writers, begun)
-    assert again.terminate(10) == 0
+    assert again.terminate() == 0

@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.e2e import patient
 
 from vedette.web.routes import FORMER_PAGES
 
@@ -50,7 +51,7 @@ PACKED = {"gzip that ends early": gzip.compress(bytes(10_000))[:-10], "a gzip bo
 QUERIES = ("a=%00", "%ff=%fe", "a=%ed%a0%80", "limit=" + "9" * 400, "limit=-1", "limit=1.5", "step=1e-300", "start=1e18&end=1e19&step=1")
 SEGMENTS = ("%00", "%ff", "%ed%a0%80", "x" * 5_000, "%F0%9F%98%80", "..%2f..")
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 
 def _token(bad_input: Any, **claims: Any) -> str:
@@ -64,7 +65,7 @@ def server(module_launch: Any, tools: Any, bad_input: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def alice(server: Any, bad_input: Any) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {_token(bad_input)}"}, timeout=30) as client:
+    with httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {_token(bad_input)}"}, timeout=patient.SECONDS) as client:
         assert client.post("/metrics/track", json={"name": "up", "value": 1, "service": "shop"}).status_code == 200
         yield client
 
@@ -81,7 +82,7 @@ def test_a_token_that_is_no_good_gets_401_and_no_reason(server: Any, operations:
     bad = bad_input.bad_tokens()
     assert {"expired", "forged", "alg none", "wrong audience"} <= set(bad)
     bodies = set()
-    with httpx.Client(base_url=server.url, timeout=30) as client:
+    with httpx.Client(base_url=server.url, timeout=patient.SECONDS) as client:
         for operation in operations:
             path = operation.filled()
             if path in bad_input.OPEN:

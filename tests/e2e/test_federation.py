@@ -13,7 +13,7 @@ from vedette.model.histograms import NO_BUCKETS, Histogram, Layout
 from vedette.model.labels import Labels
 from vedette.wire import remote_write
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 
 def test_prometheus_takes_native_histograms_from_federation(launch: Any, tools: Any) -> None:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(600)
 
 CONFIG = """
 global: {{external_labels: {{cluster: c1}}}}

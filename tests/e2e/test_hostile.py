@@ -8,8 +8,9 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.e2e import patient
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 
 SERIES, SAMPLES = 2000, 30
 YEAR = "1y"
@@ -56,7 +57,7 @@ class Steady:
             thread.join()
 
     def _write(self) -> None:
-        with httpx.Client(timeout=30) as client:
+        with httpx.Client(timeout=patient.SECONDS) as client:
             while not self._stop.is_set():
                 body = self.tools.write_body([({"__name__": "steady"}, [(int(time.time() * 1000), float(self.written))])])
                 answer = client.post(self.server.url + "/api/v1/write", content=body, headers=self.tools.write_headers)
@@ -65,7 +66,7 @@ class Steady:
                 self.written += 1
 
     def _ask(self) -> None:
-        with httpx.Client(timeout=30) as client:
+        with httpx.Client(timeout=patient.SECONDS) as client:
             while not self._stop.is_set():
                 answer = client.get(self.server.url + "/api/v1/query", params={"query": "count(m)", "time": str(self.at)})
                 if answer.status_code != 200 or answer.json()["data"]["result"][0]["value"][1] != str(SERIES):
@@ -84,7 +85,7 @@ def test_hostile_queries_harm_nobody(launch: Any, tools: Any) -> None:
 
     def ask(name: str, expr: str) -> None:
         params = {"query": expr, "start": str(now / 1000 - 400), "end": str(now / 1000), "step": "0.05" if "forever" in name else "15"}
-        with httpx.Client(timeout=60) as client:
+        with httpx.Client(timeout=patient.SECONDS) as client:
             answer = client.post(server.url + "/api/v1/query_range", data=params)
         told[name] = f"{answer.status_code} {answer.text[:300]}"
 

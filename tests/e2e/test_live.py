@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.e2e import patient
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -33,7 +34,7 @@ async def value_of(socket: ClientConnection, wanted: float) -> None:
             pass
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_a_thousand_watch(server: Any) -> None:
     put(server, "live_a", 1.0)
     url = at(server, "/api/v1/monitoring/ws/metrics?metric=live_a")
@@ -97,7 +98,7 @@ async def test_without_a_credential_the_handshake_is_a_401(launch: Any, tools: A
 
 def test_events(server: Any) -> None:
     put(server, "live_c", 1.0)
-    with httpx.stream("GET", server.url + "/api/v1/live", params={"metric": "live_c"}, timeout=30) as answer:
+    with httpx.stream("GET", server.url + "/api/v1/live", params={"metric": "live_c"}, timeout=patient.SECONDS) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         lines = answer.iter_lines()
         first = next(line for line in lines if line.startswith("data: "))
@@ -111,7 +112,9 @@ def test_events(server: Any) -> None:
 def test_whoever_comes_back_gets_what_came_meanwhile(server: Any) -> None:
     def read(headers: dict[str, str], upto: float) -> list[tuple[int, float]]:
         found, number = [], 0
-        with httpx.stream("GET", server.url + "/api/v1/live", params={"metric": "live_d"}, headers=headers, timeout=30) as answer:
+        with httpx.stream(
+            "GET", server.url + "/api/v1/live", params={"metric": "live_d"}, headers=headers, timeout=patient.SECONDS
+        ) as answer:
             lines = answer.iter_lines()
             assert next(lines) == "retry: 2000"
             for line in lines:
@@ -146,7 +149,7 @@ async def test_the_server_stops_although_they_watch(launch: Any, tools: Any) -> 
 
 def test_a_slip_in_the_name_is_told(server: Any) -> None:
     put(server, "live_spelling", 1.0)
-    with httpx.stream("GET", server.url + "/api/v1/live", params={"metric": "live_speling"}, timeout=30) as answer:
+    with httpx.stream("GET", server.url + "/api/v1/live", params={"metric": "live_speling"}, timeout=patient.SECONDS) as answer:
         told = json.loads(next(line for line in answer.iter_lines() if line.startswith("data: "))[6:])
     assert (told["type"], told["metric"]) == ("no_data", "live_speling")
     assert "live_spelling" in told["did_you_mean"]

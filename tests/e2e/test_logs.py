@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.e2e import patient
 
 pytest.importorskip("duckdb", reason="duckdb is not installed: pip install 'vedette[logs]'")
 
@@ -52,16 +53,16 @@ def test_from_everywhere_through_a_kill_into_an_alert(launch: Any, tools: Any, t
         return {s["service"]: s["lines"] for s in found}
 
     expected = {"web": 10, "shop": 1, "tailed": 1}
-    tools.eventually(lambda: expected.items() <= services().items(), "all lines are there", seconds=30)
+    tools.eventually(lambda: expected.items() <= services().items(), "all lines are there")
     own = {"service": "vedette", "text": "serving"}
-    tools.eventually(lambda: server.data("/api/v1/logs", **own)["logs"], "the server's own lines are kept", seconds=30)
+    tools.eventually(lambda: server.data("/api/v1/logs", **own)["logs"], "the server's own lines are kept")
     firing = 'ALERTS{alertname="ErrorsInLogs",service="web",alertstate="firing"}'
-    tools.eventually(lambda: server.value(firing) == 1, "the alert fires", seconds=40)
+    tools.eventually(lambda: server.value(firing) == 1, "the alert fires")
     assert 'vedette_log_messages_total{level="error",service="web"} 10' in server.get("/metrics").text
     server.kill()
     (folder / "a.log").write_text("ERROR from a file\nwritten while nobody looked\n")
     server = launch.vedette(*arguments, data=tmp_path / "data")
-    tools.eventually(lambda: services().get("tailed", 0) >= 2, "the file is followed from where it was", seconds=30)
+    tools.eventually(lambda: services().get("tailed", 0) >= 2, "the file is followed from where it was")
     assert {"web": 10, "shop": 1}.items() <= services().items()
 
 
@@ -88,7 +89,7 @@ def test_kill_while_lines_come_in(launch: Any, tools: Any, tmp_path: Path) -> No
     acknowledged: list[int] = []
 
     def write() -> None:
-        with httpx.Client(timeout=30) as client:
+        with httpx.Client(timeout=patient.SECONDS) as client:
             for step in range(1_000_000):
                 path, kind, body = _request(step)
                 try:

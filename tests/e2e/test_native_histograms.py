@@ -13,7 +13,7 @@ from vedette.model.histograms import Histogram, Layout
 from vedette.model.labels import Labels
 from vedette.wire import remote_write, remote_write2
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 SERIES = [Labels.of(__name__="h", job="a"), Labels.of(__name__="h", job="b"), Labels.of(__name__="x", job="b")]
 LAYOUTS = [

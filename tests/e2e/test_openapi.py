@@ -14,7 +14,7 @@ import pytest
 LEFT_OUT = r"/-/(reload|quit)|/live|/tail"
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_no_request_ends_in_a_server_error(launch: Any, tools: Any, tmp_path: Path) -> None:
     # With a key: without one, the first user that it makes up would close the door behind it.
     env = tools.environment(API_KEY="root-key", VEDETTE_HOST_ENABLED="false", VEDETTE_STORAGE_ADMIN_API="true")

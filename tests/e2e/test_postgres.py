@@ -9,8 +9,9 @@ import time
 
 import httpx
 import pytest
+from tests.e2e import patient
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(600)
 
 RECORDS = "/api/v1/monitoring/metrics"
 
@@ -74,7 +75,7 @@ def test_a_database_that_goes_and_comes_while_the_server_runs(launch, tools, dat
     assert again.get("/api/v2/silences").json()[0]["id"] == silenced.json()["silenceID"]
     second = subprocess.run(
         [sys.executable, "-m", "vedette", "serve", "--port", "0", "--data", str(launch.folder / "other")],
-        capture_output=True, text=True, env=env, timeout=90, check=False,
+        capture_output=True, text=True, env=env, timeout=patient.SECONDS, check=False,
     )  # fmt: skip
     assert second.returncode == 2
     assert "another Vedette writes to this database" in second.stderr
@@ -89,7 +90,7 @@ def test_with_the_documents_environment_the_database_goes_and_comes_under_load(l
     ended = threading.Event()
 
     def write() -> None:
-        with httpx.Client(timeout=60) as client:
+        with httpx.Client(timeout=patient.SECONDS) as client:
             number = 0
             while not ended.is_set():
                 number += 1
@@ -132,7 +133,9 @@ def test_init_db_makes_the_tables_and_starts_nothing(tools, database, tmp_path):
 
     def run(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "vedette", *words]
-        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=tools.environment(**env), timeout=90, check=False)
+        return subprocess.run(
+            command, capture_output=True, text=True, cwd=tmp_path, env=tools.environment(**env), timeout=patient.SECONDS, check=False
+        )
 
     done = run("init-db", DATABASE_URL=url)
     assert done.returncode == 0, done.stderr

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.e2e import patient
 
 NOW = int(time.time()) // 60 * 60 - 600
 
@@ -28,7 +29,7 @@ def promtool(debian_binary: Callable[[str], str]) -> Callable[..., str]:
     binary = debian_binary("promtool")
 
     def run(*arguments: str) -> str:
-        done = subprocess.run([binary, *arguments], capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run([binary, *arguments], capture_output=True, text=True, timeout=patient.SECONDS, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -61,7 +62,7 @@ def test_labels(server: Any, promtool: Callable[..., str]) -> None:
 
 def test_a_bad_query_is_told(server: Any, debian_binary: Callable[[str], str]) -> None:
     command = [debian_binary("promtool"), "query", "instant", server.url, "sum(("]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=patient.SECONDS, check=False)
     assert done.returncode != 0
     assert "bad_data" in done.stderr
     assert "parse error" in done.stderr

@@ -24,7 +24,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 sys.path.insert(0, str(Path(__file__).parents[1] / "wire"))
 from protos import messages
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 NOW = int(time.time())
 

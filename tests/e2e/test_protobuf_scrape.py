@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 CONFIG = """\
 global: {{scrape_interval: 500ms, scrape_timeout: 500ms}}

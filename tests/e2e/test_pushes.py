@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
+from tests.e2e import patient
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(600)
 
 CONFIG = """
 vedette:
@@ -34,7 +34,7 @@ def test_what_is_pushed_is_stored_and_pushed_groups_outlive_kill_9(
         sender.sendall(b"servers.web1.load;dc=ams 0.25\n")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as packets:
         packets.sendto(b"shop.orders:3|c|#env:prod", ("127.0.0.1", ports["statsd"]))
-    answer = httpx.put(f"{server.url}/metrics/job/backup/instance/db1", content=b"# TYPE backup_bytes gauge\nbackup_bytes 3e9\n")
+    answer = patient.put(f"{server.url}/metrics/job/backup/instance/db1", content=b"# TYPE backup_bytes gauge\nbackup_bytes 3e9\n")
     assert answer.status_code == 200
     tools.eventually(lambda: server.value('backup_bytes{job="backup",instance="db1"}') == 3e9, "the pushed value")
     tools.eventually(lambda: server.value('servers_web1_load{dc="ams"}') == 0.25, "Graphite's line")
@@ -45,7 +45,7 @@ def test_what_is_pushed_is_stored_and_pushed_groups_outlive_kill_9(
     tools.eventually(lambda: again.value("count_over_time(backup_bytes[1h])") > 2, "the group is written again")
     assert "backup_bytes" in again.get("/pushgateway/metrics").text
     assert again.value('last_over_time(servers_web1_load{dc="ams"}[1h])') == 0.25
-    assert httpx.delete(f"{again.url}/metrics/job/backup/instance/db1").status_code == 202
+    assert patient.delete(f"{again.url}/metrics/job/backup/instance/db1").status_code == 202
     tools.eventually(lambda: again.query("backup_bytes") == [], "the end of the group's series")
 
 

@@ -15,8 +15,9 @@ from typing import Any
 
 import cramjam
 import pytest
+from tests.e2e import patient
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 
 SCRAPE = "scrape_configs:\n  - job_name: web\n    static_configs: [{targets: ['127.0.0.1:1']}]\n"
 
@@ -24,7 +25,9 @@ SCRAPE = "scrape_configs:\n  - job_name: web\n    static_configs: [{targets: ['1
 def _serve(tools: Any, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """`vedette serve` that is expected to refuse at once."""
     command = [sys.executable, "-m", "vedette", "serve", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=tools.environment(), timeout=60, check=False)
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=folder, env=tools.environment(), timeout=patient.SECONDS, check=False
+    )
 
 
 def _assert_refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
@@ -61,7 +64,7 @@ def test_a_bad_configuration_touches_nothing(tools: Any, free_port: Any, tmp_pat
         capture_output=True,
         text=True,
         cwd=tmp_path,
-        timeout=60,
+        timeout=patient.SECONDS,
         check=False,
     )
     _assert_refused(checked, *words)

@@ -15,7 +15,7 @@ from vedette.wire.native import field, varint
 sys.path.insert(0, str(Path(__file__).parents[1] / "wire"))
 import xor_twin
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 
 def test_prometheus_answers_what_vedette_holds(launch: Any, tools: Any) -> None:

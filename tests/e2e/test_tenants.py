@@ -17,6 +17,7 @@ from urllib.parse import quote
 import httpx
 import jwt
 import pytest
+from tests.e2e import patient
 from websockets.sync.client import connect
 
 SECRET = "a-secret-of-more-than-thirty-two-bytes"
@@ -25,7 +26,7 @@ HIDDEN = "hidden-of-acme"
 """What Alice puts in as a value; nobody asks for it by this name."""
 DATABASES = ("sqlite", "postgresql")
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 
 @dataclass
@@ -41,7 +42,7 @@ class Person:
         """Get a token and a client."""
         claims = {"sub": self.name, "role": self.role, "tenant_id": self.tenant, "exp": int(time.time()) + 600}
         headers = {"Authorization": f"Bearer {jwt.encode(claims, SECRET, algorithm='HS256')}"}
-        self.client = httpx.Client(base_url=url, headers=headers, timeout=30)
+        self.client = httpx.Client(base_url=url, headers=headers, timeout=patient.SECONDS)
 
     def ok(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         """A request that must succeed."""
@@ -318,6 +319,6 @@ def test_web_sockets_are_of_ones_own_tenant(scene: Scene, tools: Any) -> None:
 
     for path in ("/ws/metrics", "/api/v1/monitoring/ws/metrics"):
         with connect(f"{url}{path}?metric={MARK}", additional_headers=headers(scene.charlie)) as socket:
-            assert HIDDEN not in _until(iter(lambda s=socket: str(s.recv(timeout=30)), ""), "mine-4")
+            assert HIDDEN not in _until(iter(lambda s=socket: str(s.recv(timeout=patient.SECONDS)), ""), "mine-4")
         with connect(f"{url}{path}?metric={MARK}", additional_headers=headers(scene.bob)) as socket:
-            assert "mine-4" not in _until(iter(lambda s=socket: str(s.recv(timeout=30)), ""), HIDDEN)
+            assert "mine-4" not in _until(iter(lambda s=socket: str(s.recv(timeout=patient.SECONDS)), ""), HIDDEN)

@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.e2e import patient
 
 from vedette.model.histograms import NO_BUCKETS, Histogram, Layout
 from vedette.model.labels import Labels
 from vedette.storage import parquet
 from vedette.wire import remote_write
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(600)
 
 STALE = struct.unpack("<d", struct.pack("<Q", 0x7FF0000000000002))[0]
 NOW = int(time.time()) // 60 * 60_000
@@ -29,7 +30,9 @@ def _command(*arguments: object) -> list[str]:
 
 
 def _run(tools: Any, *arguments: object, status: int = 0) -> str:
-    done = subprocess.run(_command(*arguments), capture_output=True, text=True, env=tools.environment(), timeout=60, check=False)
+    done = subprocess.run(
+        _command(*arguments), capture_output=True, text=True, env=tools.environment(), timeout=patient.SECONDS, check=False
+    )
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -126,10 +129,15 @@ def test_promtool_reads_our_openmetrics_and_we_read_its_dump(tools: Any, debian_
     _run(tools, "export", tmp_path / "om", "--data", tmp_path / "data", "--format", "openmetrics")
     (file,) = (tmp_path / "om").glob("*.om")
     subprocess.run(
-        [promtool, "tsdb", "create-blocks-from", "openmetrics", file, tmp_path / "tsdb"], check=True, capture_output=True, timeout=60
+        [promtool, "tsdb", "create-blocks-from", "openmetrics", file, tmp_path / "tsdb"],
+        check=True,
+        capture_output=True,
+        timeout=patient.SECONDS,
     )
     (tmp_path / "tsdb" / "wal").mkdir()  # without one it reads nothing
-    dump = subprocess.run([promtool, "tsdb", "dump", tmp_path / "tsdb"], check=True, capture_output=True, text=True, timeout=60).stdout
+    dump = subprocess.run(
+        [promtool, "tsdb", "dump", tmp_path / "tsdb"], check=True, capture_output=True, text=True, timeout=patient.SECONDS
+    ).stdout
     (tmp_path / "theirs.dump").write_text(dump)
     _run(tools, "import", tmp_path / "theirs.dump", "--data", tmp_path / "back")
     for name in ("data", "back"):
