@@ -140,9 +140,11 @@ NUMBERS = ["2", "-1.5", "0", "NaN", "Inf", "time()", "(2 ^ 0.5)", "(1 > bool 2)"
 @st.composite
 def made(draw: st.DrawFn, depth: int = 3) -> str:
     """What is made of selectors, functions of windows, sums and numbers."""
-    kind = draw(st.integers(0, 7)) if depth else 0
+    kind = draw(st.integers(0, 10)) if depth else 0
     if kind in (0, 1):
-        source = draw(st.sampled_from(["m_total", "other", 'm_total{a="x"}', "other offset 1m", 'm_total{b=~"1|2"} offset -30s']))
+        source = draw(
+            st.sampled_from(["m_total", "other", 'm_total{a="x"}', 'none{a="x"}', "other offset 1m", 'm_total{b=~"1|2"} offset -30s'])
+        )
         name, _, moved = source.partition(" ")
         function = draw(st.sampled_from(["", "", *WINDOWS]))
         return f"{function}({name}[2m] {moved})" if function else source
@@ -154,6 +156,12 @@ def made(draw: st.DrawFn, depth: int = 3) -> str:
     if kind in (4, 5):
         how = draw(st.sampled_from(["", "", "on (a)", "on (a, b)", "ignoring (b)", "on ()"]))
         return f"(({below}) {draw(st.sampled_from(OPERATORS))} {how} ({draw(made(depth - 1))}))"
+    if kind in (8, 9):
+        how = draw(st.sampled_from(["", "", "on (a)", "on (a, b)", "ignoring (b)", "on ()"]))
+        other = f"vector({draw(st.sampled_from(NUMBERS))})" if draw(st.booleans()) else draw(made(depth - 1))
+        return f"(({below}) {draw(st.sampled_from(['or', 'or', 'and', 'unless']))} {how} ({other}))"
+    if kind == 10:
+        return f"absent({below})"
     sides = [f"({below})", draw(st.sampled_from(NUMBERS))]
     if draw(st.booleans()):
         sides.reverse()
@@ -256,6 +264,16 @@ def test_whatever_is_made_of_them(found: MemoryStorage, expr: str, span: tuple[i
         "sum(rate(m_total[2m])) / on () count(m_total)",
         "100 * (1 - max without (b) (m_total) / ignoring (b) sum by (a) (m_total))",
         " + ".join(["m_total"] * 8),
+        "sum(rate(m_total[2m])) or vector(0)",
+        "absent(m_total)",
+        'absent(m_total{a="x"} > 1e9)',
+        'absent(m_total{a="x", b!="1", a="x"} offset 1h)',
+        "count(m_total > 1e9) or vector(0)",
+        "m_total or m_total offset 15s",
+        "m_total and m_total > 1",
+        "m_total unless on (a) m_total > 14",
+        "-m_total or on (a) vector(1)",
+        'sum(absent(m_total{b="gone"}) or vector(2))',
     ],
 )
 def test_dashboards_queries_take_it(engine: Engine, storage: Handy, expr: str, step: int) -> None:
@@ -278,6 +296,16 @@ def test_dashboards_queries_take_it(engine: Engine, storage: Handy, expr: str, s
         "sum(none) / sum(rate(nor[5m]))",
         "histogram_quantile(0.9, rate(none_bucket[5m]))",
         "avg_over_time(none[1m]) > bool 1",
+        "none or nor",
+        "none and m_total",
+        "m_total and none",
+        "m_total / none",
+        "none unless m_total",
+        "absent(m_total)",
+        "vector(1) and none",
+        "sum(m_total and on () none)",
+        "histogram_quantile(0.9, none_bucket and vector(1))",
+        "-(m_total * on (a) none)",
     ],
 )
 def test_nothing_is_at_hand_too(engine: Engine, expr: str, step: int) -> None:
@@ -286,8 +314,63 @@ def test_nothing_is_at_hand_too(engine: Engine, expr: str, step: int) -> None:
     assert shown(short) == shown(long)
 
 
-def test_where_one_side_is_nothing_the_other_may_have_something_to_tell(engine: Engine) -> None:
-    assert both(engine, "rate(m_total[5m]) / rate(none[5m])", 4 * MIN, 10 * MIN, MIN)[0] is None
+@pytest.mark.parametrize("expr", ["rate(m[5m]) / rate(none[5m])", "rate(none[5m]) or rate(m[5m])", "absent(rate(m[5m]))"])
+def test_where_one_side_is_nothing_the_other_may_have_something_to_tell(engine: Engine, storage: Handy, expr: str) -> None:
+    for i in range(60):
+        storage.add(Labels.of(__name__="m"), i * 15_000, float(i))
+    short, long = both(engine, expr, 4 * MIN, 10 * MIN, MIN)
+    assert short is not None and short.infos
+    assert shown(short) == shown(long)
+
+
+@pytest.mark.parametrize("step", [0, MIN])
+@pytest.mark.parametrize(
+    ("expr", "told"),
+    [
+        ("absent(none)", {}),
+        ('absent(none{a="x", b=~"1|2", c="3"})', {"a": "x", "c": "3"}),
+        ('absent(none{a="x", b="1", b="2"})', {"a": "x"}),
+        ('absent(sum(none{a="x"}))', {}),
+        ('absent(rate(none{a="x"}[5m]))', {}),
+        ('absent(none{new="to everyone"}) * 1', {"new": "to everyone"}),
+        ("none or vector(1)", {}),
+        ("sum(none) or vector(1)", {}),
+        ("vector(1) unless none", {}),
+        ("absent(none) and vector(7)", {}),
+    ],
+)
+def test_something_comes_of_nothing(engine: Engine, storage: Handy, expr: str, told: dict[str, str], step: int) -> None:
+    for _ in range(2):
+        short, long = both(engine, expr, 4 * MIN, 10 * MIN, step)
+        assert short is not None
+        assert shown(short) == shown(long)
+        assert [(labels.as_dict(), set(values.tolist())) for labels, _, values in short.rows()] == [(told, {1.0})]
+    found = storage.select(T, (Matcher("__name__", "=", "m_total"),), 0, 10 * MIN)
+    assert found.labels.symbols.find("to everyone") < 0, "what a query says leaves no trace in symbols that all have"
+
+
+def test_the_labels_of_what_is_absent_are_those_of_its_own_text(engine: Engine) -> None:
+    for host in ("a", "b", "one more"):
+        expr = f'absent(none{{host="{host}"}}) or vector(0)'
+        found = engine.glance(T, expr, 4 * MIN, 10 * MIN, MIN)
+        assert found is not None
+        assert shown(found) == shown(engine.range(T, expr, 4 * MIN, 10 * MIN, MIN))
+        assert f'"host":"{host}"'.encode() in found.json()
+
+
+def test_rows_of_one_time_come_in_the_order_of_the_long_way(engine: Engine, storage: Handy) -> None:
+    for a, at in (("first", 90), ("second", 400), ("third", 400)):
+        storage.add(Labels.of(__name__="late", a=a), at * 1000, 1.0)
+        storage.add(Labels.of(__name__="always", a=a), 400_000, 2.0)
+    # The first has its value from the right side: the long way has it last.
+    expr = "(late * 1) or (always * 1)"
+    for when, taken in ((410_000, False), (100_000, False)):
+        short, long = both(engine, expr, when, when, 0)
+        assert (short is not None) is taken
+        assert len(long) == (3 if when > 400_000 else 1)
+    short, long = both(engine, expr, 100_000, 500_000, 100_000)
+    assert short is not None
+    assert shown(short) == shown(long)
 
 
 def test_a_glance_is_for_what_was_never_asked(engine: Engine, storage: Handy) -> None:
@@ -323,7 +406,9 @@ def test_a_glance_is_for_what_was_never_asked(engine: Engine, storage: Handy) ->
         " + ".join(["m_total"] * 9),
         "m_total * on (a, b) group_left () m_total",
         "m_total + fill (0) m_total",
-        "m_total and m_total",
+        "m_total and abs(m_total)",
+        "absent_over_time(m_total[1m])",
+        "vector(scalar(m_total))  or m_total",
         "sum by (a) (m_total) / sum by (b) (m_total)",
         'rate({a="x"}[1m] offset 5m)',
     ],

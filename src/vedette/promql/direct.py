@@ -23,10 +23,24 @@ from vedette.model.series import SeriesSet
 from vedette.promql import labelsets
 from vedette.promql.annotations import Annotations
 from vedette.promql.coarse import Column
-from vedette.promql.direct_parts import AGGREGATIONS, GIVEN_NOTHING, Cells, Changed, Joined, Leaf, Negated, Part, Quantile, Run, Summed
+from vedette.promql.direct_parts import (
+    AGGREGATIONS,
+    GIVEN_NOTHING,
+    Cells,
+    Changed,
+    Joined,
+    Leaf,
+    Negated,
+    Part,
+    Quantile,
+    Run,
+    Summed,
+    Tables,
+)
+from vedette.promql.direct_sets import Absent, Among, Vector
 from vedette.promql.joins import CODES
 from vedette.promql.labelsets import sorted_rows
-from vedette.promql.nodes import Aggregate, Binary, Call, Node, Number, Range, Selector, Unary, unwrapped, walk
+from vedette.promql.nodes import SET_OPERATORS, Aggregate, Binary, Call, Node, Number, Range, Selector, Unary, unwrapped, walk
 from vedette.promql.plan import Fetch, Prepared, read_once
 from vedette.promql.result import QueryResult, Texts, few_texts
 from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix
@@ -38,6 +52,7 @@ _TABLES_KEPT, _ROWS_KEPT = 8, 512
 """Of how many tables of labels a shape keeps what it is, and of how many rows together."""
 _MOST_NODES, _MOST_LEAVES = 64, 8
 """What a syntax tree may hold: each node takes its microseconds, each selector some tens."""
+_ANEW = frozenset(("absent", "vector"))
 
 _Numbers = Callable[[Grid], Floats]
 """A scalar: one number a step."""
@@ -67,6 +82,8 @@ class Shape:
     """The matchers of each leaf; those in the leaf itself may be of another text (`skeletons.py`)."""
     columns: bool
     """Whether rollups might serve."""
+    anew: bool = False
+    """Whether something may come of nothing: of `absent`, of `vector`."""
     moved: Callable[[int], int] | None = field(default=None, compare=False, repr=False)
     """Where in the text stands what the leaves say stands at some place of theirs; None: there."""
     known: dict[tuple[object, ...], _Known | None] = field(default_factory=dict, compare=False, repr=False)
@@ -79,10 +96,11 @@ class Shape:
             return None
         leaves: list[Leaf] = []
         root = _part(prepared.root, leaves, prepared.columns)
-        if root is None or len(leaves) > _MOST_LEAVES:
+        if root is None or not 0 < len(leaves) <= _MOST_LEAVES:
             return None
         selected = tuple(leaf.selector.matchers for leaf in leaves)
-        return cls(expr, root, tuple(leaves), selected, any(leaf.column is not None for leaf in leaves))
+        anew = any(isinstance(node, Call) and node.func.name in _ANEW for node in walk(prepared.root))
+        return cls(expr, root, tuple(leaves), selected, any(leaf.column is not None for leaf in leaves), anew)
 
     @property
     def matchers(self) -> tuple[tuple[Matcher, ...], ...]:
@@ -101,12 +119,11 @@ class Shape:
         It has at most `MOST_CELLS` values a row.
         """
         rows = 0
-        if not any(map(len, found)):
-            # Whatever is made of nothing is nothing.
+        if not (self.anew or any(map(len, found))):
             nothing = Matrix(labelsets.empty(found[0].labels.symbols), np.zeros((0, grid.n)), np.zeros((0, grid.n), dtype=np.bool_))
             return QueryResult(nothing, grid, range_query=ranged, warnings=[], infos=[])
         for one in found:
-            if not len(one) or one.histograms is not None or one.start_timestamps is not None:
+            if one.histograms is not None or one.start_timestamps is not None:
                 return None
             rows += len(one)
         if rows * grid.n > MOST_CELLS:
@@ -126,17 +143,18 @@ class Shape:
         if key in self.known:
             return self.known[key]
         known = self._made(tables, ranged=ranged)
-        if len(self.known) >= min(_TABLES_KEPT, _ROWS_KEPT // sum(map(len, tables)) + 1):
+        if len(self.known) >= min(_TABLES_KEPT, _ROWS_KEPT // (sum(map(len, tables)) or 1) + 1):
             self.known.clear()
         self.known[key] = known
         return known
 
     def _made(self, tables: Sequence[LabelTable], *, ranged: bool) -> _Known | None:
         held, base = tuple(table.symbols for table in tables), tables[0].symbols
-        if any(symbols is not base for symbols in held):
+        if self.anew or any(symbols is not base for symbols in held):
+            # What has texts of its own must not leave them in symbols that others have, too.
             shared = base.fork()
             tables = [labelsets.unify(table, shared, base) for table in tables]
-        made = self.root.made(tables)
+        made = self.root.made(Tables(tables, self.selected))
         if made is None:
             return None
         labels = made.labels
@@ -154,13 +172,19 @@ def _part(node: Node, leaves: list[Leaf], columns: Mapping[int, Column]) -> Part
         below = _part(node.expr, leaves, columns)
         return Negated(below) if below is not None and node.op == "-" else below
     if isinstance(node, Binary):
-        return _operator(node, leaves, columns) if node.op in CODES else None
+        return _operator(node, leaves, columns) if node.op in CODES or node.op in SET_OPERATORS else None
     if isinstance(node, Call) and node.func.name == "histogram_quantile":
         q = unwrapped(node.args[0])
         if not isinstance(q, Number) or not 0 <= q.value <= 1:
             return None  # what is no quantile is warned of
         below = _part(node.args[1], leaves, columns)
         return None if below is None else Quantile(q.value, below)
+    if isinstance(node, Call) and node.func.name == "vector":
+        number = _numbers(node.args[0])
+        return None if number is None else Vector(number)
+    if isinstance(node, Call) and node.func.name == "absent":
+        below = _part(node.args[0], leaves, columns)
+        return None if below is None else Absent(below, below.number if isinstance(below, Leaf) and below.call is None else None)
     return _leaf(node, leaves, columns)
 
 
@@ -175,13 +199,15 @@ def _operator(node: Binary, leaves: list[Leaf], columns: Mapping[int, Column]) -
     return None if below is None else Changed(node, below, number, swapped=right is None)
 
 
-def _joined(node: Binary, leaves: list[Leaf], columns: Mapping[int, Column]) -> Joined | None:
+def _joined(node: Binary, leaves: list[Leaf], columns: Mapping[int, Column]) -> Part | None:
     matching = node.matching
     if matching.group is not None or matching.fill_left is not None or matching.fill_right is not None:
         return None
     left = _part(node.lhs, leaves, columns)
     right = None if left is None else _part(node.rhs, leaves, columns)
-    return None if left is None or right is None else Joined(node, left, right)
+    if left is None or right is None:
+        return None
+    return Among(node, left, right) if node.op in SET_OPERATORS else Joined(node, left, right)
 
 
 def _numbers(node: Node) -> _Numbers | None:

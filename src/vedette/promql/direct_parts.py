@@ -18,7 +18,7 @@ from vedette.kernels import buckets, joins
 from vedette.kernels import groups as g
 from vedette.kernels import windows as k
 from vedette.model.labels import METRIC_NAME
-from vedette.model.labeltable import LabelTable
+from vedette.model.labeltable import LabelTable, Symbols
 from vedette.model.matchers import Matcher
 from vedette.model.series import SeriesSet
 from vedette.promql import annotations as say
@@ -57,8 +57,15 @@ class Run(NamedTuple):
     said: Annotations
 
 
+class Tables(NamedTuple):
+    """Of each leaf, by its number, the labels of the series that were found, over symbols that all share, and the matchers they passed."""
+
+    labels: Sequence[LabelTable]
+    selected: Sequence[tuple[Matcher, ...]]
+
+
 class Made(NamedTuple):
-    """A part's rows, one or more, and how to compute their cells: None where that takes the long way."""
+    """A part's rows and how to compute their cells: None where that takes the long way."""
 
     labels: LabelTable
     cells: Callable[[Run], Cells | None]
@@ -72,8 +79,8 @@ class Part(Protocol):
         """Whether the long way makes changes of it block by block, by NumPy's functions, and keeps rows that are nowhere."""
         ...
 
-    def made(self, tables: Sequence[LabelTable], *, named: bool = True) -> Made | None:
-        """Its rows, from the labels of each leaf's series, over symbols that they share; None where it has to be the long way.
+    def made(self, tables: Tables, *, named: bool = True) -> Made | None:
+        """Its rows, from what each leaf found; None where it has to be the long way.
 
         Where they are not to be `named`, nobody looks at the metadata labels, and those that are to go may stay.
         """
@@ -100,9 +107,11 @@ class Leaf:
         first = grid.start - self.selector.offset
         return Fetch(matchers, first - (self.range or lookback) + 1, first + grid.step * (grid.n - 1))
 
-    def made(self, tables: Sequence[LabelTable], *, named: bool = True) -> Made | None:
+    def made(self, tables: Tables, *, named: bool = True) -> Made | None:
         """See `Part`."""
-        labels, call = tables[self.number], self.call
+        labels, call = tables.labels[self.number], self.call
+        if not len(labels):
+            return nothing(labels.symbols)
         if call is None or call.func.name in _KEEPING_NAMES:
             return Made(labels, self._cells)
         bare = _nameless(labels, named=named)
@@ -156,12 +165,12 @@ class Summed:
         """See `Part`."""
         return False
 
-    def made(self, tables: Sequence[LabelTable], *, named: bool = True) -> Made | None:
+    def made(self, tables: Tables, *, named: bool = True) -> Made | None:
         """See `Part`."""
         node = self.node
         below = self.below.made(tables, named=node.without or any(name in labelsets.METADATA for name in node.grouping))
-        if below is None:
-            return None
+        if below is None or not len(below.labels):
+            return below
         labels, under = below.labels, below.cells
         names = (*node.grouping, METRIC_NAME) if node.without else node.grouping
         groups, first = np.zeros(len(labels), dtype=np.int64), np.zeros(1, dtype=np.int64)
@@ -200,11 +209,11 @@ class Changed:
         """See `Part`."""
         return self.below.streams and self.node.op in UFUNCS
 
-    def made(self, tables: Sequence[LabelTable], *, named: bool = True) -> Made | None:
+    def made(self, tables: Tables, *, named: bool = True) -> Made | None:
         """See `Part`."""
         below = self.below.made(tables, named=named)
-        if below is None:
-            return None
+        if below is None or not len(below.labels):
+            return below
         node, under, streams = self.node, below.cells, self.streams
         labels = _nameless(below.labels, named=named) if node.bool_ or node.op not in KEEP_NAMES else below.labels
         if labels is None:
@@ -242,11 +251,13 @@ class Negated:
         """See `Part`."""
         return self.below.streams
 
-    def made(self, tables: Sequence[LabelTable], *, named: bool = True) -> Made | None:
+    def made(self, tables: Tables, *, named: bool = True) -> Made | None:
         """See `Part`."""
         below = self.below.made(tables, named=named)
-        labels = None if below is None else _nameless(below.labels, named=named)
-        if below is None or labels is None:
+        if below is None or not len(below.labels):
+            return below
+        labels = _nameless(below.labels, named=named)
+        if labels is None:
             return None
         under = below.cells
 
@@ -272,12 +283,14 @@ class Joined:
         """See `Part`."""
         return False
 
-    def made(self, tables: Sequence[LabelTable], *, named: bool = True) -> Made | None:
+    def made(self, tables: Tables, *, named: bool = True) -> Made | None:
         """See `Part`."""
         left, right = self.left.made(tables), self.right.made(tables)
         if left is None or right is None:
             return None
         node, under, beside = self.node, left.cells, right.cells
+        if not (len(left.labels) and len(right.labels)):
+            return nothing(left.labels.symbols, (left, right))
         paired = _paired(node, left.labels, right.labels)
         if paired is None:
             return None
@@ -307,11 +320,11 @@ class Quantile:
         """See `Part`."""
         return False
 
-    def made(self, tables: Sequence[LabelTable], *, named: bool = True) -> Made | None:
+    def made(self, tables: Tables, *, named: bool = True) -> Made | None:
         """See `Part`."""
         below = self.below.made(tables)
-        if below is None:
-            return None
+        if below is None or not len(below.labels):
+            return below
         _, _, bounds = bounds_of(below.labels)
         if np.isnan(bounds).any():
             return None
@@ -330,6 +343,18 @@ class Quantile:
             return None if forced[:, :, 0].any() else (values, present)  # what was put right is to be told
 
         return Made(labels, cells)
+
+
+def nothing(symbols: Symbols, after: Sequence[Made] = ()) -> Made:
+    """No rows, which is known `after` others were computed: these may have something to say."""
+
+    def cells(run: Run) -> Cells | None:
+        for made in after:
+            if made.cells(run) is None:
+                return None
+        return np.zeros((0, run.grid.n)), np.zeros((0, run.grid.n), dtype=np.bool_)
+
+    return Made(labelsets.empty(symbols), cells)
 
 
 def _paired(node: Binary, left: LabelTable, right: LabelTable) -> tuple[LabelTable, Ints, Ints] | None:

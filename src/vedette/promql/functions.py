@@ -9,6 +9,7 @@ import numpy as np
 
 from vedette.model.histograms import COUNT, SUM
 from vedette.model.labels import METRIC_NAME, Labels
+from vedette.model.matchers import Matcher
 from vedette.promql import annotations as say
 from vedette.promql import labelsets, relabel
 from vedette.promql.calendar import PARTS
@@ -163,11 +164,14 @@ def absent_labels(node: Call) -> Labels:
     """The labels that a selector's matchers pin down, for `absent`."""
     arg = unwrapped(node.args[0])
     selector = arg.selector if isinstance(arg, Range) else arg
-    if not isinstance(selector, Selector):
-        return Labels()
+    return pinned(selector.matchers) if isinstance(selector, Selector) else Labels()
+
+
+def pinned(matchers: Sequence[Matcher]) -> Labels:
+    """The labels that a series has which passes them, as far as `absent` tells: of one `=` and no other matcher each, without the name."""
     found: dict[str, str] = {}
     seen: set[str] = set()
-    for m in selector.matchers:
+    for m in matchers:
         if m.name == METRIC_NAME:
             continue
         if m.op == "=" and m.name not in seen:

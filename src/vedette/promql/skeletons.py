@@ -84,7 +84,7 @@ class Skeletons:
         moves = [0, *accumulate(len(new) - len(old) for new, old in zip(strings, known.strings, strict=True))]
         ends = known.ends
         alike = known.shape
-        return Shape(text, alike.root, alike.leaves, selected, alike.columns, lambda at: at + moves[bisect_right(ends, at)])
+        return Shape(text, alike.root, alike.leaves, selected, alike.columns, alike.anew, lambda at: at + moves[bisect_right(ends, at)])
 
 
 def _selects(matchers: tuple[Matcher, ...]) -> bool:
