@@ -1,0 +1,106 @@
+"""What a machine's wrong clock does: samples of a future are stored, and once it is right the present is, too."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from vedette.clock import ManualClock
+from vedette.model.labels import Labels
+from vedette.model.matchers import Matcher
+from vedette.model.samples import SampleBatch, canonical
+from vedette.storage.engine import Engine
+from vedette.storage.settings import StorageSettings
+
+NOW = 1_700_000_000
+YEAR = 365 * 86_400
+SPACE = canonical("default")
+
+
+class Wall(ManualClock):
+    """A clock whose `now` is off by as much as a test says; what it measures is not."""
+
+    off = 0.0
+
+    def now(self) -> float:
+        return super().now() + self.off
+
+    def set(self, now: float) -> None:
+        """Have it be that late."""
+        self.off += now - self.now()
+
+
+class Machine:
+    """An engine, and a clock that may be wrong."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self.clock = Wall(NOW)
+        self.engine = Engine(StorageSettings(data=data), self.clock)
+
+    async def start(self) -> None:
+        self.engine = Engine(StorageSettings(data=self.data), self.clock)
+        self.engine.lock()
+        await self.engine.start()
+
+    async def put(self, ago: float = 0, *, value: float = 1.0, metric: str = "a") -> dict[str, int]:
+        """Store a sample of `ago` seconds before what the clock says; what was dropped, by reason."""
+        batch = SampleBatch.of(SPACE, [Labels.of(__name__=metric)], [int((self.clock.now() - ago) * 1000)], [value])
+        return dict((await self.engine.append(batch)).dropped)
+
+    def times(self, metric: str = "a") -> list[int]:
+        """The times stored of a series, in seconds from `NOW` on."""
+        found = self.engine.select("default", [Matcher("__name__", "=", metric)], 0, 1 << 62)
+        return [t // 1000 - NOW for t in found.timestamps.tolist()]
+
+
+@pytest.fixture
+async def machine(tmp_path: Path) -> AsyncIterator[Machine]:
+    made = Machine(tmp_path / "data")
+    await made.start()
+    yield made
+    await made.engine.close()
+
+
+async def test_a_clock_that_was_set_back_leaves_no_series_deaf(machine: Machine) -> None:
+    """Prometheus' series take nothing then until the future has come."""
+    machine.clock.set(NOW + YEAR)
+    assert await machine.put() == {}
+    machine.clock.set(NOW)
+    for _ in range(3):
+        assert await machine.put() == {}
+        await machine.clock.advance(15)
+    assert machine.times() == [0, 15, 30, YEAR]
+    assert await machine.put(15, value=2.0) == {"duplicate": 1}, "what stands at a time stays"
+
+
+@pytest.mark.parametrize("way", ["flush", "restart", "flush and restart"])
+async def test_neither_does_one_that_is_set_right_later(machine: Machine, way: str) -> None:
+    machine.clock.set(NOW + YEAR)
+    await machine.put()
+    if "flush" in way:
+        await machine.engine.flush()
+    if "restart" in way:
+        await machine.engine.close()
+        await machine.start()
+    machine.clock.set(NOW)
+    assert await machine.put() == {}
+    assert machine.times() == [0, YEAR]
+
+
+async def test_where_the_clock_is_right_the_window_is_what_it_was(machine: Machine) -> None:
+    await machine.put(-600)  # a sender's clock that is ahead by as much as one may be
+    assert await machine.put(2999) == {}
+    assert await machine.put(3001) == {"too_old": 1}
+
+
+async def test_once_the_future_has_come_the_window_is_what_it_was(machine: Machine) -> None:
+    machine.clock.set(NOW + 86_400)
+    await machine.put()
+    machine.clock.set(NOW)
+    assert await machine.put(3600) == {}
+    assert await machine.put(3601) == {"too_old": 1}, "it reaches as far into the past as ever"
+    machine.clock.set(NOW + 86_400)
+    assert await machine.put(3601) == {"too_old": 1}
