@@ -22,7 +22,8 @@ START = 17
 SCHEMA_AT, TIME_AT, HINT_AT, POSITIVE_AT, NEGATIVE_AT, BOUNDS_AT, FAULT, DETAIL, OTHER, START_AT = range(10)
 """Columns of `heads`: schema, timestamp, hint, how many buckets and bounds, what is wrong with two numbers to it, start timestamp."""
 
-FINE, BAD_SCHEMA, EXPONENTIAL_BOUNDS, NEGATIVE_BUCKET, COUNT_SMALL, COUNT_OTHER, NEGATIVE_COUNT, NEGATIVE_ZERO, INDEX_RANGE = range(9)
+FINE, BAD_SCHEMA, EXPONENTIAL_BOUNDS, COUNT_SMALL, COUNT_OTHER, NEGATIVE_COUNT, NEGATIVE_ZERO, INDEX_RANGE = range(8)
+NEGATIVE_SIDE_COUNT, POSITIVE_SIDE_COUNT = range(21, 23)
 NEGATIVE_SIDE_OFFSET, POSITIVE_SIDE_OFFSET, NEGATIVE_SIDE_BUCKETS, POSITIVE_SIDE_BUCKETS = range(9, 13)
 CUSTOM_ZERO_COUNT, CUSTOM_ZERO_THRESHOLD, CUSTOM_NEGATIVE_SPANS, CUSTOM_NEGATIVE_BUCKETS = range(13, 17)
 BOUNDS_ORDER, BOUNDS_INFINITE, BOUNDS_NAN, BOUNDS_FEW = range(17, 21)
@@ -107,8 +108,8 @@ def _buckets(spans: Any, n: int, count: int, indices: Any, at: int) -> tuple[int
 
 
 @njit(cache=True, nogil=True)
-def _counts(deltas: Any, floats: Any, n: int, whole: bool, cells: Any, at: int) -> tuple[int, int]:
-    """(the first bucket that is negative from 1 on or 0, its count) after counts were put to `cells` from `at` on."""
+def _counts(deltas: Any, floats: Any, n: int, whole: bool, cells: Any, at: int) -> int:
+    """The first bucket that is negative, from 1 on, or 0, after counts were put to `cells` from `at` on."""
     value = 0
     for k in range(n):
         if whole:
@@ -117,8 +118,8 @@ def _counts(deltas: Any, floats: Any, n: int, whole: bool, cells: Any, at: int) 
         else:
             cells[at + k] = floats[k]
         if cells[at + k] < 0:
-            return k + 1, int(cells[at + k])
-    return 0, 0
+            return k + 1
+    return 0
 
 
 @njit(cache=True, nogil=True)
@@ -172,7 +173,8 @@ def decode_histograms(
     is there, else where it is not zero. Out come `heads` int64[n, 10], `thresholds` float64[n], and end to end `cells` float64
     (count, sum, zero bucket, buckets), `indices` int32 and `bounds` float64, `ends` int64[n, 3] saying where each one's end;
     `where[0]` is the number of the one that is not well-formed. Room for cells: three and a message's bytes for each histogram; for
-    indices and bounds its bytes. A fault that leaves it well-formed stands in its head, and it has no buckets then.
+    indices and bounds its bytes. A fault that leaves it well-formed stands in its head, and it has no buckets then; of a negative count,
+    its threshold is that count.
     """
     longest = 0
     for i in range(len(places)):
@@ -278,9 +280,10 @@ def decode_histograms(
                 ):
                     wrong, detail, other = BOUNDS_FEW, n_bounds, indices[index + n - 1] + 1
                 if wrong == FINE:
-                    below, detail = _counts(deltas[side], floats[side], n, whole, cells, at_cell)
-                    if below > 0:
-                        wrong, other, detail = NEGATIVE_BUCKET, detail, below
+                    detail = _counts(deltas[side], floats[side], n, whole, cells, at_cell)
+                    if detail > 0:
+                        wrong = POSITIVE_SIDE_COUNT if side == 0 else NEGATIVE_SIDE_COUNT
+                        thresholds[i] = cells[at_cell + detail - 1]
         if wrong == FINE:
             found = zero
             for k in range(positive + negative):
@@ -292,9 +295,9 @@ def decode_histograms(
                     wrong = COUNT_OTHER
                 detail, other = int(found), int(count)
             elif count < 0:
-                wrong, detail = NEGATIVE_COUNT, int(count)
+                wrong, thresholds[i] = NEGATIVE_COUNT, count
             elif zero < 0:
-                wrong, detail = NEGATIVE_ZERO, int(zero)
+                wrong, thresholds[i] = NEGATIVE_ZERO, zero
         heads[i, FAULT], heads[i, DETAIL], heads[i, OTHER] = wrong, detail, other
         if wrong != FINE:
             positive, negative, n_bounds = 0, 0, 0

@@ -88,13 +88,16 @@ _FAULTS = {
     "histogram spans specify different number of buckets than provided",
     kernel.POSITIVE_SIDE_BUCKETS: "positive side: spans need {0} buckets, have {1} buckets: "
     "histogram spans specify different number of buckets than provided",
-    kernel.NEGATIVE_BUCKET: "bucket number {0} has observation count of {1}: histogram has a bucket whose observation count is negative",
+    kernel.NEGATIVE_SIDE_COUNT: "negative side: bucket number {0} has observation count of {2}: "
+    "histogram has a bucket whose observation count is negative",
+    kernel.POSITIVE_SIDE_COUNT: "positive side: bucket number {0} has observation count of {2}: "
+    "histogram has a bucket whose observation count is negative",
     kernel.COUNT_SMALL: "{0} observations found in buckets, but the Count field is {1}: "
     "histogram's observation count should be at least the number of observations found in the buckets",
     kernel.COUNT_OTHER: "{0} observations found in buckets, but the Count field is {1}: "
     "histogram's observation count should equal the number of observations found in the buckets (in absence of NaN)",
-    kernel.NEGATIVE_COUNT: "observation count is {0}: histogram's observation count is negative",
-    kernel.NEGATIVE_ZERO: "zero bucket has observation count of {0}: histogram has a bucket whose observation count is negative",
+    kernel.NEGATIVE_COUNT: "observation count is {2}: histogram's observation count is negative",
+    kernel.NEGATIVE_ZERO: "zero bucket has observation count of {2}: histogram has a bucket whose observation count is negative",
     kernel.INDEX_RANGE: "bucket index {0} does not fit 32 bits",
 }
 
@@ -134,7 +137,7 @@ def decode(data: NDArray[np.uint8], places: NDArray[np.int64], meanings: NDArray
     offsets = np.concatenate([np.zeros(1, dtype=np.int64), ends[:, 0]])
     columns = Histograms(np.arange(n), found, layout, offsets, cells[: offsets[-1]], heads[:, kernel.HINT_AT].astype(np.uint8))
     good = np.flatnonzero(heads[:, kernel.FAULT] == kernel.FINE)
-    faults = [(i, _fault(heads[i])) for i in np.flatnonzero(heads[:, kernel.FAULT]).tolist()]
+    faults = [(i, _fault(heads[i], float(thresholds[i]))) for i in np.flatnonzero(heads[:, kernel.FAULT]).tolist()]
     if faults:
         columns = columns.take(good, np.arange(len(good)))
     if any(layout.schema > _HIGHEST for layout in found):
@@ -152,8 +155,8 @@ def _layout(
     )
 
 
-def _fault(head: NDArray[np.int64]) -> str:
-    return _FAULTS[int(head[kernel.FAULT])].format(int(head[kernel.DETAIL]), int(head[kernel.OTHER]))
+def _fault(head: NDArray[np.int64], count: float) -> str:
+    return _FAULTS[int(head[kernel.FAULT])].format(int(head[kernel.DETAIL]), int(head[kernel.OTHER]), repr(count).removesuffix(".0"))
 
 
 def _kept(h: Histogram) -> Histogram:
