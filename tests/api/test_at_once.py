@@ -73,6 +73,22 @@ async def said(port: int, *parts: bytes) -> bytes:
     return re.sub(rb"\r\ndate: [^\r]*", b"", answer)
 
 
+async def in_turn(port: int, *requests: bytes) -> list[bytes]:
+    """What is answered to each of `requests` on one connection, of which each is sent when the one before was answered."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    answers: list[bytes] = []
+    for request in requests:
+        writer.write(request)
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
+        size = re.search(rb"content-length: (\d+)", head)
+        body = await asyncio.wait_for(reader.readexactly(int(size[1])) if size else reader.read(), 20)
+        answers.append(re.sub(rb"\r\ndate: [^\r]*", b"", head) + body)
+        if reader.at_eof() or b"\r\nconnection: close" in head:
+            break
+    writer.close()
+    return answers
+
+
 LAST = b"GET /api/v1/status/buildinfo HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX-Request-ID: last\r\n\r\n"
 
 
@@ -402,6 +418,89 @@ async def test_in_pieces_in_rows_and_at_the_end(serve: Open) -> None:
         assert b"connection: close" in answer
 
 
+async def test_a_request_like_the_one_before_need_not_be_read_again(serve: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = await serve()
+    begun = 0
+    begin = Connection.on_message_begin
+
+    def noted(self: Connection) -> None:
+        nonlocal begun
+        begun += 1
+        begin(self)
+
+    monkeypatch.setattr(Connection, "on_message_begin", noted)
+    one, other = get("?" + ranged(ONE)), get("?" + ranged("sum(m_total)"))
+    instant, unasked = get(f"?query=m_total&time={NOW}", path="query"), get("?" + ranged("m_total offset 1m"))
+    post = get("", method="POST", headers="Content-Type: application/x-www-form-urlencoded\r\n", body=ranged(ONE).encode())
+    await in_turn(server.slow, one, other, instant)
+    gzip_ = one.replace(b"X-Request", b"Accept-Encoding: gzip\r\nX-Request")
+    # How many of the requests so far were read by the parser; the first of a connection is timed, and says nothing of those after it.
+    rows = [
+        (one, 1), (one, 2), (other, 2), (one, 2), (instant, 2), (unasked, 2), (health("/health"), 2), (health("/-/ready"), 2),
+        (one, 2), (gzip_, 3), (gzip_, 3), (one, 4), (one, 4), (post, 5), (one, 5), (one, 5), (get("?" + ranged("abs(m_total)")), 6),
+        (one, 6), (get("?" + ranged(ONE) + "&limit=1"), 7), (get("?" + ranged(ONE) + "#x"), 8),
+        (get("?" + ranged(ONE), path="query%5frange"), 9), (other, 9),
+    ]  # fmt: skip
+    begun, answers = 0, []
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.quick)
+    for request, read in rows:
+        writer.write(request)
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
+        body = await reader.readexactly(int(re.search(rb"content-length: (\d+)", head)[1]))  # type: ignore[index]
+        answers.append(re.sub(rb"\r\ndate: [^\r]*", b"", head) + body)
+        assert begun == read, request
+    writer.close()
+    for mine, theirs in zip(answers, await in_turn(server.slow, *(request for request, _ in rows)), strict=True):
+        assert re.sub(rb'"(uptime[^:]*|timestamp)":[^,}]*', b"", mine) == re.sub(rb'"(uptime[^:]*|timestamp)":[^,}]*', b"", theirs)
+
+
+@pytest.mark.parametrize(
+    "odd", [b" ", b"\r\nX: y", b"\n", b"\x80", b"\x00", b"\x7f", b"\t", b" HTTP/1.1\r\nA: b", b" HTTP/1.0\r\nHost: localhost"]
+)
+async def test_a_target_that_is_none_is_read_by_the_parser(serve: Open, odd: bytes) -> None:
+    server = await serve()
+    one = get("?" + ranged(ONE))
+    await in_turn(server.slow, one)
+    broken = one.replace(b"&step", odd + b"&step")
+    quick, slow = await in_turn(server.quick, one, one, broken, one), await in_turn(server.slow, one, one, broken, one)
+    assert quick == slow
+    assert quick[0].startswith(b"HTTP/1.1 200")
+
+
+async def test_requests_in_pieces_after_one_that_was_whole(serve: Open) -> None:
+    server = await serve()
+    one, other = get("?" + ranged(ONE)), get("?" + ranged("sum(m_total)"))
+    await in_turn(server.slow, one, other)
+    for cut in (1, 3, 4, 30, len(other) - 4, len(other) - 1):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.quick)
+        for part in (one, other[:cut], other[cut:], one + other, one, b"\r\n" + other):
+            writer.write(part)
+            if part != other[:cut]:
+                for _ in range(part.count(b"GET ") or 1):
+                    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
+                    assert head.startswith(b"HTTP/1.1 200")
+                    body = await reader.readexactly(int(re.search(rb"content-length: (\d+)", head)[1]))  # type: ignore[index]
+                    assert body.startswith(b'{"status":"success"')
+            else:
+                await writer.drain()
+        writer.close()
+
+
+async def test_who_is_not_known_any_more_is_not_let_in_on_the_same_connection(serve: Open) -> None:
+    server = await serve(access=AccessSettings(api_key=KEY))
+    known = get("?" + ranged("m_total"), headers=f"Authorization: Bearer {KEY}\r\n")
+    assert [a[9:12] for a in await in_turn(server.slow, known)] == [b"200"]
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.quick)
+    for expected in (b"200", b"200", b"401"):
+        if expected == b"401":
+            server.identities.apply(AccessSettings(api_key="another" * 6))
+        writer.write(known)
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
+        assert head[9:12] == expected
+        await reader.readexactly(int(re.search(rb"content-length: (\d+)", head)[1]))  # type: ignore[index]
+    writer.close()
+
+
 async def test_many_that_come_together_leave_others_their_turn(serve: Open) -> None:
     server = await serve()
     plain = get("?" + ranged(ONE))
@@ -590,6 +689,7 @@ def test_no_request_gets_another_answer(shared: tuple[asyncio.Runner, Server], d
         request = get("", method="POST", headers=headers + "Content-Type: application/x-www-form-urlencoded\r\n", body=form.encode())
     for _ in range(2):
         runner.run(at_once(server, request))
+    assert runner.run(in_turn(server.quick, request, request)) == runner.run(in_turn(server.slow, request, request))
 
 
 @pytest.fixture

@@ -9,13 +9,44 @@ without any of what an ASGI request costs. Not here: limits on bodies, which eac
 from __future__ import annotations
 
 import asyncio
-from typing import Any, ClassVar, cast
+import re
+from typing import Any, ClassVar, NamedTuple, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from vedette.api.at_once import AtOnce, Whole
 
 _IDLE, _HEAD, _BODY = range(3)
+_LONGEST_ALIKE = 8192
+"""Bytes of a request that is compared with the one before."""
+_BEFORE, _AFTER, _END = b"GET ", b" HTTP/1.1\r\n", b"\r\n\r\n"
+_TARGET = re.compile(rb"/[!-\"$-~]*")
+"""What the parser takes as the path and query of a request, and no `#`."""
+
+
+class Alike(NamedTuple):
+    """What a connection's requests without a body have in common: `rest`, which follows their targets, and but for these their `scope`."""
+
+    rest: bytes
+    scope: dict[str, Any]
+
+    @classmethod
+    def of(cls, data: bytes, scope: dict[str, Any]) -> Alike | None:
+        """That of `data`, which was read as the one request of `scope`; None where that cannot be told by a glance."""
+        at = data.find(_AFTER)
+        rest = data[at:]
+        if len(data) > _LONGEST_ALIKE or data[:4] != _BEFORE or rest.find(_END) != len(rest) - 4 or not _TARGET.fullmatch(data, 4, at):
+            return None
+        # Whom it is from is found out anew each time.
+        return cls(rest, {name: value for name, value in scope.items() if not name.startswith("vedette.")})
+
+    def read(self, data: bytes) -> dict[str, Any] | None:
+        """The scope of the request that `data` is; None where it is not one whole request like the others."""
+        end = len(data) - len(self.rest)
+        if not data.endswith(self.rest) or len(data) > _LONGEST_ALIKE or data[:4] != _BEFORE or not _TARGET.fullmatch(data, 4, end):
+            return None
+        path, _, query = data[4:end].partition(b"?")
+        return {**self.scope, "path": path.decode(), "query_string": query}
 
 
 class Corked:
@@ -88,6 +119,12 @@ class Connection(HttpToolsProtocol):
     """The body so far of a request that the application was not told of yet."""
     _idle_since: float | None = None
     _in_a_row = 0
+    _alike: Alike | None = None
+    """Of the last request that was answered at once: a client says the same of itself over and over, and that need be read but once."""
+    _answered: dict[str, Any] | None = None
+    """The scope of a request without a body that was answered at once, until what it came in is known to be nothing else."""
+    _declined: dict[str, Any] | None = None
+    """What was noted of a request that was read as the others are, and that the application has to be asked of."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -113,7 +150,13 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         continued, self._in_a_row = self._reading == _HEAD, 0
+        whole = self._reading == self._timed == _IDLE
+        if whole and self._alike is not None and self._is_free() and self._answers_alike(self._alike, data):
+            return
         super().data_received(data)
+        if self._answered is not None:
+            self._alike = Alike.of(data, self._answered) if whole and self._in_a_row == 1 and self._reading == _IDLE else None
+            self._answered = None
         if self.transport.is_closing():
             return
         # What comes in one piece, as nearly all requests do, is never timed.
@@ -152,6 +195,7 @@ class Connection(HttpToolsProtocol):
             assert self._at_once is not None, "or nothing is held"
             answer = self._at_once.answer(cast(dict[str, Any], self.scope), bytes(self._held))
             if answer is not None:
+                self._answered = None if self._held else cast(dict[str, Any], self.scope)
                 self._held = None
                 self._in_a_row += 1
                 self._send(answer)
@@ -163,16 +207,35 @@ class Connection(HttpToolsProtocol):
         """Whether the request, whose headers are there, may be answered without the application; its scope tells what it asks for then."""
         if self._at_once is None or self._in_a_row >= self.IN_A_ROW:
             return False
+        if self._declined is not None:
+            cast(dict[str, Any], self.scope).update(self._declined)
+            self._declined = None
+            return False
         path, _, query = self.url.partition(b"?")
         method = self.parser.get_method()
-        if method + b" " + path not in self._at_once.known or b"#" in query:
-            return False
-        if not (self.cycle is None or self.cycle.response_complete) or self.pipeline or self.flow.write_paused:
+        if method + b" " + path not in self._at_once.known or b"#" in query or not self._is_free():
             return False
         if self.parser.get_http_version() != "1.1" or not self.parser.should_keep_alive() or self.parser.should_upgrade():
             return False
         self.scope["method"], self.scope["path"], self.scope["query_string"] = method.decode(), path.decode(), query
         return not self.expect_100_continue
+
+    def _is_free(self) -> bool:
+        """Whether what is sent now is not in the way of an answer to a request that came before."""
+        return (self.cycle is None or self.cycle.response_complete) and not self.pipeline and not self.flow.write_paused
+
+    def _answers_alike(self, alike: Alike, data: bytes) -> bool:
+        """Whether `data` was a request like the one before, and is answered; if not, nothing was done yet."""
+        assert self._at_once is not None, "or there is none before"
+        scope = alike.read(data)
+        if scope is None or b"GET " + scope["path"].encode() not in self._at_once.known or self.transport.is_closing():
+            return False
+        answer = self._at_once.answer(scope, b"")
+        if answer is None:
+            self._declined = {name: value for name, value in scope.items() if name.startswith("vedette.")}
+            return False
+        self._send(answer)
+        return True
 
     def _begin_after_all(self) -> None:
         """Tell the application of the request that was held back."""
