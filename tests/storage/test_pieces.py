@@ -288,7 +288,7 @@ async def test_pages_that_are_read_once_are_found_in_the_cache_but_not_put_there
     assert cache.hits > hits and cache.nbytes == held
     emptied(cache)
     misses = cache.misses
-    assert read(engine.in_pieces("default", M, *EVER), at_once=1000) == wanted
+    assert read(engine.in_pieces("default", M, *EVER, keep=False), at_once=1000) == wanted
     assert {number < 0 for _, number in cache._pages} == {True}, "times alone, which others have too"
     assert cache.misses - misses == len(cache._pages), "what is not kept was not missed"
 
@@ -297,41 +297,6 @@ def emptied(cache) -> None:
     cache._pages.clear()
     cache._asked.clear()
     cache.nbytes = 0
-
-
-async def test_pages_that_are_read_again_are_kept(open_engine, tools, keyspace, monkeypatch):
-    engine = await two_generations(open_engine, tools, keyspace, "blocks")
-    cache, wanted = engine._blocks.cache, selected(engine, *EVER)
-    emptied(cache)
-    decoded = []
-    read_values = pages.read_values
-    monkeypatch.setattr(pages, "read_values", lambda *args: decoded.append(1) or read_values(*args))
-    number = sum(len(set(part.pages.tolist())) for part in engine.in_pieces("default", M, *EVER).parts)
-    for upto in (1, 2, 2, 2):
-        assert read(engine.in_pieces("default", M, *EVER), at_once=1000) == wanted
-        assert len(decoded) == upto * number
-    kept = [page for (_, key), (page, _) in cache._pages.items() if key >= 0]
-    assert len(kept) == number and cache.nbytes >= 8 * sum(len(page.bits) for page in kept)
-    assert selected(engine, *EVER) == wanted, "whoever reads at once has pages of his own"
-    others = (*M, Matcher("i", "=~", "2.|31"))
-    assert read(engine.in_pieces("default", others, *EVER), at_once=3) == [
-        row for row in wanted if (i := dict(row[0])["i"]) == "31" or (len(i) == 2 and i[0] == "2")
-    ]
-    assert len(decoded) == 3 * number, "and those that ask for some of the series have what is kept"
-
-
-async def test_what_would_fill_the_cache_is_not_kept(open_engine, tools, keyspace):
-    engine = await two_generations(open_engine, tools, keyspace, "blocks", page_cache=2 * 8 * 1000)
-    cache, wanted = engine._blocks.cache, selected(engine, *EVER)
-    emptied(cache)
-    for _ in range(3):
-        assert read(engine.in_pieces("default", M, *EVER)) == wanted
-    assert all(number < 0 for _, number in cache._pages)
-    few = (*M, Matcher("i", "=~", "2."))
-    for _ in range(3):
-        assert read(engine.in_pieces("default", few, *EVER)) == [row for row in wanted if len(i := dict(row[0])["i"]) == 2 and i[0] == "2"]
-    assert any(number >= 0 for _, number in cache._pages), "of few series they are"
-    assert cache.nbytes <= cache.limit
 
 
 async def test_damage_is_told_also_of_pages_that_were_read_before(open_engine, tools, keyspace):

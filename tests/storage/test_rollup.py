@@ -229,7 +229,7 @@ async def test_functions_are_exact_partly_from_tiers_and_partly_from_samples_rol
 
 @pytest.mark.usefixtures("few_are_many")
 async def test_samples_are_read_in_pieces_where_no_tier_serves(open_with, tools, keyspace, clock, monkeypatch):
-    engine = await open_with(retention=0)
+    engine = await open_with(retention=0, page_cache=0)
     await days_of(engine, tools, keyspace, clock)
     inner, read = engine.in_pieces, []
     monkeypatch.setattr(engine, "in_pieces", lambda *of, **how: read.append(found := inner(*of, **how)) or found)

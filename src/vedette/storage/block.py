@@ -36,9 +36,6 @@ _I64 = np.int64
 FIRST_WITH_VECTORS = 3
 """The format from which on times stand in pages of their own."""
 
-_VALUES = 1 << 40
-"""What is added to the numbers of pages of which the cache holds the values, and where in a page of times theirs are."""
-
 _TIMES_HELD = 16 << 20
 _BYTES = 16
 """Of a decoded sample."""
@@ -78,11 +75,6 @@ class Page(NamedTuple):
         own = rows - self.row
         begins = self.bounds[own]
         return begins if self.stamps is None else self.stamps[own], begins, self.bounds[own + 1]
-
-    @property
-    def nbytes(self) -> int:
-        """What keeping it takes, where its times are kept by themselves."""
-        return self.bits.nbytes + self.bounds.nbytes + (self.times if self.stamps is None else self.stamps).nbytes
 
 
 class Block:
@@ -234,38 +226,23 @@ class Block:
             return None
         return numbers.astype(np.int32)
 
-    def page(self, number: int, room: Callable[[int], PageRoom], *, keep: bool = False) -> Page:
-        """A page: taken from the cache where it is there, else decoded into what `room` gives for so many samples.
-
-        It goes to the cache where it may be kept, and was asked for before, of late.
-        """
-        own, key = self.meta.sequence, _VALUES + number
-        if keep and (kept := self._cache.peek((own, key))) is not None:
-            page: Page = kept
-            return page
+    def page(self, number: int, room: Callable[[int], PageRoom]) -> Page:
+        """A page: taken from the cache where it is there, else decoded into what `room` gives for so many samples."""
         table, places = self._take("pages", np.int64).reshape(-1, 3), self._take("places", np.int64)
         first = int(table[number, 0])
         stop = int(table[number + 1, 0]) if number + 1 < len(table) else int(places[-1])
         row, end = places.searchsorted((first, stop)).tolist()
         bounds = places[row : end + 1] - first
-        if (held := self._cache.peek((own, number))) is not None:
+        if (held := self._cache.peek((self.meta.sequence, number))) is not None:
             return Page(held[0], held[1], bounds, row)
-        again = keep and self._cache.asked((own, key))
-        page = self._opened(table[number], room(stop - first), bounds, row, fresh=again)
-        if again:
-            self._cache.put((own, key), page, page.nbytes)
-        return page
-
-    def _opened(self, entry: NDArray[np.int64], memory: PageRoom, bounds: NDArray[np.int64], row: int, *, fresh: bool) -> Page:
-        """A page decoded into `memory`, or into memory of its own where that is to be `fresh`."""
-        size = int(bounds[-1])
-        times, bits = (np.empty(size, _I64), np.empty(size, _I64)) if fresh else (memory.times[:size], memory.bits[:size])
+        size, memory = stop - first, room(stop - first)
+        times, bits = memory.times[:size], memory.bits[:size]
         if self.meta.format < FIRST_WITH_VECTORS:
-            self._decode(entry, self._cache, out=(times, bits))
+            self._decode(table[number], self._cache, out=(times, bits))
             return Page(times, bits, bounds, row)
-        offset = int(entry[1])
+        offset = int(table[number, 1])
         try:
-            vectors, counts, bits = pages.read_values(self._raw(offset, int(entry[2])), bits, memory.streams)
+            vectors, counts, bits = pages.read_values(self._raw(offset, int(table[number, 2])), bits, memory.streams)
             if (found := self._at_times(vectors, counts, self._cache)) is not None:
                 return Page(found[0], bits, bounds, row, found[1])
             self._lay_times(vectors, counts, times, self._cache)

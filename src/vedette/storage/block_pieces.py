@@ -147,18 +147,14 @@ class _Rooms:
 class BlockPieces:
     """See `interface.Pieces`."""
 
-    def __init__(self, labels: LabelTable, parts: Sequence[BlockRows], head: HeadPart | None, *, share: float, cached: int = 0) -> None:
-        """`parts` are of blocks in the order of storing; they and `head` number the rows as `labels` does. Raises `Corrupt`.
-
-        Decoded pages are kept for the next reader where they are at most `cached` bytes.
-        """
+    def __init__(self, labels: LabelTable, parts: Sequence[BlockRows], head: HeadPart | None, *, share: float) -> None:
+        """`parts` are of blocks in the order of storing; they and `head` number the rows as `labels` does. Raises `Corrupt`."""
         self.labels = labels
         self.share = share
         counts = np.diff(head.found.upto) if head is not None else np.zeros(len(labels), dtype=_I64)
         for part in parts:
             counts[part.targets] += part.counts
         self.upto: NDArray[np.int64] = np.concatenate([np.zeros(1, dtype=_I64), np.cumsum(counts)])
-        self.keep = counts.itemsize * int(self.upto[-1]) <= cached
         self.begins = _begins(parts, len(labels))
         self.parts = sorted(parts, key=lambda part: part.block.meta.min_time)
         # A year has hundreds of blocks, of which each read wants a few.
@@ -273,7 +269,7 @@ class Rows:
         self._pieces, self._span = pieces, (lo, hi)
         self._parts: dict[int, _InPages] = {}
         self._n = hi - lo
-        self._rooms, self._keep = pieces.rooms, pieces.keep
+        self._rooms = pieces.rooms
         self._tangled = pieces.tangled[lo:hi]
         self._counts = pieces.counts[lo:hi]
         head = pieces.head
@@ -322,7 +318,7 @@ class Rows:
             again = resume is not None and meta.min_time <= resume
             for number, targets, rows in part.pages:
                 key = meta.sequence, number
-                page = self._held.get(key) or part.block.page(number, room.fresh if again else room.of, keep=self._keep)
+                page = self._held.get(key) or part.block.page(number, room.fresh if again else room.of)
                 if again:
                     held[key] = page
                 sources.append(_Source(page.times, page.bits, *page.spans(rows), targets, part.rank, steps))

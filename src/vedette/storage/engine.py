@@ -11,7 +11,7 @@ import functools
 import secrets
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -31,6 +31,7 @@ from vedette.storage import snapshots, wal
 from vedette.storage.block import Block
 from vedette.storage.block_pieces import BlockPieces, BlockRows, HeadPart
 from vedette.storage.blocks import Blocks
+from vedette.storage.chained import Asked, ChainCache
 from vedette.storage.committer import RETRY_AFTER
 from vedette.storage.compaction import Compactor
 from vedette.storage.directory import DirectoryLock
@@ -106,6 +107,7 @@ class Engine:
         self._disk = disk or Disk()
         self._blocks = Blocks(settings.data / "blocks", self._disk, page_cache=settings.page_cache)
         self._flusher = Flusher(self._memory, self._blocks, settings, clock, limits=self.limits)
+        self._chains = ChainCache(self._blocks.cache)
         self._tombstones = Tombstones(settings.data / "tombstones", self._disk)
         self._retention = Retention(settings.retention, retention)
         self._rollups = Rollups(settings.data / "rollups", self._disk, keep=settings.rollups, page_cache=settings.page_cache // 4)
@@ -350,7 +352,7 @@ class Engine:
         """See `Divisible.in_pieces`: of numbers that came to the head in order, of which nothing was deleted, by one rule of retention.
 
         Fewer samples than `least` (None: `LARGE`; an eighth of it where blocks have some) are not worth it.
-        Decoded pages are kept for the next reader, unless `keep` is False. Raises `Corrupt`.
+        What is asked for again is kept for the next reader (`chained.py`), unless `keep` is False. Raises `Corrupt`.
         """
         least = LARGE if least is None else least
         if self._retention.rules:
@@ -363,7 +365,27 @@ class Engine:
             surveyed = held.found
             labels = held.labels if surveyed.there.all() else held.labels.take(np.flatnonzero(surveyed.there))
             return HeadPieces(labels, surveyed.filled(), share=held.share) if surveyed.there.any() else None
-        return self._of_blocks(held, deletions, (tenant, matchers), start, end, least=least, keep=keep)
+        asked = Asked(tenant, tuple(matchers), held.blocks, start, end, deletions.items, held.names)
+        kept = self._chains.of(asked) if keep else None
+        if kept is None:
+            pieces = self._of_blocks(held, deletions, asked, least=least)
+            if not (keep and isinstance(pieces, BlockPieces) and self._chains.again(asked)):
+                return pieces
+            nothing = replace(held, found=Surveyed.none(), labels=LabelTable.from_labels([], held.names.symbols))
+            kept = self._chains.make(asked, lambda whole: self._of_blocks(nothing, deletions, whole, least=0))
+        found = None if kept is None else kept.pieces(held.found, held.labels, held.share, start, end)
+        return self._of_blocks(held, deletions, asked, least=least) if found is None or not self._fits(found, least) else found
+
+    def _fits(self, found: HeadPieces, least: int) -> bool:
+        """Whether chains of blocks are to be read: `_of_blocks` asks the same."""
+        most = int(found.upto[-1])
+        return self._worth(most, found.share * most, least) and len(found.labels) <= self.settings.select_series
+
+    def _worth(self, most: int, wanted: float, least: int) -> bool:
+        """Whether about `wanted` of so many samples, some of blocks, are to be read in pieces."""
+        # Few samples of many are found in decoded pages when they are asked for again, where the cache has room for those.
+        few = wanted < most / 4 and _CACHED * most <= self._blocks.cache.limit
+        return not few and wanted >= least >> _EIGHTH and most <= self.settings.select_samples
 
     def _surveyed(self, tenant: str, matchers: Matchers, start: int, end: int, least: int) -> _Survey | None:
         """What the head holds and the blocks that hold what it does not, as of one moment; None where that is not to be read in pieces."""
@@ -389,19 +411,16 @@ class Engine:
             labels = LabelTable.from_labels([], names.symbols) if found is None else found.labels
             return _Survey(names, labels, surveyed, blocks, share, oldest)
 
-    def _of_blocks(
-        self, held: _Survey, deletions: Deletions, key: tuple[str, Matchers], start: int, end: int, *, least: int, keep: bool
-    ) -> BlockPieces | HeadPieces | None:
+    def _of_blocks(self, held: _Survey, deletions: Deletions, asked: Asked, *, least: int) -> BlockPieces | HeadPieces | None:
         """As `in_pieces`, where there are blocks."""
+        key, start, end = (asked.tenant, asked.matchers), asked.start, asked.end
         rows = list(self._block_rows(held.blocks, deletions, key[0], [key[1]], start, end))
         paged = [self._nearby.paged(block, key, ids) for block, _, ids in rows]
         shares = [overlap(block.meta.min_time, block.meta.max_time, start, end) for block, _, _ in rows]
         counts = [(int(found.counts.sum()), share) for found, share in zip(paged, shares, strict=True)]
         counts.append((int(held.found.upto[-1]), held.share))
         most, wanted = sum(n for n, _ in counts), sum(n * share for n, share in counts)
-        # Few samples of many are found in decoded pages when they are asked for again, where the cache has room for those.
-        few = wanted < most / 4 and _CACHED * most <= self._blocks.cache.limit
-        if few or wanted < least >> _EIGHTH or most > self.settings.select_samples:
+        if not self._worth(most, wanted, least):
             return None
         for block, _, ids in rows:
             gone = deletions.of(block)
@@ -421,8 +440,7 @@ class Engine:
         if len(known) < len(parts):
             return None
         head = HeadPart.of(held.found.filled(), of[-1], len(first), held.oldest) if len(there) else None
-        cached = self._blocks.cache.limit // 2 if keep else 0
-        return BlockPieces(labels.take(first), known, head, share=wanted / most, cached=cached)
+        return BlockPieces(labels.take(first), known, head, share=wanted / most)
 
     def with_starts(self, tenant: str, matchers: Matchers, start: int, end: int, found: SeriesSet) -> SeriesSet:
         """See `Starting.with_starts`."""

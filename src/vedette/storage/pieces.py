@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from vedette.kernels import head as kernel
 from vedette.model.labeltable import LabelTable
-from vedette.storage.head import Head
+from vedette.storage.head import FAR_FUTURE, Generation, Head
 from vedette.storage.interface import Chains, Steps
 
 _I64 = np.int64
@@ -49,6 +49,22 @@ class Surveyed:
 
         if not head.in_halves(look, n, worth=n > _MANY):
             return None
+        np.cumsum(upto, out=upto)
+        return cls(tails, held, newest, old_tails, there, upto, now.arena, before.arena)
+
+    @classmethod
+    def none(cls) -> Surveyed:
+        """That of no series."""
+        return cls.of_generations(Generation.empty(), Generation.empty(), np.zeros(0, dtype=_I64))
+
+    @classmethod
+    def of_generations(cls, now: Generation, before: Generation, ids: NDArray[np.int64]) -> Surveyed:
+        """All that two generations hold of the series, in order and by nobody written to."""
+        n = len(ids)
+        (tails, held, newest, old_tails), there, upto = np.empty((4, n), _I64), np.empty(n, np.bool_), np.zeros(n + 1, _I64)
+        columns = tails, held, newest, old_tails, there, upto[1:]
+        in_order = kernel.survey(ids, now.state, now.arena, before.state, before.arena, -FAR_FUTURE, FAR_FUTURE, *columns)
+        assert in_order, "samples came late"
         np.cumsum(upto, out=upto)
         return cls(tails, held, newest, old_tails, there, upto, now.arena, before.arena)
 

@@ -89,7 +89,7 @@ class StorageSettings:
     segment_size: int = option(64 << 20, convert=parse_size)
     """Where a segment of the log ends and the next begins."""
     page_cache: int = option(128 << 20, convert=parse_size)
-    """Memory for decoded pages of blocks."""
+    """Memory for decoded pages of blocks, and for what large queries ask of blocks again."""
     select_samples: int = option(100_000_000)
     """How many samples one select may answer, 16 bytes each; a native histogram counts as what it takes. More is refused."""
     select_series: int = option(5_000_000)

@@ -1,0 +1,335 @@
+"""Samples of blocks that are asked for again, kept as chains of chunks: the bytes, and the speed, that the head has them at.
+
+A decoded page takes eight bytes a sample and its times; chunks take one or two, and a rate over long windows looks at few of them. What
+some matchers select in some blocks becomes chains when it is asked for a second time, of late, and stays in the page cache until others
+need the room. Blocks never change, so nor does what is kept of them. Not here: reading pages (`block_pieces.py`), when
+a select goes this way (`engine.py`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vedette.errors import Corrupt
+from vedette.kernels import head as kernel
+from vedette.kernels.chunks import MOST_SAMPLES, UNIT_WORDS
+from vedette.model.labeltable import LabelTable
+from vedette.model.matchers import Matcher
+from vedette.storage import heap
+from vedette.storage.block import Block
+from vedette.storage.block_meta import Meta
+from vedette.storage.block_pieces import BlockPieces, BlockRows, HeadPart
+from vedette.storage.head import FAR_FUTURE, Generation
+from vedette.storage.interface import PieceRows, Steps
+from vedette.storage.page_cache import PageCache
+from vedette.storage.pieces import HeadPieces, HeadRows, Surveyed
+from vedette.storage.select import unified
+from vedette.storage.series import SymbolTable
+from vedette.storage.tiered import overlap
+from vedette.storage.tombstones import Tombstone
+
+_I64 = np.int64
+_AT_ONCE = 1 << 16
+"""Samples that are read from pages, and chained, at once; more of a row that is longer in one block."""
+_PIECE = 1 << 14
+"""Samples that are chained at once: for each there must be room for a chunk, most of which is never touched."""
+_LEAST = 4
+"""Bytes that a sample is reckoned with: one or two are usual, ten are possible, of numbers of many digits."""
+_RANGES = 4
+"""Ranges of time of which chains are kept for the same matchers: a panel that compares this week with the last one has two."""
+_FEW = 8
+"""A part of the cache, and of what the blocks have, that the head may have where its samples have to be chained anew."""
+_EVER = Steps(1 << 61, 0, 1, 1 << 62)
+
+
+class Asked(NamedTuple):
+    """What is asked for: series by matchers, in the `blocks` (as `Blocks.all` has them) that may have samples of [start, end] (ms).
+
+    `deletions` are those in force, `names` the engine's symbols.
+    """
+
+    tenant: str
+    matchers: tuple[Matcher, ...]
+    blocks: Sequence[Block]
+    start: int
+    end: int
+    deletions: tuple[Tombstone, ...]
+    names: SymbolTable
+
+    @property
+    def key(self) -> tuple[str, tuple[Matcher, ...]]:
+        """What chains are kept by."""
+        return self.tenant, self.matchers
+
+    @property
+    def sequences(self) -> list[int]:
+        """The blocks' numbers."""
+        return [block.meta.sequence for block in self.blocks]
+
+
+class _Part(NamedTuple):
+    """How many samples a block has of the rows `targets` (int32[m]): int64[m]."""
+
+    meta: Meta
+    targets: NDArray[np.int32]
+    counts: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Chained:
+    """All samples that some `blocks` have of some series, as one chain each; `parts` are of those that have any."""
+
+    labels: LabelTable
+    found: Surveyed
+    parts: Sequence[_Part]
+    blocks: Sequence[Meta]
+    deletions: tuple[Tombstone, ...]
+    names: SymbolTable
+
+    @property
+    def nbytes(self) -> int:
+        """What keeping it takes."""
+        found, labels = self.found, self.labels
+        columns = [*_columns(found), found.upto, found.arena, labels.offsets]
+        size = sum(column.nbytes for column in columns) + found.there.nbytes + labels.names.nbytes + labels.values.nbytes
+        return size + sum(part.targets.nbytes + part.counts.nbytes for part in self.parts)
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """The first and last time of its blocks (ms)."""
+        return _span(self.blocks)
+
+    def serves(self, asked: Asked) -> bool:
+        """Whether it has all samples that are asked for, and none that have gone."""
+        if self.names is not asked.names or self.deletions is not asked.deletions or self.labels.symbols is not asked.names.symbols:
+            return False
+        near = [m.sequence for m in self.blocks if m.min_time <= asked.end and m.max_time >= asked.start]
+        return near == asked.sequences
+
+    def within(self, start: int, end: int) -> tuple[int, float, NDArray[np.int64]]:
+        """(the samples of the blocks that may have some of [start, end]; about how many of these lie there; the most of each row)."""
+        whole = np.diff(self.found.upto)
+        near = [p for p in self.parts if p.meta.min_time <= end and p.meta.max_time >= start]
+        sums = [int(p.counts.sum()) for p in near]
+        wanted = sum(n * overlap(p.meta.min_time, p.meta.max_time, start, end) for n, p in zip(sums, near, strict=True))
+        if len(near) == len(self.parts):
+            return sum(sums), wanted, whole
+        # A chunk may begin in a block before: there must be room to decode all of it.
+        most = np.full(len(whole), MOST_SAMPLES, dtype=_I64)
+        for part in near:
+            most[part.targets] += part.counts
+        return sum(sums), wanted, np.minimum(whole, most)
+
+    def pieces(self, head: Surveyed, labels: LabelTable, share: float, start: int, end: int) -> HeadPieces | None:
+        """What is asked for of [start, end], with what the `head` has of the series `labels`, about a `share` of which is wanted.
+
+        None where that would take longer than to read pages.
+        """
+        samples, wanted, most = self.within(start, end)
+        there = np.flatnonzero(head.there)
+        if not len(there):
+            found = Surveyed(*_columns(self.found), self.found.there, _upto(most), self.found.arena, self.found.old_arena)
+            return HeadPieces(self.labels, found, share=wanted / samples if samples else 0.0)
+        table, targets, first = unified([self.labels, labels.take(there)], self.names.symbols)
+        rows = len(self.labels)
+        own = HeadPart.of(head.filled(), targets[rows:], len(first), FAR_FUTURE).found
+        added = int(own.upto[-1])
+        if own.old_tails.any():
+            # Of three arenas the kernels know two.
+            if added * _FEW > samples:
+                return None
+            own = _chained_anew(own)
+        old_tails, counts = np.zeros(len(first), dtype=_I64), np.diff(own.upto)
+        old_tails[targets[:rows]] = self.found.tails
+        counts[targets[:rows]] += most
+        found = Surveyed(
+            own.tails, own.held, own.newest, old_tails, np.ones(len(first), np.bool_), _upto(counts), own.arena, self.found.arena
+        )
+        names = self.labels if len(first) == rows else table.take(first)
+        return HeadPieces(names, found, share=(wanted + added * share) / max(1, samples + added))
+
+
+class ChainCache:
+    """Chains that are kept, in the room of a page cache: those of some matchers take half of it at the most. Thread-safe."""
+
+    def __init__(self, cache: PageCache) -> None:
+        self._cache = cache
+        self._most = cache.limit // 2
+        self._lock = threading.Lock()
+        self._making: set[tuple[str, tuple[Matcher, ...]]] = set()
+
+    def of(self, asked: Asked) -> Chained | None:
+        """What is kept of it."""
+        return next((one for one in self._kept(asked) if one.serves(asked)), None)
+
+    def _kept(self, asked: Asked) -> tuple[Chained, ...]:
+        kept: tuple[Chained, ...] | None = self._cache.peek(("chains", asked.key))
+        return kept or ()
+
+    def again(self, asked: Asked) -> bool:
+        """Whether it was asked for before, of late, and may be worth to be kept."""
+        return self._cache.asked(("chains", asked.key, *asked.sequences)) and self._cache.peek(_refused(asked)) is None
+
+    def make(self, asked: Asked, read: Callable[[Asked], BlockPieces | HeadPieces | None]) -> Chained | None:
+        """Chain all samples that its blocks have of it, and keep them; `read` finds what is asked.
+
+        None where another thread does so now, where there are too many, or some cannot be read.
+        """
+        with self._lock:
+            if asked.key in self._making:
+                return None
+            self._making.add(asked.key)
+        try:
+            start, end = _span([block.meta for block in asked.blocks])
+            pieces = read(asked._replace(start=start, end=end))
+            made = _chained(pieces, asked, self._most) if isinstance(pieces, BlockPieces) else None
+        except Corrupt:
+            # In a page that may not be wanted at all. Whoever reads those that are is told.
+            made = None
+        finally:
+            with self._lock:
+                self._making.discard(asked.key)
+        # What was freed on the way is as much as what was made.
+        heap.give_back()
+        if made is None:
+            refused = _refused(asked)
+            self._cache.put(refused, True, sys.getsizeof(refused))
+            return None
+        kept, room = [made], self._most - made.nbytes
+        for one in self._kept(asked):
+            # Of one range within another, one has been superseded.
+            apart = not (_within(one.span, made.span) or _within(made.span, one.span))
+            if apart and len(kept) < _RANGES and one.nbytes <= room:
+                kept.append(one)
+                room -= one.nbytes
+        self._cache.put(("chains", asked.key), tuple(kept), self._most - room)
+        return made
+
+
+def _refused(asked: Asked) -> tuple[object, ...]:
+    """By what it is remembered that it is not worth another attempt."""
+    return "refused", asked.key, *asked.sequences
+
+
+def _within(a: tuple[int, int], b: tuple[int, int]) -> bool:
+    return b[0] <= a[0] and a[1] <= b[1]
+
+
+def _span(blocks: Sequence[Meta]) -> tuple[int, int]:
+    return min(meta.min_time for meta in blocks), max(meta.max_time for meta in blocks)
+
+
+def _upto(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.concatenate([np.zeros(1, dtype=_I64), np.cumsum(counts)])
+
+
+def _columns(found: Surveyed) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    return found.tails, found.held, found.newest, found.old_tails
+
+
+class _Chains:
+    """Chains that are being written, of n rows."""
+
+    def __init__(self, n: int) -> None:
+        self._n = n
+        self._made = Generation.empty()
+        self._none = Generation.empty()
+
+    def add(self, first: int, offsets: NDArray[np.int64], times: NDArray[np.int64], bits: NDArray[np.int64]) -> None:
+        """Samples of the rows from `first` on, as CSR, newer than all that these have."""
+        lo, rows = 0, len(offsets) - 1
+        while lo < rows:
+            hi = max(lo + 1, int(offsets.searchsorted(offsets[lo] + _PIECE, side="right")) - 1)
+            begin, end = int(offsets[lo]), int(offsets[hi])
+            if end - begin <= _PIECE:
+                self._append(first + lo, offsets[lo : hi + 1], times, bits)
+            else:
+                for at in range(begin, end, _PIECE):
+                    self._append(first + lo, np.array([at, min(at + _PIECE, end)]), times, bits)
+            lo = hi
+
+    def _append(self, first: int, offsets: NDArray[np.int64], times: NDArray[np.int64], bits: NDArray[np.int64]) -> None:
+        made, none, n, rows = self._made, self._none, int(offsets[-1] - offsets[0]), len(offsets) - 1
+        made.reserve(self._n, n)
+        tally = np.zeros(10, dtype=_I64)
+        tally[kernel.UNITS] = made.units
+        ids, log = np.arange(first, first + rows, dtype=_I64), (np.empty(n, np.uint32), *np.empty((2, n), _I64), np.empty(rows, np.uint32))
+        # What the head does with samples, without a window for late ones, or a log.
+        kernel.append(
+            *(ids, offsets, times, bits, made.state, made.arena, none.state, none.arena),
+            *(0, kernel.NEVER, 0, *log, tally),
+        )
+        made.units = int(tally[kernel.UNITS])
+
+    @property
+    def nbytes(self) -> int:
+        """What it takes so far."""
+        return self._made.held_bytes
+
+    def found(self) -> Surveyed:
+        """All of it."""
+        made, none = self._made, self._none
+        made.reserve(self._n, 0)
+        # One unit more, since reading leaps a little ahead.
+        made.arena = made.arena[: (made.units + 1) * UNIT_WORDS].copy()
+        return Surveyed.of_generations(made, none, np.arange(self._n, dtype=_I64))
+
+
+def _chained(pieces: BlockPieces, asked: Asked, most: int) -> Chained | None:
+    """None where it would take more than `most` bytes. Raises `Corrupt`."""
+    if int(pieces.upto[-1]) * _LEAST > most:
+        return None
+    made = _Chains(len(pieces.labels))
+    room = np.empty((2, _AT_ONCE), dtype=_I64)
+    for lo, hi, steps in _reads(pieces):
+        while (offsets := pieces.rows(lo, hi).read(steps, room[0], room[1])) is None:
+            room = np.empty((2, 2 * len(room[0])), dtype=_I64)
+        made.add(lo, offsets, room[0], room[1])
+        if made.nbytes > most:
+            return None
+    parts = [_Part(part.block.meta, part.targets, part.counts) for part in pieces.parts]
+    blocks = [block.meta for block in asked.blocks]
+    return Chained(pieces.labels, made.found(), parts, blocks, asked.deletions, asked.names)
+
+
+def _reads(pieces: BlockPieces) -> Iterator[tuple[int, int, Steps]]:
+    """Which rows to read of which stretch of time, each with some `_AT_ONCE` samples, of all stretches in order of time."""
+    before = -(1 << 61)
+    for part in pieces.parts:
+        newest = part.block.meta.max_time
+        if newest <= before:
+            continue  # all of it lies within the stretches of others
+        steps, before = Steps(newest, 0, 1, newest - before), newest
+        for lo, hi in itertools.pairwise(_cuts(part, len(pieces.labels))):
+            yield lo, hi, steps
+
+
+def _cuts(part: BlockRows, n: int) -> list[int]:
+    """Where to cut the n rows so that a block has some `_AT_ONCE` samples in between, where one of its pages begins."""
+    begins = np.flatnonzero(part.pages[1:] != part.pages[:-1]) + 1
+    upto = np.cumsum(part.counts)
+    cuts, taken = [0], 0
+    for at, following in itertools.pairwise([*begins.tolist(), len(upto)]):
+        if upto[following - 1] - taken > _AT_ONCE:
+            cuts.append(int(part.targets[at]))
+            taken = int(upto[at - 1])
+    return [*cuts, n]
+
+
+def _chained_anew(found: Surveyed) -> Surveyed:
+    """Samples in two generations as one chain each."""
+    n, most = len(found.tails), int(found.upto[-1])
+    made, room, rows = _Chains(n), np.empty((2, most), dtype=_I64), np.empty(n, dtype=_I64)
+    reader: PieceRows = HeadRows(found, 0, n, rows)
+    offsets = reader.read(_EVER, room[0], room[1])
+    assert offsets is not None, "there is room for all of it"
+    made.add(0, offsets, room[0], room[1])
+    return made.found()
