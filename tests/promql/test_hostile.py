@@ -184,3 +184,26 @@ def test_a_long_text_in_every_row_counts_as_often_as_the_answer_would_have_it() 
     assert len(engine.instant("t", f'label_replace(m{{i="1"}}, "z", "{long[:50_000]}", "i", "1")', HOUR).rows()) == SERIES
     assert len(engine.instant("t", f'count by (g) (label_replace(m, "z", "{long}", "i", ".*"))', HOUR).rows()) == 10
     engine.close()
+
+
+@pytest.mark.parametrize(
+    ("expr", "factor"),
+    [
+        ("-" * 1200 + "m", 1),
+        ("abs(" * 1200 + "m" + ")" * 1200, 1),
+        ("m" + " + m" * 549, 550),
+        ("m" + " and m" * 1200, 1),
+        ("m" + " or m" * 300, 1),
+    ],
+    ids=lambda value: value[:7] if isinstance(value, str) else "",
+)
+def test_a_thousand_operations_one_behind_the_other_are_no_deeper_than_a_few(engine: Engine, expr: str, factor: int) -> None:
+    """What computes rows block by block calls what stands behind it: so many need all of the stack, and all their labels at once."""
+    start, end, step = 60_000, 3_540_000, 15_000
+    found = engine.range("t", expr, start, end, step).rows()
+    wanted = engine.range("t", "m", start, end, step).rows()
+    assert len(found) == SERIES
+    for (labels, times, values), (plain, at, expected) in zip(found[::100], wanted[::100], strict=True):
+        assert labels.get("i") == plain.get("i")
+        assert np.array_equal(times, at)
+        assert np.allclose(values, expected * factor, rtol=1e-9)

@@ -17,6 +17,8 @@ from vedette.promql.values import Bools, Floats, Matrix, Rows, Scalar, Value, Wi
 
 _ANSWERED = 4
 """Bytes that a character of a made label value takes in an answer: the answer and its pieces, as measured."""
+_DEEPEST = 24
+"""Rows that may stand one behind another: each calls the next and keeps its labels. Thousands took gigabytes, and Python's whole stack."""
 
 
 def evaluate(ev: Evaluation, plan: Plan, data: Sequence[Fetched]) -> Value:
@@ -30,6 +32,8 @@ def evaluate(ev: Evaluation, plan: Plan, data: Sequence[Fetched]) -> Value:
         before = (ev.samples, ev.bytes)
         began = ev.clock.monotonic()
         value = run(ev, operation, [a for a in args if a is not None], data)
+        if isinstance(value, Rows) and value.depth >= _DEEPEST:
+            value = ev.matrix(value)
         ev.statistics.note(ev.clock.monotonic() - began, value)
         # What an operation held in passing is gone; what it gives is held until its last reader is done.
         ev.samples, ev.bytes = before

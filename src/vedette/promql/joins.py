@@ -96,6 +96,11 @@ class _Side:
         return self.value.samples if isinstance(self.value, Rows) else 0
 
     @property
+    def depth(self) -> int:
+        """How many rows stand one behind the other, with those that are computed of it."""
+        return self.value.depth + 1 if isinstance(self.value, Rows) else 0
+
+    @property
     def begins(self) -> Ints | None:
         """Where rows begin that are best computed together."""
         return self.value.begins if isinstance(self.value, Rows) else None
@@ -152,7 +157,8 @@ def _joined(ev: Evaluation, node: Binary, left: Matrix | Rows, right: Matrix | R
     drop = np.ones(len(labels), dtype=np.bool_) if as_bool and ev.delayed_names else None
     begins = sides[0].begins if whole else None
     held = _sum(of_left.held, of_right.held)
-    return Rows(labels, grid.n, fill, drop, samples=of_left.samples + of_right.samples, begins=begins, held=held)
+    samples, depth = of_left.samples + of_right.samples, max(of_left.depth, of_right.depth)
+    return Rows(labels, grid.n, fill, drop, samples=samples, begins=begins, held=held, depth=depth)
 
 
 def _filtered(ev: Evaluation, node: Binary, left: Matrix | Rows, right: Matrix | Rows, grid: Grid) -> Rows:
@@ -167,7 +173,7 @@ def _filtered(ev: Evaluation, node: Binary, left: Matrix | Rows, right: Matrix |
         present[: hi - lo] &= met if wanted else ~met
 
     held = _sum(first.held, (0, there.nbytes))
-    return Rows(left.labels, grid.n, fill, left.drop, samples=first.samples, begins=first.begins, held=held)
+    return Rows(left.labels, grid.n, fill, left.drop, samples=first.samples, begins=first.begins, held=held, depth=first.depth)
 
 
 def _either(ev: Evaluation, node: Binary, left: Matrix | Rows, right: Matrix | Rows, grid: Grid) -> Rows | None:
@@ -205,7 +211,8 @@ def _either(ev: Evaluation, node: Binary, left: Matrix | Rows, right: Matrix | R
     labels = both.take(np.concatenate([np.arange(len(left)), len(left) + only])) if len(only) else left.labels
     begins = None if len(only) else first.begins
     held = _sum(first.held, second.held, (0, there.nbytes))
-    return Rows(labels, grid.n, fill, samples=first.samples + second.samples, begins=begins, held=held)
+    samples, depth = first.samples + second.samples, max(first.depth, second.depth)
+    return Rows(labels, grid.n, fill, samples=samples, begins=begins, held=held, depth=depth)
 
 
 def _filling(side: Matrix | Rows) -> Block:

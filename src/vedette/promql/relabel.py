@@ -144,7 +144,8 @@ def _relabelled(ev: Evaluation, vector: Matrix | Rows, dst: str, column: NDArray
     labels = labelsets.with_label(vector.labels, dst, column.astype(np.int32, copy=False))
     if isinstance(vector, Rows) and _distinct(vector.labels, labels, dst):
         # Where no two rows became equal nothing has been computed, and whoever sums them up never holds them all.
-        return Rows(labels, vector.n, vector.fill, drop, samples=vector.samples, begins=vector.begins, held=vector.held)
+        depth, held = vector.depth, vector.held
+        return Rows(labels, vector.n, vector.fill, drop, samples=vector.samples, begins=vector.begins, held=held, depth=depth)
     return ev.merged(replace(ev.matrix(vector), labels=labels, drop=drop))
 
 

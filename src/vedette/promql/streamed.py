@@ -38,4 +38,4 @@ def changed(ev: Evaluation, value: Value, change: Change, *, renamed: bool) -> R
         with np.errstate(all="ignore"):
             change(values[: hi - lo], present[: hi - lo])
 
-    return Rows(labels, value.n, fill, drop, samples=value.samples, begins=value.begins, held=value.held)
+    return Rows(labels, value.n, fill, drop, samples=value.samples, begins=value.begins, held=value.held, depth=value.depth + 1)

@@ -115,7 +115,7 @@ class Rows:
     An aggregation reads it in blocks that fit the cache, so that a query over 100,000 series needs no matrix of them.
     """
 
-    __slots__ = ("begins", "drop", "fill", "held", "labels", "made", "n", "samples")
+    __slots__ = ("begins", "depth", "drop", "fill", "held", "labels", "made", "n", "samples")
 
     def __init__(
         self,
@@ -127,14 +127,18 @@ class Rows:
         samples: int = 0,
         begins: Ints | None = None,
         held: tuple[int, int] = (0, 0),
+        depth: int = 0,
     ) -> None:
         """`samples` is about how many samples all rows together are computed from, 0 where that is not known.
 
         `held` are the samples that `fill` keeps hold of, and their bytes.
 
         `begins` says where rows begin that are best computed together, as `interface.Pieces.begins` has it.
+
+        `depth` is how many other rows stand behind these, one behind the other: `fill` calls theirs.
         """
         self.labels = labels
+        self.depth = depth
         self.samples = samples
         self.begins = begins
         self.held = held
