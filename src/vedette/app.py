@@ -91,7 +91,7 @@ class House:
         ingest, self._unwarmed = warm.in_two(rooms.closing.is_set)
         await self._compile(ingest)
         await self._apply(rooms.plan)
-        for room in (rooms.tracing, rooms.tracker, rooms.pushed, rooms.health, rooms.updates):
+        for room in (rooms.tracing, rooms.tracker, rooms.pushed, rooms.health, rooms.updates, rooms.upkeep):
             room.start()
         await rooms.log_ways.start()
         await self._listen_besides(rooms.plan.settings)
@@ -194,6 +194,7 @@ class House:
             rooms.collector,
             rooms.health,
             rooms.updates,
+            rooms.upkeep,
             rooms.graphite,
             rooms.statsd,
             rooms.pushed,

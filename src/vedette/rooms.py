@@ -42,6 +42,7 @@ from vedette.selfmetrics import Reading
 from vedette.settings import Settings
 from vedette.storage.backends import open_backend
 from vedette.storage.limits import Limits
+from vedette.storage.upkeep import Upkeep
 
 T = TypeVar("T")
 
@@ -87,6 +88,7 @@ class Rooms:
         self.health = Watch(room.health, clock, self.door.append, own=self.dependencies.probes(room.health))
         services = room.services
         self.updates = Updates(self.asking.evaluate, clock, interval_ms=services.live_interval, most=services.live_clients)
+        self.upkeep = Upkeep(clock, self.run_query)
         self.alerting = Alerting(clock, asking=self.asking, append=self.door.append, plan=lambda: self.plan, ready=lambda: self.ready)
 
     def _ways_in(self, settings: Settings) -> None:

@@ -158,4 +158,5 @@ def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> Non
     heap.economise({})
     heap.give_back()
     assert heap.let_code_go() == 0
+    assert heap.free() is None
     heap._libc.cache_clear()

@@ -48,6 +48,23 @@ def economise(environment: Mapping[str, str]) -> None:
             libc.mallopt(number, value)
 
 
+class _Counts(ctypes.Structure):
+    """`struct mallinfo2`."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")
+    ]
+
+
+def free() -> int | None:
+    """How many bytes the C library has that nothing is in, given back or not; None where it does not tell, as before glibc 2.33."""
+    if not hasattr(libc := _libc(), "mallinfo2"):
+        return None
+    libc.mallinfo2.restype = _Counts
+    return int(libc.mallinfo2().fordblks)
+
+
 def give_back() -> None:
     """Give free memory back; takes milliseconds, and holds up no other thread of Python meanwhile."""
     if (libc := _libc()) is not None:
