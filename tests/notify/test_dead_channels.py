@@ -15,10 +15,12 @@ from vedette.net.answers import Answer
 from vedette.net.config import HttpConfig
 from vedette.notify import dead
 from vedette.notify.config import parse
+from vedette.notify.held import Held
 from vedette.notify.notifier import Notifier
 from vedette.notify.route import build
 from vedette.notify.settings import NotifySettings
 from vedette.records.database import Records
+from vedette.records.rows import NotificationRow
 
 T0 = 1_700_000_000
 CONFIG = """
@@ -77,6 +79,36 @@ async def test_after_two_failures_another_receiver_is_told_and_of_the_return_too
     found = await told(records, NotifySettings(), seconds=60, mended_at=32)
     assert found[0] == ("http://spare", dead.NAME, "firing")
     assert sorted(found[1:]) == [("http://spare", dead.NAME, "resolved"), ("http://team", "A", "firing")]
+
+
+ENTRY = NotificationRow("default", "{}:{}", "team", "webhook/0", "waiting", "", "", 0, "", "", "", 0, 0)
+
+
+def judged(after: int, tries: str) -> list[bool]:
+    """Whether each of some notifications, `x` where it failed, raised or repeated the alert."""
+    ledger, standing = dead.Ledger(after), dict[Labels, Held]()
+    found = []
+    for at, one in enumerate(tries):
+        news = ledger.judge(ENTRY, "gone" if one == "x" else "", at, standing=standing.get)
+        found.append(news is not None and not Held(news, at).resolved(at))
+        if news is not None:
+            standing[news.labels] = Held(news, at)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("after", "tries", "raised"),
+    [
+        (1, "x.x", "!.!"),
+        (2, "xx", ".!"),
+        (3, "xxx", "..!"),
+        (2, "x.x.xx", ".....!"),  # in a row: one that arrives begins the count anew
+        (2, "xxx.x", ".!!.."),  # while it stands each failure repeats it; once it has ended two more raise it
+        (0, "xxxx", "...."),
+    ],
+)
+def test_as_many_failures_in_a_row_as_are_set_raise_it(after: int, tries: str, raised: str) -> None:
+    assert "".join("!" if one else "." for one in judged(after, tries)) == raised
 
 
 async def test_it_can_be_turned_off(records: Records) -> None:

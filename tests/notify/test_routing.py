@@ -119,6 +119,19 @@ def test_alerts_that_match_both_sides_do_not_inhibit_one_another_but_others_do()
     assert inhibits(target, source.with_({"e": "x"})) is None
 
 
+def test_where_one_of_two_inhibiting_alerts_goes_the_other_still_does() -> None:
+    inhibitor = Inhibitor([Inhibition((Matcher("s", "=", "1"),), (Matcher("t", "=", "1"),), ("e",))])
+    first, second, target = Labels.of(s="1", n="a", e="x"), Labels.of(s="1", n="b", e="x"), Labels.of(t="1", e="x")
+    for one in (first, second):
+        inhibitor.put(Held(Alert(one, 1, 200), 1), 100)
+    inhibitor.drop(first)
+    by = inhibitor.inhibited_by(target, 100)
+    assert by is not None and by.alert.labels == second
+    inhibitor.drop(second)
+    assert inhibitor.inhibited_by(target, 100) is None
+    inhibitor.drop(second)  # nothing is held of it any more
+
+
 def test_an_inhibiting_alert_counts_until_it_ends_or_goes_and_each_change_is_a_new_epoch() -> None:
     rule = Inhibition((Matcher("s", "=", "1"),), (Matcher("t", "=", "1"),), ())
     inhibitor, source, target = Inhibitor([rule]), Labels.of(s="1"), Labels.of(t="1")

@@ -93,6 +93,7 @@ UPDATES = [
     (silence(), silence(starts=400), 1000, True),  # the same second
     (silence(), silence(starts=2000), 1000, False),
     (silence(), silence(ends=500), 1000, False),
+    (silence(), silence(ends=1000), 1000, True),  # ending it now
     (silence(), silence(matchers=(Matcher("alertname", "=", "B"),)), 1000, False),
     (silence(starts=5000), silence(starts=9000), 1000, True),
     (silence(starts=5000), silence(starts=500), 1000, False),
@@ -114,6 +115,16 @@ async def test_a_change_that_may_not_be_ends_the_old_and_makes_a_new_one(silence
     assert second != first
     assert made.get(first).state(NOW + 1000) == "expired"
     assert made.get(second).state(NOW + 1000) == "active"
+
+
+async def test_what_is_silenced_is_made_anew_only_when_it_changes(silences: tuple[Silences, ManualClock]) -> None:
+    """It is asked for with every alert."""
+    made, _ = silences
+    one = await made.put(silence(starts=1000, ends=5000))
+    hushes = [made.hush(NOW + at) for at in (0, 0, 999, 1000, 4999, 5000, 0)]
+    assert [h.of(Labels.of(alertname="A")) for h in hushes] == [[], [], [], [one], [one], [], []]
+    assert hushes[0] is hushes[1] is hushes[2] and hushes[3] is hushes[4]
+    assert len({h.epoch for h in hushes}) == 4, "also where the clock goes back"
 
 
 async def test_order(silences: tuple[Silences, ManualClock]) -> None:
