@@ -207,7 +207,7 @@ def _decoded(data: bytes) -> list[tuple[str, str]]:
         for field in data.decode("ascii").split("&"):
             if field:
                 name, _, value = field.partition("=")
-                pairs.append((_unquoted(name), _unquoted(value)))
+                pairs.append((_unquoted(name), _unquoted(value)) if "%" in field or "+" in field else (name, value))
     except UnicodeDecodeError:
         raise BadInput("error parsing form values: not URL-encoded UTF-8") from None
     return pairs

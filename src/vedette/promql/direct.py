@@ -109,6 +109,8 @@ class Shape:
 
     def fetches(self, grid: Grid, lookback: int) -> tuple[list[Fetch], list[int]]:
         """What it reads, and which of these each leaf has."""
+        if len(self.leaves) == 1:
+            return [self.leaves[0].fetch(self.selected[0], grid, lookback)], [0]
         reads: list[Fetch] = []
         pairs = zip(self.leaves, self.selected, strict=True)
         return reads, [read_once(reads, leaf.fetch(matchers, grid, lookback)) for leaf, matchers in pairs]
@@ -267,6 +269,10 @@ class DirectResult(QueryResult):
             self._offsets = np.concatenate([self._offsets[:1], self._offsets[1:][filled]])
             self._order = known.order[filled]
             self._row_texts = known.texts._replace(rows=known.texts.rows[filled])
+
+    def _text_bytes(self, texts: Texts) -> int:
+        # Each row's labels are one text there, and no other row's.
+        return int(texts.pool_offsets[-1]) if texts is self._row_texts else super()._text_bytes(texts)
 
     def _texts_of(self, count: int) -> Texts:
         return super()._texts_of(count) if count < len(self._order) else self._row_texts

@@ -46,6 +46,8 @@ _FRAME = (b'{"metric":{', b'},"values":[', b'},"value":', b"]}", b"}")
 _FRAME_TEXT = np.frombuffer(bytearray(b"".join(_FRAME) + bytes(SPARE)), dtype=np.uint8)
 _FRAME_OFFSETS = np.array(tuple(itertools.accumulate(map(len, _FRAME), initial=0)), dtype=np.int64)
 _UPTO, _NONE = np.arange(_FEW_ROWS + 1, dtype=np.int64), np.full(_FEW_ROWS, -1, dtype=np.int64)
+# What a result has as long as nothing was put in. Nobody writes into these either.
+_NO_INTS, _FROM_ZERO, _NO_FLOATS = np.zeros(0, dtype=np.int64), np.zeros(1, dtype=np.int64), np.zeros(0)
 _NO_DIGITS = np.frombuffer(bytearray(b"[]" + bytes(SPARE)), dtype=np.uint8)
 
 
@@ -72,10 +74,10 @@ class QueryResult:
         """Where the points of a large answer are, until somebody wants all of them as columns."""
         self._text = ""
         self._labels: LabelTable | None = None
-        self._order: Ints = np.zeros(0, dtype=np.int64)
-        self._offsets: Ints = np.zeros(1, dtype=np.int64)
-        self._times: Ints = np.zeros(0, dtype=np.int64)
-        self._floats: Floats = np.zeros(0)
+        self._order: Ints = _NO_INTS
+        self._offsets: Ints = _FROM_ZERO
+        self._times: Ints = _NO_INTS
+        self._floats: Floats = _NO_FLOATS
         self._histograms: Natives | None = None
         self.type: ResultType
         if isinstance(value, str):
@@ -240,7 +242,18 @@ class QueryResult:
         texts = self._texts_of(rows)
         if self.type == "vector" and rows <= _FEW_TEXTS:
             return self._few(texts)
-        return self._head + b"[" + self.chunk(texts, 0, rows, last=True) + b"]}"
+        return self._whole(texts)
+
+    def _whole(self, texts: Texts) -> bytes:
+        """The same of all series as one chunk, by fewer steps: of some points these take longer than to write them."""
+        numbers = self._numbers_of(self._times, self._floats)
+        buffer = np.empty(self._text_bytes(texts) + len(texts.rows) * _ROW_BYTES + len(self._floats) * render.POINT_BYTES, dtype=np.uint8)
+        size = self._rendered(texts, texts.rows, self._offsets, numbers, buffer)
+        return b"".join((self._head, b"[", buffer[: size - 1].data, b"]}"))
+
+    def _text_bytes(self, texts: Texts) -> int:
+        """The most bytes that the labels of all rows take."""
+        return int(texts.sizes[texts.rows].sum())
 
     def _few(self, texts: Texts) -> bytes:
         """The same of a few values at one time: to call a kernel takes longer than to write them."""
@@ -386,8 +399,10 @@ class QueryResult:
         lo, hi = part
         a, b = int(self._offsets[lo]), int(self._offsets[hi])
         times, floats = self._laid.part(lo, hi) if self._laid is not None else (self._times[a:b], self._floats[a:b])
-        times, floats = np.ascontiguousarray(times), np.ascontiguousarray(floats)
-        whole, places = np.empty(b - a, dtype=np.int64), np.empty(b - a, dtype=np.int8)
+        return self._numbers_of(np.ascontiguousarray(times), np.ascontiguousarray(floats))
+
+    def _numbers_of(self, times: Ints, floats: Floats) -> _Numbers:
+        whole, places = np.empty(len(floats), dtype=np.int64), np.empty(len(floats), dtype=np.int8)
         if render.decimals(floats, whole, places):
             return _Numbers(times, floats, whole, places, _spared(orjson.dumps(floats[places < 0], option=orjson.OPT_SERIALIZE_NUMPY)))
         # Nobody looks at the floats then, so that they need not be held.
@@ -409,9 +424,13 @@ class QueryResult:
 
     def _write(self, texts: Texts, lo: int, hi: int, numbers: _Numbers, room: NDArray[np.uint8]) -> int:
         """Write the series [lo, hi), each followed by a comma; answers how many bytes that were."""
+        return self._rendered(texts, texts.rows[lo:hi], self._offsets[lo : hi + 1] - int(self._offsets[lo]), numbers, room)
+
+    def _rendered(self, texts: Texts, rows: Ints, offsets: Ints, numbers: _Numbers, room: NDArray[np.uint8]) -> int:
+        """The same of the series whose labels are the `rows` of `texts` and whose points lie at `offsets` (int64[n + 1]) of `numbers`."""
         return render.render_rows(
-            texts.rows[lo:hi], texts.offsets, texts.names, texts.values, texts.pool, texts.pool_offsets, _FRAME_TEXT, _FRAME_OFFSETS,
-            self._offsets[lo : hi + 1] - int(self._offsets[lo]), *numbers, 1, self.type == "vector", room,
+            rows, texts.offsets, texts.names, texts.values, texts.pool, texts.pool_offsets, _FRAME_TEXT, _FRAME_OFFSETS,
+            offsets, *numbers, 1, self.type == "vector", room,
         )  # fmt: skip
 
 

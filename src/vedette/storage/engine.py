@@ -57,6 +57,8 @@ from vedette.storage.tombstones import Deletions, Gone, Tombstones
 from vedette.storage.writer import Writer
 
 _NONE = np.zeros(0, dtype=np.uint32)
+_NO_COLUMNS = np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0)
+"""The samples of no series; nobody writes."""
 _PIECE = 1 << 20
 _CACHED = 32
 """Bytes of the page cache that a sample takes which is to stay there, and as many for others."""
@@ -316,10 +318,14 @@ class Engine:
                 return None
             covered = self._flusher.covered
             blocks = [b for b in self._blocks.all if b.meta.max_time >= start and b.meta.min_time <= end and b is not covered]
+            if not (len(found.ids) or blocks):
+                return SeriesSet(found.known, *_NO_COLUMNS)
             ids = found.ids.astype(np.int64)
             bound, most = head.bound(ids), min(most, self.settings.select_samples)
+            if len(ids) > self.settings.select_series or bound >= LARGE:
+                return None
             # What is gathered is what is asked for, from the newest on: of two hours of a hundred series, five minutes are few.
-            if len(ids) > self.settings.select_series or bound >= LARGE or bound * head.share(start, end) > most:
+            if bound > most and bound * head.share(start, end) > most:
                 return None
             if head.has_histograms and head.histograms(ids, start, end):
                 return None
