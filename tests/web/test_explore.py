@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 from urllib.parse import quote
 
+import httpx
+import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
+
+from vedette.model.histograms import NO_BUCKETS, Histogram, Layout
+from vedette.model.labels import Labels
+from vedette.wire import remote_write
 
 
 def field(page: Page) -> Any:
@@ -161,3 +168,62 @@ def test_expressions_are_added_and_removed(viewer: Any) -> None:
     page.get_by_role("button", name="Remove expression A").click()
     expect(field(page)).to_have_value("node_load5")
     expect(chart(page)).to_have_attribute("data-series", "1")
+
+
+@pytest.fixture(scope="module")
+def heat(ui_url: str) -> str:
+    """The name of a metric of native histograms: ten series, written for the last ten minutes."""
+    layout = Layout(1, 0.001, (), np.array([-3, -2, -1, 4], dtype=np.int32), NO_BUCKETS)
+    begin = int(time.time() * 1000) - 600_000
+    growing = [np.array([6.0 * k, 3.0 * k, k, 2 * k, k, k, k]) for k in range(1, 41)]
+    labels = [Labels.of(__name__="heat_seconds", route=f"/{i}") for i in range(10)]
+    times = [begin + 15_000 * k for k in range(40)]
+    body = remote_write.render(labels, list(range(0, 401, 40)), times * 10, [Histogram(layout, cells) for cells in growing] * 10)
+    headers = {"Content-Type": "application/x-protobuf", "Content-Encoding": "snappy"}
+    answer = httpx.post(f"{ui_url}/api/v1/write", content=body, headers=headers, timeout=30)
+    assert answer.status_code == 204, answer.text
+    return "heat_seconds"
+
+
+def painted(page: Page) -> int:
+    """How many points of the first heat map have a colour."""
+    script = "(c) => c.getContext('2d').getImageData(0, 0, c.width, c.height).data.filter((v, i) => i % 4 === 3 && v > 0).length"
+    return int(page.locator(".heat canvas").first.evaluate(script))
+
+
+def test_native_histograms_are_a_heat_map(viewer: Any, heat: str) -> None:
+    expr = quote(f'rate({heat}{{route="/3"}}[1m])')
+    page = viewer.open(f"/explore?g0.range_input=15m&g0.expr={expr}&g1.expr={quote(f'histogram_count({heat})')}")
+    maps = page.get_by_role("region", name="Heat maps").locator(".heat")
+    expect(maps).to_have_count(1)
+    expect(maps.locator("figcaption")).to_have_text(re.compile(r'^\{route="/3"\}'))
+    expect(page.get_by_role("img", name=re.compile("as a heat map"))).to_be_visible()
+    cells = int(maps.get_attribute("data-cells"))
+    assert cells > 0 and cells % 5 == 0, "four buckets and the one around zero at each moment"
+    assert painted(page) > 1000
+    expect(chart(page)).to_have_attribute("data-series", "10")
+    # The lowest band is that around zero; the last moment with a rate is some way from the right border.
+    canvas = page.locator(".heat canvas")
+    size = canvas.bounding_box()
+    canvas.hover(position={"x": size["width"] * 0.6, "y": size["height"] - 3})
+    expect(maps.locator(".readout")).to_have_text(re.compile(r"-1 ms to 1 ms: \S+"))
+    page.get_by_role("heading", name="Explore").hover()
+    expect(maps.locator(".readout")).to_have_count(0)
+
+
+def test_many_heat_maps_are_cut_with_a_word_about_it(viewer: Any, heat: str) -> None:
+    page = viewer.open(f"/explore?g0.range_input=15m&g0.expr={heat}")
+    expect(page.get_by_text("Showing 8 of 10 series of native")).to_be_visible()
+    expect(page.locator(".heat")).to_have_count(8)
+
+
+def test_a_table_has_the_buckets_of_a_native_histogram(viewer: Any, heat: str) -> None:
+    page = viewer.open(f"/explore?g0.tab=1&g0.expr={quote(f'sum({heat})')}")
+    cell = page.locator(".buckets")
+    expect(cell.locator("summary")).to_contain_text("native histogram, 5 buckets")
+    cell.locator("summary").click()
+    first, second = cell.locator("tr").all_inner_texts()[:2]
+    assert first.split("\t")[:2] == ["[-0.001, 0.001]", "400"]
+    assert second.split("\t")[1] == "800"
+    widths = [bar.bounding_box()["width"] for bar in cell.locator(".bucket-bar span").all()]
+    assert widths[1] == max(widths) == pytest.approx(2 * widths[0], rel=0.02)

@@ -113,6 +113,47 @@ def test_a_matrix_becomes_columns_with_gaps(js: Modules) -> None:
     assert found == [[{"a": "b"}, ["1", "null", "NaN", "Infinity"]]]
 
 
+def test_buckets_stand_on_a_scale_that_is_logarithmic_on_both_sides(js: Modules) -> None:
+    bounds = [(-4, -2), (-1e-3, 1e-3), (1, 2), (2, 4), (64, 128)]
+    ask = "((s) => [s.bottom, s.top, s.marks, a.map(([low, high]) => s.cover({low, high}))])"
+    ask += "(m.scaleOf(a.map(([low, high]) => ({low, high, count: 1}))))"
+    bottom, top, marks, covers = js.ask("heat.js", ask, bounds)
+    heights = [high - low for low, high in covers]
+    assert heights[0] == heights[2] == heights[3] == heights[4] == 1, "as tall as they double"
+    assert covers[1] == [-1, 1], "around zero, to where the others begin"
+    assert covers[2][1] == covers[3][0] and covers[4][0] - covers[3][1] == 4, "what holds nothing keeps its place"
+    assert (bottom, top) == (covers[0][0], covers[4][1])
+    assert marks == [-2, -1, 0, 5, 20, 100] or (0 in marks and len(marks) <= 6 and marks == sorted(marks))
+
+
+def test_buckets_without_an_end_are_drawn_at_the_borders(js: Modules) -> None:
+    classic = [["-Inf", "0.1", "3"], ["0.1", "1", "5"], ["1", "+Inf", "2"]]
+    histogram = {"count": "10", "sum": "4", "buckets": [[3, *classic[0]], [0, *classic[1]], [0, *classic[2]]]}
+    series = {"metric": {"a": "b"}, "histograms": [[10, histogram], [20, {"count": "0", "sum": "0"}], [30, histogram], [99, histogram]]}
+    ask = "((h) => [h.cells, h.peak, h.scale.bottom, h.scale.top])(m.heatOf(a, {start: 0, end: 40, step: 10}))"
+    cells, peak, bottom, top = js.ask("heat.js", ask, series)
+    assert [(cell["at"], cell["count"]) for cell in cells] == [(1, 3), (1, 5), (1, 2), (3, 3), (3, 5), (3, 2)]
+    assert peak == 5
+    assert [cells[0]["low"], cells[2]["high"]] == [bottom, top] and bottom == 0
+    assert cells[0]["high"] == cells[1]["low"] and cells[1]["high"] == cells[2]["low"]
+
+
+def test_histograms_that_hold_nothing_or_no_numbers_make_an_empty_picture(js: Modules) -> None:
+    odd = [[0, "1", "2", "NaN"], [0, "+Inf", "1", "4"], [0, "1", "2", "0"]]
+    ask = "((h) => [h.cells.length, h.peak, h.scale.marks])(m.heatOf(a, {start: 0, end: 10, step: 10}))"
+    for buckets in (odd, []):
+        histogram = {"count": "1", "sum": "NaN", "buckets": buckets}
+        assert js.ask("heat.js", ask, {"metric": {}, "histograms": [[0, histogram]]}) == [0, 0, [0]]
+    one = {"count": "1", "sum": "1", "buckets": [[0, "+Inf", "+Inf", "4"]]}
+    count, peak, _ = js.ask("heat.js", ask, {"metric": {}, "histograms": [[0, one]]})
+    assert (count, peak) == (1, 4)
+
+
+def test_small_counts_are_seen_beside_large_ones(js: Modules) -> None:
+    faint, half, full, none = js.ask("heat.js", "[[1, 1e6], [-25, 100], [7, 7], [0, 0]].map(([c, p]) => m.strengthOf(c, p))")
+    assert 0.1 < faint < 0.13 and half == pytest.approx(0.56) and full == 1 and none == 0
+
+
 def test_series_are_named_as_promql_selects_them(js: Modules) -> None:
     cases = [
         ({"__name__": "up"}, "up"),

@@ -1,10 +1,11 @@
-// Explore: PromQL expressions, as lines, stacked, or as a table. What is shown is in the URL; every run is a step back.
+// Explore: PromQL expressions, as lines, stacked, or as a table; native histograms as heat maps. What is shown is in the URL; every run is a step back.
 import { html, useEffect, useMemo, useState } from "../html.js";
 import { fetchApi, fetchRemembered, useLoad } from "../api.js";
 import { explorationFrom, history, paramsOf, remember } from "../exploring.js";
 import { columnsOf, seriesName, sharedLabels } from "../matrix.js";
 import { Chart } from "../parts/chart.js";
 import { Editor } from "../parts/editor.js";
+import { HeatMap } from "../parts/heatmap.js";
 import { Icon } from "../parts/icons.js";
 import { QueryError } from "../parts/queryerror.js";
 import { RangePicker } from "../parts/rangepicker.js";
@@ -17,6 +18,7 @@ import { unitOf } from "../units.js";
 
 // A browser draws this many lines at ease; a reader can tell far fewer apart.
 const MOST_LINES = 150;
+const MOST_HEAT_MAPS = 8;
 const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 const letter = (i) => LETTERS[i % LETTERS.length];
 
@@ -157,11 +159,8 @@ function Result({ data, onZoom }) {
 
 function Plot({ data, onZoom }) {
   const { series, total, shared, histograms } = useMemo(() => linesOf(data), [data]);
-  if (histograms > 0 && total === 0) {
-    return html`<div class="notice"><${Icon} name="info" /><div>These are native histograms, which a plot cannot show as they are: ask for
-      <code>histogram_quantile(0.9, …)</code>, <code>histogram_count(…)</code> or <code>histogram_sum(…)</code>, or look at
-      the table.</div></div>`;
-  }
+  const heat = histograms.length > 0 && html`<${HeatMaps} found=${histograms} window=${data.window} />`;
+  if (total === 0 && heat) return heat;
   if (total === 0) return html`<${NoSeries} />`;
   const units = new Set(data.answers.filter((a) => a.data).map((a) => unitOf(a.expr)));
   const unit = units.size === 1 ? [...units][0] : "plain";
@@ -177,8 +176,30 @@ function Plot({ data, onZoom }) {
     }
     <${Chart} series=${series} window=${data.window} unit=${unit} stacked=${stacked} floor=${stacked ? 0 : undefined} height=${340}
         label="Result" onZoom=${onZoom} />
+  </section>${heat}`;
+}
+
+// Native histograms, each series a picture by itself: their buckets need not be the same.
+function HeatMaps({ found, window }) {
+  const several = new Set(found.map((f) => f.expr)).size > 1;
+  return html`<section class="panel big" aria-label="Heat maps">
+    ${
+      found.length > MOST_HEAT_MAPS &&
+      html`<div class="notice notice-warn"><${Icon} name="info" /><div>Showing ${MOST_HEAT_MAPS} of ${found.length} series of native
+        histograms. Add them up with <code>sum by (…) (…)</code>, or narrow the query with a matcher.</div></div>`
+    }
+    ${found.slice(0, MOST_HEAT_MAPS).map(({ expr, series }) => {
+      const name = Object.keys(series.metric).length ? seriesName(series.metric) : expr;
+      return html`<${HeatMap} key=${`${expr} ${name}`} series=${series} window=${window} unit=${observedUnit(expr)}
+        name=${several && name !== expr ? `${name} of ${expr}` : name} />`;
+    })}
+    <p class="quiet">The stronger the colour, the more observations a bucket holds. <code>rate(…)</code> shows those of each moment.
+      Lines come of <code>histogram_quantile(0.9, …)</code>, <code>histogram_count(…)</code> and <code>histogram_avg(…)</code>.</p>
   </section>`;
 }
+
+// What was observed has the unit that a metric's name ends in, whatever is made of the histograms.
+const observedUnit = (expr) => (/_seconds\b/.test(expr) ? "seconds" : /_bytes\b/.test(expr) ? "bytes" : "plain");
 
 // All expressions' series on one grid, named by what tells them apart.
 function linesOf({ answers, window }) {
@@ -200,7 +221,9 @@ function linesOf({ answers, window }) {
       values: s.values,
     };
   });
-  const histograms = answers.reduce((sum, a) => sum + (a.data?.result.filter?.((s) => s.histograms).length ?? 0), 0);
+  const histograms = answers.flatMap(({ expr, data }) =>
+    (data?.result.filter?.((s) => s.histograms) ?? []).map((series) => ({ expr, series })),
+  );
   return { series, total: all.length, shared, histograms };
 }
 

@@ -1,5 +1,6 @@
 // The answer of an instant query as a table: series and value, largest or smallest first when asked.
 import { html, useState } from "../html.js";
+import { bucketsOf } from "../heat.js";
 import { numberOf, seriesName } from "../matrix.js";
 import { formatTime } from "../time.js";
 import { format, unitOf } from "../units.js";
@@ -49,7 +50,22 @@ function Value({ row, unit }) {
   if (row.values)
     return row.values.map(([time, value]) => html`<div key=${time}>${value} <span class="quiet">@ ${formatTime(time)}</span></div>`);
   const histogram = row.histogram?.[1] ?? row.histograms?.at(-1)?.[1];
-  return histogram ? html`count ${histogram.count}, sum ${histogram.sum} <span class="quiet">native histogram</span>` : "";
+  return histogram ? html`<${Buckets} histogram=${histogram} />` : "";
+}
+
+// A native histogram: its count and sum, and on demand its buckets.
+function Buckets({ histogram }) {
+  const buckets = histogram.buckets ?? [];
+  const peak = bucketsOf(histogram).reduce((most, b) => Math.max(most, Math.abs(b.count)), 0);
+  const brackets = [["(", "]"], ["[", ")"], ["(", ")"], ["[", "]"]];
+  return html`<details class="buckets"><summary>count ${histogram.count}, sum ${histogram.sum} <span
+      class="quiet">native histogram, ${buckets.length} ${buckets.length === 1 ? "bucket" : "buckets"}</span></summary>
+    <table><tbody>${buckets.map(([rule, low, high, count]) => {
+      const [first, last] = brackets[rule];
+      const width = peak > 0 ? Math.round((100 * Math.abs(numberOf(count))) / peak) : 0;
+      return html`<tr key=${low + high}><td class="number">${first}${low}, ${high}${last}</td><td class="number">${count}</td>
+        <td class="bucket-bar" aria-hidden="true"><span style=${`width:${width}%`}></span></td></tr>`;
+    })}</tbody></table></details>`;
 }
 
 export function NoSeries() {
