@@ -1,6 +1,7 @@
 """Label matchers."""
 
 import time
+from itertools import count
 
 import pytest
 import re2
@@ -175,3 +176,15 @@ def test_an_expression_that_takes_long_on_each_of_many_values_is_refused(monkeyp
     monkeypatch.setattr(matchers, "_SLOW_S", 0.1)
     monkeypatch.setattr(matchers, "monotonic", iter([0.0, 4.0, 6.0, 6.0, 6.0]).__next__)
     assert matchers.verdicts(matcher, values) == passed
+
+
+def test_many_matchers_that_are_quick_have_an_end_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = count(0.0, 3.0)
+    monkeypatch.setattr(matchers, "monotonic", lambda: next(clock))
+    patience, matcher = matchers.Patience(), Matcher("pod", "!~", "v.*7")
+    for _ in range(3):
+        # Three glances at the clock, 3 s apart.
+        assert matchers.verdicts(matcher, ["v1", "v17"], patience) == [True, False]
+    with pytest.raises(BadInput, match=r"the matchers of one selector have looked at the values of their labels for 24 s"):
+        matchers.verdicts(matcher, ["v1"], patience)
+    assert matchers.verdicts(matcher, ["v1"], matchers.Patience()) == [True]

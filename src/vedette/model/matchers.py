@@ -168,8 +168,28 @@ _PATIENCE_S, _SLOW_S, _BETWEEN = 5.0, 20e-6, 256
 at the clock. An expression of a kilobyte can take 3 ms for a value of 200 bytes: five minutes for those of 100,000 series."""
 
 
-def verdicts(matcher: Matcher, values: Iterable[str]) -> list[bool]:
-    """What `matcher` says of each of `values`. Raises `BadInput` for an expression that takes far too long."""
+_ALL_S = 20.0
+"""How long all matchers of one selector together may look at values: three thousand took 65 ms each, and minutes together."""
+
+
+class Patience:
+    """What the matchers of one selector have of their time. Used by one thread at a time."""
+
+    def __init__(self) -> None:
+        self._spent = 0.0
+
+    def spend(self, seconds: float) -> None:
+        """Take some. Raises `BadInput` where none is left."""
+        self._spent += seconds
+        if self._spent > _ALL_S:
+            raise BadInput(
+                f"the matchers of one selector have looked at the values of their labels for {self._spent:.0f} s",
+                hint="fewer of them, or one equal to a value",
+            )
+
+
+def verdicts(matcher: Matcher, values: Iterable[str], patience: Patience | None = None) -> list[bool]:
+    """What `matcher` says of each of `values`. Raises `BadInput` for an expression that takes far too long, or that uses up `patience`."""
     found: list[bool] = []
     began, left = monotonic(), iter(values)
     full = matcher._full
@@ -181,6 +201,8 @@ def verdicts(matcher: Matcher, values: Iterable[str]) -> list[bool]:
                 f"the regular expression {shown} of label {quote(matcher.name)} has looked at {len(found)} values for {taken:.0f} s",
                 hint="a simpler one, with fewer repetitions",
             )
+    if patience is not None:
+        patience.spend(monotonic() - began)
     return [not one for one in found] if matcher.op == "!~" else found
 
 

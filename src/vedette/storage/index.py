@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vedette.kernels import postings as kernel
 from vedette.model.labeltable import LabelTable, Symbols
-from vedette.model.matchers import Matcher, verdicts
+from vedette.model.matchers import Matcher, Patience, verdicts
 
 _U32 = np.uint32
 
@@ -142,22 +142,24 @@ class IndexView:
     def soon_matching(self, matchers: Sequence[Matcher], few: int | None) -> NDArray[np.uint32] | None:
         """The same, None where more than `few` series would have to be looked at one by one."""
         found: NDArray[np.uint32] | None = None
+        patience = Patience()
         # Equality first: it is cheap, and what is left bounds the cost of the others.
         for matcher in sorted(matchers, key=_cost):
             if few is not None and (found is None or len(found) > few) and _cost(matcher):
                 return None
-            found = self._narrow(found, matcher)
+            found = self._narrow(found, matcher, patience)
             if len(found) == 0:
                 break
         return self.all_ids if found is None else found
 
     def among(self, found: NDArray[np.uint32], matchers: Sequence[Matcher]) -> NDArray[np.uint32]:
         """Those of the series `found` (ascending) that pass all of `matchers`."""
+        patience = Patience()
         for matcher in matchers:
-            found = self._narrow(found, matcher)
+            found = self._narrow(found, matcher, patience)
         return found
 
-    def _narrow(self, found: NDArray[np.uint32] | None, matcher: Matcher) -> NDArray[np.uint32]:
+    def _narrow(self, found: NDArray[np.uint32] | None, matcher: Matcher, patience: Patience) -> NDArray[np.uint32]:
         name = self.symbols.find(matcher.name)
         if name >= 0 and matcher.op == "=" and matcher.value:
             ids = self._equal(name, matcher.value)
@@ -170,8 +172,8 @@ class IndexView:
             return intersection(self.all_ids if found is None else found, self._equal(name, matcher.value), keep=False)
         spans = [piece.span(name) for piece in self.pieces]
         if found is not None and len(found) < sum(hi - lo for lo, hi in spans):
-            return self._narrow_by_column(found, name, matcher)
-        ids = self._union(spans, matcher, passing=not empty)
+            return self._narrow_by_column(found, name, matcher, patience)
+        ids = self._union(spans, matcher, patience, passing=not empty)
         if empty:
             return intersection(self.all_ids if found is None else found, ids, keep=False)
         return ids if found is None else intersection(found, ids, keep=True)
@@ -190,14 +192,14 @@ class IndexView:
             self.recent[name, symbol] = found
         return found
 
-    def _union(self, spans: Sequence[tuple[int, int]], matcher: Matcher, *, passing: bool) -> NDArray[np.uint32]:
+    def _union(self, spans: Sequence[tuple[int, int]], matcher: Matcher, patience: Patience, *, passing: bool) -> NDArray[np.uint32]:
         """The series that have the label, with a value that passes (or does not)."""
         known: dict[int, bool] = {}
         parts: list[NDArray[np.uint32]] = []
         for piece, (lo, hi) in zip(self.pieces, spans, strict=True):
             symbols = (piece.keys[lo:hi] & np.uint64(0xFFFFFFFF)).tolist()
             new = [symbol for symbol in symbols if symbol not in known]
-            known.update(zip(new, verdicts(matcher, map(self.symbols.text, new)), strict=True))
+            known.update(zip(new, verdicts(matcher, map(self.symbols.text, new), patience), strict=True))
             wanted = np.array([known[symbol] for symbol in symbols], dtype=np.bool_) == passing
             if wanted.all():
                 parts.append(piece.between(lo, hi))
@@ -227,9 +229,9 @@ class IndexView:
                     found.add(name)
         return found
 
-    def _narrow_by_column(self, found: NDArray[np.uint32], name: int, matcher: Matcher) -> NDArray[np.uint32]:
+    def _narrow_by_column(self, found: NDArray[np.uint32], name: int, matcher: Matcher, patience: Patience) -> NDArray[np.uint32]:
         symbols, rows = np.unique(self.column(found, name), return_inverse=True)
-        passed = verdicts(matcher, ("" if s < 0 else self.symbols.text(s) for s in symbols.tolist()))
+        passed = verdicts(matcher, ("" if s < 0 else self.symbols.text(s) for s in symbols.tolist()), patience)
         return found[np.array(passed, dtype=np.bool_)[rows]]
 
     def column(self, ids: NDArray[np.uint32], name: int) -> NDArray[np.int32]:

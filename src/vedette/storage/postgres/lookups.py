@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import orjson
 
-from vedette.model.matchers import Matcher, verdicts
+from vedette.model.matchers import Matcher, Patience, verdicts
 
 Values = Callable[[str, Sequence[str], list[object]], Awaitable[list[str]]]
 """(label name, conditions, their arguments) to the distinct values of that label where the conditions hold."""
@@ -24,6 +24,7 @@ async def conditions(matchers: Sequence[Matcher], arguments: list[object], value
         return f"${len(arguments)}"
 
     found: list[str] = []
+    patience = Patience()
     # Equality first: what it leaves bounds the values that regular expressions are tried on.
     for matcher in sorted(matchers, key=lambda m: (m.op in ("=~", "!~"), m.op != "=" or m.value == "")):
         if "\0" in matcher.name:
@@ -39,7 +40,7 @@ async def conditions(matchers: Sequence[Matcher], arguments: list[object], value
             continue
         regex = matcher.op in ("=~", "!~")
         tried = await values(matcher.name, found, arguments[:]) if regex else []
-        passing = [value for value, good in zip(tried, verdicts(matcher, tried), strict=True) if good]
+        passing = [value for value, good in zip(tried, verdicts(matcher, tried, patience), strict=True) if good]
         name = argument(matcher.name)
         present, value = f"jsonb_exists(labels, {name}::text)", f"(labels ->> {name}::text)"
         if matcher.op == "=":
