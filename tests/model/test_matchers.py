@@ -188,3 +188,7 @@ def test_many_matchers_that_are_quick_have_an_end_together(monkeypatch: pytest.M
     with pytest.raises(BadInput, match=r"the matchers of one selector have looked at the values of their labels for 24 s"):
         matchers.verdicts(matcher, ["v1"], patience)
     assert matchers.verdicts(matcher, ["v1"], matchers.Patience()) == [True]
+    patience = matchers.Patience()
+    patience.spend(30.0, 2_000_000)
+    with pytest.raises(BadInput, match="for 41 s"):
+        patience.spend(11.0, 1)

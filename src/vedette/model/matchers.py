@@ -176,12 +176,13 @@ class Patience:
     """What the matchers of one selector have of their time. Used by one thread at a time."""
 
     def __init__(self) -> None:
-        self._spent = 0.0
+        self._spent, self._most = 0.0, 0
 
-    def spend(self, seconds: float) -> None:
-        """Take some. Raises `BadInput` where none is left."""
-        self._spent += seconds
-        if self._spent > _ALL_S:
+    def spend(self, seconds: float, values: int) -> None:
+        """Take some, for so many values. Raises `BadInput` where none is left."""
+        self._spent, self._most = self._spent + seconds, max(self._most, values)
+        # Of millions of values, one matcher alone may take longer.
+        if self._spent > max(_ALL_S, _SLOW_S * self._most):
             raise BadInput(
                 f"the matchers of one selector have looked at the values of their labels for {self._spent:.0f} s",
                 hint="fewer of them, or one equal to a value",
@@ -202,7 +203,7 @@ def verdicts(matcher: Matcher, values: Iterable[str], patience: Patience | None 
                 hint="a simpler one, with fewer repetitions",
             )
     if patience is not None:
-        patience.spend(monotonic() - began)
+        patience.spend(monotonic() - began, len(found))
     return [not one for one in found] if matcher.op == "!~" else found
 
 
