@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 import shutil
+import socket
 import ssl
 import subprocess
 from collections.abc import AsyncIterator
@@ -30,6 +31,8 @@ class Echo:
         self.pages: dict[str, bytes] = {}
         self.port = 0
         self.close_after_answer = False
+        self.silent: set[int] = set()
+        """Requests, counted from 1, after which the connection is closed without an answer."""
         self.connections = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -42,6 +45,8 @@ class Echo:
                 headers = {n.lower(): v for n, v in (line.split(": ", 1) for line in lines)}
                 body = await reader.readexactly(int(headers.get("content-length", "0")))
                 self.seen.append((method, path, headers, body))
+                if len(self.seen) in self.silent:
+                    return
                 writer.write(self.pages.get(path, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"))
                 await writer.drain()
                 if self.close_after_answer:
@@ -203,6 +208,50 @@ async def test_a_kept_connection_that_died_is_replaced(echo: Echo) -> None:
     for _ in range(3):
         assert (await http.get(f"http://127.0.0.1:{echo.port}/", timeout=5)).body == b"ok"
     assert len(echo.seen) == 3
+    await http.close()
+
+
+async def test_a_get_is_sent_again_where_a_kept_connection_ends_instead_of_answering(echo: Echo) -> None:
+    echo.silent = {2}
+    http, url = client(), f"http://127.0.0.1:{echo.port}/"
+    for _ in range(2):
+        assert (await http.get(url, timeout=30)).body == b"ok"
+    assert (len(echo.seen), echo.connections) == (3, 2)
+    await http.close()
+
+
+async def test_a_post_is_never_sent_twice(echo: Echo) -> None:
+    """The receiver may have taken it before it fell silent: who sends it again must be somebody who knows what it is."""
+    echo.silent = {2}
+    http, url = client(), f"http://127.0.0.1:{echo.port}/"
+    await http.post(url, b"1", timeout=30)
+    assert await reason(http.post(url, b"2", timeout=30)) == ("protocol", True)
+    assert [body for *_, body in echo.seen] == [b"1", b"2"]
+    await http.close()
+
+
+async def test_a_get_on_a_new_connection_is_not_sent_again_either(echo: Echo) -> None:
+    echo.silent = {1}
+    http = client()
+    assert await reason(http.get(f"http://127.0.0.1:{echo.port}/", timeout=30)) == ("protocol", True)
+    assert len(echo.seen) == 1
+    await http.close()
+
+
+async def test_that_a_post_is_leaving_is_told_before_its_first_byte_is_out_and_not_where_nobody_listens(echo: Echo) -> None:
+    http, left = client(), list[int]()
+
+    async def leaving() -> None:
+        left.append(len(echo.seen))
+
+    for _ in range(2):  # on a new connection, and on a kept one
+        await http.post_json(f"http://127.0.0.1:{echo.port}/", {}, timeout=30, leaving=leaving)
+    assert left == [0, 1]
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        with pytest.raises(Undeliverable):
+            await http.post_json(f"http://127.0.0.1:{closed.getsockname()[1]}/", {}, timeout=30, leaving=leaving)
+    assert left == [0, 1]
     await http.close()
 
 
