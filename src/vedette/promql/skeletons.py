@@ -27,7 +27,9 @@ def split(text: str) -> tuple[str, list[str]] | None:
     """The skeleton of a text and what its strings hold; None where that cannot be told by a glance, or there are none."""
     parts = text.split('"')
     strings = parts[1::2]
-    if len(parts) % 2 == 0 or not strings or len(text) > LONGEST or _HIDDEN.search(text) or any("\n" in s for s in strings):
+    if len(parts) % 2 == 0 or not strings or len(text) > LONGEST or _HIDDEN.search(text):
+        return None
+    if "\n" in text and any("\n" in s for s in strings):
         return None
     return '"'.join(parts[::2]), strings
 
@@ -40,6 +42,21 @@ class _Known:
     strings: list[str]
     ends: list[int]
     places: tuple[tuple[int, ...], ...]
+
+
+class _Moved:
+    """Where in a text with other `strings` stands what stands at some place of a known one; found out when it is asked, which is seldom."""
+
+    __slots__ = ("_known", "_strings")
+
+    def __init__(self, known: _Known, strings: list[str]) -> None:
+        self._known = known
+        self._strings = strings
+
+    def __call__(self, at: int) -> int:
+        before = bisect_right(self._known.ends, at)
+        pairs = zip(self._strings[:before], self._known.strings[:before], strict=True)
+        return at + sum(len(new) - len(old) for new, old in pairs)
 
 
 class Skeletons:
@@ -81,10 +98,9 @@ class Skeletons:
             return None
         if not all(map(_selects, selected)):
             return None
-        moves = [0, *accumulate(len(new) - len(old) for new, old in zip(strings, known.strings, strict=True))]
-        ends = known.ends
         alike = known.shape
-        return Shape(text, alike.root, alike.leaves, selected, alike.columns, alike.anew, lambda at: at + moves[bisect_right(ends, at)])
+        moved = _Moved(known, strings)
+        return Shape(text, alike.root, alike.leaves, selected, alike.columns, alike.anew, moved)
 
 
 def _selects(matchers: tuple[Matcher, ...]) -> bool:

@@ -270,10 +270,13 @@ class Memory:
             among = self._selections if len(found.ids) <= _FEW_SERIES else self._many
             among[key] = of, found
             among.move_to_end(key)
-            while len(self._selections) > _SELECTIONS_KEPT:
-                self._selections.popitem(last=False)
-            while sum(one.nbytes for _, one in self._many.values()) > _MANY_BYTES:
-                self._many.popitem(last=False)
+            if among is self._selections:
+                while len(among) > _SELECTIONS_KEPT:
+                    among.popitem(last=False)
+                return
+            # To add all of these up takes as long as to look a few series up: only where one more is among them.
+            while sum(one.nbytes for _, one in among.values()) > _MANY_BYTES:
+                among.popitem(last=False)
 
     def idle(self, since: int) -> NDArray[np.bool_]:
         """Which series have no sample in memory, and had their last before `since` (ms): bool[n]."""
