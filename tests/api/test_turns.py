@@ -126,3 +126,19 @@ async def test_who_gives_up_leaves_the_queue() -> None:
     await crowd.arrive("carol")
     assert crowd.now["carol"] == 1
     await crowd.end(1)
+
+
+@pytest.mark.parametrize("others", [0, 1])
+async def test_a_turn_that_comes_in_the_moment_in_which_one_gives_up_is_the_next_one_s(others: int) -> None:
+    turns = Turns(concurrency=1, per_tenant=1, queued=10)
+    assert turns.take("alice")
+    crowd = Crowd(turns)
+    first, *_ = await crowd.arrive("alice", *["alice"] * others)
+    first.cancel()
+    # Its task has not run yet, so it still stands in line.
+    turns.give_back("alice")
+    await crowd.settle()
+    assert first.cancelled()
+    assert (crowd.now["alice"], turns.waiting) == (others, 0)
+    await crowd.end(others)
+    assert turns.take("bob"), "no turn was lost"

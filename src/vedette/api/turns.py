@@ -62,7 +62,9 @@ class Turns:
             raise
 
     def _leave(self, tenant: str, turn: asyncio.Future[None]) -> None:
-        line = self._waiting[tenant]
+        line = self._waiting.get(tenant)
+        if line is None or turn not in line:
+            return  # a turn that came between its end and this passed it over
         line.remove(turn)
         if not line:
             del self._waiting[tenant]
@@ -79,8 +81,11 @@ class Turns:
             del self._running[tenant]
         while self._free and (tenant := self._next()):
             line = self._waiting[tenant]
-            self._take(tenant)
-            line.popleft().set_result(None)
+            turn = line.popleft()
+            # Who has given up stands in line until its task runs again; what it was given would be nobody's.
+            if not turn.done():
+                self._take(tenant)
+                turn.set_result(None)
             if line:
                 self._waiting.move_to_end(tenant)
             else:
