@@ -97,6 +97,33 @@ def test_queries_share_their_memory() -> None:
         again.hold(10, 100)
 
 
+def test_large_answers_count_as_long_as_somebody_holds_them() -> None:
+    class Held:
+        """An answer."""
+
+    running, answers = Running(ManualClock(), max_bytes=100), [Held(), Held()]
+    for answer in answers:
+        running.keep(answer, 40)
+    with pytest.raises(LimitExceeded, match="hold all the memory") as refused:
+        running.keep(Held(), 21)
+    assert refused.value.retry_after == 1.0
+    with running.entered("t", "a", (0, 0, 0), None) as ticket:
+        ticket.hold(1, 20)
+        assert not running.room(1)
+        with pytest.raises(LimitExceeded):
+            ticket.hold(1, 21)
+        del answer, answers[0]
+        ticket.hold(1, 60)
+    del answers[:]
+    assert running.room(100)
+    running.keep(kept := Held(), 100)
+    with pytest.raises(LimitExceeded) as never:
+        running.keep(Held(), 101)
+    assert never.value.retry_after is None, "it would not fit alone"
+    assert kept is not None
+    Running(ManualClock(), max_bytes=0).keep(kept, 1 << 60)
+
+
 def test_memory_is_given_back_by_queries_that_fail() -> None:
     storage = MemoryStorage()
     fill(storage)

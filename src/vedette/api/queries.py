@@ -47,7 +47,7 @@ _SHORT_S, _TOO_LONG_S, _STALLED_S = 0.0015, 0.003, 0.02
 _KNOWN_SHAPES, _LONGEST_KEPT, _SAME_TIME_MS = 2000, 2000, 600_000
 MAX_ID_DIGITS = 18
 POINT_BYTES, _MANY_POINTS = 28, 1 << 16
-"""Of a point as JSON, about; and from how many points on an answer is sent while it is being written."""
+"""Of a point as JSON, about, and as much in memory meanwhile; and from how many points on an answer is sent while it is being written."""
 
 _QUERY = Param("query", "text", "The PromQL expression.", required=True)
 _LIMIT = Param("limit", "integer", "The most series to return; 0 is all.")
@@ -279,6 +279,7 @@ class Queries:
             return b"".join(b',"' + name.encode() + b'":' + orjson.dumps(value) for name, value in added.items())
 
         def in_pieces(result: QueryResult, warnings: list[str]) -> Iterator[bytes | memoryview]:
+            self.engine.running.keep(result, result.points * POINT_BYTES)
             head, tail = enveloped(b"|", warnings=warnings, infos=result.infos).split(b"|", 1)
             exact, added = result.measured(options.limit), more(result)
             size = result.points * POINT_BYTES if exact is None else len(head) + exact + len(added) + len(tail)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import weakref
 from dataclasses import dataclass
 from typing import Self
 
@@ -71,6 +72,8 @@ class Running:
         self._lock = threading.Lock()
         self._tickets: dict[int, Ticket] = {}
         self._held = 0
+        self._answers: list[tuple[weakref.ref[object], int]] = []
+        """Large answers that may still be on their way to somebody, and their bytes."""
 
     def entered(self, tenant: str, expr: str, span: tuple[int, int, int], cancel: threading.Event | None) -> Ticket:
         """The entry of a query from `span` (start, end, step in ms), a context; `cancel` ends the query when set."""
@@ -91,18 +94,38 @@ class Running:
         """As `Ticket.hold`."""
         with self._lock:
             others = self._held - ticket.bytes
-            if self._max_bytes and nbytes > ticket.bytes and others + nbytes > self._max_bytes:
-                # Alone it may fit, so that asking again later helps.
-                raise LimitExceeded(
-                    "the queries that run now hold all the memory that queries may have (promql.max_memory)",
-                    retry_after=1.0 if nbytes <= self._max_bytes else None,
-                )
+            if self._max_bytes and nbytes > ticket.bytes:
+                self._refuse_more(others, nbytes)
             self._held = others + nbytes
             ticket.bytes = nbytes
 
+    def keep(self, answer: object, nbytes: int) -> None:
+        """Count a large answer of a query that has ended for as long as somebody holds it: a slow reader takes minutes.
+
+        Raises `LimitExceeded` where all queries and answers together would hold more bytes than they may.
+        """
+        with self._lock:
+            self._answers = [(known, size) for known, size in self._answers if known() is not None]
+            if self._max_bytes:
+                self._refuse_more(self._held, nbytes)
+            self._answers.append((weakref.ref(answer), nbytes))
+
+    def _refuse_more(self, others: int, nbytes: int) -> None:
+        if others + nbytes + self._sent() > self._max_bytes:
+            # Alone it may fit, so that asking again later helps.
+            raise LimitExceeded(
+                "the queries that run now hold all the memory that queries may have (promql.max_memory)",
+                retry_after=1.0 if nbytes <= self._max_bytes else None,
+            )
+
+    def _sent(self) -> int:
+        """The bytes of large answers that are still held."""
+        # Mostly there are none. Not counted down as they go: that happens at any time, on any thread, the lock held or not.
+        return sum(size for known, size in self._answers if known() is not None) if self._answers else 0
+
     def room(self, nbytes: int) -> bool:
         """Whether another query may hold so many bytes now."""
-        return not self._max_bytes or self._held + nbytes <= self._max_bytes
+        return not self._max_bytes or self._held + nbytes + self._sent() <= self._max_bytes
 
     def __len__(self) -> int:
         return len(self._tickets)
