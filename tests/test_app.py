@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from vedette import warm
 from vedette.app import House
 from vedette.clock import ManualClock
-from vedette.errors import LimitExceeded
+from vedette.errors import BadInput, LimitExceeded
+from vedette.kernels import compiling
+from vedette.plan import Plan
 from vedette.settings import Settings, resolve
 
 
@@ -14,17 +20,66 @@ def _settings(data: Path) -> Settings:
     return resolve(environment={}, dotenv=None, flags={("storage", "data"): data})
 
 
-async def test_queries_are_answered_on_the_loop_once_their_kernels_are_compiled(tmp_path: Path) -> None:
-    house, seen = House(_settings(tmp_path), clock=ManualClock(), read=lambda: _settings(tmp_path)), []
+class Kernels:
+    """A `Warming` that notes what it is asked for."""
+
+    cold = True
+
+    def __init__(self, house: House, problem: Exception | None = None) -> None:
+        self.house, self.problem, self.seen = house, problem, []  # type: ignore[var-annotated]
+
+    def rest(self) -> list[Callable[[], None]]:
+        def compile_them() -> None:
+            self.seen.append(("rest", self.house._rooms.warm))
+            if self.problem is not None:
+                raise self.problem
+
+        return [compile_them, compile_them]
+
+    def finish(self) -> None:
+        self.seen.append(("finish", self.house._rooms.warm))
+
+    def progress(self) -> warm.Progress:
+        return warm.Progress(3, 9, 12.3)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(_settings(tmp_path), clock=ManualClock(), read=lambda: _settings(tmp_path))
+
+
+async def test_queries_are_answered_on_the_loop_once_their_kernels_are_compiled(house: House) -> None:
+    kernels = Kernels(house)
     assert not house._rooms.warm
-    await house._compile_rest(lambda: seen.append(house._rooms.warm))
-    assert seen == [False] and house._rooms.warm
+    await house._compile_rest(kernels)  # type: ignore[arg-type]
+    assert kernels.seen == [("rest", False), ("rest", False), ("finish", False)] and house._rooms.warm
 
 
-async def test_a_disk_that_keeps_no_kernels_holds_nobody_up(tmp_path: Path) -> None:
-    def refused() -> None:
-        raise LimitExceeded("the disk is full")
-
-    house = House(_settings(tmp_path), clock=ManualClock(), read=lambda: _settings(tmp_path))
-    await house._compile_rest(refused)
+async def test_a_disk_that_keeps_no_kernels_holds_nobody_up(house: House) -> None:
+    await house._compile_rest(Kernels(house, LimitExceeded("the disk is full")))  # type: ignore[arg-type]
     assert house._rooms.warm, "their first users compile them"
+
+
+async def test_how_far_compiling_is_can_be_asked_at_any_time(house: House) -> None:
+    rooms = house._rooms
+    assert rooms.compiling() is None, "it has not begun"
+    rooms.warming = Kernels(house)  # type: ignore[assignment]
+    assert rooms.compiling() == (3, 9, 12.3)
+
+
+async def test_a_start_that_fails_ends_what_it_had_compiled(house: House, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+
+    async def refused(plan: Plan) -> None:
+        raise BadInput("no such port")
+
+    monkeypatch.setattr(house, "_apply", refused)
+    house.lock()
+    with pytest.raises(BadInput):
+        await house.start()
+    assert list(scratch.iterdir()), "what it had begun with"
+    await house.close()
+    assert not list(scratch.iterdir())
+    assert compiling._Serving.now is house._rooms.compilers and house._rooms.compilers._ended

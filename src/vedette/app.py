@@ -56,7 +56,8 @@ class House:
         self._reloaded = Reloaded(True, self._rooms.started)
         self._listeners = Listeners(self._rooms, reload=self.reload, reloaded=lambda: self._reloaded)
         self._records: Records | None = None
-        self._unwarmed: Callable[[], None] | None = None
+        self._asked: asyncio.Task[None] | None = None
+        self._rest: asyncio.Task[None] | None = None
 
     @property
     def plan(self) -> Plan:
@@ -86,29 +87,45 @@ class House:
         await rooms.identities.open(Directory(records, rooms.clock))
         await rooms.alerting.start(records)
         await rooms.pushed.open(records)
-        # One kernel compiles at a time in a process: without this, rules and scrapes that start together keep the first
-        # write of a cold start waiting for kernels that it does not need.
-        ingest, self._unwarmed = warm.in_two(rooms.closing.is_set)
-        await self._compile(ingest)
+        # On a new machine kernels are compiled now, those first that everybody needs: once it is ready, the server answers at once.
+        rooms.compilers.open()
+        warming = rooms.warming = warm.Warming(rooms.compilers, rooms.clock, rooms.closing.is_set)
+        self._asked = asyncio.create_task(self._compile(warming.asked), name="warming")
+        await self._compile(warming.writes)
         await self._apply(rooms.plan)
         for room in (rooms.tracing, rooms.tracker, rooms.pushed, rooms.health, rooms.updates, rooms.upkeep):
             room.start()
         await rooms.log_ways.start()
         await self._listen_besides(rooms.plan.settings)
+        await self._compile(warming.answers)
+        await self._asked
         rooms.ready = True
-        rest, self._unwarmed = self._unwarmed, None
-        self._warming = asyncio.create_task(self._compile_rest(rest), name="warming")
+        self._rest = asyncio.create_task(self._compile_rest(warming), name="warming")
 
-    async def _compile_rest(self, kernels: Callable[[], None]) -> None:
-        await self._compile(kernels)
+    async def _compile_rest(self, warming: warm.Warming) -> None:
+        if progress := warming.progress():
+            log.info("ready; kernels that are needed less often are compiled meanwhile", compiled=str(progress))
+        await asyncio.gather(*(self._compile(call) for call in warming.rest()))
+        if warming.progress() and not self._rooms.closing.is_set():
+            log.info("all kernels are compiled, and kept for the next start")
+        await self._compile(warming.finish)
         self._rooms.warm = True
+
+    async def _stop_warming(self) -> None:
+        """Of a start that failed, too, what compiling was begun with ends here, on a thread: the interpreter's end could not do it."""
+        if self._rest is not None:
+            await self._rest
+        elif self._asked is not None and self._rooms.warming is not None:
+            await self._asked
+            await self._compile(self._rooms.warming.finish)
 
     async def _compile(self, kernels: Callable[[], None]) -> None:
         """Compile kernels ahead of use, on a thread; where the disk does not allow it, their first users will."""
         try:
             await self._rooms.run_query(kernels)
         except (OSError, VedetteError) as error:
-            log.warning("kernels are not compiled ahead", reason=str(error))
+            if not self._rooms.closing.is_set():
+                log.warning("kernels are not compiled ahead", reason=str(error))
 
     async def _apply(self, plan: Plan) -> None:
         """Put a plan in force: the one that is, at the start, or another. Raises `BadInput`."""
@@ -182,9 +199,7 @@ class House:
         rooms = self._rooms
         rooms.ready = False
         rooms.closing.set()
-        if self._unwarmed is not None:
-            # A start that failed: what compiling was begun with ends here, on its thread. The interpreter's end could not do it.
-            await self._compile(self._unwarmed)
+        rooms.compilers.close()
         rooms.alerting.fall_silent()
         await rooms.identities.close()
         if rooms.counts is not None:
@@ -209,6 +224,7 @@ class House:
         ):
             if room is not None:
                 await room.close()
+        await self._stop_warming()
         rooms.let_threads_go()
 
     def announce(self, addresses: Sequence[tuple[str, int]], *, scheme: str = "http") -> None:

@@ -233,6 +233,7 @@ class Listeners:
             started=rooms.started,
             version=version("vedette"),
             commit=commit_of_checkout(),
+            compiling=rooms.compiling,
         )
 
     def _keeping(self) -> list[Endpoint]:

@@ -36,6 +36,7 @@ from vedette.ingest.graphite import Graphite
 from vedette.ingest.pushed import Pushed
 from vedette.ingest.statsd import Statsd
 from vedette.ingest.track import Tracker
+from vedette.kernels.compiling import Compilers
 from vedette.logways import LogWays, store_of
 from vedette.plan import Plan, retention_of
 from vedette.selfmetrics import Reading
@@ -43,6 +44,7 @@ from vedette.settings import Settings
 from vedette.storage.backends import open_backend
 from vedette.storage.limits import Limits
 from vedette.storage.upkeep import Upkeep
+from vedette.warm import Warming
 
 T = TypeVar("T")
 
@@ -53,8 +55,8 @@ _WRITE_THREADS = 2
 class Rooms:
     """Every room of one server, by name.
 
-    `plan` is what is in force, `ready` whether the server is open to its users, `warm` whether no kernel is being compiled ahead any more:
-    who starts and reloads it sets them.
+    `plan` is what is in force, `ready` whether the server is open to its users, `warm` whether no kernel is being compiled ahead any more,
+    `warming` how far that is, None before it begins: who starts and reloads it sets them.
     `closing` is set once it is to end. Raises `BadInput` for settings that do not go together.
     """
 
@@ -62,6 +64,8 @@ class Rooms:
         self.plan, self.clock, self.log_ways = plan, clock, log_ways
         self.started = clock.now()
         self.ready = self.warm = False
+        self.compilers = Compilers()
+        self.warming: Warming | None = None
         self.closing = threading.Event()
         settings = plan.settings
         room = settings.vedette
@@ -117,6 +121,11 @@ class Rooms:
     def run_write(self, function: Callable[..., T], /, *args: Any) -> Awaitable[T]:
         """Run a blocking decode on threads that no query can occupy."""
         return asyncio.get_running_loop().run_in_executor(self._writes, function, *args)
+
+    def compiling(self) -> tuple[int, int, float] | None:
+        """While kernels are compiled, on a new machine: steps done, of how many, and about how many seconds are left."""
+        progress = self.warming.progress() if self.warming else None
+        return None if progress is None else (progress.done, progress.total, progress.left)
 
     def let_threads_go(self) -> None:
         """Begin nothing more on the threads: what still runs there reads or compiles; nobody waits for its answer any more."""

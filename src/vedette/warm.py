@@ -3,22 +3,29 @@
 A kernel is compiled at its first call, so each is called once by the way data really goes: a small batch through each
 wire format, into a storage of its own in a temporary directory, and out through queries that reach the kernels of
 PromQL. What is missing here costs its first user a second, nothing worse.
+
+On a new machine all of them take a core one to two minutes. So there are three lanes that need nothing of each other, each for a
+thread: what they come across is compiled by processes side by side (`kernels/compiling.py`). First in each stands what a new user
+needs first, and until that is ready, so is not the server: its first answers would take as long.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import tempfile
+import threading
 from collections.abc import Callable, Generator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from vedette.clock import ManualClock, SystemClock, now_ms
+from vedette.clock import Clock, ManualClock, SystemClock, now_ms
 from vedette.errors import VedetteError
-from vedette.kernels import block, groups, streamed
+from vedette.kernels import block, compiling, groups, streamed
 from vedette.model.histograms import NO_BUCKETS, Histogram, Layout
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher
@@ -36,24 +43,28 @@ from vedette.storage.settings import StorageSettings
 from vedette.wire import exposition, influx, remote_write, remote_write2
 from vedette.wire.exposition_table import render_table
 
-QUERIES = (
-    # First what is asked for most: on a new machine compiling takes a minute, and who asks meanwhile waits for what he needs.
+FIRST_QUERIES = (
+    # What the pages of the browser and a new user ask.
     "warm",
     "rate(warm[5m])",
     "sum by (id) (rate(warm[5m]))",
-    "warm > 1",
-    "histogram_quantile(0.9, sum by (le) (rate(warm_bucket[5m])))",
+    "sum(warm)",
     "warm * 2 + 1",
+    "warm / warm",
+    "warm > 1",
+    "topk(1, warm)",
+)
+QUERIES = (
+    "histogram_quantile(0.9, sum by (le) (rate(warm_bucket[5m])))",
     "warm + on (id) group_left warm",
     "warm / on () group_left sum(warm)",
     'warm{id="1"}',
     "warm and warm unless warm or warm",
     "warm > 1 or warm",
     *(f"{op} by (id) (warm)" for op in ("sum", "avg", "min", "max", "count", "group", "stddev")),
-    "topk(1, warm)",
     "quantile(0.5, warm)",
     'count_values("v", warm)',
-    *(f"{fn}(warm[5m])" for fn in ("irate", "increase", "delta", "idelta", "deriv", "changes", "resets")),
+    *(f"{fn}(warm[5m])" for fn in ("irate", "increase", "delta", "idelta", "changes", "resets")),
     *(f"{fn}_over_time(warm[5m])" for fn in ("avg", "sum", "min", "max", "count", "last", "stddev", "present")),
     "quantile_over_time(0.5, warm[5m])",
     'label_replace(warm, "a", "$1", "id", "(.*)")',
@@ -63,9 +74,8 @@ QUERIES = (
     "sort(warm)",
     "hour()",
     "clamp_max(abs(warm), 3)",
+    "deriv(warm[5m])",
 )
-
-
 NATIVE_QUERIES = (
     "native",
     "histogram_quantile(0.9, sum(rate(native[5m])))",
@@ -73,96 +83,185 @@ NATIVE_QUERIES = (
     "histogram_stddev(sum_over_time(native[5m]))",
 )
 ROLLED_UP_QUERIES = ("rate(warm[1h])", "max_over_time(warm[1h])")
-STEPS = len(QUERIES) + len(NATIVE_QUERIES) + 18
-INGEST_STEPS = 2
+
+WRITES = 3
+"""How many steps of the first lane writes need."""
+FIRST = (WRITES + 2, 2 + len(FIRST_QUERIES), 0)
+"""How many steps of each lane a new user needs first."""
+STEPS = (FIRST[0] + 5 + len(NATIVE_QUERIES), FIRST[1] + len(QUERIES) + 9, 4)
+"""How many steps each lane has."""
+
+_SERIES = [Labels.of(__name__="warm", id=str(i)) for i in range(3)] + [
+    Labels.of(__name__="warm_bucket", le=le) for le in ("1", "2", "+Inf")
+]
+_ONE = [Matcher("__name__", "=", "warm")]
+
+Step = tuple[str, Callable[[], None]]
+"""What it is, and a call that compiles it."""
 
 
-def steps() -> Generator[tuple[str, Callable[[], None]], None, None]:
-    """(what it is, a call that compiles it), in an order in which each can build on those before it."""
-    clock = SystemClock()
-    now = now_ms(clock)
-    series = [Labels.of(__name__="warm", id=str(i)) for i in range(3)]
-    series += [Labels.of(__name__="warm_bucket", le=le) for le in ("1", "2", "+Inf")]
+class _Store:
+    """A storage in a temporary directory, with an engine, for one lane."""
+
+    def __init__(self, stack: contextlib.ExitStack) -> None:
+        clock = SystemClock()
+        self.now = now_ms(clock)
+        self.place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vedette-warm-")))
+        self.storage = Storage(StorageSettings(data=self.place), clock)
+        self.engine = Promql(self.storage, PromqlSettings(), clock)
+        stack.callback(self.engine.close)
+        self.runner = stack.enter_context(asyncio.Runner())
+        self._stack = stack
+
+    def start(self) -> None:
+        """Open it, to be closed with the lane."""
+        self.runner.run(self.storage.start())
+        self._stack.callback(lambda: self.runner.run(self.storage.close()))
+
+    def append(self, batch: SampleBatch) -> None:
+        """Store samples."""
+        self.runner.run(self.storage.append(batch))
+
+    def fill(self) -> None:
+        """A minute of each series."""
+        batch = SampleBatch.of(canonical(DEFAULT_TENANT), _SERIES, [0] * len(_SERIES), [0.0] * len(_SERIES))
+        times = [self.now - 60_000 + i * 15_000 for i in range(4)] * len(_SERIES)
+        batch.offsets = np.arange(len(_SERIES) + 1, dtype=np.int64) * 4
+        batch.timestamps, batch.values = np.array(times), np.arange(float(len(times)))
+        self.append(batch)
+
+    def ask(self, query: str) -> Callable[[], None]:
+        """A call that asks at once and over a range, and renders."""
+
+        def asked() -> None:
+            with contextlib.suppress(VedetteError):
+                self.engine.instant(DEFAULT_TENANT, query, self.now).json()
+                found = self.engine.range(DEFAULT_TENANT, query, self.now - 300_000, self.now, 60_000)
+                found.measured()  # as large answers are before they are sent
+                found.json()
+
+        return asked
+
+    def divide(self) -> None:
+        """Have samples read in pieces, as those of many series are."""
+        pieces = self.storage.in_pieces(DEFAULT_TENANT, _ONE, self.now - 300_000, self.now, least=0)
+        if pieces is not None:
+            n, steps = len(pieces.labels), Steps(self.now, 0, 1, 300_000)
+            room = np.empty((2, int(pieces.upto[-1])), dtype=np.int64)
+            pieces.rows(0, n).read(steps, *room)
+            params, into = (np.zeros(1), np.zeros(1), np.zeros(1, dtype=np.int64)), (np.empty((n, 1)), np.empty((n, 1), dtype=np.bool_))
+            PiecewiseSlabs(pieces, Scratch()).streamed(streamed.LAST_VALUE, 0, n, steps, params, into, lambda: None)
+
+
+def ways_in() -> Generator[Step, None, None]:
+    """What comes in, how answers are written, and native histograms."""
     with contextlib.ExitStack() as stack:
-        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vedette-warm-")))
-        storage = Storage(StorageSettings(data=place), clock)
-        engine = Promql(storage, PromqlSettings(), clock)
-        stack.callback(engine.close)
-        runner = stack.enter_context(asyncio.Runner())
+        store = _Store(stack)
+        read: list[SampleBatch] = []
 
         def remote() -> None:
-            offsets = [4 * i for i in range(len(series) + 1)]
-            times = [now - 60_000 + i * 15_000 for i in range(4)] * len(series)
+            offsets = [4 * i for i in range(len(_SERIES) + 1)]
+            times = [store.now - 60_000 + i * 15_000 for i in range(4)] * len(_SERIES)
             values = [float(i) for i in range(len(times))]
-            body = remote_write.render(series, offsets, times, values, metadata=[MetricMetadata("warm", "counter", "A counter.")])
-            runner.run(storage.append(remote_write.parse(body, remote_write.remote_write_keyspace(DEFAULT_TENANT))))
+            body = remote_write.render(_SERIES, offsets, times, values, metadata=[MetricMetadata("warm", "counter", "A counter.")])
+            read.append(remote_write.parse(body, remote_write.remote_write_keyspace(DEFAULT_TENANT)))
 
         def scrape() -> None:
             text = b'# TYPE scraped counter\nscraped{id="1"} 1.5\nscraped{id="2"} 2e3\n'
-            runner.run(storage.append(exposition.parse(text, exposition.exposition_keyspace(DEFAULT_TENANT), now).batch))
+            read.append(exposition.parse(text, exposition.exposition_keyspace(DEFAULT_TENANT), store.now).batch)
 
         def lines() -> None:
-            text = influx.Text(b"lines,id=1 a=1.5,b=2i\n", influx.influx_keyspace(DEFAULT_TENANT, influx.Naming()), now)
-            runner.run(storage.append(text.read()))
+            text = influx.Text(b"lines,id=1 a=1.5,b=2i\n", influx.influx_keyspace(DEFAULT_TENANT, influx.Naming()), store.now)
+            store.append(text.read())
+
+        def stored() -> None:
+            for batch in read:
+                store.append(batch)
 
         def native() -> None:
             few, more = (Layout(0, 0.001, (), np.arange(n, dtype=np.int32), NO_BUCKETS) for n in (2, 3))
             # A bucket that comes later makes rates move cells.
             samples = [Histogram(few, np.array([4.0 + i, 5.0, 1.0, 1.0 + i, 2.0])) for i in range(2)]
             samples += [Histogram(more, np.array([7.0 + i, 5.0, 1.0, 1.0 + i, 2.0, 3.0])) for i in range(2, 4)]
-            times = [now - 60_000 + i * 15_000 for i in range(4)]
+            times = [store.now - 60_000 + i * 15_000 for i in range(4)]
             body = remote_write2.render([Labels.of(__name__="native")], [0, 4], times, samples)
-            runner.run(storage.append(remote_write2.parse(body, remote_write2.remote_write2_keyspace(DEFAULT_TENANT))))
+            store.append(remote_write2.parse(body, remote_write2.remote_write2_keyspace(DEFAULT_TENANT)))
 
         def expose() -> None:
-            found = storage.select(DEFAULT_TENANT, [Matcher("__name__", "=", "warm")], now - 300_000, now)
+            found = store.storage.select(DEFAULT_TENANT, _ONE, store.now - 300_000, store.now)
             render_table([], [], found.labels, np.arange(len(found.labels)), found.values[found.offsets[1:] - 1])
 
-        def divide() -> None:
-            pieces = storage.in_pieces(DEFAULT_TENANT, [Matcher("__name__", "=", "warm")], now - 300_000, now, least=0)
-            if pieces is not None:
-                n, steps = len(pieces.labels), Steps(now, 0, 1, 300_000)
-                room = np.empty((2, int(pieces.upto[-1])), dtype=np.int64)
-                pieces.rows(0, n).read(steps, *room)
-                params, into = (np.zeros(1), np.zeros(1), np.zeros(1, dtype=np.int64)), (np.empty((n, 1)), np.empty((n, 1), dtype=np.bool_))
-                PiecewiseSlabs(pieces, Scratch()).streamed(streamed.LAST_VALUE, 0, n, steps, params, into, lambda: None)
-
-        def ask(query: str) -> Callable[[], None]:
-            def asked() -> None:
-                with contextlib.suppress(VedetteError):
-                    engine.instant(DEFAULT_TENANT, query, now).json()
-                    found = engine.range(DEFAULT_TENANT, query, now - 300_000, now, 60_000)
-                    found.measured()  # as large answers are before they are sent
-                    found.json()
-
-            return asked
-
-        yield "storage", lambda: runner.run(storage.start())
-        stack.callback(lambda: runner.run(storage.close()))
         yield "remote write", remote
+        yield "storage", store.start
+        yield "samples that came in", stored
         yield "scrape", scrape
+        yield "answers", store.ask("vector(1)")
+        yield "samples that were scraped", stored
         yield "InfluxDB's lines", lines
-        yield "a growing table of series", lambda: KeyTable(8).reserve(8)
-        yield "postings of many series", _pack
-        for query in QUERIES:
-            yield query, ask(query)
         yield "exposition", expose
-        yield "samples in pieces", divide
-        # Only sums of a million values are made in two halves.
-        yield "halves of sums", lambda: groups.merge(groups.SUM, *(np.zeros((1, 1)) for _ in range(6)))
         yield "remote write 2.0, native histograms", native
         for query in NATIVE_QUERIES:
-            yield query, ask(query)
-        yield "blocks", lambda: runner.run(storage.flush())
-        yield "series from blocks", ask("warm")
+            yield query, store.ask(query)
+        yield "rollups", lambda: store.runner.run(_roll_up(store.place / "rollups"))
+
+
+def queries() -> Generator[Step, None, None]:
+    """PromQL over samples in memory, and over blocks."""
+    with contextlib.ExitStack() as stack:
+        store = _Store(stack)
+        yield "storage of queries", store.start
+        yield "samples", store.fill
+        for query in (*FIRST_QUERIES, *QUERIES):
+            yield query, store.ask(query)
+        # Only sums of a million values are made in two halves.
+        yield "halves of sums", lambda: groups.merge(groups.SUM, *(np.zeros((1, 1)) for _ in range(6)))
+        yield "postings of many series", _pack
+        yield "blocks", lambda: store.runner.run(store.storage.flush())
+        yield "series from blocks", store.ask("warm")
         only = [Matcher("id", "=", "1")]
-        yield "deletion", lambda: runner.run(storage.delete(DEFAULT_TENANT, [only], now - 60_000, now - 45_000))
-        yield "series from blocks after it", ask("warm")
-        yield "merging", lambda: runner.run(storage.compact(clean=True))
-        yield "samples of blocks in pieces", divide
+        yield "deletion", lambda: store.runner.run(store.storage.delete(DEFAULT_TENANT, [only], store.now - 60_000, store.now - 45_000))
+        yield "series from blocks after it", store.ask("warm")
+        yield "merging", lambda: store.runner.run(store.storage.compact(clean=True))
+        yield "samples of blocks in pieces", store.divide
         # Only of blocks that overlap.
         yield "rows in order", _untangle
-        yield "rollups", lambda: runner.run(_roll_up(place / "rollups"))
+
+
+def pieces() -> Generator[Step, None, None]:
+    """What reads so many samples that they are computed piece by piece."""
+    with contextlib.ExitStack() as stack:
+        store = _Store(stack)
+        yield "a growing table of series", lambda: KeyTable(8).reserve(8)
+        yield "storage of pieces", store.start
+        yield "samples of pieces", store.fill
+        yield "samples in pieces", store.divide
+
+
+LANES = (ways_in, queries, pieces)
+
+SECONDS = {
+    "remote write": 3.0,
+    "samples that came in": 11.0,
+    "scrape": 6.0,
+    "answers": 7.0,
+    "InfluxDB's lines": 3.0,
+    "exposition": 3.0,
+    "remote write 2.0, native histograms": 7.0,
+    "native": 5.0,
+    "histogram_quantile(0.9, sum(rate(native[5m])))": 9.0,
+    "warm": 8.0,
+    "rate(warm[5m])": 1.5,
+    "sum by (id) (rate(warm[5m]))": 2.5,
+    "topk(1, warm)": 1.5,
+    "quantile(0.5, warm)": 3.0,
+    "irate(warm[5m])": 3.0,
+    "min_over_time(warm[5m])": 3.0,
+    "deriv(warm[5m])": 10.0,
+    "blocks": 6.0,
+    "series from blocks after it": 3.0,
+    "samples in pieces": 15.0,
+}
+"""How long a core takes to compile what a step needs, about and for what it is the first to need: what is left is estimated by it."""
 
 
 def _untangle() -> None:
@@ -198,25 +297,105 @@ def _pack() -> None:
     PackedPostings.of_plain(one).firsts(0, 1)
 
 
-def in_two(stopped: Callable[[], bool]) -> tuple[Callable[[], None], Callable[[], None]]:
-    """Two calls for a thread, one after the other: what writes need, then all the rest.
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far it is: steps `done` of `total`, and about how many seconds are `left`."""
 
-    Each asks before every step whether it is `stopped`: compiling all takes longer than a server has for its end.
+    done: int
+    total: int
+    left: float
+
+    def __str__(self) -> str:
+        return f"{self.done} of {self.total}, about {max(1, round(self.left))} s to go"
+
+
+class Warming:
+    """All lanes, and how far they are: `writes` and `asked` side by side, then `answers`, then `rest`, then `finish`.
+
+    They ask before every step whether all is `stopped`: compiling takes longer than a server has for its end.
     """
-    remaining = steps()
 
-    def take(most: int | None) -> None:
-        for _, step in itertools.islice(remaining, most):
-            if stopped():
-                break
-            step()
-        if stopped():
-            remaining.close()
+    def __init__(self, compilers: compiling.Compilers, clock: Clock, stopped: Callable[[], bool]) -> None:
+        self._compilers, self._clock, self._stopped = compilers, clock, stopped
+        self._lanes = [lane() for lane in LANES]
+        self._turns = [threading.Lock() for _ in LANES]
+        self._taken = [0] * len(LANES)
+        self._written = threading.Event()
+        self._started = clock.now()
+        self._seconds = 0.0  # of SECONDS, in the steps that were taken
+        self._ended = False
 
-    def take_rest() -> None:
-        take(None)
+    @property
+    def cold(self) -> bool:
+        """Whether there is anything to be compiled: on a machine where all is kept, it is a matter of a second."""
+        return self._compilers.needed.is_set()
+
+    def progress(self) -> Progress | None:
+        """How far it is; None where nothing is compiled, or nothing any more."""
+        if self._ended or not self.cold:
+            return None
+        elapsed, all_seconds = self._clock.now() - self._started, sum(SECONDS.values())
+        left = all_seconds - self._seconds
+        # Of the first step nothing is known yet: two cores that share the work are what most have at least.
+        rate = self._seconds / elapsed if self._seconds and elapsed > 0 else 2.0
+        return Progress(self.done, sum(STEPS), left / rate)
+
+    @property
+    def done(self) -> int:
+        """How many steps were taken, of the sum of `STEPS`."""
+        return sum(self._taken)
+
+    def all_at_once(self) -> list[Callable[[], None]]:
+        """Everything, in place of all other calls: for as many threads."""
+        return [functools.partial(self._take, lane, upto) for lane, upto in enumerate(STEPS)]
+
+    def writes(self) -> None:
+        """What writes need."""
+        try:
+            self._take(0, WRITES)
+        finally:
+            self._written.set()
+
+    def asked(self) -> None:
+        """What is asked first, where it is to be compiled; `writes`, in another thread, comes to know."""
+        while not self._compilers.needed.wait(0.01) and not self._written.is_set():
+            pass
+        if self.cold:
+            self._take(1, FIRST[1])
+
+    def answers(self) -> None:
+        """The same of the way from a scrape to an answer; after `writes`."""
+        if self.cold:
+            self._take(0, FIRST[0])
+
+    def rest(self) -> list[Callable[[], None]]:
+        """All others: calls for as many threads."""
+        if self.cold:
+            return [functools.partial(self._take, lane, STEPS[lane]) for lane in (1, 2, 0)]
+
+        def all_lanes() -> None:
+            # Threads would only take the interpreter from each other.
+            for lane, upto in enumerate(STEPS):
+                self._take(lane, upto)
+
+        return [all_lanes]
+
+    def _take(self, lane: int, upto: int) -> None:
+        with self._turns[lane], compiling.ahead():
+            for name, step in itertools.islice(self._lanes[lane], upto - self._taken[lane]):
+                if self._stopped():
+                    break
+                step()
+                self._taken[lane] += 1
+                self._seconds += SECONDS.get(name, 0.0)
+
+    def finish(self) -> None:
+        """All is compiled, or nothing will be any more. Waits for steps that are under way."""
+        self._ended = True
+        for turn, lane in zip(self._turns, self._lanes, strict=True):
+            with turn:
+                lane.close()
         # What loaded the kernels is in no one's way any more.
+        self._compilers.rest()
         heap.give_back()
         heap.let_code_go()
-
-    return lambda: take(INGEST_STEPS), take_rest

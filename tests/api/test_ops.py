@@ -17,6 +17,7 @@ class Server:
     """What the operations are told."""
 
     ready = False
+    compiling: tuple[int, int, float] | None = None
     reloads = 0
     bad: Exception | None = None
 
@@ -41,6 +42,7 @@ def client(server: Server, clock: ManualClock, serve: Any) -> httpx.AsyncClient:
         started=clock.now() - 90.5,
         version="1.2.3",
         commit="abc1234",
+        compiling=lambda: server.compiling,
     )
     made: httpx.AsyncClient = serve(routes(endpoints(operations)))
     return made
@@ -67,6 +69,22 @@ async def test_health_in_detail(client: httpx.AsyncClient, server: Server) -> No
         "timestamp": "2023-11-14T22:13:20Z",
         "dependencies": {"storage": "ok"},
     }
+
+
+async def test_what_is_waited_for_on_a_new_machine(client: httpx.AsyncClient, server: Server) -> None:
+    assert "replayed" in (await client.get("/-/ready")).text
+    server.compiling = (3, 75, 41.23)
+    waiting = await client.get("/-/ready")
+    assert (waiting.status_code, waiting.text) == (
+        503, "Vedette is starting: kernels are compiled for this machine, 3 of 75; about 41 s until all are.\n",
+    )  # fmt: skip
+    assert (await client.get("/health")).json()["kernels"] == {"compiled": 3, "of": 75, "seconds_left": 41.2}
+    # It may be ready before all are.
+    server.ready = True
+    assert (await client.get("/-/ready")).status_code == 200
+    assert (await client.get("/health")).json()["status"] == "healthy"
+    server.compiling = None
+    assert "kernels" not in (await client.get("/health")).json()
 
 
 async def test_reload(client: httpx.AsyncClient, server: Server) -> None:

@@ -35,6 +35,8 @@ class Operations:
     version: str
     commit: str = ""
     service: str = "vedette"
+    compiling: Callable[[], tuple[int, int, float] | None] = lambda: None
+    """While kernels are compiled, on a new machine: how many steps are done, of how many, and about how many seconds are left."""
 
     async def healthy(self, request: Request) -> Response:
         """The process answers."""
@@ -42,7 +44,13 @@ class Operations:
 
     async def is_ready(self, request: Request) -> Response:
         """The storage is replayed and requests are served."""
-        return _text(200, _READY) if self.ready() else _text(503, "Vedette is starting: its log is being replayed.\n")
+        if self.ready():
+            return _text(200, _READY)
+        if compiling := self.compiling():
+            done, steps, left = compiling
+            text = f"Vedette is starting: kernels are compiled for this machine, {done} of {steps}; about {left:.0f} s until all are."
+            return _text(503, text + "\n")
+        return _text(503, "Vedette is starting: its log is being replayed.\n")
 
     async def health(self, request: Request) -> Response:
         """Health with its details; 200 while starting too, for a probe that restarts what is not healthy."""
@@ -53,7 +61,7 @@ class Operations:
         now = self.clock.now()
         dependencies = dict(self.dependencies())
         well = all(state == "ok" for state in dependencies.values())
-        body = {
+        body: dict[str, object] = {
             "status": ("healthy" if well else "degraded") if self.ready() else "starting",
             "service": self.service,
             "version": self.version,
@@ -62,6 +70,8 @@ class Operations:
             "timestamp": rfc3339(int(now)),
             "dependencies": dependencies,
         }
+        if compiling := self.compiling():
+            body["kernels"] = {"compiled": compiling[0], "of": compiling[1], "seconds_left": round(compiling[2], 1)}
         return orjson.dumps(body)
 
     async def reloaded(self, request: Request) -> Response:

@@ -5,7 +5,7 @@ neither can be written: an installation that only root may write, run by a user 
 containers are. Then they are kept in a directory of this process' own until it ends. What was compiled beside the
 source already (`vedette warmup`, at the making of an image) is taken over in either case. `NUMBA_CACHE_DIR` names
 another place. Where that is full, or can no longer be read, kernels are compiled all the same, and not kept. Not here: what is
-computed, how a kernel is loaded (`loading.py`).
+computed, how a kernel is loaded (`loading.py`), where it is compiled (`compiling.py`).
 """
 
 from __future__ import annotations
@@ -21,13 +21,15 @@ from typing import Any
 
 import numba.core.caching
 import numba.core.config
+import numba.core.dispatcher
 import structlog
 
-from vedette.kernels import loading
+from vedette.kernels import compiling, loading
 
 # Numba is not typed.
 _caching: Any = numba.core.caching
 _config: Any = numba.core.config
+_dispatcher: Any = numba.core.dispatcher
 _log = structlog.get_logger(__name__)
 
 
@@ -84,7 +86,9 @@ def forgiving(work: Callable[..., Any], what: str) -> Callable[..., Any]:
 
 # Numba has no switch for it, and lets what the disk refuses fail the first call of a kernel: a query, or a write.
 _caching.Cache.save_overload = forgiving(_caching.Cache.save_overload, "a compiled kernel could not be kept")
-_caching.Cache.load_overload = forgiving(loading.load_overload, "a kept kernel could not be read and is compiled again")
+_load = forgiving(loading.load_overload, "a kept kernel could not be read and is compiled again")
+_caching.Cache.load_overload = compiling.in_turn(_load)
+_dispatcher.Dispatcher.compile = compiling.compile_kernel
 loading.lightly()
 
 PASSING = keep_somewhere()

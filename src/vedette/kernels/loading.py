@@ -16,8 +16,11 @@ from typing import Any
 
 import llvmlite.binding
 import numba.core.codegen
+import numba.core.dispatcher
 import numba.core.environment
+import numba.core.lowering
 import numba.core.runtime.nrt
+import numba.core.types
 
 # Numba is not typed.
 _library: Any = numba.core.codegen.CPUCodeLibrary
@@ -28,6 +31,10 @@ _rebuild_env: Any = _environment._rebuild_env
 _llvm: Any = llvmlite.binding
 _SYMBOL_TABLE = 2
 _runtime: Any = numba.core.runtime.nrt.rtsys
+_dispatcher: Any = numba.core.dispatcher.Dispatcher
+_call_template: Any = _dispatcher.get_call_template
+_lower: Any = numba.core.lowering.BaseLower
+_unliteral: Any = numba.core.types.unliteral
 
 
 def load_overload(cache: Any, signature: Any, target_context: Any) -> Any:
@@ -105,8 +112,21 @@ def rebuild_env(modname: str, consts: Any, env_name: str) -> Any:
     return made
 
 
+def call_template(kernel: Any, args: Any, keywords: Any) -> Any:
+    """`Dispatcher.get_call_template`, for a kernel's own functions: one compiled for any number serves where 0 is given, too.
+
+    Numba compiles another one for each constant, a sixth of all there is to compile; of what is inlined LLVM makes as much of the constant.
+    """
+    if kernel.py_func.__module__.startswith("vedette."):
+        args, keywords = tuple(map(_unliteral, args)), {name: _unliteral(kind) for name, kind in keywords.items()}
+    return _call_template(kernel, args, keywords)
+
+
 def lightly() -> None:
-    """Keep no modules of kernels that are loaded from now on, and import none for them."""
+    """Keep no modules of kernels that are loaded from now on, and import none for them; compile of them what is called, and once."""
     _environment._rebuild_env = rebuild_env
     _library._unserialize = classmethod(unserialize)
     _library._get_module_for_linking = module_for_linking
+    _dispatcher.get_call_template = call_template
+    # For function pointers, which kernels are never handed as.
+    _lower.create_cfunc_wrapper = lambda self: None
