@@ -17,7 +17,7 @@ from vedette.errors import NotFound
 from vedette.model.labels import EMPTY, Labels
 from vedette.model.matchers import Matcher
 from vedette.notify.config import parse
-from vedette.notify.silences import Silence
+from vedette.notify.silence import Silence
 from vedette.promql.engine import Engine
 from vedette.promql.settings import PromqlSettings
 from vedette.rules.managed import Defaults

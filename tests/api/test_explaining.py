@@ -15,7 +15,7 @@ from vedette.model.matchers import Matcher
 from vedette.net.answers import Answer
 from vedette.notify.config import parse
 from vedette.notify.notifier import Notifier
-from vedette.notify.silences import Silence
+from vedette.notify.silence import Silence
 from vedette.records.database import Records
 from vedette.rules.state import ActiveAlert, GroupState, RuleState
 

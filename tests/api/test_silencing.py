@@ -15,7 +15,7 @@ from vedette.clock import ManualClock, now_ms
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher
 from vedette.notify.notifier import Notifier
-from vedette.notify.silences import Silence
+from vedette.notify.silence import Silence
 from vedette.records.database import Records
 
 PATH = "/api/v1/alerts/silence"

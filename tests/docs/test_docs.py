@@ -21,7 +21,7 @@ from vedette.notify.channels.apprise import AppriseConfig
 from vedette.notify.channels.incidentio import IncidentioConfig
 from vedette.notify.channels.msteams import MsteamsConfig
 from vedette.notify.channels.webex import WebexConfig
-from vedette.notify.config import Config, InhibitRule, Receiver, RouteConfig, WebhookConfig
+from vedette.notify.config import Config, InhibitRule, Receiver, RouteConfig
 from vedette.notify.receivers import (
     DiscordConfig,
     EmailConfig,
@@ -36,6 +36,7 @@ from vedette.notify.receivers import (
     TeamsConfig,
     TelegramConfig,
     VictoropsConfig,
+    WebhookConfig,
     WechatConfig,
 )
 from vedette.rules.defaults import default_groups

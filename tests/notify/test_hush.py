@@ -10,7 +10,7 @@ from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher, match_labels
 from vedette.notify import hush as hushing
 from vedette.notify.hush import Hush
-from vedette.notify.silences import Silence
+from vedette.notify.silence import Silence
 
 NOW = 1_700_000_000_000
 

@@ -16,7 +16,7 @@ from vedette.notify.config import parse
 from vedette.notify.held import fingerprints, rfc3339
 from vedette.notify.listing import Wanted
 from vedette.notify.notifier import Notifier
-from vedette.notify.silences import Silence
+from vedette.notify.silence import Silence
 from vedette.records.database import Records
 
 T0 = 1_700_000_000

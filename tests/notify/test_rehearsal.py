@@ -15,7 +15,7 @@ from vedette.model.matchers import Matcher
 from vedette.notify import rehearsal
 from vedette.notify.config import parse
 from vedette.notify.rehearsal import channels, rehearse
-from vedette.notify.silences import Silence
+from vedette.notify.silence import Silence
 
 T0, MINUTE = 1_700_000_000_000, 60_000
 

@@ -15,7 +15,7 @@ from vedette.model.alerts import Alert
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher
 from vedette.notify.history import Question
-from vedette.notify.silences import Silence
+from vedette.notify.silence import Silence
 
 T0 = 1_700_000_000
 FIRING = Alert(Labels.of(alertname="A", severity="warning"), T0 * 1000, (T0 + 9000) * 1000)

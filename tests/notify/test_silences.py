@@ -14,7 +14,9 @@ from vedette.errors import BadInput, NotFound
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher, match_labels
 from vedette.notify import silences as room
-from vedette.notify.silences import Hush, Silence, Silences, checked, ended, may_become
+from vedette.notify.hush import Hush
+from vedette.notify.silence import Silence, checked, ended, may_become
+from vedette.notify.silences import Silences
 from vedette.records.database import Records
 
 T0 = 1_700_000_000

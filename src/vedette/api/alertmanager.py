@@ -28,7 +28,7 @@ from vedette.notify.held import fingerprints
 from vedette.notify.listing import Wanted
 from vedette.notify.matchers import parse_matchers
 from vedette.notify.notifier import Notifier
-from vedette.notify.silences import Silence
+from vedette.notify.silence import Silence
 
 MAX_BODY_BYTES = 128 << 20
 _TURN = 2_000

@@ -31,7 +31,7 @@ from vedette.model.alerts import Alert
 from vedette.model.labels import Labels
 from vedette.notify.config import Config
 from vedette.notify.rehearsal import Muted, Rehearsal, Told, rehearse
-from vedette.notify.silences import Silence
+from vedette.notify.silence import Silence
 from vedette.rules import backtest
 from vedette.rules.files import Group, parse, parse_group
 from vedette.rules.managed import Defaults

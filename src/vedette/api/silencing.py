@@ -23,7 +23,7 @@ from vedette.api.problems import UNEXPECTED, detail
 from vedette.errors import BadInput
 from vedette.model.matchers import Matcher
 from vedette.notify.notifier import Notifier
-from vedette.notify.silences import Silence, covers_everything
+from vedette.notify.silence import Silence, covers_everything
 
 MAX_BODY_BYTES = 1 << 20
 MAX_MINUTES = 366 * 24 * 60

@@ -1,13 +1,13 @@
 """`alertmanager.yml`: what Vedette reads of it, checked as Alertmanager checks it.
 
 A file that is accepted is obeyed; what is not there is refused by name. Not here: routing itself (`route.py`), the channels of
-receivers (`receivers.py`, `channels/`).
+receivers (`receivers.py`, `channels/`), `global` (`global_config.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast
 
@@ -16,20 +16,19 @@ import yaml
 from vedette import configfile
 from vedette.configfile import option
 from vedette.errors import BadInput
-from vedette.model.durations import parse_duration, parse_go_duration
+from vedette.model.durations import parse_duration
 from vedette.model.matchers import Matcher, compile_regex
 from vedette.net.addresses import redacted_url
 from vedette.net.config import HttpConfig, TlsConfig
-from vedette.notify.addresses import parse_smarthost, parse_url
 from vedette.notify.channels.apprise import AppriseConfig
 from vedette.notify.channels.incidentio import IncidentioConfig
 from vedette.notify.channels.jira import JiraConfig
 from vedette.notify.channels.msteams import MsteamsConfig
 from vedette.notify.channels.webex import WebexConfig
+from vedette.notify.global_config import GlobalConfig
 from vedette.notify.intervals import NamedIntervals
 from vedette.notify.matchers import parse_matchers
 from vedette.notify.receivers import (
-    SLACK_POST_MESSAGE,
     DiscordConfig,
     EmailConfig,
     MattermostConfig,
@@ -44,8 +43,8 @@ from vedette.notify.receivers import (
     TelegramConfig,
     UnservedEmail,
     VictoropsConfig,
+    WebhookConfig,
     WechatConfig,
-    at_most_one,
 )
 from vedette.notify.template import Templates
 
@@ -64,87 +63,6 @@ def _interval(text: str) -> int:
     if not value:
         raise BadInput("group_interval and repeat_interval cannot be zero")
     return value
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GlobalConfig:
-    """`global`: what receivers' channels take where they say nothing themselves."""
-
-    resolve_timeout: int = option(300_000, convert=parse_duration)
-    http_config: HttpConfig = field(default_factory=HttpConfig)
-    smtp_from: str = ""
-    smtp_hello: str = ""
-    smtp_smarthost: str = option("", convert=parse_smarthost)
-    smtp_auth_username: str = ""
-    smtp_auth_password: str = option("", secret=True)
-    smtp_auth_password_file: str = ""
-    smtp_auth_username_file: str = ""
-    smtp_auth_secret: str = option("", secret=True)
-    smtp_auth_secret_file: str = ""
-    smtp_auth_identity: str = ""
-    smtp_require_tls: bool = True
-    smtp_force_implicit_tls: bool | None = None
-    smtp_tls_config: TlsConfig | None = None
-    slack_api_url: str = option("", convert=parse_url, secret=True)
-    slack_api_url_file: str = ""
-    slack_app_token: str = option("", secret=True)
-    slack_app_token_file: str = ""
-    slack_app_url: str = option("", convert=parse_url)
-    pagerduty_url: str = option("", convert=parse_url)
-    opsgenie_api_key: str = option("", secret=True)
-    opsgenie_api_key_file: str = ""
-    opsgenie_api_url: str = option("", convert=parse_url)
-    victorops_api_key: str = option("", secret=True)
-    victorops_api_key_file: str = ""
-    victorops_api_url: str = option("", convert=parse_url)
-    wechat_api_url: str = option("", convert=parse_url)
-    wechat_api_secret: str = option("", secret=True)
-    wechat_api_secret_file: str = ""
-    wechat_api_corp_id: str = ""
-    telegram_api_url: str = option("", convert=parse_url)
-    telegram_bot_token: str = option("", secret=True)
-    telegram_bot_token_file: str = ""
-    webex_api_url: str = option("", convert=parse_url)
-    jira_api_url: str = option("", convert=parse_url)
-    rocketchat_api_url: str = option("", convert=parse_url)
-    rocketchat_token: str = option("", secret=True)
-    rocketchat_token_file: str = ""
-    rocketchat_token_id: str = option("", secret=True)
-    rocketchat_token_id_file: str = ""
-    mattermost_webhook_url: str = option("", convert=parse_url, secret=True)
-    mattermost_webhook_url_file: str = ""
-
-    def __post_init__(self) -> None:
-        at_most_one(self, "smtp_auth_username", "smtp_auth_password", "smtp_auth_secret", "slack_api_url", "slack_app_token")
-        at_most_one(self, "opsgenie_api_key", "victorops_api_key", "wechat_api_secret", "telegram_bot_token")
-        at_most_one(self, "rocketchat_token", "rocketchat_token_id", "mattermost_webhook_url")
-        token, url = self.slack_app_token or self.slack_app_token_file, self.slack_api_url or self.slack_api_url_file
-        # The URL that apps post to may stand there: it was how tokens were configured before they had a key.
-        if token and url and url != (self.slack_app_url or SLACK_POST_MESSAGE):
-            raise BadInput("at most one of slack_app_token/slack_app_token_file & slack_api_url/slack_api_url_file must be configured")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WebhookConfig:
-    """One of `webhook_configs`. `max_alerts` 0 is all; `timeout` (ms) 0 leaves the pipeline's own deadline."""
-
-    url: str = option("", secret=True)
-    """A text of templates, too."""
-    url_file: str = ""
-    send_resolved: bool = True
-    max_alerts: int = 0
-    payload: Any = None
-    """What is sent instead of Alertmanager's message: any value, every text in it a template."""
-    timeout: int = option(0, convert=parse_go_duration)
-    http_config: HttpConfig | None = None
-
-    def __post_init__(self) -> None:
-        if bool(self.url) == bool(self.url_file):
-            raise BadInput(("at most" if self.url else "exactly") + " one of url & url_file must be configured")
-        if self.url and not self.url.startswith(("http://", "https://", "{{")):
-            raise BadInput("unsupported scheme for URL", where="url", hint="expected http:// or https://")
-        if self.max_alerts < 0:
-            raise BadInput("max_alerts cannot be negative", where="max_alerts")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,20 +2,17 @@
 
 One that asks for `service="db"` is met only by alerts of that service. Those that ask for a label by a regular expression are
 tried many at a time: where none of fifty can match, one expression made of all of them says so. Not here: what a silence is
-(`silences.py`).
+(`silence.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from vedette.errors import BadInput
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher, compile_regex, match_labels
-
-if TYPE_CHECKING:
-    from vedette.notify.silences import Silence
+from vedette.notify.silence import Silence
 
 _TOGETHER = 50
 """So many regular expressions are made one: enough to save most of the tries, few enough to stay quick."""

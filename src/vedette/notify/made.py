@@ -16,8 +16,8 @@ from vedette.net.client import HttpClient
 from vedette.net.config import HttpConfig
 from vedette.notify.addresses import needs_tls, split_smarthost
 from vedette.notify.channels.posting import Http
-from vedette.notify.config import Config, Receiver, RouteConfig, WebhookConfig
-from vedette.notify.receivers import EmailConfig, UnservedEmail
+from vedette.notify.config import Config, Receiver, RouteConfig
+from vedette.notify.receivers import EmailConfig, UnservedEmail, WebhookConfig
 
 LABEL = "vedette_notify"
 """What the alerts of such a rule are known by; its value names the rule."""

@@ -29,8 +29,9 @@ from vedette.notify import told as notification_log
 from vedette.notify.acknowledgements import Acknowledgement, Acknowledgements, checked
 from vedette.notify.channels.posting import Http
 from vedette.notify.channels.table import channels_of
-from vedette.notify.config import Config, GlobalConfig, Receiver
+from vedette.notify.config import Config, Receiver
 from vedette.notify.flushes import Flushes
+from vedette.notify.global_config import GlobalConfig
 from vedette.notify.groups import AlertGroup, GroupKey, Timing, group_key
 from vedette.notify.held import Held
 from vedette.notify.history import History
@@ -43,7 +44,8 @@ from vedette.notify.pipeline import Counts, Pipeline
 from vedette.notify.quiet import Quieting
 from vedette.notify.route import Route
 from vedette.notify.settings import NotifySettings
-from vedette.notify.silences import Silence, Silences
+from vedette.notify.silence import Silence
+from vedette.notify.silences import Silences
 from vedette.notify.standing import Standing
 from vedette.notify.template import Templates
 from vedette.notify.told import Place

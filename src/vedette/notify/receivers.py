@@ -561,3 +561,26 @@ class SnsConfig:
             raise BadInput("lacks sigv4", hint="give access_key and secret_key: the machine's own AWS credentials are not read")
         if not self.sigv4.region and not (self.topic_arn or self.target_arn):
             raise BadInput("lacks the region", where="sigv4")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookConfig:
+    """One of `webhook_configs`. `max_alerts` 0 is all; `timeout` (ms) 0 leaves the pipeline's own deadline."""
+
+    url: str = option("", secret=True)
+    """A text of templates, too."""
+    url_file: str = ""
+    send_resolved: bool = True
+    max_alerts: int = 0
+    payload: Any = None
+    """What is sent instead of Alertmanager's message: any value, every text in it a template."""
+    timeout: int = option(0, convert=parse_go_duration)
+    http_config: HttpConfig | None = None
+
+    def __post_init__(self) -> None:
+        if bool(self.url) == bool(self.url_file):
+            raise BadInput(("at most" if self.url else "exactly") + " one of url & url_file must be configured")
+        if self.url and not self.url.startswith(("http://", "https://", "{{")):
+            raise BadInput("unsupported scheme for URL", where="url", hint="expected http:// or https://")
+        if self.max_alerts < 0:
+            raise BadInput("max_alerts cannot be negative", where="max_alerts")

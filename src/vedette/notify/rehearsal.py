@@ -21,7 +21,7 @@ from vedette.notify.inhibition import Inhibition, Inhibitor
 from vedette.notify.pipeline import why_in_mute_times, why_outside_active_times
 from vedette.notify.quiet import Reason
 from vedette.notify.route import build, match
-from vedette.notify.silences import Silence
+from vedette.notify.silence import Silence
 from vedette.notify.told import Place, begun, ended, news
 from vedette.records.rows import NotificationRow
 

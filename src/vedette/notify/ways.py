@@ -20,7 +20,8 @@ from vedette.notify.route import Route, build, match
 from vedette.notify.template import Templates
 
 if TYPE_CHECKING:
-    from vedette.notify.config import Config, GlobalConfig, Receiver
+    from vedette.notify.config import Config, Receiver
+    from vedette.notify.global_config import GlobalConfig
     from vedette.notify.intervals import NamedIntervals
 
 Make = Callable[["Receiver", "GlobalConfig", Templates], list[Channel]]

@@ -9,17 +9,15 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from vedette.configfile import option
 from vedette.errors import BadInput, Undeliverable
 from vedette.model.durations import parse_go_duration
 from vedette.notify.channels.posting import TIMEOUT_S, Http, cut, secret
+from vedette.notify.global_config import GlobalConfig
 from vedette.notify.notice import Notice, Receipt
 from vedette.notify.template import Templates
-
-if TYPE_CHECKING:
-    from vedette.notify.config import GlobalConfig
 
 MAX_DETAIL = 300
 

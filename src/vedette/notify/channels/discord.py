@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vedette.notify.channels.posting import Http, HttpChannel, Letter, cut, filled, secret
-from vedette.notify.config import GlobalConfig
+from vedette.notify.global_config import GlobalConfig
 from vedette.notify.notice import Notice
 from vedette.notify.receivers import DiscordConfig
 from vedette.notify.template import Templates, Words

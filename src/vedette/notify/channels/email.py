@@ -22,7 +22,7 @@ from email.utils import formatdate, getaddresses
 from vedette.errors import BadInput, Undeliverable
 from vedette.net.config import TlsConfig, read_secret
 from vedette.notify.addresses import LOOPBACK, split_smarthost
-from vedette.notify.config import GlobalConfig
+from vedette.notify.global_config import GlobalConfig
 from vedette.notify.notice import Notice, Receipt
 from vedette.notify.picture import HEIGHT, WIDTH
 from vedette.notify.receivers import EmailConfig, UnservedEmail

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from vedette.configfile import option
 from vedette.errors import BadInput
@@ -11,12 +10,10 @@ from vedette.model.durations import parse_go_duration
 from vedette.net.config import HttpConfig
 from vedette.notify.addresses import parse_url
 from vedette.notify.channels.posting import Http, HttpChannel, Letter, secret
+from vedette.notify.global_config import GlobalConfig
 from vedette.notify.notice import Notice
 from vedette.notify.receivers import at_most_one
 from vedette.notify.template import Templates, Words
-
-if TYPE_CHECKING:
-    from vedette.notify.config import GlobalConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from vedette.configfile import option
 from vedette.errors import BadInput
 from vedette.net.config import HttpConfig
 from vedette.notify.addresses import parse_url
 from vedette.notify.channels.posting import Http, HttpChannel, Letter, cut, filled, secret
+from vedette.notify.global_config import GlobalConfig
 from vedette.notify.notice import Notice
 from vedette.notify.receivers import at_most_one
 from vedette.notify.template import Templates, Words
-
-if TYPE_CHECKING:
-    from vedette.notify.config import GlobalConfig
 
 MAX_TEXT = 16 << 10
 _RED, _GREEN = "8C1A1A", "2DC72D"

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from vedette.notify.channels.posting import TIMEOUT_S, Http, HttpChannel, Letter, cut, filled, group_id, secret
-from vedette.notify.config import GlobalConfig
+from vedette.notify.global_config import GlobalConfig
 from vedette.notify.notice import Notice, Receipt
 from vedette.notify.receivers import OpsgenieConfig
 from vedette.notify.template import Templates, Words

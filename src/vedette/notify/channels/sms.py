@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 
 from vedette.notify.channels.posting import Http, HttpChannel, Letter, cut, secret
-from vedette.notify.config import GlobalConfig
+from vedette.notify.global_config import GlobalConfig
 from vedette.notify.notice import Notice
 from vedette.notify.receivers import SmsConfig
 from vedette.notify.template import Templates, Words

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from vedette.clock import Clock, SystemClock, now_ms
 from vedette.notify.channels.posting import Http, HttpChannel, Letter, cut, filled
-from vedette.notify.config import GlobalConfig
+from vedette.notify.global_config import GlobalConfig
 from vedette.notify.notice import Notice
 from vedette.notify.receivers import SnsConfig
 from vedette.notify.template import Templates, Words

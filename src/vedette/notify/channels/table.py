@@ -27,7 +27,8 @@ from vedette.notify.channels.victorops import Victorops
 from vedette.notify.channels.webex import Webex
 from vedette.notify.channels.webhook import Webhook
 from vedette.notify.channels.wechat import Wechat
-from vedette.notify.config import GlobalConfig, Receiver
+from vedette.notify.config import Receiver
+from vedette.notify.global_config import GlobalConfig
 from vedette.notify.notice import Channel, Notice
 from vedette.notify.template import Templates
 

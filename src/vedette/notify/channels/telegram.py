@@ -11,7 +11,7 @@ import orjson
 from vedette.errors import BadInput, Undeliverable
 from vedette.net.answers import Answer
 from vedette.notify.channels.posting import Http, HttpChannel, Letter, cut, filled, secret
-from vedette.notify.config import GlobalConfig
+from vedette.notify.global_config import GlobalConfig
 from vedette.notify.notice import Notice, Receipt
 from vedette.notify.receivers import TelegramConfig
 from vedette.notify.template import Templates, Words

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from vedette.configfile import option
 from vedette.errors import BadInput
 from vedette.net.config import HttpConfig
 from vedette.notify.addresses import parse_url
 from vedette.notify.channels.posting import Http, HttpChannel, Letter, cut
+from vedette.notify.global_config import GlobalConfig
 from vedette.notify.notice import Notice
 from vedette.notify.template import Templates, Words
-
-if TYPE_CHECKING:
-    from vedette.notify.config import GlobalConfig
 
 API = "https://webexapis.com/v1/messages"
 MAX_TEXT = 7439

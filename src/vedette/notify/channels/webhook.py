@@ -6,9 +6,10 @@ from typing import Any
 
 from vedette.model.alerts import Alert
 from vedette.notify.channels.posting import Http, HttpChannel, Letter, secret
-from vedette.notify.config import GlobalConfig, WebhookConfig
+from vedette.notify.global_config import GlobalConfig
 from vedette.notify.held import rfc3339
 from vedette.notify.notice import Notice
+from vedette.notify.receivers import WebhookConfig
 from vedette.notify.template import Templates, Words, quoted
 
 _ZERO_TIME = "0001-01-01T00:00:00Z"
