@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -44,12 +45,25 @@ def test_documents_that_are_none(text: str) -> None:
         parse_groups(text.encode(), "f")
 
 
+def answering(site: Any, status: str, body: str) -> Any:
+    """A page of the site that answers with a status of its own."""
+
+    async def page(path: str, headers: dict[str, str], writer: asyncio.StreamWriter) -> None:
+        site.answer(writer, body.encode(), status=status)
+
+    return page
+
+
 async def test_a_url_is_asked(site: Any) -> None:
     source = HttpSource(HttpDiscoveryConfig(url=f"http://{site.address}/sd", refresh_interval=30_000))
     site.kind = "application/json; charset=utf-8"
     site.pages["/sd"] = '[{"targets": ["a:1"], "labels": {"x": "y"}}]'
     assert await source.groups() == [{"__address__": "a:1", "x": "y", "__meta_url": f"http://{site.address}/sd"}]
     assert site.requests[0][2]["x-prometheus-refresh-interval-seconds"] == "30"
+    # A server in trouble may answer JSON, too, and an empty list would end all scraping.
+    site.pages["/sd"] = answering(site, "503 Service Unavailable", "[]")
+    with pytest.raises(Undeliverable, match="503"):
+        await source.groups()
     site.pages["/sd"] = "{"
     with pytest.raises(BadInput):
         await source.groups()

@@ -88,7 +88,7 @@ def metric(name, /, **labels):
     return Labels.of({"__name__": name, **labels})
 
 
-async def eventually(check, seconds=10.0):
+async def eventually(check, seconds=60.0):
     deadline = time.monotonic() + seconds
     while not check():
         assert time.monotonic() < deadline, "it never came true"
@@ -158,6 +158,27 @@ async def test_native_histograms_and_metadata_go_where_they_are_wanted(make, rec
     bodies = [remote_write.parse(body, remote_write.remote_write_keyspace()) for _, body, _ in receiver.bodies]
     assert sum(0 if b.histograms is None else len(b.histograms) for b in bodies) == send
     assert {m for b in bodies for m in b.metadata} == {*(about if send else [])}
+
+
+async def test_what_is_known_of_a_metric_is_sent_once_and_again_when_it_changes_or_did_not_fit(make, receiver):
+    forwards = await make(f"remote_write: [{{url: {URL}}}]")
+
+    def batch(at: int, text: str) -> SampleBatch:
+        return SampleBatch.of(SPACE, [metric("m")], [NOW + at], [1.0], metadata=[MetricMetadata("m", "gauge", text, "")])
+
+    for at, text in enumerate(["old", "old", "new", "new"]):
+        await forwards.take(batch(at, text), stored([1]))
+        await eventually(lambda at=at: forwards.states()[0].sent == at + 1)
+    (only,) = forwards._all.values()
+    told = [m.help for _, body, _ in receiver.bodies for m in remote_write.parse(body, remote_write.remote_write_keyspace()).metadata]
+    assert told == ["old", "new"]
+    only.queue._limit = 0
+    await forwards.take(batch(5, "newer"), stored([1]))
+    only.queue._limit = 1 << 20
+    await forwards.take(batch(6, "newer"), stored([1]))
+    await eventually(lambda: forwards.states()[0].sent == 5)
+    told = [m.help for _, body, _ in receiver.bodies for m in remote_write.parse(body, remote_write.remote_write_keyspace()).metadata]
+    assert told == ["old", "new", "newer"]
 
 
 async def test_what_is_queued_outlives_the_process_and_the_servers_outage(make, receiver):

@@ -112,6 +112,51 @@ def test_a_full_disk_refuses_and_recovers(directory):
     assert {b"00001" * 2, b"00003" * 2} <= set(Opened(directory).bodies())
 
 
+class WatchedDisk(Disk):
+    """A disk that notes which files' last bytes it was made to keep."""
+
+    def __init__(self):
+        self.unsynced = set()
+        self.unlinked = []
+
+    def write(self, fd, data):
+        self.unsynced.add(fd)
+        return super().write(fd, data)
+
+    def sync(self, fd):
+        super().sync(fd)
+        self.unsynced.discard(fd)
+
+    def unlink(self, path):
+        self.unlinked.append(path.name)
+        super().unlink(path)
+
+
+def test_what_is_put_is_synced_when_that_returns(directory):
+    disk = WatchedDisk()
+    opened = Opened(directory, disk=disk)
+    for n in range(3):
+        opened.queue.put([item(n), item(n)])
+        assert not disk.unsynced, "a power cut now would lose what was acknowledged"
+
+
+def test_segments_that_a_crash_left_behind_go_at_the_next_start(directory, monkeypatch):
+    monkeypatch.setattr("vedette.storage.queue._SEGMENT", 1000)
+    opened = Opened(directory)
+    for n in range(6):
+        opened.queue.put([item(n, size=500)])
+    left = {path.name: path.read_bytes() for path in directory.glob("*.wal")}
+    opened.queue.finish(opened.entries[:4])
+    gone = left.keys() - {path.name for path in directory.glob("*.wal")}
+    assert gone
+    for name in gone:
+        (directory / name).write_bytes(left[name])
+    disk = WatchedDisk()
+    again = Opened(directory, disk=disk)
+    assert gone <= set(disk.unlinked)
+    assert again.bodies() == [f"{n:05d}".encode() * 100 for n in (4, 5)]
+
+
 def test_a_record_cut_off_at_the_end_was_never_acknowledged(directory):
     first = Opened(directory)
     first.queue.put([item(1), item(2)])
