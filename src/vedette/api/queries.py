@@ -288,7 +288,7 @@ class Queries:
 
         def pieces(result: QueryResult, head: bytes, added: bytes, tail: bytes) -> Iterator[bytes | memoryview]:
             last: bytes | memoryview = head
-            for piece in result.pieces(options.limit):
+            for piece in result.pieces(options.limit, last=True):
                 yield last
                 last = piece
             # The end of the object itself, before which there may be more.

@@ -27,8 +27,13 @@ class Points:
         """int64[len(order) + 1]: how many points the rows before have."""
         np.cumsum(counts, out=self.offsets[1:])
 
+    def let_go(self) -> None:
+        """Hold the values no longer: no part is asked for any more."""
+        self._values, self._present = np.empty((0, self._grid.n)), np.empty((0, self._grid.n), dtype=np.bool_)
+
     def part(self, lo: int, hi: int) -> tuple[Ints, Floats]:
         """The times (int64, ms) and values of the rows `order[lo:hi]`, row by row."""
+        assert len(self._values) or lo == hi, "nothing is asked of a result after its last pieces"
         rows, count = self._order[lo:hi], int(self.offsets[hi] - self.offsets[lo])
         if self._full:
             times = self._times

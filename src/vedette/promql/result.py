@@ -269,8 +269,11 @@ class QueryResult:
     def _head(self) -> bytes:
         return b'{"resultType":"' + self.type.encode() + b'","result":'
 
-    def pieces(self, limit: int = 0) -> Iterator[bytes | memoryview]:
-        """`json` piece by piece, of some megabytes each, the next ones being made while one is taken."""
+    def pieces(self, limit: int = 0, *, last: bool = False) -> Iterator[bytes | memoryview]:
+        """`json` piece by piece, of some megabytes each, the next ones being made while one is taken.
+
+        Where this is the `last` that is asked of the result, what it holds of points that were `measured` is let go of meanwhile.
+        """
         head = self._head
         if self.type == "string":
             yield head + b"[" + _time(self._grid.start) + b"," + orjson.dumps(self._text) + b"]}"
@@ -280,7 +283,7 @@ class QueryResult:
             count = len(self._order) if limit <= 0 else min(limit, len(self._order))
             yield head + b"["
             if self._histograms is None:
-                yield from self._chunks(count)
+                yield from self._chunks(count, last=last)
             else:
                 yield from self._mixed(count)
             yield b"]}"
@@ -366,22 +369,25 @@ class QueryResult:
             lo = hi
         return parts
 
-    def _chunks(self, count: int) -> Iterator[bytes | memoryview]:
+    def _chunks(self, count: int, *, last: bool = False) -> Iterator[bytes | memoryview]:
         """The first `count` series, with what separates them, in pieces."""
         if not count:
             return
         outline, self._outline = self._outline, None
         if outline is None or outline.size != count:
             outline = _Outline(count, self._texts_of(count), self._parts(count), [], [])
-        parts = outline.parts
+        parts, measured = outline.parts, dict(enumerate(outline.numbers))
+        if last and measured and self._laid is not None:
+            self._laid.let_go()
+        outline.numbers.clear()
 
         def chunk(number: int) -> bytes | memoryview:
             lo, hi = parts[number]
-            if not outline.numbers:
+            if number not in measured:
                 return self.chunk(outline.texts, lo, hi, last=hi == count)
             # Its own room, which goes as it is to whoever sends it.
             room = np.empty(outline.sizes[number] + render.POINT_BYTES, dtype=np.uint8)
-            size = self._write(outline.texts, lo, hi, outline.numbers[number], room)
+            size = self._write(outline.texts, lo, hi, measured.pop(number), room)
             return room[: size - 1 if hi == count else size].data
 
         if self.pool is None or len(parts) == 1:
