@@ -27,6 +27,7 @@ from vedette.promql.settings import PromqlSettings
 sys.path.insert(0, str(Path(__file__).parent))
 
 import binary_twin
+import smoothed_twin
 
 NOW = 1_700_000_000_000
 QUERIES = [
@@ -61,6 +62,12 @@ QUERIES = [
     "changes(h[2m])",
     "resets(h[40s])",
     *(f"{f}(h[{w}] anchored)" for f in ("rate", "increase", "delta", "resets", "changes") for w in ("2m", "25s")),
+    *(f"{f}(h[{w}] smoothed)" for f in ("rate", "increase", "delta") for w in ("2m", "25s", "7s")),
+    "h smoothed",
+    "h smoothed offset 7s",
+    "histogram_quantile(0.5, sum by (job) (h smoothed))",
+    "histogram_count(rate(h[40s] smoothed)) + histogram_sum(h smoothed @ 1699999953)",
+    "delta(h[33s] smoothed offset 3s) - on (i) (h smoothed - h)",
     "histogram_count(sum_over_time(h[1m]))",
     "histogram_sum(resets(h[2m]) + irate(h[1m]))",
     "sum_over_time(rate(h[1m])[1m:10s])",
@@ -216,6 +223,7 @@ def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native_binary, "overlaid", binary_twin.overlaid)
     monkeypatch.setattr(native_binary, "refused", binary_twin.refused)
     monkeypatch.setattr(selectors, "resets", each_reset)
+    monkeypatch.setattr(selectors, "_smoothed", smoothed_twin.smoothed)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -378,6 +386,9 @@ def test_no_object_is_made_of_any_histogram(kind, monkeypatch):
     monkeypatch.setattr(Pool, "sample", never)
     of_one = ("histogram_count({})", "histogram_quantile(0.7, {})", "histogram_fraction(0.2, 2, {})", "histogram_stddev({})")
     vectors = ("h", "rate(h[1m])", "delta(h[1m])", "irate(h[1m])", "sum_over_time(h[45s])", "avg by (job) (h)", "sum(rate(h[1m]))")
+    vectors += ("h smoothed", "h / 0", "h </ 2")
+    if kind != "schemas":
+        vectors += ("rate(h[1m] smoothed)", "delta(h[45s] smoothed)")
     vectors += ("h / 4", "rate(h[1m]) * 2", "h + h offset 20s", "-h", "h or h", "last_over_time(h[1m])", "h and h", "h @ end()")
     queries = [one.format(vector) for vector in vectors for one in of_one]
     for query in [*queries, "resets(h[1m])", "count(h == h)", "histogram_sum(rate(h[1m:10s]))", "count by (job) (h)"]:

@@ -15,12 +15,14 @@ from hypothesis import strategies as st
 from vedette.kernels import native as kernel
 from vedette.model import histogram_arithmetic as arithmetic
 from vedette.model.buckets import all_buckets
-from vedette.model.histograms import CUSTOM_SCHEMA, NO_BUCKETS, NOT_RESET, RESET, Histogram, Layout
+from vedette.model.histograms import CUSTOM_SCHEMA, GAUGE, NO_BUCKETS, NOT_RESET, RESET, UNKNOWN, Histogram, Layout
 from vedette.promql import native_quantiles
 from vedette.promql.native_layouts import Layouts, distinct
 from vedette.promql.native_pool import Natives, Pool, differ, joined
 from vedette.promql.native_rates import resets
+from vedette.promql.native_smoothed import alike, between
 from vedette.promql.native_trim import trimmed
+from vedette.promql.native_windows import Window, interpolated
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "model"))
 sys.path.insert(0, str(Path(__file__).parent))
@@ -64,6 +66,25 @@ def test_resets_are_those_of_one_after_another(samples):
 def test_a_hint_tells_of_a_reset(a, b, hint):
     natives = pooled([a, b.hinted(hint)])
     assert resets(natives, np.array([1]))[1] == (hint == RESET)
+
+
+ONE_FAMILY = st.builds(observed, VALUES, st.integers(-4, 8), st.just(2.0**-16)) | st.builds(observed_custom, VALUES, st.just([1.0, 5.0]))
+HINTS = st.sampled_from([UNKNOWN, RESET, NOT_RESET, GAUGE])
+
+
+@given(st.lists(st.tuples(ONE_FAMILY, HINTS), min_size=2, max_size=6), st.integers(1, 999), st.booleans())
+def test_what_lies_between_two_is_on_the_line_that_one_by_one_draws(samples, part, counter):
+    hinted = [h.hinted(hint) for h, hint in samples]
+    natives = pooled(hinted)
+    before, now = (np.array(side, dtype=np.int64) for side in zip(*itertools.permutations(range(len(hinted)), 2), strict=True))
+    one_family = alike(natives.pool, before, now)
+    assert one_family.tolist() == [hinted[a].layout.custom == hinted[b].layout.custom for a, b in zip(before, now, strict=True)]
+    before, now = before[one_family], now[one_family]
+    fell = np.array([counter and arithmetic.is_reset(hinted[b], hinted[a]) for a, b in zip(before, now, strict=True)], dtype=np.bool_)
+    made = between(Counted(), natives.pool, (before, now), np.full(len(now), part / 1000), fell)
+    for i, (a, b) in enumerate(zip(before.tolist(), now.tolist(), strict=True)):
+        wanted = interpolated(None, Window([0, 1000], [hinted[a], hinted[b]], 0, 0), 0, part, counter=counter)
+        assert bits(made.sample(i)) == bits(wanted) and made.sample(i).hint == wanted.hint
 
 
 @given(st.lists(st.builds(observed, VALUES, st.integers(-4, 8), st.just(2.0**-16)), min_size=1, max_size=5))

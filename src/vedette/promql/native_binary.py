@@ -206,15 +206,7 @@ def _added(ev: Evaluation, pool: Pool, a: Ints, b: Ints, *, negative: bool) -> t
     families, _ = table.summable
     done = np.flatnonzero((families[one] == families[two]) & ~collided)
     a, b, one, two = a[done], b[done], one[done], two[done]
-    count = len(table.layouts)
-    keys, which = np.unique(one * count + two, return_inverse=True)
-    pairs = np.stack(np.divmod(keys, count), axis=1)
-    schemas = np.minimum(table.schemas[pairs[:, 0]], table.schemas[pairs[:, 1]])
-    same = pairs[:, 0] == pairs[:, 1]
-    unions = pairs[:, 0].copy()
-    unlike = np.flatnonzero(~same)
-    unions[unlike] = table.united(pairs[unlike].reshape(-1), np.arange(len(unlike) + 1) * 2, schemas[unlike])
-    to = unions[which.reshape(-1)]
+    to = table.paired(one, two)
     (cells, at), (others, _) = moved(ev, pool, a, to), moved(ev, pool, b, to)
     with np.errstate(all="ignore"):
         (np.subtract if negative else np.add)(cells, others, out=cells)

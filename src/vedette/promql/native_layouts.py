@@ -113,6 +113,18 @@ class Layouts:
             out[left] = self._united(rest, _ends(np.diff(offsets)[left]), schemas[left])
         return out
 
+    def paired(self, one: Ints, two: Ints) -> Ints:
+        """The number of the union of each two layouts, which are of one family, as coarse as the coarser one."""
+        count = len(self.layouts)
+        keys, which = np.unique(one * count + two, return_inverse=True)
+        pairs = np.stack(np.divmod(keys, count), axis=1)
+        schemas = np.minimum(self.schemas[pairs[:, 0]], self.schemas[pairs[:, 1]])
+        unions = pairs[:, 0].copy()
+        unlike = np.flatnonzero(pairs[:, 0] != pairs[:, 1])
+        unions[unlike] = self.united(pairs[unlike].reshape(-1), np.arange(len(unlike) + 1) * 2, schemas[unlike])
+        union: Ints = unions[which.reshape(-1)]
+        return union
+
     def _united(self, members: Ints, offsets: Ints, schemas: Ints) -> Ints:
         sizes = self.widths[members] - HEAD
         rooms = np.add.reduceat(sizes, offsets[:-1])

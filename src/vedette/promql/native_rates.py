@@ -23,6 +23,7 @@ from vedette.promql.values import Bools, Floats, Ints
 Flags = NDArray[np.uint8]
 
 _CELLS_AT_ONCE = 4 << 20
+_NONE: Ints = np.zeros(0, dtype=np.int64)
 _HOW = {"rate": 0, "increase": 1, "delta": 2, "irate": 3, "idelta": 4}
 _ANCHORED = {"increase": 5, "rate": 6, "delta": 7}
 _OF_ENDS = frozenset(("delta", "idelta"))
@@ -80,15 +81,17 @@ class _Pass(NamedTuple):
 
 
 def of_windows(
-    ev: Evaluation, name: str, samples: Samples, spans: Spans, *, width: int, anchored: bool = False
+    ev: Evaluation, name: str, samples: Samples, spans: Spans, *, width: int, anchored: bool = False, unbroken: Ints = _NONE
 ) -> tuple[Natives, Bools]:  # fmt: skip
     """The rates of windows of `width` ms that hold histograms and nothing else, and which are left to others.
 
-    There are two at least, but in `anchored` ones, where the first is the last one from before the window, if there is one.
+    There are two at least, but in `anchored` ones, where the first is the last one from before the window, if there is one. At the
+    samples `unbroken` no reset counts.
     """
     pool, index, total = samples.natives.pool, samples.natives.index, len(spans.lo)
     places = np.zeros(0, dtype=np.int64) if name in _OF_ENDS else followers(samples)
     reset = resets(samples.natives, places)
+    reset[unbroken] = 0
     if name in ("irate", "idelta"):
         spans = spans._replace(lo=spans.hi - 2)
     counts = np.where(index >= 0, pool.cells[pool.starts[index] + COUNT], 0.0)

@@ -15,7 +15,7 @@ from vedette.model.histogram_arithmetic import equal
 from vedette.model.histograms import GAUGE, Histogram
 from vedette.model.labels import METRIC_NAME
 from vedette.promql import annotations as say
-from vedette.promql import native_rates, native_sums
+from vedette.promql import native_rates, native_smoothed, native_sums
 from vedette.promql.evaluation import Evaluation
 from vedette.promql.native_pool import Natives, Objects, Pool, differ
 from vedette.promql.native_rates import Samples, Spans
@@ -82,10 +82,10 @@ def replaced(ev: Evaluation, call: Call, over: Windows, grid: Grid, base: Matrix
         for speaker in told.of(some):
             speaker.inform(say.ignored_in_range(speaker.name))
         answer.left[:] = False
-    elif starts is None and not over.smoothed and native[-1]:
+    elif starts is None and native[-1]:
         samples = Samples(over.offsets, over.timestamps, natives)
-        anchors = _bounds(over, grid)[0] if over.anchored else None
-        in_columns(ev, name, over, samples, (lo, hi), answer, told, anchors=anchors)
+        within = _bounds(over, grid) if extended else None
+        in_columns(ev, name, over, samples, (lo, hi), answer, told, within=within)
     objects = one_by_one(ev, name, over, (lo, hi), answer, told)
     histograms = answer.natives if objects is None else answer.natives.replaced(answer.left, objects)
     return Matrix(base.labels, answer.values, answer.present, base.drop, histograms if native[-1] else None)
@@ -145,11 +145,21 @@ def one_by_one(ev: Evaluation, name: str, over: Windows, spans: _Bounds, answer:
 
 
 def in_columns(
-    ev: Evaluation, name: str, over: Windows, samples: Samples, spans: _Bounds, answer: _Answer, told: _Told, *, anchors: Ints | None = None
+    ev: Evaluation,
+    name: str,
+    over: Windows,
+    samples: Samples,
+    spans: _Bounds,
+    answer: _Answer,
+    told: _Told,
+    *,
+    within: _Bounds | None = None,
 ) -> None:
-    """Do what windows can be done together. Of anchored ones `anchors` are the first samples within them; `spans` reach further back."""
-    if anchors is not None:
-        _anchored(ev, name, over, samples, spans, answer, told, anchors)
+    """Do what windows can be done together. Of anchored and smoothed ones `within` are the samples in them; `spans` reach further."""
+    if within is not None and over.anchored:
+        _anchored(ev, name, over, samples, spans, answer, told, within[0])
+    elif within is not None:
+        _smoothed(ev, name, over, samples, spans, answer, told, within)
     elif name in ("first_over_time", "last_over_time"):
         _edges(over, samples, spans, answer, last=name == "last_over_time")
     elif name in ("resets", "changes"):
@@ -177,6 +187,22 @@ def _anchored(
     else:
         rows, steps = np.nonzero(answer.left)
         _rates(ev, name, over, samples, counted, answer, told, (rows, steps))
+
+
+def _smoothed(
+    ev: Evaluation, name: str, over: Windows, samples: Samples, spans: _Bounds, answer: _Answer, told: _Told, within: _Bounds
+) -> None:
+    if name not in ("rate", "increase", "delta"):
+        return
+    at = _whole(over, samples, spans, answer, told, pair=False)
+    if not len(at[0]):
+        return
+    lo, hi, inner, upto = (side[at] for side in (*spans, *within))
+    ends = over.first + at[1] * over.step
+    found = native_smoothed.of_windows(ev, name, samples, at[0], (lo, hi, inner, upto), ends, over.range)
+    answer.put(at, found.natives)
+    answer.left[at] = found.left
+    _warn(told, at[0][found.warned], say.not_a_counter_histogram if name != "delta" else say.not_a_gauge_histogram)
 
 
 def _edges(over: Windows, samples: Samples, spans: _Bounds, answer: _Answer, *, last: bool) -> None:

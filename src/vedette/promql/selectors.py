@@ -10,14 +10,16 @@ from numpy.typing import NDArray
 
 from vedette.kernels import streamed
 from vedette.kernels import windows as k
+from vedette.kernels.native import spans
 from vedette.model.histograms import GAUGE, NOT_RESET, RESET, UNKNOWN, Histograms
 from vedette.model.labels import METRIC_NAME
 from vedette.model.labeltable import LabelTable
 from vedette.model.samples import STALE, is_stale
 from vedette.promql import annotations as say
+from vedette.promql import native_smoothed
 from vedette.promql.evaluation import Evaluation
 from vedette.promql.native_pool import Natives, Pool
-from vedette.promql.native_rates import resets
+from vedette.promql.native_rates import Samples, resets
 from vedette.promql.native_windows import Speaker, Window, interpolated
 from vedette.promql.nodes import Range, Selector, Subquery
 from vedette.promql.plan import subquery_grid, window_grid
@@ -188,39 +190,45 @@ def _smoothed(ev: Evaluation, node: Selector, ends: Grid, data: Fetched, matrix:
     offsets, times, samples = data.clean()
     natives = data.natives(WHOLE)
     assert natives is not None, "only where there are any"
-    objects = natives.objects
     lookback = ev.bounds.lookback
     values, present = np.empty(matrix.values.shape), np.empty(matrix.present.shape, dtype=np.bool_)
     k.interpolated(offsets, times, samples, 0, len(matrix), ends.start, ends.step, ends.n, lookback, values, present)
-    histograms = np.full(present.shape, None, dtype=object)
-    names = data.labels.column(METRIC_NAME)
     native = np.concatenate([[0], np.cumsum(natives.mask, dtype=np.int64)])
-    for row in np.flatnonzero(native[offsets[1:]] > native[offsets[:-1]]).tolist():
-        speaker = Speaker(ev, node, data.labels.symbols.text(int(names[row])) if names[row] >= 0 else "")
-        own = times[offsets[row] : offsets[row + 1]]
-        for step in range(ends.n):
-            t = ends.start + step * ends.step
-            lo, hi = (int(offsets[row] + np.searchsorted(own, edge, side="right")) for edge in (t - lookback, t + lookback))
-            held = int(native[hi] - native[lo])
-            if not held:
-                continue
-            if held < hi - lo:
-                speaker.warn(say.mixed_for_metric(speaker.name))
-                present[row, step] = False
-                continue
-            now = int(offsets[row] + np.searchsorted(own, t, side="right"))
-            if not present[row, step]:
-                continue
-            histograms[row, step] = objects[now - 1]
-            if times[now - 1] < t and now < hi:
-                pair = Window(times[now - 1 : now + 1].tolist(), objects[now - 1 : now + 1].tolist(), t, t)
-                counter = any(h.hint != GAUGE for h in objects[now - 1 : now + 1])
-                histograms[row, step] = interpolated(speaker, pair, 0, t, counter=counter)
-                present[row, step] = histograms[row, step] is not None
-            elif times[now - 1] < t:
-                # What is carried on says nothing of what came before it.
-                histograms[row, step] = objects[now - 1].hinted(UNKNOWN)
-    return Matrix(matrix.labels, values, present, None, Natives.of(histograms))
+    (lo, hi), (_, after) = (
+        _seen(offsets, times, ends, values.shape, (back, ahead)) for back, ahead in ((lookback, lookback), (lookback, 0))
+    )
+    held = native[hi] - native[lo]
+    mixed = (held > 0) & (held < hi - lo)
+    names = data.labels.column(METRIC_NAME)
+
+    def speaker(row: int) -> Speaker:
+        return Speaker(ev, node, data.labels.symbols.text(int(names[row])) if names[row] >= 0 else "")
+
+    for row in np.flatnonzero(mixed.any(axis=1)).tolist():
+        speaker(row).warn(say.mixed_for_metric(speaker(row).name))
+    present &= ~mixed
+    rows, steps = np.nonzero(present & (held > 0))
+    index = np.full(present.shape, -1, dtype=np.int64)
+    moments = ends.start + steps * ends.step
+    all_samples = Samples(offsets, times, natives)
+    found, left = native_smoothed.instants(ev, all_samples, (after[rows, steps] - 1, hi[rows, steps]), moments)
+    index[rows, steps] = found.index
+    objects = np.full(present.shape, None, dtype=object)
+    others = np.zeros(present.shape, dtype=np.bool_)
+    for row, step, t in zip(rows[left].tolist(), steps[left].tolist(), moments[left].tolist(), strict=True):
+        pair = slice(int(after[row, step]) - 1, int(after[row, step]) + 1)
+        both = natives.at(pair).objects.tolist()
+        made = interpolated(speaker(row), Window(times[pair].tolist(), both, t, t), 0, t, counter=any(h.hint != GAUGE for h in both))
+        others[row, step], objects[row, step], present[row, step] = True, made, made is not None
+    return Matrix(matrix.labels, values, present, None, Natives(index, found.pool).replaced(others, objects))
+
+
+def _seen(offsets: Ints, times: Ints, ends: Grid, shape: tuple[int, ...], further: tuple[int, int]) -> tuple[Ints, Ints]:
+    """The samples that are seen at each step, so much (ms) further back, exclusive, and ahead: the first and one after the last."""
+    back, ahead = further
+    lo, hi = np.empty(shape, dtype=np.int64), np.empty(shape, dtype=np.int64)
+    spans(offsets, times, ends.start + ahead, ends.step, back + ahead, lo, hi)
+    return lo, hi
 
 
 def windows(ev: Evaluation, node: Range, grid: Grid, data: Fetched, *, heed: Heed = WHOLE) -> Windows:
