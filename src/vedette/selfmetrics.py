@@ -255,14 +255,18 @@ class _Times:
         self.counts = [0] * (len(BUCKETS_S) + 1)
         self.total = 0.0
 
-    def observe(self, seconds: float) -> None:
-        self.counts[bisect_left(BUCKETS_S, seconds)] += 1
+    def observe(self, place: int, seconds: float) -> None:
+        """Note one that took `seconds`, which belong to the bucket at `place`."""
+        self.counts[place] += 1
         self.total += seconds
 
     def family(self) -> tuple[list[tuple[str, float]], float]:
         """Buckets and sum as a `HistogramMetricFamily` takes them."""
         bounds = [*map(floatToGoString, BUCKETS_S), "+Inf"]
         return list(zip(bounds, itertools.accumulate(map(float, self.counts)), strict=True)), self.total
+
+
+_METHODS = frozenset(("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"))
 
 
 class HttpMetrics(Collector):
@@ -326,14 +330,15 @@ class HttpMetrics(Collector):
         """Count one request that was answered."""
         handler = self._known(path)
         # A client may send any word as the method; only the standard ones become label values.
-        method = method if method in ("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH") else "other"
+        method = method if method in _METHODS else "other"
         key = handler, status, method
         self._counts[key] = self._counts.get(key, 0) + 1
         times = self._times.get(handler)
         if times is None:
             times = self._times[handler] = _Times()
-        times.observe(seconds)
-        self._all.observe(seconds)
+        place = bisect_left(BUCKETS_S, seconds)
+        times.observe(place, seconds)
+        self._all.observe(place, seconds)
 
 
 def _counter(name: str, about: str, labels: tuple[str, str], values: Mapping[tuple[str, str], int]) -> CounterMetricFamily:

@@ -119,6 +119,9 @@ class Connection(HttpToolsProtocol):
     """The body so far of a request that the application was not told of yet."""
     _idle_since: float | None = None
     _in_a_row = 0
+    _default_headers: list[tuple[bytes, bytes]] | None = None
+    """Of which `_begin` was made, the begin of every answer."""
+    _begin = b""
     _alike: Alike | None = None
     """Of the last request that was answered at once: a client says the same of itself over and over, and that need be read but once."""
     _answered: dict[str, Any] | None = None
@@ -245,10 +248,12 @@ class Connection(HttpToolsProtocol):
             super().on_body(bytes(held))
 
     def _send(self, answer: Whole) -> None:
-        parts = [b"HTTP/1.1 200 OK\r\n"]
-        for name, value in self.server_state.default_headers:
-            parts += (name, b": ", value, b"\r\n")
-        cast(Corked, self.transport).send(b"".join((*parts, *answer)))
+        headers = self.server_state.default_headers
+        if headers is not self._default_headers:
+            # Another list each second, for the date.
+            self._default_headers = headers
+            self._begin = b"".join([b"HTTP/1.1 200 OK\r\n", *(b"%b: %b\r\n" % pair for pair in headers)])
+        cast(Corked, self.transport).send(b"".join((self._begin, *answer)))
         self.on_response_complete()
 
     def on_response_complete(self) -> None:

@@ -47,7 +47,9 @@ class Absent:
             if found is None:
                 return None
             there: Bools = np.logical_or.reduce(found[1], axis=0, keepdims=True)
-            return np.ones((1, run.grid.n)), ~there
+            ones = np.empty((1, run.grid.n))
+            ones.fill(1.0)
+            return ones, ~there
 
         return Made(labels, cells)
 

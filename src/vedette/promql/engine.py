@@ -92,6 +92,8 @@ class Engine:
         self._shapes: OrderedDict[str, Shape] = OrderedDict()
         """Of texts that may go the short way."""
         self._skeletons = Skeletons()
+        self._most_steps = min(MOST_CELLS, settings.max_points)
+        """Of a query that is answered at once."""
         self._small: dict[str, Small] = {}
         """Of those that were parsed, the ones that may be small."""
         self._remembering: OrderedDict[str, Small] = OrderedDict()
@@ -214,13 +216,18 @@ class Engine:
             if shape is None or self._at_hand is None:
                 return None, self._at_hand is not None
             self._shapes.move_to_end(expr)
+        return self._by_shape(tenant, shape, start_ms, end_ms, step_ms)
+
+    def _by_shape(self, tenant: str, shape: Shape, start_ms: int, end_ms: int, step_ms: int) -> tuple[QueryResult | None, bool]:
         grid = self._grid_at_hand(start_ms, end_ms, step_ms)
         if grid is None:
             return None, False
         lookback = self._settings.lookback_ms
         fetches, which = shape.fetches(grid, lookback)
-        if shape.columns and self._tiered is not None and any(self._tiered.rolled_up(fetch.start, fetch.end) for fetch in fetches):
-            return None, False
+        if shape.columns and self._tiered is not None:
+            for fetch in fetches:
+                if self._tiered.rolled_up(fetch.start, fetch.end):
+                    return None, False
         reads = self._reads_at_hand(tenant, fetches)
         if reads is None:
             return None, False
@@ -252,7 +259,7 @@ class Engine:
     def _grid_at_hand(self, start_ms: int, end_ms: int, step_ms: int) -> Grid | None:
         """The steps of a query that may be answered at once; None where they are too many, or no other may begin."""
         n = (end_ms - start_ms) // step_ms + 1 if step_ms > 0 else 1
-        if step_ms < 0 or not 0 < n <= min(MOST_CELLS, self._settings.max_points):
+        if step_ms < 0 or not 0 < n <= self._most_steps:
             return None
         room = self.running.room(_DIRECT_BYTES) and len(self.running) < self._settings.max_concurrency
         return Grid(start_ms, step_ms or 1, n) if room else None
@@ -285,10 +292,14 @@ class Engine:
         """
         if self._at_hand is None or len(expr) > _SHORT_TEXT or _COSTLY.search(expr) or self.known(expr):
             return None
-        asked = self._shape(expr) or self._met_before(expr, ranged=step_ms > 0)
+        shape = self._shape(expr)
+        asked = shape or self._met_before(expr, ranged=step_ms > 0)
         if asked is None or not all(self._at_hand.look(tenant, matchers, few=_FEW_SERIES) for matchers in asked.matchers):
             return None
-        return self.quick(tenant, expr, start_ms, end_ms, step_ms)
+        if shape is None:
+            return self.quick(tenant, expr, start_ms, end_ms, step_ms)
+        found, readable = self._by_shape(tenant, shape, start_ms, end_ms, step_ms)
+        return self.small(tenant, expr, start_ms, end_ms, step_ms) if readable else found
 
     def _met_before(self, expr: str, *, ranged: bool) -> Small | None:
         """A small query that was read but never evaluated, of which all operations were."""
