@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import os
 import re
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -84,8 +86,20 @@ def test_answers_are_timed_while_samples_come_in(bench: Any) -> None:
     assert found["paced"] > 0 and found["capacity"] > 0
 
 
-def test_the_text_of_all_series_is_timed(bench: Any) -> None:
+def test_a_server_is_at_rest_once_it_does_nothing_or_waiting_is_too_long(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    remote_write, slept = bench("remote_write"), list[float]()
+    monkeypatch.setattr(time, "sleep", slept.append)
+    busy_then_idle = iter([1.0, 1.5, 2.0, 2.01, 9.0])
+    remote_write.at_rest(SimpleNamespace(cpu=lambda: next(busy_then_idle)))
+    assert len(slept) == 3
+    always_busy = itertools.count()
+    remote_write.at_rest(SimpleNamespace(cpu=lambda: next(always_busy)), seconds=0.01)
+    assert next(always_busy) > 1
+
+
+def test_the_text_of_all_series_is_timed(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     operations, servers = bench("operations"), bench("servers")
+    monkeypatch.setattr(operations, "at_rest", lambda server: None)  # a server that compiles would be waited for half a minute
     outcome = operations.exposition(2, 2, (servers.VEDETTE,))
     assert outcome.title == "Latest values of 200 series as text"
     assert outcome.median("time of the text", "vedette") > 0 and outcome.median("bytes of it", "vedette") > 0.01
@@ -136,8 +150,9 @@ def test_native_histograms_are_what_they_are_meant_to_be(bench: Any) -> None:
     assert all(found == sorted(found) and len(found) == 3 for found in counts.values())
 
 
-def test_lines_are_sent_until_the_server_has_taken_all(bench: Any) -> None:
+def test_lines_are_sent_until_the_server_has_taken_all(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     graphite, servers = bench("graphite"), bench("servers")
+    monkeypatch.setattr(bench("lines"), "at_rest", lambda server: None)
     found = graphite.one_run(servers.VEDETTE, 60, 4)
     assert 0 < found["settled"] <= found["cpu"]
     assert found["new"] > 0 and found["wall"] > 0

@@ -36,7 +36,9 @@ def _firing(server: Any) -> list[str]:
 def test_a_configured_alert_tells_its_webhook_and_outlives_a_kill(launch: Any, tools: Any, site: Any, tmp_path: Path) -> None:
     _taking_notes(site)
     (tmp_path / "v.yml").write_text("vedette: {rules: {private_webhooks: true}}\n")
-    start = ("--config", str(tmp_path / "v.yml"))
+    # Nobody else is told, and nothing waits for company first.
+    (tmp_path / "am.yml").write_text("{route: {receiver: nobody, group_wait: 0s}, receivers: [{name: nobody}]}\n")
+    start = ("--config", str(tmp_path / "v.yml"), "--alertmanager-config", str(tmp_path / "am.yml"))
     server = launch.vedette(*start, data=tmp_path / "data")
     _set(server, 12)
     asked = {"name": "long_queue", "metric": "queue_length", "condition": "greater_than", "threshold": 10}
