@@ -25,15 +25,19 @@ import numpy as np
 
 from vedette.clock import Clock, ManualClock, SystemClock, now_ms
 from vedette.errors import VedetteError
-from vedette.kernels import block, compiling, groups, streamed
+from vedette.kernels import block, compiling, groups, shortest, streamed
 from vedette.model.histograms import NO_BUCKETS, Histogram, Layout
 from vedette.model.labels import Labels
+from vedette.model.labeltable import LabelTable
 from vedette.model.matchers import Matcher
 from vedette.model.samples import MetricMetadata, SampleBatch, canonical
 from vedette.model.tenants import DEFAULT_TENANT
+from vedette.promql.decimals import Decimals, Heads
 from vedette.promql.engine import Engine as Promql
 from vedette.promql.piecewise import PiecewiseSlabs, Scratch
+from vedette.promql.result import QueryResult
 from vedette.promql.settings import PromqlSettings
+from vedette.promql.values import Grid
 from vedette.storage import heap
 from vedette.storage.engine import Engine as Storage
 from vedette.storage.index import PackedPostings, Postings
@@ -88,7 +92,7 @@ WRITES = 3
 """How many steps of the first lane writes need."""
 FIRST = (WRITES + 2, 2 + len(FIRST_QUERIES), 0)
 """How many steps of each lane a new user needs first."""
-STEPS = (FIRST[0] + 5 + len(NATIVE_QUERIES), FIRST[1] + len(QUERIES) + 9, 4)
+STEPS = (FIRST[0] + 5 + len(NATIVE_QUERIES), FIRST[1] + len(QUERIES) + 9, 5)
 """How many steps each lane has."""
 
 _SERIES = [Labels.of(__name__="warm", id=str(i)) for i in range(3)] + [
@@ -235,6 +239,7 @@ def pieces() -> Generator[Step, None, None]:
         yield "storage of pieces", store.start
         yield "samples of pieces", store.fill
         yield "samples in pieces", store.divide
+        yield "large answers", _answer
 
 
 LANES = (ways_in, queries, pieces)
@@ -262,6 +267,16 @@ SECONDS = {
     "samples in pieces": 15.0,
 }
 """How long a core takes to compile what a step needs, about and for what it is the first to need: what is left is estimated by it."""
+
+
+def _answer() -> None:
+    """Write an answer as those of many values are written."""
+    grid, one = Grid(0, 1, 1), np.ones((1, 1))
+    heads, places, (counts, sizes) = Heads(grid), np.empty((1, 1), dtype=np.int16), np.empty((2, 1), dtype=np.int64)
+    shortest.settle(one, one > 0, heads.times, one.view(np.int64), places, counts, sizes)
+    table = LabelTable.from_labels([Labels.of(__name__="warm")])
+    found = Decimals(table, heads, one.view(np.int64), places, counts, sizes)
+    QueryResult(found, grid, range_query=True, warnings=[], infos=[]).json()
 
 
 def _untangle() -> None:

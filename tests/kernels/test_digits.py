@@ -39,7 +39,7 @@ def test_all_numbers_of_four_digits() -> None:
 @example(10_005, 4)
 def test_decimals(whole: int, places: int) -> None:
     out = np.full(40, 35, dtype=np.uint8)
-    end = digits.write_decimal(out, 0, whole, places)
+    end = digits.write_number(out, 0, whole, places)
     sign, size = "-" if whole < 0 else "", str(abs(whole)).zfill(places + 1)
     wanted = sign + (f"{size[:-places]}.{size[-places:]}" if places else size)
     assert out[:end].tobytes().decode() == wanted

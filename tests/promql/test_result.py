@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -128,28 +127,6 @@ def test_points_that_are_laid_out_late_are_the_same(monkeypatch: pytest.MonkeyPa
     for ours, theirs in zip(made().rows(), at_once.rows(), strict=True):
         assert ours[0] == theirs[0] and ours[1].tolist() == theirs[1].tolist()
         assert np.array_equal(ours[2], theirs[2], equal_nan=True)
-
-
-@pytest.mark.parametrize("last", [True, False])
-def test_the_last_pieces_let_go_of_what_they_are_made_of(monkeypatch: pytest.MonkeyPatch, last: bool) -> None:
-    monkeypatch.setattr(results, "_CHUNK_POINTS", 20)
-    values = np.arange(400.0).reshape(40, 10)
-    held = weakref.ref(values)
-    labels = LabelTable.from_labels([Labels.of(n=str(row)) for row in range(40)])
-    matrix = Matrix(labels, values, np.ones(values.shape, dtype=np.bool_))
-    found = QueryResult(matrix, Grid(0, 1, 10), range_query=True, warnings=[], infos=[])
-    del values, matrix
-    whole = found.json()
-    assert found.measured() == len(whole)
-    pieces = found.pieces(last=last)
-    first = next(pieces) + next(pieces)
-    assert (held() is None) == last
-    assert first + b"".join(pieces) == whole
-    if last:
-        with pytest.raises(AssertionError, match="after its last pieces"):
-            found.json()
-    else:
-        assert found.json() == whole
 
 
 NUMBERS = st.one_of(st.floats(), st.integers(-(10**17), 10**17).map(float), st.decimals(-10_000, 10_000, places=3).map(float))

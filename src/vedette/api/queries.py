@@ -223,7 +223,10 @@ class Queries:
             lookback, stats = options.lookback_ms, bool(options.stats)
             if plain and (found := self.engine.glance(tenant, options.text, when, when, 0)) is not None:
                 return found
-            return self.engine.instant(tenant, options.text, when, timeout_s=left, lookback_ms=lookback, cancel=cancel, queryable=stats)
+            return self.engine.instant(
+                tenant, options.text, when,
+                timeout_s=left, lookback_ms=lookback, cancel=cancel, queryable=stats, as_text=options.table is None,
+            )  # fmt: skip
 
         return await self._answer(request, tenant, options, evaluate, span=(0, 0, when // _SAME_TIME_MS))
 
@@ -250,6 +253,7 @@ class Queries:
             return self.engine.range(
                 tenant, options.text, start, end, step,
                 timeout_s=left, lookback_ms=options.lookback_ms, cancel=cancel, queryable=bool(options.stats),
+                as_text=options.table is None,
             )  # fmt: skip
 
         return await self._answer(request, tenant, options, evaluate, span=(end - start, step, end // _SAME_TIME_MS))
@@ -288,7 +292,7 @@ class Queries:
 
         def pieces(result: QueryResult, head: bytes, added: bytes, tail: bytes) -> Iterator[bytes | memoryview]:
             last: bytes | memoryview = head
-            for piece in result.pieces(options.limit, last=True):
+            for piece in result.pieces(options.limit):
                 yield last
                 last = piece
             # The end of the object itself, before which there may be more.

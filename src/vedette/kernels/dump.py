@@ -1,7 +1,7 @@
 """Samples to lines of text: `prefix value time` or `prefix,time,value`, without a Python object per sample.
 
-As in `render.py` the shortest digits of the values come from orjson. Unlike there, NaNs are told apart by how they are spelled, since a
-dump must be read back to the bit: `NaN` is what text means in Prometheus, `nan` its stale marker, `NAN` what C and NumPy make.
+Numbers are laid out as `render.py` does it. Unlike there, NaNs are told apart by how they are spelled, since a dump must be read back to
+the bit: `NaN` is what text means in Prometheus, `nan` its stale marker, `NAN` what C and NumPy make.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from vedette.kernels.digits import write_integer
-from vedette.kernels.render import _copy, _write_value, write_time
+from vedette.kernels.digits import paste, write_integer, write_number
+from vedette.kernels.render import write_time
+from vedette.kernels.shortest import decimal_of
 
 LINE_BYTES = 80
 """No line takes more beside its prefix: 22 of time, 30 of value, a separator and a line feed."""
@@ -51,7 +52,6 @@ def lines(
     offsets: Any,
     times: Any,
     floats: Any,
-    digits: Any,
     csv: bool,
     seconds: bool,
     out: Any,
@@ -60,19 +60,15 @@ def lines(
 
     Before a series stands `heads[head_offsets[j]:...]` once, before each of its lines `prefixes[prefix_offsets[j]:...]`, separator
     included. Times are milliseconds, written as seconds with `seconds`. `csv` puts them first and separates by a comma. `floats`
-    float64; `digits` is orjson's text of them. `out` has room for `LINE_BYTES` and the prefix a line, and the heads.
+    float64. `out` has room for `LINE_BYTES` and the prefix a line, and the heads; heads and prefixes end with `SPARE` more bytes.
     """
     at = 0
-    d = 1
-    scratch = np.empty(800, dtype=np.uint8)
+    hard = False
     bits = floats.view(np.int64)
     for j in range(len(offsets) - 1):
-        at = _copy(out, at, heads, head_offsets[j], head_offsets[j + 1])
+        at = paste(out, at, heads, head_offsets[j], head_offsets[j + 1])
         for p in range(offsets[j], offsets[j + 1]):
-            at = _copy(out, at, prefixes, prefix_offsets[j], prefix_offsets[j + 1])
-            hi = d
-            while digits[hi] != 44 and digits[hi] != 93:
-                hi += 1
+            at = paste(out, at, prefixes, prefix_offsets[j], prefix_offsets[j + 1])
             for part in range(2):
                 if (part == 0) == csv:
                     time = times[p]
@@ -87,10 +83,10 @@ def lines(
                 elif np.isnan(floats[p]):
                     at = _nan(out, at, bits[p], csv)
                 else:
-                    at = _write_value(out, at, floats[p], digits, d, hi, scratch)
+                    whole, places, hard = decimal_of(floats[p], hard)
+                    at = write_number(out, at, whole, places)
                 out[at] = 10 if part == 1 else 44 if csv else 32
                 at += 1
-            d = hi + 1
     return at
 
 

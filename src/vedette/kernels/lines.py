@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numba import njit
 
+from vedette.kernels.digits import ABSENT, paste, write_number
 from vedette.kernels.digits import SPARE as SPARE
-from vedette.kernels.digits import paste, write_decimal
 
 _ROOM = 32
-"""A value of few decimals takes up to 24 bytes, and a line's own marks four."""
+"""A value of few digits takes up to 24 bytes, and a line's own marks four."""
 
 
 @njit(cache=True, nogil=True)
@@ -82,7 +83,7 @@ def lines(
 
     `name_at` and `value_at` (by symbol), `heads` (by metric, which row j has `which[j]`) and `before[j]` (what is to stand before line j,
     -1 for nothing) are indices into the texts of the pool: `a=`, `"b"`, the metric, which stands within the braces where `inside`. Values
-    are `whole[j]` and `places[j]` (`render.decimals`), or where they have none the next text of `hard`.
+    are `whole[j]` and `places[j]` (`shortest.decimals`), or where these are `ABSENT` the next text of `hard`.
     """
     at, h = 0, hard_begin
     end = len(out) - SPARE - _ROOM
@@ -118,8 +119,8 @@ def lines(
             at += 1
         out[at] = 32
         at += 1
-        if places[j] >= 0:
-            at = write_decimal(out, at, whole[j], places[j])
+        if places[j] != ABSENT:
+            at = write_number(out, at, whole[j], np.int64(places[j]))
         else:
             lo, hi = hard_offsets[h], hard_offsets[h + 1]
             if at + hi - lo > end:

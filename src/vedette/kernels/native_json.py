@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from vedette.kernels.digits import paste, write_decimal
-from vedette.kernels.render import _write_value, write_time
+from vedette.kernels.digits import paste, write_number
+from vedette.kernels.render import write_time
 
 _COUNT, _SUM, _ZERO = 0, 1, 2
 NUMBER_BYTES = 36
@@ -54,13 +54,12 @@ def _write_text(out: Any, at: int, text: Any, which: Any, piece: int) -> int:
 def render_histograms(times: Any, ends: Any, numbers: Any, bucket: Any, heads: Any, frame: Any, out: Any, upto: Any) -> int:
     """Write each histogram at `times` int64 ms, each followed by a comma, the i-th up to `upto[i]` int64; returns the number of bytes.
 
-    `numbers` are (floats, whole, places, digits) of what is `listed`, as `render.render_rows` has them. `heads` and `frame` are (text,
+    `numbers` are (whole, places) of what is `listed`, as of `shortest.decimals`. `heads` and `frame` are (text,
     where its pieces begin): a piece for each bucket, and what stands before count, sum and buckets, and after all of it without
     buckets and with.
     """
-    floats, whole, places, digits = numbers
-    scratch = np.empty(800, dtype=np.uint8)
-    at, d, n = 0, 1, 0
+    whole, places = numbers
+    at, n = 0, 0
     for i in range(len(times)):
         out[at] = 91
         at = write_time(out, at + 1, times[i])
@@ -76,14 +75,7 @@ def render_histograms(times: Any, ends: Any, numbers: Any, bucket: Any, heads: A
                     out[at] = 44
                     at += 1
                 at = _write_text(out, at, heads[0], heads[1], bucket[n])
-            if places[n] >= 0:
-                at = write_decimal(out, at, whole[n], places[n])
-            else:
-                hi = d
-                while digits[hi] != 44 and digits[hi] != 93:
-                    hi += 1
-                at = _write_value(out, at, floats[n], digits, d, hi, scratch)
-                d = hi + 1
+            at = write_number(out, at, whole[n], np.int64(places[n]))
             out[at] = 34
             at += 1
             if place >= 2:

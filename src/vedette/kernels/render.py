@@ -1,8 +1,7 @@
 """Series to JSON bytes: `{"metric":{…},"values":[[t,"v"],…]}`, without a Python object per point.
 
-The kernels lay values out as Go does: shortest digits, no exponent from 1e-6 up to 1e21, `+Inf`, `-Inf`, `NaN`, always quoted.
-Values of few decimals, as most are, are written from whole numbers; the shortest digits of the others come from orjson as text
-(`digits`, tokens separated by commas, `null` for what is not finite).
+The kernels lay values out as Go does: shortest digits, no exponent from 1e-6 up to 1e21, `+Inf`, `-Inf`, `NaN`, always quoted. They
+are given as decimals (`shortest.py`).
 """
 
 from __future__ import annotations
@@ -12,22 +11,25 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from vedette.kernels.digits import SPARE, paste, store_u64, write_decimal, write_integer
-from vedette.kernels.hashing import load_u64
-from vedette.kernels.spans import same_times
+from vedette.kernels.digits import (
+    ABSENT,
+    SPARE,
+    address_of,
+    digit_count,
+    get_word,
+    number_size,
+    paste,
+    put_number,
+    put_word,
+    write_integer,
+)
 
 POINT_BYTES = 64
 """No point takes more: 22 of time, 2 brackets, 2 quotes, 2 commas, 30 of value."""
 _ENDED = np.uint64(34 | 93 << 8)
 """What ends a point: a quote and a bracket."""
-
-
-@njit(cache=True, nogil=True)
-def _copy(out: Any, at: int, pool: Any, lo: int, hi: int) -> int:
-    for i in range(lo, hi):
-        out[at] = pool[i]
-        at += 1
-    return at
+HEAD_BYTES = 32
+"""Room for what stands before a value: `,[time,"`."""
 
 
 @njit(cache=True, nogil=True)
@@ -48,118 +50,99 @@ def write_time(out: Any, at: int, ms: int) -> int:
     return at
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _write_labels(
+    out: Any, at: Any, r: Any, label_offsets: Any, names: Any, values: Any, pool: Any, pool_offsets: Any, frame: Any, ends: Any, single: Any
+) -> Any:
+    """A row up to its points: what opens it, its labels, and what stands between them and the points."""
+    at = paste(out, at, frame, ends[0], ends[1])
+    for i in range(label_offsets[r], label_offsets[r + 1]):
+        if i > label_offsets[r]:
+            out[at] = 44
+            at += 1
+        at = paste(out, at, pool, pool_offsets[names[i]], pool_offsets[names[i] + 1])
+        if values[i] >= 0:
+            out[at] = 58
+            at = paste(out, at + 1, pool, pool_offsets[values[i]], pool_offsets[values[i] + 1])
+    middle = 2 if single else 1
+    return paste(out, at, frame, ends[middle], ends[middle + 1])
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _write_end(out: Any, at: Any, frame: Any, ends: Any, single: Any) -> Any:
+    """What ends a row, and a comma."""
+    tail = 4 if single else 3
+    at = paste(out, at, frame, ends[tail], ends[tail + 1])
+    out[at] = 44
+    return at + 1
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _put_point(to: Any, at: Any, head: Any, size: Any, whole: Any, places: Any) -> Any:
+    """A point whose head, of so many bytes, is at an address."""
+    put_word(to, at, get_word(head, 0))
+    put_word(to, at + 8, get_word(head, 8))
+    put_word(to, at + 16, get_word(head, 16))
+    if size > 24:
+        put_word(to, at + 24, get_word(head, 24))
+    at = put_number(to, at + size, whole, np.int64(places))
+    put_word(to, at, _ENDED)
+    return at + 2
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _write_head(heads: Any, since: Any, ms: Any) -> Any:
+    heads[since], heads[since + 1] = 44, 91
+    end = write_time(heads, since + 2, ms)
+    heads[end], heads[end + 1] = 44, 34
+    return end + 2 - since
+
+
 @njit(cache=True, nogil=True)
-def _write_value(out: Any, at: int, value: float, digits: Any, lo: int, hi: int, scratch: Any) -> int:
-    """The value whose shortest form is `digits[lo:hi]`, as Go lays it out."""
-    if np.isnan(value):
-        out[at] = 78
-        out[at + 1] = 97
-        out[at + 2] = 78
-        return at + 3
-    if np.isinf(value):
-        out[at] = 43 if value > 0 else 45
-        out[at + 1] = 73
-        out[at + 2] = 110
-        out[at + 3] = 102
-        return at + 4
-    i = lo
-    if digits[i] == 45:
-        out[at] = 45
-        at += 1
-        i += 1
-    n = 0  # digits without leading zeros
-    point = 0  # where the decimal point stands, counted in them
-    seen_point = False
-    while i < hi and digits[i] != 101 and digits[i] != 69:
-        c = digits[i]
-        if c == 46:
-            seen_point = True
-        elif c == 48 and n == 0:
-            if seen_point:
-                point -= 1
-        else:
-            scratch[n] = c
-            n += 1
-            if not seen_point:
-                point += 1
-        i += 1
-    if i < hi:
-        i += 1
-        negative = digits[i] == 45
-        if negative or digits[i] == 43:
-            i += 1
-        exponent = 0
-        while i < hi:
-            exponent = exponent * 10 + (digits[i] - 48)
-            i += 1
-        point += -exponent if negative else exponent
-    while n > 0 and scratch[n - 1] == 48:
-        n -= 1
-    if n == 0:
-        out[at] = 48
-        return at + 1
-    size = abs(value)
-    if size < 1e-6 or size >= 1e21:
-        out[at] = scratch[0]
-        at += 1
-        if n > 1:
-            out[at] = 46
-            at += 1
-            for j in range(1, n):
-                out[at] = scratch[j]
-                at += 1
-        exponent = point - 1
-        out[at] = 101
-        out[at + 1] = 45 if exponent < 0 else 43
-        at += 2
-        exponent = abs(exponent)
-        if exponent < 10:
-            out[at] = 48
-            at += 1
-        return int(write_integer(out, at, exponent))
-    if point <= 0:
-        out[at] = 48
-        out[at + 1] = 46
-        at += 2
-        for _ in range(-point):
-            out[at] = 48
-            at += 1
-        for j in range(n):
-            out[at] = scratch[j]
-            at += 1
-        return at
-    for j in range(max(n, point)):
-        if j == point:
-            out[at] = 46
-            at += 1
-        out[at] = scratch[j] if j < n else 48
-        at += 1
-    return at
+def write_heads(times: Any, heads: Any, sizes: Any) -> None:
+    """What stands before a value of each of the times (int64 ms), `,[time,"`: the k-th at `heads[k * HEAD_BYTES:]`, of `sizes[k]` bytes.
+
+    `heads` has `SPARE` more bytes.
+    """
+    for k in range(len(times)):
+        sizes[k] = _write_head(heads, HEAD_BYTES * k, times[k])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def decimals(floats: Any, whole: Any, places: Any) -> int:
-    """Values of at most four decimals as whole numbers: `floats[i]` is `whole[i] / 10**places[i]`; how many are not so.
+def render_grid(
+    rows: Any,
+    label_offsets: Any,
+    names: Any,
+    values: Any,
+    pool: Any,
+    pool_offsets: Any,
+    frame: Any,
+    frame_offsets: Any,
+    cells: Any,
+    heads: Any,
+    head_sizes: Any,
+    whole: Any,
+    places: Any,
+    single: bool,
+    out: Any,
+) -> int:
+    """As `render_rows`, the points of row j being those of row `cells[j]` of a matrix of decimals, where they are not `ABSENT`.
 
-    `whole` int64[n], `places` int8[n], -1 for the others. Below 2**53 no two decimals of as many places are one float, so
-    the first that divides back to it has its shortest digits.
+    That is `whole` int64[R, n] and `places` int16[R, n]; `heads` and `head_sizes` are of `write_heads`.
     """
-    hard = 0
-    for i in range(len(floats)):
-        v = floats[i]
-        places[i] = -1
-        scale = 1.0
-        for k in range(5):
-            scaled = np.rint(v * scale)
-            if not abs(scaled) < 9007199254740992.0:
-                break
-            if scaled / scale == v and not (v == 0.0 and np.signbit(v)):
-                whole[i] = np.int64(scaled)
-                places[i] = k
-                break
-            scale *= 10.0
-        hard += places[i] < 0
-    return hard
+    at: Any = np.int64(0)
+    to, head = address_of(out), address_of(heads)
+    for j in range(len(rows)):
+        r = cells[j]
+        at = _write_labels(out, at, rows[j], label_offsets, names, values, pool, pool_offsets, frame, frame_offsets, single)
+        # No comma stands before the first one.
+        skipped = 1
+        for k in range(whole.shape[1]):
+            if places[r, k] != ABSENT:
+                at = _put_point(to, at, head + np.uint64(HEAD_BYTES * k + skipped), head_sizes[k] - skipped, whole[r, k], places[r, k])
+                skipped = 0
+        at = _write_end(out, at, frame, frame_offsets, single)
+    return int(at)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -174,11 +157,8 @@ def render_rows(
     frame_offsets: Any,
     offsets: Any,
     times: Any,
-    floats: Any,
     whole: Any,
     places: Any,
-    digits: Any,
-    digits_at: int,
     single: bool,
     out: Any,
 ) -> int:
@@ -186,151 +166,44 @@ def render_rows(
 
     Row r has labels `label_offsets[r]:label_offsets[r+1]` of `names`, `values` (indices into the quoted texts in
     `pool[pool_offsets[i]:pool_offsets[i+1]]`; where the value is -1, the name stands for all of the pair), and the points that
-    `offsets[j]:offsets[j+1]` bounds in `times`, `floats`, where j counts rows. `whole`, `places` are of `decimals`, and `digits`
-    from `digits_at` on is the text of the floats that have none, in order. `frame` holds the fixed pieces: before the labels,
-    between labels and points (list, single), and after them (list, single). `pool`, `frame` and `digits` end with `SPARE` more bytes.
+    `offsets[j]:offsets[j+1]` bounds in `times`, `whole`, `places` (of `shortest.decimals`), where j counts rows. `frame` holds the fixed
+    pieces: before the labels, between labels and points (list, single), and after them (list, single). `pool` and `frame` end with `SPARE`
+    more bytes.
     """
-    at = 0
-    d = digits_at
-    scratch = np.empty(800, dtype=np.uint8)
-    # What stands before a row's k-th value, `,[time,"`: of the next row it is mostly the same.
+    at: Any = np.int64(0)
+    to = address_of(out)
+    # What stands before a row's k-th value: of the next row it is mostly the same.
     most = 0
     for j in range(len(rows)):
         most = max(most, offsets[j + 1] - offsets[j])
-    before = np.empty(32 * most + SPARE, dtype=np.uint8)
-    before_at, before_size = np.empty(most, dtype=np.int64), np.zeros(most, dtype=np.int64)
+    heads = np.empty(HEAD_BYTES * most + SPARE, dtype=np.uint8)
+    head = address_of(heads)
+    head_of, head_sizes = np.empty(most, dtype=np.int64), np.zeros(most, dtype=np.int64)
     for j in range(len(rows)):
-        r = rows[j]
-        at = paste(out, at, frame, frame_offsets[0], frame_offsets[1])
-        for i in range(label_offsets[r], label_offsets[r + 1]):
-            if i > label_offsets[r]:
-                out[at] = 44
-                at += 1
-            at = paste(out, at, pool, pool_offsets[names[i]], pool_offsets[names[i] + 1])
-            if values[i] >= 0:
-                out[at] = 58
-                at = paste(out, at + 1, pool, pool_offsets[values[i]], pool_offsets[values[i] + 1])
-        middle = 2 if single else 1
-        at = paste(out, at, frame, frame_offsets[middle], frame_offsets[middle + 1])
+        at = _write_labels(out, at, rows[j], label_offsets, names, values, pool, pool_offsets, frame, frame_offsets, single)
         first = offsets[j]
         for p in range(first, offsets[j + 1]):
             k = p - first
-            since = 32 * k
-            if before_size[k] == 0 or before_at[k] != times[p]:
-                before[since], before[since + 1] = 44, 91
-                size = write_time(before, since + 2, times[p]) - since
-                before[since + size], before[since + size + 1] = 44, 34
-                before_at[k], before_size[k] = times[p], size + 2
-            # No comma stands before the first one.
-            since += p == first
-            store_u64(out, at, load_u64(before, since))
-            store_u64(out, at + 8, load_u64(before, since + 8))
-            store_u64(out, at + 16, load_u64(before, since + 16))
-            if before_size[k] > 24:
-                store_u64(out, at + 24, load_u64(before, since + 24))
-            at += before_size[k] - (p == first)
-            if places[p] >= 0:
-                at = write_decimal(out, at, whole[p], places[p])
-            else:
-                hi = d
-                while digits[hi] != 44 and digits[hi] != 93:
-                    hi += 1
-                # Of this size, what is no whole number is laid out alike by all who find its digits.
-                if 1e-4 <= abs(floats[p]) < 1e15:
-                    at = paste(out, at, digits, d, hi)
-                else:
-                    at = _write_value(out, at, floats[p], digits, d, hi, scratch)
-                d = hi + 1
-            store_u64(out, at, _ENDED)
-            at += 2
-        tail = 4 if single else 3
-        at = paste(out, at, frame, frame_offsets[tail], frame_offsets[tail + 1])
-        out[at] = 44
-        at += 1
-    return at
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _digits(n: Any) -> Any:
-    """How many digits a whole number from 0 to 10**16 has; without branches, so that many are counted side by side."""
-    digits: Any = 1
-    power = 1
-    for _ in range(15):
-        power *= 10
-        digits += n >= power
-    return digits
+            if head_sizes[k] == 0 or head_of[k] != times[p]:
+                head_of[k], head_sizes[k] = times[p], _write_head(heads, HEAD_BYTES * k, times[p])
+            skipped = np.int64(p == first)
+            at = _put_point(to, at, head + np.uint64(HEAD_BYTES * k + skipped), head_sizes[k] - skipped, whole[p], places[p])
+        at = _write_end(out, at, frame, frame_offsets, single)
+    return int(at)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _times_size(times: Any, lo: int, hi: int) -> int:
-    """Bytes of times as `write_time` writes them, together."""
-    total = 0
-    for p in range(lo, hi):
-        ms = abs(times[p])
-        total += _digits(ms // 1000) + (times[p] < 0) + (4 if ms % 1000 != 0 else 0)
-    return total
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _decimals_size(whole: Any, places: Any) -> int:
-    """Bytes of the numbers that are decimals, together; without branches, so that it runs in vector registers."""
-    total = 0
-    for p in range(len(whole)):
-        digits = _digits(abs(whole[p]))  # below 2**53
-        k = np.int64(places[p])
-        size = digits if k <= 0 else max(digits, k + 1) + 1
-        total += size + (whole[p] < 0) if k >= 0 else 0
-    return total
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def measure_rows(
-    rows: Any,
-    label_offsets: Any,
-    names: Any,
-    values: Any,
-    pool_offsets: Any,
-    frame_offsets: Any,
-    offsets: Any,
-    times: Any,
-    floats: Any,
-    whole: Any,
-    places: Any,
-    digits: Any,
-    digits_at: int,
-    single: bool,
-) -> int:
-    """How many bytes `render_rows` writes for the same."""
-    at = _decimals_size(whole, places)
-    d = digits_at
-    out, scratch = np.empty(POINT_BYTES + SPARE, dtype=np.uint8), np.empty(800, dtype=np.uint8)
-    # Where the text ends at once, all numbers are decimals.
-    for p in range(len(floats) if digits[d] != 93 else 0):
-        if places[p] < 0:
-            hi = d
-            while digits[hi] != 44 and digits[hi] != 93:
-                hi += 1
-            at += hi - d if 1e-4 <= abs(floats[p]) < 1e15 else _write_value(out, 0, floats[p], digits, d, hi, scratch)
-            d = hi + 1
-    middle, tail = (2, 4) if single else (1, 3)
-    frame = frame_offsets[1] - frame_offsets[0] + frame_offsets[middle + 1] - frame_offsets[middle]
-    frame += frame_offsets[tail + 1] - frame_offsets[tail] + 1
-    # What the times of a row take, and of which row: of the next one they are mostly the same.
-    size: Any = np.int64(0)
-    before: Any = np.int64(0)
-    for j in range(len(rows)):
-        r = rows[j]
-        at += frame + max(0, label_offsets[r + 1] - label_offsets[r] - 1)
-        for i in range(label_offsets[r], label_offsets[r + 1]):
-            at += pool_offsets[names[i] + 1] - pool_offsets[names[i]]
-            if values[i] >= 0:
-                at += 1 + pool_offsets[values[i] + 1] - pool_offsets[values[i]]
+def measure_rows(offsets: Any, times: Any, whole: Any, places: Any, sizes: Any) -> None:
+    """How many bytes `render_rows` writes for the points of each row: `sizes` int64[rows]."""
+    for j in range(len(sizes)):
+        total: Any = np.int64(0)
+        for p in range(offsets[j], offsets[j + 1]):
+            ms = abs(times[p])
+            time = digit_count(np.uint64(ms // 1000)) + np.int64(times[p] < 0) + (4 if ms % 1000 != 0 else 0)
+            total += time + number_size(whole[p], np.int64(places[p]))
         count = offsets[j + 1] - offsets[j]
-        if j == 0 or count != offsets[before + 1] - offsets[before] or not same_times(times, offsets[j], offsets[before], count):
-            size, before = np.int64(_times_size(times, offsets[j], offsets[j + 1])), np.int64(j)
-        # A comma before all but the first; around the time and the value two brackets, two quotes and a comma.
-        at += size + 5 * count + max(0, count - 1)
-    return at
+        # Around the time and the value two brackets, two quotes and a comma; commas between.
+        sizes[j] = total + 5 * count + max(0, count - 1)
 
 
 @njit(cache=True, nogil=True)

@@ -66,6 +66,7 @@ class _How:
     lookback_ms: int | None = None
     cancel: threading.Event | None = None
     queryable: bool = False
+    as_text: bool = False
     reads: Reads | None = None
     plan: Plan | None = None
 
@@ -162,13 +163,15 @@ class Engine:
         lookback_ms: int | None = None,
         cancel: threading.Event | None = None,
         queryable: bool = False,
+        as_text: bool = False,
     ) -> QueryResult:
         """The value of `expr` at one time; `queryable` counts, for its statistics, the samples that each step could see.
 
+        `as_text` tells that of a large answer nothing but the JSON will be asked for: other ways to it take long then.
         Raises `ParseError`, `ExecutionError`, `TooManySamples`, `QueryTimeout`, `QueryCanceled`, and `LimitExceeded` where all
         queries together hold too much.
         """
-        how = _How(timeout_s, lookback_ms, cancel, queryable)
+        how = _How(timeout_s, lookback_ms, cancel, queryable, as_text)
         return self._query(tenant, expr, Grid(time_ms, 1, 1), how)
 
     def range(
@@ -183,6 +186,7 @@ class Engine:
         lookback_ms: int | None = None,
         cancel: threading.Event | None = None,
         queryable: bool = False,
+        as_text: bool = False,
     ) -> QueryResult:
         """The values of `expr` from start to end (inclusive), a step apart; always a matrix. Raises as `instant` does."""
         if end_ms < start_ms:
@@ -195,7 +199,7 @@ class Engine:
                 "Try decreasing the query resolution (?step=XX)"
             )
         grid = Grid(start_ms, step_ms, (end_ms - start_ms) // step_ms + 1)
-        return self._query(tenant, expr, grid, _How(timeout_s, lookback_ms, cancel, queryable), end_ms=end_ms)
+        return self._query(tenant, expr, grid, _How(timeout_s, lookback_ms, cancel, queryable, as_text), end_ms=end_ms)
 
     def quick(self, tenant: str, expr: str, start_ms: int, end_ms: int, step_ms: int) -> QueryResult | None:
         """What `range` gives (`instant`, with a step of 0), where that is over in less than a thread takes to begin, or little more.
@@ -447,6 +451,7 @@ class Engine:
                 ticket=ticket,
                 statistics=Statistics(),
                 recurring=self._recurring,
+                as_text=how.as_text,
             )
             return self._run(ev, tenant, prepared, how, ranged=end_ms is not None)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from vedette.promql import aggregate, binary, functions, labelsets, native_binary, selectors, start_times
+from vedette.promql.decimals import LARGE, Decimals
 from vedette.promql.evaluation import READ_BYTES, Evaluation
 from vedette.promql.native_pool import Natives
 from vedette.promql.nodes import Aggregate, Binary, Call, Number, Range, Selector, Subquery, Text, Unary
@@ -21,7 +22,7 @@ _DEEPEST = 24
 """Rows that may stand one behind another: each calls the next and keeps its labels. Thousands took gigabytes, and Python's whole stack."""
 
 
-def evaluate(ev: Evaluation, plan: Plan, data: Sequence[Fetched]) -> Value:
+def evaluate(ev: Evaluation, plan: Plan, data: Sequence[Fetched]) -> Value | Decimals:
     """The value of the plan's result; `data` are its fetches' answers. Raises the errors of `errors.py`."""
     last_use = {i: at for at, operation in enumerate(plan.operations) for i in operation.inputs}
     values: list[Value | None] = []
@@ -48,14 +49,18 @@ def evaluate(ev: Evaluation, plan: Plan, data: Sequence[Fetched]) -> Value:
     return finished(ev, result)
 
 
-def finished(ev: Evaluation, result: Value) -> Value:
-    """The value of a query whose last operation gave `result`."""
+def finished(ev: Evaluation, result: Value) -> Value | Decimals:
+    """The value of a query whose last operation gave `result`; one that is large, and wanted as text alone, as decimals."""
     if isinstance(result, Windows) and (result.anchored or result.smoothed):
         return selectors.extended(ev, result)
-    result = ev.settled(result)
-    if isinstance(result, Matrix):
+    large = ev.as_text and isinstance(result, (Rows, Matrix)) and len(result) * ev.grid.n > LARGE
+    if not (large and isinstance(result, Rows) and result.made is None and result.drop is None):
+        result = ev.settled(result)
+    if isinstance(result, (Rows, Matrix)):
         # One long text that a query made may stand in every row: the answer writes it out as often, and is held while it is sent.
         ev.count(0, _ANSWERED * labelsets.made_characters(result.labels))
+        if large and (isinstance(result, Rows) or result.histograms is None or not result.native.any()):
+            return Decimals.of(ev, result, ev.grid)
     return result
 
 

@@ -64,6 +64,8 @@ class Evaluation:
     """What was made before of large label tables that come again."""
     started: bool = False
     """Whether start timestamps are heeded, where storage keeps them."""
+    as_text: bool = False
+    """Whether the answer is wanted as text alone."""
     max_matching: int | None = None
     """Most groups × instructions × bytes of all matches of one `label_replace`, each about a nanosecond; None: of one match alone."""
     samples: int = 0
@@ -111,23 +113,28 @@ class Evaluation:
         n = len(rows)
         values = np.empty((n, rows.n))
         present = np.empty((n, rows.n), dtype=np.bool_)
+
+        def fill(part: tuple[int, int]) -> None:
+            self.check()
+            rows.fill(part[0], part[1], values[part[0] : part[1]], present[part[0] : part[1]])
+
+        self.each_block(rows, fill)
+        return Matrix(rows.labels, values, present, rows.drop)
+
+    def each_block(self, rows: Rows, fill: Callable[[tuple[int, int]], None]) -> None:
+        """Call `fill` for each block of the rows, on two threads where there are many."""
+        n = len(rows)
         step = max(64, BLOCK_CELLS // max(1, rows.n))
         heavy = rows.samples > HEAVY
         if heavy:
             # Few rows of many samples are as much work as many rows.
             step = max(1, min(step, n * SLAB // rows.samples))
         parts = list(itertools.pairwise(rows.cuts(step)))
-
-        def fill(part: tuple[int, int]) -> None:
-            self.check()
-            rows.fill(part[0], part[1], values[part[0] : part[1]], present[part[0] : part[1]])
-
         if len(parts) > (1 if heavy else 4):
             self.in_turns(fill, parts)
         else:
             for part in parts:
                 fill(part)
-        return Matrix(rows.labels, values, present, rows.drop)
 
     def in_turns(self, fill: Callable[[tuple[int, int]], None], parts: Sequence[tuple[int, int]]) -> None:
         """Call `fill` for each of the parts, on this thread and on one of the pool's where that is free, each taking the next."""

@@ -6,12 +6,11 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from vedette.kernels import native_json as kernel
-from vedette.kernels import render
 from vedette.kernels.digits import SPARE
+from vedette.kernels.shortest import decimals
 from vedette.model.buckets import all_buckets
 from vedette.model.histogram_arithmetic import compacted
 from vedette.model.histograms import Histogram
@@ -76,13 +75,11 @@ class JsonHistograms:
         count = kernel.listed(items, self._pool.columns, self._buckets, floats, bucket, ends)
         floats, bucket = floats[:count], bucket[:count]
         bucket = np.where(bucket >= 0, self._head_of[bucket], -1) if len(self._head_of) else bucket
-        whole, places = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int8)
-        hard = render.decimals(floats, whole, places)
-        digits = orjson.dumps(floats[places < 0], option=orjson.OPT_SERIALIZE_NUMPY) if hard else b"[]"
+        numbers = np.empty(count, dtype=np.int64), np.empty(count, dtype=np.int16)
+        decimals(floats, *numbers)
         sizes = np.diff(self._heads[1])
         room = kernel.NUMBER_BYTES * count + kernel.POINT_BYTES * len(items) + int(sizes[bucket[bucket >= 0]].sum()) + SPARE
         out, upto = np.empty(room, dtype=np.uint8), np.empty(len(items), dtype=np.int64)
-        numbers = (floats, whole, places, _spared(digits))
         size = kernel.render_histograms(np.ascontiguousarray(times), ends, numbers, bucket, self._heads, self._frame, out, upto)
         return out[:size].data, upto
 

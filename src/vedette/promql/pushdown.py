@@ -50,8 +50,9 @@ class Pushdown(Engine):
         lookback_ms: int | None = None,
         cancel: threading.Event | None = None,
         queryable: bool = False,
+        as_text: bool = False,
     ) -> QueryResult:
-        """See `Engine.instant`; counts of samples are not known here."""
+        """See `Engine.instant`; counts of samples are not known here, and the answer comes as text."""
         grid = Grid(time_ms, 1, 1)
         return self._pushed(tenant, "query", [("query", expr), ("time", _time(time_ms))], grid, (timeout_s, lookback_ms, cancel, queryable))
 
@@ -67,8 +68,9 @@ class Pushdown(Engine):
         lookback_ms: int | None = None,
         cancel: threading.Event | None = None,
         queryable: bool = False,
+        as_text: bool = False,
     ) -> QueryResult:
-        """See `Engine.range`; counts of samples are not known here."""
+        """See `Engine.range`; counts of samples are not known here, and the answer comes as text."""
         if end_ms < start_ms or step_ms <= 0:
             raise ParseError("a range query needs an end after its start, and a step")
         grid = Grid(start_ms, step_ms, (end_ms - start_ms) // step_ms + 1)

@@ -13,18 +13,18 @@ import orjson
 from numpy.typing import NDArray
 
 from vedette.errors import BadInput
-from vedette.kernels import render
-from vedette.kernels.digits import SPARE
+from vedette.kernels import render, shortest
+from vedette.kernels.digits import NUMBER_BYTES, SPARE
 from vedette.kernels.dump import TEXT_NAN
 from vedette.model.histograms import Histogram
 from vedette.model.labels import Labels
 from vedette.model.labeltable import LabelTable, remembered
 from vedette.model.series import SeriesSet
 from vedette.promql import labelsets
+from vedette.promql.decimals import Decimals
 from vedette.promql.format import json_float
 from vedette.promql.native_pool import Natives
 from vedette.promql.native_render import JsonHistograms
-from vedette.promql.points import Points
 from vedette.promql.recurring import Recurring
 from vedette.promql.statistics import Statistics
 from vedette.promql.values import Bools, Floats, Grid, Ints, Matrix, Scalar, Value, Windows
@@ -36,10 +36,12 @@ _FEW_TEXTS = 4
 """Values of an instant that are written one by one."""
 _NAN = np.array(TEXT_NAN).view(np.float64)[()]
 _CHUNK_POINTS, _CHUNK_ROWS = 1 << 16, 4096
+_PIECE_BYTES = 1 << 20
+"""Of a large answer."""
 _AHEAD = 3
 """Pieces of a large answer that are made at a time: two threads make them, and one is being sent."""
 _MEASURED_POINTS = 1 << 22
-"""Points of an answer whose size is told before it is written: their numbers, as `_Numbers`, are held meanwhile."""
+"""Points of an answer of raw samples whose size is told before it is written: their numbers, as `_Numbers`, are held meanwhile."""
 _ROW_BYTES = 40
 _FRAME = (b'{"metric":{', b'},"values":[', b'},"value":', b"]}", b"}")
 # Writable, as kernels are compiled for; nobody writes.
@@ -48,7 +50,8 @@ _FRAME_OFFSETS = np.array(tuple(itertools.accumulate(map(len, _FRAME), initial=0
 _UPTO, _NONE = np.arange(_FEW_ROWS + 1, dtype=np.int64), np.full(_FEW_ROWS, -1, dtype=np.int64)
 # What a result has as long as nothing was put in. Nobody writes into these either.
 _NO_INTS, _FROM_ZERO, _NO_FLOATS = np.zeros(0, dtype=np.int64), np.zeros(1, dtype=np.int64), np.zeros(0)
-_NO_DIGITS = np.frombuffer(bytearray(b"[]" + bytes(SPARE)), dtype=np.uint8)
+_FRAME_BYTES = tuple(len(_FRAME[0] + _FRAME[middle] + _FRAME[middle + 2]) for middle in (1, 2))
+"""What stands around the labels and the points of a row of a matrix, and of a vector."""
 
 
 class QueryResult:
@@ -58,7 +61,14 @@ class QueryResult:
     """
 
     def __init__(
-        self, value: Value, grid: Grid, *, range_query: bool, warnings: list[str], infos: list[str], recurring: Recurring | None = None
+        self,
+        value: Value | Decimals,
+        grid: Grid,
+        *,
+        range_query: bool,
+        warnings: list[str],
+        infos: list[str],
+        recurring: Recurring | None = None,
     ) -> None:
         """`recurring` knows the order of label sets that came before."""
         self._grid = grid
@@ -70,8 +80,8 @@ class QueryResult:
         self._buffers: list[NDArray[np.uint8]] = []
         self._outline: _Outline | None = None
         self._recurring: Recurring | None = None
-        self._laid: Points | None = None
-        """Where the points of a large answer are, until somebody wants all of them as columns."""
+        self._decimals: Decimals | None = None
+        """The points of a large answer, until somebody wants all of them as columns."""
         self._text = ""
         self._labels: LabelTable | None = None
         self._order: Ints = _NO_INTS
@@ -89,23 +99,29 @@ class QueryResult:
             self._take_windows(value)
         else:
             self.type = "matrix" if range_query else "vector"
-            assert isinstance(value, Matrix)
             self._recurring = recurring
-            self._take_matrix(value, labelsets.sorted_rows if recurring is None else recurring.order)
+            order = labelsets.sorted_rows if recurring is None else recurring.order
+            if isinstance(value, Decimals):
+                self._take_decimals(value, order)
+            else:
+                assert isinstance(value, Matrix)
+                self._take_matrix(value, order)
+
+    def _take_decimals(self, found: Decimals, order: Callable[[LabelTable], Ints]) -> None:
+        self._decimals, self._labels = found, found.labels
+        # Rows that are absent throughout are left out of the order: of another table all that is kept would have to be made anew.
+        rows = order(found.labels) if self.type == "matrix" else np.arange(len(found), dtype=np.int64)
+        self._order = rows if found.counts.all() else rows[found.counts[rows] > 0]
+        self._offsets = np.zeros(len(self._order) + 1, dtype=np.int64)
+        np.cumsum(found.counts[self._order], out=self._offsets[1:])
 
     def _take_matrix(self, matrix: Matrix, order: Callable[[LabelTable], Ints]) -> None:
         found = matrix.found()
         self._labels = found.labels
         self._order = order(found.labels) if self.type == "matrix" else np.arange(len(found), dtype=np.int64)
-        values, present = np.ascontiguousarray(found.values), np.ascontiguousarray(found.present)
+        self._take_cells(np.ascontiguousarray(found.values), np.ascontiguousarray(found.present))
         if found.histograms is not None and found.native.any():
-            self._take_cells(values, present)
             self._histograms = found.histograms.at(self._order).at(found.present[self._order])
-        elif self.type == "vector" or present.size <= _CHUNK_POINTS:
-            self._take_cells(values, present)
-        else:
-            self._laid = Points(values, present, self._order, self._grid)
-            self._offsets = self._laid.offsets
 
     def _take_cells(self, values: Floats, present: Bools) -> None:
         """The values of a matrix where they are `present`, row by row in the order of the result."""
@@ -146,13 +162,13 @@ class QueryResult:
     @property
     def points(self) -> int:
         """How many values the result holds."""
-        return len(self._floats) if self._laid is None else int(self._offsets[-1])
+        return len(self._floats) if self._decimals is None else int(self._offsets[-1])
 
     def _as_columns(self) -> None:
         """Have all points in `_times` and `_floats`."""
-        if self._laid is not None:
-            self._times, self._floats = self._laid.part(0, len(self._order))
-            self._laid = None
+        if self._decimals is not None:
+            self._times, self._floats = self._decimals.columns(self._order, self._grid)
+            self._decimals = self._outline = None
 
     def vector(self) -> tuple[LabelTable, Floats, int]:
         """The labels, the values (float64[n]) and the time (ms) of an instant query's vector; a scalar is one row without labels.
@@ -164,6 +180,7 @@ class QueryResult:
             table = LabelTable.from_labels([]) if self._labels is None else self._labels
             return LabelTable(table.symbols, np.zeros(2, dtype=np.int64), nothing, nothing), self._floats, self._grid.start
         assert self.type == "vector" and self._labels is not None, "only a vector or scalar result has columns"
+        self._as_columns()
         if self._histograms is not None:
             floats = np.flatnonzero(~self._histograms.mask)
             return self._labels.take(floats), self._floats[floats], self._grid.start
@@ -233,7 +250,7 @@ class QueryResult:
     def json(self, limit: int = 0) -> bytes:
         """The `data` object of Prometheus' answer; at most `limit` series unless 0."""
         rows = len(self._order)
-        if limit or self._histograms is not None or self.points > _CHUNK_POINTS or self._grid.start < 0:
+        if limit or self._histograms is not None or self._decimals is not None or self.points > _CHUNK_POINTS or self._grid.start < 0:
             return b"".join(self.pieces(limit))
         if self.type == "scalar":
             return b'{"resultType":"scalar","result":[%b,"%b"]}' % (_seconds(self._grid.start), json_float(float(self._floats[0])).encode())
@@ -269,11 +286,8 @@ class QueryResult:
     def _head(self) -> bytes:
         return b'{"resultType":"' + self.type.encode() + b'","result":'
 
-    def pieces(self, limit: int = 0, *, last: bool = False) -> Iterator[bytes | memoryview]:
-        """`json` piece by piece, of some megabytes each, the next ones being made while one is taken.
-
-        Where this is the `last` that is asked of the result, what it holds of points that were `measured` is let go of meanwhile.
-        """
+    def pieces(self, limit: int = 0) -> Iterator[bytes | memoryview]:
+        """`json` piece by piece, of a megabyte or two each, the next ones being made while one is taken."""
         head = self._head
         if self.type == "string":
             yield head + b"[" + _time(self._grid.start) + b"," + orjson.dumps(self._text) + b"]}"
@@ -283,7 +297,7 @@ class QueryResult:
             count = len(self._order) if limit <= 0 else min(limit, len(self._order))
             yield head + b"["
             if self._histograms is None:
-                yield from self._chunks(count, last=last)
+                yield from self._chunks(count)
             else:
                 yield from self._mixed(count)
             yield b"]}"
@@ -324,30 +338,52 @@ class QueryResult:
         return text + b"}"
 
     def measured(self, limit: int = 0) -> int | None:
-        """How many bytes `pieces` has, from the numbers, before any of it is written; None where that would take as long as to write it.
+        """How many bytes `pieces` has, before any of it is written; None where that would take as long as to write it.
 
         What was found out on the way is kept for `pieces`.
         """
-        if self._labels is None or self._histograms is not None or not 0 < self.points <= _MEASURED_POINTS:
+        if self._labels is None or self._histograms is not None or not self.points:
+            return None
+        if self._decimals is None and self.points > _MEASURED_POINTS:
             return None
         count = len(self._order) if limit <= 0 else min(limit, len(self._order))
-        parts, each = self._parts(count), map if self.pool is None else self.pool.map
-        # Other threads turn to the numbers while this one looks the labels up.
-        made = each(self._numbers, parts)
-        texts = self._texts_of(count)
-        numbers = list(made)
-
-        def measure(part: tuple[int, int], numbers: _Numbers) -> int:
-            lo, hi = part
-            return render.measure_rows(
-                texts.rows[lo:hi], texts.offsets, texts.names, texts.values, texts.pool_offsets, _FRAME_OFFSETS,
-                self._offsets[lo : hi + 1] - int(self._offsets[lo]), *numbers, 1, self.type == "vector",
-            )  # fmt: skip
-
-        sizes = list(each(measure, parts, numbers))
-        self._outline = _Outline(count, texts, parts, numbers, sizes)
+        outline = self._outlined(count) if self._decimals is not None else self._measured_rows(count)
+        self._outline = outline
         # The last of all is followed by no comma.
-        return len(self._head) + 1 + sum(sizes) - 1 + len(b"]}")
+        return len(self._head) + 1 + int(sum(outline.sizes)) - 1 + len(b"]}")
+
+    def _outlined(self, count: int) -> _Outline:
+        """Of decimals, whose sizes are known."""
+        assert self._decimals is not None, "asked only where there are"
+        texts = self._texts_of(count)
+        upto = self._row_sizes(texts, self._decimals.sizes[self._order[:count]])
+        cuts = [0]
+        while cuts[-1] < count:
+            hi = int(np.searchsorted(upto, upto[cuts[-1]] + _PIECE_BYTES, side="right")) - 1
+            cuts.append(min(count, max(hi, cuts[-1] + 1)))
+        return _Outline(count, texts, list(itertools.pairwise(cuts)), [], np.diff(upto[cuts]).tolist())
+
+    def _measured_rows(self, count: int) -> _Outline:
+        parts, each = self._parts(count), map if self.pool is None else self.pool.map
+        texts = self._texts_of(count)
+        numbers = list(each(self._numbers, parts))
+        points = np.empty(count, dtype=np.int64)
+
+        def measure(part: tuple[int, int], numbers: _Numbers) -> None:
+            lo, hi = part
+            render.measure_rows(self._offsets[lo : hi + 1] - int(self._offsets[lo]), *numbers, points[lo:hi])
+
+        list(each(measure, parts, numbers))
+        upto = self._row_sizes(texts, points)
+        return _Outline(count, texts, parts, numbers, [int(upto[hi] - upto[lo]) for lo, hi in parts])
+
+    def _row_sizes(self, texts: Texts, points: Ints) -> Ints:
+        """How many bytes the rows up to each one have, where their points have so many: int64[n + 1]."""
+        rows = texts.rows[: len(points)]
+        labels = texts.sizes[rows] - (np.diff(texts.offsets)[rows] > 0)
+        upto = np.zeros(len(points) + 1, dtype=np.int64)
+        np.cumsum(points + labels + _FRAME_BYTES[self.type == "vector"] + 1, out=upto[1:])
+        return upto
 
     def _texts_of(self, count: int) -> Texts:
         assert self._labels is not None, "of vectors and matrices"
@@ -369,25 +405,27 @@ class QueryResult:
             lo = hi
         return parts
 
-    def _chunks(self, count: int, *, last: bool = False) -> Iterator[bytes | memoryview]:
+    def _chunks(self, count: int) -> Iterator[bytes | memoryview]:
         """The first `count` series, with what separates them, in pieces."""
         if not count:
             return
         outline, self._outline = self._outline, None
         if outline is None or outline.size != count:
-            outline = _Outline(count, self._texts_of(count), self._parts(count), [], [])
-        parts, measured = outline.parts, dict(enumerate(outline.numbers))
-        if last and measured and self._laid is not None:
-            self._laid.let_go()
-        outline.numbers.clear()
+            written = self._decimals is not None
+            outline = self._outlined(count) if written else _Outline(count, self._texts_of(count), self._parts(count), [], [])
+        parts, decimals = outline.parts, self._decimals
 
         def chunk(number: int) -> bytes | memoryview:
             lo, hi = parts[number]
-            if number not in measured:
+            if not outline.sizes:
                 return self.chunk(outline.texts, lo, hi, last=hi == count)
             # Its own room, which goes as it is to whoever sends it.
-            room = np.empty(outline.sizes[number] + render.POINT_BYTES, dtype=np.uint8)
-            size = self._write(outline.texts, lo, hi, measured.pop(number), room)
+            room = np.empty(outline.sizes[number] + NUMBER_BYTES + SPARE, dtype=np.uint8)
+            if decimals is None:
+                size = self._write(outline.texts, lo, hi, outline.numbers[number], room)
+            else:
+                size = self._write_decimals(outline.texts, lo, hi, decimals, room)
+            assert size == outline.sizes[number], "as long as was told"
             return room[: size - 1 if hi == count else size].data
 
         if self.pool is None or len(parts) == 1:
@@ -402,24 +440,20 @@ class QueryResult:
             yield ahead.popleft().result()
 
     def _numbers(self, part: tuple[int, int]) -> _Numbers:
-        lo, hi = part
-        a, b = int(self._offsets[lo]), int(self._offsets[hi])
-        times, floats = self._laid.part(lo, hi) if self._laid is not None else (self._times[a:b], self._floats[a:b])
-        return self._numbers_of(np.ascontiguousarray(times), np.ascontiguousarray(floats))
+        a, b = self._offsets[list(part)].tolist()
+        return self._numbers_of(np.ascontiguousarray(self._times[a:b]), np.ascontiguousarray(self._floats[a:b]))
 
     def _numbers_of(self, times: Ints, floats: Floats) -> _Numbers:
-        whole, places = np.empty(len(floats), dtype=np.int64), np.empty(len(floats), dtype=np.int8)
-        if render.decimals(floats, whole, places):
-            return _Numbers(times, floats, whole, places, _spared(orjson.dumps(floats[places < 0], option=orjson.OPT_SERIALIZE_NUMPY)))
-        # Nobody looks at the floats then, so that they need not be held.
-        return _Numbers(times, whole.view(np.float64), whole, places, _NO_DIGITS)
+        whole, places = np.empty(len(floats), dtype=np.int64), np.empty(len(floats), dtype=np.int16)
+        shortest.decimals(floats, whole, places)
+        return _Numbers(times, whole, places)
 
     def chunk(self, texts: Texts, lo: int, hi: int, *, last: bool) -> bytes:
         """The series [lo, hi), whose labels are in `texts`; but for the `last` ones, a comma follows."""
         most = int(texts.sizes[texts.rows[lo:hi]].sum()) + (hi - lo) * _ROW_BYTES
         most += int(self._offsets[hi] - self._offsets[lo]) * render.POINT_BYTES
         # Fresh memory costs more than what is written into it: a buffer goes from piece to piece.
-        buffer = self._buffers.pop() if self._buffers else _NO_DIGITS
+        buffer = self._buffers.pop() if self._buffers else np.empty(0, dtype=np.uint8)
         if len(buffer) < most:
             buffer = np.empty(most, dtype=np.uint8)
         size = self._write(texts, lo, hi, self._numbers((lo, hi)), buffer)
@@ -436,7 +470,14 @@ class QueryResult:
         """The same of the series whose labels are the `rows` of `texts` and whose points lie at `offsets` (int64[n + 1]) of `numbers`."""
         return render.render_rows(
             rows, texts.offsets, texts.names, texts.values, texts.pool, texts.pool_offsets, _FRAME_TEXT, _FRAME_OFFSETS,
-            offsets, *numbers, 1, self.type == "vector", room,
+            offsets, *numbers, self.type == "vector", room,
+        )  # fmt: skip
+
+    def _write_decimals(self, texts: Texts, lo: int, hi: int, found: Decimals, room: NDArray[np.uint8]) -> int:
+        """As `_write`, of decimals."""
+        return render.render_grid(
+            texts.rows[lo:hi], texts.offsets, texts.names, texts.values, texts.pool, texts.pool_offsets, _FRAME_TEXT, _FRAME_OFFSETS,
+            self._order[lo:hi], found.heads.text, found.heads.sizes, found.whole, found.places, self.type == "vector", room,
         )  # fmt: skip
 
 
@@ -468,15 +509,14 @@ def label_sets_json(table: LabelTable, limit: int = 0) -> bytes:
         return b"[]"
     texts = _texts(table, rows)
     frame, frame_offsets = _spared(b"{}"), np.array([0, 1, 1, 1, 2, 2], dtype=np.int64)
-    nothing, no_places = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int8)
-    digits = _spared(b"[]")
+    nothing, no_places = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int16)
     parts = []
     for lo in range(0, len(rows), _CHUNK_ROWS):
         some = rows[lo : lo + _CHUNK_ROWS]
         buffer = np.empty(int(texts.sizes[some].sum()) + len(some) * _ROW_BYTES, dtype=np.uint8)
         size = render.render_rows(
             some, texts.offsets, texts.names, texts.values, texts.pool, texts.pool_offsets, frame, frame_offsets,
-            np.zeros(len(some) + 1, dtype=np.int64), nothing, np.zeros(0), nothing, no_places, digits, 1, False, buffer,
+            np.zeros(len(some) + 1, dtype=np.int64), nothing, nothing, no_places, False, buffer,
         )  # fmt: skip
         parts.append(buffer[: size - 1].tobytes())
     return b"[" + b",".join(parts) + b"]"
@@ -486,10 +526,8 @@ class _Numbers(NamedTuple):
     """The points of some rows as `render.render_rows` takes them."""
 
     times: Ints
-    floats: Floats
     whole: Ints
-    places: NDArray[np.int8]
-    digits: NDArray[np.uint8]
+    places: NDArray[np.int16]
 
 
 class _Outline(NamedTuple):
@@ -503,7 +541,10 @@ class _Outline(NamedTuple):
 
 
 class Texts(NamedTuple):
-    """The labels of rows as JSON, as `render.render_rows` takes them; `rows` are the rows, `sizes` the most bytes of each."""
+    """The labels of rows as JSON, as `render.render_rows` takes them; `rows` are the rows.
+
+    `sizes` are the bytes of each, and of a comma behind it where there are any.
+    """
 
     rows: Ints
     sizes: Ints
@@ -537,7 +578,7 @@ def few_texts(table: LabelTable, rows: Ints) -> Texts:
     pool, ends = _pool([orjson.dumps(dict(texts[row]))[1:-1] for row in rows.tolist()])
     n = len(rows)
     upto, none = (_UPTO, _NONE) if n < len(_UPTO) else (np.arange(n + 1, dtype=np.int64), np.full(n, -1, dtype=np.int64))
-    return Texts(upto[:n], ends[1:] - ends[:-1], upto[: n + 1], upto[:n], none[:n], pool, ends)
+    return Texts(upto[:n], ends[1:] - ends[:-1] + 1, upto[: n + 1], upto[:n], none[:n], pool, ends)
 
 
 def _pool(texts: Sequence[bytes]) -> tuple[NDArray[np.uint8], Ints]:

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from vedette.errors import BadInput
 from vedette.kernels import dump as kernel
+from vedette.kernels.digits import SPARE
 from vedette.model.histograms import Histograms
 from vedette.model.labels import METRIC_NAME, Labels, is_legacy_metric_name, quote
 from vedette.model.samples import MetricMetadata
@@ -159,15 +159,14 @@ def _lines(
     times = np.concatenate([series.timestamps[lo:hi] for lo, hi in spans])
     values = np.concatenate([series.values[lo:hi] for lo, hi in spans])
     offsets = np.cumsum([0, *(hi - lo for lo, hi in spans)], dtype=np.int64)
-    digits = np.frombuffer(bytearray(orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY)), dtype=np.uint8)
     room = sum(len(p) * (hi - lo) for p, (lo, hi) in zip(prefixes, spans, strict=True)) + sum(map(len, heads))
     out = np.empty(room + kernel.LINE_BYTES * len(times), dtype=np.uint8)
-    size = kernel.lines(*_joined(heads), *_joined(prefixes), offsets, times, values, digits, form == "csv", form == "openmetrics", out)
+    size = kernel.lines(*_joined(heads), *_joined(prefixes), offsets, times, values, form == "csv", form == "openmetrics", out)
     return out[:size].tobytes()
 
 
 def _joined(texts: Sequence[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    return np.frombuffer(bytearray().join(texts), dtype=np.uint8), np.cumsum([0, *map(len, texts)], dtype=np.int64)
+    return np.frombuffer(bytearray().join([*texts, bytes(SPARE)]), dtype=np.uint8), np.cumsum([0, *map(len, texts)], dtype=np.int64)
 
 
 class TextReader:

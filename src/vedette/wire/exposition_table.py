@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from vedette.kernels import lines as kernel
-from vedette.kernels import render
+from vedette.kernels.digits import ABSENT
+from vedette.kernels.shortest import decimals
 from vedette.model.labels import METRIC_NAME, Labels, is_legacy_metric_name, quote
 from vedette.model.labeltable import LabelTable
 from vedette.model.samples import MetricMetadata
@@ -155,23 +155,14 @@ class _Texts:
                 yield out[:size].tobytes()
 
 
-def _numbers(floats: NDArray[np.float64]) -> tuple[_Ints, NDArray[np.int8], NDArray[np.uint8], _Ints]:
-    """Values as `render.decimals` has them, and the texts of those that it has not."""
-    whole, places = np.empty(len(floats), dtype=np.int64), np.empty(len(floats), dtype=np.int8)
-    render.decimals(floats, whole, places)
-    places[np.abs(floats) >= _WHOLE_UNTIL] = -1
-    return whole, places, *_joined(_shortest(floats[places < 0]))
-
-
-def _shortest(floats: NDArray[np.float64]) -> list[bytes]:
-    """The texts of values as `format_value` writes them."""
+def _numbers(floats: NDArray[np.float64]) -> tuple[_Ints, NDArray[np.int16], NDArray[np.uint8], _Ints]:
+    """Values as `shortest.decimals` has them, and the texts of those that are laid out otherwise here, of which there are few."""
+    whole, places = np.empty(len(floats), dtype=np.int64), np.empty(len(floats), dtype=np.int16)
+    decimals(floats, whole, places)
     size = np.abs(floats)
-    # Within these bounds the shortest digits are laid out alike by all who find them; there are few beyond.
-    other = np.flatnonzero(~((size >= _PLAIN_FROM) & (size < _WHOLE_UNTIL) & (np.trunc(floats) != floats)))
-    texts = orjson.dumps(floats, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",") if len(floats) else []
-    for at, value in zip(other.tolist(), floats[other].tolist(), strict=True):
-        texts[at] = format_value(value).encode()
-    return texts
+    other = ((size < _PLAIN_FROM) & (places != 0)) | ~(size < _WHOLE_UNTIL)
+    places[other] = ABSENT
+    return whole, places, *_joined([format_value(value).encode() for value in floats[other].tolist()])
 
 
 def _joined(pieces: Sequence[bytes]) -> tuple[NDArray[np.uint8], _Ints]:
