@@ -161,7 +161,8 @@ def test_at_the_end_nothing_more_is_compiled_ahead(own: ModuleType, compilers: C
     compilers.close()
     with compiling.ahead(), pytest.raises(LimitExceeded, match="ending"):
         own.doubled(2)
-    assert own.doubled(2) == 4, "somebody needs it: what is held is written down by kernels, too"
+    assert own.doubled(2) == 4 and hits(own.doubled)[0] == 1, "somebody needs it: what is held is written down by kernels, too"
+    assert not compilers._demanded._all
 
 
 def test_who_waits_is_told_of_the_end(own: ModuleType, compilers: Compilers, monkeypatch: pytest.MonkeyPatch) -> None:

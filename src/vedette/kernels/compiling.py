@@ -187,10 +187,10 @@ class Compilers:
         self._demanded.rest()
 
     def close(self) -> None:
-        """End the processes. What is needed all the same, to write down what is held say, is compiled here."""
+        """Compile nothing ahead any more. What is needed all the same, to write down what is held say, still is."""
         self._ended = True
         self._ahead.close()
-        self._demanded.close()
+        self._demanded.rest()
 
     def compile(self, kernel: Any, types: tuple[Any, ...]) -> None:
         """Have the kernel compiled for arguments of these types where that is to be. It is loaded then, or else compiled here.
