@@ -331,6 +331,23 @@ def test_the_overview_says_once_that_the_server_is_gone_and_keeps_what_it_knew(v
     viewer.complaints[:] = [c for c in viewer.complaints if "net::ERR_FAILED" not in c]
 
 
+def test_a_first_start_says_how_far_it_is(viewer: Any) -> None:
+    page, answers = viewer.page, []
+    page.route("**/health", lambda route: route.fulfill(json=answers[0]))
+    kernels = {"compiled": 12, "of": 75, "seconds_left": 34.2}
+    answers[:] = [{"status": "starting", "kernels": kernels}]
+    viewer.open("/targets")
+    status = page.locator(".compiling")
+    expect(status).to_contain_text("12 of 75 steps of compiling are done, about 34 s to go")
+    expect(status).to_contain_text("starting for the first time")
+    # Once it is ready, the page is asked for anew: what could not be answered can be.
+    with page.expect_request("**/api/v1/targets*"):
+        answers[:] = [{"status": "healthy", "kernels": kernels}]
+    expect(status).to_contain_text("Kernels are being compiled")
+    answers[:] = [{"status": "healthy"}]
+    expect(status).to_have_count(0)
+
+
 def test_an_answer_from_something_else_is_called_that(viewer: Any) -> None:
     viewer.page.route("**/api/v1/targets*", lambda route: route.fulfill(status=200, content_type="text/html", body="<h1>Login</h1>"))
     page = viewer.open("/targets")

@@ -2,6 +2,7 @@
 import { html, render, useEffect, useRef, useState } from "./html.js";
 import { Link, useRoute } from "./router.js";
 import { chooseTheme, chosenTheme } from "./parts/colours.js";
+import { Compiling } from "./parts/compiling.js";
 import { Icon, Mark } from "./parts/icons.js";
 import { Empty } from "./parts/states.js";
 import { Who } from "./parts/who.js";
@@ -41,6 +42,7 @@ function Frame() {
   const here = PAGES.find((p) => p.path === path);
   const main = useRef(null);
   const first = useRef(true);
+  const [opened, setOpened] = useState(0);
   useEffect(() => {
     document.title = `${here ? here.name : "No such page"} – Vedette`;
     // A new page is announced by moving the focus to it, as a page load would; not on the first, which is one.
@@ -60,7 +62,8 @@ function Frame() {
       <${ThemeButton} />
     </header>
     <main id="main" tabindex="-1" ref=${main}>
-      ${here ? html`<${here.page} key=${path} />` : html`<div class="page"><${Empty} title="There is no page here.">Go to the <${Link}
+      <${Compiling} onReady=${() => setOpened((n) => n + 1)} />
+      ${here ? html`<${here.page} key=${`${path} ${opened}`} />` : html`<div class="page"><${Empty} title="There is no page here.">Go to the <${Link}
           to="/">overview<//>.<//></div>`}
     </main>`;
 }
