@@ -10,23 +10,28 @@ import pytest
 
 from vedette.clock import ManualClock
 from vedette.storage import heap, upkeep
-from vedette.storage.upkeep import CODE_EVERY_S, EVERY_S, Upkeep, files_resident
+from vedette.storage.upkeep import CODE_EVERY_S, EVERY_S, Resident, Upkeep, resident
 
 MIB = 1 << 20
 
 
 class System:
-    """Stands in for the C library and the system: what is free, what is resident of files, and what was done."""
+    """Stands in for the C library and the system: what is free, what is resident, and what was done."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.free: int | None = 0
-        self.files: int | None = 0
-        self.left = 0
+        self.own = self.files = 0
+        self.tells = True
+        self.left = self.left_own = 0
         self.done: list[str] = []
         monkeypatch.setattr(heap, "free", lambda: self.free)
-        monkeypatch.setattr(upkeep, "files_resident", lambda: self.files)
-        monkeypatch.setattr(heap, "give_back", lambda: self.done.append("memory"))
+        monkeypatch.setattr(upkeep, "resident", lambda: Resident(self.own, self.files) if self.tells else None)
+        monkeypatch.setattr(heap, "give_back", self._give_back)
         monkeypatch.setattr(heap, "let_code_go", self._let_code_go)
+
+    def _give_back(self) -> None:
+        self.done.append("memory")
+        self.own = self.left_own
 
     def _let_code_go(self) -> None:
         self.done.append("code")
@@ -67,6 +72,28 @@ async def test_what_was_used_again_and_is_free_again_goes_back_again(system: Sys
     assert system.done == ["memory", "memory"]
 
 
+async def test_what_was_used_in_between_goes_back_though_no_more_is_free(system: System) -> None:
+    keeping = Upkeep(ManualClock(), at_once)
+    system.free, system.own, system.left_own = 30 * MIB, 200 * MIB, 170 * MIB
+    await keeping.look()
+    await keeping.look()
+    assert system.done == ["memory"]
+    system.own = 173 * MIB
+    await keeping.look()
+    assert system.done == ["memory"], "a little more than was left"
+    system.own = 180 * MIB
+    await keeping.look()
+    assert system.done == ["memory", "memory"]
+
+
+async def test_what_is_held_is_not_looked_through_again_and_again(system: System) -> None:
+    keeping = Upkeep(ManualClock(), at_once)
+    system.free = 2 * MIB
+    for system.own in (100 * MIB, 200 * MIB, 300 * MIB):
+        await keeping.look()
+    assert system.done == [], "nothing of it is free"
+
+
 async def test_code_goes_ever_more_seldom(system: System) -> None:
     clock = ManualClock()
     keeping = Upkeep(clock, at_once)
@@ -98,12 +125,13 @@ async def test_code_that_nothing_was_added_to_stays(system: System) -> None:
 
 
 async def test_where_the_system_tells_nothing_nothing_is_done(system: System) -> None:
-    system.free = system.files = None
     clock = ManualClock()
     keeping = Upkeep(clock, at_once)
     await clock.advance(10 * CODE_EVERY_S)
-    await keeping.look()
-    assert system.done == []
+    system.own = system.files = 100 * MIB
+    for system.free, system.tells in ((None, True), (100 * MIB, False)):
+        await keeping.look()
+        assert system.done == []
 
 
 async def test_it_looks_every_few_seconds_until_it_is_closed(system: System) -> None:
@@ -142,12 +170,13 @@ async def test_what_lies_free_between_what_is_held_is_told_and_goes_back(monkeyp
 
 def test_what_is_resident_of_files_is_read_or_not_known(tmp_path: Path) -> None:
     told = tmp_path / "statm"
-    assert files_resident(told) is None
+    assert resident(told) is None
     told.write_text("1000 500 25 1 0 300 0\n")
-    one = files_resident(told)
-    assert one is not None and one >= 25 * 4096
+    one = resident(told)
+    assert one is not None and one.own == 19 * one.files and one.files >= 25 * 4096
     for broken in ("", "1000 500", "a b c"):
         told.write_text(broken)
-        assert files_resident(told) is None
+        assert resident(told) is None
     if sys.platform == "linux":
-        assert (files_resident() or 0) > MIB
+        now = resident()
+        assert now is not None and min(now) > MIB

@@ -11,6 +11,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from vedette.clock import Clock
 from vedette.storage import heap
@@ -23,12 +24,21 @@ _GROWN = 4 << 20
 _STATM = Path("/proc/self/statm")
 
 
-def files_resident(statm: Path = _STATM) -> int | None:
-    """How many bytes of files, which libraries are, are in memory; None where the system does not tell in this way."""
+class Resident(NamedTuple):
+    """What is in memory, in bytes: the process' own, and of files, which libraries are."""
+
+    own: int
+    files: int
+
+
+def resident(statm: Path = _STATM) -> Resident | None:
+    """What is in memory now; None where the system does not tell in this way."""
     try:
-        return int(statm.read_text("ascii").split()[2]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):
+        _, everything, files = map(int, statm.read_text("ascii").split()[:3])
+    except (OSError, ValueError):
         return None
+    page = os.sysconf("SC_PAGE_SIZE")
+    return Resident((everything - files) * page, files * page)
 
 
 class Upkeep:
@@ -37,8 +47,9 @@ class Upkeep:
     def __init__(self, clock: Clock, run: Callable[[Callable[[], object]], Awaitable[object]]) -> None:
         self._clock = clock
         self._run = run
-        self._free = self._files = 0
-        """What was left the last time."""
+        self._free = 0
+        self._left = Resident(0, 0)
+        """What was free, and what was left in memory, the last time."""
         self._code_every_s = CODE_EVERY_S
         self._code_at = clock.monotonic() + CODE_EVERY_S
         self._task: asyncio.Task[None] | None = None
@@ -60,17 +71,19 @@ class Upkeep:
 
     async def look(self) -> None:
         """Give back what has become free, and let go of code, if there may be some megabytes of it."""
-        if (free := heap.free()) is not None:
-            # What was given back still counts as free until it is used again.
-            if free > self._free + _GROWN:
-                await self._run(heap.give_back)
-                free = heap.free() or 0
-            self._free = free
-        if (files := files_resident()) is not None:
-            if files > self._files + _GROWN and self._clock.monotonic() >= self._code_at:
-                await self._run(heap.let_code_go)
-                self._files = files_resident() or 0
-                # What is in use comes back each time.
-                self._code_every_s = min(2 * self._code_every_s, _CODE_MOST_S)
-                self._code_at = self._clock.monotonic() + self._code_every_s
-            self._files = min(files, self._files)
+        free, now = heap.free(), resident()
+        if free is None or now is None:
+            return
+        own, files = min(now.own, self._left.own), min(now.files, self._left.files)
+        # What was given back counts as free until it is used again, and then as the process' own until it is given back again.
+        if free > _GROWN and (free > self._free + _GROWN or now.own > own + _GROWN):
+            await self._run(heap.give_back)
+            free, own = heap.free() or 0, (resident() or now).own
+        self._free = free
+        if now.files > files + _GROWN and self._clock.monotonic() >= self._code_at:
+            await self._run(heap.let_code_go)
+            files = (resident() or now).files
+            # What is in use comes back each time.
+            self._code_every_s = min(2 * self._code_every_s, _CODE_MOST_S)
+            self._code_at = self._clock.monotonic() + self._code_every_s
+        self._left = Resident(own, files)
