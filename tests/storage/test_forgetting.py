@@ -21,12 +21,20 @@ def few(monkeypatch):
     monkeypatch.setattr(forgetting, "_LEAST", 5)
 
 
-async def until(clock, condition, seconds=20.0):
+async def until(clock, condition, seconds=60.0):
     """Poll until `condition()` holds, minutes passing meanwhile."""
     deadline = asyncio.get_running_loop().time() + seconds
     while not condition():
         assert asyncio.get_running_loop().time() < deadline, "it did not come to pass"
         await clock.advance(61)
+        await asyncio.sleep(0.005)
+
+
+async def eventually(condition, seconds=60.0):
+    """Poll until `condition()` holds, no time passing meanwhile but the machine's."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while not condition():
+        assert asyncio.get_running_loop().time() < deadline, "it did not come to pass"
         await asyncio.sleep(0.005)
 
 
@@ -56,6 +64,25 @@ async def test_gone_series_leave_memory_and_stay_in_blocks(open_engine, tools, k
     appended = await engine.append(SampleBatch.of(keyspace, [back], [tools.now + 12 * HOUR], [9.0]))
     assert (appended.new_series, appended.samples) == (1, 1)
     assert engine.select("default", [Matcher("pod", "=", back.get("pod"))], *EVER).values.tolist() == [1.0, 9.0]
+
+
+async def test_a_series_is_known_for_as_long_as_late_samples_may_be_told_from_new_ones(open_engine, tools, keyspace, clock):
+    """Forgotten earlier, a sample that is too late would be taken for the first of a new series."""
+    engine = await open_engine()
+    await engine.append(SampleBatch.of(keyspace, names(tools, 0), [tools.now] * 30, [1.0] * 30))
+    await engine.flush()
+    looks = engine._flusher.forgetting
+    for _ in range(10):  # less than the two hours of a head
+        await clock.advance(660)
+        engine._writer.wake()
+        await eventually(lambda: looks._again > clock.monotonic())
+    assert (engine.stats().series, engine.counters()["forgotten_series"]) == (30, 0)
+    late = await engine.append(SampleBatch.of(keyspace, names(tools, 0)[:1], [tools.now - 2 * HOUR], [0.0]))
+    assert late.dropped == {"too_old": 1}
+    await clock.advance(3600)
+    await engine.append(SampleBatch.of(keyspace, [tools.metric("stays")], [tools.now + 3 * HOUR], [1.0]))
+    await until(clock, lambda: engine.stats().series == 1)
+    assert engine.counters()["forgotten_series"] == 30
 
 
 async def test_active_series_keep_ids_order_and_newest_sample(open_engine, tools, clock):
