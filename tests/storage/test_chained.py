@@ -61,36 +61,35 @@ def page_reads(monkeypatch) -> list[int]:
 
 
 @WHERE
-@pytest.mark.parametrize(("start", "end"), [EVER, (-70, -30), (-50, -48), (-45, 90), (-88, -49)])
-async def test_it_is_what_a_select_answers(open_engine, tools, keyspace, where, start, end, monkeypatch):
+async def test_it_is_what_a_select_answers(open_engine, tools, keyspace, where, monkeypatch):
     monkeypatch.setattr(chained, "_FEW", 0)  # however much of it is in memory
     engine = await stored(open_engine, tools, keyspace, where)
-    span = (start, end) if (start, end) == EVER else (tools.now + start * MINUTE, tools.now + end * MINUTE)
-    wanted = selected(engine, *span)
-    pieces = again(engine, *span)
     decoded = page_reads(monkeypatch)
-    for at_once in (1, 7, 1000):
-        found = [row for row in read(pieces, at_once=at_once, span=span) if row[1]]
-        assert found == wanted
-    assert pieces.sample_count == sum(len(times) for _, times, _ in wanted), "each counted once, however often it was read"
-    assert not decoded
+    for start, end in (None, None), (-70, -30), (-50, -48), (-45, 90), (-88, -49):
+        span = EVER if start is None else (tools.now + start * MINUTE, tools.now + end * MINUTE)
+        wanted = selected(engine, *span)
+        pieces = again(engine, *span)
+        decoded.clear()
+        for at_once in (1, 7, 1000):
+            assert [row for row in read(pieces, at_once=at_once, span=span) if row[1]] == wanted
+        assert pieces.sample_count == sum(len(times) for _, times, _ in wanted), "each counted once, however often it was read"
+        assert not decoded
 
 
 @WHERE
-@pytest.mark.parametrize("cuts", [(0, 12), (0, 5, 12), (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12)])
-@pytest.mark.parametrize("width", [3, 20])
-async def test_windows_have_their_samples_from_the_last_to_the_first(open_engine, tools, keyspace, where, cuts, width, monkeypatch):
+async def test_windows_have_their_samples_from_the_last_to_the_first(open_engine, tools, keyspace, where, monkeypatch):
     monkeypatch.setattr(chained, "_FEW", 0)
     engine = await stored(open_engine, tools, keyspace, where)
-    steps = Steps(tools.now - 80 * MINUTE, 9 * MINUTE, 12, width * MINUTE)
     everything = {labels: (times, bits) for labels, times, bits in selected(engine, *EVER)}
     pieces = again(engine)
-    rows, room = pieces.rows(0, len(pieces.labels)), np.empty((2, int(pieces.upto[-1])), np.int64)
-    for lo, hi in reversed(list(itertools.pairwise(cuts))):
-        part = steps.part(lo, hi)
-        offsets = rows.read(part, *room, resume=part.first - steps.step if lo else None).tolist()
-        for labels, a, b in zip(pieces.labels, offsets, offsets[1:], strict=False):
-            assert wanted_by(part, room[0, a:b].tolist(), room[1, a:b].tolist()) == wanted_by(part, *everything[labels])
+    for width, cuts in itertools.product((3, 20), ((0, 12), (0, 5, 12), tuple(range(13)))):
+        steps = Steps(tools.now - 80 * MINUTE, 9 * MINUTE, 12, width * MINUTE)
+        rows, room = pieces.rows(0, len(pieces.labels)), np.empty((2, int(pieces.upto[-1])), np.int64)
+        for lo, hi in reversed(list(itertools.pairwise(cuts))):
+            part = steps.part(lo, hi)
+            offsets = rows.read(part, *room, resume=part.first - steps.step if lo else None).tolist()
+            for labels, a, b in zip(pieces.labels, offsets, offsets[1:], strict=False):
+                assert wanted_by(part, room[0, a:b].tolist(), room[1, a:b].tolist()) == wanted_by(part, *everything[labels])
 
 
 QUERIES = (
@@ -107,14 +106,15 @@ QUERIES = (
 
 
 @WHERE
-@pytest.mark.parametrize("query", QUERIES)
-async def test_queries_answer_the_same_from_pages_and_from_chains(open_engine, tools, keyspace, where, query):
+async def test_queries_answer_the_same_from_pages_and_from_chains(open_engine, tools, keyspace, where):
     engine = await stored(open_engine, tools, keyspace, where)
     promql = Promql(engine, PromqlSettings(), engine.clock)
     start, end = tools.now - 90 * MINUTE, tools.now + 90 * MINUTE
-    answers = [bytes(promql.range("default", query, start, end, 13 * MINUTE).json()) for _ in range(3)]
-    assert answers[0] == answers[1] == answers[2]
-    assert b'"values":[' in answers[0]
+    for query in QUERIES:
+        engine._chains = chained.ChainCache(PageCache(1 << 20))
+        answers = [bytes(promql.range("default", query, start, end, 13 * MINUTE).json()) for _ in range(3)]
+        assert answers[0] == answers[1] == answers[2]
+        assert b'"values":[' in answers[0]
     promql.close()
 
 
@@ -210,17 +210,90 @@ async def test_where_a_generation_that_ended_has_much_pages_are_read(open_engine
         assert read(found) == selected(engine, *EVER)
 
 
-async def test_a_block_more_makes_chains_anew(open_engine, tools, keyspace):
-    engine = await stored(open_engine, tools, keyspace)
-    again(engine)
-    await engine.append(tools.batch([(tools.metric("m", i="1"), [(tools.now + MINUTE, 7.0)])], keyspace))
+async def another_block(engine, tools, keyspace, rows):
+    await engine.append(tools.batch(rows, keyspace))
     await engine.flush()
     engine._flusher.release()
+
+
+async def test_chains_grow_by_a_block_that_comes_and_whoever_asks_does_not_wait(open_engine, tools, keyspace, monkeypatch):
+    engine = await stored(open_engine, tools, keyspace)
+    before = again(engine)
+    wanted, decoded = read(before), page_reads(monkeypatch)
+    for k in range(1, 6):
+        # Of series that are there, one that falls, and of new ones.
+        rows = [
+            (tools.metric("m", i=str(i)), [(tools.now + (10 * k + j) * MINUTE, 9.0 - j + i / 3) for j in range(9)]) for i in (1, 2, 900 + k)
+        ]
+        await another_block(engine, tools, keyspace, rows)
+        decoded.clear()
+        found = engine.in_pieces("default", M, *EVER)
+        assert isinstance(found, HeadPieces), "when it is asked for the first time"
+        assert len(decoded) == 1, "of the new block alone"
+        assert read(found) == selected(engine, *EVER)
+    assert len(found.labels) == len(before.labels) + 5
+    (kept,) = engine._chains._kept(asked_of(engine))
+    assert [m.sequence for m in kept.blocks] == [b.meta.sequence for b in engine._blocks.all], "what was superseded has gone"
+    assert read(before) == wanted, "and is as it was for those who have it"
+    # A window that has left the oldest blocks behind is served, too, and goes on growing.
+    start = engine._blocks.all[1].meta.min_time
+    await another_block(engine, tools, keyspace, [(tools.metric("m", i="1"), [(tools.now + HOUR + MINUTE, 7.0)])])
+    found = engine.in_pieces("default", M, start, EVER[1])
+    assert isinstance(found, HeadPieces)
+    assert [row for row in read(found, span=(start, EVER[1])) if row[1]] == selected(engine, start, EVER[1])
+
+
+async def test_rates_over_chains_that_grew_are_those_of_pages(open_engine, tools, keyspace):
+    engine = await stored(open_engine, tools, keyspace)
+    again(engine)
+    for k in range(3):
+        values = [(tools.now + (20 * k + j + 1) * MINUTE, float(j)) for j in range(20)]  # begins with less than the last one had
+        await another_block(engine, tools, keyspace, [(tools.metric("m", i=str(i)), values) for i in (1, 3, 950)])
+        assert isinstance(engine.in_pieces("default", M, *EVER), HeadPieces)
+    promql, start, end = Promql(engine, PromqlSettings(), engine.clock), tools.now - HOUR, tools.now + HOUR
+    for query in QUERIES:
+        found = bytes(promql.range("default", query, start, end, 7 * MINUTE).json())
+        engine._chains, chains = chained.ChainCache(PageCache(0)), engine._chains
+        assert found == bytes(promql.range("default", query, start, end, 7 * MINUTE).json())
+        engine._chains = chains
+    promql.close()
+
+
+@pytest.mark.parametrize("rows", [40, 1])
+async def test_many_samples_more_or_older_ones_make_chains_anew(open_engine, tools, keyspace, rows):
+    engine = await stored(open_engine, tools, keyspace)
+    again(engine)
+    since = tools.now + MINUTE if rows > 1 else tools.now - 70 * MINUTE + 1  # the one within the others' time
+    new = [(tools.metric("m", i=str(i)), [(since + k * MINUTE, k / 7) for k in range(30)]) for i in range(rows)]
+    await another_block(engine, tools, keyspace, new)
     wanted = selected(engine, *EVER)
     assert isinstance(engine.in_pieces("default", M, *EVER), BlockPieces)
     assert read(again(engine)) == wanted
     kept, blocks = engine._chains._kept(asked_of(engine)), engine._blocks.all
-    assert [[m.sequence for m in one.blocks] for one in kept] == [[b.meta.sequence for b in blocks]], "what was superseded has gone"
+    assert [[m.sequence for m in one.blocks] for one in kept] == [[b.meta.sequence for b in blocks]]
+
+
+async def test_a_damaged_block_that_comes_is_told_where_it_is_met(open_engine, tools, keyspace):
+    engine = await stored(open_engine, tools, keyspace)
+    again(engine)
+    await another_block(engine, tools, keyspace, [(tools.metric("m", i="1"), [(tools.now + MINUTE, 7.0)])])
+    spoil(engine._blocks.all[-1])
+    for _ in range(3):
+        found = engine.in_pieces("default", M, *EVER)
+        assert isinstance(found, BlockPieces)
+        with pytest.raises(Corrupt, match="page"):
+            read(found)
+    span = EVER[0], tools.now
+    found = engine.in_pieces("default", M, *span)
+    assert isinstance(found, HeadPieces) and read(found, span=span) == selected(engine, *span), "of the others all is there"
+
+
+async def test_a_block_that_has_none_of_the_series_makes_chains_anew(open_engine, tools, keyspace):
+    engine = await stored(open_engine, tools, keyspace)
+    wanted = read(again(engine))
+    await another_block(engine, tools, keyspace, [(tools.metric("other"), [(tools.now + MINUTE, 7.0)])])
+    assert isinstance(engine.in_pieces("default", M, *EVER), BlockPieces)
+    assert read(again(engine)) == wanted
 
 
 async def test_what_is_deleted_is_no_longer_answered_nor_after_a_merge(open_engine, tools, keyspace):
@@ -288,7 +361,7 @@ async def test_what_would_fill_the_cache_is_not_kept_nor_tried_again(open_engine
     engine = await stored(open_engine, tools, keyspace, page_cache=24_000)
     cache, wanted, made = engine._blocks.cache, selected(engine, *EVER), []
     make = chained._chained
-    monkeypatch.setattr(chained, "_chained", lambda *args: made.append(make(*args)) or made[-1])
+    monkeypatch.setattr(chained, "_chained", lambda *args, **how: made.append(make(*args, **how)) or made[-1])
     monkeypatch.setattr(chained, "_AT_ONCE", 100)
     for least, tried in ((2, [None]), (16, [None, None])):
         # At first it is found out on the way, then before.
@@ -356,10 +429,10 @@ async def test_while_one_thread_makes_chains_another_reads_pages(open_engine, to
     wanted, begun, go_on = selected(engine, *EVER), threading.Event(), threading.Event()
     make = chained._chained
 
-    def slowly(*args):
+    def slowly(*args, **how):
         begun.set()
         assert go_on.wait(30)
-        return make(*args)
+        return make(*args, **how)
 
     monkeypatch.setattr(chained, "_chained", slowly)
     assert isinstance(engine.in_pieces("default", M, *EVER), BlockPieces)
@@ -432,3 +505,40 @@ async def test_the_cache_counts_what_chains_take(open_engine, tools, keyspace):
     samples = int(kept.found.upto[-1])
     assert samples == sum(len(row[1]) for row in selected(engine, *EVER))
     assert kept.found.arena.nbytes < 16 * samples, "less than decoded pages, though many of these values are no decimal numbers"
+
+
+async def test_what_another_thread_made_meanwhile_is_taken(open_engine, tools, keyspace, monkeypatch):
+    engine = await stored(open_engine, tools, keyspace)
+    again(engine)
+    await another_block(engine, tools, keyspace, [(tools.metric("m", i="1"), [(tools.now + MINUTE, 7.0)])])
+    asked, chains, made = asked_of(engine), engine._chains, []
+    make = chained._chained
+    monkeypatch.setattr(chained, "_chained", lambda *args, **how: made.append(1) or make(*args, **how))
+    assert isinstance(engine.in_pieces("default", M, *EVER), HeadPieces) and made == [1]
+    monkeypatch.setattr(chains, "of", lambda asked: None)  # as it was when the other thread began
+    assert isinstance(engine.in_pieces("default", M, *EVER), HeadPieces) and made == [1]
+    assert chains.grown(asked, lambda of: None) is chains._kept(asked)[0]
+
+
+@pytest.mark.parametrize("width", [3, 25])
+async def test_what_comes_after_a_restart_may_lie_among_what_blocks_have(open_engine, tools, keyspace, width):
+    engine = await stored(open_engine, tools, keyspace)
+    await engine.close()
+    engine = await open_engine(retention=0)
+    # The head knows of no sample of theirs: for it these are in order. Some are at the times of others, some between them.
+    rows = [(tools.metric("m", i=str(i)), [(tools.now - (70 - k) * MINUTE // 2, -k - i / 7) for k in range(90)]) for i in range(1, 60, 2)]
+    await engine.append(tools.batch(rows, keyspace))
+    wanted = {labels: (times, bits) for labels, times, bits in selected(engine, *EVER)}
+    pieces = again(engine)
+    assert read(pieces) == read(pieces, at_once=1) == selected(engine, *EVER)
+    steps, room = Steps(tools.now - 80 * MINUTE, 9 * MINUTE, 12, width * MINUTE), np.empty((2, int(pieces.upto[-1])), np.int64)
+    offsets = pieces.rows(0, len(pieces.labels)).read(steps, *room).tolist()
+    for labels, a, b in zip(pieces.labels, offsets, offsets[1:], strict=False):
+        assert wanted_by(steps, room[0, a:b].tolist(), room[1, a:b].tolist()) == wanted_by(steps, *wanted[labels])
+    promql, start, end = Promql(engine, PromqlSettings(), engine.clock), tools.now - HOUR, tools.now + HOUR
+    for query in QUERIES:
+        found = bytes(promql.range("default", query, start, end, 7 * MINUTE).json())
+        engine._chains, chains = chained.ChainCache(PageCache(0)), engine._chains
+        assert found == bytes(promql.range("default", query, start, end, 7 * MINUTE).json())
+        engine._chains = chains
+    promql.close()

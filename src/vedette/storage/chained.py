@@ -76,18 +76,22 @@ class Asked(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """How many samples a block has of the rows `targets` (int32[m]): int64[m]."""
+    """How many samples a block has of the rows `targets` (int64[m]): int64[m]."""
 
     meta: Meta
-    targets: NDArray[np.int32]
+    targets: NDArray[np.int64]
     counts: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class Chained:
-    """All samples that some `blocks` have of some series, as one chain each; `parts` are of those that have any."""
+    """All samples that some `blocks` have of some series, as one chain each; `parts` are of those that have any.
+
+    `generation` is what they go on with.
+    """
 
     labels: LabelTable
+    generation: Generation
     found: Surveyed
     parts: Sequence[_Part]
     blocks: Sequence[Meta]
@@ -98,7 +102,7 @@ class Chained:
     def nbytes(self) -> int:
         """What keeping it takes."""
         found, labels = self.found, self.labels
-        columns = [*_columns(found), found.upto, found.arena, labels.offsets]
+        columns = [*_columns(found), found.upto, found.arena, labels.offsets, self.generation.state]
         size = sum(column.nbytes for column in columns) + found.there.nbytes + labels.names.nbytes + labels.values.nbytes
         return size + sum(part.targets.nbytes + part.counts.nbytes for part in self.parts)
 
@@ -107,12 +111,18 @@ class Chained:
         """The first and last time of its blocks (ms)."""
         return _span(self.blocks)
 
-    def serves(self, asked: Asked) -> bool:
-        """Whether it has all samples that are asked for, and none that have gone."""
+    def lacks(self, asked: Asked) -> Sequence[Block] | None:
+        """Which blocks it lacks, all of them newer than it is, to have all samples that are asked for, and none that have gone.
+
+        None where it is no beginning of them.
+        """
         if self.names is not asked.names or self.deletions is not asked.deletions or self.labels.symbols is not asked.names.symbols:
-            return False
-        near = [m.sequence for m in self.blocks if m.min_time <= asked.end and m.max_time >= asked.start]
-        return near == asked.sequences
+            return None
+        near, wanted = [m.sequence for m in self.blocks if m.min_time <= asked.end and m.max_time >= asked.start], asked.sequences
+        if not near or near != wanted[: len(near)]:
+            return None
+        lacking, newest = asked.blocks[len(near) :], self.span[1]
+        return lacking if all(block.meta.min_time > newest for block in lacking) else None
 
     def within(self, start: int, end: int) -> tuple[int, float, NDArray[np.int64]]:
         """(the samples of the blocks that may have some of [start, end]; about how many of these lie there; the most of each row)."""
@@ -168,7 +178,19 @@ class ChainCache:
 
     def of(self, asked: Asked) -> Chained | None:
         """What is kept of it."""
-        return next((one for one in self._kept(asked) if one.serves(asked)), None)
+        for one in self._kept(asked):
+            if (lacking := one.lacks(asked)) is not None and not lacking:
+                return one
+        return None
+
+    def grown(self, asked: Asked, read: Callable[[Asked], BlockPieces | HeadPieces | None]) -> Chained | None:
+        """What is kept, with the few blocks that came since: made at once, lest whoever asks all the time waits for all of it again."""
+        for one in self._kept(asked):
+            if (lacking := one.lacks(asked)) is not None and not lacking:
+                return one  # another thread was quicker
+            if lacking and sum(block.meta.samples for block in lacking) * _FEW <= sum(meta.samples for meta in one.blocks):
+                return self._make(asked, asked._replace(blocks=lacking), read, one)
+        return None
 
     def _kept(self, asked: Asked) -> tuple[Chained, ...]:
         kept: tuple[Chained, ...] | None = self._cache.peek(("chains", asked.key))
@@ -183,14 +205,19 @@ class ChainCache:
 
         None where another thread does so now, where there are too many, or some cannot be read.
         """
+        return self._make(asked, asked, read, None)
+
+    def _make(
+        self, asked: Asked, lacking: Asked, read: Callable[[Asked], BlockPieces | HeadPieces | None], since: Chained | None
+    ) -> Chained | None:
         with self._lock:
             if asked.key in self._making:
                 return None
             self._making.add(asked.key)
         try:
-            start, end = _span([block.meta for block in asked.blocks])
-            pieces = read(asked._replace(start=start, end=end))
-            made = _chained(pieces, asked, self._most) if isinstance(pieces, BlockPieces) else None
+            start, end = _span([block.meta for block in lacking.blocks])
+            pieces = read(lacking._replace(start=start, end=end))
+            made = _chained(pieces, lacking, since, most=self._most) if isinstance(pieces, BlockPieces) else None
         except Corrupt:
             # In a page that may not be wanted at all. Whoever reads those that are is told.
             made = None
@@ -199,10 +226,14 @@ class ChainCache:
                 self._making.discard(asked.key)
         # What was freed on the way is as much as what was made.
         heap.give_back()
-        if made is None:
+        if made is not None:
+            self._keep(asked, made)
+        elif since is None:
             refused = _refused(asked)
             self._cache.put(refused, True, sys.getsizeof(refused))
-            return None
+        return made
+
+    def _keep(self, asked: Asked, made: Chained) -> None:
         kept, room = [made], self._most - made.nbytes
         for one in self._kept(asked):
             # Of one range within another, one has been superseded.
@@ -211,7 +242,6 @@ class ChainCache:
                 kept.append(one)
                 room -= one.nbytes
         self._cache.put(("chains", asked.key), tuple(kept), self._most - room)
-        return made
 
 
 def _refused(asked: Asked) -> tuple[object, ...]:
@@ -236,32 +266,33 @@ def _columns(found: Surveyed) -> tuple[NDArray[np.int64], NDArray[np.int64], NDA
 
 
 class _Chains:
-    """Chains that are being written, of n rows."""
+    """Chains that are being written, of n rows, the first of which go on where those of `since` end."""
 
-    def __init__(self, n: int) -> None:
+    def __init__(self, n: int, since: Generation | None = None) -> None:
         self._n = n
-        self._made = Generation.empty()
+        # Its arena is copied before anything is written, since there is no room in it.
+        self._made = Generation.empty() if since is None else Generation(since.state.copy(), since.arena, since.units)
         self._none = Generation.empty()
 
-    def add(self, first: int, offsets: NDArray[np.int64], times: NDArray[np.int64], bits: NDArray[np.int64]) -> None:
-        """Samples of the rows from `first` on, as CSR, newer than all that these have."""
-        lo, rows = 0, len(offsets) - 1
+    def add(self, ids: NDArray[np.int64], offsets: NDArray[np.int64], times: NDArray[np.int64], bits: NDArray[np.int64]) -> None:
+        """Samples of the rows `ids`, as CSR, newer than all that these have."""
+        lo, rows = 0, len(ids)
         while lo < rows:
             hi = max(lo + 1, int(offsets.searchsorted(offsets[lo] + _PIECE, side="right")) - 1)
             begin, end = int(offsets[lo]), int(offsets[hi])
             if end - begin <= _PIECE:
-                self._append(first + lo, offsets[lo : hi + 1], times, bits)
+                self._append(ids[lo:hi], offsets[lo : hi + 1], times, bits)
             else:
                 for at in range(begin, end, _PIECE):
-                    self._append(first + lo, np.array([at, min(at + _PIECE, end)]), times, bits)
+                    self._append(ids[lo:hi], np.array([at, min(at + _PIECE, end)]), times, bits)
             lo = hi
 
-    def _append(self, first: int, offsets: NDArray[np.int64], times: NDArray[np.int64], bits: NDArray[np.int64]) -> None:
-        made, none, n, rows = self._made, self._none, int(offsets[-1] - offsets[0]), len(offsets) - 1
+    def _append(self, ids: NDArray[np.int64], offsets: NDArray[np.int64], times: NDArray[np.int64], bits: NDArray[np.int64]) -> None:
+        made, none, n = self._made, self._none, int(offsets[-1] - offsets[0])
         made.reserve(self._n, n)
         tally = np.zeros(10, dtype=_I64)
         tally[kernel.UNITS] = made.units
-        ids, log = np.arange(first, first + rows, dtype=_I64), (np.empty(n, np.uint32), *np.empty((2, n), _I64), np.empty(rows, np.uint32))
+        log = np.empty(n, np.uint32), *np.empty((2, n), _I64), np.empty(len(ids), np.uint32)
         # What the head does with samples, without a window for late ones, or a log.
         kernel.append(
             *(ids, offsets, times, bits, made.state, made.arena, none.state, none.arena),
@@ -274,30 +305,37 @@ class _Chains:
         """What it takes so far."""
         return self._made.held_bytes
 
-    def found(self) -> Surveyed:
-        """All of it."""
+    def found(self) -> tuple[Generation, Surveyed]:
+        """All of it, in no more memory than it takes."""
         made, none = self._made, self._none
         made.reserve(self._n, 0)
         # One unit more, since reading leaps a little ahead.
-        made.arena = made.arena[: (made.units + 1) * UNIT_WORDS].copy()
-        return Surveyed.of_generations(made, none, np.arange(self._n, dtype=_I64))
+        kept = Generation(made.state.copy(), made.arena[: (made.units + 1) * UNIT_WORDS].copy(), made.units)
+        return kept, Surveyed.of_generations(kept, none, np.arange(self._n, dtype=_I64))
 
 
-def _chained(pieces: BlockPieces, asked: Asked, most: int) -> Chained | None:
-    """None where it would take more than `most` bytes. Raises `Corrupt`."""
+def _chained(pieces: BlockPieces, asked: Asked, since: Chained | None, *, most: int) -> Chained | None:
+    """What `since` has, and then the `pieces` of all that the blocks of `asked` have; None where that would take more than `most` bytes.
+
+    Raises `Corrupt`.
+    """
+    labels, rows, parts, blocks = pieces.labels, np.arange(len(pieces.labels), dtype=_I64), [], [block.meta for block in asked.blocks]
+    if since is not None:
+        table, targets, first = unified([since.labels, labels], asked.names.symbols)
+        rows, parts, blocks = targets[len(since.labels) :], [*since.parts], [*since.blocks, *blocks]
+        labels = since.labels if len(first) == len(since.labels) else table.take(first)
     if int(pieces.upto[-1]) * _LEAST > most:
         return None
-    made = _Chains(len(pieces.labels))
+    made = _Chains(len(labels), None if since is None else since.generation)
     room = np.empty((2, _AT_ONCE), dtype=_I64)
     for lo, hi, steps in _reads(pieces):
         while (offsets := pieces.rows(lo, hi).read(steps, room[0], room[1])) is None:
             room = np.empty((2, 2 * len(room[0])), dtype=_I64)
-        made.add(lo, offsets, room[0], room[1])
+        made.add(rows[lo:hi], offsets, room[0], room[1])
         if made.nbytes > most:
             return None
-    parts = [_Part(part.block.meta, part.targets, part.counts) for part in pieces.parts]
-    blocks = [block.meta for block in asked.blocks]
-    return Chained(pieces.labels, made.found(), parts, blocks, asked.deletions, asked.names)
+    parts += [_Part(part.block.meta, rows[part.targets], part.counts) for part in pieces.parts]
+    return Chained(labels, *made.found(), parts, blocks, asked.deletions, asked.names)
 
 
 def _reads(pieces: BlockPieces) -> Iterator[tuple[int, int, Steps]]:
@@ -331,5 +369,5 @@ def _chained_anew(found: Surveyed) -> Surveyed:
     reader: PieceRows = HeadRows(found, 0, n, rows)
     offsets = reader.read(_EVER, room[0], room[1])
     assert offsets is not None, "there is room for all of it"
-    made.add(0, offsets, room[0], room[1])
-    return made.found()
+    made.add(np.arange(n, dtype=_I64), offsets, room[0], room[1])
+    return made.found()[1]

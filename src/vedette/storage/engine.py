@@ -375,11 +375,17 @@ class Engine:
         kept = self._chains.of(asked) if keep else None
         if kept is None:
             pieces = self._of_blocks(held, deletions, asked, least=least)
-            if not (keep and isinstance(pieces, BlockPieces) and self._chains.again(asked)):
+            if not keep or not isinstance(pieces, BlockPieces):
                 return pieces
             nothing = replace(held, found=Surveyed.none(), labels=LabelTable.from_labels([], held.names.symbols))
-            kept = self._chains.make(asked, lambda whole: self._of_blocks(nothing, deletions, whole, least=0))
-        found = None if kept is None else kept.pieces(held.found, held.labels, held.share, start, end)
+
+            def read(of: Asked) -> BlockPieces | HeadPieces | None:
+                return self._of_blocks(nothing, deletions, of, least=0)
+
+            kept = self._chains.grown(asked, read) or (self._chains.make(asked, read) if self._chains.again(asked) else None)
+            if kept is None:
+                return pieces
+        found = kept.pieces(held.found, held.labels, held.share, start, end)
         return self._of_blocks(held, deletions, asked, least=least) if found is None or not self._fits(found, least) else found
 
     def _fits(self, found: HeadPieces, least: int) -> bool:
@@ -397,7 +403,7 @@ class Engine:
         """What the head holds and the blocks that hold what it does not, as of one moment; None where that is not to be read in pieces."""
         while True:
             found = self._memory.selected(tenant, matchers, view=False)
-            with self._memory.lock:
+            with self._memory.reading:
                 if found is not None and self._memory.series is not found.series:
                     continue  # as in `_head_part`
                 head, names = self._memory.head, self._memory.series.names
@@ -420,7 +426,7 @@ class Engine:
     def _of_blocks(self, held: _Survey, deletions: Deletions, asked: Asked, *, least: int) -> BlockPieces | HeadPieces | None:
         """As `in_pieces`, where there are blocks."""
         key, start, end = (asked.tenant, asked.matchers), asked.start, asked.end
-        rows = list(self._block_rows(held.blocks, deletions, key[0], [key[1]], start, end))
+        rows = list(self._block_rows(asked.blocks, deletions, key[0], [key[1]], start, end))
         paged = [self._nearby.paged(block, key, ids) for block, _, ids in rows]
         shares = [overlap(block.meta.min_time, block.meta.max_time, start, end) for block, _, _ in rows]
         counts = [(int(found.counts.sum()), share) for found, share in zip(paged, shares, strict=True)]
@@ -481,7 +487,7 @@ class Engine:
 
     def _present_now(self) -> Present:
         """What rollups are made of, and stand in for."""
-        with self._memory.lock:
+        with self._memory.reading:
             head = self._memory.head
             unflushed = head.now.min_time if self._flusher.covered is not None else head.min_time
             blocks = self._blocks.all
@@ -508,11 +514,11 @@ class Engine:
         while True:
             found = self._memory.selected(tenant, matchers, view=bool(self._retention.rules))
             if found is None:
-                with self._memory.lock:
+                with self._memory.reading:
                     return self._memory.series.names, None, self._uncovered()
             ids = found.ids.astype(np.int64)
             self._within_budget(len(ids), 0)
-            with self._memory.lock:
+            with self._memory.reading:
                 if self._memory.series is not found.series:
                     continue  # the ids went by a table that another has replaced
                 columns = self._memory.head.gather(ids, start, end)
@@ -567,7 +573,7 @@ class Engine:
         while True:
             series, view = self._memory.index(tenant)
             ids = _NONE if view is None else _any_of(view, sets)
-            with self._memory.lock:
+            with self._memory.reading:
                 if self._memory.series is not series:
                     continue  # as above
                 head, blocks = self._memory.head, self._uncovered()
