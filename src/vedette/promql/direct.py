@@ -1,10 +1,10 @@
 """A short way to the answers that dashboards ask for most: selectors of few series, perhaps a function of windows, perhaps summed up, and
-what is made of these with numbers and with one another; quantiles of classic histograms.
+what is made of these with numbers and with one another; quantiles of classic histograms; what is absent.
 
 Such a query is over in less time than it takes to set up what larger ones need. What depends on its text and on the series alone
 (their order, their labels as JSON, groups, doubts about counters) is kept from one time to the next. The answer is that of the long
 way, to the byte; whatever could make a difference (modifiers, native histograms, rollups, labels that collide) is declined. Not here:
-how values come about (`direct_parts.py`), limits, turns, and who asks (`engine.py`).
+how values come about (`direct_parts.py`, `direct_sets.py`), limits, turns, and who asks (`engine.py`).
 """
 
 from __future__ import annotations

@@ -118,8 +118,8 @@ class Leaf:
         if bare is None:
             return None
         # All series have one name, or none.
-        name = labels.row(0).metric
-        if call.func.name not in ("rate", "increase") or not name or name.endswith(COUNTER_SUFFIXES):
+        name = labelsets.metric_of(labels, 0) if call.func.name in ("rate", "increase") else ""
+        if not name or name.endswith(COUNTER_SUFFIXES):
             return Made(bare, self._cells)
 
         def doubted(run: Run) -> Cells | None:

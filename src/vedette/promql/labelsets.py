@@ -130,6 +130,13 @@ def unify(table: LabelTable, symbols: Symbols, base: Symbols) -> LabelTable:
     return LabelTable(symbols, table.offsets, translated(table.names), translated(table.values))
 
 
+def metric_of(table: LabelTable, row: int) -> str:
+    """The metric name of one row, empty where it has none."""
+    lo, hi = int(table.offsets[row]), int(table.offsets[row + 1])
+    names, name = table.names[lo:hi].tolist(), table.symbols.find(METRIC_NAME)
+    return table.symbols.text(int(table.values[lo + names.index(name)])) if name in names else ""
+
+
 def metric_names(table: LabelTable, rows: NDArray[np.bool_] | None = None) -> list[str]:
     """The distinct metric names of the rows (of those marked), in order of first appearance; without the nameless."""
     column = table.column(METRIC_NAME)
