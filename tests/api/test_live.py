@@ -51,7 +51,7 @@ class House:
 
     @staticmethod
     async def told(subscription: Subscription) -> list[dict[str, Any]]:
-        return [orjson.loads(m) for _, m in await asyncio.wait_for(subscription.take(), 5)]
+        return [orjson.loads(m) for _, m in await asyncio.wait_for(subscription.take(), 60)]
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ async def test_limits(house: House, storage: Any, clock: ManualClock, monkeypatc
 
 class TestComingBack:
     async def numbers(self, subscription: Subscription) -> list[tuple[int, Any]]:
-        return [(n, orjson.loads(m).get("value")) for n, m in await asyncio.wait_for(subscription.take(), 5)]
+        return [(n, orjson.loads(m).get("value")) for n, m in await asyncio.wait_for(subscription.take(), 60)]
 
     async def test_what_came_meanwhile_is_told_in_order(self, house: House) -> None:
         await house.put(1.0)
@@ -258,7 +258,7 @@ class TestOneWhoReadsNoMore:
                 return {"type": "websocket.connect"}
             return await deaf.receive()
 
-        await asyncio.wait_for(live.socket(WebSocket(scope, receive, deaf.send)), 10)
+        await asyncio.wait_for(live.socket(WebSocket(scope, receive, deaf.send)), 60)
         assert deaf.blocked.is_set()
         assert [m["type"] for m in deaf.sent] == ["websocket.accept", "websocket.close"]
         assert (deaf.sent[1]["code"], deaf.sent[1]["reason"]) == (1013, "nothing was read for 0.05 s")
@@ -269,7 +269,7 @@ class TestOneWhoReadsNoMore:
         scope = {"type": "http", "method": "GET", "path": "/api/v1/live", "query_string": b"metric=m", "headers": []}
         response = await live.events(Request(scope, deaf.receive))
         assert house.updates.clients == 1
-        await asyncio.wait_for(response({**scope, "asgi": {"spec_version": "2.4"}}, deaf.receive, deaf.send), 10)
+        await asyncio.wait_for(response({**scope, "asgi": {"spec_version": "2.4"}}, deaf.receive, deaf.send), 60)
         assert [m["type"] for m in deaf.sent] == ["http.response.start"]
         assert house.updates.clients == 0
 

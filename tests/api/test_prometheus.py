@@ -547,7 +547,7 @@ async def test_queries_beyond_the_bound_wait_their_turn(build: Build, serve: Any
     engine = Waiting()
     client = serve(prometheus.routes(build(engine=engine, settings=PrometheusApiSettings(max_concurrency=1))))
     first = asyncio.create_task(client.get("/api/v1/query?query=up"))
-    assert await asyncio.to_thread(engine.running.acquire, timeout=10)
+    assert await asyncio.to_thread(engine.running.acquire, timeout=60)
     second = await client.get("/api/v1/query?query=up&timeout=50ms")
     assert (second.status_code, second.json()["error"]) == (503, "query timed out in query queue")
     engine.free.set()
@@ -564,7 +564,7 @@ async def test_a_client_that_goes_cancels_its_query(build: Build) -> None:
 
     async def receive() -> Any:
         if len(messages) == 1:
-            assert await asyncio.to_thread(engine.running.acquire, timeout=10)
+            assert await asyncio.to_thread(engine.running.acquire, timeout=60)
         return messages.pop(0)
 
     async def send(message: Any) -> None:

@@ -158,13 +158,13 @@ async def test_a_request_sent_on_carries_the_trace(clock: ManualClock, collector
     outgoing = HttpClient()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        await outgoing.post_json(collector.url, {}, timeout=10)
+        await outgoing.post_json(collector.url, {}, timeout=60)
         await Response("{}")(scope, receive, send)
 
     around = tracing.around(app, str)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(around), base_url="http://t") as client:
         answer = await client.get("/", headers={"traceparent": PARENT})
-    await outgoing.post_json(collector.url, {}, timeout=10)
+    await outgoing.post_json(collector.url, {}, timeout=60)
     await outgoing.close()
     assert collector.headers[0]["traceparent"] == answer.headers["traceparent"]
     assert "traceparent" not in collector.headers[1], "nobody asked for this one"

@@ -96,9 +96,9 @@ async def reason(asked: Any) -> tuple[str, bool]:
 
 async def test_get_and_post_json(echo: Echo) -> None:
     http = client()
-    answer = await http.get(f"http://127.0.0.1:{echo.port}/a?b=c", timeout=5, headers={"X-Own": "1"})
+    answer = await http.get(f"http://127.0.0.1:{echo.port}/a?b=c", timeout=60, headers={"X-Own": "1"})
     assert (answer.status, answer.body) == (200, b"ok")
-    await http.post_json(f"http://127.0.0.1:{echo.port}/hook", {"a": ["é"]}, timeout=5)
+    await http.post_json(f"http://127.0.0.1:{echo.port}/hook", {"a": ["é"]}, timeout=60)
     (_, path, headers, _), (method, _, posted, body) = echo.seen
     assert (path, headers["x-own"], headers["user-agent"], headers["host"]) == ("/a?b=c", "1", "Vedette", f"127.0.0.1:{echo.port}")
     assert (method, posted["content-type"], json.loads(body)) == ("POST", "application/json", {"a": ["é"]})
@@ -120,8 +120,8 @@ async def test_credentials_stay_with_their_host(echo: Echo, other: Echo, text: s
     echo.redirect("/there", f"http://127.0.0.1:{other.port}/elsewhere")
     echo.redirect("/here", "/home")
     http = client(text)
-    await http.get(f"http://127.0.0.1:{echo.port}/here", timeout=5)
-    await http.get(f"http://127.0.0.1:{echo.port}/there", timeout=5)
+    await http.get(f"http://127.0.0.1:{echo.port}/here", timeout=60)
+    await http.get(f"http://127.0.0.1:{echo.port}/there", timeout=60)
     assert [headers.get(header) for _, _, headers, _ in echo.seen] == [value] * 3
     assert [(path, headers.get(header)) for _, path, headers, _ in other.seen] == [("/elsewhere", None)]
     await http.close()
@@ -131,7 +131,7 @@ async def test_credentials_that_a_caller_passes_stay_too(echo: Echo, other: Echo
     echo.redirect("/there", f"http://127.0.0.1:{other.port}/elsewhere", 307)
     http = client()
     passed = {"Authorization": "Bearer abc", "X-API-Key": "abc", "X-Trace": "1"}
-    await http.post_json(f"http://127.0.0.1:{echo.port}/there", {}, timeout=5, headers=passed)
+    await http.post_json(f"http://127.0.0.1:{echo.port}/there", {}, timeout=60, headers=passed)
     headers = other.seen[0][2]
     assert ("authorization" in headers, "x-api-key" in headers, headers["x-trace"]) == (False, False, "1")
     await http.close()
@@ -140,7 +140,7 @@ async def test_credentials_that_a_caller_passes_stay_too(echo: Echo, other: Echo
 async def test_credentials_of_a_url_are_sent_and_hidden(echo: Echo) -> None:
     echo.answer("/x", "503 Service Unavailable")
     http = client()
-    answer = await http.get(f"http://me:pass@127.0.0.1:{echo.port}/x", timeout=5)
+    answer = await http.get(f"http://me:pass@127.0.0.1:{echo.port}/x", timeout=60)
     assert echo.seen[0][2]["authorization"] == "Basic bWU6cGFzcw=="
     assert answer.url == f"http://me:xxxxx@127.0.0.1:{echo.port}/x"
     await http.close()
@@ -149,13 +149,13 @@ async def test_credentials_of_a_url_are_sent_and_hidden(echo: Echo) -> None:
 async def test_secrets_in_files_are_read_anew(echo: Echo, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("one\n")
     http = HttpClient(configfile.parse("authorization: {credentials_file: token}", HttpConfig).under(tmp_path))
-    await http.get(f"http://127.0.0.1:{echo.port}/", timeout=5)
+    await http.get(f"http://127.0.0.1:{echo.port}/", timeout=60)
     (tmp_path / "token").write_text("two\n")
-    await http.get(f"http://127.0.0.1:{echo.port}/", timeout=5)
+    await http.get(f"http://127.0.0.1:{echo.port}/", timeout=60)
     assert [headers["authorization"] for _, _, headers, _ in echo.seen] == ["Bearer one", "Bearer two"]
     (tmp_path / "token").unlink()
     with pytest.raises(BadInput, match=r"token: cannot be read"):
-        await http.get(f"http://127.0.0.1:{echo.port}/", timeout=5)
+        await http.get(f"http://127.0.0.1:{echo.port}/", timeout=60)
     await http.close()
 
 
@@ -163,8 +163,8 @@ async def test_redirects_of_a_post(echo: Echo) -> None:
     echo.redirect("/see", "/get", 303)
     echo.redirect("/again", "/post", 307)
     http = client()
-    await http.post_json(f"http://127.0.0.1:{echo.port}/see", {}, timeout=5)
-    await http.post_json(f"http://127.0.0.1:{echo.port}/again", {}, timeout=5)
+    await http.post_json(f"http://127.0.0.1:{echo.port}/see", {}, timeout=60)
+    await http.post_json(f"http://127.0.0.1:{echo.port}/again", {}, timeout=60)
     assert [(method, path, body) for method, path, _, body in echo.seen] == [
         ("POST", "/see", b"{}"),
         ("GET", "/get", b""),
@@ -184,21 +184,21 @@ async def test_reasons(echo: Echo) -> None:
     echo.redirect("/ftp", "ftp://127.0.0.1/")
     echo.pages["/garbage"] = b"not http\r\n\r\n"
     echo.answer("/long", "200 OK", b"x" * 1000)
-    assert await reason(http.get(f"{base}/404", timeout=5)) == ("status", False)
-    assert await reason(http.get(f"{base}/503", timeout=5)) == ("status", True)
-    assert await reason(http.get(f"{base}/loop", timeout=5)) == ("redirects", False)
-    assert await reason(http.get(f"{base}/ftp", timeout=5)) == ("redirects", False)
-    assert await reason(http.get(f"{base}/garbage", timeout=5)) == ("protocol", True)
-    assert await reason(http.get(f"{base}/long", timeout=5, max_bytes=999)) == ("too_large", False)
-    assert (await http.get(f"{base}/long", timeout=5, max_bytes=1000)).body == b"x" * 1000
-    assert await reason(http.get("http://127.0.0.1:1/", timeout=5)) == ("refused", True)
+    assert await reason(http.get(f"{base}/404", timeout=60)) == ("status", False)
+    assert await reason(http.get(f"{base}/503", timeout=60)) == ("status", True)
+    assert await reason(http.get(f"{base}/loop", timeout=60)) == ("redirects", False)
+    assert await reason(http.get(f"{base}/ftp", timeout=60)) == ("redirects", False)
+    assert await reason(http.get(f"{base}/garbage", timeout=60)) == ("protocol", True)
+    assert await reason(http.get(f"{base}/long", timeout=60, max_bytes=999)) == ("too_large", False)
+    assert (await http.get(f"{base}/long", timeout=60, max_bytes=1000)).body == b"x" * 1000
+    assert await reason(http.get("http://127.0.0.1:1/", timeout=60)) == ("refused", True)
     assert await reason(http.get("http://does-not-exist.invalid/", timeout=20)) == ("dns", True)
     with pytest.raises(Undeliverable) as caught:
-        (await http.get(f"{base}/503", timeout=5)).check()
+        (await http.get(f"{base}/503", timeout=60)).check()
     assert caught.value.retry_after == 7
     for url in ("ftp://a/", "http:///x", "nonsense", "http://[::1"):
         with pytest.raises(BadInput):
-            await http.get(url, timeout=5)
+            await http.get(url, timeout=60)
     await http.close()
 
 
@@ -206,7 +206,7 @@ async def test_a_kept_connection_that_died_is_replaced(echo: Echo) -> None:
     echo.close_after_answer = True
     http = client()
     for _ in range(3):
-        assert (await http.get(f"http://127.0.0.1:{echo.port}/", timeout=5)).body == b"ok"
+        assert (await http.get(f"http://127.0.0.1:{echo.port}/", timeout=60)).body == b"ok"
     assert len(echo.seen) == 3
     await http.close()
 
@@ -259,7 +259,7 @@ async def test_gzip_is_asked_for_and_unpacked(echo: Echo) -> None:
     packed = gzip.compress(b"abc" * 1000) + gzip.compress(b"def")
     echo.answer("/z", "200 OK", packed, "Content-Encoding: gzip\r\n")
     http = client()
-    answer = await http.get(f"http://127.0.0.1:{echo.port}/z", timeout=5, max_bytes=3003)
+    answer = await http.get(f"http://127.0.0.1:{echo.port}/z", timeout=60, max_bytes=3003)
     assert answer.body == b"abc" * 1000 + b"def"
     assert echo.seen[0][2]["accept-encoding"] == "gzip"
     await http.close()
@@ -281,24 +281,24 @@ async def test_an_answer_of_many_pieces_is_whole(echo: Echo) -> None:
     echo.answer("/z", "200 OK", gzip.compress(bytes(5 << 20)), "Content-Encoding: gzip\r\n")
     http = client()
     url = f"http://127.0.0.1:{echo.port}/z"
-    assert (await http.get(url, timeout=5, max_bytes=5 << 20)).body == bytes(5 << 20)
-    assert await reason(http.get(url, timeout=5, max_bytes=(5 << 20) - 1)) == ("too_large", False)
+    assert (await http.get(url, timeout=60, max_bytes=5 << 20)).body == bytes(5 << 20)
+    assert await reason(http.get(url, timeout=60, max_bytes=(5 << 20) - 1)) == ("too_large", False)
     await http.close()
 
 
 async def test_says_why_it_cannot_connect() -> None:
     http = client()
     with pytest.raises(Undeliverable, match="cannot connect: Connection refused"):
-        await http.get("http://127.0.0.1:1/", timeout=5)
+        await http.get("http://127.0.0.1:1/", timeout=60)
     with pytest.raises(Undeliverable, match="cannot connect: Connection refused"):
-        await http.get("http://localhost:1/", timeout=5)
+        await http.get("http://localhost:1/", timeout=60)
     await http.close()
 
 
 async def test_private_addresses_are_out_of_reach_for_urls_of_strangers(echo: Echo) -> None:
     http = client(allow_private=False)
     for host in ("127.0.0.1", "localhost", "[::1]", "0.0.0.0", "[::ffff:127.0.0.1]"):
-        assert await reason(http.get(f"http://{host}:{echo.port}/", timeout=5)) == ("address", False)
+        assert await reason(http.get(f"http://{host}:{echo.port}/", timeout=60)) == ("address", False)
     assert echo.seen == []
     await http.close()
 
@@ -337,7 +337,7 @@ def test_urls_in_logs() -> None:
 async def test_paths_stay_out_of_errors_where_they_are_the_secret() -> None:
     http = client(hide_path=True)
     with pytest.raises(Undeliverable) as caught:
-        await http.get("http://127.0.0.1:1/T0/key", timeout=5)
+        await http.get("http://127.0.0.1:1/T0/key", timeout=60)
     assert "key" not in str(caught.value) and "http://127.0.0.1:1/<secret>" in str(caught.value)
     await http.close()
 
@@ -414,9 +414,9 @@ async def test_tls_is_checked_against_what_is_configured(certificate: tuple[Path
     for text, expected in cases.items():
         http = client(text)
         if expected:
-            assert await reason(http.get(url, timeout=5)) == (expected, True), text
+            assert await reason(http.get(url, timeout=60)) == (expected, True), text
         else:
-            assert (await http.get(url, timeout=5)).body == b"ok", text
+            assert (await http.get(url, timeout=60)).body == b"ok", text
         await http.close()
     server.close()
 

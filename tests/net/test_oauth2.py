@@ -141,7 +141,7 @@ async def test_a_client_carries_the_token_home_and_nowhere_else() -> None:
     config = configfile.parse(f"{{oauth2: {{client_id: me, client_secret: s, token_url: '{home}/token'}}}}", HttpConfig)
     client = HttpClient(config)
     for path in ("/a", "/b", "/away", "/shut", "/c"):
-        await client.get(home + path, timeout=10)
+        await client.get(home + path, timeout=60)
     await client.close()
     server.close()
     basic = "Basic " + base64.b64encode(b"me:s").decode()

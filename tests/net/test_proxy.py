@@ -27,7 +27,7 @@ async def test_a_request_goes_by_the_proxy() -> None:
     port = server.sockets[0].getsockname()[1]
     config = parse(f"proxy_url: http://me:pass@127.0.0.1:{port}", HttpConfig)
     client = HttpClient(config)
-    answer = await client.get("http://target.test/x?y", timeout=5)
+    answer = await client.get("http://target.test/x?y", timeout=60)
     await client.close()
     server.close()
     assert answer.body == b"hi"
@@ -36,7 +36,7 @@ async def test_a_request_goes_by_the_proxy() -> None:
     assert "proxy-authorization: basic bwu6cgfzcw==" in head
     client = HttpClient(config)
     with pytest.raises(Undeliverable) as failed:
-        await client.get("http://target.test/x", timeout=5)
+        await client.get("http://target.test/x", timeout=60)
     await client.close()
     assert "pass" not in str(failed.value)
 
@@ -66,8 +66,8 @@ async def proxy() -> AsyncIterator[tuple[int, list[str]]]:
 async def test_what_needs_no_proxy_is_asked_directly(proxy: tuple[int, list[str]]) -> None:
     port, seen = proxy
     client = HttpClient(parse(f"{{proxy_url: 'http://127.0.0.1:{port}', no_proxy: 'inside.test, 10.0.0.0/8'}}", HttpConfig))
-    await client.get("http://outside.test/a", timeout=5)
-    await client.get(f"http://127.0.0.1:{port}/b", timeout=5)  # this machine, never by a proxy once there are exceptions
+    await client.get("http://outside.test/a", timeout=60)
+    await client.get(f"http://127.0.0.1:{port}/b", timeout=60)  # this machine, never by a proxy once there are exceptions
     with pytest.raises(Undeliverable):  # the name is looked up here, and not known
         await client.get("http://db.inside.test/c", timeout=2)
     await client.close()
@@ -79,8 +79,8 @@ async def test_a_tunnel_is_asked_for_with_the_headers_that_are_the_proxys(proxy:
     text = f"{{proxy_url: 'http://127.0.0.1:{port}', proxy_connect_header: {{Proxy-Token: [one, two]}}}}"
     client = HttpClient(parse(text, HttpConfig))
     with pytest.raises(Undeliverable):
-        await client.get("https://outside.test/", timeout=5)
-    await client.get("http://outside.test/", timeout=5)
+        await client.get("https://outside.test/", timeout=60)
+    await client.get("http://outside.test/", timeout=60)
     await client.close()
     tunnel, plain = (head.lower() for head in seen)
     assert tunnel.startswith("connect outside.test:443") and "proxy-token: one" in tunnel and "proxy-token: two" in tunnel
@@ -94,7 +94,7 @@ async def test_the_environments_proxy(proxy: tuple[int, list[str]], monkeypatch:
     client = HttpClient(parse("proxy_from_environment: true", HttpConfig))
     monkeypatch.setenv("http_proxy", f"127.0.0.1:{port}")
     monkeypatch.setenv("NO_PROXY", ".inside.test")
-    await client.get("http://outside.test/a", timeout=5)
+    await client.get("http://outside.test/a", timeout=60)
     with pytest.raises(Undeliverable):
         await client.get("http://db.inside.test/", timeout=2)
     await client.close()

@@ -150,7 +150,7 @@ def notice(summary: str = "a is down", **labels: str) -> Notice:
     return Notice("team", '{}:{alertname="Down"}', Labels.of(alertname="Down"), [alert], NOW, "http://vedette:8009", "attempt1")
 
 
-async def send(smarthost: Smarthost, told: Notice | None = None, *, seconds: float = 5, **settings: Any) -> Receipt:
+async def send(smarthost: Smarthost, told: Notice | None = None, *, seconds: float = 60, **settings: Any) -> Receipt:
     email = {"to": "Team <team@example.org>, boss@example.org", "smarthost": f"127.0.0.1:{smarthost.port}", **settings}
     text = {"global": {"smtp_from": "Vedette <vedette@example.org>"}, "route": {"receiver": "team"}}
     config = parse(yaml.safe_dump({**text, "receivers": [{"name": "team", "email_configs": [email]}]}))

@@ -34,7 +34,7 @@ class Heard:
     def settle(self) -> None:
         """Wait until all that was told has been heard."""
         assert self.callbacks._thread is not None
-        self.callbacks._thread.submit(lambda: None).result(timeout=10)
+        self.callbacks._thread.submit(lambda: None).result(timeout=60)
 
 
 @pytest.fixture

@@ -126,7 +126,7 @@ class Peer:
 
     def get(self, path: str) -> bytes:
         """The body of one GET."""
-        with urllib.request.urlopen(self.url + path, timeout=10) as answer:
+        with urllib.request.urlopen(self.url + path, timeout=60) as answer:
             return bytes(answer.read())
 
     def ready(self, path: str, seconds: float = 30.0) -> None:

@@ -84,7 +84,7 @@ async def arrived(backend, storage):
     while backend in REMOTE and storage.queued:
         await asyncio.sleep(0.005)
     if backend == "victoria-metrics":
-        answer = await asyncio.to_thread(urllib.request.urlopen, f"{storage._remote.url}/internal/force_flush", timeout=10)
+        answer = await asyncio.to_thread(urllib.request.urlopen, f"{storage._remote.url}/internal/force_flush", timeout=60)
         answer.close()
 
 
