@@ -403,7 +403,7 @@ class Engine:
         """What the head holds and the blocks that hold what it does not, as of one moment; None where that is not to be read in pieces."""
         while True:
             found = self._memory.selected(tenant, matchers, view=False)
-            with self._memory.lock:
+            with self._memory.reading:
                 if found is not None and self._memory.series is not found.series:
                     continue  # as in `_head_part`
                 head, names = self._memory.head, self._memory.series.names
@@ -487,7 +487,7 @@ class Engine:
 
     def _present_now(self) -> Present:
         """What rollups are made of, and stand in for."""
-        with self._memory.lock:
+        with self._memory.reading:
             head = self._memory.head
             unflushed = head.now.min_time if self._flusher.covered is not None else head.min_time
             blocks = self._blocks.all
@@ -514,11 +514,11 @@ class Engine:
         while True:
             found = self._memory.selected(tenant, matchers, view=bool(self._retention.rules))
             if found is None:
-                with self._memory.lock:
+                with self._memory.reading:
                     return self._memory.series.names, None, self._uncovered()
             ids = found.ids.astype(np.int64)
             self._within_budget(len(ids), 0)
-            with self._memory.lock:
+            with self._memory.reading:
                 if self._memory.series is not found.series:
                     continue  # the ids went by a table that another has replaced
                 columns = self._memory.head.gather(ids, start, end)
@@ -573,7 +573,7 @@ class Engine:
         while True:
             series, view = self._memory.index(tenant)
             ids = _NONE if view is None else _any_of(view, sets)
-            with self._memory.lock:
+            with self._memory.reading:
                 if self._memory.series is not series:
                     continue  # as above
                 head, blocks = self._memory.head, self._uncovered()
