@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from vedette.model.labels import Labels
 from vedette.model.labeltable import LabelTable
 from vedette.promql import result as results
+from vedette.promql.recurring import Recurring
 from vedette.promql.result import QueryResult, label_sets_json
 from vedette.promql.values import Grid, Matrix, Scalar
 
@@ -127,6 +128,22 @@ def test_points_that_are_laid_out_late_are_the_same(monkeypatch: pytest.MonkeyPa
     for ours, theirs in zip(made().rows(), at_once.rows(), strict=True):
         assert ours[0] == theirs[0] and ours[1].tolist() == theirs[1].tolist()
         assert np.array_equal(ours[2], theirs[2], equal_nan=True)
+
+
+def test_texts_of_labels_are_made_once_and_are_small_enough_for_those_of_100_000_series(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, known, rows = [], Recurring(), 1200
+    write = results._texts
+    monkeypatch.setattr(results, "_texts", lambda *given: made.append(write(*given)) or made[-1])
+    labels = LabelTable.from_labels([Labels.of(__name__="m", row=str(row), **{f"l{i}": "same" for i in range(9)}) for row in range(rows)])
+    matrix = Matrix(labels, np.ones((rows, 1)), np.ones((rows, 1), dtype=np.bool_))
+    answers = []
+    for _ in range(2):
+        found = QueryResult(matrix, Grid(0, 1, 1), range_query=False, warnings=[], infos=[], recurring=known)
+        answers.append(found.json())
+        assert found.measured() == len(answers[-1])
+    assert len(made) == 1 and answers[0] == answers[1]
+    assert json.loads(answers[0])["result"][7]["metric"] == labels.row(7).as_dict()
+    assert known.bytes / rows * 100_000 < 16 << 20
 
 
 NUMBERS = st.one_of(st.floats(), st.integers(-(10**17), 10**17).map(float), st.decimals(-10_000, 10_000, places=3).map(float))

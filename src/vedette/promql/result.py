@@ -47,7 +47,6 @@ _FRAME = (b'{"metric":{', b'},"values":[', b'},"value":', b"]}", b"}")
 # Writable, as kernels are compiled for; nobody writes.
 _FRAME_TEXT = np.frombuffer(bytearray(b"".join(_FRAME) + bytes(SPARE)), dtype=np.uint8)
 _FRAME_OFFSETS = np.array(tuple(itertools.accumulate(map(len, _FRAME), initial=0)), dtype=np.int64)
-_UPTO, _NONE = np.arange(_FEW_ROWS + 1, dtype=np.int64), np.full(_FEW_ROWS, -1, dtype=np.int64)
 # What a result has as long as nothing was put in. Nobody writes into these either.
 _NO_INTS, _FROM_ZERO, _NO_FLOATS = np.zeros(0, dtype=np.int64), np.zeros(1, dtype=np.int64), np.zeros(0)
 _FRAME_BYTES = tuple(len(_FRAME[0] + _FRAME[middle] + _FRAME[middle + 2]) for middle in (1, 2))
@@ -549,8 +548,8 @@ class Texts(NamedTuple):
     rows: Ints
     sizes: Ints
     offsets: Ints
-    names: Ints
-    values: Ints
+    names: NDArray[np.int32]
+    values: NDArray[np.int32]
     pool: NDArray[np.uint8]
     pool_offsets: Ints
 
@@ -559,7 +558,9 @@ class Texts(NamedTuple):
 def _texts(table: LabelTable, rows: Ints) -> Texts:
     """Each text once, however many labels have it."""
     distinct, inverse = labelsets.marked(np.concatenate([table.names, table.values]))
-    names, values = inverse[: len(table.names)], inverse[len(table.names) :]
+    # Half as wide as they come, so that those of 100,000 series can be kept from one query to the next.
+    both = inverse.astype(np.int32)
+    names, values = both[: len(table.names)], both[len(table.names) :]
     pool, ends = _pool([orjson.dumps(table.symbols.text(s)) for s in distinct.tolist()])
     sizes = np.diff(ends)
     upto = np.zeros(len(names) + 1, dtype=np.int64)
@@ -577,8 +578,16 @@ def few_texts(table: LabelTable, rows: Ints) -> Texts:
     texts = labelsets.pairs(table)
     pool, ends = _pool([orjson.dumps(dict(texts[row]))[1:-1] for row in rows.tolist()])
     n = len(rows)
-    upto, none = (_UPTO, _NONE) if n < len(_UPTO) else (np.arange(n + 1, dtype=np.int64), np.full(n, -1, dtype=np.int64))
-    return Texts(upto[:n], ends[1:] - ends[:-1] + 1, upto[: n + 1], upto[:n], none[:n], pool, ends)
+    upto, first, none = (_UPTO, _FIRST, _NONE) if n <= _FEW_ROWS else _of_rows(n)
+    return Texts(upto[:n], ends[1:] - ends[:-1] + 1, upto[: n + 1], first[:n], none[:n], pool, ends)
+
+
+def _of_rows(n: int) -> tuple[Ints, NDArray[np.int32], NDArray[np.int32]]:
+    """Where rows of one text each begin, which text each has, and that none has another: int64[n + 1], int32[n], int32[n]."""
+    return np.arange(n + 1, dtype=np.int64), np.arange(n, dtype=np.int32), np.full(n, -1, dtype=np.int32)
+
+
+_UPTO, _FIRST, _NONE = _of_rows(_FEW_ROWS)
 
 
 def _pool(texts: Sequence[bytes]) -> tuple[NDArray[np.uint8], Ints]:
