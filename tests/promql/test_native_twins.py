@@ -23,6 +23,7 @@ from vedette.promql.native_rates import resets
 from vedette.promql.native_smoothed import alike, between
 from vedette.promql.native_trim import trimmed
 from vedette.promql.native_windows import Window, interpolated
+from vedette.promql.native_zero import widened
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "model"))
 sys.path.insert(0, str(Path(__file__).parent))
@@ -70,6 +71,29 @@ def test_a_hint_tells_of_a_reset(a, b, hint):
 
 ONE_FAMILY = st.builds(observed, VALUES, st.integers(-4, 8), st.just(2.0**-16)) | st.builds(observed_custom, VALUES, st.just([1.0, 5.0]))
 HINTS = st.sampled_from([UNKNOWN, RESET, NOT_RESET, GAUGE])
+
+
+WIDTHS = st.sampled_from([0.0, 2.0**-16, 0.25, 1.0, 1.5, 2.0, 64.0])
+
+
+@given(st.lists(st.builds(observed, VALUES, st.integers(-2, 3), WIDTHS), min_size=2, max_size=5), WIDTHS)
+def test_zero_buckets_are_widened_as_one_by_one(samples, width):
+    natives = pooled(samples)
+    pool, items = widened(Counted(), natives.pool, natives.index, np.full(len(samples), width))
+    coarsest = min(h.layout.schema for h in samples)
+    for i, h in enumerate(samples):
+        got = pool.sample(int(items[i]))
+        if int(items[i]) < len(samples):
+            assert bits(got) == bits(h), "as it was: wide enough, or there is a bucket that the border would lie in"
+            if h.layout.threshold < width:
+                every = [arithmetic.coarsened(one, coarsest).layout for one in samples]
+                bounds = [side for x in every for side in (x.positive_bounds, x.negative_bounds)]
+                assert any(bool(((low < width) & (high > width)).any()) for low, high in bounds)
+            continue
+        zero = Histogram(Layout(h.layout.schema, width, (), NO_BUCKETS, NO_BUCKETS), np.zeros(3))
+        wanted = arithmetic.added(h, zero).histogram
+        assert got.layout.same(wanted.layout) and got.hint == h.hint
+        assert np.array_equal(got.cells, wanted.cells)
 
 
 @given(st.lists(st.tuples(ONE_FAMILY, HINTS), min_size=2, max_size=6), st.integers(1, 999), st.booleans())

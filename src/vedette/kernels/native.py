@@ -110,6 +110,29 @@ def moved(shapes: Any, items: Any, layout: Any, starts: Any, cells: Any, to: Any
 
 
 @njit(cache=True, nogil=True)
+def widened(shapes: Any, items: Any, layout: Any, starts: Any, cells: Any, taken: Any, out: Any, out_at: Any) -> None:
+    """The cells of histograms `items` (int64), from `out_at` (int64) on in `out`, whose zero buckets take others in.
+
+    Of histogram i those are the first `taken[i, 0]` positive and the first `taken[i, 1]` negative ones (int64).
+    """
+    for i in range(len(items)):
+        own, source, into = layout[items[i]], starts[items[i]], out_at[i]
+        for c in range(_HEAD):
+            out[into + c] = cells[source + c]
+        at, put = source + _HEAD, into + _HEAD
+        for side in range(2):
+            ends = shapes[2] if side == 0 else shapes[4]
+            count = ends[own + 1] - ends[own]
+            for b in range(count):
+                if b < taken[i, side]:
+                    out[into + _ZERO] += cells[at + b]
+                else:
+                    out[put] = cells[at + b]
+                    put += 1
+            at += count
+
+
+@njit(cache=True, nogil=True)
 def spans(offsets: Any, times: Any, first: int, step: int, width: int, lo: Any, hi: Any) -> None:
     """The samples `lo[r, k]:hi[r, k]` of each row r in `(t - width, t]` at t = `first + k * step`; rows are `offsets` of `times`."""
     for r in range(len(offsets) - 1):

@@ -8,7 +8,7 @@ from vedette.model.histogram_arithmetic import RunningMean, RunningSum, compacte
 from vedette.model.histograms import Histogram
 from vedette.model.labels import METRIC_NAME
 from vedette.promql import annotations as say
-from vedette.promql import native_bounds, native_sums
+from vedette.promql import native_bounds, native_sums, native_zero
 from vedette.promql.evaluation import Evaluation
 from vedette.promql.native_pool import Natives
 from vedette.promql.nodes import Aggregate
@@ -23,7 +23,8 @@ def summed(ev: Evaluation, node: Aggregate, matrix: Matrix, groups: Ints, count:
     """
     assert matrix.histograms is not None
     natives = Natives(np.where(matrix.present, matrix.histograms.index, -1), matrix.histograms.pool)
-    sums = native_sums.of_groups(ev, natives, groups, count, mean=node.op == "avg")
+    wide = native_zero.of_groups(ev, natives, groups, count)
+    sums = native_sums.of_groups(ev, wide, groups, count, mean=node.op == "avg")
     first_float, left, mixed = np.zeros(0, dtype=np.int64), sums.left, np.zeros(sums.left.shape, dtype=np.bool_)
     floats = matrix.present & ~natives.mask
     if floats.any():

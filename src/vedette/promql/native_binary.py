@@ -13,6 +13,7 @@ from vedette.kernels import native as kernel
 from vedette.model import histogram_arithmetic as arithmetic
 from vedette.model.histograms import GAUGE, HEAD, NOT_RESET, RESET, UNKNOWN, Histogram, bare
 from vedette.promql import annotations as say
+from vedette.promql import native_zero
 from vedette.promql.evaluation import Evaluation
 from vedette.promql.native_pool import Natives, Pool, differ
 from vedette.promql.native_trim import trimmed
@@ -199,6 +200,11 @@ def scaled(ev: Evaluation, pool: Pool, items: Ints, number: Floats, *, divided: 
 
 def _added(ev: Evaluation, pool: Pool, a: Ints, b: Ints, *, negative: bool) -> tuple[Ints, Pool]:
     """Which sums (or differences) are made, and these: histograms of one family, of which no warning is to be given."""
+    if pool.table.reaching:
+        own = pool.table.thresholds
+        widest = np.maximum(own[pool.layout[a]], own[pool.layout[b]])
+        pool, items = native_zero.widened(ev, pool, np.concatenate([a, b]), np.concatenate([widest, widest]))
+        a, b = items[: len(a)], items[len(a) :]
     table = pool.table
     one, two = (pool.layout[items].astype(np.int64) for items in (a, b))
     hints = pool.hints[a], pool.hints[b]

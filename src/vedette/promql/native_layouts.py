@@ -83,6 +83,11 @@ class Layouts:
         return families, self.kinds + 1
 
     @cached_property
+    def reaching(self) -> bool:
+        """Whether there are zero buckets of several widths, and the widest may take other buckets in."""
+        return len({x.threshold for x in self.layouts if not x.custom}) > 1 and self.summable[1] == self.kinds
+
+    @cached_property
     def alike(self) -> Ints:
         """A number for each layout, the same for those that are `same`: a number's sign, where it is 0, makes a layout another one."""
         known: dict[tuple[int, float, tuple[float, ...], bytes, bytes], int] = {}
