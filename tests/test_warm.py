@@ -95,14 +95,18 @@ async def test_a_new_machine_is_open_once_it_can_answer(taken: list[str], monkey
     compilers.needed.set()
     asking.join()
     assert counted(taken) == [0, warm.FIRST[1], 0], "beside what writes need"
+    assert warming.progress() == warm.Progress(warm.FIRST[1], sum(warm.STEPS), 8.0), "two cores"
+    await clock.advance(5)
     warming.writes()
     warming.answers()
     assert counted(taken) == list(warm.FIRST)
-
-    await clock.advance(5)
     progress = warming.progress()
     assert progress == warm.Progress(sum(warm.FIRST), sum(warm.STEPS), 5.0), "the first half took as long"
     assert str(progress) == f"{sum(warm.FIRST)} of {sum(warm.STEPS)}, about 5 s to go"
+    await clock.advance(2)
+    assert warming.progress() == warm.Progress(sum(warm.FIRST), sum(warm.STEPS), 3.0), "none is done since, but time goes by"
+    await clock.advance(20)
+    assert warming.progress() == warm.Progress(sum(warm.FIRST), sum(warm.STEPS), 1.0), "it takes longer than was thought"
     for lane in warming.rest():
         lane()
     assert counted(taken) == list(warm.STEPS) and len(taken) == len(set(taken))

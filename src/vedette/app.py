@@ -100,6 +100,7 @@ class House:
         await self._compile(warming.answers)
         await self._asked
         rooms.ready = True
+        rooms.compilers.tell()
         self._rest = asyncio.create_task(self._compile_rest(warming), name="warming")
 
     async def _compile_rest(self, warming: warm.Warming) -> None:

@@ -57,9 +57,11 @@ FIRST_QUERIES = (
     "warm / warm",
     "warm > 1",
     "topk(1, warm)",
+    "histogram_quantile(0.9, sum by (le) (rate(warm_bucket[5m])))",
 )
 QUERIES = (
-    "histogram_quantile(0.9, sum by (le) (rate(warm_bucket[5m])))",
+    "avg_over_time(warm[5m])",
+    "increase(warm[5m])",
     "warm + on (id) group_left warm",
     "warm / on () group_left sum(warm)",
     'warm{id="1"}',
@@ -68,8 +70,8 @@ QUERIES = (
     *(f"{op} by (id) (warm)" for op in ("sum", "avg", "min", "max", "count", "group", "stddev")),
     "quantile(0.5, warm)",
     'count_values("v", warm)',
-    *(f"{fn}(warm[5m])" for fn in ("irate", "increase", "delta", "idelta", "changes", "resets")),
-    *(f"{fn}_over_time(warm[5m])" for fn in ("avg", "sum", "min", "max", "count", "last", "stddev", "present")),
+    *(f"{fn}(warm[5m])" for fn in ("irate", "delta", "idelta", "changes", "resets")),
+    *(f"{fn}_over_time(warm[5m])" for fn in ("sum", "min", "max", "count", "last", "stddev", "present")),
     "quantile_over_time(0.5, warm[5m])",
     'label_replace(warm, "a", "$1", "id", "(.*)")',
     "max_over_time(rate(warm[1m])[5m:1m])",
@@ -261,7 +263,8 @@ SECONDS = {
     "quantile(0.5, warm)": 3.0,
     "irate(warm[5m])": 3.0,
     "min_over_time(warm[5m])": 3.0,
-    "deriv(warm[5m])": 10.0,
+    "avg_over_time(warm[5m])": 4.0,
+    "deriv(warm[5m])": 6.0,
     "blocks": 6.0,
     "series from blocks after it": 3.0,
     "samples in pieces": 15.0,
@@ -321,7 +324,7 @@ class Progress:
     left: float
 
     def __str__(self) -> str:
-        return f"{self.done} of {self.total}, about {max(1, round(self.left))} s to go"
+        return f"{self.done} of {self.total}, about {round(self.left)} s to go"
 
 
 class Warming:
@@ -337,7 +340,7 @@ class Warming:
         self._taken = [0] * len(LANES)
         self._written = threading.Event()
         self._started = clock.now()
-        self._seconds = 0.0  # of SECONDS, in the steps that were taken
+        self._seconds, self._told = 0.0, self._started  # of SECONDS, in the steps that were taken, and when the last of these was
         self._ended = False
 
     @property
@@ -349,11 +352,10 @@ class Warming:
         """How far it is; None where nothing is compiled, or nothing any more."""
         if self._ended or not self.cold:
             return None
-        elapsed, all_seconds = self._clock.now() - self._started, sum(SECONDS.values())
-        left = all_seconds - self._seconds
+        elapsed, left = self._told - self._started, sum(SECONDS.values()) - self._seconds
         # Of the first step nothing is known yet: two cores that share the work are what most have at least.
         rate = self._seconds / elapsed if self._seconds and elapsed > 0 else 2.0
-        return Progress(self.done, sum(STEPS), left / rate)
+        return Progress(self.done, sum(STEPS), max(1.0, left / rate - (self._clock.now() - self._told)))
 
     @property
     def done(self) -> int:
@@ -402,7 +404,8 @@ class Warming:
                     break
                 step()
                 self._taken[lane] += 1
-                self._seconds += SECONDS.get(name, 0.0)
+                if name in SECONDS:
+                    self._seconds, self._told = self._seconds + SECONDS[name], self._clock.now()
 
     def finish(self) -> None:
         """All is compiled, or nothing will be any more. Waits for steps that are under way."""

@@ -172,6 +172,7 @@ class Compilers:
             processes = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, _MOST)
         self._ahead, self._demanded = _Lane(processes), _Lane(_AT_ONCE)
         self._refused = self._ended = False  # no process can help; all ends
+        self._telling = False
         self._turn = threading.Lock()
         self._under_way: dict[bytes, threading.Event] = {}
         self.needed = threading.Event()
@@ -180,6 +181,10 @@ class Compilers:
     def open(self) -> None:
         """Serve this process from now on."""
         _Serving.now = self
+
+    def tell(self) -> None:
+        """From now on the log names what somebody waits for: before a server is ready, everybody waits."""
+        self._telling = True
 
     def rest(self) -> None:
         """All is compiled that was to be: from now on a process is there as long as somebody waits for it."""
@@ -231,7 +236,7 @@ class Compilers:
             _log.warning("a process that compiled has ended: the kernel is compiled here", kernel=name)
         elif answer == NOT_KEPT:
             self._refused = True
-        elif answer == KEPT and not is_ahead:
+        elif answer == KEPT and not is_ahead and self._telling:
             _log.info("a kernel was compiled while somebody waited", kernel=name, seconds=round(time.monotonic() - started, 1))
 
 
