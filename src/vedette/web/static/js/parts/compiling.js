@@ -35,7 +35,7 @@ export function Compiling({ onReady }) {
   const kernels = health?.kernels;
   if (!kernels) return null;
   const seconds = Math.max(1, Math.round(kernels.seconds_left));
-  return html`<div class="notice compiling" role="status">
+  return html`<div class=${`notice compiling ${health.status === "starting" ? "is-starting" : ""}`} role="status">
     <${Icon} name="info" />
     <div><strong>${health.status === "starting" ? "Vedette is starting for the first time on this machine." : "Kernels are being compiled."}</strong>
       <div>${kernels.compiled} of ${kernels.of} steps of compiling are done, about ${seconds} s to go. ${
