@@ -69,11 +69,20 @@ def test_file_names_are_taken_from_the_files_directory(tmp_path: Path) -> None:
     assert c.tls_config.ca_file == str(tmp_path / "ca.pem")
 
 
+def test_a_time_of_zero_is_as_if_nothing_were_said(tmp_path: Path) -> None:
+    """As Prometheus has it, and promtool finds nothing wrong with."""
+    zeros = "scrape_interval: 0s, scrape_timeout: 0"
+    (job,) = read(f"global: {{{zeros}, evaluation_interval: 0s}}\nscrape_configs: [{{job_name: a, {zeros}}}]", tmp_path).jobs
+    assert (job.scrape_interval, job.scrape_timeout) == (60_000, 10_000)
+    (job,) = read(f"global: {{scrape_interval: 5s, scrape_timeout: 2s}}\nscrape_configs: [{{job_name: a, {zeros}}}]", tmp_path).jobs
+    assert (job.scrape_interval, job.scrape_timeout) == (5000, 2000)
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
         ("scrape_configs: [{job_name: a, scrape_interval: 5x}]", "p.yml:1:49: scrape_configs[0].scrape_interval: not a valid duration"),
-        ("scrape_configs: [{job_name: a, scrape_interval: 0s}]", "must be longer than 0s"),
+        ("scrape_configs: [{job_name: a, http_sd_configs: [{url: 'http://h/', refresh_interval: 0s}]}]", "must be longer than 0s"),
         ("scrape_configs: [{job_name: a, scrape_interval: 5s, scrape_timeout: 6s}]", "scrape timeout greater than scrape interval"),
         ("global: {scrape_interval: 5s, scrape_timeout: 6s}", "global scrape timeout greater than scrape interval"),
         ("scrape_configs: [{job_name: a}, {job_name: a}]", "found multiple scrape configs with job name 'a'"),

@@ -31,6 +31,7 @@ PROTOCOLS = {
 }
 """Scrape protocols by their names in the file, and the media type asked for."""
 
+_MINUTE_MS = 60_000
 _DEFAULT_PROTOCOLS = tuple(p for p in PROTOCOLS if p != "PrometheusProto")
 _NATIVE_PROTOCOLS = ("PrometheusProto", *_DEFAULT_PROTOCOLS)
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|[KMGTPE]i?B?)\Z")
@@ -53,6 +54,11 @@ def _positive(text: str) -> int:
     if value <= 0:
         raise BadInput("must be longer than 0s", hint=f"got {text!r}")
     return value
+
+
+def _or(default: int | None) -> Callable[[str], int | None]:
+    """Reads a duration; 0 is as if nothing were said, as Prometheus has it."""
+    return lambda text: parse_duration(text) or default
 
 
 def _count(text: str) -> int:
@@ -91,9 +97,9 @@ class GlobalConfig:
     `external_labels` are as written: whoever loads the whole file expands environment variables in them.
     """
 
-    scrape_interval: int = option(60_000, convert=_positive)
-    scrape_timeout: int | None = option(None, convert=_positive)
-    evaluation_interval: int = option(60_000, convert=_positive)
+    scrape_interval: int = option(_MINUTE_MS, convert=_or(_MINUTE_MS))
+    scrape_timeout: int | None = option(None, convert=_or(None))
+    evaluation_interval: int = option(_MINUTE_MS, convert=_or(_MINUTE_MS))
     rule_query_offset: int = option(0, convert=parse_duration)
     external_labels: Mapping[str, str] = option(factory=dict)
     query_log_file: str = ""
@@ -190,8 +196,8 @@ class ScrapeConfig(HttpConfig):
     honor_timestamps: bool = True
     track_timestamps_staleness: bool = False
     params: Mapping[str, tuple[str, ...]] = option(factory=dict)
-    scrape_interval: int | None = option(None, convert=_positive)
-    scrape_timeout: int | None = option(None, convert=_positive)
+    scrape_interval: int | None = option(None, convert=_or(None))
+    scrape_timeout: int | None = option(None, convert=_or(None))
     scrape_protocols: tuple[str, ...] | None = option(None, convert=_protocol)
     fallback_scrape_protocol: str = option("", convert=_protocol)
     scrape_native_histograms: bool | None = None
