@@ -20,7 +20,7 @@ from vedette.promql.values import Ints
 _T = TypeVar("_T")
 _LEAST_ROWS = 1024
 """Of fewer rows it is made as quickly as it is found."""
-_MOST_BYTES = 16 << 20
+_MOST_BYTES = 8 << 20
 """What is kept, of all tables together."""
 
 

@@ -34,7 +34,7 @@ _FEW_SERIES = 256
 _SELECTIONS_KEPT = 512
 _VIEWS_KEPT = 64
 """Of so many tenants the index is kept as it was asked last: with the pairs that were looked up, a megabyte each at the most."""
-_MANY_SERIES, _MANY_BYTES = 1 << 17, 16 << 20
+_MANY_SERIES, _MANY_BYTES = 1 << 17, 8 << 20
 """Of more than a few, up to so many, it is kept as well, with their labels, as long as all of these together take no more memory."""
 
 _Key = tuple[str, tuple[Matcher, ...]]
