@@ -1,4 +1,4 @@
-"""Rates over long windows and selectors at far apart steps, which look at the samples at the borders alone, give what all samples give."""
+"""Functions of long windows and selectors at far apart steps, which look at samples at the borders alone, give what all samples give."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from vedette.clock import ManualClock
-from vedette.kernels import streamed
+from vedette.kernels import codes, skim, streamed
 from vedette.model.labels import Labels
 from vedette.model.samples import STALE, SampleBatch, canonical
 from vedette.promql.engine import Engine
@@ -47,10 +47,22 @@ def values_of(kind: str, rng: np.random.Generator) -> np.ndarray:
             counter[400:430] = STALE
         case "begins with no number":
             counter[0] = np.nan
+        case "small steps":
+            counter = np.cumsum(rng.integers(-20, 21, SAMPLES)).astype(float)
+        case "steps now and then":
+            counter = np.cumsum(rng.integers(-5, 6, SAMPLES) * (rng.random(SAMPLES) < 0.01)).astype(float)
+        case "large":
+            counter = rng.integers(-(2**44), 2**44, SAMPLES).astype(float)
+        case "too large":
+            counter = 2.0**51 + np.arange(SAMPLES)
+        case "some below one":
+            counter[[3, 900, 1999]] = 0.5
     return counter
 
 
 KINDS = ("plain", "resets", "often", "constant", "gauge", "ratios", "numbers and not", "stale", "begins with no number")
+WHOLE = ("plain", "resets", "constant", "small steps", "steps now and then", "large", "too large", "some below one", "stale")
+ALL = tuple(dict.fromkeys((*KINDS, *WHOLE)))
 
 
 @pytest.fixture(params=[1, 2], ids="{} generations".format)
@@ -61,7 +73,7 @@ async def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pyte
     await made.start()
     rng = np.random.default_rng(7)
     rows = []
-    for kind in KINDS:
+    for kind in ALL:
         for times in ("even", "uneven", "gaps"):
             at = START + EVERY * np.arange(SAMPLES)
             at = at + rng.integers(0, 3000, SAMPLES) if times == "uneven" else at
@@ -124,7 +136,7 @@ async def test_the_last_ones_are_the_same_as_of_all_samples(storage: Storage, ex
         assert found == wanted, (expr, start, step, n)
         points += sum(map(len, wanted.values()))
         assert read <= held
-        thinned += read <= n * (3 * len(KINDS) + 2) < held / 4
+        thinned += read <= n * (3 * len(ALL) + 2) < held / 4
     assert thinned >= 10 and points > 1000, "one for each step is read, and there is something to compare"
 
 
@@ -136,7 +148,7 @@ async def test_it_is_the_same_as_of_all_samples(storage: Storage, function: str)
         expr = f"{function}(m_total[{range_ms}ms])"
         (found, read), (wanted, held) = (answer(one, expr, start, step, n) for one in (storage, Whole(storage)))
         assert found == wanted, (expr, start, step, n)
-        few = streamed._few_borders(step, n, range_ms, SAMPLES)
+        few = streamed._thinly(streamed.EXTRAPOLATED, step, n, range_ms, SAMPLES) == skim.RATES
         thinned += few
         points += sum(map(len, wanted.values()))
         assert not few or read <= held, "what nobody stands for is not counted"
@@ -155,17 +167,35 @@ async def test_a_counter_that_falls_where_a_chunk_begins(tmp_path: Path, monkeyp
     batch.values = np.concatenate([np.where(np.arange(samples) < at, 0.0, -50.0) + np.arange(samples) for at in falls])
     await made.append(batch)
     end, range_ms = NOW, samples * EVERY
-    assert streamed._few_borders(1, 1, range_ms, samples)
+    assert streamed._thinly(streamed.EXTRAPOLATED, 1, 1, range_ms, samples) == skim.RATES
     found, wanted = (answer(one, f"increase(m_total[{range_ms}ms])", end, 1, 1) for one in (made, Whole(made)))
     assert found == wanted and len(found[0]) == len(falls)
     await made.close()
 
 
+@pytest.mark.parametrize("kind", WHOLE)
+async def test_sums_and_lines_are_the_same_as_of_all_samples(storage: Storage, kind: str) -> None:
+    rng, thinned, points = np.random.default_rng(len(kind)), 0, 0
+    for _ in range(6):
+        start, step, n, range_ms = windows(rng)
+        over = f'm_total{{kind="{kind}"}}[{range_ms}ms]'
+        for expr in (f"sum_over_time({over})", f"avg_over_time({over})", f"deriv({over})", f"predict_linear({over}, 600)"):
+            (found, read), (wanted, held) = (answer(one, expr, start, step, n) for one in (storage, Whole(storage)))
+            assert found == wanted, (expr, start, step, n)
+            points += sum(map(len, wanted.values()))
+            assert read <= held
+        thinned += streamed._thinly(codes.AVG, step, n, range_ms, SAMPLES) == skim.SUMMED
+    assert thinned >= 3 and points > 100, "there is something to compare"
+
+
 def test_many_borders_are_not_worth_looking_for() -> None:
-    hour = 3_600_000
-    assert streamed._few_borders(hour, 718, hour, 172_800)
-    assert streamed._few_borders(hour, 718, 24 * hour, 172_800)
-    assert streamed._few_borders(0, 1, 24 * hour, 5_760)
-    assert not streamed._few_borders(hour, 718, 240 * hour, 172_800), "each window goes through what is kept"
-    assert not streamed._few_borders(300_000, 8640, 300_000, 172_800)
-    assert not streamed._few_borders(60_000, 60, 60_000, 240)
+    hour, rate = 3_600_000, streamed.EXTRAPOLATED
+    assert streamed._thinly(rate, hour, 718, hour, 172_800) == skim.RATES
+    assert streamed._thinly(rate, hour, 718, 24 * hour, 172_800) == skim.RATES
+    assert streamed._thinly(rate, 0, 1, 24 * hour, 5_760) == skim.RATES
+    assert streamed._thinly(rate, hour, 718, 240 * hour, 172_800) == -1, "each window goes through what is kept"
+    assert streamed._thinly(codes.DERIV, hour, 718, 240 * hour, 172_800) == skim.LINES, "but what is added up"
+    assert streamed._thinly(streamed.LAST_VALUE, hour, 718, hour + 1, 172_800) == skim.LAST
+    assert streamed._thinly(codes.SUM, 300_000, 8640, 300_000, 172_800) == -1
+    assert streamed._thinly(codes.SUM, 60_000, 60, 60_000, 240) == -1
+    assert streamed._thinly(codes.MAX, hour, 718, hour, 172_800) == -1

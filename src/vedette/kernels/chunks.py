@@ -156,6 +156,64 @@ def put(
     return size, after
 
 
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def eight(word: Any) -> Any:
+    """The differences plus 32 of eight samples of a byte each, a byte each: none waits until it is known where the one before ends."""
+    sign = word & _ONES
+    return (word >> np.uint64(1) & _FIVE_BITS ^ sign * np.uint64(31)) | (sign ^ _ONES) << np.uint64(5)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def difference(word: Any) -> tuple[Any, Any]:
+    """(the bytes, uint64, the difference of the wholes) of a sample that begins with one below `WHOLE + 7`; `word` is its first eight."""
+    # Of either form, without a branch for its length, which is anyone's guess. Of a long one (`long` is all ones) the bytes behind
+    # the token are the whole of it.
+    token = word & _BYTE
+    long = np.uint64(0) - (token + np.uint64(64) >> np.uint64(8))
+    more = (token >> np.uint64(6)) + ((token & np.uint64(7)) - np.uint64(2) & long)
+    low = np.uint64(6) & ~long
+    kept = (_U1 << low + np.uint64(8) * more) - _U1
+    zigzag = np.int64((word & np.uint64(63) & ~long | word >> np.uint64(8) << low) & kept)
+    return _U1 + more, zigzag >> 1 ^ -(zigzag & 1)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def scaled(scale: Any, value: float) -> tuple[Any, Any]:
+    """(ten to the power of `scale`, the sample before, `value`, as a whole number at it)."""
+    return _TENS[scale], np.int64(_nearest(value, scale))
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def bend(data: Any, i: Any) -> tuple[Any, Any]:
+    """(the byte behind it, the zigzag varint at byte i)."""
+    zigzag: Any = np.uint64(0)
+    shift = np.uint64(0)
+    byte = load_u64(data, i) & _BYTE
+    while byte >= np.uint64(128):
+        zigzag |= (byte & np.uint64(127)) << shift
+        shift += np.uint64(7)
+        i += _U1
+        byte = load_u64(data, i) & _BYTE
+    zigzag |= byte << shift
+    return i + _U1, np.int64(zigzag >> _U1) ^ -np.int64(zigzag & _U1)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def long(data: Any, i: Any, bits: Any, whole: Any, scale: Any) -> tuple[Any, Any, Any, Any]:
+    """A sample of `WHOLE + 7` or `BITS` at byte i, behind one of `bits` and `whole`: (the byte behind it, whether it is of bits, its
+    whole number, its bits if so)."""
+    head = np.int64(load_u64(data, i) & _BYTE)
+    size = (head - WHOLE & 7) + 1
+    rest: Any = np.int64(load_u64(data, i + _U1) & _ALL >> np.uint64(64 - 8 * size))
+    if head < BITS:
+        whole += rest >> 1 ^ -(rest & 1)
+        rest = np.int64(0)
+    else:
+        rest ^= bits
+        whole = np.int64(_nearest(np.int64(rest).view(np.float64), scale))
+    return i + np.uint64(1 + size), head >= BITS, whole, rest
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def decode(words: Any, data: Any, chunk: Any, count: Any, until: Any, times: Any, bits: Any, values: Any, at: int) -> int:
     """Read a chunk's first `count` samples to `times` and `bits` (int64; `values` are the same as float64) from `at` on; answers how many.
@@ -178,10 +236,8 @@ def decode(words: Any, data: Any, chunk: Any, count: Any, until: Any, times: Any
     while place < stop and time <= until:
         word = load_u64(data, i)
         if word & _TWO_BITS == np.uint64(0) and place > begin and place + _U8 <= stop:
-            # Eight samples of a byte each, as of a counter: none waits until it is known where the one before ends. The bytes become
-            # differences plus 32 all at once, and a product adds up four of them, which stay below 256.
-            sign = word & _ONES
-            above = (word >> np.uint64(1) & _FIVE_BITS ^ sign * np.uint64(31)) | (sign ^ _ONES) << np.uint64(5)
+            # As of a counter. A product adds up four of them, which stay below 256.
+            above = eight(word)
             for half in range(2):
                 sums = (above >> np.uint64(32 * half) & _HALF) * _ONES
                 base = whole - 32
@@ -202,25 +258,17 @@ def decode(words: Any, data: Any, chunk: Any, count: Any, until: Any, times: Any
         if word & _BYTE >= np.uint64(WHOLE + 7):
             if data[i] == SCALE:
                 scale = np.int64(data[i + _U1])
-                power = _TENS[scale]
-                whole = _nearest(values[place - _U1], scale) if place > begin else 0
+                power, whole = scaled(scale, values[place - _U1] if place > begin else 0.0)
                 i += _U2
             if data[i] == TIME:
-                bend: Any = np.int64(0)
-                shift = 0
-                i += _U1
-                while data[i] >= 128:
-                    bend |= np.int64(data[i] & 127) << shift
-                    shift += 7
-                    i += _U1
-                bend |= np.int64(data[i]) << shift
-                delta += np.int64(np.uint64(bend) >> np.uint64(1)) ^ -(bend & 1)
-                i += _U1
+                i, by = bend(data, i + _U1)
+                delta += by
             head = np.int64(data[i])
             if head >= WHOLE + 7:
-                size = (head - WHOLE & 7) + 1
-                rest: Any = np.int64(load_u64(data, i + _U1) & _ALL >> np.uint64(64 - 8 * size))
-                i += np.uint64(1 + size)
+                # `long`, spelled out: a call of it costs whoever has short ones a tenth more.
+                width = (head - WHOLE & 7) + 1
+                rest: Any = np.int64(load_u64(data, i + _U1) & _ALL >> np.uint64(64 - 8 * width))
+                i += np.uint64(1 + width)
                 if place > begin:
                     time += delta
                 times[place] = time
@@ -237,16 +285,9 @@ def decode(words: Any, data: Any, chunk: Any, count: Any, until: Any, times: Any
         if place > begin:
             time += delta
         times[place] = time
-        # A difference of either form, without a branch for its length, which is anyone's guess. Of a long one (`long` is all ones) the
-        # bytes behind the token are the whole of it.
-        token = word & _BYTE
-        long = np.uint64(0) - (token + np.uint64(64) >> np.uint64(8))
-        more = (token >> np.uint64(6)) + ((token & np.uint64(7)) - np.uint64(2) & long)
-        low = np.uint64(6) & ~long
-        kept = (_U1 << low + np.uint64(8) * more) - _U1
-        zigzag = np.int64((word & np.uint64(63) & ~long | word >> np.uint64(8) << low) & kept)
-        i += _U1 + more
-        whole += zigzag >> 1 ^ -(zigzag & 1)
+        size, step = difference(word)
+        i += size
+        whole += step
         values[place] = whole / power
         place += _U1
     read = np.int64(place - begin)

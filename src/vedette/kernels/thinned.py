@@ -1,10 +1,11 @@
 """The few samples that rates over long windows need: those at the windows' borders, and those where a counter falls.
 
-And those that a selector needs at steps that lie far apart: the last one up to each.
+And those that a selector needs at steps that lie far apart: the last one up to each; and for sums and lines the first one behind
+each border, with sums of the whole numbers up to the next one.
 
-A chunk knows whether a sample in it is below the one before (`chunks.FALLS`). Of one that does not fall and that no window begins or
-ends in, nothing is needed but how many samples it has, and nothing is decoded. Each sample that is kept stands for those between it
-and the next one, as in rollups. Not here: what is made of them (`rollup.weighted`).
+A chunk knows whether a sample in it is below the one before (`chunks.FALLS`). For rates, of one that does not fall and that no window
+begins or ends in, nothing is needed but how many samples it has, and nothing is read. Each sample that is kept stands for those between it
+and the next one, as in rollups. Not here: what is made of them (`rollup.weighted`, `tallied.py`).
 """
 
 from __future__ import annotations
@@ -14,158 +15,204 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from vedette.kernels import chunks
-from vedette.kernels.chunks import FALLS, MOST_SAMPLES, PREVIOUS, UNIT_BYTES, UNIT_WORDS, decode
+from vedette.kernels.chunks import FALLS, MOST_SAMPLES, UNIT_WORDS, decode
+from vedette.kernels.skim import BITS_OF, INDEX, LAST, MOST, RATES, ROWS, SUMMED, SUMS, TIME_OF, TOTALS, VALUES, skim
 
 _NEVER, _LATEST = -(1 << 63), (1 << 63) - 1
 _STALE = np.int64(0x7FF0000000000002)
-WORKING = MOST_SAMPLES + 17
-"""Samples that there is room for in `work`: a chunk's, and the first of another one behind them."""
-_APART = MOST_SAMPLES + 9
+_WORKING = MOST_SAMPLES + 17
 
-_PLACE, _AFTER, _FELL, _STANDS, _CHUNK, _RIGHT, _LEFT = range(7)
-"""Slots of the state that goes from chain to chain: where the oldest sample kept is; when the oldest chunk seen begins, and whether it
-falls; how many samples wait for an older one that stands for them, and the chunk that the oldest of these begin; the last window that ends,
-and the last that begins, before what was seen."""
+AT, VALUE, STANDS, TALLIES, FALLING, KEPT_ROWS = 0, 1, 2, 3, 3 + SUMS, 4 + SUMS
+"""Rows of what is kept: times, bits of values, bits (float64) of how many samples each stands for; from `TALLIES` on sums over these, and
+whether any of them falls."""
+
+_STATE = ROWS
+"""The row of what is worked in that goes from chain to chain, with the slots:"""
+_PLACE, _AFTER, _FELL, _WAITING, _CHUNK, _RIGHT, _LEFT, _BASE, _FALLEN, _SUMS = range(10)
+"""Where the oldest sample kept is; when the oldest chunk seen begins, and whether it falls; how many samples wait for an older one that
+stands for them, and the chunk that the oldest of these begin; the last window that ends, and the last that begins, before what was seen;
+since when times count in sums; of those that wait, whether any falls, and from the last one on their sums."""
+
+# Few arrays: those of a function are counted as used when it is called, and as not when it returns, which takes longer than many a chunk.
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _before(arena: Any, chunk: Any) -> Any:
+    """The chunk before it in its series, 0 for none."""
+    return arena[chunk * UNIT_WORDS + 1] & 0xFFFFFFFF
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _newest(arena: Any, chunk: Any) -> Any:
+    return arena[chunk * UNIT_WORDS] + (arena[chunk * UNIT_WORDS + 1] >> 32)
 
 
 @njit(cache=True, nogil=True)
-def _keep(at: Any, stands: Any, work_times: Any, work_bits: Any, state: Any, times: Any, bits: Any, weights: Any) -> None:
+def _keep(at: Any, stands: Any, work: Any, kept: Any) -> None:
     """Keep the sample at `at` of what is being worked on, which stands for so many."""
-    place = state[_PLACE] - 1
-    times[place], bits[place], weights[place] = work_times[at], work_bits[at], stands
-    state[_PLACE] = place
+    place = work[_STATE, _PLACE] - 1
+    kept[AT, place], kept[VALUE, place] = work[TIME_OF, at], work[BITS_OF, at]
+    kept[STANDS, place] = np.float64(stands).view(np.int64)
+    work[_STATE, _PLACE] = place
 
 
 @njit(cache=True, nogil=True)
-def _settle(arena: Any, data: Any, work_times: Any, work_bits: Any, state: Any, times: Any, bits: Any, weights: Any) -> None:
+def _tally(at: Any, falls: Any, work: Any, kept: Any) -> None:
+    """Give the sample just kept the sums of those that it stands for; the totals left are of those before it."""
+    place = work[_STATE, _PLACE]
+    kept[FALLING, place] = falls | work[_STATE, _FALLEN]
+    work[_STATE, _FALLEN] = 0
+    for j in range(SUMS):
+        kept[TALLIES + j, place] = work[TOTALS, j] - work[VALUES + j, at] + work[_STATE, _SUMS + j]
+        work[TOTALS, j] = work[VALUES + j, at]
+        work[_STATE, _SUMS + j] = 0
+
+
+@njit(cache=True, nogil=True)
+def _decoded(arena: Any, chunk: Any, count: Any, work: Any) -> Any:
+    """The first samples of a chunk to what is being worked on; answers how many."""
+    values = work[BITS_OF].view(np.float64)
+    return abs(decode(arena, arena.view(np.uint8), chunk, count, np.int64(_LATEST), work[TIME_OF], work[BITS_OF], values, 0))
+
+
+@njit(cache=True, nogil=True)
+def _settle(arena: Any, kind: Any, work: Any, kept: Any) -> None:
     """Let the first of the samples that wait stand for them."""
-    if state[_STANDS] > 0:
-        one, far = np.int64(1), np.int64(_LATEST)
-        decode(arena, data, state[_CHUNK], one, far, work_times, work_bits, work_bits.view(np.float64), _APART)
-        _keep(_APART, state[_STANDS], work_times, work_bits, state, times, bits, weights)
-        state[_STANDS] = 0
+    if work[_STATE, _WAITING] > 0:
+        first = _decoded(arena, work[_STATE, _CHUNK], np.int64(1), work) - 1
+        _keep(first, work[_STATE, _WAITING], work, kept)
+        work[_STATE, _WAITING] = 0
+        if kind >= SUMMED:
+            place = work[_STATE, _PLACE]
+            kept[FALLING, place] = work[_STATE, _FALLEN]
+            work[_STATE, _FALLEN] = 0
+            for j in range(SUMS):
+                kept[TALLIES + j, place] = work[_STATE, _SUMS + j]
+                work[_STATE, _SUMS + j] = 0
 
 
 @njit(cache=True, nogil=True)
-def _latest_border(first: Any, step: Any, range_ms: Any, before: Any, state: Any) -> Any:
+def _keep_all(arena: Any, chunk: Any, count: Any, work: Any, kept: Any) -> None:
+    """Keep each sample of a chunk, stale markers aside."""
+    for i in range(_decoded(arena, chunk, count, work) - 1, -1, -1):
+        if work[BITS_OF, i] != _STALE:
+            _keep(i, 1, work, kept)
+
+
+@njit(cache=True, nogil=True)
+def _latest_border(first: Any, step: Any, range_ms: Any, before: Any, work: Any) -> Any:
     """The latest time before `before` at which a window begins or ends; `_NEVER` where none does."""
-    while state[_RIGHT] >= 0 and first + state[_RIGHT] * step >= before:
-        state[_RIGHT] -= 1
-    while state[_LEFT] >= 0 and first - range_ms + state[_LEFT] * step >= before:
-        state[_LEFT] -= 1
+    right, left = work[_STATE, _RIGHT], work[_STATE, _LEFT]
+    while right >= 0 and first + right * step >= before:
+        right -= 1
+    while left >= 0 and first - range_ms + left * step >= before:
+        left -= 1
+    work[_STATE, _RIGHT], work[_STATE, _LEFT] = right, left
     latest: Any = np.int64(_NEVER)
-    if state[_RIGHT] >= 0:
-        latest = first + state[_RIGHT] * step
-    if state[_LEFT] >= 0:
-        latest = max(latest, first - range_ms + state[_LEFT] * step)
+    if right >= 0:
+        latest = first + right * step
+    if left >= 0:
+        latest = max(latest, first - range_ms + left * step)
     return latest
 
 
 @njit(cache=True, nogil=True)
 def _of_chain(
-    tail: Any, held: Any, newest: Any, arena: Any, first: Any, step: Any, n: Any, range_ms: Any, room: Any, rates: bool,
-    work_times: Any, work_bits: Any, state: Any, times: Any, bits: Any, weights: Any,
-) -> bool:  # fmt: skip
-    """Keep what is needed of one chain in order, older than what was seen; False where there are fewer than `room` places left."""
-    links, data, work_values = arena.view(np.int32), arena.view(np.uint8), work_bits.view(np.float64)
+    tail: Any, held: Any, newest: Any, arena: Any, first: Any, step: Any, n: Any, range_ms: Any, kind: Any, work: Any, kept: Any
+) -> bool:
+    """Keep what is needed of one chain in order, older than what was seen; False where there is no room, or `skim` refuses."""
     start, end = first - range_ms, first + (n - 1) * step
     chunk: Any = np.int64(tail)
     count: Any = np.int64(held)
     last: Any = np.int64(newest)
+    added = kind >= SUMMED
+    if work[_STATE, _AFTER] == _LATEST:
+        work[_STATE, _BASE] = arena[chunk * UNIT_WORDS]
     while chunk > 0 and last > start:
         oldest: Any = arena[chunk * UNIT_WORDS]
-        before: Any = np.int64(links[2 * UNIT_WORDS * chunk + PREVIOUS])
-        falls: Any = np.int64(data[chunk * UNIT_BYTES + chunks.UNITS] & FALLS if rates else 0)
+        falls: Any = np.int64(arena[chunk * UNIT_WORDS + 2] >> 16 & FALLS != 0)
         if oldest <= end:
-            if state[_PLACE] < room:
+            # A chunk, what waits and both sides of a border.
+            if work[_STATE, _PLACE] < MOST_SAMPLES + 3:
                 return False
-            border = _latest_border(first, step, range_ms, state[_AFTER], state)
-            if falls or state[_FELL]:
-                _settle(arena, data, work_times, work_bits, state, times, bits, weights)
-                read = abs(decode(arena, data, chunk, count, np.int64(_LATEST), work_times, work_bits, work_values, 0))
-                for i in range(read - 1, -1, -1):
-                    if work_bits[i] != _STALE:
-                        _keep(i, 1, work_times, work_bits, state, times, bits, weights)
-            elif border < oldest:
-                if rates:
-                    state[_STANDS] += count
-                    state[_CHUNK] = chunk
-            else:
+            border = _latest_border(first, step, range_ms, work[_STATE, _AFTER], work)
+            if kind == RATES and (falls or work[_STATE, _FELL]):
+                _settle(arena, kind, work, kept)
+                _keep_all(arena, chunk, count, work, kept)
+            elif border < oldest and not added:
+                if kind == RATES:
+                    work[_STATE, _WAITING] += count
+                    work[_STATE, _CHUNK] = chunk
+            elif border >= oldest or work[_STATE, _LEFT] > work[_STATE, _RIGHT]:
+                # Of sums, also what is in windows that neither begin nor end in it.
                 if border >= last:
-                    _settle(arena, data, work_times, work_bits, state, times, bits, weights)
-                read = abs(decode(arena, data, chunk, count, border, work_times, work_bits, work_values, 0))
+                    _settle(arena, kind, work, kept)
+                found = skim(
+                    arena, chunk, count, last, border >= oldest, border >= last, first, step, n, range_ms, kind, work[_STATE, _BASE], work
+                )
+                if found < 0:
+                    return False
                 upto: Any = np.int64(count)
-                while border >= oldest:
-                    # The last sample at or before the border, and the first behind it.
-                    low: Any = np.int64(0)
-                    high: Any = min(np.int64(read), upto)
-                    while high - low > 1:
-                        mid = (low + high) // 2
-                        if work_times[mid] <= border:
-                            low = mid
-                        else:
-                            high = mid
-                    if rates and low + 1 < upto:
-                        _keep(low + 1, upto - low - 1 + state[_STANDS], work_times, work_bits, state, times, bits, weights)
-                        state[_STANDS] = 0
-                        upto = low + 1
-                    if low < upto:
-                        _keep(low, 1 + state[_STANDS], work_times, work_bits, state, times, bits, weights)
-                        state[_STANDS] = 0
-                        upto = low
-                    border = _latest_border(first, step, range_ms, work_times[low], state)
-                if rates and upto > 0:
-                    state[_STANDS] += upto
-                    state[_CHUNK] = chunk
-            state[_FELL] = falls
-        state[_AFTER] = oldest
-        chunk = before
+                for i in range(found - 1, -1, -1):
+                    _keep(i, upto - work[INDEX, i] + work[_STATE, _WAITING], work, kept)
+                    upto = work[INDEX, i]
+                    work[_STATE, _WAITING] = 0
+                    if added:
+                        _tally(i, falls, work, kept)
+                if upto > 0 and kind != LAST:
+                    work[_STATE, _WAITING] += upto
+                    work[_STATE, _CHUNK] = chunk
+                    if added:
+                        work[_STATE, _FALLEN] |= falls
+                        for j in range(SUMS):
+                            work[_STATE, _SUMS + j] += work[TOTALS, j]
+            work[_STATE, _FELL] = falls
+        work[_STATE, _AFTER] = oldest
+        chunk = _before(arena, chunk)
         if chunk > 0:
-            count = np.int64(data[chunk * UNIT_BYTES + chunks.SAMPLES])
-            last = np.int64(arena[chunk * UNIT_WORDS] + links[2 * UNIT_WORDS * chunk + chunks.SPAN])
+            count = arena[chunk * UNIT_WORDS + 2] & 255
+            last = _newest(arena, chunk)
     return True
 
 
 @njit(cache=True, nogil=True)
 def thinned(
     tails: Any, held: Any, newest: Any, old_tails: Any, arena: Any, old_arena: Any, first: int, step: int, n: int, range_ms: int,
-    rates: bool, offsets: Any, times: Any, bits: Any, weights: Any,
-) -> bool:  # fmt: skip
-    """What rates over the windows `(t - range_ms, t]`, t = first + k * step for k < n, need of rows as `head.survey` found them.
+    kind: int, offsets: Any, bases: Any, kept: Any,
+) -> int:  # fmt: skip
+    """What functions of the windows `(t - range_ms, t]`, t = first + k * step for k < n, need of rows as `head.survey` found them.
 
-    Or, with `rates` false, the last sample up to each t, a stale marker perhaps, and no other.
+    With kind `skim.RATES` that is what rates need, with `LAST` the last sample up to each t, a stale marker perhaps; what is needed with
+    `SUMMED` and `LINES` is for `tallied.py`: sums over the samples that each stands for, times counted in eighths of a second since
+    `bases` (int64[rows], ms).
 
-    `offsets` int64[rows + 1] says where each begins among the last of `times`, `bits` (int64) and `weights` (float64), how many samples
-    each stands for; stale markers are left out. Answers whether there was room, and nothing odd about the order of samples.
+    `offsets` int64[rows + 1] says where each row begins among the last of `kept` (int64[KEPT_ROWS, room]). Stale markers are left out.
+    Answers what no value exceeds in size, of rates anything; -1 where the room does not suffice, the order of samples is odd or, with
+    `SUMMED` and `LINES`, a value no whole number.
     """
-    work_times, work_bits, state = np.empty(WORKING, dtype=np.int64), np.empty(WORKING, dtype=np.int64), np.zeros(7, dtype=np.int64)
-    state[_PLACE] = len(times)
-    offsets[len(tails)] = len(times)
-    old_links, old_data = old_arena.view(np.int32), old_arena.view(np.uint8)
-    far, width, many, reach = np.int64(first), np.int64(step), np.int64(n), np.int64(range_ms)
+    work = np.empty((ROWS + 1, _WORKING), dtype=np.int64)
+    work[TOTALS, MOST] = 0
+    work[_STATE, _PLACE] = offsets[len(tails)] = kept.shape[1]
+    far, width, many, reach, what = np.int64(first), np.int64(max(step, 1)), np.int64(n), np.int64(range_ms), np.int64(kind)
     for row in range(len(tails) - 1, -1, -1):
-        state[_AFTER], state[_FELL], state[_STANDS], state[_RIGHT], state[_LEFT] = _LATEST, 0, 0, n - 1, n - 1 if rates else -1
-        waiting = arena
-        # A chunk, what waits and both sides of a border.
-        if tails[row] > 0 and not _of_chain(
-            tails[row], held[row], newest[row], arena, far, width, many, reach, MOST_SAMPLES + 3, rates,
-            work_times, work_bits, state, times, bits, weights,
-        ):  # fmt: skip
-            return False
+        for slot in range(_AFTER, _SUMS + SUMS):
+            work[_STATE, slot] = 0
+        work[_STATE, _AFTER], work[_STATE, _RIGHT], work[_STATE, _LEFT] = _LATEST, n - 1, n - 1 if kind != LAST else -1
+        if tails[row] > 0 and not _of_chain(tails[row], held[row], newest[row], arena, far, width, many, reach, what, work, kept):
+            return -1
         tail = old_tails[row]
         if tail > 0:
-            latest = np.int64(old_arena[tail * UNIT_WORDS] + old_links[2 * UNIT_WORDS * tail + chunks.SPAN])
-            if latest >= state[_AFTER]:
-                return False
+            latest = _newest(old_arena, tail)
+            if latest >= work[_STATE, _AFTER]:
+                return -1
             # What waits is in the other arena: it stands for itself.
-            _settle(arena, arena.view(np.uint8), work_times, work_bits, state, times, bits, weights)
-            if not _of_chain(
-                tail, np.int64(old_data[tail * UNIT_BYTES + chunks.SAMPLES]), latest, old_arena, far, width, many, reach, MOST_SAMPLES + 3,
-                rates, work_times, work_bits, state, times, bits, weights,
-            ):  # fmt: skip
-                return False
-            waiting = old_arena
-        _settle(waiting, waiting.view(np.uint8), work_times, work_bits, state, times, bits, weights)
-        offsets[row] = state[_PLACE]
-    return True
+            _settle(arena, what, work, kept)
+            count = old_arena[tail * UNIT_WORDS + 2] & 255
+            if not _of_chain(tail, count, latest, old_arena, far, width, many, reach, what, work, kept):
+                return -1
+            _settle(old_arena, what, work, kept)
+        _settle(arena, what, work, kept)
+        offsets[row] = work[_STATE, _PLACE]
+        bases[row] = work[_STATE, _BASE]
+    # Within eight samples of a byte each, a value is at most so much larger than the one before them.
+    return int(work[TOTALS, MOST] + 256)
