@@ -80,6 +80,7 @@ async def test_a_start_that_fails_ends_what_it_had_compiled(house: House, monkey
     with pytest.raises(BadInput):
         await house.start()
     assert list(scratch.iterdir()), "what it had begun with"
+    assert compiling._Serving.now is house._rooms.compilers
     await house.close()
     assert not list(scratch.iterdir())
-    assert compiling._Serving.now is house._rooms.compilers and house._rooms.compilers._ended
+    assert house._rooms.compilers._ended and compiling._Serving.now is None, "the next server of this process has its own"

@@ -226,6 +226,7 @@ class House:
             if room is not None:
                 await room.close()
         await self._stop_warming()
+        rooms.compilers.leave()
         rooms.let_threads_go()
 
     def announce(self, addresses: Sequence[tuple[str, int]], *, scheme: str = "http") -> None:

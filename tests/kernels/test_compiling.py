@@ -73,6 +73,8 @@ def compilers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Compilers]:
     found.open()
     yield found
     found.close()
+    found.leave()
+    assert compiling._Serving.now is None
 
 
 @pytest.fixture

@@ -182,6 +182,11 @@ class Compilers:
         """Serve this process from now on."""
         _Serving.now = self
 
+    def leave(self) -> None:
+        """Serve this process no more; after `close`, and what is needed for the end."""
+        if _Serving.now is self:
+            _Serving.now = None
+
     def tell(self) -> None:
         """From now on the log names what somebody waits for: before a server is ready, everybody waits."""
         self._telling = True
