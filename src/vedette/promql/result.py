@@ -558,7 +558,7 @@ class Texts(NamedTuple):
 def _texts(table: LabelTable, rows: Ints) -> Texts:
     """Each text once, however many labels have it."""
     distinct, inverse = labelsets.marked(np.concatenate([table.names, table.values]))
-    # Half as wide as they come, so that those of 100,000 series can be kept from one query to the next.
+    # Half as wide as they come, so that those of twice as many series can be kept from one query to the next.
     both = inverse.astype(np.int32)
     names, values = both[: len(table.names)], both[len(table.names) :]
     pool, ends = _pool([orjson.dumps(table.symbols.text(s)) for s in distinct.tolist()])
