@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import threading
 from dataclasses import replace
@@ -15,6 +16,7 @@ from vedette.model.matchers import Matcher
 from vedette.model.samples import STALE
 from vedette.storage import block_writer, pages
 from vedette.storage import engine as module
+from vedette.storage import pieces as pieces_module
 from vedette.storage.block_pieces import BlockPieces
 from vedette.storage.interface import Divisible, Steps
 from vedette.storage.pieces import HeadPieces
@@ -168,6 +170,33 @@ async def test_it_is_as_of_one_moment_whatever_comes_then(open_engine, tools, ke
     engine._flusher.release()
     await engine.append(tools.batch([(labels, [(tools.now + 4_000_000, 1.0)]) for labels, _ in more], keyspace))
     assert read(pieces) == wanted
+
+
+@pytest.mark.parametrize("where", ["head", "both"])
+@pytest.mark.parametrize(("start", "end"), [EVER, (-70, -30), (-45, 0), (-200, -190), (10, 20)])
+async def test_a_large_select_does_not_hold_up_who_writes(open_engine, tools, keyspace, where, start, end, monkeypatch):
+    engine = await two_generations(open_engine, tools, keyspace, where)
+    span = (start, end) if (start, end) == EVER else (tools.now + start * MINUTE, tools.now + end * MINUTE)
+    wanted = selected(engine, *span)
+    monkeypatch.setattr(pieces_module, "LARGE", 0)
+    more = tools.batch([(tools.metric("m", i="1"), [(tools.now + k * 1000, k / 3) for k in range(2000)])], keyspace)
+
+    def reader(*asked: object):
+        read = pieces_module.reader(*asked)
+        written = asyncio.run_coroutine_threadsafe(engine.append(more), loop)
+
+        def after() -> object:
+            # What is read has no use for the lock: a write comes to its end before.
+            written.result(60)
+            return read()
+
+        return after
+
+    monkeypatch.setattr(module, "reader", reader)
+    loop = asyncio.get_running_loop()
+    assert await asyncio.to_thread(selected, engine, *span) == wanted
+    monkeypatch.setattr(module, "reader", pieces_module.reader)
+    assert span != EVER or selected(engine, *EVER) != wanted, "it was written"
 
 
 @WHERE

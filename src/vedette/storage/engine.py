@@ -43,7 +43,7 @@ from vedette.storage.interface import Coarse, Estimate, Matchers, Pieces, Storag
 from vedette.storage.limits import Limits
 from vedette.storage.memory import Memory
 from vedette.storage.nearby import Nearby
-from vedette.storage.pieces import HeadPieces, Surveyed
+from vedette.storage.pieces import HeadPieces, Surveyed, reader
 from vedette.storage.replay import Replay, Replayed, ReplayProgress
 from vedette.storage.retention import Retention, RetentionRule
 from vedette.storage.rollup import Present, Rollups
@@ -521,9 +521,10 @@ class Engine:
             with self._memory.reading:
                 if self._memory.series is not found.series:
                     continue  # the ids went by a table that another has replaced
-                columns = self._memory.head.gather(ids, start, end)
+                read = reader(self._memory.head, ids, start, end)
                 native = self._memory.head.histograms(ids, start, end)
                 blocks = self._uncovered()
+            columns = read()
             if found.view is not None:
                 hidden = self._retention.hidden(found.view, found.ids, now_ms(self.clock), self._memory.head.min_time)
                 columns = columns if hidden is None else hidden.erase(found.ids, columns)

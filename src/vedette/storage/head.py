@@ -202,16 +202,30 @@ class Head:
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """(offsets int64[n + 1], timestamps, value bits) of the samples of series `ids` in [start, end]; `bound` is theirs, where known."""
         most = self.bound(ids) if bound is None else bound
-        offsets, times, bits = np.empty(len(ids) + 1, _I64), np.empty(most, _I64), np.empty(most, _I64)
+        now, before = self.now, self.before
+
+        def read(lo: int, hi: int, *columns: NDArray[np.int64]) -> None:
+            kernel.gather(ids[lo:hi], now.state, now.arena, before.state, before.arena, start, end, *columns)
+
         half = len(ids) // 2
-        if most < LARGE or not half:
-            self._gather(ids, start, end, offsets, times, bits)
+        return self.columns(len(ids), most, self.bound(ids[:half]) if most >= LARGE and half else 0, read)
+
+    def columns(
+        self, n: int, most: int, at: int, read: Callable[[int, int, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]], None]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """As `gather`, of n rows of at most `most` samples, of which `read` gives [lo, hi) as a kernel does: at the end of the columns.
+
+        With an `at`, which is how many the first half of the rows has at most, each half is read by a thread.
+        """
+        offsets, times, bits = np.empty(n + 1, _I64), np.empty(most, _I64), np.empty(most, _I64)
+        half = n // 2
+        if not at:
+            read(0, n, offsets, times, bits)
             return _from_first(offsets, times, bits)
         # Each half ends where its room does; the first is moved where the second leaves something between them.
-        at = self.bound(ids[:half])
-        later = np.empty(len(ids) - half + 1, _I64)
-        other = self._other.submit(self._gather, ids[half:], start, end, later, times[at:], bits[at:])
-        self._gather(ids[:half], start, end, offsets[: half + 1], times[:at], bits[:at])
+        later = np.empty(n - half + 1, _I64)
+        other = self._other.submit(read, half, n, later, times[at:], bits[at:])
+        read(0, half, offsets[: half + 1], times[:at], bits[:at])
         other.result()
         if between := int(later[0]):
             for column in (times, bits):
@@ -219,12 +233,6 @@ class Head:
             offsets[:half] += between
         offsets[half:] = later + at
         return _from_first(offsets, times, bits)
-
-    def _gather(
-        self, ids: NDArray[np.int64], start: int, end: int, offsets: NDArray[np.int64], times: NDArray[np.int64], bits: NDArray[np.int64]
-    ) -> None:
-        now, before = self.now, self.before
-        kernel.gather(ids, now.state, now.arena, before.state, before.arena, start, end, offsets, times, bits)
 
     def in_halves(self, look: Callable[[int, int], bool], n: int, *, worth: bool) -> bool:
         """Whether `look(lo, hi)` is true of all rows [0, n), on two threads where that is worth it."""

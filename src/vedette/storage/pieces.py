@@ -7,6 +7,7 @@ this way is worth it (`engine.py`), windows over it (`promql`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,10 +15,12 @@ from numpy.typing import NDArray
 
 from vedette.kernels import head as kernel
 from vedette.model.labeltable import LabelTable
-from vedette.storage.head import FAR_FUTURE, Generation, Head
+from vedette.storage.head import FAR_FUTURE, LARGE, Generation, Head
 from vedette.storage.interface import Chains, Steps
 
 _I64 = np.int64
+Columns = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+"""Offsets, times and bits of values, as CSR."""
 _MANY = 1 << 14
 """Series of which two threads look at half each."""
 
@@ -77,6 +80,26 @@ class Surveyed:
         np.cumsum(np.diff(self.upto)[rows], out=upto[1:])
         tails, held, newest, old_tails = (column[rows] for column in (self.tails, self.held, self.newest, self.old_tails))
         return replace(self, tails=tails, held=held, newest=newest, old_tails=old_tails, there=self.there[rows], upto=upto)
+
+
+def reader(head: Head, ids: NDArray[np.int64], start: int, end: int) -> Callable[[], Columns]:
+    """What gives `head.gather` of the series as they are now; under the engine's lock, which a large read needs for no more than this."""
+    most = head.bound(ids)
+    start, end = max(start, head.min_time), min(end, head.max_time)
+    found = Surveyed.of(head, ids, start, end) if most >= LARGE and start <= end else None
+    if found is None:
+        columns = head.gather(ids, start, end, bound=most)
+        return lambda: columns
+    chains = found.tails, found.held, found.newest, found.old_tails
+
+    def read(lo: int, hi: int, offsets: NDArray[np.int64], times: NDArray[np.int64], bits: NDArray[np.int64]) -> None:
+        rows = tuple(column[lo:hi] for column in chains)
+        columns = rows[0], rows[1], rows[2], rows[3], found.arena, found.old_arena
+        told = kernel.gather_surveyed(*columns, end, 0, 1, end - start + 1, kernel.NEVER, offsets, times, bits)
+        assert told >= 0, "there is room for all"
+
+    half = int(found.upto[len(ids) // 2])
+    return lambda: head.columns(len(ids), int(found.upto[-1]), half, read)
 
 
 class HeadPieces:
