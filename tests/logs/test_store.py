@@ -10,6 +10,7 @@ from tests.logs.conftest import NOW, SECOND, Opened, lines
 
 from vedette.clock import ManualClock
 from vedette.errors import BadInput, LimitExceeded
+from vedette.logs import store as store_module
 from vedette.logs.query import FieldFilter, LineFilter, LogQuery, Place
 from vedette.logs.record import KIND
 from vedette.logs.settings import LogSettings
@@ -139,12 +140,35 @@ async def test_lines_gather_until_there_are_enough(opened: Opened) -> None:
     clock = ManualClock()
     store = await opened(clock, flush_lines=10, flush_interval=60_000)
     await store.append("acme", lines(*"abcd"))
-    await clock.advance(61)
+    await clock.advance(86_401)
     await until(lambda: store.sizes()["segments"] == 1)
     assert store.sizes()["memory_lines"] == 0
     await store.append("acme", lines(*"efghijklmnopq"))
     await until(lambda: store.sizes()["segment_lines"] == 17)
     assert len(await messages(store)) == 17
+
+
+async def test_few_lines_stay_in_memory_for_long(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "_WORTH_A_SEGMENT", 3)
+    clock = ManualClock()
+    store = await opened(clock, flush_interval=60_000, retention=48 * 3_600_000)
+    await store.append("acme", lines("few"))
+    await store.append("acme", lines("more"))
+    await clock.advance(61)
+    store._housekeeping()
+    assert store.sizes()["memory_lines"] == 2 and not store._memory.frozen, "DuckDB is not opened for two lines"
+    assert await messages(store) == ["more", "few"]
+    await clock.advance(7_200)
+    await until(lambda: store.sizes()["segments"] == 1)
+    await store.append("acme", lines("and", "a few", "more"))
+    await clock.advance(61)
+    await until(lambda: store.sizes()["segments"] == 2)
+    assert store.sizes()["memory_lines"] == 0
+    await store.append("acme", lines("last"))
+    await clock.advance(7_000)
+    store._housekeeping()
+    assert store.sizes()["memory_lines"] == 1 and not store._memory.frozen, "since it became a segment last it has not been so long"
+    await store.close()
 
 
 async def until(true: object, seconds: float = 20.0) -> None:
@@ -387,7 +411,7 @@ async def test_a_full_disk_refuses_and_recovers_by_itself(tmp_path: Path) -> Non
     disk.full = "segments"
     await store.append("acme", lines("after", at=NOW + 2 * SECOND))
     assert store.problem == ""
-    await clock.advance(301)
+    await clock.advance(86_401)
     await until(lambda: store.counts.failures == 1)
     assert "segments of log lines cannot be written" in store.problem
     assert (await messages(store))[0] == "after"

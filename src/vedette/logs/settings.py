@@ -49,7 +49,7 @@ class LogSettings:
     flush_bytes: int = option(128 << 20, convert=parse_size)
     """How much memory they may take before they do."""
     flush_interval: int = option(5 * 60_000, convert=parse_duration)
-    """How long they gather at the most."""
+    """How long they gather at the most; fewer than 10,000 gather for a day, or a 24th of the retention."""
     queue_bytes: int = option(128 << 20, convert=parse_size)
     """How much may wait to be written; more is refused until there is room."""
     max_line: int = option(256 << 10, convert=parse_size)

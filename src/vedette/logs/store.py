@@ -52,6 +52,9 @@ _MOST_SERVICES = 1_000
 _RETRIES = 3
 _AGAIN_S = 10.0
 _WORTH_A_SEGMENT = 10_000
+"""Fewer lines can as well be read from the log again after a restart: to open DuckDB for them takes 50 MB."""
+_FEW_WAIT_MS, _FEW_WAIT_OF_RETENTION = 86_400_000, 24
+"""How long they gather, and which part of the retention they do at the most."""
 
 
 @dataclass(slots=True)
@@ -87,7 +90,7 @@ class LogStore:
         self._making = threading.Lock()
         self._segments: dict[str, list[Segment]] = {}
         self._writer: LogWriter | None = None
-        self._flushed_at = clock.monotonic()
+        self._flushed_at = self._frozen_at = clock.monotonic()
         self._not_before = 0.0
         self._cut = 0
         self._opened_at = 0
@@ -337,12 +340,19 @@ class LogStore:
             if not full and age < settings.flush_interval:
                 return
             self._flushed_at = now
-            if self._memory.lines:
+            if full or self._memory.lines >= _WORTH_A_SEGMENT or (self._memory.lines and self._waited_long(now)):
                 self._freeze()
         self._working.set()
         self._background.submit(self._work)
 
+    def _waited_long(self, now: float) -> bool:
+        """Whether a few lines have gathered for long enough."""
+        settings = self.settings
+        most = min(_FEW_WAIT_MS, settings.retention // _FEW_WAIT_OF_RETENTION) if settings.retention else _FEW_WAIT_MS
+        return (now - self._frozen_at) * 1000 >= max(most, settings.flush_interval)
+
     def _freeze(self) -> None:
+        self._frozen_at = self._clock.monotonic()
         self._wal.begin_scope()
         self._cut = self._wal.number
         self._memory.freeze()
