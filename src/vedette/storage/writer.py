@@ -18,6 +18,7 @@ from vedette.model.samples import Appended, SampleBatch
 from vedette.storage.committer import RETRY_AFTER, Committer
 from vedette.storage.limits import Limits
 from vedette.storage.memory import Memory
+from vedette.storage.setback import SetBack
 from vedette.storage.settings import StorageSettings
 from vedette.storage.starts import shown_tenant
 from vedette.storage.wal import Wal
@@ -25,18 +26,13 @@ from vedette.storage.wal import Wal
 log = structlog.get_logger(__name__)
 
 _EVER = -(1 << 63)
-_AHEAD_MS = 600_000
-"""So much may a sender's clock be ahead; what is stored of a later time than that is from when this machine's was."""
-_WRONG_MS = 100 * 365 * 86_400_000
-"""No clock is wrong by so much."""
 
 
 class Writer:
     """Writes what is submitted. `housekeeping` is called on the committer's thread between groups, at least a few times a second.
 
-    Samples older than `keep` ms (0: none) are refused, and those out of order by more than the window. That is wider by as much as the
-    clock was set back: series that have a sample of that future would otherwise take none until it comes. `flush` has what is in
-    memory written to a block, and what comes later named anew.
+    Samples older than `keep` ms (0: none) are refused, and those out of order by more than the window, which is wider by as much as
+    the clock was set back. `flush` has what is in memory written to a block, and what comes later named anew.
     """
 
     def __init__(
@@ -61,8 +57,7 @@ class Writer:
         self._flush = flush
         self._flushing: Future[None] | None = None
         self._synced_at = clock.monotonic()
-        self._newest = _EVER
-        self._set_back = False
+        self._set_back = SetBack()
         self._committer: Committer[SampleBatch, Appended] = Committer(
             self, name="storage-writer", what="samples", room=settings.queue_samples
         )
@@ -115,7 +110,8 @@ class Writer:
         try:
             self._wal.settle()
             tenant = shown_tenant(batch.keyspace.tenant)
-            limits, window = self._limits.of(tenant), self._limits.window(tenant) + self._back()
+            limits, window = self._limits.of(tenant), self._limits.window(tenant)
+            window += self._set_back.by(self._memory.head.max_time, now_ms(self._clock))
             outcome, records = self._memory.take(
                 batch, window=window, oldest=oldest, scope=self._wal.scope, limits=limits, zeros=settings.start_zeros
             )
@@ -153,16 +149,6 @@ class Writer:
             except OSError as error:
                 return self._refusal(error)
         return None
-
-    def _back(self) -> int:
-        """How far, in ms, what was stored reaches into the future; 0 where a sender's clock may explain it."""
-        self._newest = max(self._newest, self._memory.head.max_time)
-        back = self._newest - now_ms(self._clock)
-        back = back if _AHEAD_MS < back < _WRONG_MS else 0
-        if back and not self._set_back:
-            log.warning("the clock was set back: what is older than samples stored of the future is taken", newest_ms=self._newest)
-        self._set_back = back > 0
-        return back
 
     def committed(self, batches: Sequence[SampleBatch]) -> None:
         """On the thread: these could be written, so others can."""

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vedette.storage.setback import AHEAD_MS, SetBack
+
 _I64 = np.int64
 _UNKNOWN, _NONE = -(1 << 63), -(1 << 62)
-_AHEAD_MS = 600_000
-"""No sample is further ahead of the clock than this (`ingest/door.py`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,8 @@ class Newest:
 
     def __init__(self) -> None:
         self._times: NDArray[np.int64] = np.full(1024, _UNKNOWN, dtype=_I64)
+        self._top = _NONE
+        self._set_back = SetBack()
 
     def begin(self, ids: Sequence[int]) -> None:
         """These series are new: they have no sample yet."""
@@ -47,10 +49,14 @@ class Newest:
         return self._times
 
     async def late(self, connection: Any, group: Sequence[Sent], now: int) -> list[NDArray[np.bool_]]:
-        """Of each batch the samples that come too late, those of the group before it counted in. `now` is the clock's, in ms."""
+        """Of each batch the samples that come too late, those of the group before it counted in. `now` is the clock's, in ms.
+
+        Where that was set back, the windows are wider by as much.
+        """
         found = [np.zeros(len(sent.times), dtype=np.bool_) for sent in group]
         newest = self._grown(max((int(sent.series.max(initial=0)) for sent in group), default=0))
         await self._ask(connection, group, now)
+        back = self._set_back.by(self._top, now)
         ahead: dict[int, int] = {}
         # What a series has by the end of the group is enough to see that nothing of it is late, as nearly always.
         tops = np.full(len(newest), _UNKNOWN, dtype=_I64)
@@ -59,13 +65,14 @@ class Newest:
         for mask, sent in zip(found, group, strict=True):
             safe = np.maximum(sent.series, 0)
             behind = np.maximum(np.maximum(newest[safe], tops[safe]), _NONE)  # so that no window can make it wrap
-            doubtful = (sent.series >= 0) & (sent.times < behind - sent.window)
+            window = sent.window + back
+            doubtful = (sent.series >= 0) & (sent.times < behind - window)
             watched = np.isin(sent.series, np.unique(sent.series[doubtful])) if doubtful.any() else doubtful
             watched |= np.isin(sent.series, list(ahead)) if ahead else False
             for i in np.flatnonzero(watched).tolist():
                 series, time = int(sent.series[i]), int(sent.times[i])
                 last = ahead.get(series, int(newest[series]))
-                mask[i] = last > _NONE and time < last - sent.window
+                mask[i] = last > _NONE and time < last - window
                 if not mask[i]:
                     ahead[series] = max(last, time)
         return found
@@ -74,7 +81,7 @@ class Newest:
         """Find out the newest samples of those series for which samples may be too late, where they are not known."""
         series, least = [], 1 << 62
         for sent in group:
-            old = (sent.series >= 0) & (sent.times < now + _AHEAD_MS - sent.window)
+            old = (sent.series >= 0) & (sent.times < now + AHEAD_MS - sent.window)
             old &= self._times[np.maximum(sent.series, 0)] == _UNKNOWN
             if old.any():
                 series.append(np.unique(sent.series[old]))
@@ -87,8 +94,10 @@ class Newest:
         )
         for row in rows:
             self._times[row["series_id"]] = row["newest"]
+            self._top = max(self._top, row["newest"])
 
     def advance(self, series: NDArray[np.int64], times: NDArray[np.int64], now: int, window: int) -> None:
         """These were stored. Of a series of which nothing is known an old sample says nothing: newer ones may be in the database."""
-        known = (self._times[series] != _UNKNOWN) | (times >= now + _AHEAD_MS - window)
+        known = (self._times[series] != _UNKNOWN) | (times >= now + AHEAD_MS - window)
         np.maximum.at(self._times, series[known], times[known])
+        self._top = max(self._top, int(times.max(initial=_NONE)))
