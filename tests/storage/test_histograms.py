@@ -166,6 +166,29 @@ async def test_a_second_sample_at_one_time_is_refused(open_engine):
     assert same(read(engine), {A: [(NOW, sample(1)), (NOW + 10_000_000, sample(3))], B: [(NOW, sample(3))]})
 
 
+async def test_a_float_that_is_as_a_histogram_in_its_sum_alone_is_none(open_engine):
+    engine = await open_engine(out_of_order_window=60_000)
+    await append(engine, (A, 0, sample(1)), (A, 30_000, sample(2)), (B, 0, 5.0), (B, 30_000, 7.0))
+    total = float(sample(1).cells[1])
+    for at, pretender in ((0, total), (30_000, float(sample(2).cells[1]))):
+        refused = await append(engine, (A, at, pretender), (B, at, 5.0 if at == 0 else 7.0), (C, at, 1.0))
+        assert (refused.samples, refused.histograms, refused.dropped) == (2, 0, {"duplicate": 1}), "B's are repeated, C's are new"
+    as_float = Histogram(EXPONENTIAL, np.array([9.0, 7.0, *sample(1).cells[2:]]))
+    refused = await append(engine, (B, 30_000, as_float), (A, 30_000, sample(2)))
+    assert (refused.samples, refused.dropped) == (1, {"duplicate": 1}), "a float stands there"
+    both = Histogram(EXPONENTIAL, sample(3).cells + np.array([1, 0, 1, 0, 0, 0, 0]))
+    twice = await append(engine, (A, 60_000, sample(3)), (A, 60_000, sample(3)), (A, 60_000, both))
+    assert (twice.samples, twice.dropped) == (2, {"duplicate": 1}), "within one request, too"
+    assert same(
+        read(engine),
+        {
+            A: [(NOW, sample(1)), (NOW + 30_000, sample(2)), (NOW + 60_000, sample(3))],
+            B: [(NOW, 5.0), (NOW + 30_000, 7.0)],
+            C: [(NOW, 1.0), (NOW + 30_000, 1.0)],
+        },
+    )
+
+
 async def test_of_two_at_one_time_in_two_blocks_the_first_stored_counts(open_engine, only_when_asked):
     engine = await open_engine(out_of_order_window=0)
     await append(engine, (A, 0, sample(1)), (B, 0, 5.0))

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from vedette.kernels import head as kernel
 from vedette.kernels.chunks import UNIT_BYTES, UNIT_WORDS
 from vedette.model.histograms import Histograms
-from vedette.storage.histogram_columns import Found, other_than
-from vedette.storage.histogram_head import Batch, HeadHistograms, kept_of
+from vedette.storage.histogram_columns import Found, located, other_than, standing
+from vedette.storage.histogram_head import Batch, HeadHistograms, kept_of, places_of
 
 _I64 = np.int64
 _FIRST_UNITS = 1 << 12
@@ -173,29 +173,46 @@ class Head:
             self._scopes += 1
         return self._scopes if scope else 0
 
-    def keep_histograms(self, histograms: Histograms, batch: Batch, kept: Kept) -> Histograms | None:
-        """Take those of a batch's `histograms` whose samples were `kept` by `append`; answers them, `at` in the log's order."""
-        native, missed = kept_of(histograms, batch, (kept.ids, kept.times, kept.bits))
-        if len(missed):
-            self._check_repeated(histograms.take(missed, histograms.at[missed]), batch, kept)
+    def keep_histograms(self, histograms: Histograms | None, batch: Batch, kept: Kept) -> Histograms | None:
+        """Take those of a batch's `histograms` whose samples were `kept` by `append`; answers them, `at` in the log's order.
+
+        What `append` took for repetitions, since it knows sums alone, is a duplicate where another histogram stands at its time, or a
+        float where a histogram came, or the other way round.
+        """
+        native = None
+        if histograms is not None:
+            native = kept_of(histograms, batch, (kept.ids, kept.times, kept.bits))
         if native is not None:
             self.now.histograms.append(kept.ids[native.at].astype(_I64), kept.times[native.at], native)
-        return native
-
-    def _check_repeated(self, histograms: Histograms, batch: Batch, kept: Kept) -> None:
-        """Of histograms that were not kept, those are duplicates that only have the sum of the one that stands at their time."""
-        ids, offsets, times, _ = batch
-        series = ids[np.searchsorted(offsets, histograms.at, side="right") - 1]
-        stored = np.flatnonzero(series >= 0)
-        if not len(stored):
-            return
-        histograms, stamps = histograms.take(stored, histograms.at[stored]), times[histograms.at[stored]]
-        known, rows = np.unique(series[stored], return_inverse=True)
-        found = self.histograms(known, int(stamps.min()), int(stamps.max()))
-        wrong = other_than(found, rows, stamps, histograms)
-        if wrong:
+        if kept.same and (wrong := min(self._pretenders(histograms, batch, kept), kept.same)):
             kept.same -= wrong
             kept.dropped["duplicate"] = kept.dropped.get("duplicate", 0) + wrong
+        return native
+
+    def _pretenders(self, histograms: Histograms | None, batch: Batch, kept: Kept) -> int:
+        """How many samples of a batch, `histograms` among them, were not kept and are as what stands there in their sum alone."""
+        ids, offsets, times, bits = batch
+        rows = np.repeat(ids, np.diff(offsets))
+        missed = (places_of(batch, (kept.ids, kept.times, kept.bits)) < 0) & (rows >= 0)
+        wrong = 0
+        if histograms is not None:
+            which = np.flatnonzero(missed[histograms.at])
+            at = histograms.at[which]
+            missed[at] = False
+            if len(which):
+                known, places = np.unique(rows[at], return_inverse=True)
+                span = int(times[at].min()), int(times[at].max())
+                other, alone = other_than(self.histograms(known, *span), places, times[at], histograms.take(which, at))
+                wrong += other
+                if len(alone):
+                    sent = places[alone], times[at[alone]], bits[at[alone]]
+                    wrong += int(np.count_nonzero(located(sent, *self.gather(known, *span)) >= 0))
+        floats = np.flatnonzero(missed)
+        if len(floats):
+            known, places = np.unique(rows[floats], return_inverse=True)
+            found = self.histograms(known, int(times[floats].min()), int(times[floats].max()))
+            wrong += standing(found, (places, times[floats], bits[floats]))
+        return wrong
 
     def gather(
         self, ids: NDArray[np.int64], start: int, end: int, *, bound: int | None = None

@@ -73,19 +73,46 @@ def _taken(columns: Histograms, which: NDArray[np.int64], at: NDArray[np.int64])
     return Histograms(at, columns.layouts, columns.layout[which], offsets, cells, columns.hints[which])
 
 
-def other_than(found: Sequence[Found], rows: NDArray[np.int64], times: NDArray[np.int64], sent: Histograms) -> int:
-    """How many of the histograms `sent`, of `rows` at `times`, find another one of the same sum in their place in `found`."""
+Sent = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+"""Samples: the number of the series of each (or the samples' offsets, in CSR form), time and value bits."""
+
+
+def located(sent: Sent, offsets: NDArray[np.int64], times: NDArray[np.int64], bits: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where the samples `sent` stand among those in CSR form: series, time and bits are the same; -1 where nothing is."""
+    at = np.empty(len(sent[0]), dtype=_I64)
+    rows, stamps, values = (writable(c, _I64) for c in sent)
+    kernel.locate(rows, stamps, values, writable(offsets, _I64), writable(times, _I64), writable(bits, _I64), at)
+    return at
+
+
+def _in_order(found: Sequence[Found], rows: int) -> tuple[Histograms, Sent] | None:
+    """(histograms of at least `rows` rows, row by row and within each by time, the same as samples in CSR form); None without any."""
     filled = [f for f in found if len(f.rows)]
-    if not filled or not len(rows):
-        return 0
+    if not filled:
+        return None
     known = Histograms.joined([f.columns for f in filled])
     known_rows, stamps = np.concatenate([f.rows for f in filled]), np.concatenate([f.times for f in filled])
     order = np.lexsort((stamps, known_rows))
-    known, stamps = known.take(order, order), stamps[order]
-    offsets = np.searchsorted(known_rows[order], np.arange(int(max(rows.max(), known_rows.max())) + 2)).astype(_I64)
-    at = np.empty(len(rows), dtype=_I64)
-    sums = [writable(h.sums, np.float64).view(_I64) for h in (sent, known)]
-    kernel.locate(writable(rows, _I64), writable(times, _I64), sums[0], offsets, stamps, sums[1], at)
+    known = known.take(order, order)
+    offsets = np.searchsorted(known_rows[order], np.arange(max(rows, int(known_rows.max()) + 1) + 1)).astype(_I64)
+    return known, (offsets, stamps[order], writable(known.sums, np.float64).view(_I64))
+
+
+def standing(found: Sequence[Found], sent: Sent) -> int:
+    """How many of the samples `sent` have a histogram of theirs as their sum in `found` in their place."""
+    ordered = _in_order(found, int(sent[0].max()) + 1)
+    return 0 if ordered is None else int(np.count_nonzero(located(sent, *ordered[1]) >= 0))
+
+
+def other_than(
+    found: Sequence[Found], rows: NDArray[np.int64], times: NDArray[np.int64], sent: Histograms
+) -> tuple[int, NDArray[np.int64]]:
+    """(how many of the histograms `sent`, of `rows` at `times`, find another one of the same sum in their place in `found`, which none)."""
+    ordered = _in_order(found, int(rows.max()) + 1)
+    if ordered is None:
+        return 0, np.arange(len(rows))
+    known, samples = ordered
+    at = located((rows, times, writable(sent.sums, np.float64).view(_I64)), *samples)
     met = np.flatnonzero(at >= 0)
     both = Histograms.joined([sent.take(met, met), known.take(at[met], met)])
     half = len(met)
@@ -95,4 +122,4 @@ def other_than(found: Sequence[Found], rows: NDArray[np.int64], times: NDArray[n
     mine, theirs = (both.take(alike + shift, alike).cells.view(_I64) for shift in (0, half))
     owner = np.repeat(np.arange(len(alike)), widths[alike])
     other[alike[np.unique(owner[mine != theirs])]] = True
-    return int(np.count_nonzero(other))
+    return int(np.count_nonzero(other)), np.flatnonzero(at < 0)

@@ -23,21 +23,22 @@ Logged = tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.int64]]
 """Series, times and value bits of the samples that were kept of it, in its order."""
 
 
-def kept_of(histograms: Histograms, batch: Batch, logged: Logged) -> tuple[Histograms | None, NDArray[np.int64]]:
-    """(those of a batch's `histograms` whose samples were kept, the numbers of the others).
-
-    `at` of the first are their places in `logged`; None where there are none.
-    """
+def places_of(batch: Batch, logged: Logged) -> NDArray[np.int64]:
+    """Where each sample of a batch is in `logged`, which is in the batch's order; -1 for those that were not kept."""
     places = np.empty(len(batch[2]), dtype=_I64)
     kernel.kept(*batch, *logged, places)
-    at = places[histograms.at]
+    return places
+
+
+def kept_of(histograms: Histograms, batch: Batch, logged: Logged) -> Histograms | None:
+    """Those of a batch's `histograms` whose samples were kept, `at` being their places in `logged`; None where there are none."""
+    at = places_of(batch, logged)[histograms.at]
     which = np.flatnonzero(at >= 0)
-    missed = np.flatnonzero(at < 0)
     if not len(which):
-        return None, missed
+        return None
     told = histograms.take(which, at[which])
     # That there was no reset says something beside the sample before it alone, and that may not be there: the counts tell.
-    return replace(told, hints=np.where(told.hints == NOT_RESET, np.uint8(UNKNOWN), told.hints)), missed
+    return replace(told, hints=np.where(told.hints == NOT_RESET, np.uint8(UNKNOWN), told.hints))
 
 
 class HeadHistograms:

@@ -165,7 +165,9 @@ class Memory:
             self.head.reserve(len(self.series), len(times))
             kept = self.head.append(ids, offsets, times, bits, window=window, oldest=oldest, scope=scope)
             self.samples_appended += len(kept.ids) if shown_tenant(batch.keyspace.tenant) == batch.keyspace.tenant else 0
-            native = self.head.keep_histograms(batch.histograms, (ids, offsets, times, bits), kept) if batch.histograms else None
+            native = None
+            if batch.histograms or (kept.same and self.head.has_histograms):
+                native = self.head.keep_histograms(batch.histograms, (ids, offsets, times, bits), kept)
         records = self._records(kept, named, native)
         if batch.metadata:
             with self.lock:
