@@ -216,7 +216,7 @@ async def test_a_reader_that_has_a_block_still_knows_what_was_deleted_of_it(open
     rows = [tools.metric("m", i=str(i)) for i in range(3)]
     await engine.append(SampleBatch.of(keyspace, rows, [tools.now] * 3, [1.0] * 3))
     await engine.delete("default", [[Matcher("i", "=", "1")]], *EVER)
-    loop, inner = asyncio.get_running_loop(), engine._block_rows
+    loop, inner = asyncio.get_running_loop(), engine._presence.block_rows
     forgotten = []
 
     def interrupted(*arguments):
@@ -224,7 +224,7 @@ async def test_a_reader_that_has_a_block_still_knows_what_was_deleted_of_it(open
         forgotten.append(len(engine._tombstones))
         return inner(*arguments)
 
-    monkeypatch.setattr(engine, "_block_rows", interrupted)
+    monkeypatch.setattr(engine._presence, "block_rows", interrupted)
     found = await asyncio.to_thread(engine.select, "default", [], *EVER)
     assert sorted(labels.get("i") for labels in found.labels) == ["0", "2"]
     assert forgotten == [0], "the deletion was forgotten before the block was read"

@@ -7,9 +7,8 @@ any thread. Not here: HTTP, limits of tenants, PromQL.
 from __future__ import annotations
 
 import asyncio
-import functools
 import secrets
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -38,22 +37,22 @@ from vedette.storage.directory import DirectoryLock
 from vedette.storage.disk import Disk
 from vedette.storage.flush import Flusher
 from vedette.storage.head import FAR_FUTURE, LARGE
-from vedette.storage.index import Among, IndexView
 from vedette.storage.interface import Coarse, Estimate, Matchers, Pieces, StorageStats, Stretches
 from vedette.storage.limits import Limits
 from vedette.storage.memory import Memory
 from vedette.storage.nearby import Nearby
 from vedette.storage.pieces import HeadPieces, Surveyed, reader
+from vedette.storage.presence import Presence
 from vedette.storage.replay import Replay, Replayed, ReplayProgress
 from vedette.storage.retention import Retention, RetentionRule
 from vedette.storage.rollup import Present, Rollups
-from vedette.storage.select import Part, block_labels, distinct, merge, unified, with_starts
+from vedette.storage.select import Part, block_labels, merge, unified, with_starts
 from vedette.storage.series import SymbolTable
 from vedette.storage.settings import StorageSettings
 from vedette.storage.starts import Starts, hidden_tenant, shown_tenant
 from vedette.storage.statistics import Growth, GrowthFigures, IndexFigures, growth_figures, index_figures
 from vedette.storage.tiered import TieredReads, overlap
-from vedette.storage.tombstones import Deletions, Gone, Tombstones
+from vedette.storage.tombstones import Deletions, Tombstones
 from vedette.storage.writer import Writer
 
 _NONE = np.zeros(0, dtype=np.uint32)
@@ -112,6 +111,15 @@ class Engine:
         self._chains = ChainCache(self._blocks.cache)
         self._tombstones = Tombstones(settings.data / "tombstones", self._disk)
         self._retention = Retention(settings.retention, retention)
+        self._presence = Presence(
+            self._memory,
+            self._blocks,
+            nearby=self._nearby,
+            tombstones=self._tombstones,
+            retention=self._retention,
+            covered=lambda: self._flusher.covered,
+            clock=clock,
+        )
         self._rollups = Rollups(settings.data / "rollups", self._disk, keep=settings.rollups, page_cache=settings.page_cache // 4)
         self._compactor = Compactor(
             self._blocks,
@@ -282,7 +290,7 @@ class Engine:
             snapshots.take(self.settings.data, name, blocks, disk=self._disk, rollups=rollups, beside=beside)
 
     def _in_memory(self, tenant: str, sets: Sequence[Matchers], start: int, end: int) -> bool:
-        return bool(sets) and len(self._head_present(tenant, sets, start, end)[2]) > 0
+        return bool(sets) and len(self._presence.head_present(tenant, sets, start, end)[2]) > 0
 
     def select(self, tenant: str, matchers: Matchers, start: int, end: int) -> SeriesSet:
         """See `Storage.select`."""
@@ -292,11 +300,11 @@ class Engine:
         samples = _weight(head) if head else 0
         self._within_budget(series, samples)
         parts: list[Part] = []
-        for block, view, found in self._block_rows(blocks, deletions, tenant, [matchers], start, end):
+        for block, view, found in self._presence.block_rows(blocks, deletions, tenant, [matchers], start, end):
             self._within_budget(series + len(found), samples)
             for rows in _in_pieces(block, found, self.settings.select_samples - samples):
                 columns = block.read(rows, start, end)
-                if (gone := self._gone(deletions, block, view, rows)) is not None:
+                if (gone := self._presence.gone(deletions, block, view, rows)) is not None:
                     columns = gone.erase(rows, columns)
                 native = block.histograms(rows, start, end)
                 parts.append(Part.of(block_labels(self._memory, names, block, view.labels(rows)), columns, [native] if native else ()))
@@ -407,7 +415,8 @@ class Engine:
                 if found is not None and self._memory.series is not found.series:
                     continue  # as in `_head_part`
                 head, names = self._memory.head, self._memory.series.names
-                blocks = [b for b in self._uncovered() if b.meta.min_time <= end and b.meta.max_time >= start and tenant in b.meta.tenants]
+                there = self._presence.uncovered()
+                blocks = [b for b in there if b.meta.min_time <= end and b.meta.max_time >= start and tenant in b.meta.tenants]
                 ids = np.zeros(0, dtype=np.int64) if found is None else found.ids.astype(np.int64)
                 if len(ids) > self.settings.select_series or not (len(ids) or blocks):
                     return None
@@ -426,7 +435,7 @@ class Engine:
     def _of_blocks(self, held: _Survey, deletions: Deletions, asked: Asked, *, least: int) -> BlockPieces | HeadPieces | None:
         """As `in_pieces`, where there are blocks."""
         key, start, end = (asked.tenant, asked.matchers), asked.start, asked.end
-        rows = list(self._block_rows(asked.blocks, deletions, key[0], [key[1]], start, end))
+        rows = list(self._presence.block_rows(asked.blocks, deletions, key[0], [key[1]], start, end))
         paged = [self._nearby.paged(block, key, ids) for block, _, ids in rows]
         shares = [overlap(block.meta.min_time, block.meta.max_time, start, end) for block, _, _ in rows]
         counts = [(int(found.counts.sum()), share) for found, share in zip(paged, shares, strict=True)]
@@ -477,10 +486,10 @@ class Engine:
         if coarse is not None and (found := self._tiers.estimate(tenant, matchers, start, end, coarse)) is not None:
             return found
         deletions = self._tombstones.now
-        _, _, ids, blocks = self._head_present(tenant, [matchers], start, end)
+        _, _, ids, blocks = self._presence.head_present(tenant, [matchers], start, end)
         series, head = len(ids), self._memory.head
         samples = head.bound(ids.astype(np.int64)) * overlap(head.min_time, head.max_time, start, end) if len(ids) else 0.0
-        for block, _, rows in self._block_rows(blocks, deletions, tenant, [matchers], start, end):
+        for block, _, rows in self._presence.block_rows(blocks, deletions, tenant, [matchers], start, end):
             series = max(series, len(rows))
             samples += int(block.counts(rows).sum()) * overlap(block.meta.min_time, block.meta.max_time, start, end)
         return Estimate(series, int(samples))
@@ -515,7 +524,7 @@ class Engine:
             found = self._memory.selected(tenant, matchers, view=bool(self._retention.rules))
             if found is None:
                 with self._memory.reading:
-                    return self._memory.series.names, None, self._uncovered()
+                    return self._memory.series.names, None, self._presence.uncovered()
             ids = found.ids.astype(np.int64)
             self._within_budget(len(ids), 0)
             with self._memory.reading:
@@ -523,68 +532,13 @@ class Engine:
                     continue  # the ids went by a table that another has replaced
                 read = reader(self._memory.head, ids, start, end)
                 native = self._memory.head.histograms(ids, start, end)
-                blocks = self._uncovered()
+                blocks = self._presence.uncovered()
             columns = read()
             if found.view is not None:
                 hidden = self._retention.hidden(found.view, found.ids, now_ms(self.clock), self._memory.head.min_time)
                 columns = columns if hidden is None else hidden.erase(found.ids, columns)
             self._within_budget(len(ids), len(columns[1]))
             return found.series.names, Part.of(found.labels, columns, native), blocks
-
-    def _gone(self, deletions: Deletions, block: Block, view: IndexView, rows: NDArray[np.uint32]) -> Gone | None:
-        """What of a block's rows was deleted, or is kept no longer. Raises `Corrupt`."""
-        hidden = self._retention.hidden(view, rows, now_ms(self.clock), block.meta.min_time)
-        return Gone.join(deletions.of(block), hidden)
-
-    def _uncovered(self) -> Sequence[Block]:
-        """The blocks whose samples the head does not hold; under the lock."""
-        return [b for b in self._blocks.all if b is not self._flusher.covered]
-
-    def _block_rows(
-        self, blocks: Sequence[Block], deletions: Deletions, tenant: str, sets: Sequence[Matchers], start: int, end: int
-    ) -> Iterator[tuple[Block, IndexView, NDArray[np.uint32]]]:
-        """(block, its index, rows) where any of `sets` (all, where it is empty) has series whose samples' range meets [start, end]."""
-        for block in blocks:
-            if block.meta.min_time > end or block.meta.max_time < start or (view := block.index(tenant)) is None:
-                continue
-            whole = self._nearby.matching(block, view, tenant, sets[0]) if len(sets) == 1 else _any_of(view, sets)
-            rows = block.within(whole, start, end)
-            if (gone := self._gone(deletions, block, view, rows)) is not None:
-                rows = gone.remaining(rows, block, start, end)
-            if len(rows):
-                yield block, view, rows
-
-    def _present(
-        self, tenant: str, sets: Sequence[Matchers], start: int, end: int
-    ) -> tuple[SymbolTable, list[tuple[IndexView, NDArray[np.uint32], Block | None]]]:
-        """The symbols, and (index, ids, block or None for the head) of the series that pass any of `sets` and have samples.
-
-        All pass where `sets` is empty.
-        """
-        deletions = self._tombstones.now
-        names, view, ids, blocks = self._head_present(tenant, sets, start, end)
-        found: list[tuple[IndexView, NDArray[np.uint32], Block | None]] = [] if view is None else [(view, ids, None)]
-        found += [(view, rows, block) for block, view, rows in self._block_rows(blocks, deletions, tenant, sets, start, end)]
-        return names, found
-
-    def _head_present(
-        self, tenant: str, sets: Sequence[Matchers], start: int, end: int
-    ) -> tuple[SymbolTable, IndexView | None, NDArray[np.uint32], Sequence[Block]]:
-        """As `_present`, of the head alone, with the blocks that hold what it does not."""
-        while True:
-            series, view = self._memory.index(tenant)
-            ids = _NONE if view is None else _any_of(view, sets)
-            with self._memory.reading:
-                if self._memory.series is not series:
-                    continue  # as above
-                head, blocks = self._memory.head, self._uncovered()
-                ids = ids[head.present(ids.astype(np.int64), start, end)]
-                hidden = None if view is None else self._retention.hidden(view, ids, now_ms(self.clock), head.min_time)
-                if hidden is not None:
-                    for last in np.unique(hidden.ends).tolist():
-                        old = hidden.rows[hidden.ends == last]
-                        ids = np.setdiff1d(ids, old[~head.present(old, max(start, last + 1), end)].astype(np.uint32))
-                return series.names, view, ids, blocks
 
     def series(self, tenant: str, sets: Sequence[Matchers], start: int, end: int, limit: int = 0) -> list[Labels]:
         """See `Storage.series`. In blocks, the range of a series' samples counts, whatever gaps it has."""
@@ -593,49 +547,15 @@ class Engine:
 
     def series_table(self, tenant: str, sets: Sequence[Matchers], start: int, end: int) -> LabelTable:
         """See `Tabling.series_table`."""
-        names, parts = self._present(tenant, sets, start, end) if sets else (self._memory.series.names, [])
-        tables = [
-            view.table(ids) if block is None else block_labels(self._memory, names, block, view.labels(ids)) for view, ids, block in parts
-        ]
-        return distinct(tables, names.symbols)
+        return self._presence.series_table(tenant, sets, start, end)
 
     def label_names(self, tenant: str, sets: Sequence[Matchers], start: int, end: int) -> list[str]:
         """See `Storage.label_names`; ranges as in `series`."""
-        if not sets and not self._retention.rules:
-            return self._texts(tenant, start, end, lambda view, present: view.names_where(present))
-        found: set[str] = set()
-        for view, ids, _ in self._present(tenant, sets, start, end)[1]:
-            found.update(view.symbols.text(s) for s in np.unique(view.labels(ids)[1]).tolist())
-        return sorted(found)
+        return self._presence.label_names(tenant, sets, start, end)
 
     def label_values(self, tenant: str, name: str, sets: Sequence[Matchers], start: int, end: int) -> list[str]:
         """See `Storage.label_values`; ranges as in `series`."""
-        if not sets and not self._retention.rules:
-            return self._texts(tenant, start, end, lambda view, present: view.values_where(view.symbols.find(name), present))
-        found: set[str] = set()
-        for view, ids, _ in self._present(tenant, sets, start, end)[1]:
-            if (symbol := view.symbols.find(name)) >= 0:
-                found.update(view.symbols.text(s) for s in np.unique(view.column(ids, symbol)).tolist() if s >= 0)
-        return sorted(found)
-
-    def _texts(self, tenant: str, start: int, end: int, pick: Callable[[IndexView, Among], Collection[int]]) -> list[str]:
-        """The texts, ascending, that `pick` takes of each index, given which of its series have samples in [start, end]."""
-        deletions = self._tombstones.now
-        while True:
-            series, view = self._memory.index(tenant)
-            with self._memory.lock:
-                if self._memory.series is not series:
-                    continue  # as above
-                head, blocks = self._memory.head, self._uncovered()
-                symbols = pick(view, lambda ids: head.present(ids.astype(np.int64), start, end)) if view is not None else ()  # noqa: B023
-            break
-        found = set() if view is None else {view.symbols.text(s) for s in symbols}
-        for block in blocks:
-            if block.meta.min_time > end or block.meta.max_time < start or (view := block.index(tenant)) is None:
-                continue
-            present = functools.partial(_within, block, self._gone(deletions, block, view, view.all_ids), start, end)
-            found.update(view.symbols.text(s) for s in pick(view, present))
-        return sorted(found)
+        return self._presence.label_values(tenant, name, sets, start, end)
 
     def metadata(self, tenant: str, metric: str | None = None) -> list[MetricMetadata]:
         """See `Storage.metadata`."""
@@ -760,19 +680,3 @@ def _writing() -> Iterator[None]:
         yield
     except OSError as error:
         raise LimitExceeded(f"the data directory cannot be written: {error.strerror}", retry_after=RETRY_AFTER) from error
-
-
-def _within(block: Block, gone: Gone | None, start: int, end: int, rows: NDArray[np.uint32]) -> NDArray[np.bool_]:
-    """Which of a block's `rows` have samples in [start, end] of which not all were deleted."""
-    if gone is None and start <= block.meta.min_time and end >= block.meta.max_time:
-        return np.ones(len(rows), dtype=np.bool_)
-    left = block.within(np.sort(rows), start, end)
-    return np.isin(rows, left if gone is None else gone.remaining(left, block, start, end))
-
-
-def _any_of(view: IndexView, sets: Sequence[Matchers]) -> NDArray[np.uint32]:
-    """The series that pass any of `sets`, all where it is empty; ascending."""
-    if not sets:
-        return view.all_ids
-    found = [view.matching(matchers) for matchers in sets]
-    return found[0] if len(found) == 1 else np.unique(np.concatenate(found))
