@@ -30,6 +30,7 @@ from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher
 from vedette.model.samples import STALE, STALE_BITS, SampleBatch, canonical
 from vedette.storage import histogram_layouts, offline, wal
+from vedette.storage.histogram_head import HeadHistograms
 from vedette.storage.histogram_wal import histograms_record, read_histograms
 from vedette.storage.sections import Sections
 
@@ -342,6 +343,28 @@ async def test_a_lost_histogram_record_leaves_no_float_behind(open_engine, tmp_p
 def a_record() -> bytes:
     columns = Histograms.of([0, 1, 2], [sample(1), sample(2, layout=CUSTOM, hint=GAUGE), sample(3)])
     return histograms_record(np.array([4, 9, 4], dtype=np.uint32), np.array([NOW, NOW, NOW + 5]), columns)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_gathered_from_memory_is_what_came_row_by_row_in_order_of_time(seed):
+    random = np.random.default_rng(seed)
+    head, kept = HeadHistograms(), {}
+    for _ in range(5):
+        ids = random.permutation(7)[: random.integers(1, 7)].astype(np.int64)
+        times = random.choice(np.setdiff1d(np.arange(1000), [t for _, t in kept]), len(ids), replace=False).astype(np.int64)
+        some = [sample(float(random.integers(50)), layout=(EXPONENTIAL, CUSTOM)[random.integers(2)], hint=RESET) for _ in ids]
+        kept |= dict(zip(zip(ids.tolist(), times.tolist(), strict=True), some, strict=True))
+        head.append(ids, times, Histograms.of(np.arange(len(ids)), some))
+
+    asked = np.array([5, 0, 3, 9, 1], dtype=np.int64)
+    found = head.gather(asked, 200, 900)
+
+    wanted = sorted((row, t, h) for row, i in enumerate(asked.tolist()) for (j, t), h in kept.items() if i == j and 200 <= t <= 900)
+    assert found is not None and wanted
+    assert [(int(r), int(t)) for r, t in zip(found.rows, found.times, strict=True)] == [(row, t) for row, t, _ in wanted]
+    for j, (_, _, h) in enumerate(wanted):
+        assert equal(found.columns.sample(j), h)
+        assert found.columns.sample(j).hint == RESET
 
 
 def test_records_go_both_ways():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numba import njit
 
 
@@ -57,11 +58,23 @@ def walk(ids: Any, tails: Any, previous: Any, times: Any, start: int, end: int, 
 
 
 @njit(cache=True, nogil=True)
+def described(records: Any, ends: Any, layout: Any, hints: Any, starts: Any, offsets: Any, out_layout: Any, out_hints: Any) -> None:
+    """Of `records` of a chain, whose cells end at `ends`: where the cells begin, `offsets[n + 1]` of them end to end, layouts and hints."""
+    offsets[0] = 0
+    for i in range(len(records)):
+        record = records[i]
+        starts[i] = ends[record - 1] if record > 0 else 0
+        offsets[i + 1] = offsets[i] + ends[record] - starts[i]
+        out_layout[i], out_hints[i] = layout[record], hints[record]
+
+
+@njit(cache=True, nogil=True)
 def copied(starts: Any, offsets: Any, cells: Any, out: Any) -> None:
     """Copy the cells of histograms, from `starts[i]` on in `cells`, to `out[offsets[i]:offsets[i + 1]]`."""
     for i in range(len(starts)):
-        source, into = starts[i], offsets[i]
-        for c in range(offsets[i + 1] - into):
+        # Without a sign no index counts from the end, and the compiler copies several cells at a time.
+        source, into = np.uint64(starts[i]), np.uint64(offsets[i])
+        for c in range(np.uint64(offsets[i + 1]) - into):
             out[into + c] = cells[source + c]
 
 

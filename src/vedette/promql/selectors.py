@@ -123,11 +123,9 @@ class Fetched:
         follows = np.ones(len(at), dtype=np.bool_)
         first = np.searchsorted(at, self.offsets[:-1])
         follows[first[first < len(at)]] = False
-        places = np.flatnonzero(follows)
-        fell = resets(Natives(np.arange(len(at)), pool), places)[places]
-        hints = pool.hints.copy()
-        hints[places] = np.where(hints[places] == UNKNOWN, np.where(fell == 1, RESET, NOT_RESET), hints[places])
-        return hints
+        follows &= pool.hints == UNKNOWN
+        fell = resets(Natives(np.arange(len(at)), pool), np.flatnonzero(follows)) == 1
+        return np.where(follows, np.where(fell, np.uint8(RESET), np.uint8(NOT_RESET)), pool.hints)
 
 
 def instants(ev: Evaluation, node: Selector, grid: Grid, data: Fetched, *, want_time: bool = False, heed: Heed = WHOLE) -> Rows | Matrix:

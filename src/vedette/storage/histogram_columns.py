@@ -53,13 +53,14 @@ def attached(
     stamps = np.concatenate([f.times for f in filled])
     sums = writable(columns.sums, np.float64).view(_I64)
     kernel.locate(all_rows, stamps, sums, writable(offsets, _I64), writable(times, _I64), writable(bits, _I64), at)
+    if at[0] >= 0 and bool(np.all(at[1:] > at[:-1])):
+        # So it is of what one part alone has.
+        return all_rows, replace(columns, at=at)
     places, which = np.unique(at, return_index=True)
     if len(places) and places[0] < 0:
         places, which = places[1:], which[1:]
     if not len(places):
         return None
-    if len(which) == len(at) and (len(at) < 2 or bool(np.all(which[1:] > which[:-1]))):
-        return all_rows, replace(columns, at=places)
     return all_rows[which], _taken(columns, which, places)
 
 

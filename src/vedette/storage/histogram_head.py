@@ -105,15 +105,12 @@ class HeadHistograms:
         if np.any((stamps[1:] <= stamps[:-1]) & (rows[1:] == rows[:-1])):
             order = np.lexsort((stamps, rows))
             rows, which, stamps = rows[order], which[order], stamps[order]
-        ends = self._ends.view()
-        starts = np.where(which > 0, ends[which - 1], 0)
-        lengths = ends[which] - starts
-        offsets = np.zeros(total + 1, dtype=_I64)
-        np.cumsum(lengths, out=offsets[1:])
+        starts, offsets = np.empty(total, dtype=_I64), np.empty(total + 1, dtype=_I64)
+        layout, hints = np.empty(total, dtype=np.int32), np.empty(total, dtype=np.uint8)
+        kernel.described(which, self._ends.view(), self._layout.view(), self._hints.view(), starts, offsets, layout, hints)
         cells = np.empty(int(offsets[-1]))
         kernel.copied(starts, offsets, self._cells.view(), cells)
-        layouts = tuple(self._table.layouts)
-        columns = Histograms(which, layouts, self._layout.view()[which], offsets, cells, self._hints.view()[which])
+        columns = Histograms(which, tuple(self._table.layouts), layout, offsets, cells, hints)
         return Found(rows, stamps, columns)
 
     def renumbered(self, old_ids: NDArray[np.int64]) -> HeadHistograms:
