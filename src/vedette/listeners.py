@@ -161,6 +161,7 @@ class Listeners:
             rooms.storage,
             Sources(collector.targets, collector.dropped, collector.dropped_counts, rooms.alerting.groups_of),
             run=rooms.run_query,
+            run_list=rooms.run_list,
             clock=rooms.clock,
             info=self._status(),
             tenant_of=tenant_of,
@@ -247,11 +248,11 @@ class Listeners:
             beside=self._copy_beside,
         )
         reader = remote_read.RemoteRead(
-            rooms.storage, rooms.run_query, tenant_of, lambda: rooms.plan.settings.external_labels, lambda: rooms.ready
+            rooms.storage, rooms.run_list, tenant_of, lambda: rooms.plan.settings.external_labels, lambda: rooms.ready
         )
         return [
             *admin.endpoints(keeper),
-            *export.endpoints(export.Exporting(rooms.storage, rooms.run_query, prometheus.matchers_of, tenant_of)),
+            *export.endpoints(export.Exporting(rooms.storage, rooms.run_list, prometheus.matchers_of, tenant_of)),
             *remote_read.endpoints(reader),
         ]
 
@@ -260,7 +261,7 @@ class Listeners:
         rooms = self._rooms
         federating = federation.Federation(
             rooms.storage,
-            rooms.run_query,
+            rooms.run_list,
             rooms.clock,
             parse_selector=prometheus.any_matchers_of,
             tenant_of=tenant_of,
@@ -276,6 +277,7 @@ class Listeners:
             parse_selector=prometheus.matchers_of,
             tenant_of=tenant_of,
             mark=rooms.collector.mark,
+            run_list=rooms.run_list,
         )
         return [*federation.endpoints(federating, cors_origin=cors), *exposition.endpoints(metrics, cors_origin=cors)]
 

@@ -23,6 +23,7 @@ from vedette.alerting import Alerting
 from vedette.api.intake import Intake
 from vedette.api.services.limits import RedisCounts
 from vedette.api.tracing import Tracing
+from vedette.api.turns import Lane, Turns
 from vedette.api.updates import Updates
 from vedette.asking import Asking, engine_of
 from vedette.clock import Clock
@@ -49,6 +50,7 @@ from vedette.warm import Warming
 T = TypeVar("T")
 
 _QUERY_THREADS = 4
+_LIST_THREADS = 2
 _WRITE_THREADS = 2
 
 
@@ -72,6 +74,10 @@ class Rooms:
         # One for each query that may run, and some for what else reads: rules, and lists of series.
         self._queries = ThreadPoolExecutor(room.promql.max_concurrency + _QUERY_THREADS, thread_name_prefix="query")
         self._writes = ThreadPoolExecutor(_WRITE_THREADS, thread_name_prefix="write")
+        self._lists = ThreadPoolExecutor(_LIST_THREADS, thread_name_prefix="list")
+        most = room.promql.max_queued_per_tenant
+        self.run_list = Lane(self._on_list_threads, Turns(concurrency=_LIST_THREADS, per_tenant=_LIST_THREADS, queued=most))
+        """Runs a blocking read of much at once, such as of all series."""
         self.limits = Limits(room.limits, window=room.storage.out_of_order_window)
         self.storage = open_backend(room.samples, clock, retention=retention_of(room.storage), limits=self.limits, remote=room.remote)
         self.exemplars = Exemplars(max(0, settings.config.storage.exemplars.max_exemplars), room.storage.data / "exemplars")
@@ -118,6 +124,9 @@ class Rooms:
         """Run a blocking read on the query threads, known by the request that asks."""
         return asyncio.get_running_loop().run_in_executor(self._queries, contextvars.copy_context().run, function, *args)
 
+    def _on_list_threads(self, function: Callable[..., T], /, *args: Any) -> Awaitable[T]:
+        return asyncio.get_running_loop().run_in_executor(self._lists, contextvars.copy_context().run, function, *args)
+
     def run_write(self, function: Callable[..., T], /, *args: Any) -> Awaitable[T]:
         """Run a blocking decode on threads that no query can occupy."""
         return asyncio.get_running_loop().run_in_executor(self._writes, function, *args)
@@ -131,6 +140,7 @@ class Rooms:
         """Begin nothing more on the threads: what still runs there reads or compiles; nobody waits for its answer any more."""
         self._queries.shutdown(wait=False, cancel_futures=True)
         self._writes.shutdown(wait=False, cancel_futures=True)
+        self._lists.shutdown(wait=False, cancel_futures=True)
 
     def readings(self) -> Iterator[Reading]:
         """What all rooms count of themselves."""

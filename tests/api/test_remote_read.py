@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from vedette.access.permits import need_of
+from vedette.api import remote_read as remote_read_api
 from vedette.api.endpoint import routes
 from vedette.api.prometheus import READING_POSTS
 from vedette.api.remote_read import PATH, RemoteRead, endpoints
@@ -23,6 +24,7 @@ from vedette.model.labels import Labels
 from vedette.model.samples import STALE, STALE_BITS, SampleBatch, canonical
 from vedette.storage.engine import Engine
 from vedette.storage.settings import StorageSettings
+from vedette.wire import remote_read
 from vedette.wire.native import field, varint
 from vedette.wire.remote_write import parse, remote_write_keyspace
 
@@ -185,3 +187,31 @@ async def test_a_body_that_is_not_snappy_is_refused(reader: Reader) -> None:
 def test_whoever_may_read_may_read_from_afar() -> None:
     need = need_of("POST", PATH, reading_posts=READING_POSTS)
     assert need == need_of("GET", "/api/v1/query", reading_posts=READING_POSTS)
+
+
+async def test_an_answer_has_an_end(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred queries for all series in one request took all of a machine's memory."""
+    monkeypatch.setattr(remote_read_api, "MOST_SAMPLES", 7)
+    every = query(NOW_MS, NOW_MS + 1000, ALL)
+    (found,) = await reader.results(every)
+    assert len(found) == 5
+    answer = await reader.ask(every, every)
+    assert (answer.status_code, answer.text) == (400, "exceeded sample limit (7) (accept STREAMED_XOR_CHUNKS, or ask for less at once)\n")
+    assert len(await reader.results(query(NOW_MS, NOW_MS, ALL), query(NOW_MS, NOW_MS, ALL))) == 2
+
+
+async def test_a_stream_has_none_and_holds_only_some_of_what_it_sends(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = [query(NOW_MS, NOW_MS + 1000, matcher(2, "__name__", "a|b"))] * 3
+    whole = (await reader.ask(*asked, CHUNKS_FIRST)).content
+    assert len(list(xor_twin.frames(whole))) == 6
+    monkeypatch.setattr(remote_read_api, "MOST_SAMPLES", 1)
+    for held in (0, 3, 4, 6, 8):
+        monkeypatch.setattr(remote_read_api, "MOST_HELD", held)
+        assert (await reader.ask(*asked, CHUNKS_FIRST)).content == whole
+
+
+async def test_a_large_result_is_written_in_runs(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    every = query(NOW_MS, NOW_MS + 1000, ALL)
+    whole = (await reader.ask(every, query(NOW_MS, NOW_MS, ALL))).content
+    monkeypatch.setattr(remote_read, "_RUN", 1)
+    assert (await reader.ask(every, query(NOW_MS, NOW_MS, ALL))).content == whole

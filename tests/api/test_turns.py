@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
 
-from vedette.api.turns import Turns
+from vedette.api.turns import Lane, Turns
 from vedette.errors import LimitExceeded
+from vedette.net.trace import Trace, enter, leave
 
 
 @asynccontextmanager
@@ -142,3 +143,48 @@ async def test_a_turn_that_comes_in_the_moment_in_which_one_gives_up_is_the_next
     assert (crowd.now["alice"], turns.waiting) == (others, 0)
     await crowd.end(others)
     assert turns.take("bob"), "no turn was lost"
+
+
+async def test_reads_of_a_lane_take_turns_by_the_tenant_of_their_request() -> None:
+    order: list[str] = []
+    go = asyncio.Semaphore(0)
+
+    async def run(function: Callable[..., str], /, *args: str) -> str:
+        order.append(args[0])
+        await go.acquire()
+        return function(*args)
+
+    lane = Lane(run, Turns(concurrency=1, per_tenant=1, queued=2))
+
+    async def asked_by(tenant: str) -> str:
+        trace = Trace("1", tenant=tenant)
+        token = enter(trace)
+        try:
+            return await lane(str.upper, tenant)
+        finally:
+            leave(trace, token)
+
+    tasks = [asyncio.create_task(asked_by(tenant)) for tenant in ("greedy", "greedy", "greedy", "greedy", "alice")]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert order == ["greedy"]
+    with pytest.raises(LimitExceeded, match="wait for their turn"):
+        await tasks[3]
+    for _ in range(4):
+        go.release()
+    assert await asyncio.gather(*tasks[:3], tasks[4]) == ["GREEDY", "GREEDY", "GREEDY", "ALICE"]
+    assert order == ["greedy", "greedy", "alice", "greedy"]
+
+
+async def test_a_read_that_fails_gives_its_turn_back_and_nobodys_request_is_the_default_tenants() -> None:
+    turns = Turns(concurrency=1, per_tenant=1, queued=0)
+
+    async def run(function: Callable[..., int], /, *args: str) -> int:
+        assert not turns.free("default")
+        return function(*args)
+
+    lane = Lane(run, turns)
+    with pytest.raises(ValueError, match="invalid literal"):
+        await lane(int, "x")
+    assert await lane(int, "1") == 1
+    assert turns.free("default")

@@ -25,6 +25,7 @@ from vedette.access.permits import SAFE_METHODS, need_of, of_server
 from vedette.access.principal import OPEN, Need, Principal, is_tenant
 from vedette.errors import BadInput, LimitExceeded, Unreachable
 from vedette.model.tenants import DEFAULT_TENANT
+from vedette.net.trace import current
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -228,6 +229,8 @@ class Guard:
         if tenant is None:
             return _forbidden("not your tenant")
         scope["vedette.tenant"] = tenant
+        if (trace := current()) is not None:
+            trace.tenant = tenant
         if not who.may(need):
             return _forbidden(f"{who.name} may not do this: it needs the permission {need!r}")
         if tenant != DEFAULT_TENANT and of_server(scope["path"]):

@@ -73,7 +73,7 @@ class _Slab:
 class Metrics:
     """The operation. `own` gives Vedette's metrics as exposition text 0.0.4; `own_job` is the job they are also collected under.
 
-    `mark` is what the server's own scrapes say.
+    `mark` is what the server's own scrapes say. `run_list` runs what reads all series (`run`, if absent): its own scrape waits for none.
     """
 
     own: Callable[[], bytes]
@@ -84,6 +84,7 @@ class Metrics:
     parse_selector: Callable[[str], Sequence[Matcher]]
     tenant_of: Callable[[Mapping[str, Any]], str]
     mark: str = ""
+    run_list: Run | None = None
 
     async def exposed(self, request: Request) -> Response:
         """The latest values."""
@@ -96,11 +97,12 @@ class Metrics:
         tenant = self.tenant_of(request.scope)
         if self.mark and not sets and request.headers.get(SCRAPER) == self.mark:
             return Response(await self.run(self._to_itself, tenant, shape, spell), media_type=media)
-        body = await self.run(self._body, tenant, sets, shape, spell)
+        run = self.run if self.run_list is None else self.run_list
+        body = await run(self._body, tenant, sets, shape, spell)
         if isinstance(body, bytes):
             return Response(body, media_type=media)
         pieces, size = body
-        return Pieces(pieces, self.run, size=size, media_type=media)
+        return Pieces(pieces, run, size=size, media_type=media)
 
     def _body(self, tenant: str, sets: Sequence[Sequence[Matcher]], shape: str, spell: Spell) -> bytes | tuple[Iterator[bytes], int]:
         """The answer's bytes; of many series the pieces that they are made in, and about how many bytes. Runs on a worker thread."""

@@ -53,6 +53,7 @@ def endpoints(
     sources: Sources,
     *,
     run: Run,
+    run_list: Run | None = None,
     clock: Clock,
     info: StatusInfo,
     tenant_of: Callable[[Mapping[str, Any]], str],
@@ -64,7 +65,7 @@ def endpoints(
     """The operations, those that are asked most first, since routes are tried in order.
 
     Until `ready`, all answer 503: what storage holds while its log is replayed is not yet the truth. Until `warm`, none computes on the
-    loop's thread: what is compiled there first would hold up everybody.
+    loop's thread: what is compiled there first would hold up everybody. `run_list` runs what lists series and labels (`run`, if absent).
     """
     settings = settings or PrometheusApiSettings()
     turns = Turns(
@@ -78,7 +79,7 @@ def endpoints(
     found = [
         *(dataclasses.replace(e, at_once=at_once.get(e.path)) for e in queries.endpoints(queries.Queries(engine, gate, clock, tenant_of))),
         *exemplars_api.endpoints(exemplars_api.ExemplarQueries(kept, lambda text: engine.parse(text), tenant_of)),
-        *catalog.endpoints(catalog.Catalog(storage, run, matchers_of, tenant_of)),
+        *catalog.endpoints(catalog.Catalog(storage, run if run_list is None else run_list, matchers_of, tenant_of)),
         *watch.endpoints(watch.Watch(sources, any_matchers_of, info.external_url)),
         *status.endpoints(status.Status(info, storage, run, clock)),
         *features.endpoints(features.FeatureQueries(engine)),

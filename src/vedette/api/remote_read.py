@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,10 @@ PATH = "/api/v1/read"
 _HEADERS = {"Content-Encoding": "snappy"}
 _STREAM = "application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse"
 _PIECE = 1 << 16
+MOST_SAMPLES = 20_000_000
+"""In one answer that is no stream: 350 MB, put together in memory."""
+MOST_HELD = 8_000_000
+"""Of a stream's samples, what is kept of the first look at them; the rest is read again when it is sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +51,59 @@ class RemoteRead:
         """The answer, of the first type that the reader takes and that there is. Runs on a worker thread."""
         external = self.external_labels().as_dict()
         request = remote_read.parse(body)
-        found = [self._found(tenant, query, external) for query in request.queries]
         kind = request.accepted[0]
-        if kind == remote_read.CHUNKS and any(one.histograms is not None for one in found):
+        held: list[SeriesSet] = []
+        if kind == remote_read.CHUNKS and not self._without_histograms(tenant, request, external, held):
             if remote_read.SAMPLES not in request.accepted:
                 raise BadInput("native histograms cannot be sent as XOR chunks", hint="accept SAMPLES, too")
             kind = remote_read.SAMPLES
+        rest = (self._found(tenant, query, external) for query in request.queries[len(held) :])
+        found = itertools.chain(_let_go(held), rest)
         if kind == remote_read.SAMPLES:
-            return Response(remote_read.render(found, external), media_type="application/x-protobuf", headers=_HEADERS)
-        # Made while it is sent, on worker threads: what was selected is in memory once.
-        return StreamingResponse(_pieces(remote_read.frames(found, external)), media_type=_STREAM)
+            return Response(remote_read.render(_limited(found), external), media_type="application/x-protobuf", headers=_HEADERS)
+        # Made while it is sent, on worker threads.
+        return StreamingResponse(self._each(_pieces(remote_read.frames(found, external))), media_type=_STREAM)
+
+    def _without_histograms(
+        self, tenant: str, request: remote_read.ReadRequest, external: Mapping[str, str], held: list[SeriesSet]
+    ) -> bool:
+        """Whether no query finds a native histogram; what the first ones found goes into `held`, as far as that is not too much."""
+        samples = 0
+        for query in request.queries:
+            found = self._found(tenant, query, external)
+            samples += found.sample_count
+            if samples <= MOST_HELD:
+                held.append(found)
+            if found.histograms is not None:
+                return False
+        return True
+
+    async def _each(self, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+        """Each piece made on a worker thread, while the one before is sent."""
+        while (piece := await self.run(next, pieces, None)) is not None:
+            yield piece
 
     def _found(self, tenant: str, query: remote_read.ReadQuery, external: Mapping[str, str]) -> SeriesSet:
         # A reader that knows this server by its external labels asks for them; the series here do not have them.
         matchers = [m for m in query.matchers if not (m.op == "=" and external.get(m.name) == m.value)]
         return self.storage.select(tenant, matchers, query.start, query.end)
+
+
+def _let_go(held: list[SeriesSet]) -> Iterator[SeriesSet]:
+    """What was held, each no longer than until the next one is taken."""
+    held.reverse()
+    while held:
+        yield held.pop()
+
+
+def _limited(found: Iterator[SeriesSet]) -> Iterator[SeriesSet]:
+    """What was found. Raises `BadInput` where it is more than an answer may hold, in Prometheus' words."""
+    samples = 0
+    for one in found:
+        samples += one.sample_count
+        if samples > MOST_SAMPLES:
+            raise BadInput(f"exceeded sample limit ({MOST_SAMPLES})", hint="accept STREAMED_XOR_CHUNKS, or ask for less at once")
+        yield one
 
 
 def _pieces(frames: Iterator[bytes]) -> Iterator[bytes]:

@@ -7,8 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 from vedette.errors import LimitExceeded
+from vedette.model.tenants import DEFAULT_TENANT
+from vedette.net.trace import current
+
+T = TypeVar("T")
 
 RETRY_AFTER_S = 1.0
 
@@ -94,3 +100,25 @@ class Turns:
     def _next(self) -> str:
         """The tenant whose turn is next, empty where none may have one."""
         return next((t for t in self._waiting if self._running.get(t, 0) < self._per_tenant), "")
+
+
+class Lane:
+    """A `Run` for reads of much at once, such as all series, as lists or as text: some at a time, their tenants in turn.
+
+    They are Python's work more than kernels': many at once would take the interpreter from the loop, and all threads from queries.
+    """
+
+    def __init__(self, run: Callable[..., Awaitable[Any]], turns: Turns) -> None:
+        self._run, self._turns = run, turns
+
+    async def __call__(self, function: Callable[..., T], /, *args: Any) -> T:
+        """What `function` gives, when it is the turn of the tenant whose request this task works for."""
+        trace = current()
+        tenant = (trace.tenant if trace is not None else "") or DEFAULT_TENANT
+        if not self._turns.take(tenant):
+            await self._turns.wait(tenant)
+        try:
+            found: T = await self._run(function, *args)
+            return found
+        finally:
+            self._turns.give_back(tenant)

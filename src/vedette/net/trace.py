@@ -17,13 +17,17 @@ _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})(
 
 @dataclass(slots=True)
 class Trace:
-    """One request's ids, in lower-case hexadecimal; `trace_id` and `span_id` are empty where it belongs to no trace."""
+    """One request's ids, in lower-case hexadecimal; `trace_id` and `span_id` are empty where it belongs to no trace.
+
+    `tenant` is whose it is, empty as long as nobody has asked.
+    """
 
     request_id: str
     trace_id: str = ""
     span_id: str = ""
     sampled: bool = False
     over: bool = False
+    tenant: str = ""
 
     @property
     def traceparent(self) -> str:

@@ -6,7 +6,7 @@ XOR chunks: what holds any is answered as samples. Not here: HTTP, storage, the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +31,9 @@ SAMPLES, CHUNKS = 0, 1
 
 _FRAME_BYTES = 1 << 20
 """A frame is no larger, nearly: a series of more chunks goes on in the next, as Prometheus has it by default."""
+
+_RUN = 1 << 18
+"""Samples that are written at a time: what is put in order beside them takes some 60 bytes of each."""
 
 _XOR = 1
 
@@ -104,16 +107,26 @@ def _matcher(message: bytes, where: str) -> Matcher:
     return Matcher(name, _OPS[kind], value)
 
 
-def render(results: Sequence[SeriesSet], external: Mapping[str, str]) -> bytes:
-    """The body that answers with `results`, one a query, series in order of their labels.
+def render(results: Iterable[SeriesSet], external: Mapping[str, str]) -> bytes:
+    """The body that answers with `results`, one a query, series in order of their labels; each is let go of once it is written.
 
     `external` labels are added to series that have none of their name.
     """
-    return compress(b"".join(native.field(1, 2, _result(found, external)) for found in results))
+    parts: list[bytes] = []
+    for found in results:
+        written = _result(found, external)
+        parts += [native.varint(1 << 3 | 2), native.varint(sum(map(len, written))), *written]
+    # The parts are not needed beside what they make together: each is as large as what was read.
+    whole = b"".join(parts)
+    parts.clear()
+    return compress(whole)
 
 
-def frames(results: Sequence[SeriesSet], external: Mapping[str, str]) -> Iterator[bytes]:
-    """The stream that answers with `results`, none of which has native histograms: series in order of their labels."""
+def frames(results: Iterable[SeriesSet], external: Mapping[str, str]) -> Iterator[bytes]:
+    """The stream that answers with `results`, none of which has native histograms: series in order of their labels.
+
+    One is asked for when the one before is written.
+    """
     for number, found in enumerate(results):
         assert found.histograms is None, "histograms have no XOR chunks"
         index = native.field(2, 0, native.varint(number)) if number else b""
@@ -158,20 +171,26 @@ def _ordered(found: SeriesSet, external: Mapping[str, str]) -> tuple[list[Labels
     return labels, sorted((row for row in range(len(labels)) if found.offsets[row] < found.offsets[row + 1]), key=labels.__getitem__)
 
 
-def _result(found: SeriesSet, external: Mapping[str, str]) -> bytes:
+def _result(found: SeriesSet, external: Mapping[str, str]) -> list[bytes]:
+    """The `TimeSeries` of one query's result, in parts."""
     labels, order = _ordered(found, external)
     own = {} if found.histograms is None else {int(at): found.histograms.sample(j) for j, at in enumerate(found.histograms.at)}
     rows = np.searchsorted(found.offsets, np.array(sorted(own), dtype=np.int64), side="right") - 1
     mixed = set(rows.tolist())
     parts: list[bytes] = []
     run: list[int] = []
+    samples = 0
     for row in order:
         if row not in mixed:
             run.append(row)
+            samples += int(found.offsets[row + 1] - found.offsets[row])
+            if samples >= _RUN:
+                parts.append(_floats(found, labels, run))
+                run, samples = [], 0
             continue
         parts += [_floats(found, labels, run), _mixed(found, labels[row], row, own)]
-        run = []
-    return b"".join([*parts, _floats(found, labels, run)])
+        run, samples = [], 0
+    return [*parts, _floats(found, labels, run)]
 
 
 def _mixed(found: SeriesSet, labels: Labels, row: int, own: Mapping[int, Histogram]) -> bytes:
