@@ -48,6 +48,32 @@ def test_a_prometheus_link_opens_with_its_query_range_and_view(viewer: Any) -> N
     expect(page.get_by_role("region", name="up").locator("tbody tr").first).to_be_visible()
 
 
+def test_a_query_that_takes_long_is_stopped_and_run_again(viewer: Any) -> None:
+    held = []
+    viewer.page.route("**/api/v1/query_range*", lambda route: held.append(route))
+    page = viewer.open("/explore?g0.expr=node_load1")
+    says = page.locator(".query-says")
+    expect(says).to_have_text("running…")
+    with page.expect_event("requestfailed", lambda request: "query_range" in request.url):
+        page.get_by_role("button", name="Stop").click()
+    expect(says).to_have_text("stopped")
+    expect(page.locator(".spinner")).to_have_count(0)
+    expect(page.get_by_role("button", name="Stop")).to_have_count(0)
+    page.unroute("**/api/v1/query_range*")
+    page.get_by_role("button", name="Run").click()
+    expect(chart(page)).to_have_attribute("data-series", "1")
+    assert held, "the first was on its way"
+
+
+def test_a_legend_has_room_for_what_tells_series_apart(viewer: Any) -> None:
+    """It often stands last: of a histogram's buckets the names were cut before `le`."""
+    long = "a note of eighty letters, at the end of which stands what tells one from another: "
+    one, two = (f'label_replace(node_load{i}, "note", "{long}{i}", "", "")' for i in (1, 5))
+    page = viewer.open("/explore?g0.expr=" + quote(f"{one} or {two}"))
+    expect(page.locator(".legend-name")).to_have_count(2)
+    assert page.evaluate("[...document.querySelectorAll('.legend-name')].filter((n) => n.scrollWidth > n.clientWidth + 1).length") == 0
+
+
 def test_an_error_points_into_the_expression(viewer: Any) -> None:
     page = viewer.open("/explore?g0.expr=" + quote("sum(node_load1) node_load5"))
     error = page.get_by_role("alert")

@@ -363,7 +363,18 @@ def test_empty_states_say_what_to_do_next(viewer: Any) -> None:
     viewer.page.route("**/api/v1/query?*", empty('{"resultType":"vector","result":[]}'))
     expect(viewer.open("/targets").locator(".state")).to_contain_text("scrape_configs")
     expect(viewer.open("/alerts").locator(".state")).to_contain_text("rule_files")
-    expect(viewer.open("/").locator(".state")).to_contain_text("No host reports yet")
+    expect(viewer.open("/").locator(".state").first).to_contain_text("No host reports yet")
+    expect(viewer.page.get_by_text("Vedette's own metrics are not here yet")).to_be_visible()
+
+
+def test_without_a_host_the_overview_still_shows_what_vedette_says_of_itself(viewer: Any) -> None:
+    """`host.enabled: false`: nothing is collected from this machine."""
+    nothing = '{"status":"success","data":{"resultType":"vector","result":[]}}'
+    viewer.page.route(re.compile("node_memory_MemTotal_bytes"), lambda route: route.fulfill(content_type="application/json", body=nothing))
+    page = viewer.open("/")
+    expect(page.locator(".state").first).to_contain_text("unless host.enabled is false")
+    expect(page.get_by_label("Series in the head").locator(".chart")).to_be_visible()
+    expect(page.get_by_role("heading", name="Host")).to_have_count(0)
 
 
 def test_an_unknown_path_of_the_ui_leads_home(viewer: Any) -> None:

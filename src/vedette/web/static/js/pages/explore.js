@@ -50,7 +50,11 @@ export function Explore() {
   const [ran, setRan] = useState(() => Date.now() / 1000);
   useEffect(() => setDrafts(wanted.exprs), [text]);
   const asked = wanted.exprs.some((e) => e.trim());
-  const { data, error, loading } = useLoad(asked ? (signal) => run(wanted, ran, signal) : null, [text, ran]);
+  // The run that its reader has stopped; the server stops, too, once nobody waits for the answer.
+  const [stopped, setStopped] = useState("");
+  const halted = stopped === `${ran} ${text}`;
+  const { data, error, loading } = useLoad(asked && !halted ? (signal) => run(wanted, ran, signal) : null, [text, ran, halted]);
+  const running = loading && asked && !halted;
 
   const show = (changes) => {
     const next = { ...wanted, exprs: drafts, ...changes };
@@ -97,11 +101,12 @@ export function Explore() {
           ]} />
         ${wanted.view !== "table" && html`<${Step} step=${wanted.step} auto=${data?.window?.step} onChange=${(step) => show({ step })} />`}
         <span class="quiet query-says"
-            role="status">${loading && asked ? "running…" : stale ? "Enter runs it" : data && asked ? summary(data) : ""}</span>
+            role="status">${running ? "running…" : halted ? "stopped" : stale ? "Enter runs it" : data && asked ? summary(data) : ""}</span>
+        ${running && html`<button type="button" class="button" onClick=${() => setStopped(`${ran} ${text}`)}>Stop</button>`}
       </div>
     </section>
     ${error && asked && html`<${QueryError} error=${error} expr="" />`}
-    ${!asked ? html`<${Start} onPick=${(expr) => show({ exprs: [expr] })} />` : !data ? !error && html`<${Loading}
+    ${!asked ? html`<${Start} onPick=${(expr) => show({ exprs: [expr] })} />` : !data ? running && html`<${Loading}
         what="Running" />` : html`<${Result} data=${data} onZoom=${onZoom} />`}
   </div>`;
 }

@@ -69,15 +69,17 @@ export function Overview() {
     ${error && !found && html`<${Failed} error=${error} />`}
     <${Trouble} now=${now} told=${Boolean(error && !found)} />
     ${
-      found && found.hosts.length === 0
-        ? html`<${Empty} title="No host reports yet.">Vedette collects from this machine by itself within seconds of its
-          start. For others, run a node exporter there and name it under <code>scrape_configs</code>; then look
-          at <${Link} to="/targets">targets<//>.<//>`
-        : found &&
-          html`<section class="stretch" aria-labelledby="host-now"><h2 id="host-now">Host <span class="quiet">${host}</span></h2>
+      found &&
+      html`${
+        found.hosts.length === 0
+          ? html`<${Empty} title="No host reports yet.">Vedette collects from this machine by itself within seconds of its
+            start, unless <code>host.enabled</code> is <code>false</code>. For others, run a node exporter there and name it
+            under <code>scrape_configs</code>; then look at <${Link} to="/targets">targets<//>.<//>`
+          : html`<section class="stretch" aria-labelledby="host-now"><h2 id="host-now">Host <span class="quiet">${host}</span></h2>
             <div class="tiles">${TILES.map((tile) => html`<${Tile} key=${tile.title} tile=${tile} now=${now} window=${window}
                 variables=${variables} />`)}</div>
-            <div class="panels">${panels(HOST_PANELS, EARLY)}</div></section>
+            <div class="panels">${panels(HOST_PANELS, EARLY)}</div></section>`
+      }
           <section class="stretch" aria-labelledby="own"><h2 id="own">Vedette itself</h2>
             ${
               found.own

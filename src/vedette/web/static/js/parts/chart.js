@@ -116,7 +116,9 @@ function Swatch({ place, dashed }) {
 }
 
 function Legend({ series, hidden, unit, stacked, rows, onToggle }) {
-  return html`<ul class="legend" ref=${rows} aria-label="Legend: a series and its value at the cursor">${series.map(
+  // What tells series apart often stands last in their names: entries are as wide as the longest needs, where there is room.
+  const letters = series.reduce((most, s) => Math.max(most, s.name.length), 0);
+  return html`<ul class="legend" ref=${rows} style=${`--letters:${letters}`} aria-label="Legend: a series and its value at the cursor">${series.map(
     (s, i) => html`<li key=${s.key} class=${hidden.has(s.key) ? "off" : ""}>
       <button type="button" aria-pressed=${!hidden.has(s.key)} onClick=${(event) => onToggle(s.key, event)}
         title=${`${s.title ?? s.name}\nClick: this series alone. Ctrl+click: hide or show it.`}>

@@ -42,7 +42,7 @@ export function Trouble({ now, told }) {
     <div class=${`trouble-part ${down.length ? "is-bad" : "is-good"}`} data-down=${down.length}>
       <h2><${Icon} name=${down.length ? "warning" : "check"} />
         <${Link} to="/targets" params=${down.length ? { health: "down" } : {}}>${
-          down.length ? `${count(down.length, "target")} down` : data.targets ? `All ${count(data.targets, "target")} up` : "No targets yet"
+          down.length ? `${count(down.length, "target")} down` : data.targets ? `${data.targets > 1 ? "All " : ""}${count(data.targets, "target")} up` : "No targets yet"
         }<//>${down.length > 0 && html`<span class="quiet">of ${data.targets}</span>`}</h2>
       ${
         down.length > 0 &&
