@@ -143,9 +143,19 @@ async def test_who_takes_chunks_gets_a_stream_of_them(reader: Reader) -> None:
     assert xor_twin.samples(found[0][1][0][2])[1] == (NOW_MS + 1000, STALE_BITS)
 
 
-async def test_native_histograms_are_sent_as_samples(reader: Reader) -> None:
-    (found,) = await reader.results(query(NOW_MS, NOW_MS, ALL), CHUNKS_FIRST)
-    assert [labels for labels, _, _ in found] == ['a{job="x"}', 'b{job="x"}', 'h{job="x"}']
+async def test_native_histograms_are_chunks_of_their_own_among_those_of_floats(reader: Reader) -> None:
+    answer = await reader.ask(query(NOW_MS, NOW_MS + 1000, matcher(0, "__name__", "h")), field(2, 0, varint(1)))
+    assert answer.headers["content-type"].startswith("application/x-streamed-protobuf")
+    (message,) = xor_twin.frames(answer.content)
+    labels, chunks, index = xor_twin.kinds(message)
+    assert (labels, index) == ({"__name__": "h", "job": "x"}, 0)
+    (native, first, last, data), (plain, *span, rest) = chunks
+    assert (native, first, last) == (xor_twin.FLOAT_HISTOGRAM, NOW_MS, NOW_MS)
+    flags, layout, ((time, cells),) = xor_twin.histograms(data)
+    assert (flags, time, cells) == (0, NOW_MS, SAMPLE.cells.view(np.uint64).tolist())
+    assert layout.same(SAMPLE.layout)
+    assert (plain, *span) == (xor_twin.XOR, NOW_MS + 1000, NOW_MS + 1000)
+    assert xor_twin.samples(rest) == [(NOW_MS + 1000, int(np.float64(7.0).view(np.uint64)))]
 
 
 async def test_the_first_type_that_is_accepted_counts(reader: Reader) -> None:
@@ -166,17 +176,12 @@ async def test_no_queries_no_results(reader: Reader) -> None:
         ((query(0, 1, field(3, 2, field(2, 2, b"\xff"))),), "not UTF-8"),
         ((query(0, 1), field(2, 0, varint(2))), "does not support any of the requested response types"),
         ((query(0, 1), field(2, 2, b"\x07\x09")), "does not support any of the requested response types"),
-        ((query(NOW_MS, NOW_MS, ALL), field(2, 0, varint(1))), "native histograms cannot be sent as XOR chunks (accept SAMPLES, too)"),
     ],
 )
 async def test_what_is_no_request_is_refused(reader: Reader, parts: tuple[bytes, ...], told: str) -> None:
     answer = await reader.ask(*parts)
     assert answer.status_code == 400
     assert told in answer.text
-
-
-async def test_chunks_or_samples_are_samples(reader: Reader) -> None:
-    assert len(await reader.results(query(NOW_MS, NOW_MS, ALL), field(2, 0, varint(1)), field(2, 0, varint(0)))) == 1
 
 
 async def test_a_body_that_is_not_snappy_is_refused(reader: Reader) -> None:

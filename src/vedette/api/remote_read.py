@@ -27,7 +27,7 @@ _PIECE = 1 << 16
 MOST_SAMPLES = 20_000_000
 """In one answer that is no stream: 350 MB, put together in memory."""
 MOST_HELD = 8_000_000
-"""Of a stream's samples, what is kept of the first look at them; the rest is read again when it is sent."""
+"""Of a stream's samples, how many are read before it begins; each further query is asked when it is sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,32 +51,16 @@ class RemoteRead:
         """The answer, of the first type that the reader takes and that there is. Runs on a worker thread."""
         external = self.external_labels().as_dict()
         request = remote_read.parse(body)
-        kind = request.accepted[0]
-        held: list[SeriesSet] = []
-        if kind == remote_read.CHUNKS and not self._without_histograms(tenant, request, external, held):
-            if remote_read.SAMPLES not in request.accepted:
-                raise BadInput("native histograms cannot be sent as XOR chunks", hint="accept SAMPLES, too")
-            kind = remote_read.SAMPLES
-        rest = (self._found(tenant, query, external) for query in request.queries[len(held) :])
-        found = itertools.chain(_let_go(held), rest)
-        if kind == remote_read.SAMPLES:
+        if request.accepted[0] == remote_read.SAMPLES:
+            found = (self._found(tenant, query, external) for query in request.queries)
             return Response(remote_read.render(_limited(found), external), media_type="application/x-protobuf", headers=_HEADERS)
-        # Made while it is sent, on worker threads.
-        return StreamingResponse(self._each(_pieces(remote_read.frames(found, external))), media_type=_STREAM)
-
-    def _without_histograms(
-        self, tenant: str, request: remote_read.ReadRequest, external: Mapping[str, str], held: list[SeriesSet]
-    ) -> bool:
-        """Whether no query finds a native histogram; what the first ones found goes into `held`, as far as that is not too much."""
-        samples = 0
-        for query in request.queries:
-            found = self._found(tenant, query, external)
-            samples += found.sample_count
-            if samples <= MOST_HELD:
-                held.append(found)
-            if found.histograms is not None:
-                return False
-        return True
+        # What cannot be read is mostly told by the status; the rest is made while it is sent, on worker threads.
+        held: list[SeriesSet] = []
+        while len(held) < len(request.queries) and sum(one.sample_count for one in held) < MOST_HELD:
+            held.append(self._found(tenant, request.queries[len(held)], external))
+        rest = (self._found(tenant, query, external) for query in request.queries[len(held) :])
+        stream = remote_read.frames(itertools.chain(_let_go(held), rest), external)
+        return StreamingResponse(self._each(_pieces(stream)), media_type=_STREAM)
 
     async def _each(self, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
         """Each piece made on a worker thread, while the one before is sent."""

@@ -1,7 +1,7 @@
 """Prometheus' XOR chunks (`tsdb/chunkenc/xor.go`): samples of a series as a stream of bits, to be sent to who reads them as such.
 
 Times are deltas of deltas, values the bits in which they differ from the one before. Not here: the messages around chunks
-(`wire/remote_read.py`); nothing is stored so.
+(`wire/remote_read.py`), those of native histograms (`histogram_chunks.py`); nothing is stored so.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def crc32c(data: Any) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _put(out: Any, at: int, value: np.uint64, count: int) -> int:
+def put(out: Any, at: int, value: np.uint64, count: int) -> int:
     """Write the lowest `count` bits of `value` at bit `at`, the highest first; answers the bit after them. `out` is 0 there."""
     for k in range(count - 1, -1, -1):
         if (value >> np.uint64(k)) & _ONE:
@@ -54,24 +54,24 @@ def _put(out: Any, at: int, value: np.uint64, count: int) -> int:
 def _put_varint(out: Any, at: int, value: np.uint64) -> int:
     """Write an unsigned varint."""
     while value >= np.uint64(0x80):
-        at = _put(out, at, (value & np.uint64(0x7F)) | np.uint64(0x80), 8)
+        at = put(out, at, (value & np.uint64(0x7F)) | np.uint64(0x80), 8)
         value >>= np.uint64(7)
-    return _put(out, at, value, 8)
+    return put(out, at, value, 8)
 
 
 @njit(cache=True, nogil=True)
 def _put_step(out: Any, at: int, step: int) -> int:
     """Write by how much the distance of two samples differs from that before."""
     if step == 0:
-        return _put(out, at, np.uint64(0), 1)
+        return put(out, at, np.uint64(0), 1)
     bits = np.uint64(step)
     if -8191 <= step <= 8192:
-        return _put(out, _put(out, at, np.uint64(2), 2), bits, 14)
+        return put(out, put(out, at, np.uint64(2), 2), bits, 14)
     if -65535 <= step <= 65536:
-        return _put(out, _put(out, at, np.uint64(6), 3), bits, 17)
+        return put(out, put(out, at, np.uint64(6), 3), bits, 17)
     if -524287 <= step <= 524288:
-        return _put(out, _put(out, at, np.uint64(14), 4), bits, 20)
-    return _put(out, _put(out, at, np.uint64(15), 4), bits, 64)
+        return put(out, put(out, at, np.uint64(14), 4), bits, 20)
+    return put(out, put(out, at, np.uint64(15), 4), bits, 64)
 
 
 @njit(cache=True, nogil=True)
@@ -83,6 +83,27 @@ def _zeros(value: np.uint64) -> tuple[int, int]:
     while not (value >> np.uint64(trailing)) & _ONE:
         trailing += 1
     return leading, trailing
+
+
+@njit(cache=True, nogil=True)
+def put_change(out: Any, at: int, change: np.uint64, leading: int, trailing: int) -> tuple[int, int, int]:
+    """Write the bits in which a value differs from the one before, of which the last that differed had so many zeros, -1 for none yet.
+
+    (the bit after them, leading zeros, trailing ones) are answered.
+    """
+    if change == 0:
+        return put(out, at, np.uint64(0), 1), leading, trailing
+    at = put(out, at, np.uint64(1), 1)
+    new_leading, new_trailing = _zeros(change)
+    new_leading = min(new_leading, 31)  # five bits say how many
+    if leading >= 0 and new_leading >= leading and new_trailing >= trailing:
+        at = put(out, at, np.uint64(0), 1)
+    else:
+        leading, trailing = new_leading, new_trailing
+        at = put(out, at, np.uint64(1), 1)
+        at = put(out, at, np.uint64(leading), 5)
+        at = put(out, at, np.uint64((64 - leading - trailing) & 63), 6)
+    return put(out, at, change >> np.uint64(trailing), 64 - leading - trailing), leading, trailing
 
 
 @njit(cache=True, nogil=True)
@@ -102,7 +123,7 @@ def encode(times: Any, bits: Any, firsts: Any, lasts: Any, out: Any, ends: Any) 
         for j in range(lo, hi):
             if j == lo:
                 at = _put_varint(out, at, np.uint64((times[j] << 1) ^ (times[j] >> 63)))
-                at = _put(out, at, np.uint64(bits[j]), 64)
+                at = put(out, at, np.uint64(bits[j]), 64)
                 continue
             now = times[j] - times[j - 1]
             if j == lo + 1:
@@ -110,21 +131,7 @@ def encode(times: Any, bits: Any, firsts: Any, lasts: Any, out: Any, ends: Any) 
             else:
                 at = _put_step(out, at, now - distance)
             distance = now
-            change = np.uint64(bits[j] ^ bits[j - 1])
-            if change == 0:
-                at = _put(out, at, np.uint64(0), 1)
-                continue
-            at = _put(out, at, np.uint64(1), 1)
-            new_leading, new_trailing = _zeros(change)
-            new_leading = min(new_leading, 31)  # five bits say how many
-            if leading >= 0 and new_leading >= leading and new_trailing >= trailing:
-                at = _put(out, at, np.uint64(0), 1)
-            else:
-                leading, trailing = new_leading, new_trailing
-                at = _put(out, at, np.uint64(1), 1)
-                at = _put(out, at, np.uint64(leading), 5)
-                at = _put(out, at, np.uint64((64 - leading - trailing) & 63), 6)
-            at = _put(out, at, change >> np.uint64(trailing), 64 - leading - trailing)
+            at, leading, trailing = put_change(out, at, np.uint64(bits[j] ^ bits[j - 1]), leading, trailing)
         byte = (at + 7) >> 3
         ends[i] = byte
     return byte

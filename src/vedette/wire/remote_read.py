@@ -1,11 +1,12 @@
-"""Prometheus' remote read: snappy-compressed `ReadRequest`s in; out `ReadResponse`s of raw samples (`render`), or a stream of XOR chunks.
+"""Prometheus' remote read: snappy-compressed `ReadRequest`s in; out `ReadResponse`s of raw samples (`render`), or a stream of chunks.
 
-A stream (`STREAMED_XOR_CHUNKS`) is a frame a series: the length of a `ChunkedReadResponse`, its CRC-32C, itself. Native histograms have no
-XOR chunks: what holds any is answered as samples. Not here: HTTP, storage, the bits of chunks (`kernels/xor_chunks.py`).
+A stream (`STREAMED_XOR_CHUNKS`) is a frame a series: the length of a `ChunkedReadResponse`, its CRC-32C, itself. Native histograms are
+chunks of their own kind (`histogram_chunks.py`). Not here: HTTP, storage, the bits of chunks (`kernels/xor_chunks.py`).
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,7 +20,7 @@ from vedette.model.histograms import Histogram
 from vedette.model.labels import Labels
 from vedette.model.matchers import Matcher, MatchOp
 from vedette.model.series import SeriesSet
-from vedette.wire import native
+from vedette.wire import histogram_chunks, native
 from vedette.wire.remote_write import compress, decompress, fields, time_series
 
 MAX_BYTES = 4 << 20
@@ -123,12 +124,11 @@ def render(results: Iterable[SeriesSet], external: Mapping[str, str]) -> bytes:
 
 
 def frames(results: Iterable[SeriesSet], external: Mapping[str, str]) -> Iterator[bytes]:
-    """The stream that answers with `results`, none of which has native histograms: series in order of their labels.
+    """The stream that answers with `results`: series in order of their labels.
 
     One is asked for when the one before is written.
     """
     for number, found in enumerate(results):
-        assert found.histograms is None, "histograms have no XOR chunks"
         index = native.field(2, 0, native.varint(number)) if number else b""
         labels, order = _ordered(found, external)
         for row in order:
@@ -144,25 +144,51 @@ def _framed(message: bytes) -> bytes:
 
 def _chunks(found: SeriesSet, row: int) -> Iterator[bytes]:
     """The chunks of one series as fields of its message, a frame's worth at a time."""
-    lo, hi = int(found.offsets[row]), int(found.offsets[row + 1])
-    firsts = np.arange(0, hi - lo, xor_chunks.CHUNK_SAMPLES)
-    lasts = np.minimum(firsts + xor_chunks.CHUNK_SAMPLES, hi - lo)
-    # Copies, since the kernel is compiled for arrays that are writable and in one piece.
-    times, bits = found.timestamps[lo:hi].copy(), found.values[lo:hi].copy().view(np.int64)
-    out, ends = np.zeros((hi - lo + len(firsts)) * xor_chunks.MOST_BYTES, dtype=np.uint8), np.empty(len(firsts), dtype=np.int64)
-    xor_chunks.encode(times, bits, firsts, lasts, out, ends)
-    raw = out.tobytes()
     parts: list[bytes] = []
-    size = start = 0
-    for first, last, end in zip(firsts.tolist(), lasts.tolist(), ends.tolist(), strict=True):
-        span = native.field(1, 0, native.varint(int(times[first]))) + native.field(2, 0, native.varint(int(times[last - 1])))
-        parts.append(native.field(2, 2, span + native.field(3, 0, native.varint(_XOR)) + native.field(4, 2, raw[start:end])))
-        size, start = size + len(parts[-1]), end
+    size = 0
+    for kind, first, last, data in _each_chunk(found, row):
+        span = native.field(1, 0, native.varint(first)) + native.field(2, 0, native.varint(last))
+        parts.append(native.field(2, 2, span + native.field(3, 0, native.varint(kind)) + native.field(4, 2, data)))
+        size += len(parts[-1])
         if size >= _FRAME_BYTES:
             yield b"".join(parts)
             parts, size = [], 0
     if parts:
         yield b"".join(parts)
+
+
+def _each_chunk(found: SeriesSet, row: int) -> Iterator[tuple[int, int, int, bytes]]:
+    """(kind, first ms, last ms, data) of each chunk of one series: floats and histograms have chunks of their own, in order of time."""
+    lo, hi = int(found.offsets[row]), int(found.offsets[row + 1])
+    # Copies, since kernels are compiled for arrays that are writable and in one piece.
+    times, bits = found.timestamps[lo:hi].copy(), found.values[lo:hi].copy().view(np.int64)
+    own = np.zeros(hi - lo, dtype=np.bool_)
+    before = 0
+    if found.histograms is not None:
+        before, upto = np.searchsorted(found.histograms.at, [lo, hi]).tolist()
+        own[found.histograms.at[before:upto] - lo] = True
+    edges = [0, *(np.flatnonzero(own[1:] != own[:-1]) + 1).tolist(), hi - lo]
+    for begin, end in itertools.pairwise(edges):
+        now = times[begin:end]
+        if found.histograms is not None and own[begin]:
+            made, kind = histogram_chunks.chunks(found.histograms, slice(before, before + end - begin), now), histogram_chunks.ENCODING
+            before += end - begin
+        else:
+            made, kind = _xor(now, bits[begin:end]), _XOR
+        for first, last, data in made:
+            yield kind, int(now[first]), int(now[last - 1]), data
+
+
+def _xor(times: NDArray[np.int64], bits: NDArray[np.int64]) -> Iterator[tuple[int, int, bytes]]:
+    """(first sample, the one after the last, data) of each chunk of floats, given as their bits."""
+    firsts = np.arange(0, len(times), xor_chunks.CHUNK_SAMPLES)
+    lasts = np.minimum(firsts + xor_chunks.CHUNK_SAMPLES, len(times))
+    out, ends = np.zeros((len(times) + len(firsts)) * xor_chunks.MOST_BYTES, dtype=np.uint8), np.empty(len(firsts), dtype=np.int64)
+    xor_chunks.encode(times, bits, firsts, lasts, out, ends)
+    raw, start = out.tobytes(), 0
+    for first, last, end in zip(firsts.tolist(), lasts.tolist(), ends.tolist(), strict=True):
+        yield first, last, raw[start:end]
+        start = end
 
 
 def _ordered(found: SeriesSet, external: Mapping[str, str]) -> tuple[list[Labels], list[int]]:
