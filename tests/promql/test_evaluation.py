@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from vedette.promql.evaluation import Evaluation
+from vedette.promql.evaluation import Evaluation, coarser
 
 PARTS = [(i, i + 1) for i in range(50)]
 
@@ -65,3 +65,17 @@ def test_a_failure_ends_both(pool: ThreadPoolExecutor, fails_on_this_thread: boo
         in_turns(pool, fill)
     assert len(done) < len(PARTS)
     assert pool.submit(lambda: 7).result() == 7, "the thread of the pool is free again"
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 10, 64])
+def test_few_long_rows_are_taken_in_few_parts_the_last_of_which_are_short(count: int) -> None:
+    parts = [(3 * i, 3 * i + 3) for i in range(count)]
+    found = coarser(parts)
+    assert [row for lo, hi in found for row in range(lo, hi)] == list(range(3 * count)), "each row once, in order"
+    assert {lo for lo, _ in found} <= {lo for lo, _ in parts}, "cut where they were before"
+    sizes = [(hi - lo) // 3 for lo, hi in found]
+    assert sizes == sorted(sizes, reverse=True)
+    assert all(size <= -(-(count - sum(sizes[:i])) // 3) for i, size in enumerate(sizes)), "no thread is left with more than a third"
+    assert sizes[-2:] == [1, 1][: len(sizes)], "so that nobody waits for the other for long"
+    if count > 3:
+        assert len(found) < count

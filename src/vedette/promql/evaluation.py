@@ -130,6 +130,8 @@ class Evaluation:
             # Few rows of many samples are as much work as many rows.
             step = max(1, min(step, n * SLAB // rows.samples))
         parts = list(itertools.pairwise(rows.cuts(step)))
+        if heavy and n * rows.n <= BLOCK_CELLS:
+            parts = coarser(parts)
         if len(parts) > (1 if heavy else 4):
             self.in_turns(fill, parts)
         else:
@@ -246,6 +248,19 @@ class Evaluation:
         if len(first) < len(filled):
             raise ExecutionError(SAME_LABELSET)
         return replace(over, labels=labels, drop=None)
+
+
+def coarser(parts: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The same rows in fewer parts, each a third of what is left: for each of them one of two threads waits for the interpreter.
+
+    Both are done at about the same time all the same, also where one begins late or has rows of more samples.
+    """
+    found, at = [], 0
+    while at < len(parts):
+        last = at + (len(parts) - at - 1) // 3
+        found.append((parts[at][0], parts[last][1]))
+        at = last + 1
+    return found
 
 
 def _without_marked_names(table: LabelTable, marked: Bools) -> LabelTable:

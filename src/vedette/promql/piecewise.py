@@ -139,7 +139,8 @@ class PiecewiseSlabs:
             while at < end:
                 check()
                 # Of rows that follow one another as many as take a few milliseconds.
-                stop = min(end, max(at + 1, self._within(lo + at, _AT_ONCE) - lo))
+                few = self._upto[hi] - self._upto[lo + at] <= _AT_ONCE
+                stop = end if few else min(end, max(at + 1, self._within(lo + at, _AT_ONCE) - lo))
                 columns = counts[at:stop], into[0][at:stop], into[1][at:stop]
                 some: tuple[Any, ...] = (code, *found.part(at, stop), *steps, self._pieces.share, SLAB, *params, *room, *columns)
                 done = streamed.windows(*some)
