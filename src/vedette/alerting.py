@@ -179,6 +179,10 @@ class Alerting:
         settings = self._plan().settings
         return outgoing(alerts, settings.alerting.alert_relabel_configs, settings.external_labels)
 
+    def alertmanagers(self) -> list[str]:
+        """The URLs of the Alertmanagers that alerts are passed on to, without credentials."""
+        return [] if self._alertmanagers is None else [peer.url for peer in self._alertmanagers.peers()]
+
     def readings(self) -> Iterator[Reading]:
         """What rules and notifications counted."""
         if self._notifier is not None:

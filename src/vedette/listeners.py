@@ -16,7 +16,21 @@ from vedette import selfmetrics
 from vedette.access.guard import Guard, tenant_of
 from vedette.access.sessions import Sessions
 from vedette.api import access as access_api
-from vedette.api import admin, export, exposition, federation, openapi, ops, prometheus, reference, remote_read, write
+from vedette.api import (
+    admin,
+    export,
+    exposition,
+    federation,
+    internals,
+    openapi,
+    ops,
+    pools,
+    prometheus,
+    reference,
+    remote_read,
+    search,
+    write,
+)
 from vedette.api import alertmanager as alertmanager_api
 from vedette.api import alerts as alerts_api
 from vedette.api import backtest as backtest_api
@@ -168,6 +182,7 @@ class Listeners:
             ready=lambda: rooms.ready,
             warm=lambda: rooms.warm,
             exemplars=rooms.exemplars,
+            others=self._describing(),
             settings=prometheus.PrometheusApiSettings(
                 cors_origin=cors,
                 max_concurrency=limits.max_concurrency,
@@ -176,6 +191,19 @@ class Listeners:
                 timeout_s=limits.timeout_s,
             ),
         )
+
+    def _describing(self) -> list[Endpoint]:
+        """What else Prometheus' API tells: pools, Alertmanagers, blocks, own metrics; and names by parts of them."""
+        rooms = self._rooms
+        in_force = pools.InForce(
+            jobs=lambda: rooms.plan.collect.jobs,
+            internal=lambda: {target.pool for target in rooms.collector.targets()},
+            text=lambda: rooms.plan.settings.text,
+            alertmanagers=rooms.alerting.alertmanagers,
+        )
+        inside = internals.Internals(rooms.storage, lambda: read_own(self.registry), rooms.run_query, tenant_of)
+        searching = search.Search(rooms.storage, rooms.run_query, rooms.clock, prometheus.any_matchers_of, tenant_of)
+        return [*pools.endpoints(pools.Pools(in_force)), *internals.endpoints(inside), *search.endpoints(searching)]
 
     def _alerting(self, cors: str) -> list[Endpoint]:
         """Alertmanager's API, the platform document's silences, and why somebody was told or not."""

@@ -628,8 +628,9 @@ class TestCors:
             assert "access-control-allow-origin" not in bad.headers
 
     def test_what_may_be_posted_from_anywhere_only_reads(self, build: Build) -> None:
-        # Remote read and exports are other rooms' operations, and only read, too.
-        others = {remote_read.PATH, "/api/v1/export", "/prometheus/api/v1/export"}
+        # Remote read, exports and searches are other rooms' operations, and only read, too.
+        searches = {f"/api/v1/search/{name}" for name in ("metric_names", "label_names", "label_values")}
+        others = {remote_read.PATH, "/api/v1/export", "/prometheus/api/v1/export", *searches}
         assert {e.path for e in build() if "POST" in e.methods} | others == READING_POSTS
 
 

@@ -61,8 +61,9 @@ def endpoints(
     warm: Callable[[], bool] = lambda: True,
     settings: PrometheusApiSettings | None = None,
     exemplars: Exemplars | None = None,
+    others: Sequence[Endpoint] = (),
 ) -> list[Endpoint]:
-    """The operations, those that are asked most first, since routes are tried in order.
+    """The operations and `others` of the same shape, those that are asked most first, since routes are tried in order.
 
     Until `ready`, all answer 503: what storage holds while its log is replayed is not yet the truth. Until `warm`, none computes on the
     loop's thread: what is compiled there first would hold up everybody. `run_list` runs what lists series and labels (`run`, if absent).
@@ -83,6 +84,7 @@ def endpoints(
         *watch.endpoints(watch.Watch(sources, any_matchers_of, info.external_url)),
         *status.endpoints(status.Status(info, storage, run, clock)),
         *features.endpoints(features.FeatureQueries(engine)),
+        *others,
     ]
     return [_finished(e, ready, run, settings.cors_origin) for e in found]
 
@@ -116,6 +118,7 @@ def _finished(endpoint: Endpoint, ready: Callable[[], bool], run: Run, cors_orig
 
 READING_POSTS = frozenset(
     [f"/api/v1/{name}" for name in ("query", "query_range", "query_exemplars", "format_query", "parse_query", "series", "labels", "read")]
+    + [f"/api/v1/search/{name}" for name in ("metric_names", "label_names", "label_values")]
     + ["/api/v1/export", "/prometheus/api/v1/export"]
 )
 """Paths whose POST only reads (the form is too long for a URL): no protection against cross-site requests is needed."""

@@ -50,7 +50,7 @@ from vedette.storage.select import Part, block_labels, merge, unified, with_star
 from vedette.storage.series import SymbolTable
 from vedette.storage.settings import StorageSettings
 from vedette.storage.starts import Starts, hidden_tenant, shown_tenant
-from vedette.storage.statistics import Growth, GrowthFigures, IndexFigures, growth_figures, index_figures
+from vedette.storage.statistics import BlockFigures, Growth, GrowthFigures, IndexFigures, growth_figures, index_figures
 from vedette.storage.tiered import TieredReads, overlap
 from vedette.storage.tombstones import Deletions, Tombstones
 from vedette.storage.writer import Writer
@@ -600,6 +600,11 @@ class Engine:
     def figures(self, top: int) -> IndexFigures:
         """What makes the index large, `top` of each ranking; counted at each call."""
         return index_figures(self._memory, top=top)
+
+    def block_figures(self) -> list[BlockFigures]:
+        """What each block holds, in the order in which their samples were stored."""
+        metas = ((block.path.name, block.meta) for block in self._blocks.all)
+        return [BlockFigures(name, m.min_time, m.max_time, m.series, m.samples, m.histograms, m.level) for name, m in metas]
 
     def growth(self, top: int) -> GrowthFigures:
         """What series that came in the last hour brought, `top` of each ranking; counted at each call."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from vedette.storage.replay import ReplayProgress
-    from vedette.storage.statistics import GrowthFigures, IndexFigures
+    from vedette.storage.statistics import BlockFigures, GrowthFigures, IndexFigures
 
 Matchers = Sequence[Matcher]
 
@@ -268,6 +268,15 @@ class Ranked(Protocol):
 
     def growth(self, top: int) -> GrowthFigures:
         """What the series of the last hour brought, `top` of each ranking."""
+        ...
+
+
+@runtime_checkable
+class InBlocks(Protocol):
+    """A storage that keeps what is older in blocks."""
+
+    def block_figures(self) -> Sequence[BlockFigures]:
+        """What each block holds, in the order in which their samples were stored."""
         ...
 
 

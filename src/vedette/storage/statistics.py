@@ -23,6 +23,19 @@ Ranking = Sequence[tuple[str, int]]
 
 
 @dataclass(frozen=True, slots=True)
+class BlockFigures:
+    """What a block holds; `histograms` of its `samples` are native ones. Times in ms, both ends inclusive."""
+
+    name: str
+    min_time: int
+    max_time: int
+    series: int
+    samples: int
+    histograms: int
+    level: int
+
+
+@dataclass(frozen=True, slots=True)
 class IndexFigures:
     """`label_pairs` is the number of distinct ones; each ranking has the largest, largest first."""
 
