@@ -73,7 +73,16 @@ def test_every_query_is_one() -> None:
         parse.parse(query)
 
 
-def test_where_all_is_kept_writes_come_first_and_all_else_when_the_server_is_open(taken: list[str]) -> None:
+@pytest.fixture
+def noted(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether all kernels are known to be kept, the newest last."""
+    found = [False]
+    monkeypatch.setattr(warm.kept, "all_kept", lambda _: found[-1])
+    monkeypatch.setattr(warm.kept, "note", lambda _: found.append(True))
+    return found
+
+
+def test_where_all_may_be_kept_writes_come_first_and_all_else_when_the_server_is_open(taken: list[str], noted: list[bool]) -> None:
     warming = warm.Warming(Compilers(), ManualClock(), lambda: False)
     warming.writes()
     warming.asked()
@@ -84,6 +93,28 @@ def test_where_all_is_kept_writes_come_first_and_all_else_when_the_server_is_ope
     assert len(rest) == 1
     rest[0]()
     assert counted(taken) == list(warm.STEPS)
+    warming.finish()
+    assert noted == [False, True], "now it is known"
+
+
+def test_where_all_is_known_to_be_kept_only_what_queries_may_call_at_once_is_loaded(taken: list[str], noted: list[bool]) -> None:
+    noted.append(True)
+    warming = warm.Warming(Compilers(), ManualClock(), lambda: False)
+    warming.writes()
+    for call in warming.rest():
+        call()
+    assert counted(taken) == list(warm.LOADED)
+    warming.finish()
+    assert noted == [False, True]
+
+
+def test_what_was_broken_off_is_not_all(taken: list[str], noted: list[bool]) -> None:
+    warming = warm.Warming(Compilers(), ManualClock(), lambda: len(taken) > 5)
+    warming.writes()
+    for call in warming.rest():
+        call()
+    warming.finish()
+    assert noted == [False] and 5 < len(taken) < sum(warm.STEPS)
 
 
 async def test_a_new_machine_is_open_once_it_can_answer(taken: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

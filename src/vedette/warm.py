@@ -7,6 +7,9 @@ PromQL. What is missing here costs its first user a second, nothing worse.
 On a new machine all of them take a core one to two minutes. So there are three lanes that need nothing of each other, each for a
 thread: what they come across is compiled by processes side by side (`kernels/compiling.py`). First in each stands what a new user
 needs first, and until that is ready, so is not the server: its first answers would take as long.
+
+Where all are kept, only those of writes and of queries are loaded ahead, which may be called where nobody else can have their turn
+meanwhile: the others are loaded by whoever is the first to need one, in some milliseconds, and take their megabytes from then on.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ import numpy as np
 
 from vedette.clock import Clock, ManualClock, SystemClock, now_ms
 from vedette.errors import VedetteError
-from vedette.kernels import block, compiling, groups, shortest, streamed
+from vedette.kernels import block, compiling, groups, kept, shortest, streamed
 from vedette.model.histograms import NO_BUCKETS, Histogram, Layout
 from vedette.model.labels import Labels
 from vedette.model.labeltable import LabelTable
@@ -96,6 +99,8 @@ FIRST = (WRITES + 2, 2 + len(FIRST_QUERIES), 0)
 """How many steps of each lane a new user needs first."""
 STEPS = (FIRST[0] + 5 + len(NATIVE_QUERIES), FIRST[1] + len(QUERIES) + 9, 5)
 """How many steps each lane has."""
+LOADED = (FIRST[0], FIRST[1] + len(QUERIES), 0)
+"""How many steps of each lane are taken where all kernels are kept."""
 
 _SERIES = [Labels.of(__name__="warm", id=str(i)) for i in range(3)] + [
     Labels.of(__name__="warm_bucket", le=le) for le in ("1", "2", "+Inf")
@@ -392,7 +397,7 @@ class Warming:
 
         def all_lanes() -> None:
             # Threads would only take the interpreter from each other.
-            for lane, upto in enumerate(STEPS):
+            for lane, upto in enumerate(LOADED if kept.all_kept(groups.merge) else STEPS):
                 self._take(lane, upto)
 
         return [all_lanes]
@@ -413,7 +418,9 @@ class Warming:
         for turn, lane in zip(self._turns, self._lanes, strict=True):
             with turn:
                 lane.close()
+        if self.done == sum(STEPS):
+            kept.note(groups.merge)
         # What loaded the kernels is in no one's way any more.
-        self._compilers.rest()
+        self._compilers.rest(heap.Library("libllvmlite").let_go)
         heap.give_back()
         heap.let_code_go()

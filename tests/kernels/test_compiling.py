@@ -116,12 +116,18 @@ def test_what_is_compiled_elsewhere_is_loaded_here(own: ModuleType, compilers: C
     assert own.halved(np.float32(3)) == 1.5 and hits(own.halved)[0] == 1
     assert not compilers._demanded._all
 
+    # Whoever wants to know is told of each that comes all the same, and once.
+    came: list[int] = []
+    compilers.rest(lambda: came.append(len(own.halved.overloads)))
+    assert own.halved(np.int64(3)) == 1.5 and came == [len(own.halved.overloads)]
+    assert own.halved(np.int64(5)) == 2.5 and len(came) == 1
+
     # Somebody ends it, for want of memory say.
     compilers._demanded._resting = False
     assert own.halved(np.int32(3)) == 1.5
     compilers._demanded._idle[0]._process.kill()
     compilers._demanded._idle[0]._process.wait()
-    assert own.halved(np.int16(3)) == 1.5 and hits(own.halved) == (2, 2), "compiled here (and the None that could not be)"
+    assert own.halved(np.int16(3)) == 1.5 and hits(own.halved) == (3, 2), "compiled here (and the None that could not be)"
     assert not compilers._demanded._all
 
 

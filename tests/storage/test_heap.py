@@ -70,6 +70,11 @@ def test_only_what_can_be_read_again_from_a_library_is_let_go() -> None:
     assert list(heap._code(SMAPS)) == [(0x7F0000000000, 0x7F0000010000, 48 << 10), (0x7F0000020000, 0x7F0000030000, 8 << 10)]
 
 
+def test_one_library_is_found_by_its_name() -> None:
+    assert list(heap._code(SMAPS, "libbig")) == [(0x7F0000000000, 0x7F0000010000, 48 << 10)]
+    assert list(heap._code(SMAPS, "lib/")) == [] and list(heap._code(SMAPS, "big")) == []
+
+
 SERVER = """
 import os, re
 import llvmlite.binding, numpy as np
@@ -88,6 +93,12 @@ said = heap.let_code_go()
 print(files, said, resident("RssFile"))
 assert hashed() == before
 assert llvmlite.binding.parse_assembly("define i32 @f() { ret i32 1 }").get_function("f").name == "f"
+compiler = heap.Library("libllvmlite")
+llvmlite.binding.parse_assembly("define i32 @g() { ret i32 1 }").get_function("g")
+looked_at = resident("RssFile")
+compiler.let_go()
+print(looked_at, resident("RssFile"))
+assert llvmlite.binding.parse_assembly("define i32 @f() { ret i32 1 }").get_function("f").name == "f"
 """
 
 
@@ -100,9 +111,10 @@ def _run(script: str, **more: str) -> list[int]:
 
 @glibc
 def test_what_is_let_go_is_no_longer_resident_and_works_as_before() -> None:
-    before, said, after = _run(SERVER)
+    before, said, after, looked_at, left = _run(SERVER)
     assert said > 20 << 20, "the compiler alone is more than that"
     assert after < before - said // 2
+    assert left < looked_at - (1 << 20), "the compiler by itself, once more"
 
 
 FREED = """
@@ -158,5 +170,6 @@ def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> Non
     heap.economise({})
     heap.give_back()
     assert heap.let_code_go() == 0
+    heap.Library("libllvmlite").let_go()
     assert heap.free() is None
     heap._libc.cache_clear()

@@ -25,6 +25,7 @@ import numba.core.dispatcher
 import structlog
 
 from vedette.kernels import compiling, loading
+from vedette.kernels.kept import NAME as STAMP
 
 # Numba is not typed.
 _caching: Any = numba.core.caching
@@ -55,7 +56,8 @@ def take_over(there: Path, here: Path) -> None:
     half = None
     try:
         here.mkdir(parents=True, exist_ok=True)
-        for kept in there.glob("*.nb[ic]"):
+        # Last of all what tells that these are all there are.
+        for kept in (*there.glob("*.nb[ic]"), *there.glob(STAMP)):
             if not (here / kept.name).exists():
                 # Renamed in, for another process may look for it just now.
                 handle, name = tempfile.mkstemp(dir=here)

@@ -173,6 +173,7 @@ class Compilers:
         self._ahead, self._demanded = _Lane(processes), _Lane(_AT_ONCE)
         self._refused = self._ended = False  # no process can help; all ends
         self._telling = False
+        self._loaded: Callable[[], object] | None = None
         self._turn = threading.Lock()
         self._under_way: dict[bytes, threading.Event] = {}
         self.needed = threading.Event()
@@ -191,8 +192,12 @@ class Compilers:
         """From now on the log names what somebody waits for: before a server is ready, everybody waits."""
         self._telling = True
 
-    def rest(self) -> None:
-        """All is compiled that was to be: from now on a process is there as long as somebody waits for it."""
+    def rest(self, loaded: Callable[[], object] | None = None) -> None:
+        """All is compiled that was to be: from now on a process is there as long as somebody waits for it.
+
+        `loaded` is called each time a kernel was loaded or compiled all the same, on the thread that needed it.
+        """
+        self._loaded = loaded
         self._ahead.rest()
         self._demanded.rest()
 
@@ -201,6 +206,11 @@ class Compilers:
         self._ended = True
         self._ahead.close()
         self._demanded.rest()
+
+    def loaded(self) -> None:
+        """A kernel that was called was not there, and is now."""
+        if self._loaded is not None:
+            self._loaded()
 
     def compile(self, kernel: Any, types: tuple[Any, ...]) -> None:
         """Have the kernel compiled for arguments of these types where that is to be. It is loaded then, or else compiled here.
@@ -285,6 +295,8 @@ def compile_kernel(kernel: Any, signature: Any) -> Any:
         for file, at in _thread.turns:
             fcntl.lockf(file, fcntl.LOCK_UN, 1, at)
         _thread.turns = outer
+        if serving is not None and not _thread.depth:
+            serving.loaded()
 
 
 _files: dict[Path, int] = {}

@@ -76,18 +76,40 @@ def let_code_go() -> int:
 
     They stay in the system's page cache: what is still needed comes back at its first use, a few microseconds a page.
     """
-    if (libc := _libc()) is None:
-        return 0
+    return sum(resident for first, last, resident in _mapped() if _let_go(first, last))
+
+
+class Library:
+    """One library whose code is needed now and then, for a moment; its file's name begins with `name`.
+
+    Where it is mapped, and has been looked at, is found out once, in some 20 ms.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._places = [(first, last) for first, last, _ in _mapped(name)]
+
+    def let_go(self) -> None:
+        """As `let_code_go`, of this library; takes a fraction of a millisecond."""
+        for first, last in self._places:
+            _let_go(first, last)
+
+
+def _mapped(name: str = "") -> Iterator[tuple[int, int, int]]:
+    """`_code` of this process; of nothing where memory cannot be given back."""
+    return iter(()) if _libc() is None else _code(Path("/proc/self/smaps").read_text("utf-8", "surrogateescape"), name)
+
+
+def _let_go(first: int, last: int) -> bool:
+    libc = _libc()
     libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    total = 0
-    for first, last, resident in _code(Path("/proc/self/smaps").read_text("utf-8", "surrogateescape")):
-        if libc.madvise(first, last - first, mmap.MADV_DONTNEED) == 0:
-            total += resident
-    return total
+    return bool(libc.madvise(first, last - first, mmap.MADV_DONTNEED) == 0)
 
 
-def _code(smaps: str) -> Iterator[tuple[int, int, int]]:
-    """(first address, last, resident bytes) of each mapping of a library's file that nobody can write, nor has written to."""
+def _code(smaps: str, name: str = "") -> Iterator[tuple[int, int, int]]:
+    """(first address, last, resident bytes) of each mapping of a library's file that nobody can write, nor has written to.
+
+    Of one whose file's name begins with `name`.
+    """
     first = last = resident = 0
     library = False
     for line in smaps.splitlines():
@@ -96,13 +118,13 @@ def _code(smaps: str) -> Iterator[tuple[int, int, int]]:
             fields = rest.split(None, 4)
             first, last = (int(part, 16) for part in key.split("-"))
             # What a relocation wrote before it was closed to writing (`r--p`) is private memory: it tells as `Anonymous`.
-            library = len(fields) == 5 and fields[0][1] == "-" and fields[0][3] == "p" and _is_library(fields[4])
+            library = len(fields) == 5 and fields[0][1] == "-" and fields[0][3] == "p" and _is_library(fields[4], name)
         elif key == "Rss:":
             resident = int(rest.split()[0]) << 10
         elif key == "Anonymous:" and library and resident and int(rest.split()[0]) == 0:
             yield first, last, resident
 
 
-def _is_library(path: str) -> bool:
-    name = path.rpartition("/")[2]
-    return path.startswith("/") and (name.endswith(".so") or ".so." in name)
+def _is_library(path: str, name: str) -> bool:
+    file = path.rpartition("/")[2]
+    return path.startswith("/") and file.startswith(name) and (file.endswith(".so") or ".so." in file)
