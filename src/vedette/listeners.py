@@ -187,6 +187,7 @@ class Listeners:
                 cors_origin=cors,
                 max_concurrency=limits.max_concurrency,
                 max_concurrency_per_tenant=limits.max_concurrency_per_tenant,
+                max_concurrency_large=limits.large_at_once,
                 max_queued_per_tenant=limits.max_queued_per_tenant,
                 timeout_s=limits.timeout_s,
             ),

@@ -9,9 +9,9 @@ import pytest
 from vedette.clock import SystemClock
 from vedette.model.labels import Labels
 from vedette.model.series import SeriesSet
-from vedette.promql.cost import expected
+from vedette.promql.cost import expected, work
 from vedette.promql.engine import Engine
-from vedette.promql.errors import TooManySamples, TooMuchMemory
+from vedette.promql.errors import ParseError, TooManySamples, TooMuchMemory
 from vedette.promql.memory import MemoryStorage
 from vedette.promql.parse import parse
 from vedette.promql.plan import Bounds, Prepared, make_plan
@@ -52,6 +52,23 @@ def test_cells_that_are_certain(expr: str, cells: int) -> None:
     cost = expected(plan, [Estimate(100, 7000) for _ in plan.fetches])
     assert cost.cells == cells
     assert (cost.series, cost.samples) == (100 * len(plan.fetches), 7000 * len(plan.fetches))
+
+
+@pytest.mark.parametrize(
+    ("expr", "done"),
+    [
+        ("m", 7000 + 1000),
+        ("sum(rate(m[5m]))", 7000 + 1000 + 1000),
+        ("sum(m) + sum(m)", 7000 + 1000),
+        ("sum(m @ 0)", 7000 + 100),
+        ("sum(max_over_time(m[1h:1m]))", 7000 + 6900 + 1000 + 1000),
+        ("vector(1)", 0),
+    ],
+)
+def test_work_counts_what_is_streamed_too(expr: str, done: int) -> None:
+    grid = Grid(3_600_000, 60_000, STEPS)
+    plan = make_plan(Prepared.of(parse(expr, Features())), grid, Bounds(grid.start, grid.last, 300_000, 60_000, grid.step))
+    assert work(plan, [Estimate(100, 7000) for _ in plan.fetches]) == done
 
 
 class Sized(MemoryStorage):
@@ -113,3 +130,16 @@ def test_bytes_are_a_limit_of_their_own() -> None:
         assert engine.running.list("t") == []
     finally:
         engine.close()
+
+
+def test_what_is_large_is_told_without_reading(sized: tuple[Sized, Engine], monkeypatch: pytest.MonkeyPatch) -> None:
+    storage, engine = sized
+    monkeypatch.setattr("vedette.promql.engine._LARGE", 2000)
+    assert engine.large("t", "sum(m)", 0, 3_000_000, 60_000)
+    assert not engine.large("t", "sum(m)", 540_000, 540_000, 0)
+    assert not engine.large("t", 'sum(m{i="1"})', 0, 3_000_000, 60_000), "all there is would be large, what is selected is not"
+    assert not engine.large("t", "vector(1)", 0, 3_000_000, 60_000)
+    assert engine.large("t", "1 " + "+ 1" * 10_000, 0, 0, 0), "to read the text alone takes long"
+    with pytest.raises(ParseError):
+        engine.large("t", "sum(", 0, 0, 0)
+    assert storage.reads == 0

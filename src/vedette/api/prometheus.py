@@ -38,11 +38,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PrometheusApiSettings:
-    """`cors_origin` is a regular expression of the origins whose pages may read answers; `timeout_s` caps a query's own."""
+    """`cors_origin` is a regular expression of the origins whose pages may read answers; `timeout_s` caps a query's own.
+
+    `max_concurrency_large` is how many large queries run at once.
+    """
 
     cors_origin: str = ".*"
     max_concurrency: int = 20
     max_concurrency_per_tenant: int = 15
+    max_concurrency_large: int = 2
     max_queued_per_tenant: int = 500
     timeout_s: float = 120.0
 
@@ -74,7 +78,9 @@ def endpoints(
     )
     kept = Exemplars(0) if exemplars is None else exemplars
     busy = storage.busy if isinstance(storage, Locking) else lambda: False
-    gate = queries.Gate(run, clock, turns, timeout_s=settings.timeout_s, busy=busy)
+    most = settings.max_concurrency_large
+    large = Turns(concurrency=most, per_tenant=most, queued=settings.max_queued_per_tenant)
+    gate = queries.Gate(run, clock, turns, timeout_s=settings.timeout_s, large=large, busy=busy)
     glances = Glances(engine, turns, clock, tenant_of, busy, warm)
     at_once: dict[str, AtOnceHandler] = {"/api/v1/query": glances.instant, "/api/v1/query_range": glances.range}
     found = [

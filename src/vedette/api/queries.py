@@ -1,7 +1,8 @@
 """`/api/v1/query`, `/query_range` and their kin: PromQL over HTTP, in Prometheus' shapes.
 
-Evaluation runs on worker threads, in turns (`turns.py`); what waits is given up when its time is over, what runs when its
-client has gone. Not here: evaluation (`promql`), encoding (`answers.py`).
+Evaluation runs on worker threads, in turns (`turns.py`): large queries in turns of their own, so that small ones never wait for them.
+What waits is given up when its time is over, what waits or runs when its client has gone. Not here: evaluation (`promql`), encoding
+(`answers.py`).
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from vedette.api.params import Form, boolean_of, form_of, limit_of, parameter, p
 from vedette.api.tree import tree_json
 from vedette.api.turns import Turns
 from vedette.clock import Clock, now_ms
-from vedette.errors import BadInput, NotFound
-from vedette.promql.errors import ExecutionError, QueryTimeout, TooManySamples
+from vedette.errors import BadInput, NotFound, VedetteError
+from vedette.promql.errors import ExecutionError, QueryCanceled, QueryTimeout, TooManySamples
 from vedette.promql.nodes import Node
 from vedette.promql.printer import format_query
 from vedette.storage import heap
@@ -42,6 +43,7 @@ TRUNCATED = "results truncated due to limit"
 _STATS_DEPRECATED = 'value "{}" for parameter "stats" is deprecated and will be rejected in the next major release, use "true" or "all"'
 TIMED_OUT = "query timed out in query execution"
 QUEUED_TOO_LONG = "query timed out in query queue"
+LEFT_THE_QUEUE = "query was canceled in query queue"
 _PATIENCE_S = 0.1
 _SHORT_S, _TOO_LONG_S, _STALLED_S = 0.0015, 0.003, 0.02
 _KNOWN_SHAPES, _LONGEST_KEPT, _SAME_TIME_MS = 2000, 2000, 600_000
@@ -67,22 +69,48 @@ Evaluation = Callable[[float, threading.Event], Answer]
 """A query to be run on a worker thread: given its deadline (of the monotonic clock) and the event that cancels it."""
 
 
+class _Large(Exception):
+    """A query has to wait among the large ones."""
+
+
 class Gate:
     """Evaluates queries when it is their turn; a client that goes cancels its query."""
 
-    def __init__(self, run: Run, clock: Clock, turns: Turns, *, timeout_s: float, busy: Callable[[], bool] = lambda: False) -> None:
-        """`busy` tells whether even a short query would have to wait for another."""
+    def __init__(
+        self,
+        run: Run,
+        clock: Clock,
+        turns: Turns,
+        *,
+        timeout_s: float,
+        large: Turns | None = None,
+        busy: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`large` are the turns of queries that are much work (None: they have no own), fewer than `turns`.
+
+        `busy` tells whether even a short query would have to wait for another.
+        """
         self.run = run
         self._busy = busy
         self._clock = clock
-        self._turns = turns
+        self._turns, self._large = turns, large
         self._timeout_s = timeout_s
         self._short: OrderedDict[Hashable, None] = OrderedDict()
         """The shapes of queries that were over so fast last time that everything else waits for them: the latest last."""
 
-    async def evaluate(self, request: Request, tenant: str, timeout_s: float | None, evaluation: Evaluation, *, shape: Hashable) -> Answer:
+    async def evaluate(
+        self,
+        request: Request,
+        tenant: str,
+        timeout_s: float | None,
+        evaluation: Evaluation,
+        *,
+        shape: Hashable,
+        large: Callable[[], bool] = lambda: False,
+    ) -> Answer:
         """What `evaluation` gives. Those of one `shape` (None: of none) take about the same time: what is over at once needs no thread.
 
+        `large` tells, on a worker thread, whether it is much work; it is asked only where so much is being done already that it matters.
         Raises `QueryTimeout` for one that never got its turn, `QueryCanceled` for one whose client has gone, `LimitExceeded` where
         too many wait.
         """
@@ -90,25 +118,49 @@ class Gate:
         if allowed <= 0:
             raise QueryTimeout(TIMED_OUT)
         deadline = self._clock.monotonic() + allowed
-        if not self._turns.take(tenant):
-            try:
-                async with asyncio.timeout(allowed):
-                    await self._turns.wait(tenant)
-            except TimeoutError:
-                raise QueryTimeout(QUEUED_TOO_LONG) from None
+        await self._turn(self._turns, request, tenant, deadline)
+        # While few run, each may be as large as it is.
+        few = self._large is not None and self._large.take(tenant)
         try:
-            cancel = threading.Event()
             # The loop must not wait until another's large read lets go of the memory.
             if shape in self._short and not self._busy():
-                return self._at_once(evaluation, shape, deadline, cancel)
-            return await self._on_a_thread(request, evaluation, shape, deadline, cancel)
+                return self._at_once(evaluation, shape, deadline)
+            asked = evaluation if few or self._large is None else _weighed(evaluation, large)
+            return await self._on_a_thread(request, asked, shape, deadline)
+        except _Large:
+            assert self._large is not None, "else nobody asks"
         finally:
             self._turns.give_back(tenant)
+            if few and self._large is not None:
+                self._large.give_back(tenant)
+        await self._turn(self._large, request, tenant, deadline)
+        try:
+            return await self._on_a_thread(request, evaluation, None, deadline)
+        finally:
+            self._large.give_back(tenant)
 
-    async def _on_a_thread(
-        self, request: Request, evaluation: Evaluation, shape: Hashable, deadline: float, cancel: threading.Event
-    ) -> Answer:
-        began = self._clock.monotonic()
+    async def _turn(self, turns: Turns, request: Request, tenant: str, deadline: float) -> None:
+        """Take a turn of the tenant, which must be given back. Raises as `evaluate` does where none comes while somebody waits for it."""
+        if turns.take(tenant):
+            return
+        turn, gone = asyncio.ensure_future(turns.wait(tenant)), asyncio.ensure_future(_disconnected(request))
+        try:
+            left = max(0.0, deadline - self._clock.monotonic())
+            await asyncio.wait((turn, gone), timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                turns.give_back(tenant)
+            raise
+        finally:
+            left_us = gone.done()
+            gone.cancel()
+            turn.cancel()
+        if not turn.done():
+            raise QueryCanceled(LEFT_THE_QUEUE) if left_us else QueryTimeout(QUEUED_TOO_LONG)
+        turn.result()
+
+    async def _on_a_thread(self, request: Request, evaluation: Evaluation, shape: Hashable, deadline: float) -> Answer:
+        began, cancel = self._clock.monotonic(), threading.Event()
         running = asyncio.ensure_future(self.run(_let_go, evaluation, deadline, cancel))
         # Most queries are over before it is worth watching whether anybody still waits.
         done, _ = await asyncio.wait((running,), timeout=_PATIENCE_S)
@@ -121,15 +173,30 @@ class Gate:
                 self._short.popitem(last=False)
         return result
 
-    def _at_once(self, evaluation: Evaluation, shape: Hashable, deadline: float, cancel: threading.Event) -> Answer:
+    def _at_once(self, evaluation: Evaluation, shape: Hashable, deadline: float) -> Answer:
         """Evaluate on the loop's own thread: to hand it to another and back would take longer."""
         began, worked = self._clock.monotonic(), time.thread_time()
         try:
-            return _let_go(evaluation, deadline, cancel)
+            return _let_go(evaluation, deadline, threading.Event())
         finally:
             # What a busy machine takes from us is not the query's doing, unless it waited for something itself.
             if time.thread_time() - worked > _TOO_LONG_S or self._clock.monotonic() - began > _STALLED_S:
                 self._short.pop(shape, None)
+
+
+def _weighed(evaluation: Evaluation, large: Callable[[], bool]) -> Evaluation:
+    """`evaluation`, which raises `_Large` instead where it is that."""
+
+    def weighed(deadline: float, cancel: threading.Event) -> Answer:
+        try:
+            found = large()
+        except VedetteError:
+            found = False  # the evaluation meets the same, and says so
+        if found:
+            raise _Large
+        return evaluation(deadline, cancel)
+
+    return weighed
 
 
 def _let_go(evaluation: Evaluation, deadline: float, cancel: threading.Event) -> Answer:
@@ -228,7 +295,7 @@ class Queries:
                 timeout_s=left, lookback_ms=lookback, cancel=cancel, queryable=stats, as_text=options.table is None,
             )  # fmt: skip
 
-        return await self._answer(request, tenant, options, evaluate, span=(0, 0, when // _SAME_TIME_MS))
+        return await self._answer(request, tenant, options, evaluate, grid=(when, when, 0))
 
     async def range(self, request: Request) -> Response:
         """Evaluate an expression at each step of a range."""
@@ -256,7 +323,7 @@ class Queries:
                 as_text=options.table is None,
             )  # fmt: skip
 
-        return await self._answer(request, tenant, options, evaluate, span=(end - start, step, end // _SAME_TIME_MS))
+        return await self._answer(request, tenant, options, evaluate, grid=(start, end, step))
 
     async def _answer(
         self,
@@ -265,8 +332,10 @@ class Queries:
         options: _Options,
         evaluate: Callable[[float, threading.Event], QueryResult],
         *,
-        span: tuple[int, int, int],
+        grid: tuple[int, int, int],
     ) -> Response:
+        """The response to a query from start to end, a step apart: a step of 0 for one at one time."""
+        start, end, step = grid
         asked = began = self.clock.monotonic()
         notes: list[str] = []
         large: list[tuple[int, bool]] = []
@@ -324,10 +393,15 @@ class Queries:
             return enveloped(data, warnings=warnings, infos=result.infos)
 
         # What is short now may not be of another time, where there is more data; a few minutes on it will be.
+        span = (end - start, step, end // _SAME_TIME_MS)
         shape: Hashable = (tenant, options.text, *span, options.lookback_ms, options.limit, options.stats, options.explain)
         if len(options.text) > _LONGEST_KEPT or options.table:
             shape = None
-        answer = await self.gate.evaluate(request, tenant, options.timeout_s, evaluated, shape=shape)
+
+        def much() -> bool:
+            return self.engine.large(tenant, options.text, start, end, step)
+
+        answer = await self.gate.evaluate(request, tenant, options.timeout_s, evaluated, shape=shape, large=much)
         if options.table:
             assert isinstance(answer, bytes), "tables are whole"
             return Response(answer, media_type=tables.MEDIA[options.table], headers=tables.headers(options.table, notes))
@@ -348,7 +422,12 @@ class Queries:
         """What is made of an expression, on a worker thread when it is the tenant's turn: a long one takes seconds to read."""
         form = await form_of(request)
         answer = await self.gate.evaluate(
-            request, self.tenant_of(request), None, lambda deadline, cancel: made(self._parsed(form)), shape=None
+            request,
+            self.tenant_of(request),
+            None,
+            lambda deadline, cancel: made(self._parsed(form)),
+            shape=None,
+            large=lambda: len(form.text("query")) > _LONGEST_KEPT,
         )
         assert isinstance(answer, bytes), "nothing else is made here"
         return answer

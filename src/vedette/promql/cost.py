@@ -45,6 +45,16 @@ def expected(plan: Plan, reads: Sequence[Estimate]) -> Cost:
     return Cost(sum(r.series for r in reads), sum(r.samples for r in reads), cells)
 
 
+def work(plan: Plan, reads: Sequence[Estimate]) -> int:
+    """About how much `plan` is to do: the samples of its reads, and the values that operations compute of rows that are certain."""
+    rows: list[int] = []
+    total = sum(r.samples for r in reads)
+    for operation in plan.operations:
+        rows.append(_rows(operation, rows, reads))
+        total += rows[-1] * operation.grid.n
+    return total
+
+
 def _streams(operation: Operation) -> bool:
     """Whether the operation reads blocks of rows, to give blocks itself or what is left of all of them."""
     node = operation.node

@@ -22,7 +22,7 @@ from vedette.model.labeltable import LabelTable, Symbols
 from vedette.model.matchers import Matcher
 from vedette.model.series import SeriesSet
 from vedette.promql.annotations import Annotations
-from vedette.promql.cost import expected
+from vedette.promql.cost import expected, work
 from vedette.promql.direct import MOST_CELLS, MOST_SAMPLES, Shape
 from vedette.promql.durations import resolved
 from vedette.promql.errors import ParseError, QueryCanceled, QueryTimeout, TooManySamples
@@ -54,6 +54,10 @@ _REMEMBERED = 128
 """Small queries that keep what they made of labels: some 10 KB each of ten series, 200 KB of 256."""
 _SHORT_TEXT, _FEW_SERIES = 500, 1000
 """Characters of a text, and series that its other matchers look through: either takes less than a millisecond."""
+_LONG_TEXT = 20_000
+"""Characters of a text that takes long to read, some 50 ms."""
+_LARGE = 1 << 20
+"""Samples read and values computed of a query that keeps a processor busy for more than a few milliseconds."""
 _COSTLY = re.compile(r"\\[pP]|\{[0-9]")
 """What makes a large program of a short regular expression: to compile it may take 200 ms."""
 
@@ -315,6 +319,24 @@ class Engine:
         """Whether the text has been read."""
         with self._lock:
             return expr in self._parsed or expr in self._shapes
+
+    def large(self, tenant: str, expr: str, start_ms: int, end_ms: int, step_ms: int) -> bool:
+        """Whether a range query (an instant one, with a step of 0) is so much work that others would feel it; told before anything is read.
+
+        Raises as `range` and `instant` do where they would before they read.
+        """
+        if len(expr) > _LONG_TEXT:
+            return True
+        storage = self._estimating
+        grid = Grid(start_ms, step_ms or 1, (end_ms - start_ms) // step_ms + 1 if step_ms > 0 else 1)
+        if storage is None:
+            return False
+        plan = self._planned(self._prepared(expr), expr, grid, self._bounds(grid, end_ms if step_ms > 0 else None, _How()))
+        every = storage.estimate(tenant, None, 0, 0)
+        # Mostly not even all there is would be.
+        if work(plan, [every] * len(plan.fetches)) < _LARGE:
+            return False
+        return work(plan, [storage.estimate(tenant, f.matchers, f.start, f.end, f.coarse) for f in plan.fetches]) >= _LARGE
 
     def instants(self, tenant: str, asked: Sequence[Standing], time_ms: int) -> list[Answer]:
         """The value of each of several expressions at one time, in their order; what they read of one metric is read once.

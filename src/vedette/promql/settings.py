@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -44,6 +45,7 @@ class PromqlSettings:
     timeout_s: float = option(120.0, key="timeout", convert=parse_seconds)
     max_concurrency: int = 20
     max_concurrency_per_tenant: int = 15
+    max_concurrency_large: int = 0
     max_queued_per_tenant: int = 500
     max_expr_bytes: int = 256 << 10
     max_points: int = MAX_POINTS
@@ -57,6 +59,12 @@ class PromqlSettings:
     duration_expr: bool = True
     parse_cache: int = 1000
     kernel_threads: int = 2
+
+    @property
+    def large_at_once(self) -> int:
+        """How many large queries run at once: as many as there are processors, unless it is set."""
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return min(self.max_concurrency_large or cores, self.max_concurrency)
 
     @property
     def features(self) -> Features:
