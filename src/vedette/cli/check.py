@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from collections.abc import Callable
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,41 +20,60 @@ if TYPE_CHECKING:
     from vedette.promql.settings import Features
 
 
-def config(file: Path, *, alertmanager: bool) -> None:
-    """Check one configuration file; for a Prometheus configuration also the rule files it names."""
+def config(files: list[Path], *, alertmanager: bool) -> None:
+    """Check configuration files, for a Prometheus configuration also the rule files it names; the exit status is 2 where one is bad."""
     console = Console(highlight=False)
-    if alertmanager:
-        from vedette.notify.config import load
+    if not _all_good(files, lambda file: _alertmanager(file, console) if alertmanager else _config(file, console)):
+        raise SystemExit(2)
 
-        loaded = load(file)
-        console.print(f"[green]ok[/green] {file}: {len(loaded.receivers)} receivers")
-        return
+
+def rules(files: list[Path]) -> None:
+    """Check rule files; every bad one is reported before the exit status is set."""
+    from vedette.promql.parse import NO_FEATURES
+
+    if not _rules(files, NO_FEATURES, Console(highlight=False)):
+        raise SystemExit(2)
+
+
+def _all_good(files: list[Path], check: Callable[[Path], bool]) -> bool:
+    """Check them all, whatever is wrong with one, and tell what that is."""
+    good = True
+    for file in files:
+        try:
+            good = check(file) and good
+        except BadInput as error:
+            print(f"vedette: {error}", file=sys.stderr)
+            good = False
+    return good
+
+
+def _alertmanager(file: Path, console: Console) -> bool:
+    from vedette.notify.config import load
+
+    console.print(f"[green]ok[/green] {file}: {len(load(file).receivers)} receivers")
+    return True
+
+
+def _config(file: Path, console: Console) -> bool:
     from vedette.settings import resolve
 
     settings = resolve(path=file, environment={}, dotenv=None)
     jobs = settings.collect().jobs
     settings.forwards()
     console.print(f"[green]ok[/green] {file}: {len(jobs)} scrape configs, {len(settings.config.rule_files)} rule file patterns")
-    rules(settings.rule_paths(), features=settings.vedette.promql.features)
+    return _rules(settings.rule_paths(), settings.vedette.promql.features, console)
 
 
-def rules(files: list[Path], *, features: Features | None = None) -> None:
-    """Check rule files; every bad one is reported before the exit status is set."""
-    from vedette.promql.parse import NO_FEATURES
+def _rules(files: list[Path], features: Features, console: Console) -> bool:
     from vedette.rules.files import load
 
-    console, failed = Console(highlight=False), False
-    for file in files:
-        try:
-            groups = load(file, features=features or NO_FEATURES)
-        except BadInput as error:
-            print(f"vedette: {error}", file=sys.stderr)
-            failed = True
-            continue
+    def good(file: Path) -> bool:
+        groups = load(file, features=features)
         count = sum(len(g.rules) for g in groups)
         console.print(f"[green]ok[/green] {file}: {len(groups)} groups, {count} rules")
-    if failed:
-        raise SystemExit(2)
+        return True
+
+    return _all_good(files, good)
 
 
 def show(path: Path | None, *, data: Path | None) -> None:

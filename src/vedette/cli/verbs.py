@@ -124,13 +124,13 @@ def query(
 
 @check.command("config")
 def check_config(
-    file: Annotated[Path, typer.Argument(metavar="FILE")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...")],
     alertmanager: Annotated[bool, typer.Option("--alertmanager", help="FILE is an alertmanager.yml.")] = False,
 ) -> None:
-    """Check a configuration file and the rule files that it names."""
+    """Check configuration files and the rule files that they name."""
     from vedette.cli.check import config
 
-    config(file, alertmanager=alertmanager)
+    config(files, alertmanager=alertmanager)
 
 
 @check.command("rules")
