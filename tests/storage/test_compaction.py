@@ -253,6 +253,19 @@ async def test_a_block_that_was_deleted_stays_readable_for_whoever_holds_it(open
     assert held.read(rows, *EVER)[0][-1] == held.meta.samples
 
 
+async def test_an_index_that_nobody_asks_for_is_let_go(open_engine, tools, keyspace, clock):
+    engine = await open_engine()
+    await fill(engine, tools, keyspace, clock, blocks=2)
+    await engine.compact()
+    blocks = engine._blocks.all
+    assert len(engine.select("default", [], *EVER)) > 0
+    await engine.compact()
+    assert any(block._views for block in blocks), "it was asked for a moment ago"
+    await engine.compact()
+    assert not any(block._views for block in blocks)
+    assert len(engine.select("default", [], *EVER)) > 0, "whoever asks next maps it again"
+
+
 def test_numbers_of_damaged_blocks_are_not_given_again(tmp_path):
     (tmp_path / "00000007-1-2").mkdir()
     blocks = Blocks(tmp_path, Disk(), page_cache=0)

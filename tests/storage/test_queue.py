@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import psutil
 import pytest
 
 from vedette.errors import Corrupt, LimitExceeded
@@ -41,6 +42,16 @@ def test_what_is_put_is_read_back_in_order_also_after_a_restart(directory):
     assert second.bodies() == first.bodies()
     assert [(e.tenant, e.lane, e.samples) for e in second.entries] == [("älice", 3, 1), ("default", 0, 2), ("default", 0, 3)]
     assert second.queue.samples == 6
+
+
+def test_reading_leaves_no_file_open(directory):
+    """An outage of the server behind has entries read again and again."""
+    opened = Opened(directory)
+    opened.queue.put([item(n) for n in range(5)])
+    before = psutil.Process().num_fds()
+    for _ in range(20):
+        opened.bodies()
+    assert psutil.Process().num_fds() < before + 20
 
 
 def test_what_is_done_with_does_not_come_back(directory):
