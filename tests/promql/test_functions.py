@@ -23,6 +23,7 @@ from vedette.promql.engine import Engine
 from vedette.promql.errors import ExecutionError
 from vedette.promql.memory import MemoryStorage
 from vedette.promql.settings import PromqlSettings
+from vedette.promql.signatures import FUNCTIONS
 from vedette.promql.sorting import natural, natural_ranks, sort_by_label
 from vedette.promql.values import Matrix
 
@@ -242,3 +243,17 @@ def test_thousands_of_names_that_no_series_has_change_nothing(engine: Engine) ->
     assert [row.get("zone") for row in labels_of(engine, f"disk * on(name) group_left({plain}, zone) sum by (name) (disk)")] == [None] * 3
     # A separator between labels that are not there is text all the same.
     assert labels_of(engine, f'label_join(disk{{name="sdb1"}}, "both", "-", {quoted}, "name")')[0]["both"] == "-" * 2000 + "sdb1"
+
+
+_GIVEN = {"vector": 'label_replace(disk, "le", "$1", "name", "sd.(.*)")', "scalar": "0.5", "string": '"s"', "matrix": "disk[5m]"}
+
+
+@pytest.mark.parametrize("name", [name for name, function in FUNCTIONS.items() if function.returns == "vector"])
+@pytest.mark.parametrize("form", ["last_over_time(({})[20s:1m])", "count(({}) or disk) by (zone)"])
+def test_every_function_where_there_is_no_time_to_evaluate_it_at(engine: Engine, name: str, form: str) -> None:
+    of_kinds = ", ".join(_GIVEN[kind] for kind in FUNCTIONS[name].args)
+    given = {"info": "disk", "histogram_quantiles": f'{_GIVEN["vector"]}, "q", 0.5, 0.9'}.get(name, of_kinds)
+    expr = form.format(f"{name}({given})")
+    # Twenty seconds before half past there is no full minute; a range of no step in between has some without.
+    assert engine.instant("t", f"last_over_time(({name}({given}))[20s:1m])", 30_000).rows() == []
+    engine.range("t", expr, 0, 90_000, 15_000).rows()

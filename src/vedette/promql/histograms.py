@@ -75,8 +75,8 @@ def _buckets(ev: Evaluation, matrix: Matrix, node: Node) -> _Buckets:
     if bad.any():
         for i in np.unique(inverse[bad]).tolist():
             rows = inverse == i
-            names = labelsets.metric_names(matrix.labels, np.atleast_1d(rows)) if ev.delayed_names else []
-            for name in names or [""]:
+            # What is given still has its name, whether or not the result keeps it to its end.
+            for name in labelsets.metric_names(matrix.labels, rows) or [""]:
                 ev.annotations.warn(say.bad_bucket_label(texts[i], name), node)
     first, starts, rows = by_bound(matrix.labels, bounds, np.flatnonzero(~bad))
     labels = labelsets.kept(matrix.labels.take(first), (LE,), without=True)
@@ -226,6 +226,9 @@ def histogram_quantiles(ev: Evaluation, node: Call, args: Sequence[Value], grid:
             symbol = ev.symbols.intern(text if "." in text or not text.lstrip("-").isdigit() else text + ".0")
             column = np.full(len(made), symbol, dtype=np.int32)
             parts.append(Matrix(labelsets.with_label(made.labels, label, column), made.values, made.present & at, made.drop))
+        if not len(q):
+            # A subquery that has no time to be evaluated at, as in `[20s:1m]` away from full minutes.
+            parts.append(made)
     whole = parts[0]
     for part in parts[1:]:
         whole = _stacked(whole, part)
