@@ -454,3 +454,16 @@ def test_numbers_of_histograms_keep_their_type_and_unit_where_names_are_dropped_
     assert list(floats(engine, "histogram_quantile(0.5, h)")) == ["{}"]
     for each in (engine, late):
         each.close()
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_what_has_no_bound_is_named_as_it_was_given(late: bool) -> None:
+    storage = MemoryStorage()
+    storage.add(Labels.of(__name__="x"), 0, 1.0)
+    storage.add(Labels.of(__name__="y", le="wide"), 0, 1.0)
+    engine = Engine(storage, PromqlSettings(delayed_name_removal=late), SystemClock())
+    told = 'PromQL warning: bucket label "le" is missing or has a malformed value of'
+    for query, name in (("x", ' for metric name "x"'), ("-x", ' for metric name "x"' if late else "")):
+        assert engine.instant("t", f"histogram_quantile(0.5, {query})", 0).warnings == [f'{told} ""{name} (1:25)']
+    assert engine.instant("t", "histogram_fraction(0, 1, y)", 0).warnings == [f'{told} "wide" for metric name "y" (1:26)']
+    engine.close()
