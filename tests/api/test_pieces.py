@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import zlib
@@ -73,6 +74,31 @@ async def test_what_is_very_large_is_sent_as_it_is(run: Any, serve: Any) -> None
     client, _ = answering(run, serve, size=65 << 20)
     answer = await client.get("/large", headers={"accept-encoding": "gzip"})
     assert "content-encoding" not in answer.headers and answer.content == b"".join(TEXT)
+
+
+async def test_nothing_more_is_made_for_a_client_that_has_gone(run: Any) -> None:
+    made, sent, gone = 0, list[Any](), asyncio.Event()
+
+    def endless() -> Iterator[bytes]:
+        nonlocal made
+        while True:
+            made += 1
+            yield b"more"
+
+    async def receive() -> Any:
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+        if len(sent) == 4:
+            gone.set()
+
+    async with asyncio.timeout(60):
+        await Pieces(endless(), run, size=1000)({"type": "http"}, receive, send)
+    assert [message["type"] for message in sent[:4]] == ["http.response.start", *["http.response.body"] * 3]
+    assert made <= len(sent) + 1, "it ended at once"
+    assert not any(not message.get("more_body", True) for message in sent), "what was cut short does not end as if it were whole"
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ or above 64 MiB (a client that asks for that much is near).
 
 from __future__ import annotations
 
+import asyncio
 import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -46,8 +47,9 @@ def success(data: object, *, warnings: Sequence[str] = ()) -> Response:
 class Pieces(Response):
     """An answer that is sent while it is being made, piece by piece: it is never one body, and nothing holds the loop up.
 
-    Each piece is taken on a worker thread (`run`) once the client has room for it; none is empty. `size` is about how many bytes
-    there will be. Where it is `exact` the client is told: to read what comes without its length in chunks takes many clients twice as long.
+    Each piece is taken on a worker thread (`run`) once the client has room for it; none is empty, and none is made once the client
+    has gone. `size` is about how many bytes there will be. Where it is `exact` the client is told: to read what comes without its length
+    in chunks takes many clients twice as long.
     """
 
     def __init__(self, pieces: Iterator[bytes | memoryview], run: Run, *, size: int, exact: bool = False, media_type: str = JSON) -> None:
@@ -80,9 +82,23 @@ class Pieces(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        while piece := await self._run(self._next):
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        # What is sent to nobody vanishes without a word.
+        gone = asyncio.ensure_future(disconnected(receive))
+        try:
+            while piece := await self._run(self._next):
+                if gone.done():
+                    return
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            gone.cancel()
+            self._pieces = iter(())
+
+
+async def disconnected(receive: Receive) -> None:
+    """Wait until the client has gone, once its request has been read."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 class Listed(Response):

@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from vedette.api import tables
-from vedette.api.answers import JSON, Pieces, enveloped, success
+from vedette.api.answers import JSON, Pieces, disconnected, enveloped, success
 from vedette.api.endpoint import Endpoint, Param, Run
 from vedette.api.glances import DECLINED
 from vedette.api.params import Form, boolean_of, form_of, limit_of, parameter, parse_span, parse_time, rfc3339, time_of
@@ -143,7 +143,7 @@ class Gate:
         """Take a turn of the tenant, which must be given back. Raises as `evaluate` does where none comes while somebody waits for it."""
         if turns.take(tenant):
             return
-        turn, gone = asyncio.ensure_future(turns.wait(tenant)), asyncio.ensure_future(_disconnected(request))
+        turn, gone = asyncio.ensure_future(turns.wait(tenant)), asyncio.ensure_future(disconnected(request.receive))
         try:
             left = max(0.0, deadline - self._clock.monotonic())
             await asyncio.wait((turn, gone), timeout=left, return_when=asyncio.FIRST_COMPLETED)
@@ -218,7 +218,7 @@ def _let_go(evaluation: Evaluation, deadline: float, cancel: threading.Event) ->
 
 
 async def _while_connected(request: Request, running: asyncio.Future[Answer], cancel: threading.Event) -> Answer:
-    gone = asyncio.ensure_future(_disconnected(request))
+    gone = asyncio.ensure_future(disconnected(request.receive))
     try:
         await asyncio.wait((running, gone), return_when=asyncio.FIRST_COMPLETED)
         if not running.done():
@@ -228,11 +228,6 @@ async def _while_connected(request: Request, running: asyncio.Future[Answer], ca
         # Also where this request itself is cancelled: the thread must not work on for nobody.
         cancel.set()
         gone.cancel()
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 @dataclass(frozen=True, slots=True)
