@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import structlog
 
 from vedette import warm
 from vedette.app import House
@@ -65,6 +67,25 @@ async def test_how_far_compiling_is_can_be_asked_at_any_time(house: House) -> No
     assert rooms.compiling() is None, "it has not begun"
     rooms.warming = Kernels(house)  # type: ignore[assignment]
     assert rooms.compiling() == (3, 9, 12.3)
+
+
+async def test_a_first_start_says_what_it_waits_for_and_where_the_pages_are(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, said = house._rooms.clock, structlog.testing.CapturingLogger()
+    assert isinstance(clock, ManualClock)
+    monkeypatch.setattr("vedette.app.log", said)
+    waiting = asyncio.create_task(house.explain_waiting([("127.0.0.1", 8009)]))
+    await clock.advance(5)
+    assert not said.calls, "nothing is compiled: it is ready in a moment"
+    house._rooms.warming = Kernels(house)  # type: ignore[assignment]
+    await clock.advance(1)
+    assert [line.kwargs for line in said.calls] == [{"urls": ["http://127.0.0.1:8009/"], "compiled": "3 of 9, about 12 s to go"}]
+    await clock.advance(9)
+    assert len(said.calls) == 1, "not every second"
+    await clock.advance(1)
+    assert len(said.calls) == 2
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
 
 
 async def test_a_start_that_fails_ends_what_it_had_compiled(house: House, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+_FIRST_WORD_S, _NEXT_WORD_S = 1.0, 10.0  # how soon, and how often, a start that compiles says so
+
 
 class House:
     """The running server. `lock`, then `start`; `close` at the end. `read` gives the settings anew at each reload."""
@@ -233,6 +235,20 @@ class House:
         """Say where the server can be reached."""
         urls = [f"{scheme}://{host}:{port}/" for host, port in addresses]
         log.info("serving", urls=urls, data=str(self.plan.settings.vedette.storage.data))
+
+    async def explain_waiting(self, addresses: Sequence[tuple[str, int]], *, scheme: str = "http") -> None:
+        """Until it is cancelled, say now and then what a start waits for: a silent terminal would look like a server that hangs."""
+        urls = [f"{scheme}://{host}:{port}/" for host, port in addresses]
+        pause = _FIRST_WORD_S
+        while True:
+            await self._rooms.clock.sleep(pause)
+            if (found := self._rooms.compiling()) is not None:
+                done, total, left = found
+                progress = str(warm.Progress(done, total, left))
+                log.info(
+                    "a first start: kernels are compiled for this machine, once; the pages show how far it is", urls=urls, compiled=progress
+                )
+                pause = _NEXT_WORD_S
 
     def asgi(self, dialect: str | None = None) -> ASGIApp:
         """The application of one listener: a dialect's own, or (None) the union with the UI."""

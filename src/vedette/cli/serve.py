@@ -261,10 +261,13 @@ async def _serve(house: House, sockets: list[tuple[str | None, socket.socket]], 
             listener.config.load()
             listener.config.ssl = tls
         listeners.append((listener, loop.create_task(listener.serve(sockets=[bound]))))
+    addresses, scheme = [bound.getsockname()[:2] for _, bound in sockets], "http" if tls is None else "https"
     try:
         started = loop.create_task(house.start())
         stopping = loop.create_task(stop.wait())
+        waiting = loop.create_task(house.explain_waiting(addresses, scheme=scheme))
         await asyncio.wait({started, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
         if started.done():
             started.result()
             if kernels.PASSING is not None:
@@ -277,7 +280,7 @@ async def _serve(house: House, sockets: list[tuple[str | None, socket.socket]], 
             # A request of a thousand alerts makes tens of thousands of objects that stay: to look through them after every 700
             # would take a third of its time.
             gc.set_threshold(20_000, 20, 20)
-            house.announce([bound.getsockname()[:2] for _, bound in sockets], scheme="http" if tls is None else "https")
+            house.announce(addresses, scheme=scheme)
             await stopping
         started.cancel()
     finally:
