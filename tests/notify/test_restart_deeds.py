@@ -132,3 +132,18 @@ async def test_what_was_taken_back_stays_so(tmp_path: Path) -> None:
     else:
         raise AssertionError("it is acknowledged again")
     await process.end()
+
+
+async def test_what_was_acknowledged_stays_so_with_who_said_what(tmp_path: Path) -> None:
+    clock = ManualClock(T0)
+    process = Process(tmp_path / "v.db", clock, Reaper(-1), [])
+    await process.start()
+    await process.notifier.accept([FIRING])
+    said = await process.notifier.acknowledge(FIRING.fingerprint, author="Alice", note="I look at it")
+    await process.end()
+    process = Process(tmp_path / "v.db", clock, Reaper(-1), [])
+    await process.start()
+    found = process.notifier.acknowledgements.get(FIRING.fingerprint)
+    assert (found.author, found.note, found.made_at, found.labels) == ("Alice", "I look at it", T0 * 1000, FIRING.labels)
+    assert found == said
+    await process.end()

@@ -141,6 +141,21 @@ class TestSeries:
             await asyncio.sleep(0.005)
         assert engine.counters()["forgotten_series"] == 1
 
+    async def test_while_none_is_gone_no_table_is_made_anew_for_room(self, limited, tools, clock, monkeypatch):
+        engine = await limited(TenantLimits(max_series=1))
+        looks, due = engine._flusher.forgetting, []
+        inner = looks.due
+        monkeypatch.setattr(looks, "due", lambda: due.append(inner()) or due[-1])
+        await engine.append(rows(tools, tools.metric("a"), tools.metric("b")))
+        await clock.advance(61)
+        engine._writer.wake()
+        deadline = asyncio.get_running_loop().time() + 20
+        while looks._again <= clock.monotonic():
+            assert asyncio.get_running_loop().time() < deadline, "it does not look"
+            await asyncio.sleep(0.005)
+        await engine.close()
+        assert not any(due)
+
 
 class TestWindow:
     async def test_a_tenant_may_fill_in_more_of_the_past(self, limited, tools):
