@@ -130,6 +130,21 @@ async def test_samples_by_the_id_of_a_series_that_is_gone_are_dropped(open_engin
     assert engine.select("default", [], *EVER).sample_count == 60
 
 
+async def test_the_next_block_holds_what_was_logged_before_and_after(open_engine, tools, keyspace, clock):
+    """It names both scopes of the log: after a crash right then, what it has not named would be read into memory again."""
+    engine = await open_engine()
+    await engine.append(SampleBatch.of(keyspace, names(tools, 0), [tools.now] * 30, [1.0] * 30))
+    await hours_later(engine, clock)
+    await engine.append(SampleBatch.of(keyspace, names(tools, 1), [tools.now + 3 * HOUR] * 30, [1.0] * 30))
+    before = engine._wal.scope
+    await until(clock, lambda: engine.stats().series <= 30)
+    after = engine._wal.scope
+    assert after != before
+    await engine.append(SampleBatch.of(keyspace, names(tools, 2), [tools.now + 3 * HOUR] * 30, [1.0] * 30))
+    await engine.flush()
+    assert {before, after} <= engine._blocks.wal_scopes
+
+
 async def test_texts_that_queries_brought_in_are_forgotten(open_engine, tools, keyspace, clock):
     engine = await open_engine()
     await engine.append(SampleBatch.of(keyspace, names(tools, 0, 200), [tools.now] * 200, [1.0] * 200))
