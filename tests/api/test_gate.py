@@ -12,8 +12,9 @@ from starlette.requests import Request
 from vedette.api.queries import Gate
 from vedette.api.turns import Turns
 from vedette.clock import ManualClock
-from vedette.errors import LimitExceeded
+from vedette.errors import LimitExceeded, NotFound
 from vedette.promql.errors import ParseError, QueryCanceled, QueryTimeout
+from vedette.promql.running import Running
 
 
 class Place:
@@ -25,6 +26,7 @@ class Place:
         self.go: dict[str, asyncio.Event] = {}
         self.turns = Turns(concurrency=most, per_tenant=most, queued=queued)
         self.large = Turns(concurrency=large, per_tenant=large, queued=queued)
+        self.running = Running(ManualClock(), max_bytes=0)
         self.gate = Gate(self.run, ManualClock(), self.turns, timeout_s=60, large=self.large)
 
     async def run(self, function: Any, *args: Any) -> Any:
@@ -49,8 +51,11 @@ class Place:
             await self.go.setdefault(f"{name} goes", asyncio.Event()).wait()
             return {"type": "http.disconnect"}
 
+        def waiting(leave: Any) -> Any:
+            return self.running.waiting(tenant, name, (0, 0, 0), leave)
+
         request = Request({"type": "http", "method": "GET", "path": "/", "headers": []}, receive)
-        return asyncio.create_task(self.gate.evaluate(request, tenant, timeout_s, evaluate, shape=None, large=much))
+        return asyncio.create_task(self.gate.evaluate(request, tenant, timeout_s, evaluate, shape=None, large=much, waiting=waiting))
 
     def let_go(self, *names: str) -> None:
         for name in names:
@@ -124,6 +129,29 @@ async def test_who_has_gone_waits_no_longer() -> None:
     assert await first + await third == b"firstthird"
     assert place.began == ["first", "third"], "nothing was done for nobody"
     assert place.at_rest()
+
+
+async def test_those_that_wait_are_listed_and_ended() -> None:
+    place = Place(most=2)
+    names = ["first", "second", "third", "fourth"]
+    tasks = {}
+    for name in names:
+        tasks[name] = place.ask(name)
+        await place.settle()
+    assert [(q.expr, q.waits) for q in place.running.list("t")] == [("second", True), ("third", True), ("fourth", True)]
+    for name in ("third", "second"):
+        (number,) = [q.id for q in place.running.list("t") if q.expr == name]
+        with pytest.raises(NotFound):
+            place.running.cancel("another", number)
+        await asyncio.to_thread(place.running.cancel, "t", number)
+        with pytest.raises(QueryCanceled, match="canceled in query queue"):
+            await tasks[name]
+    place.let_go("first", "fourth")
+    assert await tasks["first"] + await tasks["fourth"] == b"firstfourth"
+    assert place.began == ["first", "fourth"]
+    assert place.running.list("t") == []
+    await place.settle()
+    assert all(turns.take("nobody") for turns in (place.turns, place.turns, place.large)), "all turns were given back"
 
 
 async def test_a_large_one_waits_no_longer_than_its_time() -> None:

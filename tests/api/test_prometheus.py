@@ -23,6 +23,7 @@ from vedette.clock import ManualClock
 from vedette.errors import Corrupt, LimitExceeded, NotFound, Undeliverable
 from vedette.model.labels import Labels
 from vedette.promql.engine import Engine
+from vedette.promql.running import Running
 from vedette.promql.settings import PromqlSettings
 
 NOW = 1_700_000_000
@@ -160,8 +161,8 @@ class TestQuery:
         asking = asyncio.ensure_future(client.get("/api/v1/query", params={"query": "sum(up)", "time": NOW}))
         assert await asyncio.to_thread(reached.wait, 60)
         (running,) = (await ask(client, "status/queries"))["data"]
-        assert {k: running[k] for k in ("query", "start", "end", "step", "samples")} == {
-            "query": "sum(up)", "start": NOW, "end": NOW, "step": 0, "samples": 0,
+        assert {k: running[k] for k in ("tenant", "state", "query", "start", "end", "step", "samples")} == {
+            "tenant": "default", "state": "running", "query": "sum(up)", "start": NOW, "end": NOW, "step": 0, "samples": 0,
         }  # fmt: skip
         for unknown in ("0", "x", "9" * 30, "%2E"):
             assert (await client.delete(f"/api/v1/status/queries/{unknown}")).status_code == 404
@@ -520,15 +521,16 @@ class Waiting:
     """An engine whose queries run until they are let go or cancelled."""
 
     def __init__(self) -> None:
-        self.running = threading.Semaphore(0)
+        self.reached = threading.Semaphore(0)
         self.cancelled = threading.Event()
         self.free = threading.Event()
+        self.running = Running(ManualClock(), max_bytes=0)
 
     def glance(self, *args: Any) -> None:
         """Nothing is at hand."""
 
     def instant(self, *args: Any, cancel: threading.Event, **more: Any) -> Any:
-        self.running.release()
+        self.reached.release()
         while not self.free.is_set():
             if cancel.wait(0.01):
                 self.cancelled.set()
@@ -547,12 +549,19 @@ async def test_queries_beyond_the_bound_wait_their_turn(build: Build, serve: Any
     engine = Waiting()
     client = serve(prometheus.routes(build(engine=engine, settings=PrometheusApiSettings(max_concurrency=1))))
     first = asyncio.create_task(client.get("/api/v1/query?query=up"))
-    assert await asyncio.to_thread(engine.running.acquire, timeout=60)
+    assert await asyncio.to_thread(engine.reached.acquire, timeout=60)
+    third = asyncio.create_task(client.get("/api/v1/query?query=third"))
+    async with asyncio.timeout(60):
+        while not (listed := (await client.get("/api/v1/status/queries")).json()["data"]):
+            await asyncio.sleep(0)
+    assert [(q["state"], q["query"]) for q in listed] == [("waiting", "third")], "the engine here lists nothing of its own"
+    assert (await client.delete(f"/api/v1/status/queries/{listed[0]['id']}")).status_code == 200
+    assert ((await third).status_code, (await third).json()["error"]) == (503, "query was canceled in query queue")
     second = await client.get("/api/v1/query?query=up&timeout=50ms")
     assert (second.status_code, second.json()["error"]) == (503, "query timed out in query queue")
     engine.free.set()
     assert (await first).status_code == 422
-    assert not engine.running.acquire(blocking=False), "what timed out in the queue was never evaluated"
+    assert not engine.reached.acquire(blocking=False), "what timed out in the queue was never evaluated"
 
 
 async def test_a_client_that_goes_cancels_its_query(build: Build) -> None:
@@ -564,7 +573,7 @@ async def test_a_client_that_goes_cancels_its_query(build: Build) -> None:
 
     async def receive() -> Any:
         if len(messages) == 1:
-            assert await asyncio.to_thread(engine.running.acquire, timeout=60)
+            assert await asyncio.to_thread(engine.reached.acquire, timeout=60)
         return messages.pop(0)
 
     async def send(message: Any) -> None:

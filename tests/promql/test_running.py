@@ -207,3 +207,26 @@ def test_explained(engine: Engine) -> None:
         assert all(i < operation["id"] for i in operation["inputs"])
     assert result.statistics.peak >= 30
     assert result.statistics.samples_read == 30
+
+
+async def test_what_waits_is_listed_after_what_runs_and_holds_no_place() -> None:
+    clock = ManualClock(1000.0)
+    running = Running(clock, max_bytes=0)
+    left: list[str] = []
+    with running.waiting("a", "w1", (1, 2, 3), lambda: left.append("w1")), running.waiting("b", "w2", (1, 1, 0), lambda: left.append("w2")):
+        await clock.advance(5)
+        with running.entered("a", "r", (4, 5, 6), None):
+            await clock.advance(2)
+            first, second = running.list("a")
+            assert (first.expr, first.waits, first.running_s) == ("r", False, 2.0)
+            assert (second.expr, second.waits, second.running_s, second.began) == ("w1", True, 7.0, 1000.0)
+            assert (second.start, second.end, second.step, second.samples, second.bytes) == (1, 2, 3, 0, 0)
+            assert len(running) == 1
+        with pytest.raises(NotFound):
+            running.cancel("b", second.id)
+        running.cancel("a", second.id)
+        assert left == ["w1"]
+        assert [q.expr for q in running.list("b")] == ["w2"]
+    assert running.list("a") == running.list("b") == []
+    with pytest.raises(NotFound):
+        running.cancel("a", second.id)

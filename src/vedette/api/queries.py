@@ -13,7 +13,9 @@ import time
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -65,6 +67,9 @@ _TUNING = (
 Answer = bytes | Iterator[bytes | memoryview]
 """An answer's body: whole, or in pieces that are made as they are taken, on a worker thread."""
 
+Listed = Callable[[Callable[[], object]], AbstractContextManager[object]]
+"""Lists a query that waits, while the context lasts; what it is given ends the wait, on any thread."""
+
 Evaluation = Callable[[float, threading.Event], Answer]
 """A query to be run on a worker thread: given its deadline (of the monotonic clock) and the event that cancels it."""
 
@@ -107,18 +112,19 @@ class Gate:
         *,
         shape: Hashable,
         large: Callable[[], bool] = lambda: False,
+        waiting: Listed = nullcontext,
     ) -> Answer:
         """What `evaluation` gives. Those of one `shape` (None: of none) take about the same time: what is over at once needs no thread.
 
         `large` tells, on a worker thread, whether it is much work; it is asked only where so much is being done already that it matters.
-        Raises `QueryTimeout` for one that never got its turn, `QueryCanceled` for one whose client has gone, `LimitExceeded` where
-        too many wait.
+        `waiting` lists it while it waits. Raises `QueryTimeout` for one that never got its turn, `QueryCanceled` for one whose client
+        has gone or that was ended while it waited, `LimitExceeded` where too many wait.
         """
         allowed = self._timeout_s if timeout_s is None else min(timeout_s, self._timeout_s)
         if allowed <= 0:
             raise QueryTimeout(TIMED_OUT)
         deadline = self._clock.monotonic() + allowed
-        await self._turn(self._turns, request, tenant, deadline)
+        await self._turn(self._turns, request, tenant, deadline, waiting)
         # While few run, each may be as large as it is.
         few = self._large is not None and self._large.take(tenant)
         try:
@@ -133,30 +139,33 @@ class Gate:
             self._turns.give_back(tenant)
             if few and self._large is not None:
                 self._large.give_back(tenant)
-        await self._turn(self._large, request, tenant, deadline)
+        await self._turn(self._large, request, tenant, deadline, waiting)
         try:
             return await self._on_a_thread(request, evaluation, None, deadline)
         finally:
             self._large.give_back(tenant)
 
-    async def _turn(self, turns: Turns, request: Request, tenant: str, deadline: float) -> None:
+    async def _turn(self, turns: Turns, request: Request, tenant: str, deadline: float, waiting: Listed) -> None:
         """Take a turn of the tenant, which must be given back. Raises as `evaluate` does where none comes while somebody waits for it."""
         if turns.take(tenant):
             return
-        turn, gone = asyncio.ensure_future(turns.wait(tenant)), asyncio.ensure_future(disconnected(request.receive))
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+        turn = asyncio.ensure_future(turns.wait(tenant))
+        others = [asyncio.ensure_future(other) for other in (disconnected(request.receive), ended.wait())]
         try:
-            left = max(0.0, deadline - self._clock.monotonic())
-            await asyncio.wait((turn, gone), timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            with waiting(partial(loop.call_soon_threadsafe, ended.set)):
+                left = max(0.0, deadline - self._clock.monotonic())
+                await asyncio.wait((turn, *others), timeout=left, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled() and turn.exception() is None:
                 turns.give_back(tenant)
             raise
         finally:
-            left_us = gone.done()
-            gone.cancel()
-            turn.cancel()
+            unwanted = any(other.done() for other in others)
+            for waited in (turn, *others):
+                waited.cancel()
         if not turn.done():
-            raise QueryCanceled(LEFT_THE_QUEUE) if left_us else QueryTimeout(QUEUED_TOO_LONG)
+            raise QueryCanceled(LEFT_THE_QUEUE) if unwanted else QueryTimeout(QUEUED_TOO_LONG)
         turn.result()
 
     async def _on_a_thread(self, request: Request, evaluation: Evaluation, shape: Hashable, deadline: float) -> Answer:
@@ -396,7 +405,10 @@ class Queries:
         def much() -> bool:
             return self.engine.large(tenant, options.text, start, end, step)
 
-        answer = await self.gate.evaluate(request, tenant, options.timeout_s, evaluated, shape=shape, large=much)
+        def waiting(leave: Callable[[], object]) -> AbstractContextManager[object]:
+            return self.engine.running.waiting(tenant, options.text, grid, leave)
+
+        answer = await self.gate.evaluate(request, tenant, options.timeout_s, evaluated, shape=shape, large=much, waiting=waiting)
         if options.table:
             assert isinstance(answer, bytes), "tables are whole"
             return Response(answer, media_type=tables.MEDIA[options.table], headers=tables.headers(options.table, notes))
@@ -428,12 +440,14 @@ class Queries:
         return answer
 
     async def running(self, request: Request) -> Response:
-        """The tenant's queries that are being evaluated, the longest-running first."""
-        found = self.engine.running.list(self.tenant_of(request))
+        """The tenant's queries that are being evaluated, the longest-running first, and those that wait for it."""
+        found = self.engine.running.list(tenant := self.tenant_of(request))
         return success(
             [
                 {
                     "id": str(q.id),
+                    "tenant": tenant,
+                    "state": "waiting" if q.waits else "running",
                     "query": q.expr,
                     "start": q.start / 1000,
                     "end": q.end / 1000,
@@ -448,7 +462,7 @@ class Queries:
         )
 
     async def cancel(self, request: Request) -> Response:
-        """End one of them: it fails with `canceled` at its next check."""
+        """End one of them: it fails with `canceled`, at its next check where it runs."""
         text = str(request.path_params["id"])
         if not text.isdecimal() or len(text) > MAX_ID_DIGITS:
             raise NotFound(f"no query {text} runs")
@@ -510,8 +524,8 @@ def endpoints(queries: Queries) -> list[Endpoint]:
         Endpoint(
             "/api/v1/query_range", queries.range, "Evaluate an expression over a range", both, (_QUERY, *span, step, _LIMIT, *_TUNING)
         ),
-        Endpoint("/api/v1/status/queries", queries.running, "The queries that run now", ("GET",)),
-        Endpoint("/api/v1/status/queries/{id}", queries.cancel, "End a query that runs", ("DELETE",)),
+        Endpoint("/api/v1/status/queries", queries.running, "The queries that run or wait now", ("GET",)),
+        Endpoint("/api/v1/status/queries/{id}", queries.cancel, "End a query that runs or waits", ("DELETE",)),
         Endpoint("/api/v1/format_query", queries.format, "Lay an expression out for reading", both, (_QUERY,)),
         Endpoint("/api/v1/parse_query", queries.parse, "An expression's syntax tree", both, (_QUERY,)),
     ]

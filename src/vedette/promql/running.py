@@ -1,6 +1,6 @@
-"""The queries that run now: who asks what since when, and a way to end one. Thread-safe.
+"""The queries that run now, and those that wait for their turn: who asks what since when, and a way to end one. Thread-safe.
 
-A query is here from when its evaluation begins until it ends; what still waits for its turn is not. Tenants see only their own.
+A query that waited has another number once its evaluation begins. Tenants see only their own.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import threading
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -17,7 +18,10 @@ from vedette.errors import LimitExceeded, NotFound
 
 @dataclass(frozen=True, slots=True)
 class RunningQuery:
-    """A query as it stands. Times of the query in ms, `began` in Unix seconds, `running_s` in seconds; what it holds now."""
+    """A query as it stands. Times of the query in ms, `began` in Unix seconds, `running_s` in seconds; what it holds now.
+
+    One that waits began to wait then, and has done so for so long.
+    """
 
     id: int
     expr: str
@@ -28,6 +32,27 @@ class RunningQuery:
     running_s: float
     samples: int
     bytes: int
+    waits: bool = False
+
+
+class Waiting:
+    """The entry of a query that waits for its turn, while the context lasts; `leave` is called, on any thread, to end it."""
+
+    __slots__ = ("_running", "began", "expr", "id", "leave", "since", "span", "tenant")
+
+    def __init__(
+        self, running: Running, id_: int, tenant: str, expr: str, span: tuple[int, int, int], *, leave: Callable[[], object], clock: Clock
+    ) -> None:
+        self._running = running
+        self.id, self.tenant, self.expr, self.span, self.leave = id_, tenant, expr, span, leave
+        self.began, self.since = clock.now(), clock.monotonic()
+
+    def __enter__(self) -> Self:
+        self._running.add_waiting(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._running.remove_waiting(self)
 
 
 class Ticket:
@@ -71,6 +96,7 @@ class Running:
         self._ids = itertools.count(1)
         self._lock = threading.Lock()
         self._tickets: dict[int, Ticket] = {}
+        self._line: dict[int, Waiting] = {}
         self._held = 0
         self._answers: list[tuple[weakref.ref[object], int]] = []
         """Large answers that may still be on their way to somebody, and their bytes."""
@@ -78,6 +104,20 @@ class Running:
     def entered(self, tenant: str, expr: str, span: tuple[int, int, int], cancel: threading.Event | None) -> Ticket:
         """The entry of a query from `span` (start, end, step in ms), a context; `cancel` ends the query when set."""
         return Ticket(self, next(self._ids), tenant, expr, span, cancel=cancel or threading.Event(), clock=self._clock)
+
+    def waiting(self, tenant: str, expr: str, span: tuple[int, int, int], leave: Callable[[], object]) -> Waiting:
+        """The entry of a query from `span` (start, end, step in ms) that waits, a context; `leave` makes it wait no longer."""
+        return Waiting(self, next(self._ids), tenant, expr, span, leave=leave, clock=self._clock)
+
+    def add_waiting(self, entry: Waiting) -> None:
+        """A query waits."""
+        with self._lock:
+            self._line[entry.id] = entry
+
+    def remove_waiting(self, entry: Waiting) -> None:
+        """It waits no longer."""
+        with self._lock:
+            del self._line[entry.id]
 
     def add(self, ticket: Ticket) -> None:
         """A query begins."""
@@ -131,16 +171,23 @@ class Running:
         return len(self._tickets)
 
     def list(self, tenant: str) -> list[RunningQuery]:
-        """The tenant's queries, the longest-running first."""
+        """The tenant's queries: those that run, the longest-running first, then those that wait, the longest-waiting first."""
         now = self._clock.monotonic()
         with self._lock:
             found = [t for t in self._tickets.values() if t.tenant == tenant]
-        return [RunningQuery(t.id, t.expr, t.start, t.end, t.step, t.began, now - t.since, t.samples, t.bytes) for t in found]
+            line = [w for w in self._line.values() if w.tenant == tenant]
+        return [
+            *(RunningQuery(t.id, t.expr, t.start, t.end, t.step, t.began, now - t.since, t.samples, t.bytes) for t in found),
+            *(RunningQuery(w.id, w.expr, *w.span, w.began, now - w.since, 0, 0, waits=True) for w in line),
+        ]
 
     def cancel(self, tenant: str, id_: int) -> None:
-        """End a query of the tenant: it stops at its next check. Raises `NotFound` where none such runs."""
+        """End a query of the tenant: it stops at its next check, or waits no longer. Raises `NotFound` where there is none such."""
         with self._lock:
-            ticket = self._tickets.get(id_)
-        if ticket is None or ticket.tenant != tenant:
+            found = self._tickets.get(id_) or self._line.get(id_)
+        if found is None or found.tenant != tenant:
             raise NotFound(f"no query {id_} runs")
-        ticket.cancel.set()
+        if isinstance(found, Ticket):
+            found.cancel.set()
+        else:
+            found.leave()
