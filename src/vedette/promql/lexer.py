@@ -94,6 +94,9 @@ _QUOTED = {
 }
 _ESCAPE = re.compile(r"\\(?:[abfnrtv\\]|[0-7]{3}|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|(.))", re.DOTALL)
 _ESCAPE_BEGUN = re.compile(r"[0-7]{1,2}|x[0-9a-fA-F]?|u[0-9a-fA-F]{0,3}|U[0-9a-fA-F]{0,7}")
+_UNENDED = {quote: re.compile(rf"{quote}(?:[^{quote}\\\n]|\\.)*\\?", re.DOTALL) for quote in "\"'"}
+_BEYOND = "\udfff"
+"""Stands behind the end of the text, where an escape may lack its rest; no text has it."""
 _SIMPLE_ESCAPES = {"a": 7, "b": 8, "f": 12, "n": 10, "r": 13, "t": 9, "v": 11, "\\": 92, "'": 39, '"': 34}
 
 
@@ -185,6 +188,10 @@ class _Lexer:
         found = _QUOTED[quote].match(self.text, self.at)
         if found is None:
             kind = "raw" if quote == "`" else "quoted"
+            if (begun := quote != "`" and _UNENDED[quote].match(self.text, self.at)) and "\\" in begun.group():
+                # What is read first is said first.
+                rest = begun.group() + (self.text[begun.end() : begun.end() + 1] or _BEYOND) + quote
+                unquoted(Token("STRING", rest, self.at, begun.end()), self.text)
             raise self.fail(self.at, f"unterminated {kind} string")
         token = Token("STRING", found.group(), self.at, found.end())
         if quote != "`" and "\\" in token.text:
@@ -314,7 +321,9 @@ def _escape_problem(string: str, at: int) -> str:
     """What is wrong with an escape of which `at` is the character behind the backslash."""
     begun = _ESCAPE_BEGUN.match(string, at)
     c = string[begun.end() if begun else at]
-    known = f"U+{ord(c):04X} {quoted_char(c)}" if c.isprintable() else f"U+{ord(c):04X}"
+    if c == _BEYOND:
+        return "escape sequence not terminated"
+    known = f"U+{ord(c):04X} '{c}'" if c.isprintable() else f"U+{ord(c):04X}"
     return f"illegal character {known} in escape sequence" if begun else f"unknown escape sequence {known}"
 
 
