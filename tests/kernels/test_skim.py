@@ -1,4 +1,4 @@
-"""What is read of chunks at borders alone: the samples there and the sums between them, against the samples themselves."""
+"""What is read of chunks between borders: the samples behind them and the sums up to the next one, against the samples themselves."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.kernels.test_chunks import NOW, append, bits, values
+from tests.kernels.test_chunks import NOW, append, bits
 
 from vedette.kernels import thinned as kernel
-from vedette.kernels.skim import EIGHTH_MS, LAST, LINES, RATES, SUMMED
+from vedette.kernels.skim import EIGHTH_MS, LINES, SUMMED
 from vedette.storage.head import Head
 
 whole_numbers = st.one_of(st.integers(-40, 40), st.integers(0, 20_000), st.integers(-(10**7), 10**7))
@@ -35,10 +35,10 @@ def thinned(times: list[int], found: list[float], windows: tuple[int, int, int, 
     return [(*row[:2], weight, *row[3:]) for row, weight in zip(some.T.tolist(), weights.tolist(), strict=True)], answer, int(bases[0])
 
 
-def borders(windows: tuple[int, int, int, int], kind: int) -> set[int]:
+def borders(windows: tuple[int, int, int, int]) -> set[int]:
     first, step, n, range_ms = windows
     ends = {first + k * step for k in range(n)}
-    return ends if kind == LAST else ends | {t - range_ms for t in ends}
+    return ends | {t - range_ms for t in ends}
 
 
 def spans(step: int, n: int, ahead: int, share: float) -> tuple[int, int, int, int]:
@@ -50,23 +50,10 @@ grids = st.builds(
 )
 
 
-@given(st.lists(st.tuples(st.one_of(st.just(15_000), st.integers(1, 60_000)), values), min_size=1, max_size=300), grids)
-def test_the_last_sample_before_each_step_is_kept(chain, windows) -> None:
-    times, found = (NOW + np.cumsum([d for d, _ in chain])).tolist(), [v for _, v in chain]
-    kept, answer, _ = thinned(times, found, windows, LAST)
-    assert answer >= 0
-    first, step, n, range_ms = windows
-    seen = {row[:2] for row in kept}
-    for k in range(n):
-        t = first + k * step
-        upto = [i for i, at in enumerate(times) if first - range_ms < at <= t]
-        assert not upto or (times[upto[-1]], bits(found[upto[-1]])) in seen
-
-
 @given(chains, grids)
 def test_each_sample_behind_a_border_stands_for_those_up_to_the_next_one(chain, windows) -> None:
     times, found = (NOW + np.cumsum([d for d, _ in chain])).tolist(), [float(v) for _, v in chain]
-    cuts = borders(windows, LINES)
+    cuts = borders(windows)
     first, step, n, range_ms = windows
     for kind in (SUMMED, LINES):
         kept, answer, base = thinned(times, found, windows, kind)
@@ -91,21 +78,6 @@ def test_each_sample_behind_a_border_stands_for_those_up_to_the_next_one(chain, 
             assert any(a[0] <= cut < b[0] for cut in cuts), "there is a border between any two"
 
 
-@given(chains, grids)
-def test_rates_have_both_sides_of_each_border(chain, windows) -> None:
-    times, found = (NOW + np.cumsum([d for d, _ in chain])).tolist(), [float(v) for _, v in chain]
-    kept, answer, _ = thinned(times, found, windows, RATES)
-    assert answer >= 0
-    first, step, n, range_ms = windows
-    for k in range(n):
-        t = first + k * step
-        wanted = [(at, bits(v)) for at, v in zip(times, found, strict=True) if t - range_ms < at <= t]
-        rows = [row[:3] for row in kept if t - range_ms < row[0] <= t]
-        assert sum(weight for *_, weight in rows) == len(wanted)
-        if wanted:
-            assert rows[0][:2] == wanted[0] and rows[-1][:2] == wanted[-1]
-
-
 @pytest.mark.parametrize("odd", [0.5, float("nan"), float("inf"), -0.0, 2.0**60, 1e-3])
 @pytest.mark.parametrize("at", [0, 1, 57, 299])
 def test_sums_are_of_whole_numbers(odd: float, at: int) -> None:
@@ -127,4 +99,4 @@ def test_lines_are_of_times_that_are_eighths_of_a_second() -> None:
 
 def test_room_that_does_not_suffice_is_told() -> None:
     times, found = (NOW + 15_000 * np.arange(3000)).tolist(), [float(i) for i in range(3000)]
-    assert thinned(times, found, (NOW, 15_000, 3000, 15_000), RATES)[1] < 0
+    assert thinned(times, found, (NOW, 15_000, 3000, 15_000), SUMMED)[1] < 0

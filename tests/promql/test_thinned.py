@@ -148,7 +148,7 @@ async def test_it_is_the_same_as_of_all_samples(storage: Storage, function: str)
         expr = f"{function}(m_total[{range_ms}ms])"
         (found, read), (wanted, held) = (answer(one, expr, start, step, n) for one in (storage, Whole(storage)))
         assert found == wanted, (expr, start, step, n)
-        few = streamed._thinly(streamed.EXTRAPOLATED, step, n, range_ms, SAMPLES) == skim.RATES
+        few = streamed._thinly(streamed.EXTRAPOLATED, step, n, range_ms, SAMPLES) == streamed.BORDERED
         thinned += few
         points += sum(map(len, wanted.values()))
         assert not few or read <= held, "what nobody stands for is not counted"
@@ -167,7 +167,7 @@ async def test_a_counter_that_falls_where_a_chunk_begins(tmp_path: Path, monkeyp
     batch.values = np.concatenate([np.where(np.arange(samples) < at, 0.0, -50.0) + np.arange(samples) for at in falls])
     await made.append(batch)
     end, range_ms = NOW, samples * EVERY
-    assert streamed._thinly(streamed.EXTRAPOLATED, 1, 1, range_ms, samples) == skim.RATES
+    assert streamed._thinly(streamed.EXTRAPOLATED, 1, 1, range_ms, samples) == streamed.BORDERED
     found, wanted = (answer(one, f"increase(m_total[{range_ms}ms])", end, 1, 1) for one in (made, Whole(made)))
     assert found == wanted and len(found[0]) == len(falls)
     await made.close()
@@ -190,12 +190,13 @@ async def test_sums_and_lines_are_the_same_as_of_all_samples(storage: Storage, k
 
 def test_many_borders_are_not_worth_looking_for() -> None:
     hour, rate = 3_600_000, streamed.EXTRAPOLATED
-    assert streamed._thinly(rate, hour, 718, hour, 172_800) == skim.RATES
-    assert streamed._thinly(rate, hour, 718, 24 * hour, 172_800) == skim.RATES
-    assert streamed._thinly(rate, 0, 1, 24 * hour, 5_760) == skim.RATES
-    assert streamed._thinly(rate, hour, 718, 240 * hour, 172_800) == -1, "each window goes through what is kept"
-    assert streamed._thinly(codes.DERIV, hour, 718, 240 * hour, 172_800) == skim.LINES, "but what is added up"
-    assert streamed._thinly(streamed.LAST_VALUE, hour, 718, hour + 1, 172_800) == skim.LAST
+    assert streamed._thinly(rate, hour, 718, hour, 172_800) == streamed.BORDERED
+    assert streamed._thinly(rate, hour, 718, 24 * hour, 172_800) == streamed.BORDERED
+    assert streamed._thinly(rate, 0, 1, 24 * hour, 5_760) == streamed.BORDERED
+    assert streamed._thinly(rate, 300_000, 8640, 300_000, 172_800) == streamed.BORDERED
+    assert streamed._thinly(rate, 60_000, 43_200, 300_000, 172_800) == -1
+    assert streamed._thinly(codes.DERIV, hour, 718, 240 * hour, 172_800) == skim.LINES
+    assert streamed._thinly(streamed.LAST_VALUE, hour, 718, hour + 1, 172_800) == streamed.BORDERED
     assert streamed._thinly(codes.SUM, 300_000, 8640, 300_000, 172_800) == -1
     assert streamed._thinly(codes.SUM, 60_000, 60, 60_000, 240) == -1
     assert streamed._thinly(codes.MAX, hour, 718, hour, 172_800) == -1

@@ -154,6 +154,51 @@ AVG = 3
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def changes(
+    kind: int, since: Any, change: Any, samples: Any, oldest: Any, newest: Any, first: int, step: int, range_ms: int, out: Any
+) -> None:
+    """`rate` (0), `increase` (1), `delta` (2) of the windows `(t - range_ms, t]`, t = first + k * step for k < n.
+
+    Each begins with the value `since`, rises by `change` and has so many `samples`, from the time `oldest` to `newest` (int64, ms); those
+    of less than two give anything. All are [n], as is `out`. In the order of operations of `windows.extrapolated`.
+    """
+    seconds = range_ms / 1000.0
+    counter, per_second = kind != DELTA, kind == RATE
+    for k in range(len(out)):
+        t = first + k * step
+        sampled = (newest[k] - oldest[k]) / 1000.0
+        spacing = sampled / (samples[k] - 1.0)
+        threshold = spacing * 1.1
+        start, rest = (oldest[k] - (t - range_ms)) / 1000.0, (t - newest[k]) / 1000.0
+        begin = spacing / 2 if start >= threshold else start
+        ahead = spacing / 2 if rest >= threshold else rest
+        to_zero = sampled * (since[k] / change[k])
+        back = to_zero if to_zero < begin else begin
+        back = back if since[k] >= 0.0 else begin
+        back = back if change[k] > 0.0 else begin
+        back = back if counter else begin
+        factor = (sampled + back + ahead) / sampled
+        out[k] = change[k] * (factor / seconds) if per_second else change[k] * factor
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _average(vals: Any, a: int, b: int, samples: float) -> float:
+    """Neumaier's sum of `[a, b)`, as in `roll`, over so many samples."""
+    total, lost = 0.0, 0.0
+    for i in range(a, b):
+        v = vals[i]
+        new = total + v
+        if np.isinf(new):
+            lost = 0.0
+        elif abs(total) >= abs(v):
+            lost += (total - new) + v
+        else:
+            lost += (v - new) + total
+        total = new
+    return (total + lost) / samples
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def weighted(
     kind: int, offsets: Any, ts: Any, vals: Any, weights: Any, lo: int, hi: int,
     first: int, step: int, n: int, range_ms: int, out: Any, present: Any,
@@ -162,57 +207,42 @@ def weighted(
 
     In the same order of operations, so that the first three are the same to the bit.
     """
-    seconds = range_ms / 1000.0
+    since, change, many = np.empty(n), np.empty(n), np.empty(n)
+    oldest, newest = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
     for r in range(lo, hi):
         a, b, end = offsets[r], offsets[r], offsets[r + 1]
+        there, row = present[r - lo], out[r - lo]
+        if a == end:
+            there[:] = False
+            continue
         falls = False
-        for i in range(a + 1, end):
+        for i in range(a + 1, end if kind != DELTA else a):
             falls |= vals[i] < vals[i - 1]
-        # Whole numbers: what is added and taken away again leaves no trace.
-        samples = 0.0
+        # Of samples before a window's end, and before its begin: whole numbers, so that the difference is exact.
+        ended, begun = 0.0, 0.0
         for k in range(n):
             t = first + k * step
             while b < end and ts[b] <= t:
-                samples += weights[b]
+                ended += weights[b]
                 b += 1
             while a < end and ts[a] <= t - range_ms:
+                begun += weights[a]
                 if a == b:
+                    ended += weights[a]
                     b += 1
-                else:
-                    samples -= weights[a]
                 a += 1
+            many[k] = ended - begun
             if kind == AVG:
-                present[r - lo, k] = samples > 0
-                total, lost = 0.0, 0.0
-                for i in range(a, b):
-                    # Neumaier's sum, as in `roll`.
-                    v = vals[i]
-                    new = total + v
-                    if np.isinf(new):
-                        lost = 0.0
-                    elif abs(total) >= abs(v):
-                        lost += (total - new) + v
-                    else:
-                        lost += (v - new) + total
-                    total = new
-                out[r - lo, k] = (total + lost) / samples
+                there[k] = many[k] > 0
+                row[k] = _average(vals, a, b, many[k])
                 continue
-            present[r - lo, k] = samples >= 2
-            if samples < 2:
-                continue
-            since = vals[a]
-            change = vals[b - 1] - since
-            if kind != DELTA and falls:
-                for i in range(a + 1, b):
-                    if vals[i] < vals[i - 1]:
-                        change += vals[i - 1]
-            sampled = (ts[b - 1] - ts[a]) / 1000.0
-            spacing = sampled / (samples - 1)
-            threshold = spacing * 1.1
-            start, rest = (ts[a] - (t - range_ms)) / 1000.0, (t - ts[b - 1]) / 1000.0
-            back = spacing / 2 if start >= threshold else start
-            ahead = spacing / 2 if rest >= threshold else rest
-            if kind != DELTA and change > 0.0 and since >= 0.0:
-                back = min(back, sampled * (since / change))
-            factor = (sampled + back + ahead) / sampled
-            out[r - lo, k] = change * (factor / seconds) if kind == RATE else change * factor
+            there[k] = many[k] >= 2
+            # Where there is no window, whatever there is: it is not looked at.
+            least, most = (a, b - 1) if there[k] else (end - 1, end - 1)
+            since[k], change[k] = vals[least], vals[most] - vals[least]
+            oldest[k], newest[k] = ts[least], ts[most]
+            for i in range(a + 1, b if falls and there[k] else a):
+                if vals[i] < vals[i - 1]:
+                    change[k] += vals[i - 1]
+        if kind != AVG:
+            changes(kind, since, change, many, oldest, newest, first, step, range_ms, row)

@@ -1,7 +1,7 @@
-"""A chunk read only at borders: of what lies between two of them, no sample is written anywhere.
+"""A chunk added up between borders: of what lies between two of them, no sample is written anywhere.
 
 Where eight samples take a byte each, as of a counter, they are passed with a few additions, and a border among them is found without
-looking at each. Not here: chains of chunks (`thinned.py`).
+looking at each. Not here: chains of chunks (`thinned.py`), and reads that add up nothing (`bordered.py`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from vedette.kernels.chunks import HEADER_BYTES, SCALE, TIME, UNIT_BYTES, UNIT_WORDS, WHOLE, bend, difference, eight, long, scaled
+from vedette.kernels.chunks import HEADER_BYTES, SCALE, TIME, UNIT_BYTES, UNIT_WORDS, WHOLE, bend, difference, eight, long
 from vedette.kernels.hashing import load_u64
 
 _FAR = (1 << 63) - 1
@@ -32,9 +32,8 @@ ROWS = 11
 SUMS, MOST = 4, 4
 EIGHTH_MS = 125
 
-RATES, LAST, SUMMED, LINES = range(4)
-"""What is wanted: both samples at each border; the one at or before it; the one behind it, with `VALUES` of what precedes; with all
-sums."""
+SUMMED, LINES = range(2)
+"""What is wanted: the sample behind each border, with `VALUES` of what precedes; with all sums."""
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
@@ -71,11 +70,6 @@ def _first(above: Any, k: Any) -> Any:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _bits(is_raw: Any, raw: Any, whole: Any, power: Any) -> Any:
-    return raw if is_raw else np.int64(np.float64(whole / power).view(np.int64))
-
-
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _timed(count: Any, since: Any, delta: Any, values: Any, placed: Any) -> tuple[Any, Any, Any]:
     """(sum of products with times, of times, of their squares) of `count` samples that lie `delta` ms apart, the first `since` ms after the
     base; from the sum of their `values` and that of products with their places, `placed`."""
@@ -96,7 +90,6 @@ def skim(
     count: Any,
     last: Any,
     within: bool,
-    ends: bool,
     first: Any,
     step: Any,
     n: Any,
@@ -108,7 +101,7 @@ def skim(
     """What windows `(t - range_ms, t]`, t = first + k * step for k < n, want at their borders of a chunk's first `count` samples.
 
     Those to be kept are set in `work` (int64[ROWS, count or more]), in order of time; answers how many. `last` is the newest sample's
-    time, and it is said whether there may be a border `within` the chunk, and whether there is one between it and the sample behind it.
+    time, and it is said whether there may be a border `within` the chunk, or between it and the sample behind it.
     Sums are those that `kind` asks for; times count in eighths of a second since `base` (ms) there; and `MOST` is raised to what, but
     for 256, no value exceeds in size. The answer is -1 where a value is no whole number, or a time no whole eighth: then nothing set
     means anything.
@@ -117,15 +110,8 @@ def skim(
     time: Any = words[chunk * UNIT_WORDS]
     delta: Any = np.int64(0)
     whole: Any = np.int64(0)
-    scale: Any = np.int64(0)
-    raw: Any = np.int64(0)
-    is_raw = False
-    power = 1.0
     place: Any = np.int64(0)
     kept: Any = np.int64(0)
-    upto: Any = np.int64(-1)
-    added = kind >= SUMMED
-    lefts = kind != LAST
     largest: Any = np.int64(work[TOTALS, MOST])
     values: Any = np.int64(0)
     products: Any = np.int64(0)
@@ -136,16 +122,15 @@ def skim(
     anchor_time: Any = time
     known: Any = np.int64(0)
     placed: Any = np.int64(0)
-    exact = kind != LINES or (time - base) % EIGHTH_MS == 0
+    if kind == LINES and (time - base) % EIGHTH_MS != 0:
+        return -1
     end = first + (n - 1) * step
     right: Any = np.int64(_FAR)
     left: Any = np.int64(_FAR)
-    if within or ends:
-        right = _since(time, first, step, end)
-        if lefts:
-            left = _since(time, first - range_ms, step, end - range_ms)
+    if within:
+        right, left = _since(time, first, step, end), _since(time, first - range_ms, step, end - range_ms)
     border = min(right, left)
-    while exact and place < count and (added or ends or border < last):
+    while place < count:
         word = load_u64(words, i)
         if delta > 0 and word & _TWO_BITS == np.uint64(0):
             # As many eights as there are before the border.
@@ -174,7 +159,6 @@ def skim(
             time += 8 * groups * delta
             i += np.uint64(8 * groups)
             place += 8 * groups
-            is_raw = is_raw and groups == 0
             if place == count:
                 continue
             word = load_u64(words, i)
@@ -189,65 +173,48 @@ def skim(
             some = above if k == 8 else _first(above, k)
             whole_before = whole
             whole += _dot(some, _ONCE, _ONCE) - 256
-            if added:
-                largest |= abs(whole_before)
-                # As if it stayed at the last of them from there on.
-                total = 8 * whole_before + _dot(some, _EVENS, _ODDS) - 32 * 36 - (8 - k) * whole
-                values += total
-                if kind == LINES:
-                    timed = 36 * whole_before + _dot(some, _LATE_EVENS, _LATE_ODDS) - 32 * 204 - (36 - k * (k + 1) // 2) * whole
-                    placed += (place - anchor - 1) * total + timed
-            is_raw = is_raw and k == 0
+            largest |= abs(whole_before)
+            # As if it stayed at the last of them from there on.
+            total = 8 * whole_before + _dot(some, _EVENS, _ODDS) - 32 * 36 - (8 - k) * whole
+            values += total
+            if kind == LINES:
+                timed = 36 * whole_before + _dot(some, _LATE_EVENS, _LATE_ODDS) - 32 * 204 - (36 - k * (k + 1) // 2) * whole
+                placed += (place - anchor - 1) * total + timed
             if at_border:
-                # Of the two samples at the border, those that are not kept already.
-                if not added and place + k - 1 > upto:
-                    work[INDEX, kept], work[TIME_OF, kept] = place + k - 1, time + k * delta
-                    work[BITS_OF, kept] = _bits(is_raw, raw, whole, power)
-                    kept += 1
-                    upto = place + k - 1
-                if lefts:
-                    if kind == LINES:
-                        far = place + k - anchor
-                        p, t, q = _timed(far, anchor_time - base, delta, values - known, placed)
-                        products, times, squares = products + p, times + t, squares + q
-                        anchor, anchor_time, known, placed = place + k, time + (k + 1) * delta, values, np.int64(0)
-                    at = whole + np.int64(above >> np.uint64(8 * k) & _BYTE) - 32
-                    work[INDEX, kept], work[TIME_OF, kept] = place + k, time + (k + 1) * delta
-                    work[BITS_OF, kept] = np.float64(at / power).view(np.int64)
-                    work[VALUES, kept], work[PRODUCTS, kept], work[TIMES, kept], work[SQUARES, kept] = values, products, times, squares
-                    kept += 1
-                    upto = place + k
+                if kind == LINES:
+                    far = place + k - anchor
+                    p, t, q = _timed(far, anchor_time - base, delta, values - known, placed)
+                    products, times, squares = products + p, times + t, squares + q
+                    anchor, anchor_time, known, placed = place + k, time + (k + 1) * delta, values, np.int64(0)
+                at = whole + np.int64(above >> np.uint64(8 * k) & _BYTE) - 32
+                work[INDEX, kept], work[TIME_OF, kept] = place + k, time + (k + 1) * delta
+                work[BITS_OF, kept] = np.float64(at).view(np.int64)
+                work[VALUES, kept], work[PRODUCTS, kept], work[TIMES, kept], work[SQUARES, kept] = values, products, times, squares
+                kept += 1
                 right, left = _next(right, time + (k + 1) * delta, step, end), _next(left, time + (k + 1) * delta, step, end - range_ms)
                 border = min(right, left)
             time += k * delta
             i += np.uint64(k)
             place += k
             continue
-        time_before, raw_before, whole_before, was_raw = time, raw, whole, is_raw
         delta_before, bent = delta, place == 0
+        if word & _BYTE == np.uint64(SCALE):
+            return -1
+        if word & _BYTE == np.uint64(TIME):
+            i, by = bend(words, i + np.uint64(1))
+            delta += by
+            bent = True
+            if kind == LINES and delta % EIGHTH_MS != 0:
+                return -1
+            word = load_u64(words, i)
         if word & _BYTE >= np.uint64(WHOLE + 7):
-            if word & _BYTE == np.uint64(SCALE):
-                exact = not added
-                raw_before, was_raw = _bits(is_raw, raw, whole, power), True
-                scale = np.int64(word >> _U8 & _BYTE)
-                power, whole = scaled(scale, np.int64(raw_before).view(np.float64))
-                i += np.uint64(2)
-                word = load_u64(words, i)
-            if word & _BYTE == np.uint64(TIME):
-                i, by = bend(words, i + np.uint64(1))
-                delta += by
-                bent = True
-                exact &= kind != LINES or delta % EIGHTH_MS == 0
-                word = load_u64(words, i)
-        if word & _BYTE >= np.uint64(WHOLE + 7):
-            before = _bits(was_raw, raw_before, whole_before, power) if place > 0 else np.int64(0)
-            i, is_raw, whole, raw = long(words, i, before, whole, scale)
-            exact &= not (is_raw and added)
+            i, is_raw, whole, _ = long(words, i, np.int64(0), whole, np.int64(0))
+            if is_raw:
+                return -1
         else:
             size, by = difference(word)
             i += size
             whole += by
-            is_raw = False
         if place > 0:
             time += delta
         if kind == LINES and (time > border or bent):
@@ -255,31 +222,19 @@ def skim(
             products, times, squares = products + p, times + t, squares + q
             anchor, anchor_time, known, placed = place, time, values, np.int64(0)
         if time > border:
-            if not added and place - 1 > upto:
-                work[INDEX, kept], work[TIME_OF, kept] = place - 1, time_before
-                work[BITS_OF, kept] = _bits(was_raw, raw_before, whole_before, power)
-                kept += 1
-                upto = place - 1
-            if lefts:
-                work[INDEX, kept], work[TIME_OF, kept] = place, time
-                work[BITS_OF, kept] = _bits(is_raw, raw, whole, power)
-                work[VALUES, kept], work[PRODUCTS, kept], work[TIMES, kept], work[SQUARES, kept] = values, products, times, squares
-                kept += 1
-                upto = place
+            work[INDEX, kept], work[TIME_OF, kept] = place, time
+            work[BITS_OF, kept] = np.float64(whole).view(np.int64)
+            work[VALUES, kept], work[PRODUCTS, kept], work[TIMES, kept], work[SQUARES, kept] = values, products, times, squares
+            kept += 1
             right, left = _next(right, time, step, end), _next(left, time, step, end - range_ms)
             border = min(right, left)
         place += 1
-        if added:
-            largest |= abs(whole)
-            values += whole
-            placed += (place - 1 - anchor) * whole
+        largest |= abs(whole)
+        values += whole
+        placed += (place - 1 - anchor) * whole
     if kind == LINES:
         p, t, q = _timed(place - anchor, anchor_time - base, delta, values - known, placed)
         products, times, squares = products + p, times + t, squares + q
-    if ends and not added and count - 1 > upto:
-        work[INDEX, kept], work[TIME_OF, kept] = count - 1, time
-        work[BITS_OF, kept] = _bits(is_raw, raw, whole, power)
-        kept += 1
     work[TOTALS, 0], work[TOTALS, 1], work[TOTALS, 2], work[TOTALS, 3] = values, products, times, squares
     work[TOTALS, MOST] = largest
-    return int(kept) if exact else -1
+    return int(kept)

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from vedette.kernels.bordered import bordered
 from vedette.kernels.codes import AVG, DERIV, MAX, MIN, PREDICT, STDDEV, STDVAR, SUM
 from vedette.kernels.extremes import extreme_values
 from vedette.kernels.head import NEVER, gather_surveyed
-from vedette.kernels.rollup import weighted
-from vedette.kernels.skim import LAST, LINES, RATES, SUMMED
+from vedette.kernels.skim import LINES, SUMMED
 from vedette.kernels.summed import summed
 from vedette.kernels.tallied import tallied
-from vedette.kernels.thinned import AT, KEPT_ROWS, STANDS, TALLIES, VALUE, thinned
+from vedette.kernels.thinned import AT, KEPT_ROWS, STANDS, thinned
 from vedette.kernels.windows import each, extrapolated, last_sample
 
 EXTRAPOLATED = 100
@@ -26,8 +26,10 @@ EXTRAPOLATED = 100
 LAST_VALUE, LAST_TIME = 200, 201
 """The codes of `windows.last_sample`."""
 
-_SPARSE = 64
-"""Samples for each border, from which on the others are passed by."""
+_SPARSE, _BETWEEN = 64, 12
+"""Samples for each border, from which on the others are passed by: for sums, and where only those at the borders count."""
+BORDERED = 2
+"""What is wanted besides `skim.SUMMED` and `LINES`."""
 _SHARED = 5
 """What windows on both sides of a cut share is read twice, a fifth of all at most."""
 
@@ -50,22 +52,13 @@ def _drop_stale(offsets: Any, times: Any, values: Any) -> None:
 
 @njit(cache=True, nogil=True)
 def _thinly(code: int, step: int, n: int, range_ms: int, samples: float) -> int:
-    """As what rows of so many samples each are read at the windows' borders alone (`skim.RATES` and so on); -1 for not."""
-    kind, wide = RATES, range_ms
-    if code >= LAST_VALUE:
-        kind, wide = LAST, 0
-    elif code in (SUM, AVG):
-        kind = SUMMED
-    elif code in (DERIV, PREDICT):
-        kind = LINES
-    elif code < EXTRAPOLATED:
+    """As what rows of so many samples each are read at the windows' borders alone: `BORDERED`, `skim.SUMMED` or `LINES`; -1 for not."""
+    if code < EXTRAPOLATED and code not in (SUM, AVG, DERIV, PREDICT):
         return -1
-    borders = n if step and wide % step == 0 else 2 * n
-    if borders * _SPARSE > samples:
-        return -1
-    # Of a counter that falls, each window goes through what is kept of those that it overlaps.
-    shared = min(n, wide // step + 1) if step else n
-    return -1 if kind == RATES and n * shared * 8 > samples else kind
+    borders = n if code >= LAST_VALUE or (step and range_ms % step == 0) else 2 * n
+    if code >= EXTRAPOLATED:
+        return BORDERED if borders * _BETWEEN <= samples else -1
+    return (SUMMED if code in (SUM, AVG) else LINES) if borders * _SPARSE <= samples else -1
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -90,37 +83,34 @@ def windows(
         stop = lo + 1
         while stop < rows and upto[stop + 1] - upto[lo] <= slab:
             stop += 1
-        kind = _thinly(code, step, n, range_ms, (upto[stop] - upto[lo]) * share / (stop - lo))
-        if kind >= 0:
+        samples = (upto[stop] - upto[lo]) * share / (stop - lo)
+        kind = _thinly(code, step, n, range_ms, samples)
+        done = False
+        if kind == BORDERED:
+            done = bordered(
+                tails[lo:stop], held[lo:stop], newest[lo:stop], old_tails[lo:stop], arena, old_arena, first, step, n, range_ms,
+                code - EXTRAPOLATED if code < LAST_VALUE else -1, code == LAST_TIME, counts[lo:stop], out[lo:stop], present[lo:stop],
+            )  # fmt: skip
+        elif kind >= 0:
             offsets, bases = np.empty(stop - lo + 1, dtype=np.int64), np.empty(stop - lo, dtype=np.int64)
             if kept.shape[1] == 0:
                 # Of what is not used of it there is no memory; the rest is used by all slabs.
-                kept = np.empty((KEPT_ROWS if kind >= SUMMED else TALLIES, len(times)), dtype=np.int64)
+                kept = np.empty((KEPT_ROWS, len(times)), dtype=np.int64)
             size = thinned(
                 tails[lo:stop], held[lo:stop], newest[lo:stop], old_tails[lo:stop], arena, old_arena, first, step, n, range_ms, kind,
                 offsets, bases, kept,
             )  # fmt: skip
-            few, few_values, weights = kept[AT], kept[VALUE].view(np.float64), kept[STANDS].view(np.float64)
-            done = size >= 0
-            if done and kind == RATES:
-                weighted(
-                    code - EXTRAPOLATED, offsets, few, few_values, weights, 0, stop - lo, first, step, n, range_ms, out[lo:stop],
-                    present[lo:stop],
-                )  # fmt: skip
-            elif done and kind == LAST:
-                last_sample(
-                    offsets, few, few_values, 0, stop - lo, first, step, n, range_ms, code == LAST_TIME, out[lo:stop], present[lo:stop]
-                )
-            elif done:
-                done = tallied(code, offsets, bases, kept, size, first, step, n, range_ms, p0, at, out[lo:stop], present[lo:stop])
+            done = size >= 0 and tallied(code, offsets, bases, kept, size, first, step, n, range_ms, p0, at, out[lo:stop], present[lo:stop])
             if done:
+                few, stands = kept[AT], kept[STANDS].view(np.float64)
                 for r in range(stop - lo):
                     counts[lo + r] = 0
                     for i in range(offsets[r], offsets[r + 1]):
                         if first - range_ms < few[i] <= first + (n - 1) * step:
-                            counts[lo + r] += np.int64(weights[i]) if kind != LAST else 1
-                lo = stop
-                continue
+                            counts[lo + r] += np.int64(stands[i])
+        if done:
+            lo = stop
+            continue
         cuts: Any = min(np.int64((upto[stop] - upto[lo]) * share / slab) + 1, most_cuts)
         chains = tails[lo:stop].copy(), held[lo:stop].copy(), newest[lo:stop].copy(), old_tails[lo:stop].copy()
         offsets = np.empty(stop - lo + 1, dtype=np.int64)

@@ -1,11 +1,8 @@
-"""The few samples that rates over long windows need: those at the windows' borders, and those where a counter falls.
+"""Of chunks in memory, the few samples that sums and lines over long windows need: the first one behind each border, with sums of the
+whole numbers from it up to the next one.
 
-And those that a selector needs at steps that lie far apart: the last one up to each; and for sums and lines the first one behind
-each border, with sums of the whole numbers up to the next one.
-
-A chunk knows whether a sample in it is below the one before (`chunks.FALLS`). For rates, of one that does not fall and that no window
-begins or ends in, nothing is needed but how many samples it has, and nothing is read. Each sample that is kept stands for those between it
-and the next one, as in rollups. Not here: what is made of them (`rollup.weighted`, `tallied.py`).
+Each sample that is kept stands for those between it and the next one. Not here: how a chunk is added up (`skim.py`), and what is made of
+sums (`tallied.py`).
 """
 
 from __future__ import annotations
@@ -16,10 +13,9 @@ import numpy as np
 from numba import njit
 
 from vedette.kernels.chunks import FALLS, MOST_SAMPLES, UNIT_WORDS, decode
-from vedette.kernels.skim import BITS_OF, INDEX, LAST, MOST, RATES, ROWS, SUMMED, SUMS, TIME_OF, TOTALS, VALUES, skim
+from vedette.kernels.skim import BITS_OF, INDEX, MOST, ROWS, SUMS, TIME_OF, TOTALS, VALUES, skim
 
 _NEVER, _LATEST = -(1 << 63), (1 << 63) - 1
-_STALE = np.int64(0x7FF0000000000002)
 _WORKING = MOST_SAMPLES + 17
 
 AT, VALUE, STANDS, TALLIES, FALLING, KEPT_ROWS = 0, 1, 2, 3, 3 + SUMS, 4 + SUMS
@@ -28,8 +24,8 @@ whether any of them falls."""
 
 _STATE = ROWS
 """The row of what is worked in that goes from chain to chain, with the slots:"""
-_PLACE, _AFTER, _FELL, _WAITING, _CHUNK, _RIGHT, _LEFT, _BASE, _FALLEN, _SUMS = range(10)
-"""Where the oldest sample kept is; when the oldest chunk seen begins, and whether it falls; how many samples wait for an older one that
+_PLACE, _AFTER, _WAITING, _CHUNK, _RIGHT, _LEFT, _BASE, _FALLEN, _SUMS = range(9)
+"""Where the oldest sample kept is; when the oldest chunk seen begins; how many samples wait for an older one that
 stands for them, and the chunk that the oldest of these begin; the last window that ends, and the last that begins, before what was seen;
 since when times count in sums; of those that wait, whether any falls, and from the last one on their sums."""
 
@@ -76,27 +72,18 @@ def _decoded(arena: Any, chunk: Any, count: Any, work: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _settle(arena: Any, kind: Any, work: Any, kept: Any) -> None:
+def _settle(arena: Any, work: Any, kept: Any) -> None:
     """Let the first of the samples that wait stand for them."""
     if work[_STATE, _WAITING] > 0:
         first = _decoded(arena, work[_STATE, _CHUNK], np.int64(1), work) - 1
         _keep(first, work[_STATE, _WAITING], work, kept)
         work[_STATE, _WAITING] = 0
-        if kind >= SUMMED:
-            place = work[_STATE, _PLACE]
-            kept[FALLING, place] = work[_STATE, _FALLEN]
-            work[_STATE, _FALLEN] = 0
-            for j in range(SUMS):
-                kept[TALLIES + j, place] = work[_STATE, _SUMS + j]
-                work[_STATE, _SUMS + j] = 0
-
-
-@njit(cache=True, nogil=True)
-def _keep_all(arena: Any, chunk: Any, count: Any, work: Any, kept: Any) -> None:
-    """Keep each sample of a chunk, stale markers aside."""
-    for i in range(_decoded(arena, chunk, count, work) - 1, -1, -1):
-        if work[BITS_OF, i] != _STALE:
-            _keep(i, 1, work, kept)
+        place = work[_STATE, _PLACE]
+        kept[FALLING, place] = work[_STATE, _FALLEN]
+        work[_STATE, _FALLEN] = 0
+        for j in range(SUMS):
+            kept[TALLIES + j, place] = work[_STATE, _SUMS + j]
+            work[_STATE, _SUMS + j] = 0
 
 
 @njit(cache=True, nogil=True)
@@ -125,7 +112,6 @@ def _of_chain(
     chunk: Any = np.int64(tail)
     count: Any = np.int64(held)
     last: Any = np.int64(newest)
-    added = kind >= SUMMED
     if work[_STATE, _AFTER] == _LATEST:
         work[_STATE, _BASE] = arena[chunk * UNIT_WORDS]
     while chunk > 0 and last > start:
@@ -136,20 +122,11 @@ def _of_chain(
             if work[_STATE, _PLACE] < MOST_SAMPLES + 3:
                 return False
             border = _latest_border(first, step, range_ms, work[_STATE, _AFTER], work)
-            if kind == RATES and (falls or work[_STATE, _FELL]):
-                _settle(arena, kind, work, kept)
-                _keep_all(arena, chunk, count, work, kept)
-            elif border < oldest and not added:
-                if kind == RATES:
-                    work[_STATE, _WAITING] += count
-                    work[_STATE, _CHUNK] = chunk
-            elif border >= oldest or work[_STATE, _LEFT] > work[_STATE, _RIGHT]:
-                # Of sums, also what is in windows that neither begin nor end in it.
+            # What is in windows that neither begin nor end in it is added up, too.
+            if border >= oldest or work[_STATE, _LEFT] > work[_STATE, _RIGHT]:
                 if border >= last:
-                    _settle(arena, kind, work, kept)
-                found = skim(
-                    arena, chunk, count, last, border >= oldest, border >= last, first, step, n, range_ms, kind, work[_STATE, _BASE], work
-                )
+                    _settle(arena, work, kept)
+                found = skim(arena, chunk, count, last, border >= oldest, first, step, n, range_ms, kind, work[_STATE, _BASE], work)
                 if found < 0:
                     return False
                 upto: Any = np.int64(count)
@@ -157,16 +134,13 @@ def _of_chain(
                     _keep(i, upto - work[INDEX, i] + work[_STATE, _WAITING], work, kept)
                     upto = work[INDEX, i]
                     work[_STATE, _WAITING] = 0
-                    if added:
-                        _tally(i, falls, work, kept)
-                if upto > 0 and kind != LAST:
+                    _tally(i, falls, work, kept)
+                if upto > 0:
                     work[_STATE, _WAITING] += upto
                     work[_STATE, _CHUNK] = chunk
-                    if added:
-                        work[_STATE, _FALLEN] |= falls
-                        for j in range(SUMS):
-                            work[_STATE, _SUMS + j] += work[TOTALS, j]
-            work[_STATE, _FELL] = falls
+                    work[_STATE, _FALLEN] |= falls
+                    for j in range(SUMS):
+                        work[_STATE, _SUMS + j] += work[TOTALS, j]
         work[_STATE, _AFTER] = oldest
         chunk = _before(arena, chunk)
         if chunk > 0:
@@ -182,13 +156,10 @@ def thinned(
 ) -> int:  # fmt: skip
     """What functions of the windows `(t - range_ms, t]`, t = first + k * step for k < n, need of rows as `head.survey` found them.
 
-    With kind `skim.RATES` that is what rates need, with `LAST` the last sample up to each t, a stale marker perhaps; what is needed with
-    `SUMMED` and `LINES` is for `tallied.py`: sums over the samples that each stands for, times counted in eighths of a second since
-    `bases` (int64[rows], ms).
+    With kind `skim.SUMMED` or `LINES`, times counted in eighths of a second since `bases` (int64[rows], ms).
 
     `offsets` int64[rows + 1] says where each row begins among the last of `kept` (int64[KEPT_ROWS, room]). Stale markers are left out.
-    Answers what no value exceeds in size, of rates anything; -1 where the room does not suffice, the order of samples is odd or, with
-    `SUMMED` and `LINES`, a value no whole number.
+    Answers what no value exceeds in size; -1 where the room does not suffice, the order of samples is odd or a value no whole number.
     """
     work = np.empty((ROWS + 1, _WORKING), dtype=np.int64)
     work[TOTALS, MOST] = 0
@@ -197,7 +168,7 @@ def thinned(
     for row in range(len(tails) - 1, -1, -1):
         for slot in range(_AFTER, _SUMS + SUMS):
             work[_STATE, slot] = 0
-        work[_STATE, _AFTER], work[_STATE, _RIGHT], work[_STATE, _LEFT] = _LATEST, n - 1, n - 1 if kind != LAST else -1
+        work[_STATE, _AFTER], work[_STATE, _RIGHT], work[_STATE, _LEFT] = _LATEST, n - 1, n - 1
         if tails[row] > 0 and not _of_chain(tails[row], held[row], newest[row], arena, far, width, many, reach, what, work, kept):
             return -1
         tail = old_tails[row]
@@ -206,12 +177,12 @@ def thinned(
             if latest >= work[_STATE, _AFTER]:
                 return -1
             # What waits is in the other arena: it stands for itself.
-            _settle(arena, what, work, kept)
+            _settle(arena, work, kept)
             count = old_arena[tail * UNIT_WORDS + 2] & 255
             if not _of_chain(tail, count, latest, old_arena, far, width, many, reach, what, work, kept):
                 return -1
-            _settle(old_arena, what, work, kept)
-        _settle(arena, what, work, kept)
+            _settle(old_arena, work, kept)
+        _settle(arena, work, kept)
         offsets[row] = work[_STATE, _PLACE]
         bases[row] = work[_STATE, _BASE]
     # Within eight samples of a byte each, a value is at most so much larger than the one before them.
