@@ -84,15 +84,20 @@ def locate(rows: Any, stamps: Any, sums: Any, offsets: Any, times: Any, bits: An
 
     Row r has the samples `offsets[r]:offsets[r + 1]`, `times` ascending within it.
     """
+    next_one = -1
     for j in range(len(rows)):
         lo, hi = offsets[rows[j]], offsets[rows[j] + 1]
         end = hi
+        # Mostly each is the sample after the one before.
+        if lo <= next_one < hi and times[next_one] == stamps[j]:
+            lo = hi = next_one
         while lo < hi:
             mid = (lo + hi) // 2
             if times[mid] < stamps[j]:
                 lo = mid + 1
             else:
                 hi = mid
+        next_one = lo + 1
         out[j] = lo if lo < end and times[lo] == stamps[j] and bits[lo] == sums[j] else -1
 
 
