@@ -24,7 +24,7 @@ from starlette.applications import Starlette
 from vedette.access.guard import Guard, tenant_of
 from vedette.access.identity import Identities
 from vedette.access.settings import AccessSettings
-from vedette.api import ops, prometheus
+from vedette.api import ops, prometheus, queries
 from vedette.api.at_once import AtOnce
 from vedette.api.direct import Direct
 from vedette.api.endpoint import routes
@@ -40,6 +40,7 @@ from vedette.model.labels import Labels
 from vedette.model.samples import SampleBatch, canonical
 from vedette.promql import engine as engine_module
 from vedette.promql.engine import Engine
+from vedette.promql.errors import TooManySamples
 from vedette.promql.memory import MemoryStorage
 from vedette.promql.settings import PromqlSettings
 from vedette.selfmetrics import HttpMetrics
@@ -630,6 +631,51 @@ def test_not_out_of_turn() -> None:
     assert glances.instant(new, {}, b"") is None
     assert glances.range(scope, {}, b"") is not None
     engine.close()
+
+
+async def soon_at_once(server: Server, request: bytes) -> bytes:
+    """The answer once it comes past the application: what calls a kernel for the first time takes longer."""
+    async with asyncio.timeout(60):
+        while True:
+            answer, quick = await at_once(server, request)
+            if quick:
+                return answer
+
+
+@pytest.mark.parametrize(
+    "expr", ["m_total", "sum by (site) (rate(m_total[1m]))", 'max_over_time(rate(m_total{i=~"1.*"}[1m])[2m:30s])', "count(m_total > 5)"]
+)
+async def test_what_is_not_at_hand_but_over_in_a_moment(serve: Open, monkeypatch: pytest.MonkeyPatch, expr: str) -> None:
+    monkeypatch.setattr(engine_module, "MOST_SAMPLES", -1)
+    monkeypatch.setattr(queries, "_TOO_LONG_S", 60)
+    server = await serve()
+    instant, range_ = get(f"?query={quote(expr)}&time={NOW - 30}", path="query"), get("?" + ranged(expr))
+    for request in (instant, range_, get("?" + ranged(expr), headers="Accept-Encoding: gzip\r\n")):
+        assert b"200 OK" in await soon_at_once(server, request)
+    later, quick = await at_once(server, get("?" + ranged(expr, start=NOW - 599, end=NOW + 1)))
+    assert quick and later != await soon_at_once(server, range_), "of the same length, a second later"
+    for other in (ranged(expr, step="20"), ranged(expr, start=NOW - 300), ranged(expr) + "&limit=1", ranged(expr) + "&stats=all"):
+        _, quick = await at_once(server, get("?" + other))
+        assert not quick, "of another shape"
+    assert server.app.failures == 0
+
+
+async def test_an_error_of_what_was_over_in_a_moment_is_told_as_ever(serve: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "MOST_SAMPLES", -1)
+    monkeypatch.setattr(queries, "_TOO_LONG_S", 60)
+    server = await serve()
+    request = get("?" + ranged("m_total * 2"))
+    await soon_at_once(server, request)
+
+    def fails(*_: Any, **__: Any) -> Any:
+        raise TooManySamples("query processing would load too many samples into memory in query execution")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Engine, "_evaluated", fails)
+        answer, quick = await at_once(server, request)
+        assert not quick and b" 422 " in answer and b"too many samples" in answer
+    assert b"200 OK" in await soon_at_once(server, request)
+    assert server.app.failures == 0
 
 
 async def test_a_fault_of_ours_takes_the_long_way(serve: Open, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,6 +108,51 @@ async def test_what_is_over_at_once_takes_no_thread() -> None:
     assert set(threads) == {threading.get_ident()}
 
 
+async def test_what_is_known_to_be_over_at_once_is_answered_to_whoever_asks_without_waiting() -> None:
+    clock, busy = Told(), False
+    turns = Turns(concurrency=1, per_tenant=1, queued=1)
+
+    async def run(function: Any, *args: Any) -> Any:
+        return function(*args)
+
+    gate = Gate(run, clock, turns, timeout_s=10, busy=lambda: busy)
+    request = Request({"type": "http", "method": "GET", "path": "/", "headers": []})
+
+    def giving(answer: bytes, seconds: float = 0.0) -> Any:
+        def evaluate(deadline: float, cancel: threading.Event) -> bytes:
+            assert deadline == clock.monotonic() + 10 and not cancel.is_set()
+            clock.ahead += seconds
+            return answer
+
+        return evaluate
+
+    async def known(shape: str, answer: bytes = b"done", seconds: float = 0.0) -> bool:
+        await gate.evaluate(request, "t", None, giving(answer, seconds), shape=shape)
+        return gate.quick("t", giving(b"again"), shape=shape) == b"again"
+
+    assert gate.quick("t", giving(b""), shape="short") is None, "nobody has asked yet"
+    assert await known("short")
+    assert not await known("long", seconds=0.1)
+    assert not await known("much", answer=bytes(300_000)), "to compress that takes too long"
+    assert gate.quick("t", giving(b""), shape=None) is None
+    busy = True
+    assert gate.quick("t", giving(b""), shape="short") is None
+    busy = False
+    assert turns.take("another")
+    assert gate.quick("t", giving(b""), shape="short") is None, "it is not their turn"
+    turns.give_back("another")
+
+    def refuse(deadline: float, cancel: threading.Event) -> bytes:
+        raise BadInput("no")
+
+    with pytest.raises(BadInput):
+        gate.quick("t", refuse, shape="short")
+    assert gate.quick("t", giving(b""), shape="short") is None, "who is asked anew says so"
+    assert await known("short"), "the turn was given back"
+    assert gate.quick("t", giving(b"late", 0.5), shape="short") == b"late"
+    assert gate.quick("t", giving(b""), shape="short") is None, "it took long all of a sudden"
+
+
 async def test_the_loop_does_not_wait_for_another_who_reads() -> None:
     clock = ManualClock()
     handed: list[object] = []

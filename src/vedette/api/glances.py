@@ -1,4 +1,7 @@
-"""Queries that are answered at once (`at_once.py`): those of few samples, at hand for the engine. Not here: all others (`queries.py`)."""
+"""Queries that are answered at once (`at_once.py`): those of few samples, at hand for the engine, and those known to take no time.
+
+Not here: all others (`queries.py`).
+"""
 
 from __future__ import annotations
 
@@ -34,6 +37,8 @@ class Glances:
     """Whether even a short query would have to wait for another."""
     warm: Callable[[], bool] = lambda: True
     """Whether the kernels are compiled that a query may call."""
+    short: Callable[[str, str, int, int, int], bytes | None] = lambda *_: None
+    """Answers queries that the engine cannot at once, and that are known to be over in a moment: `Queries.short`."""
 
     def instant(self, scope: MutableMapping[str, Any], headers: Mapping[bytes, bytes], body: bytes) -> bytes | None:
         """The body of the answer to `/api/v1/query`, None where `Queries.instant` has to be asked. Raises `BadInput` as it does."""
@@ -58,7 +63,8 @@ class Glances:
         result = self.engine.quick(tenant, text, start, end, step)
         if result is None and self.engine.known(text):
             scope[DECLINED] = True
-        elif result is None and not self.busy():
+            return self.short(tenant, text, start, end, step)
+        if result is None and not self.busy():
             # A dashboard whose variable has another value asks what nobody asked before, of as few series.
             result = self.engine.first_glance(tenant, text, start, end, step)
         return None if result is None else enveloped(result.json(), warnings=result.warnings, infos=result.infos)

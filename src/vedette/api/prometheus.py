@@ -81,10 +81,11 @@ def endpoints(
     most = settings.max_concurrency_large
     large = Turns(concurrency=most, per_tenant=most, queued=settings.max_queued_per_tenant)
     gate = queries.Gate(run, clock, turns, timeout_s=settings.timeout_s, large=large, busy=busy)
-    glances = Glances(engine, turns, clock, tenant_of, busy, warm)
+    asked = queries.Queries(engine, gate, clock, tenant_of)
+    glances = Glances(engine, turns, clock, tenant_of, busy, warm, asked.short)
     at_once: dict[str, AtOnceHandler] = {"/api/v1/query": glances.instant, "/api/v1/query_range": glances.range}
     found = [
-        *(dataclasses.replace(e, at_once=at_once.get(e.path)) for e in queries.endpoints(queries.Queries(engine, gate, clock, tenant_of))),
+        *(dataclasses.replace(e, at_once=at_once.get(e.path)) for e in queries.endpoints(asked)),
         *exemplars_api.endpoints(exemplars_api.ExemplarQueries(kept, lambda text: engine.parse(text), tenant_of)),
         *catalog.endpoints(catalog.Catalog(storage, run if run_list is None else run_list, matchers_of, tenant_of)),
         *watch.endpoints(watch.Watch(sources, any_matchers_of, info.external_url)),

@@ -8,6 +8,7 @@ What waits is given up when its time is over, what waits or runs when its client
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import time
 import traceback
@@ -48,6 +49,8 @@ QUEUED_TOO_LONG = "query timed out in query queue"
 LEFT_THE_QUEUE = "query was canceled in query queue"
 _PATIENCE_S = 0.1
 _SHORT_S, _TOO_LONG_S, _STALLED_S = 0.0015, 0.003, 0.02
+_SHORT_BYTES = 256 << 10
+"""Of an answer that the loop's own thread may compress, in two milliseconds or three."""
 _KNOWN_SHAPES, _LONGEST_KEPT, _SAME_TIME_MS = 2000, 2000, 600_000
 MAX_ID_DIGITS = 18
 POINT_BYTES, _MANY_POINTS = 28, 1 << 16
@@ -100,8 +103,11 @@ class Gate:
         self._clock = clock
         self._turns, self._large = turns, large
         self._timeout_s = timeout_s
-        self._short: OrderedDict[Hashable, None] = OrderedDict()
-        """The shapes of queries that were over so fast last time that everything else waits for them: the latest last."""
+        self._short: OrderedDict[Hashable, int] = OrderedDict()
+        """The shapes of queries that were over so fast last time that everything else waits for them: the latest last.
+
+        With how many bytes each was answered, a great many where in pieces.
+        """
 
     async def evaluate(
         self,
@@ -145,6 +151,22 @@ class Gate:
         finally:
             self._large.give_back(tenant)
 
+    def quick(self, tenant: str, evaluation: Evaluation, *, shape: Hashable) -> Answer | None:
+        """What `evaluate` gives, of a short query with a short answer for which nobody has to wait; None where that has to be asked.
+
+        Raises what `evaluation` does.
+        """
+        if self._short.get(shape, sys.maxsize) > _SHORT_BYTES or self._busy() or not self._turns.take(tenant):
+            return None
+        try:
+            return self._at_once(evaluation, shape, self._clock.monotonic() + self._timeout_s)
+        except VedetteError:
+            # Who asks next meets the same, and says so: not twice each time.
+            self._short.pop(shape, None)
+            raise
+        finally:
+            self._turns.give_back(tenant)
+
     async def _turn(self, turns: Turns, request: Request, tenant: str, deadline: float, waiting: Listed) -> None:
         """Take a turn of the tenant, which must be given back. Raises as `evaluate` does where none comes while somebody waits for it."""
         if turns.take(tenant):
@@ -177,7 +199,7 @@ class Gate:
             return await _while_connected(request, running, cancel)
         result = running.result()
         if shape is not None and self._clock.monotonic() - began < _SHORT_S:
-            self._short[shape] = None
+            self._short[shape] = len(result) if isinstance(result, bytes) else sys.maxsize
             while len(self._short) > _KNOWN_SHAPES:
                 self._short.popitem(last=False)
         return result
@@ -329,6 +351,26 @@ class Queries:
 
         return await self._answer(request, tenant, options, evaluate, grid=(start, end, step))
 
+    def short(self, tenant: str, text: str, start: int, end: int, step: int) -> bytes | None:
+        """The body of the answer to `range` (`instant`, with a step of 0) without options, of a query known to be over at once.
+
+        None where these have to be asked. Raises what they do, in other words.
+        """
+
+        def evaluated(deadline: float, cancel: threading.Event) -> bytes:
+            left = deadline - self.clock.monotonic()
+            if step:
+                result = self.engine.range(tenant, text, start, end, step, timeout_s=left, cancel=cancel, as_text=True)
+            else:
+                result = self.engine.instant(tenant, text, start, timeout_s=left, cancel=cancel, as_text=True)
+            # Many more series than a moment ago: that takes longer than anybody should have to wait.
+            many = result.points > _MANY_POINTS
+            return b"" if many else enveloped(result.json(), warnings=result.warnings, infos=result.infos)
+
+        found = self.gate.quick(tenant, evaluated, shape=_shape(tenant, text, (start, end, step)))
+        assert not isinstance(found, Iterator), "made above"
+        return found or None
+
     async def _answer(
         self,
         request: Request,
@@ -396,11 +438,9 @@ class Queries:
                 data = data[:-1] + more(result) + b"}"
             return enveloped(data, warnings=warnings, infos=result.infos)
 
-        # What is short now may not be of another time, where there is more data; a few minutes on it will be.
-        span = (end - start, step, end // _SAME_TIME_MS)
-        shape: Hashable = (tenant, options.text, *span, options.lookback_ms, options.limit, options.stats, options.explain)
-        if len(options.text) > _LONGEST_KEPT or options.table:
-            shape = None
+        shape: Hashable = None
+        if len(options.text) <= _LONGEST_KEPT and not options.table:
+            shape = _shape(tenant, options.text, grid, (options.lookback_ms, options.limit, options.stats, options.explain))
 
         def much() -> bool:
             return self.engine.large(tenant, options.text, start, end, step)
@@ -474,6 +514,15 @@ class Queries:
             return self.engine.parse(form.text("query"))
         except BadInput as error:
             raise in_query(error) from None
+
+
+def _shape(
+    tenant: str, text: str, grid: tuple[int, int, int], options: tuple[int | None, int, str, bool] = (None, 0, "", False)
+) -> Hashable:
+    """What queries have in common that take about the same time: their lookback, limit, statistics and explanation are `options`."""
+    start, end, step = grid
+    # What is short now may not be of another time, where there is more data; a few minutes on it will be.
+    return tenant, text, end - start, step, end // _SAME_TIME_MS, *options
 
 
 def in_query(error: BadInput) -> BadInput:
