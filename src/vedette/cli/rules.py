@@ -156,6 +156,17 @@ def _notifications(console: Console, result: dict[str, Any]) -> None:
     if not result["configured"]:
         console.print("\n[dim]Nobody is configured to be told: no notification would have gone out.[/dim]")
         return
+    if result["notifications"]:
+        _told(console, result)
+    else:
+        console.print("\n[green]No notification would have gone out.[/green]")
+    for muted in result["muted"][:_MOST]:
+        console.print(
+            f"quiet {_local(muted['at'])} {muted['receiver']}: {Labels.of(muted['labels'])}: {muted['reason']}", markup=False, style="dim"
+        )
+
+
+def _told(console: Console, result: dict[str, Any]) -> None:
     title = f"Notifications ({result['notification_count']} would have gone out)"
     table = Table(
         "at", "receiver", "status", "alerts", "why", box=None, header_style="bold", pad_edge=False, title=title, title_justify="left"
@@ -168,10 +179,6 @@ def _notifications(console: Console, result: dict[str, Any]) -> None:
     console.print()
     console.print(table)
     _more(console, result["notification_count"])
-    for muted in result["muted"][:_MOST]:
-        console.print(
-            f"quiet {_local(muted['at'])} {muted['receiver']}: {Labels.of(muted['labels'])}: {muted['reason']}", markup=False, style="dim"
-        )
 
 
 def _more(console: Console, count: int) -> None:
