@@ -36,7 +36,7 @@ def enveloped(data: bytes, *, warnings: Sequence[str] = (), infos: Sequence[str]
         tail += b',"warnings":' + orjson.dumps(list(warnings))
     if infos:
         tail += b',"infos":' + orjson.dumps(list(infos))
-    return b'{"status":"success","data":' + data + tail + b"}"
+    return b"".join((b'{"status":"success","data":', data, tail, b"}"))
 
 
 def success(data: object, *, warnings: Sequence[str] = ()) -> Response:
