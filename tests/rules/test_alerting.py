@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from vedette.errors import BadInput, LimitExceeded
 from vedette.model.labels import EMPTY, Labels
 from vedette.rules import alerting
-from vedette.rules.alerting import AlertState, Observed, announced, due, sent, series, step, summary
+from vedette.rules.alerting import AlertState, Observed, Outage, announced, due, sent, series, step, summary, taken_up
 
 MINUTE = 60_000
 T0 = 1_700_000_000_000
@@ -232,3 +232,45 @@ def test_events_alone_rebuild_the_states(history: list[set[str]], hold: int, kee
     assert rebuilt == rule.states
     assert all(a.annotations == EMPTY for a in rebuilt.values())
     assert alerting.RESOLVED_RETENTION_MS == 15 * MINUTE
+
+
+# An alert that is pending since minute 0, of a rule with `for: 20m` that is evaluated each minute: last seen when, up again when,
+# pending since when (all in minutes, None: never seen), and how long it holds then at least.
+TAKEN_UP = {
+    "no evaluation was missed": (5, 6, 0),
+    "the time nobody looked does not count": (2, 8, 5),
+    "an outage of an hour is bridged": (2, 62, 59),
+    "one that is longer is not": (2, 63, 63),
+    "never seen": (None, 30, 30),
+    "what is left is less than the grace": (15, 30, 20),
+    "what is left is the grace": (10, 30, 19),
+    "it was about to fire": (20, 30, 0),
+    "it would have fired": (25, 30, 0),
+}
+
+
+@pytest.mark.parametrize(("last", "now", "since"), TAKEN_UP.values(), ids=TAKEN_UP)
+def test_a_pending_alert_is_taken_up_after_a_restart(last: int | None, now: int, since: int) -> None:
+    rule = Timeline(hold=20)
+    rule.at(0, seen())
+    alert = taken_up(
+        rule.alert(),
+        T0 + now * MINUTE,
+        None if last is None else T0 + last * MINUTE,
+        hold_ms=20 * MINUTE,
+        interval_ms=MINUTE,
+        outage=Outage(),
+    )
+    assert (alert.active_at - T0) / MINUTE == since
+    assert alert.state == "pending", "it is for the next evaluation to say more"
+
+
+def test_a_short_for_needs_no_grace_and_what_fires_is_as_it_was() -> None:
+    short = Timeline(hold=5)
+    short.at(0, seen())
+    found = taken_up(short.alert(), T0 + 30 * MINUTE, T0 + 3 * MINUTE, hold_ms=5 * MINUTE, interval_ms=MINUTE, outage=Outage())
+    assert (found.active_at - T0) / MINUTE == 26, "two minutes to go"
+    firing = Timeline()
+    firing.at(0, seen())
+    found = taken_up(firing.alert(), T0 + 900 * MINUTE, None, hold_ms=0, interval_ms=MINUTE, outage=Outage())
+    assert found == firing.alert()
