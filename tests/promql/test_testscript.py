@@ -91,6 +91,7 @@ def test_a_right_answer_passes(evaluation: str) -> None:
         ("load 1m\n m 1+2", 2, "not a value: '1+2'"),
         ("load 1m\n a 1\n m{a=} 1", 3, "unexpected"),
         ("load 1m\n m{a!='b'} 1", 2, "not a series"),
+        ("load 1m\n m{a='b',c='d',a='e'} 1", 2, 'label name "a" is not unique: invalid sample'),
         ("load 1m\n a 1\nclear\neval instant at 0 a", 4, "not a value: 'instant'"),
         ("load 1m\n m {{schema:9}}", 2, "unknown schema: 9"),
         ("load 1m\n m {{foo:9}}", 2, "unknown key of a histogram: 'foo'"),

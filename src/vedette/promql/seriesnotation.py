@@ -14,9 +14,10 @@ from vedette.errors import BadInput
 from vedette.model.durations import parse_duration
 from vedette.model.histogram_arithmetic import added, compatible, subtracted
 from vedette.model.histograms import CUSTOM_SCHEMA, GAUGE, NOT_RESET, RESET, UNKNOWN, Histogram, Layout
-from vedette.model.labels import Labels
+from vedette.model.labels import METRIC_NAME, Labels
 from vedette.model.samples import STALE
 from vedette.promql.actions import parse_number
+from vedette.promql.lexer import quoted
 from vedette.promql.nodes import Selector
 from vedette.promql.parse import parse_unchecked
 
@@ -78,10 +79,14 @@ def split(line: str) -> tuple[str, str]:
 
 
 def parse_labels(text: str) -> Labels:
-    """The labels of a series as written. Raises `BadInput`."""
+    """The labels of a series as written. Raises `BadInput`, also where a label is said twice: no series is stored with such."""
     node = parse_unchecked(text)
     if not isinstance(node, Selector) or any(m.op != "=" for m in node.matchers):
         raise BadInput(f"not a series: {text!r}", hint='expected metric{label="value"}')
+    names = [m.name for m in node.matchers]
+    for name in names:
+        if names.count(name) > 1 and name != METRIC_NAME:
+            raise BadInput(f"label name {quoted(name)} is not unique: invalid sample")
     return Labels.of({m.name: m.value for m in node.matchers})
 
 
