@@ -167,7 +167,7 @@ async def test_a_batch_whose_sender_went_away_is_spread_all_the_same(journal: Jo
 
 
 async def test_a_disk_that_refuses_keeps_nothing_of_it(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vedette.records.reaching._BUSY_MS", 1)
+    monkeypatch.setattr("vedette.records.sqlite.BUSY_MS", 1)
     records = await Records.open(tmp_path / "locked.db")
     journal = Journal(records, clock, tenant="default")
     await journal.start()

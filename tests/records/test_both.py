@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import math
+import sqlite3
 import time
 
 import pytest
-import sqlalchemy as sa
 
 from vedette.errors import BadInput, Corrupt, LimitExceeded, Unreachable
 from vedette.records import database as module
@@ -197,7 +197,7 @@ async def test_what_goes_to_the_database_is_counted(records, place):
 async def test_who_waits_for_the_one_connection_is_seen(tmp_path):
     records = await Records.open(tmp_path / "v.db")
     try:
-        async with records.traffic.through(records._turn, records._engine.connect()):
+        async with records.traffic.through(records._turn, records._database.connect()):
             waiting = [asyncio.create_task(records.ping()) for _ in range(3)]
             for _ in range(5):
                 await asyncio.sleep(0)
@@ -213,9 +213,9 @@ async def test_a_statement_that_fails_has_ended(tmp_path):
     records = await Records.open(tmp_path / "v.db")
     try:
         before = records.traffic.statements
-        with pytest.raises(sa.exc.OperationalError):
-            async with records._engine.connect() as connection:
-                await connection.execute(sa.text("SELECT nothing FROM nowhere"))
+        with pytest.raises(sqlite3.OperationalError):
+            async with records._database.connect() as connection:
+                await connection.fetch("SELECT nothing FROM nowhere")
         assert (records.traffic.active, records.traffic.statements) == (0, before + 1)
     finally:
         await records.close()
@@ -227,8 +227,6 @@ async def test_a_newer_schema_is_refused(place, postgres_server):
     if isinstance(place, str):
         postgres_server.sql(place, newer)
     else:
-        import sqlite3
-
         connection = sqlite3.connect(place)
         connection.execute(newer)
         connection.commit()

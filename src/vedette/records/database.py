@@ -1,9 +1,8 @@
-"""The records: small durable documents in SQLite (or whatever SQLAlchemy reaches), each change on disk before it returns.
+"""The records: small durable documents in SQLite or PostgreSQL, each change on disk before it returns.
 
 Writers that come while a transaction is under way share the next one, so a thousand rules that change state together
-cost a few syncs. Not here: what the rows mean (`rows.py` names them, the rooms that own them decide), samples and logs.
-
-Importing this module loads SQLAlchemy (0.3 s of CPU); nothing but the start of the server does so.
+cost a few syncs. Not here: what the rows mean (`rows.py` names them, the rooms that own them decide), samples and logs, how either
+database is spoken to (`connection.py`).
 """
 
 from __future__ import annotations
@@ -13,40 +12,20 @@ import contextlib
 import dataclasses
 import math
 import operator
+import sqlite3
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar, cast
 
-import sqlalchemy as sa
 import structlog
-from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 
 from vedette.errors import BadInput, Corrupt, LimitExceeded, Unreachable
-from vedette.records.engine import AsyncConnection, AsyncEngine
+from vedette.records.connection import SCHEMA, Connection, Database, PoolFigures, RefusedConnection
 from vedette.records.migrations import MIGRATIONS, VERSIONS
-from vedette.records.reaching import FAILURES, SCHEMA, PoolFigures, RefusedConnection, figures, reach
-from vedette.records.rows import (
-    KEYS,
-    AcknowledgementRow,
-    AlertEventRow,
-    AlertJournalRow,
-    ApiKeyRow,
-    AuditRow,
-    DeliveryRow,
-    HeldAlertRow,
-    LogRow,
-    Many,
-    NotificationRow,
-    PushedGroupRow,
-    Row,
-    RuleAlertRow,
-    RuleGroupRow,
-    SessionRow,
-    SilenceRow,
-    TenantRow,
-    UserRow,
-)
+from vedette.records.reaching import reach
+from vedette.records.rows import KEYS, AlertJournalRow, HeldAlertRow, LogRow, Many, Row, RuleAlertRow, RuleGroupRow, SilenceRow
+from vedette.records.statements import TABLES, columns, delete, equals, quoted, select
 from vedette.records.traffic import Traffic
 
 R = TypeVar("R", bound=Row)
@@ -58,44 +37,15 @@ _AGAIN_S = 1.0
 _WATCH_S = 5.0
 _RETRY_AFTER = 5.0
 _MIGRATION_LOCK = 0x5645444554544543
-_MANY = 50
-"""From how many rows of a kind on it pays to speak to SQLite directly."""
-_NAMES: dict[type[Row], str] = {
-    RuleAlertRow: "rule_alerts",
-    HeldAlertRow: "held_alerts",
-    AlertJournalRow: "alert_journal",
-    NotificationRow: "notifications",
-    SilenceRow: "silences",
-    RuleGroupRow: "rule_groups",
-    AcknowledgementRow: "acknowledgements",
-    PushedGroupRow: "pushed_groups",
-    AlertEventRow: "alert_events",
-    DeliveryRow: "deliveries",
-    UserRow: "users",
-    ApiKeyRow: "api_keys",
-    TenantRow: "tenants",
-    SessionRow: "sessions",
-    AuditRow: "audit",
-}
-_TYPES: dict[str, Any] = {"str": sa.String, "int": sa.BigInteger, "float": sa.Float, "bool": sa.Boolean, "bytes": sa.LargeBinary}
-
-
-def _table(kind: type[Row], metadata: sa.MetaData) -> sa.Table:
-    columns = [sa.Column(f.name, _TYPES[str(f.type)], primary_key=f.name in KEYS[kind]) for f in dataclasses.fields(kind)]
-    return sa.Table(_NAMES[kind], metadata, *columns)
 
 
 class Records:
     """An open set of records. Made by `open`; one per process."""
 
-    def __init__(self, engine: AsyncEngine, place: str) -> None:
-        self._engine = engine
+    def __init__(self, database: Database, place: str, traffic: Traffic) -> None:
+        self._database = database
         self._place = place
-        self.traffic = Traffic()
-        self.traffic.watch(engine)
-        metadata = sa.MetaData()
-        self._tables = {kind: _table(kind, metadata) for kind in _NAMES}
-        self._plain: dict[type[Row], str] = {}
+        self.traffic = traffic
         self._waiting: list[tuple[Sequence[Row | Many], Sequence[Row], asyncio.Future[None]]] = []
         self._committer: asyncio.Task[None] | None = None
         # SQLite's one connection is everybody's: whoever gave it back amid another's transaction would roll that back.
@@ -111,13 +61,14 @@ class Records:
         Raises `Corrupt` for a file that is no such database, or one that a newer version has written, `BadInput` for a
         URL or credentials that are refused, `Unreachable` where the database does not answer; `open_when_there` waits for that.
         """
-        engine, place = reach(where)
-        records = cls(engine, place)
+        traffic = Traffic()
+        database, place = reach(where, traffic)
+        records = cls(database, place, traffic)
         try:
             await records._migrate()
             records._started()
         except BaseException as error:
-            await engine.dispose()
+            await database.dispose()
             if isinstance(error.__cause__, RefusedConnection):
                 raise BadInput(str(error.__cause__), where="records.url") from None
             raise
@@ -137,7 +88,7 @@ class Records:
             await asyncio.sleep(_AGAIN_S)
 
     def _started(self) -> None:
-        if self.pool().kind == "postgresql":
+        if self._database.kind == "postgresql":
             self._turn = contextlib.nullcontext()
             self._watching = asyncio.create_task(self._watch())
 
@@ -152,21 +103,21 @@ class Records:
         """Ask the database for nothing; answers how many seconds that took. Raises `Unreachable`."""
         began = time.perf_counter()
         try:
-            async with self.traffic.through(self._turn, self._engine.connect()) as connection:
-                await connection.execute(sa.text("SELECT 1"))
-        except FAILURES as error:
+            async with self.traffic.through(self._turn, self._database.connect()) as connection:
+                await connection.fetch("SELECT 1")
+        except self._database.failures as error:
             raise self._translated(error) from error
         self.problem = ""
         return time.perf_counter() - began
 
     def pool(self) -> PoolFigures:
         """The connections now."""
-        return figures(self._engine, self.traffic)
+        return self._database.figures()
 
     @property
     def alone(self) -> bool:
         """Whether no other server can write to this database."""
-        return self._engine.dialect.name == "sqlite"
+        return self._database.kind == "sqlite"
 
     @property
     def schema(self) -> int:
@@ -175,22 +126,22 @@ class Records:
 
     async def version(self) -> str:
         """The database's own version, such as `15.8`. Raises `Unreachable`."""
-        query = "SHOW server_version" if self.pool().kind == "postgresql" else "SELECT sqlite_version()"
+        query = "SHOW server_version" if self._database.kind == "postgresql" else "SELECT sqlite_version()"
         try:
-            async with self.traffic.through(self._turn, self._engine.connect()) as connection:
-                return str((await connection.execute(sa.text(query))).scalar())
-        except FAILURES as error:
+            async with self.traffic.through(self._turn, self._database.connect()) as connection:
+                return str((await connection.fetch(query))[0][0])
+        except self._database.failures as error:
             raise self._translated(error) from error
 
     async def _migrate(self) -> None:
         try:
-            async with self._engine.begin() as connection:
-                if self.pool().kind == "postgresql":
+            async with self._database.begin() as connection:
+                if self._database.kind == "postgresql":
                     # Several may start at once; one of them makes the tables.
-                    await connection.execute(sa.text("SELECT pg_advisory_xact_lock(:n)"), {"n": _MIGRATION_LOCK})
-                    await connection.execute(sa.text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
-                await connection.execute(sa.text(VERSIONS))
-                found = (await connection.execute(sa.text("SELECT max(version) FROM schema_version"))).scalar() or 0
+                    await connection.fetch("SELECT pg_advisory_xact_lock(:n)", {"n": _MIGRATION_LOCK})
+                    await connection.fetch(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+                await connection.fetch(VERSIONS)
+                found = (await connection.fetch("SELECT max(version) FROM schema_version"))[0][0] or 0
                 if found > len(MIGRATIONS):
                     raise Corrupt(
                         f"its schema has version {found}, this Vedette knows {len(MIGRATIONS)}: start the newer version",
@@ -199,33 +150,34 @@ class Records:
                     )
                 for version, statements in enumerate(MIGRATIONS[found:], found + 1):
                     for statement in statements:
-                        await connection.execute(sa.text(statement))
-                    await connection.execute(sa.text("INSERT INTO schema_version (version) VALUES (:v)"), {"v": version})
-        except FAILURES as error:
+                        await connection.fetch(statement)
+                    await connection.fetch("INSERT INTO schema_version (version) VALUES (:v)", {"v": version})
+        except self._database.failures as error:
             raise self._translated(error) from error
 
     async def load(self, kind: type[R], **equal: str) -> list[R]:
         """All rows of one kind whose columns equal what is given, in order of their key."""
-        table = self._tables[cast(type[Row], kind)]
-        query = sa.select(table).order_by(*table.primary_key)
+        of = cast(type[Row], kind)
+        conditions, given = list[str](), dict[str, Any]()
         for column, value in equal.items():
-            query = query.where(table.c[column] == self._kept(value))
+            more, values = equals(of, column, self._kept(value))
+            conditions += more
+            given |= values
+        found = await self._fetch(select(of, conditions, order=[quoted(key) for key in KEYS[of]]), given)
+        return _rows(kind, found)
+
+    async def _fetch(self, statement: str, given: Mapping[str, Any] | None = None) -> Sequence[Sequence[Any]]:
         try:
-            async with self.traffic.through(self._turn, self._engine.connect()) as connection:
-                rows = (await connection.execute(query)).all()
-        except FAILURES as error:
+            async with self.traffic.through(self._turn, self._database.connect()) as connection:
+                return await connection.fetch(statement, given)
+        except self._database.failures as error:
             raise self._translated(error) from error
-        return [kind(**_out(dict(row._mapping))) for row in rows]
 
     async def tenants(self) -> list[str]:
         """Every tenant of whom alerts, silences or rules are kept, sorted."""
         kinds: tuple[type[Row], ...] = (HeldAlertRow, AlertJournalRow, SilenceRow, RuleGroupRow, RuleAlertRow)
-        query = sa.union(*(sa.select(self._tables[kind].c.tenant) for kind in kinds))
-        try:
-            async with self.traffic.through(self._turn, self._engine.connect()) as connection:
-                return sorted((await connection.execute(query)).scalars().all())
-        except DBAPIError as error:
-            raise self._translated(error) from error
+        found = await self._fetch(" UNION ".join(f"SELECT tenant FROM {TABLES[kind]}" for kind in kinds))  # noqa: S608 - names of ours
+        return sorted(row[0] for row in found)
 
     async def page(
         self, kind: type[L], tenant: str, *, before: int, since: int, until: int, limit: int, equal: Mapping[str, str] | None = None
@@ -234,43 +186,28 @@ class Records:
 
         `since` and `until` (inclusive) bound their time, `equal` says what columns must hold.
         """
-        table = self._tables[cast(type[Row], kind)]
-        query = sa.select(table).where(table.c.tenant == tenant, table.c.seq < before, table.c.at >= since, table.c.at <= until)
+        of = cast(type[Row], kind)
+        conditions = ["tenant = :tenant", "seq < :before", '"at" >= :since', '"at" <= :until']
+        given: dict[str, Any] = {"tenant": tenant, "before": before, "since": since, "until": until, "limit": limit}
         for column, value in (equal or {}).items():
-            query = query.where(*self._equals(table, column, self._kept(value)))
-        try:
-            async with self.traffic.through(self._turn, self._engine.connect()) as connection:
-                rows = (await connection.execute(query.order_by(table.c.seq.desc()).limit(limit))).all()
-        except FAILURES as error:
-            raise self._translated(error) from error
-        return [kind(**_out(dict(row._mapping))) for row in rows]
-
-    @staticmethod
-    def _equals(table: sa.Table, column: str, value: str) -> Sequence[sa.ColumnElement[bool]]:
-        """What says that a column holds a value, so that the index of fingerprints by their first digit is used."""
-        if table.name != _NAMES[AlertEventRow] or column != "fingerprint":
-            return (table.c[column] == value,)
-        # As the index has it, word for word; and no equality, or SQLite puts the value into the first condition and sees no index.
-        return (sa.literal_column("substr(fingerprint, 1, 1)") == value[:1], table.c.fingerprint.between(value, value))
+            more, values = equals(of, column, self._kept(value))
+            conditions += more
+            given |= values
+        return _rows(kind, await self._fetch(select(of, conditions, order=["seq DESC"], limit=":limit"), given))
 
     async def newest(self, kind: type[LogRow], tenant: str, *, skip: int = 0) -> int:
         """The highest `seq` of a log, or of what is left of it without the `skip` newest rows; 0 where there is none."""
-        table = self._tables[kind]
-        query = sa.select(table.c.seq).where(table.c.tenant == tenant).order_by(table.c.seq.desc()).offset(skip).limit(1)
-        try:
-            async with self.traffic.through(self._turn, self._engine.connect()) as connection:
-                return int((await connection.execute(query)).scalar() or 0)
-        except FAILURES as error:
-            raise self._translated(error) from error
+        query = f"SELECT seq FROM {TABLES[kind]} WHERE tenant = :tenant ORDER BY seq DESC LIMIT 1 OFFSET :skip"  # noqa: S608 - as above
+        found = await self._fetch(query, {"tenant": tenant, "skip": skip})
+        return int(found[0][0]) if found else 0
 
     async def trim(self, kind: type[LogRow], tenant: str, *, older_than: int, up_to: int) -> None:
         """Forget the rows of a log from before a time, and those whose `seq` is at most `up_to`."""
-        table = self._tables[kind]
-        gone = sa.delete(table).where(table.c.tenant == tenant, sa.or_(table.c.at < older_than, table.c.seq <= up_to))
+        gone = delete(kind, ["tenant = :tenant", '("at" < :older_than OR seq <= :up_to)'])
         try:
-            async with self.traffic.through(self._turn, self._engine.begin()) as connection:
-                await connection.execute(gone)
-        except FAILURES as error:
+            async with self.traffic.through(self._turn, self._database.begin()) as connection:
+                await connection.fetch(gone, {"tenant": tenant, "older_than": older_than, "up_to": up_to})
+        except self._database.failures as error:
             raise self._translated(error) from error
 
     async def save(self, put: Sequence[Row | Many] = (), drop: Sequence[Row] = ()) -> None:
@@ -298,11 +235,12 @@ class Records:
 
     async def _committed(self, batch: list[tuple[Sequence[Row | Many], Sequence[Row], asyncio.Future[None]]]) -> bool:
         """Commit what some callers wait for together, and tell them; False, telling none, for several of whom one's values are refused."""
+        caught: tuple[type[Exception], ...] = (*self._database.failures, ValueError, OverflowError)
         try:
-            async with self.traffic.through(self._turn, self._engine.begin()) as connection:
+            async with self.traffic.through(self._turn, self._database.begin()) as connection:
                 for put, drop, _ in batch:
                     await self._apply(connection, put, drop)
-        except (*FAILURES, ValueError, OverflowError) as error:
+        except caught as error:
             refused = _refused(error)
             if refused is not None and len(batch) > 1:
                 return False
@@ -324,54 +262,29 @@ class Records:
             else:
                 done.set_exception(error)
 
-    async def _apply(self, connection: AsyncConnection, put: Sequence[Row | Many], drop: Sequence[Row]) -> None:
+    async def _apply(self, connection: Connection, put: Sequence[Row | Many], drop: Sequence[Row]) -> None:
         for kind, leaving in _by_kind(drop).items():
-            table = self._tables[kind]
-            condition = sa.and_(*(table.c[k] == sa.bindparam(f"key_{k}") for k in KEYS[kind]))
-            keys = [{f"key_{k}": self._kept(getattr(r, k)) for k in KEYS[kind]} for r in leaving]
-            await connection.execute(sa.delete(table).where(condition), keys)
+            keys = [{k: self._kept(getattr(r, k)) for k in KEYS[kind]} for r in leaving]
+            await connection.repeat(delete(kind, [f"{quoted(k)} = :{k}" for k in KEYS[kind]]), keys)
         for many in put:
             if isinstance(many, Many) and many.values:
                 await self._put(connection, many.kind, many.values)
         for kind, coming in _by_kind([row for row in put if not isinstance(row, Many)]).items():
             await self._put(connection, kind, _columns(kind, coming))
 
-    async def _put(self, connection: AsyncConnection, kind: type[Row], coming: Sequence[tuple[Any, ...]]) -> None:
-        statement, names = self._upsert(self._tables[kind]), _fields(kind)
-        if self._engine.dialect.name != "sqlite" or len(coming) < _MANY:
-            rows = [{name: self._kept(value) for name, value in zip(names, row, strict=True)} for row in coming]
-            await connection.execute(statement, rows)
-            return
-        # Of thousands of rows most of the time would go into SQLAlchemy's care for each one's parameters.
-        if kind not in self._plain:
-            compiled = statement.compile(dialect=self._engine.dialect)
-            assert list(compiled.positiontup) == names, "SQLite takes values in the order of the columns"
-            self._plain[kind] = str(compiled)
-        await connection.exec_driver_sql(self._plain[kind], coming)
+    async def _put(self, connection: Connection, kind: type[Row], coming: Sequence[tuple[Any, ...]]) -> None:
+        await connection.put(kind, coming if self.alone else [tuple(map(self._kept, row)) for row in coming])
 
     def _kept(self, value: Any) -> Any:
         """A value as the database takes it: a text of PostgreSQL's has no NUL."""
-        if isinstance(value, str) and "\0" in value and self._engine.dialect.name == "postgresql":
+        if isinstance(value, str) and "\0" in value and self._database.kind == "postgresql":
             return value.replace("\0", "\ufffd")
         return value
 
-    def _upsert(self, table: sa.Table) -> Any:
-        # Each dialect is loaded where it is spoken: PostgreSQL's takes a fifth of what all of SQLAlchemy does.
-        if self._engine.dialect.name == "postgresql":
-            from sqlalchemy.dialects import postgresql
-
-            statement: Any = postgresql.insert(table)
-        else:
-            from sqlalchemy.dialects import sqlite
-
-            statement = sqlite.insert(table)
-        keys = [c.name for c in table.primary_key]
-        changed = {c.name: statement.excluded[c.name] for c in table.columns if c.name not in keys}
-        return statement.on_conflict_do_update(index_elements=keys, set_=changed)
-
     def _translated(self, error: Exception) -> Corrupt | LimitExceeded:
-        problem = str(error.orig) if isinstance(error, DBAPIError) else str(error) or type(error).__name__
-        damaged = isinstance(error, DatabaseError) and not isinstance(error, OperationalError)
+        said = getattr(error, "orig", None) or error  # SQLAlchemy's errors are about the driver's
+        problem = str(said) or type(said).__name__
+        damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
         if damaged and ("not a database" in problem or "malformed" in problem):
             return Corrupt(f"{problem}: move it away to start with empty records, or restore a copy", path=Path(self._place), offset=0)
         # The driver's class name, which SQLAlchemy puts before its words, tells a reader nothing.
@@ -386,12 +299,12 @@ class Records:
             await asyncio.wait([self._watching])
         if self._committer is not None:
             await asyncio.wait([self._committer])
-        await self._engine.dispose()
+        await self._database.dispose()
 
 
 def _refused(error: Exception) -> BadInput | None:
     """Why a database takes a value never, whoever sends it again; None where it takes nothing now."""
-    cause: Any = error.orig if isinstance(error, DBAPIError) else error
+    cause: Any = getattr(error, "orig", None) or error  # SQLAlchemy's errors are about the driver's
     # SQL's class 22 is what is wrong with data; drivers that look at values themselves raise what Python does.
     if str(getattr(cause, "sqlstate", "") or "").startswith("22") or isinstance(cause, ValueError | OverflowError):
         return BadInput(f"the records cannot keep this: {' '.join(str(cause).rpartition('>: ')[2].split())}")
@@ -405,13 +318,9 @@ def _by_kind(rows: Sequence[Row]) -> dict[type[Row], list[Row]]:
     return found
 
 
-def _fields(kind: type[Row]) -> list[str]:
-    return [f.name for f in dataclasses.fields(kind)]
-
-
 def _columns(kind: type[Row], rows: Sequence[Row]) -> list[tuple[Any, ...]]:
     """The rows as tuples, NaN as NULL: SQLite keeps it so; say so rather than have it happen."""
-    values: Any = map(operator.attrgetter(*_fields(kind)), rows)
+    values: Any = map(operator.attrgetter(*columns(kind)), rows)
     found: list[tuple[Any, ...]] = list(values)
     for i, field in enumerate(dataclasses.fields(kind)):
         if field.type == "float":
@@ -419,5 +328,10 @@ def _columns(kind: type[Row], rows: Sequence[Row]) -> list[tuple[Any, ...]]:
     return found
 
 
-def _out(values: dict[str, Any]) -> dict[str, Any]:
-    return {k: math.nan if v is None else v for k, v in values.items()}
+def _rows(kind: type[R], found: Sequence[Sequence[Any]]) -> list[R]:
+    """What was kept as rows again: NULL is NaN, and SQLite's truth is a number."""
+    truths = {at for at, field in enumerate(dataclasses.fields(kind)) if field.type == "bool"}
+    made: Any = kind  # of whatever types its columns have
+    if not truths:
+        return [made(*row) if None not in row else made(*(math.nan if v is None else v for v in row)) for row in found]
+    return [made(*(math.nan if v is None else bool(v) if at in truths else v for at, v in enumerate(row))) for row in found]

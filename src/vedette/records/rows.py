@@ -1,7 +1,7 @@
 """The rows of the small tables, as frozen dataclasses. Times are Unix milliseconds, 0 where there is none.
 
 Label sets travel as text (`a JSON object, keys sorted`), since this room lies below the model. Importing this module
-costs nothing; SQLAlchemy comes with `database.py`, which whoever opens the records imports.
+costs nothing.
 """
 
 from __future__ import annotations

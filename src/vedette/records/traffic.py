@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-import sqlalchemy as sa
-
-from vedette.records.engine import AsyncConnection, AsyncEngine
+C = TypeVar("C")
 
 SLOW_S = 1.0
 """A statement that took longer counts as slow."""
@@ -38,20 +36,16 @@ class Traffic:
         """Of all statements; None before the first."""
         return round(1000 * self.seconds / self.statements, 3) if self.statements else None
 
-    def watch(self, engine: AsyncEngine) -> None:
-        """Count what this engine does from now on."""
-        pool, inner = engine.sync_engine.pool, engine.sync_engine
-        sa.event.listen(pool, "connect", self._connected)
-        sa.event.listen(pool, "close", self._closed)
-        sa.event.listen(pool, "close_detached", self._closed)
-        sa.event.listen(inner, "before_cursor_execute", self._begun)
-        sa.event.listen(inner, "after_cursor_execute", self._ended)
-        sa.event.listen(inner, "handle_error", self._failed)
+    def watch(self, pool: Any) -> None:
+        """Count the connections that SQLAlchemy's `pool` makes and closes from now on."""
+        from sqlalchemy import event
+
+        event.listen(pool, "connect", self._connected)
+        event.listen(pool, "close", self._closed)
+        event.listen(pool, "close_detached", self._closed)
 
     @contextlib.asynccontextmanager
-    async def through(
-        self, turn: AbstractAsyncContextManager[object], connection: AbstractAsyncContextManager[AsyncConnection]
-    ) -> AsyncIterator[AsyncConnection]:
+    async def through(self, turn: AbstractAsyncContextManager[object], connection: AbstractAsyncContextManager[C]) -> AsyncIterator[C]:
         """`connection`, taken at one's `turn`."""
         self.waiting += 1
         got = False
@@ -65,27 +59,22 @@ class Traffic:
             else:
                 self.waiting -= 1
 
+    @contextlib.contextmanager
+    def statement(self) -> Iterator[None]:
+        """Count a statement, from its beginning to its end or failure."""
+        self.active += 1
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            took = time.perf_counter() - began
+            self.active -= 1
+            self.statements += 1
+            self.seconds += took
+            self.slow += took > SLOW_S
+
     def _connected(self, *_: Any) -> None:
         self.created += 1
 
     def _closed(self, *_: Any) -> None:
         self.closed += 1
-
-    def _begun(self, _connection: Any, _cursor: Any, _statement: Any, _parameters: Any, context: Any, _many: Any) -> None:
-        self.active += 1
-        context.vedette_began = time.perf_counter()
-
-    def _ended(self, _connection: Any, _cursor: Any, _statement: Any, _parameters: Any, context: Any, _many: Any) -> None:
-        self._took(context)
-
-    def _failed(self, failure: Any) -> None:
-        context = failure.execution_context
-        if getattr(context, "vedette_began", None) is not None:
-            self._took(context)
-
-    def _took(self, context: Any) -> None:
-        took, context.vedette_began = time.perf_counter() - context.vedette_began, None
-        self.active -= 1
-        self.statements += 1
-        self.seconds += took
-        self.slow += took > SLOW_S
