@@ -12,6 +12,7 @@ from vedette.promql.evaluation import READ_BYTES, Evaluation
 from vedette.promql.native_pool import Natives
 from vedette.promql.nodes import Aggregate, Binary, Call, Number, Range, Selector, Subquery, Text, Unary
 from vedette.promql.plan import Operation, Plan
+from vedette.promql.resampled import passed_on
 from vedette.promql.selectors import Fetched
 from vedette.promql.streamed import changed
 from vedette.promql.values import Bools, Floats, Matrix, Rows, Scalar, Value, Windows
@@ -26,13 +27,14 @@ def evaluate(ev: Evaluation, plan: Plan, data: Sequence[Fetched]) -> Value | Dec
     """The value of the plan's result; `data` are its fetches' answers. Raises the errors of `errors.py`."""
     last_use = {i: at for at, operation in enumerate(plan.operations) for i in operation.inputs}
     values: list[Value | None] = []
+    passed = passed_on(plan)
     for at, operation in enumerate(plan.operations):
         ev.check()
         args = [values[i] for i in operation.inputs]
         assert all(a is not None for a in args), "an operation's inputs live until its own turn"
         before = (ev.samples, ev.bytes)
         began = ev.clock.monotonic()
-        value = run(ev, operation, [a for a in args if a is not None], data)
+        value = run(ev, operation, [a for a in args if a is not None], data, passed_on=at in passed)
         if isinstance(value, Rows) and value.depth >= _DEEPEST:
             value = ev.matrix(value)
         ev.statistics.note(ev.clock.monotonic() - began, value)
@@ -74,8 +76,8 @@ def _size(value: Value | None) -> tuple[int, int]:
     return (len(value.timestamps), READ_BYTES * len(value.timestamps)) if isinstance(value, Windows) else (0, 0)
 
 
-def run(ev: Evaluation, operation: Operation, args: list[Value], data: Sequence[Fetched]) -> Value:
-    """The value of one operation, given those of its inputs."""
+def run(ev: Evaluation, operation: Operation, args: list[Value], data: Sequence[Fetched], *, passed_on: bool = False) -> Value:
+    """The value of one operation, given those of its inputs; of a subquery it is said whether it is `resampled.passed_on`."""
     node, grid = operation.node, operation.grid
     if operation.spread:
         return _spread(ev, args[0], grid.n)
@@ -88,7 +90,7 @@ def run(ev: Evaluation, operation: Operation, args: list[Value], data: Sequence[
         heed = selectors.Heed(operation.counts_only, operation.bucketless)
         return selectors.windows(ev, node, grid, data[operation.fetch], heed=heed)
     if isinstance(node, Subquery):
-        return selectors.subquery(ev, node, grid, args[0])
+        return selectors.subquery(ev, node, grid, args[0], passed_on=passed_on)
     if isinstance(node, Number):
         return Scalar(np.full(grid.n, node.value))
     if isinstance(node, Text):

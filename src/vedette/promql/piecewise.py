@@ -87,6 +87,7 @@ class PiecewiseSlabs:
         self._upto = pieces.upto
         self.samples = int(self._upto[-1])
         self.begins = pieces.begins
+        self.depth = 0
 
     @property
     def read(self) -> int:

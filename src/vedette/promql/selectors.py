@@ -23,6 +23,7 @@ from vedette.promql.native_rates import Samples, resets
 from vedette.promql.native_windows import Speaker, Window, interpolated
 from vedette.promql.nodes import Range, Selector, Subquery
 from vedette.promql.plan import subquery_grid, window_grid
+from vedette.promql.resampled import Resampled, as_samples
 from vedette.promql.values import (
     Bools,
     Floats,
@@ -287,21 +288,19 @@ def _with_borders(times: list[int], values: list[float], start: int, end: int, *
     return [start, *(times[i] for i in inner), end], [left, *(values[i] for i in inner), right]
 
 
-def subquery(ev: Evaluation, node: Subquery, grid: Grid, inner: Value) -> Windows:
-    """A subquery over `grid`: what its expression gave on the subquery's own grid, as windows."""
+def subquery(ev: Evaluation, node: Subquery, grid: Grid, inner: Value, *, passed_on: bool = False) -> Windows:
+    """A subquery over `grid`: what its expression gave on the subquery's own grid, as windows.
+
+    With `passed_on` a function of windows alone is going to read it, row by row: then it may be computed as it is read.
+    """
     ends = window_grid(node, grid, ev.bounds)
     own = subquery_grid(node, grid, ev.bounds)
+    if passed_on and (slabs := Resampled.of_value(inner, own)) is not None:
+        assert isinstance(inner, Rows), "as looked above"
+        none = np.zeros(0, dtype=np.int64)
+        return Windows(inner.labels, none, none, np.zeros(0), ends.start, ends.step, node.range, inner.drop, slabs=slabs)
     matrix = ev.matrix(inner)
-    total = int(np.count_nonzero(matrix.present))
-    if total == matrix.present.size:
-        # All rows have all steps: the matrix is the samples.
-        offsets = np.arange(len(matrix) + 1, dtype=np.int64) * own.n
-        timestamps, values = np.tile(own.times, len(matrix)), np.ascontiguousarray(matrix.values).reshape(-1)
-    else:
-        offsets = np.zeros(len(matrix) + 1, dtype=np.int64)
-        timestamps, values = np.empty(total, dtype=np.int64), np.empty(total)
-        table, there = np.ascontiguousarray(matrix.values), np.ascontiguousarray(matrix.present)
-        k.to_series(table, there, own.start, own.step, offsets, timestamps, values)
+    offsets, timestamps, values = as_samples(matrix.values, matrix.present, own)
     # Row by row, as the kernel writes them.
     natives = None if matrix.histograms is None else matrix.histograms.at(matrix.present)
     return Windows(matrix.labels, offsets, timestamps, values, ends.start, ends.step, node.range, matrix.drop, natives=natives)

@@ -186,6 +186,11 @@ class Slabs(Protocol):
         """How many samples were read so far, those of a row that was read again once."""
         ...
 
+    @property
+    def depth(self) -> int:
+        """How many rows stand behind them, as `Rows.depth`."""
+        ...
+
     def of(self, lo: int, hi: int, steps: Steps, *, stale: bool) -> Iterator[Slab]:
         """What `steps` want of the rows [lo, hi), in slabs that together have each row at each step; with or without `stale` markers.
 

@@ -206,8 +206,8 @@ def window_function(ev: Evaluation, call: Call, args: Sequence[Value], grid: Gri
             rows, cut = slice(slab.lo - lo, slab.hi - lo), slice(slab.begin, slab.end)
             of_samples(slab, _Piece(0, slab.hi - slab.lo, slab.begin, slab.end), values[rows, cut], present[rows, cut])
 
-    begins = None if over.slabs is None else over.slabs.begins
-    rows = Rows(over.labels, grid.n, fill, over.drop, samples=over.samples, begins=begins)
+    begins, depth = (None, 0) if over.slabs is None else (over.slabs.begins, over.slabs.depth)
+    rows = Rows(over.labels, grid.n, fill, over.drop, samples=over.samples, begins=begins, depth=depth)
     counter = name in ("rate", "increase")
     if (whole.natives is not None and name not in TIMES_ONLY) or (whole.starts is not None and name in STARTED):
         matrix = replaced(ev, call, whole, grid, ev.matrix(rows))
