@@ -72,7 +72,6 @@ def test_whatever_is_stored_comes_back_to_the_bit(tmp_path, form, contents):
 @pytest.mark.parametrize(("form", "kept"), [("parquet", ODD_NAN), ("csv", ODD_NAN), ("openmetrics", TEXT_NAN), ("prometheus", TEXT_NAN)])
 def test_nans_that_nobody_makes_are_kept_where_the_format_has_room(tmp_path, form, kept):
     series = series_set({Labels.of(__name__="m"): {1: ODD_NAN}})
-    assert dump.unspellable(series) == 1
     write(series, tmp_path / "x", form, metadata=[])
     assert read_back(tmp_path / "x", form) == {Labels.of(__name__="m"): {1: kept}}
 

@@ -67,11 +67,6 @@ class Writer:
         self.housekeeping_failures = 0
 
     @property
-    def waiting_samples(self) -> int:
-        """How many samples are queued and not yet taken."""
-        return self._committer.waiting
-
-    @property
     def groups(self) -> int:
         """Groups committed since the start."""
         return self._committer.groups

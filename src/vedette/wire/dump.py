@@ -49,12 +49,6 @@ class Run:
     histograms: Histograms | None = None
 
 
-def unspellable(series: SeriesSet) -> int:
-    """How many NaNs have bits that the text formats (other than CSV) have no spelling for, and write as `NaN`."""
-    bits = np.ascontiguousarray(series.values[np.isnan(series.values)]).view(np.int64)
-    return int(np.count_nonzero(~np.isin(bits, list(kernel.SPELLED.values()))))
-
-
 def render(series: SeriesSet, form: TextFormat, *, metadata: Sequence[MetricMetadata] = ()) -> Iterator[bytes]:
     """A file, in pieces: series by their labels, samples by time. Native histograms are left out; see `histogram_count`."""
     series = without_histograms(series)

@@ -101,11 +101,6 @@ async def row_ids(connection: Any, series: Ids, times: NDArray[np.int64]) -> NDA
     return np.array([row[0] for row in rows], dtype=np.int64)
 
 
-async def any_native(connection: Any) -> bool:
-    """Whether there is any native histogram."""
-    return bool(await connection.fetchval("SELECT EXISTS (SELECT 1 FROM vedette_samples WHERE histogram IS NOT NULL)"))
-
-
 async def native(connection: Any, ids: Ids, start: int, end: int) -> list[Any]:
     """(series, time, bytes) of the native histograms of these series in [start, end]."""
     found: list[Any] = await connection.fetch(
