@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -239,6 +240,21 @@ async def test_a_file_that_fails_holds_no_other_up_and_loses_no_line(follower: F
     follower.fault = None
     write(tmp_path / "a.log", "and more\n")
     assert await follower.poll() == ["bad", "and more"]
+    assert follower.tail.counts.unreadable == set()
+
+
+@pytest.mark.parametrize("pattern", ["*/app.log", "gone/app.log"])
+async def test_a_directory_that_is_a_pattern_or_not_there_is_not_told_of(follower: Follower, tmp_path: Path, pattern: str) -> None:
+    """A file that was known is looked for under another name; there is no directory in which to look."""
+    log = tmp_path / "gone" / "app.log"
+    log.parent.mkdir()
+    write(log, "one\n")
+    await follower.open(TailSettings(str(tmp_path / pattern), from_start=True))
+    assert await follower.poll() == ["one"]
+    shutil.rmtree(log.parent)
+    await follower.open(TailSettings(str(tmp_path / pattern), from_start=True))
+    assert await follower.poll() == []
+    assert follower.tail is not None
     assert follower.tail.counts.unreadable == set()
 
 
