@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from vedette.api import queries
-from vedette.api.answers import Pieces, finishing
+from vedette.api.answers import Pieces, enveloped, finishing
 from vedette.api.endpoint import Endpoint, routes
 from vedette.api.queries import Gate, Queries, endpoints
 from vedette.api.turns import Turns
@@ -134,3 +134,18 @@ async def test_an_answer_that_is_too_large_to_measure_is_sent_without_its_length
     monkeypatch.setattr(result, "_MEASURED_POINTS", 1)
     answer = await client.get("/api/v1/query_range", params=asked)
     assert "content-length" not in answer.headers and answer.content == whole
+
+
+def test_around_parts_of_an_answer_stands_what_stands_around_the_whole() -> None:
+    whole = b'{"resultType":"vector","result":[]}'
+    for cut in (0, 1, 9, len(whole)):
+        several: tuple[dict[str, list[str]], ...] = (
+            {},
+            {"warnings": ["PromQL warning: \u00e9"]},
+            {"warnings": ["a"], "infos": ["b", 'c"']},
+        )
+        for notes in several:
+            parts = whole[:cut], memoryview(whole)[cut:], b""
+            assert enveloped(*parts, **notes) == enveloped(whole, **notes)
+            told = {"status": "success", "data": {"resultType": "vector", "result": []}, **notes}
+            assert json.loads(enveloped(*parts, **notes)) == told

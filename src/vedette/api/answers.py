@@ -29,14 +29,14 @@ _ACCEPTS_GZIP = re.compile(r"(?:^|[,\s])(?:gzip|\*)\s*(?:;\s*q=(?!0(?:\.0*)?\s*(
 JSON = "application/json"
 
 
-def enveloped(data: bytes, *, warnings: Sequence[str] = (), infos: Sequence[str] = ()) -> bytes:
-    """`{"status":"success","data":…}` around encoded data, with warnings and infos where there are any."""
+def enveloped(*data: bytes | memoryview, warnings: Sequence[str] = (), infos: Sequence[str] = ()) -> bytes:
+    """`{"status":"success","data":…}` around encoded data, in one part or several, with warnings and infos where there are any."""
     tail = b""
     if warnings:
         tail += b',"warnings":' + orjson.dumps(list(warnings))
     if infos:
         tail += b',"infos":' + orjson.dumps(list(infos))
-    return b"".join((b'{"status":"success","data":', data, tail, b"}"))
+    return b"".join((b'{"status":"success","data":', *data, tail, b"}"))
 
 
 def success(data: object, *, warnings: Sequence[str] = ()) -> Response:

@@ -67,4 +67,4 @@ class Glances:
         if result is None and not self.busy():
             # A dashboard whose variable has another value asks what nobody asked before, of as few series.
             result = self.engine.first_glance(tenant, text, start, end, step)
-        return None if result is None else enveloped(result.json(), warnings=result.warnings, infos=result.infos)
+        return None if result is None else enveloped(*result.parts(), warnings=result.warnings, infos=result.infos)

@@ -365,7 +365,7 @@ class Queries:
                 result = self.engine.instant(tenant, text, start, timeout_s=left, cancel=cancel, as_text=True)
             # Many more series than a moment ago: that takes longer than anybody should have to wait.
             many = result.points > _MANY_POINTS
-            return b"" if many else enveloped(result.json(), warnings=result.warnings, infos=result.infos)
+            return b"" if many else enveloped(*result.parts(), warnings=result.warnings, infos=result.infos)
 
         found = self.gate.quick(tenant, evaluated, shape=_shape(tenant, text, (start, end, step)))
         assert not isinstance(found, Iterator), "made above"
@@ -433,10 +433,9 @@ class Queries:
                 return tables.encoded(result.series(options.limit), options.table)
             if result.points > _MANY_POINTS:
                 return in_pieces(result, warnings)
-            data = result.json(options.limit)
             if options.stats or options.explain:
-                data = data[:-1] + more(result) + b"}"
-            return enveloped(data, warnings=warnings, infos=result.infos)
+                return enveloped(result.json(options.limit)[:-1], more(result), b"}", warnings=warnings, infos=result.infos)
+            return enveloped(*result.parts(options.limit), warnings=warnings, infos=result.infos)
 
         shape: Hashable = None
         if len(options.text) <= _LONGEST_KEPT and not options.table:

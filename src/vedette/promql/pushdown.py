@@ -160,9 +160,9 @@ class PushedResult(QueryResult):
         self._times = np.array(times, dtype=np.int64)
         self._floats = np.array(values, dtype=np.float64)
 
-    def json(self, limit: int = 0) -> bytes:
-        """See `QueryResult.json`."""
-        return b"".join(self.pieces(limit))
+    def parts(self, limit: int = 0) -> Sequence[bytes | memoryview]:
+        """See `QueryResult.parts`."""
+        return tuple(self.pieces(limit))
 
     def pieces(self, limit: int = 0) -> Iterator[bytes]:
         """The `data` object as the server gave it; at most `limit` series unless 0."""

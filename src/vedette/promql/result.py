@@ -248,30 +248,35 @@ class QueryResult:
 
     def json(self, limit: int = 0) -> bytes:
         """The `data` object of Prometheus' answer; at most `limit` series unless 0."""
+        return b"".join(self.parts(limit))
+
+    def parts(self, limit: int = 0) -> Sequence[bytes | memoryview]:
+        """`json` in parts that follow one another, as they were written: whoever puts something around them copies them once."""
         rows = len(self._order)
         if limit or self._histograms is not None or self._decimals is not None or self.points > _CHUNK_POINTS or self._grid.start < 0:
-            return b"".join(self.pieces(limit))
+            return tuple(self.pieces(limit))
         if self.type == "scalar":
-            return b'{"resultType":"scalar","result":[%b,"%b"]}' % (_seconds(self._grid.start), json_float(float(self._floats[0])).encode())
+            value = json_float(float(self._floats[0])).encode()
+            return (b'{"resultType":"scalar","result":[%b,"%b"]}' % (_seconds(self._grid.start), value),)
         if not 0 < rows <= _CHUNK_ROWS:
-            return b"".join(self.pieces(limit))
+            return tuple(self.pieces(limit))
         texts = self._texts_of(rows)
         if self.type == "vector" and rows <= _FEW_TEXTS:
             return self._few(texts)
         return self._whole(texts)
 
-    def _whole(self, texts: Texts) -> bytes:
+    def _whole(self, texts: Texts) -> Sequence[bytes | memoryview]:
         """The same of all series as one chunk, by fewer steps: of some points these take longer than to write them."""
         numbers = self._numbers_of(self._times, self._floats)
         buffer = np.empty(self._text_bytes(texts) + len(texts.rows) * _ROW_BYTES + len(self._floats) * render.POINT_BYTES, dtype=np.uint8)
         size = self._rendered(texts, texts.rows, self._offsets, numbers, buffer)
-        return b"".join((self._head, b"[", buffer[: size - 1].data, b"]}"))
+        return self._head, b"[", buffer[: size - 1].data, b"]}"
 
     def _text_bytes(self, texts: Texts) -> int:
         """The most bytes that the labels of all rows take."""
         return int(texts.sizes[texts.rows].sum())
 
-    def _few(self, texts: Texts) -> bytes:
+    def _few(self, texts: Texts) -> Sequence[bytes]:
         """The same of a few values at one time: to call a kernel takes longer than to write them."""
         when, pool, ends = _seconds(self._grid.start), texts.pool, texts.pool_offsets
         pairs = zip(texts.rows.tolist(), self._floats.tolist(), strict=True)
@@ -279,7 +284,7 @@ class QueryResult:
             b'{"metric":{%b},"value":[%b,"%b"]}' % (pool[ends[row] : ends[row + 1]].tobytes(), when, json_float(value).encode())
             for row, value in pairs
         ]
-        return self._head + b"[" + b",".join(rows) + b"]}"
+        return self._head, b"[", b",".join(rows), b"]}"
 
     @property
     def _head(self) -> bytes:
