@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from vedette.clock import ManualClock
-from vedette.kernels import windows
 from vedette.model.labels import Labels
 from vedette.model.labeltable import Symbols
 from vedette.promql import evaluate, resampled
@@ -113,18 +112,29 @@ def test_what_is_small_or_too_long_for_a_thread_is_made_as_a_whole() -> None:
     assert resampled.Resampled.of_value(rows, Grid(0, 1, resampled._LONGEST)) is not None
 
 
+class Passing(ManualClock):
+    """A clock on which as much time passed as is said."""
+
+    passed = 0.0
+
+    def monotonic(self) -> float:
+        return self.passed
+
+
 def test_the_deadline_is_looked_at_between_rows(storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = ManualClock()
-    engine = Engine(storage, PromqlSettings(timeout_s=1.0), clock)
+    clock, rows = Passing(), []
+    engine = Engine(storage, PromqlSettings(timeout_s=10.5), clock)
     monkeypatch.setattr(resampled, "_FEWEST", 0)
     monkeypatch.setattr(resampled, "SLAB", 1)
-    real = windows.over_time
+    real = resampled.as_samples
 
-    def slow(*args) -> None:
-        clock.advance(1)
-        real(*args)
+    def slow(*args):
+        rows.append(args)
+        clock.passed += 1.0
+        return real(*args)
 
-    monkeypatch.setattr(windows, "over_time", slow)
+    monkeypatch.setattr(resampled, "as_samples", slow)
     with pytest.raises(QueryTimeout):
-        engine.range("t", "max_over_time(min_over_time(gauge[1m:15s])[5m:15s])", 600_000, SAMPLES * EVERY, 90_000)
+        engine.range("t", "max_over_time(rate(m_total[1m])[5m:15s])", 600_000, SAMPLES * EVERY, 90_000)
+    assert 0 < len(rows) < SERIES, "it ended between two of them"
     engine.close()
