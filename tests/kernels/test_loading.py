@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 from vedette.kernels import loading
 
@@ -123,3 +125,34 @@ def test_names_that_an_object_defines() -> None:
     assert loading.elf_symbols(header + body) == {"kernel", "other"}, "what is only called is defined elsewhere"
     assert loading.elf_symbols(b"\xcf\xfa\xed\xfe" + bytes(100)) is None
     assert loading.elf_symbols(b"\x7fELF\x01\x01" + bytes(100)) is None, "of 32 bits"
+
+
+def test_what_is_put_aside_comes_back(tmp_path: Path) -> None:
+    """Each of them, in any order, and without a file as well: on a disk that is full, and one that is full now."""
+    contents = [bytes([number]) * 5000 + os.urandom(100) for number in range(5)]
+    files: list[IO[bytes]] = []
+
+    def made() -> IO[bytes]:
+        files.append((tmp_path / "aside").open("w+b"))
+        return files[-1]
+
+    def refused() -> IO[bytes]:
+        raise OSError(28, "No space left on device")
+
+    aside = loading.Aside(made)
+    back = [aside.put(content) for content in contents]
+    assert [bring() for bring in reversed(back)] == contents[::-1] and [bring() for bring in back] == contents
+    (file,) = files
+    assert 500 < (tmp_path / "aside").stat().st_size < 1000, "packed"
+    assert [bring() for bring in map(loading.Aside(refused).put, contents)] == contents
+    file.close()
+    with (tmp_path / "aside").open("rb") as read_only:
+        assert [bring() for bring in map(loading.Aside(lambda: read_only).put, contents)] == contents
+
+
+def test_of_what_is_put_aside_nothing_stays_in_memory(tmp_path: Path) -> None:
+    with (tmp_path / "aside").open("w+b") as file:
+        bring = loading.Aside(lambda: file).put(os.urandom(100_000))
+        held = [cell.cell_contents for cell in bring.__closure__ or ()]
+        assert not any(isinstance(one, bytes) for one in held)
+        assert len(bring()) == 100_000

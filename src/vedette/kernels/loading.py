@@ -9,10 +9,14 @@ something is compiled. Not here: where the cache lies (`kernels/__init__.py`).
 from __future__ import annotations
 
 import functools
+import os
 import struct
 import sys
+import tempfile
+import threading
 import zlib
-from typing import Any
+from collections.abc import Callable
+from typing import IO, Any
 
 import llvmlite.binding
 import numba.core.codegen
@@ -37,6 +41,38 @@ _lower: Any = numba.core.lowering.BaseLower
 _unliteral: Any = numba.core.types.unliteral
 
 
+class Aside:
+    """Bytes that are hardly ever wanted again, in a file of this process' own that nobody else sees, packed to a tenth.
+
+    The cache has them, too, but may be emptied while this process runs. Where no file can be written they stay in memory.
+    """
+
+    def __init__(self, make: Callable[[], IO[bytes]] = tempfile.TemporaryFile) -> None:
+        self._make = make
+        self._file: IO[bytes] | None = None
+        self._end = 0
+        self._turn = threading.Lock()
+
+    def put(self, content: bytes) -> Callable[[], bytes]:
+        """Put it aside; answers what brings it back."""
+        packed = zlib.compress(content, 1)
+        with self._turn:
+            try:
+                if self._file is None:
+                    self._file = self._make()
+                file, at = self._file, self._end
+                if os.pwrite(file.fileno(), packed, at) != len(packed):
+                    return lambda: zlib.decompress(packed)
+            except OSError:
+                return lambda: zlib.decompress(packed)
+            self._end += len(packed)
+        length = len(packed)
+        return lambda: zlib.decompress(os.pread(file.fileno(), length, at))
+
+
+_aside = Aside()
+
+
 def load_overload(cache: Any, signature: Any, target_context: Any) -> Any:
     """`Cache.load_overload` without making the compiler ready, which compiling does itself. None where nothing is kept.
 
@@ -50,7 +86,7 @@ def load_overload(cache: Any, signature: Any, target_context: Any) -> Any:
 
 
 def unserialize(cls: Any, codegen: Any, state: Any) -> Any:
-    """`CPUCodeLibrary._unserialize` without making a module of the bitcode; packed, it takes a tenth.
+    """`CPUCodeLibrary._unserialize` without making a module of the bitcode, which is put aside.
 
     Numba makes one to know which names the object defines; the object says so, too. Of one that is no ELF object it is made, and let go.
     """
@@ -61,14 +97,14 @@ def unserialize(cls: Any, codegen: Any, state: Any) -> Any:
         if kind == "object":
             library._shared_module.close()
             library._shared_module = None
-            library._packed_bitcode = zlib.compress(data[1], 1)
+            library._bitcode = _aside.put(data[1])
         return library
     library = codegen.create_library(name)
     library.enable_object_caching()
     library._set_compiled_object(data[0])
     library._finalize_final_module()
     codegen._engine._defined_symbols |= symbols
-    library._packed_bitcode = zlib.compress(data[1], 1)
+    library._bitcode = _aside.put(data[1])
     return library
 
 
@@ -91,8 +127,8 @@ def elf_symbols(code: bytes) -> set[str] | None:
 
 def module_for_linking(library: Any) -> Any:
     """`CPUCodeLibrary._get_module_for_linking`, of a library from the cache too: a module for whoever links it in now."""
-    packed = getattr(library, "_packed_bitcode", None)
-    return _module_for_linking(library) if packed is None else _llvm.parse_bitcode(zlib.decompress(packed))
+    bitcode = getattr(library, "_bitcode", None)
+    return _module_for_linking(library) if bitcode is None else _llvm.parse_bitcode(bitcode())
 
 
 @functools.wraps(_rebuild_env)  # with its name: a kernel's environment is kept as a call of it
