@@ -28,8 +28,13 @@ def test_the_language_is_prometheus_s_with_the_same_parts_on(conformance: Path) 
         assert ours[category] == golden[category]
     # The counts of each step are given to whoever asks for them.
     assert ours["promql"] == golden["promql"] | {"per_step_stats": True}
-    for category in ("api", "rules", "tsdb"):
+    for category in ("rules", "service_discovery_providers", "tsdb"):
         assert ours[category].items() <= golden[category].items(), "only what is here is named"
+    assert ours["templating_functions"] == golden["templating_functions"]
+    # What Prometheus' flags turn on is on here: writing by others, and the search.
+    turned_on = dict.fromkeys(("otlp_write_receiver", "remote_write_receiver", "search"), True)
+    assert ours["api"].items() <= (golden["api"] | turned_on).items()
+    assert ours["api"].items() >= turned_on.items()
 
 
 def test_what_is_turned_on_is_said_to_be_on() -> None:

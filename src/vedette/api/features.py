@@ -13,11 +13,17 @@ from starlette.responses import Response
 
 from vedette.api.answers import success
 from vedette.api.endpoint import Endpoint
+from vedette.api.scores import ALGORITHMS
 from vedette.promql.engine import Engine
 from vedette.promql.lexer import AGGREGATORS, OPERATORS
 from vedette.promql.settings import PromqlSettings
 from vedette.promql.signatures import FUNCTIONS
+from vedette.rules.template import FUNCTIONS as TEMPLATE_FUNCTIONS
 
+_API = (
+    "exclude_alerts", "label_values_match", "otlp_write_receiver", "query_stats", "query_warnings", "remote_write_receiver", "search",
+    "time_range_labels", "time_range_series",
+)  # fmt: skip
 _EXPERIMENTAL_AGGREGATORS = frozenset(("limitk", "limit_ratio"))
 
 
@@ -25,9 +31,7 @@ def listed(settings: PromqlSettings) -> dict[str, dict[str, bool]]:
     """The features by category, each with whether it is on by these settings; names in order."""
     experimental = settings.experimental_functions
     found = {
-        "api": dict.fromkeys(
-            ("exclude_alerts", "label_values_match", "query_stats", "query_warnings", "time_range_labels", "time_range_series"), True
-        ),
+        "api": dict.fromkeys((*_API, *(f"search_fuzz_alg_{name}" for name in ALGORITHMS)), True),
         "promql": {
             "anchored": settings.extended_range_selectors,
             "at_modifier": True,
@@ -50,6 +54,8 @@ def listed(settings: PromqlSettings) -> dict[str, dict[str, bool]]:
             **{name: experimental or name not in _EXPERIMENTAL_AGGREGATORS for name in AGGREGATORS},
         },
         "rules": {"keep_firing_for": True, "query_offset": True},
+        "service_discovery_providers": dict.fromkeys(("file", "http", "static"), True),
+        "templating_functions": dict.fromkeys(TEMPLATE_FUNCTIONS, True),
         "tsdb": {"native_histograms": True},
     }
     return {category: dict(sorted(names.items())) for category, names in found.items()}

@@ -83,14 +83,15 @@ _PURE: dict[str, Function] = {
 }
 
 # `tmpl` belongs to the evaluator, which knows the templates; the entry makes its name known.
-_NAMES = frozenset((*_PURE, "query", "externalURL", "pathPrefix", "now", "tmpl"))
+FUNCTIONS = frozenset((*_PURE, "query", "externalURL", "pathPrefix", "now"))
+"""The names of what a template may call, beside templates by their names (`tmpl`)."""
 
 
 def prepare(text: str, *, name: str) -> Template | str:
     """A template ready to expand; text without an action stays text. Raises `BadInput` with `name:line:column`."""
     if "{{" not in text:
         return text
-    return parse(text, name=name, functions=_NAMES, variables=VARIABLES)
+    return parse(text, name=name, functions=FUNCTIONS | {"tmpl"}, variables=VARIABLES)
 
 
 class _Unanswered(Exception):
