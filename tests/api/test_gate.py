@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -23,6 +24,8 @@ class Place:
     def __init__(self, *, most: int = 4, large: int = 1, queued: int = 10) -> None:
         self.began: list[str] = []
         self.asked: list[str] = []
+        self.numbers: dict[str, int] = {}
+        self.weighing: dict[str, Callable[[], None]] = {}
         self.go: dict[str, asyncio.Event] = {}
         self.turns = Turns(concurrency=most, per_tenant=most, queued=queued)
         self.large = Turns(concurrency=large, per_tenant=large, queued=queued)
@@ -41,18 +44,20 @@ class Place:
         def evaluate(deadline: float, cancel: threading.Event) -> bytes:
             assert not cancel.is_set(), "nobody has gone"
             self.began.append(name)
+            self.numbers[name] = cancel.id  # type: ignore[attr-defined]  # as the gate makes it
             return name.encode()
 
         def much() -> bool:
             self.asked.append(name)
+            self.weighing.get(name, lambda: None)()
             return large
 
         async def receive() -> Any:
             await self.go.setdefault(f"{name} goes", asyncio.Event()).wait()
             return {"type": "http.disconnect"}
 
-        def waiting(leave: Any) -> Any:
-            return self.running.waiting(tenant, name, (0, 0, 0), leave)
+        def waiting(call: Any) -> Any:
+            return self.running.waiting(tenant, name, (0, 0, 0), call)
 
         request = Request({"type": "http", "method": "GET", "path": "/", "headers": []}, receive)
         return asyncio.create_task(self.gate.evaluate(request, tenant, timeout_s, evaluate, shape=None, large=much, waiting=waiting))
@@ -139,6 +144,7 @@ async def test_those_that_wait_are_listed_and_ended() -> None:
         tasks[name] = place.ask(name)
         await place.settle()
     assert [(q.expr, q.waits) for q in place.running.list("t")] == [("second", True), ("third", True), ("fourth", True)]
+    (last,) = [q.id for q in place.running.list("t") if q.expr == "fourth"]
     for name in ("third", "second"):
         (number,) = [q.id for q in place.running.list("t") if q.expr == name]
         with pytest.raises(NotFound):
@@ -149,9 +155,27 @@ async def test_those_that_wait_are_listed_and_ended() -> None:
     place.let_go("first", "fourth")
     assert await tasks["first"] + await tasks["fourth"] == b"firstfourth"
     assert place.began == ["first", "fourth"]
+    assert place.numbers == {"first": 0, "fourth": last}, "who has waited keeps the number"
     assert place.running.list("t") == []
     await place.settle()
     assert all(turns.take("nobody") for turns in (place.turns, place.turns, place.large)), "all turns were given back"
+
+
+async def test_one_that_is_ended_while_it_is_weighed_does_not_begin() -> None:
+    place = Place(most=2)
+    tasks = [place.ask("first"), place.ask("small", large=False)]
+    await place.settle()
+    second = place.ask("second")
+    await place.settle()
+    (listed,) = place.running.list("t")
+    place.weighing["second"] = lambda: place.running.cancel("t", listed.id)
+    place.let_go("small")
+    with pytest.raises(QueryCanceled, match="canceled in query queue"):
+        await second
+    place.let_go("first")
+    await asyncio.gather(*tasks)
+    assert place.began == ["first", "small"]
+    assert place.running.list("t") == []
 
 
 async def test_a_large_one_waits_no_longer_than_its_time() -> None:

@@ -14,7 +14,7 @@ from vedette.api.settings import TracingSettings
 from vedette.api.tracing import _MOST_WAITING, Tracing
 from vedette.clock import ManualClock
 from vedette.net.client import HttpClient
-from vedette.net.trace import current
+from vedette.net.trace import Trace, current
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 PARENT = f"00-{TRACE}-{SPAN}-01"
@@ -168,3 +168,26 @@ async def test_a_request_sent_on_carries_the_trace(clock: ManualClock, collector
     await outgoing.close()
     assert collector.headers[0]["traceparent"] == answer.headers["traceparent"]
     assert "traceparent" not in collector.headers[1], "nobody asked for this one"
+
+
+async def test_a_request_knows_when_its_client_has_gone(clock: ManualClock) -> None:
+    messages = [{"type": "http.request", "body": b"", "more_body": False}, {"type": "http.disconnect"}]
+    seen: list[Trace] = []
+
+    async def inner(scope: Any, receive: Any, send: Any) -> None:
+        trace = current()
+        assert trace is not None and trace.gone is not None
+        await trace.gone()
+        assert messages == []
+        seen.append(trace)
+
+    async def receive() -> Any:
+        return messages.pop(0)
+
+    async def send(message: Any) -> None:
+        raise AssertionError("nothing is answered")
+
+    tracing = Tracing(TracingSettings(), clock, version="1")
+    await tracing.around(inner, lambda path: path)({"type": "http", "method": "GET", "path": "/", "headers": []}, receive, send)
+    (trace,) = seen
+    assert trace.gone is None, "what outlives the request holds nothing of its connection"

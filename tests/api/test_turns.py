@@ -12,6 +12,7 @@ import pytest
 from vedette.api.turns import Lane, Turns
 from vedette.errors import LimitExceeded
 from vedette.net.trace import Trace, enter, leave
+from vedette.promql.errors import QueryCanceled
 
 
 @asynccontextmanager
@@ -188,3 +189,40 @@ async def test_a_read_that_fails_gives_its_turn_back_and_nobodys_request_is_the_
         await lane(int, "x")
     assert await lane(int, "1") == 1
     assert turns.free("default")
+
+
+async def test_a_read_whose_client_has_gone_waits_no_longer() -> None:
+    turns = Turns(concurrency=1, per_tenant=1, queued=5)
+    ran: list[str] = []
+
+    async def run(function: Callable[..., None], /, *args: str) -> None:
+        function(*args)
+
+    lane = Lane(run, turns)
+    gone = asyncio.Event()
+
+    async def asked(name: str, leaves: asyncio.Event | None) -> None:
+        async def left() -> None:
+            assert leaves is not None
+            await leaves.wait()
+
+        trace = Trace(name, gone=None if leaves is None else left)
+        token = enter(trace)
+        try:
+            await lane(ran.append, name)
+        finally:
+            leave(trace, token)
+
+    assert turns.take("default")
+    tasks = [
+        asyncio.create_task(asked(name, leaves)) for name, leaves in (("goes", gone), ("stays", asyncio.Event()), ("knows none", None))
+    ]
+    await asyncio.sleep(0)
+    gone.set()
+    with pytest.raises(QueryCanceled, match="canceled in query queue"):
+        await tasks[0]
+    assert ran == []
+    turns.give_back("default")
+    await asyncio.gather(*tasks[1:])
+    assert ran == ["stays", "knows none"]
+    assert turns.free("default") and not turns.waiting

@@ -19,7 +19,7 @@ from vedette.model.series import SeriesSet
 from vedette.promql.engine import Engine
 from vedette.promql.errors import QueryCanceled
 from vedette.promql.memory import MemoryStorage
-from vedette.promql.running import Running
+from vedette.promql.running import Call, Running
 from vedette.promql.settings import PromqlSettings
 from vedette.storage.interface import Matchers
 
@@ -213,7 +213,9 @@ async def test_what_waits_is_listed_after_what_runs_and_holds_no_place() -> None
     clock = ManualClock(1000.0)
     running = Running(clock, max_bytes=0)
     left: list[str] = []
-    with running.waiting("a", "w1", (1, 2, 3), lambda: left.append("w1")), running.waiting("b", "w2", (1, 1, 0), lambda: left.append("w2")):
+    one, two = Call(), Call()
+    one.leave = lambda: left.append("w1")
+    with running.waiting("a", "w1", (1, 2, 3), one), running.waiting("b", "w2", (1, 1, 0), two):
         await clock.advance(5)
         with running.entered("a", "r", (4, 5, 6), None):
             await clock.advance(2)
@@ -225,8 +227,13 @@ async def test_what_waits_is_listed_after_what_runs_and_holds_no_place() -> None
         with pytest.raises(NotFound):
             running.cancel("b", second.id)
         running.cancel("a", second.id)
-        assert left == ["w1"]
-        assert [q.expr for q in running.list("b")] == ["w2"]
+        assert (left, one.is_set(), two.is_set()) == (["w1"], True, False)
+        (waits,) = running.list("b")
+        with running.entered("b", "w2", (1, 1, 0), two):
+            (runs,) = running.list("b")
+            assert (waits.id, waits.waits, runs.id, runs.waits) == (two.id, True, two.id, False), "it keeps its number"
+        running.cancel("b", two.id)
+        assert two.is_set()
     assert running.list("a") == running.list("b") == []
     with pytest.raises(NotFound):
         running.cancel("a", second.id)

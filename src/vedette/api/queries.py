@@ -14,7 +14,7 @@ import time
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -29,12 +29,13 @@ from vedette.api.endpoint import Endpoint, Param, Run
 from vedette.api.glances import DECLINED
 from vedette.api.params import Form, boolean_of, form_of, limit_of, parameter, parse_span, parse_time, rfc3339, time_of
 from vedette.api.tree import tree_json
-from vedette.api.turns import Turns
+from vedette.api.turns import LEFT_THE_QUEUE, Turns, awaited
 from vedette.clock import Clock, now_ms
 from vedette.errors import BadInput, NotFound, VedetteError
 from vedette.promql.errors import ExecutionError, QueryCanceled, QueryTimeout, TooManySamples
 from vedette.promql.nodes import Node
 from vedette.promql.printer import format_query
+from vedette.promql.running import Call
 from vedette.storage import heap
 
 if TYPE_CHECKING:
@@ -46,7 +47,6 @@ TRUNCATED = "results truncated due to limit"
 _STATS_DEPRECATED = 'value "{}" for parameter "stats" is deprecated and will be rejected in the next major release, use "true" or "all"'
 TIMED_OUT = "query timed out in query execution"
 QUEUED_TOO_LONG = "query timed out in query queue"
-LEFT_THE_QUEUE = "query was canceled in query queue"
 _PATIENCE_S = 0.1
 _SHORT_S, _TOO_LONG_S, _STALLED_S = 0.0015, 0.003, 0.02
 _SHORT_BYTES = 256 << 10
@@ -70,8 +70,8 @@ _TUNING = (
 Answer = bytes | Iterator[bytes | memoryview]
 """An answer's body: whole, or in pieces that are made as they are taken, on a worker thread."""
 
-Listed = Callable[[Callable[[], object]], AbstractContextManager[object]]
-"""Lists a query that waits, while the context lasts; what it is given ends the wait, on any thread."""
+Listed = Callable[[Call], AbstractContextManager[object]]
+"""Lists a query, from when it begins to wait, while the context lasts; what it is given ends it when set."""
 
 Evaluation = Callable[[float, threading.Event], Answer]
 """A query to be run on a worker thread: given its deadline (of the monotonic clock) and the event that cancels it."""
@@ -118,7 +118,7 @@ class Gate:
         *,
         shape: Hashable,
         large: Callable[[], bool] = lambda: False,
-        waiting: Listed = nullcontext,
+        waiting: Listed = lambda call: nullcontext(),
     ) -> Answer:
         """What `evaluation` gives. Those of one `shape` (None: of none) take about the same time: what is over at once needs no thread.
 
@@ -130,26 +130,28 @@ class Gate:
         if allowed <= 0:
             raise QueryTimeout(TIMED_OUT)
         deadline = self._clock.monotonic() + allowed
-        await self._turn(self._turns, request, tenant, deadline, waiting)
-        # While few run, each may be as large as it is.
-        few = self._large is not None and self._large.take(tenant)
-        try:
-            # The loop must not wait until another's large read lets go of the memory.
-            if shape in self._short and not self._busy():
-                return self._at_once(evaluation, shape, deadline)
-            asked = evaluation if few or self._large is None else _weighed(evaluation, large)
-            return await self._on_a_thread(request, asked, shape, deadline)
-        except _Large:
-            assert self._large is not None, "else nobody asks"
-        finally:
-            self._turns.give_back(tenant)
-            if few and self._large is not None:
+        call = Call()
+        with ExitStack() as listed:
+            await self._turn(self._turns, request, tenant, deadline, call, lambda: listed.enter_context(waiting(call)))
+            # While few run, each may be as large as it is.
+            few = self._large is not None and self._large.take(tenant)
+            try:
+                # The loop must not wait until another's large read lets go of the memory.
+                if shape in self._short and not self._busy():
+                    return self._at_once(evaluation, shape, deadline)
+                asked = evaluation if few or self._large is None else _weighed(evaluation, large)
+                return await self._on_a_thread(request, asked, shape, deadline, call)
+            except _Large:
+                assert self._large is not None, "else nobody asks"
+            finally:
+                self._turns.give_back(tenant)
+                if few and self._large is not None:
+                    self._large.give_back(tenant)
+            await self._turn(self._large, request, tenant, deadline, call, lambda: listed.enter_context(waiting(call)))
+            try:
+                return await self._on_a_thread(request, evaluation, None, deadline, call)
+            finally:
                 self._large.give_back(tenant)
-        await self._turn(self._large, request, tenant, deadline, waiting)
-        try:
-            return await self._on_a_thread(request, evaluation, None, deadline)
-        finally:
-            self._large.give_back(tenant)
 
     def quick(self, tenant: str, evaluation: Evaluation, *, shape: Hashable) -> Answer | None:
         """What `evaluate` gives, of a short query with a short answer for which nobody has to wait; None where that has to be asked.
@@ -167,31 +169,29 @@ class Gate:
         finally:
             self._turns.give_back(tenant)
 
-    async def _turn(self, turns: Turns, request: Request, tenant: str, deadline: float, waiting: Listed) -> None:
-        """Take a turn of the tenant, which must be given back. Raises as `evaluate` does where none comes while somebody waits for it."""
+    async def _turn(self, turns: Turns, request: Request, tenant: str, deadline: float, call: Call, waits: Callable[[], object]) -> None:
+        """Take a turn of the tenant, which must be given back; `waits` is called where it does not come at once.
+
+        Raises as `evaluate` does where none comes while somebody waits for it.
+        """
         if turns.take(tenant):
             return
-        loop, ended = asyncio.get_running_loop(), asyncio.Event()
-        turn = asyncio.ensure_future(turns.wait(tenant))
-        others = [asyncio.ensure_future(other) for other in (disconnected(request.receive), ended.wait())]
-        try:
-            with waiting(partial(loop.call_soon_threadsafe, ended.set)):
-                left = max(0.0, deadline - self._clock.monotonic())
-                await asyncio.wait((turn, *others), timeout=left, return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled() and turn.exception() is None:
-                turns.give_back(tenant)
-            raise
-        finally:
-            unwanted = any(other.done() for other in others)
-            for waited in (turn, *others):
-                waited.cancel()
-        if not turn.done():
-            raise QueryCanceled(LEFT_THE_QUEUE) if unwanted else QueryTimeout(QUEUED_TOO_LONG)
-        turn.result()
+        ended = asyncio.Event()
+        call.leave = partial(asyncio.get_running_loop().call_soon_threadsafe, ended.set)
+        if not call.id:
+            waits()
+        if call.is_set():
+            raise QueryCanceled(LEFT_THE_QUEUE)
+        left = max(0.0, deadline - self._clock.monotonic())
+        found = await awaited(turns, tenant, left, disconnected(request.receive), ended.wait())
+        call.leave = None
+        if not found:
+            raise QueryTimeout(QUEUED_TOO_LONG) if found is None else QueryCanceled(LEFT_THE_QUEUE)
 
-    async def _on_a_thread(self, request: Request, evaluation: Evaluation, shape: Hashable, deadline: float) -> Answer:
-        began, cancel = self._clock.monotonic(), threading.Event()
+    async def _on_a_thread(
+        self, request: Request, evaluation: Evaluation, shape: Hashable, deadline: float, cancel: threading.Event
+    ) -> Answer:
+        began = self._clock.monotonic()
         running = asyncio.ensure_future(self.run(_let_go, evaluation, deadline, cancel))
         # Most queries are over before it is worth watching whether anybody still waits.
         done, _ = await asyncio.wait((running,), timeout=_PATIENCE_S)
@@ -257,7 +257,8 @@ async def _while_connected(request: Request, running: asyncio.Future[Answer], ca
         return await running
     finally:
         # Also where this request itself is cancelled: the thread must not work on for nobody.
-        cancel.set()
+        if not running.done() or running.cancelled():
+            cancel.set()
         gone.cancel()
 
 
@@ -444,8 +445,8 @@ class Queries:
         def much() -> bool:
             return self.engine.large(tenant, options.text, start, end, step)
 
-        def waiting(leave: Callable[[], object]) -> AbstractContextManager[object]:
-            return self.engine.running.waiting(tenant, options.text, grid, leave)
+        def waiting(call: Call) -> AbstractContextManager[object]:
+            return self.engine.running.waiting(tenant, options.text, grid, call)
 
         answer = await self.gate.evaluate(request, tenant, options.timeout_s, evaluated, shape=shape, large=much, waiting=waiting)
         if options.table:

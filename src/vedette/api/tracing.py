@@ -15,11 +15,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from vedette.api.answers import disconnected
 from vedette.api.settings import TracingSettings
 from vedette.clock import Clock
 from vedette.errors import VedetteError
@@ -79,6 +81,7 @@ class Tracing:
                     message = {**message, "headers": [*message.get("headers", ()), *extra]}
                 await send(message)
 
+            trace.gone = partial(disconnected, receive)
             token = enter(trace)
             try:
                 await inner(scope, receive, marked)

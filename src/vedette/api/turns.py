@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from vedette.errors import LimitExceeded
 from vedette.model.tenants import DEFAULT_TENANT
 from vedette.net.trace import current
+from vedette.promql.errors import QueryCanceled
+
+LEFT_THE_QUEUE = "query was canceled in query queue"
 
 T = TypeVar("T")
 
@@ -102,6 +105,28 @@ class Turns:
         return next((t for t in self._waiting if self._running.get(t, 0) < self._per_tenant), "")
 
 
+async def awaited(turns: Turns, tenant: str, seconds: float | None, *others: Coroutine[Any, Any, object]) -> bool | None:
+    """Wait for a turn: True where there is one, which must be given back; None where it took longer than `seconds`, False where any of
+    the `others` was over first. Raises `LimitExceeded` where too many of the tenant's wait already.
+    """
+    turn = asyncio.ensure_future(turns.wait(tenant))
+    unless = [asyncio.ensure_future(other) for other in others]
+    try:
+        await asyncio.wait((turn, *unless), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    except asyncio.CancelledError:
+        if turn.done() and not turn.cancelled() and turn.exception() is None:
+            turns.give_back(tenant)
+        raise
+    finally:
+        over = any(other.done() for other in unless)
+        for waited in (turn, *unless):
+            waited.cancel()
+    if not turn.done():
+        return False if over else None
+    turn.result()
+    return True
+
+
 class Lane:
     """A `Run` for reads of much at once, such as all series, as lists or as text: some at a time, their tenants in turn.
 
@@ -112,11 +137,16 @@ class Lane:
         self._run, self._turns = run, turns
 
     async def __call__(self, function: Callable[..., T], /, *args: Any) -> T:
-        """What `function` gives, when it is the turn of the tenant whose request this task works for."""
+        """What `function` gives, when it is the turn of the tenant whose request this task works for.
+
+        Raises `QueryCanceled` where its client goes before, `LimitExceeded` where too many wait.
+        """
         trace = current()
         tenant = (trace.tenant if trace is not None else "") or DEFAULT_TENANT
         if not self._turns.take(tenant):
-            await self._turns.wait(tenant)
+            gone = [] if trace is None or trace.gone is None else [trace.gone()]
+            if not await awaited(self._turns, tenant, None, *gone):
+                raise QueryCanceled(LEFT_THE_QUEUE)
         try:
             found: T = await self._run(function, *args)
             return found

@@ -7,7 +7,7 @@ starts and that outlive it (a scrape loop, after a reload) inherit the variable,
 from __future__ import annotations
 
 import re
-from collections.abc import MutableMapping
+from collections.abc import Callable, Coroutine, MutableMapping
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})(
 class Trace:
     """One request's ids, in lower-case hexadecimal; `trace_id` and `span_id` are empty where it belongs to no trace.
 
-    `tenant` is whose it is, empty as long as nobody has asked.
+    `tenant` is whose it is, empty as long as nobody has asked. `gone` waits until its client has gone, once its body has been read.
     """
 
     request_id: str
@@ -28,6 +28,7 @@ class Trace:
     sampled: bool = False
     over: bool = False
     tenant: str = ""
+    gone: Callable[[], Coroutine[Any, Any, None]] | None = None
 
     @property
     def traceparent(self) -> str:
@@ -59,7 +60,7 @@ def enter(trace: Trace) -> Token[Trace | None]:
 
 def leave(trace: Trace, token: Token[Trace | None]) -> None:
     """The request is answered."""
-    trace.over = True
+    trace.over, trace.gone = True, None
     _current.reset(token)
 
 

@@ -1,6 +1,6 @@
 """The queries that run now, and those that wait for their turn: who asks what since when, and a way to end one. Thread-safe.
 
-A query that waited has another number once its evaluation begins. Tenants see only their own.
+A query that waited keeps its number once its evaluation begins. Tenants see only their own.
 """
 
 from __future__ import annotations
@@ -35,16 +35,30 @@ class RunningQuery:
     waits: bool = False
 
 
+class Call(threading.Event):
+    """A query on its way from its queue to its end: `set`, on any thread, ends it; `leave` is called then, if it is anything."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.id = 0
+        """The number under which it is listed, 0 where it never waited."""
+        self.leave: Callable[[], object] | None = None
+
+    def set(self) -> None:
+        """End it: it waits no longer, or stops at its next check."""
+        super().set()
+        if (leave := self.leave) is not None:
+            leave()
+
+
 class Waiting:
-    """The entry of a query that waits for its turn, while the context lasts; `leave` is called, on any thread, to end it."""
+    """The entry of a query from when it waits for its turn until it ends, while the context lasts."""
 
-    __slots__ = ("_running", "began", "expr", "id", "leave", "since", "span", "tenant")
+    __slots__ = ("_running", "began", "cancel", "expr", "id", "since", "span", "tenant")
 
-    def __init__(
-        self, running: Running, id_: int, tenant: str, expr: str, span: tuple[int, int, int], *, leave: Callable[[], object], clock: Clock
-    ) -> None:
+    def __init__(self, running: Running, tenant: str, expr: str, span: tuple[int, int, int], *, call: Call, clock: Clock) -> None:
         self._running = running
-        self.id, self.tenant, self.expr, self.span, self.leave = id_, tenant, expr, span, leave
+        self.id, self.tenant, self.expr, self.span, self.cancel = call.id, tenant, expr, span, call
         self.began, self.since = clock.now(), clock.monotonic()
 
     def __enter__(self) -> Self:
@@ -103,19 +117,21 @@ class Running:
 
     def entered(self, tenant: str, expr: str, span: tuple[int, int, int], cancel: threading.Event | None) -> Ticket:
         """The entry of a query from `span` (start, end, step in ms), a context; `cancel` ends the query when set."""
-        return Ticket(self, next(self._ids), tenant, expr, span, cancel=cancel or threading.Event(), clock=self._clock)
+        id_ = (cancel.id if isinstance(cancel, Call) else 0) or next(self._ids)
+        return Ticket(self, id_, tenant, expr, span, cancel=cancel or threading.Event(), clock=self._clock)
 
-    def waiting(self, tenant: str, expr: str, span: tuple[int, int, int], leave: Callable[[], object]) -> Waiting:
-        """The entry of a query from `span` (start, end, step in ms) that waits, a context; `leave` makes it wait no longer."""
-        return Waiting(self, next(self._ids), tenant, expr, span, leave=leave, clock=self._clock)
+    def waiting(self, tenant: str, expr: str, span: tuple[int, int, int], call: Call) -> Waiting:
+        """The entry of a query from `span` (start, end, step in ms) that waits, a context; `call` ends it when set, and has its number."""
+        call.id = next(self._ids)
+        return Waiting(self, tenant, expr, span, call=call, clock=self._clock)
 
     def add_waiting(self, entry: Waiting) -> None:
-        """A query waits."""
+        """A query begins to wait."""
         with self._lock:
             self._line[entry.id] = entry
 
     def remove_waiting(self, entry: Waiting) -> None:
-        """It waits no longer."""
+        """It has ended."""
         with self._lock:
             del self._line[entry.id]
 
@@ -175,7 +191,7 @@ class Running:
         now = self._clock.monotonic()
         with self._lock:
             found = [t for t in self._tickets.values() if t.tenant == tenant]
-            line = [w for w in self._line.values() if w.tenant == tenant]
+            line = [w for w in self._line.values() if w.tenant == tenant and w.id not in self._tickets]
         return [
             *(RunningQuery(t.id, t.expr, t.start, t.end, t.step, t.began, now - t.since, t.samples, t.bytes) for t in found),
             *(RunningQuery(w.id, w.expr, *w.span, w.began, now - w.since, 0, 0, waits=True) for w in line),
@@ -187,7 +203,4 @@ class Running:
             found = self._tickets.get(id_) or self._line.get(id_)
         if found is None or found.tenant != tenant:
             raise NotFound(f"no query {id_} runs")
-        if isinstance(found, Ticket):
-            found.cancel.set()
-        else:
-            found.leave()
+        found.cancel.set()
