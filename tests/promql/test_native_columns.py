@@ -16,7 +16,18 @@ from vedette.model.histogram_arithmetic import is_reset
 from vedette.model.histograms import CUSTOM_SCHEMA, GAUGE, NO_BUCKETS, NOT_RESET, RESET, UNKNOWN, Histogram, Layout, exponential_bounds
 from vedette.model.labels import Labels
 from vedette.model.samples import STALE
-from vedette.promql import functions, native_binary, native_bounds, native_numbers, native_rates, native_spans, native_sums, plan, selectors
+from vedette.promql import (
+    functions,
+    native_binary,
+    native_bounds,
+    native_numbers,
+    native_rates,
+    native_reconciled,
+    native_spans,
+    native_sums,
+    plan,
+    selectors,
+)
 from vedette.promql.engine import Engine
 from vedette.promql.errors import ExecutionError
 from vedette.promql.memory import MemoryStorage
@@ -450,3 +461,65 @@ def test_answers_in_several_pieces_are_one(monkeypatch):
     assert len(pieces) > 4
     assert b"".join(pieces) == whole
     assert len(json.loads(whole)["result"]) == 6
+
+
+CUSTOM = [
+    Layout(CUSTOM_SCHEMA, 0.0, (0.5, 1.0, 3.0, 7.0), np.arange(5, dtype=np.int32), NO_BUCKETS),
+    Layout(CUSTOM_SCHEMA, 0.0, (0.25, 1.0, 2.0, 3.0), np.array([0, 2, 3, 4], dtype=np.int32), NO_BUCKETS),
+    Layout(CUSTOM_SCHEMA, 0.0, (1.0, 3.0), np.arange(3, dtype=np.int32), NO_BUCKETS),
+    Layout(CUSTOM_SCHEMA, 0.0, (11.0,), np.array([1], dtype=np.int32), NO_BUCKETS),
+    Layout(CUSTOM_SCHEMA, 0.0, (0.5, 1.0, 3.0, 7.0), np.array([1, 4], dtype=np.int32), NO_BUCKETS),
+]
+
+
+def rebounded(seed: int) -> MemoryStorage:
+    """Series whose custom bounds change now and then, with resets and hints there and elsewhere."""
+    rng = np.random.default_rng(seed)
+    storage = MemoryStorage()
+    for i in range(8):
+        layout, totals = CUSTOM[rng.integers(len(CUSTOM))], np.zeros(8)
+        gauge = i == 7
+        for k in range(15):
+            if rng.random() < 0.12:
+                layout = CUSTOM[rng.integers(len(CUSTOM))]
+            if rng.random() < 0.15:
+                totals[:] = 0
+            totals += rng.integers(0, 4, 8) * (1.0 if i % 2 else 0.3)
+            counts = totals[: layout.width - 3]
+            hint = GAUGE if gauge else int(rng.choice([RESET, NOT_RESET, GAUGE])) if rng.random() < 0.1 else UNKNOWN
+            h = Histogram(layout, np.array([counts.sum(), 1.7 * counts.sum(), 0.0, *counts]), hint)
+            storage.add(Labels.of(__name__="h", job=str(i % 2), i=str(i)), NOW - 150_000 + k * 10_000 + int(rng.integers(0, 900)), h)
+    return storage
+
+
+REBOUNDED = [f"{f}(h[{w}])" for f in ("rate", "increase", "delta", "irate", "idelta") for w in ("2m", "75s", "25s")]
+REBOUNDED += ["histogram_quantile(0.7, sum by (job) (rate(h[1m])))", "rate(h[2m:10s])", "histogram_count(increase(h[50s]))"]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_rates_over_bounds_that_change_are_the_same_one_by_one(seed, monkeypatch):
+    storage = rebounded(seed)
+    made, left = [], []
+    together, alone = native_reconciled.of_windows, native_spans.result
+
+    def seen(*args, **how):
+        found = together(*args, **how)
+        made.append(int(found.made.sum()))
+        return found
+
+    with monkeypatch.context() as spying:
+        spying.setattr(native_reconciled, "of_windows", seen)
+        spying.setattr(native_spans, "result", lambda *args: left.append(args) or alone(*args))
+        quick = [answer(storage, query) for query in REBOUNDED]
+    assert sum(made) > len(left) > 0, "most windows are of one change, some are of more"
+    one_by_one(monkeypatch)
+    for query, (rows, native, warnings, infos) in zip(REBOUNDED, quick, strict=True):
+        slow_rows, slow_native, slow_warnings, slow_infos = answer(storage, query)
+        assert rows == slow_rows, query
+        assert (sorted(warnings), sorted(infos)) == (sorted(slow_warnings), sorted(slow_infos)), query
+        assert native.keys() == slow_native.keys(), query
+        for labels, (times, found) in native.items():
+            assert times == slow_native[labels][0]
+            for got, wanted in zip(found, slow_native[labels][1], strict=True):
+                assert same(got, wanted), (query, got, wanted)
+                assert got.hint == wanted.hint, query

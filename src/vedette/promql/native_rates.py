@@ -1,7 +1,8 @@
 """Rates and changes of native histograms in many windows at a time.
 
 The samples of a window may differ in which buckets they have and in their schema, which is brought down to the coarsest. Windows in
-which zero buckets or custom bounds differ are left to those who take one window after another, whose results these are to the bit.
+which custom bounds change are `native_reconciled.py`'s; where zero buckets differ they are left to those who take one window after
+another, whose results these are to the bit.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ _CELLS_AT_ONCE = 4 << 20
 _NONE: Ints = np.zeros(0, dtype=np.int64)
 _HOW = {"rate": 0, "increase": 1, "delta": 2, "irate": 3, "idelta": 4}
 _ANCHORED = {"increase": 5, "rate": 6, "delta": 7}
-_OF_ENDS = frozenset(("delta", "idelta"))
+OF_ENDS = frozenset(("delta", "idelta"))
+"""What looks at the first and the last sample of a window alone."""
 
 
 class Spans(NamedTuple):
@@ -81,23 +83,25 @@ class _Pass(NamedTuple):
 
 
 def of_windows(
-    ev: Evaluation, name: str, samples: Samples, spans: Spans, *, width: int, anchored: bool = False, unbroken: Ints = _NONE
+    ev: Evaluation, name: str, samples: Samples, spans: Spans, *, width: int, anchored: bool = False, unbroken: Ints = _NONE,
+    known: Flags | None = None,
 ) -> tuple[Natives, Bools]:  # fmt: skip
     """The rates of windows of `width` ms that hold histograms and nothing else, and which are left to others.
 
     There are two at least, but in `anchored` ones, where the first is the last one from before the window, if there is one. At the
-    samples `unbroken` no reset counts.
+    samples `unbroken` no reset counts. `known` are the `resets`, where they are.
     """
     pool, index, total = samples.natives.pool, samples.natives.index, len(spans.lo)
-    places = np.zeros(0, dtype=np.int64) if name in _OF_ENDS else followers(samples)
-    reset = resets(samples.natives, places)
+    reset = known
+    if reset is None:
+        reset = resets(samples.natives, _NONE if name in OF_ENDS else followers(samples))
     reset[unbroken] = 0
     if name in ("irate", "idelta"):
         spans = spans._replace(lo=spans.hi - 2)
     counts = np.where(index >= 0, pool.cells[pool.starts[index] + COUNT], 0.0)
     begins = spans.lo if anchored else spans.lo + (reset[spans.lo + 1] == 1)
     layout = np.where(index >= 0, pool.layout[index].astype(np.int64), -1)
-    schema, left = _schemas(samples, layout, spans._replace(lo=begins), ends_only=name in _OF_ENDS and not anchored)
+    schema, left = _schemas(samples, layout, spans._replace(lo=begins), ends_only=name in OF_ENDS and not anchored)
     if anchored:
         # Which schema comes of several depends on which of the samples are looked at.
         schemas = pool.table.schemas[layout]

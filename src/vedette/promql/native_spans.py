@@ -15,7 +15,7 @@ from vedette.model.histogram_arithmetic import equal
 from vedette.model.histograms import GAUGE, Histogram
 from vedette.model.labels import METRIC_NAME
 from vedette.promql import annotations as say
-from vedette.promql import native_rates, native_smoothed, native_sums
+from vedette.promql import native_rates, native_reconciled, native_smoothed, native_sums
 from vedette.promql.evaluation import Evaluation
 from vedette.promql.native_pool import Natives, Objects, Pool, differ
 from vedette.promql.native_rates import Samples, Spans
@@ -288,6 +288,8 @@ def _rates(
         return
     windows = Spans(lo, hi, over.first + steps * over.step, rows)
     made, odd = native_rates.of_windows(ev, name, samples, windows, width=over.range, anchored=over.anchored)
+    if odd.any() and not over.anchored:
+        made, odd = _reconciled(ev, name, samples, windows, (made, odd), told, width=over.range)
     answer.put((rows, steps), made)
     answer.left[rows, steps] = odd
     natives = samples.natives
@@ -300,6 +302,24 @@ def _rates(
         first = lo if name != "irate" else hi - 2
         said, message = upto[hi] > upto[first], say.not_a_counter_histogram
     _warn(told, rows[said & ~odd], message)
+
+
+def _reconciled(
+    ev: Evaluation, name: str, samples: Samples, windows: Spans, made: tuple[Natives, Bools], told: _Told, *, width: int
+) -> tuple[Natives, Bools]:  # fmt: skip
+    """What is made of windows, and which are left, where bounds change in some of these."""
+    natives, odd = made
+    some = np.flatnonzero(odd)
+    more = native_reconciled.of_windows(ev, name, samples, windows.some(some), width=width)
+    if not more.made.any():
+        return natives, odd
+    speaker = told.speaker(int(windows.rows[some[more.made][0]]))
+    speaker.inform(say.reconciled_bounds("subtraction"))
+    if more.added.any():
+        speaker.inform(say.reconciled_bounds("addition"))
+    index, where = np.full(len(odd), -1, dtype=np.int64), np.zeros(len(odd), dtype=np.bool_)
+    index[some], where[some] = more.natives.index, more.made
+    return natives.merged(where, Natives(index, more.natives.pool)), odd & ~where
 
 
 def _warn(told: _Told, rows: Ints, message: Callable[[str], str]) -> None:
