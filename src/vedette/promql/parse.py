@@ -123,12 +123,14 @@ def parse_selector(text: str, *, everything: bool = False) -> Selector:
     begun = inside = closed = False
     for token in tokens(text):
         if token.kind == "$END":
+            if not begun:
+                raise parse_error(text, token.start, "unexpected end of input")
             break
         if inside:
             closed, inside = token.kind == "RIGHT_BRACE", token.kind != "RIGHT_BRACE"
         elif token.kind == "LEFT_BRACE" and not closed:
             inside = True
-        elif begun or closed or (not token.text[0].isidentifier() and token.text[0] != ":"):
+        elif begun or closed or token.kind == "NUMBER" or (not token.text[0].isidentifier() and token.text[0] != ":"):
             raise parse_error(text, token.start, f"unexpected {describe(token)}")
         begun = True
     node = parse_unchecked(text)
