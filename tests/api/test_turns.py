@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from vedette.api.turns import Lane, Turns
+from vedette.api.turns import Lane, Turns, awaited
 from vedette.errors import LimitExceeded
 from vedette.net.trace import Trace, enter, leave
 from vedette.promql.errors import QueryCanceled
@@ -226,3 +226,17 @@ async def test_a_read_whose_client_has_gone_waits_no_longer() -> None:
     await asyncio.gather(*tasks[1:])
     assert ran == ["stays", "knows none"]
     assert turns.free("default") and not turns.waiting
+
+
+async def test_a_turn_that_comes_back_before_the_wait_begins_is_taken() -> None:
+    turns = Turns(concurrency=1, per_tenant=1, queued=1)
+    assert turns.take("a")
+    waits = asyncio.create_task(awaited(turns, "a", None))
+    await asyncio.sleep(0)
+    assert not turns.waiting, "it is about to"
+    turns.give_back("a")
+    async with asyncio.timeout(60):
+        assert await waits is True
+    assert not turns.free("a") and not turns.waiting
+    turns.give_back("a")
+    assert turns.free("a")

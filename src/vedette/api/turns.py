@@ -51,6 +51,9 @@ class Turns:
 
     async def wait(self, tenant: str) -> None:
         """Take a turn when it comes: then it must be given back. Raises `LimitExceeded` where too many of the tenant's wait already."""
+        # Since somebody looked whether one is free, all others may have given theirs back: then nobody would wake who waits.
+        if self.take(tenant):
+            return
         line = self._waiting.setdefault(tenant, deque())
         if len(line) >= self._queued:
             if not line:
