@@ -39,10 +39,16 @@ def test_prometheus_answers_what_vedette_holds(launch: Any, tools: Any) -> None:
     assert all(row["metric"]["site"] == "here" for row in prometheus.query("m", at / 1000 + 20.5))
 
 
-def test_chunks_are_those_of_prometheus_to_the_bit(launch: Any, tools: Any) -> None:
+@pytest.fixture(scope="module")
+def both(module_launch: Any, tools: Any) -> tuple[Any, Any]:
+    """Vedette, and a Prometheus; either takes what is written to it."""
+    vedette = module_launch.vedette(env=tools.environment(VEDETTE_HOST_ENABLED="false"))
+    flags = ["--web.enable-remote-write-receiver", "--enable-feature=native-histograms"]
+    return vedette, module_launch.prometheus("global: {scrape_interval: 1h}\n", flags=flags)
+
+
+def test_chunks_are_those_of_prometheus_to_the_bit(both: Any) -> None:
     """The same samples in both: the streams of both are read alike, and their chunks are equal."""
-    vedette = launch.vedette(env=tools.environment(VEDETTE_HOST_ENABLED="false"))
-    prometheus = launch.prometheus("global: {scrape_interval: 1h}\n", flags=["--web.enable-remote-write-receiver"])
     # Well within one of Prometheus' two hours, so that it begins no chunk anew.
     at = (int(time.time()) // 7200 * 7200 - 7200 + 600) * 1000
     kinds = {
@@ -55,7 +61,7 @@ def test_chunks_are_those_of_prometheus_to_the_bit(launch: Any, tools: Any) -> N
     times = [at + sum(steps[i % 10] for i in range(k)) for k in range(100)]
     series = [({"__name__": "x", "kind": kind}, list(zip(times, values, strict=True))) for kind, values in kinds.items()]
     found = []
-    for server in (vedette, prometheus):
+    for server in both:
         assert server.write(series).status_code == 204
         found.append([xor_twin.series(message) for message in streamed(server, "x", at)])
     ours, theirs = found
@@ -79,11 +85,8 @@ LAYOUTS = [
 ]
 
 
-def test_chunks_of_histograms_are_those_of_prometheus_to_the_bit(launch: Any, tools: Any) -> None:
+def test_chunks_of_histograms_are_those_of_prometheus_to_the_bit(both: Any, tools: Any) -> None:
     """Counters that fall, layouts that change; counts that are no whole numbers, since Prometheus has other chunks for those."""
-    vedette = launch.vedette(env=tools.environment(VEDETTE_HOST_ENABLED="false"))
-    flags = ["--web.enable-remote-write-receiver", "--enable-feature=native-histograms"]
-    prometheus = launch.prometheus("global: {scrape_interval: 1h}\n", flags=flags)
     at = (int(time.time()) // 7200 * 7200 - 7200 + 600) * 1000
     names = ["changes", "falls", "grows"]
     times = [at + 1000 * k + (k % 7) ** 3 for k in range(50)]
@@ -97,7 +100,7 @@ def test_chunks_of_histograms_are_those_of_prometheus_to_the_bit(launch: Any, to
     labels = [Labels.of(__name__="h", kind=name) for name in names]
     body = remote_write.render(labels, [50 * i for i in range(4)], times * 3, samples)
     found = []
-    for server in (vedette, prometheus):
+    for server in both:
         answer = server.post("/api/v1/write", content=body, headers=tools.write_headers)
         assert answer.status_code == 204, answer.text
         read = [xor_twin.kinds(message) for message in streamed(server, "h", at)]
