@@ -266,3 +266,51 @@ def test_a_constant_needs_no_kernel_of_its_own(monkeypatch: pytest.MonkeyPatch, 
         (types.float64, seen),
         {"at": seen},
     )
+
+
+@pytest.mark.parametrize(
+    ("cores", "mib", "expected"),
+    [(1, 400, (1, 0)), (2, 512, (1, 0)), (2, 768, (1, 1)), (2, 1024, (2, 1)), (8, 1024, (2, 1)), (8, 2048, (4, 2)), (2, 24_000, (2, 2))],
+)
+def test_no_more_processes_compile_than_memory_has_room_for(cores: int, mib: int, expected: tuple[int, int]) -> None:
+    assert compiling.shares(cores, mib << 20) == expected
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "expected"),
+    [
+        ("0::/system.slice/vedette.service\n", {"system.slice/vedette.service/memory.max": "536870912\n"}, 512),
+        ("0::/a/b\n", {"a/b/memory.max": "max\n", "a/memory.max": "268435456\n"}, 256),
+        ("0::/of/the/host\n", {"memory.max": "314572800\n"}, 300),
+        ("5:cpu,memory:/docker/1\n0::/\n", {"memory/docker/1/memory.limit_in_bytes": "104857600\n"}, 100),
+        ("5:cpu:/docker/1\n", {"docker/1/memory.max": "104857600\n", "memory/memory.limit_in_bytes": "1"}, None),
+        ("4:memory:/\n", {"memory/memory.limit_in_bytes": "9223372036854771712\n"}, None),
+        ("nonsense\n", {}, None),
+        (None, {}, None),
+    ],
+)
+def test_how_much_memory_there_is(tmp_path: Path, groups: str | None, files: dict[str, str], expected: int | None) -> None:
+    named, mounted = tmp_path / "cgroup", tmp_path / "mounted"
+    if groups is not None:
+        named.write_text(groups)
+    for name, text in files.items():
+        (mounted / name).parent.mkdir(parents=True, exist_ok=True)
+        (mounted / name).write_text(text)
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert compiling.memory_limit(named, mounted) == (machine if expected is None else expected << 20)
+
+
+def test_in_little_memory_one_process_compiles_whatever_is_wanted(own: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiling._Serving, "now", None)
+    monkeypatch.setattr(compiling, "memory_limit", lambda: 512 << 20)
+    compilers = Compilers()
+    compilers.open()
+    try:
+        assert own.doubled(3.0) == 6.0
+        with compiling.ahead():
+            assert own.doubled(3) == 6
+        assert len(compilers._ahead._all) == 1 and compilers._demanded is compilers._ahead
+    finally:
+        compilers.close()
+        compilers.leave()
+    assert not compilers._ahead._all

@@ -46,7 +46,8 @@ KEPT, NOT_KEPT, FAILED = b"k", b"n", b"f"
 """What it answers: whether the kernel can be loaded now, or there is no disk to keep it, or it is none for such arguments."""
 
 _AT_ONCE = 2  # kernels that somebody waits for, each in a process of its own
-_MOST = 4  # processes that compile ahead: each takes some 200 MB
+_MOST = 4  # processes that compile ahead
+_EACH = 256 << 20  # what a process that compiles takes, and the server beside them
 
 
 class _Thread(threading.local):
@@ -161,16 +162,53 @@ class _Lane:
             self._changed.notify_all()
 
 
+def memory_limit(groups: Path = Path("/proc/self/cgroup"), mounted: Path = Path("/sys/fs/cgroup")) -> int:
+    """Bytes that this process and those it starts may hold: the machine's, or what a control group above it has (of version 2 or 1)."""
+    least = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        lines = [line.split(":", 2) for line in groups.read_text().splitlines()]
+    except OSError:
+        return least
+    for _, controllers, path in (line for line in lines if len(line) == 3):
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        top, name = (mounted / "memory", "memory.limit_in_bytes") if controllers else (mounted, "memory.max")
+        place = top / path.lstrip("/")
+        # In a container the path may be the host's: its own group is what is mounted at the top.
+        for folder in (place, *place.parents):
+            with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
+                least = min(least, int((folder / name).read_text()))
+            if folder == top:
+                break
+    return least
+
+
+def shares(cores: int, memory: int) -> tuple[int, int]:
+    """How many processes compile ahead, and how many others what somebody waits for: none of these where memory has room for one in all.
+
+    One more would have the system end it, or the server.
+    """
+    room = memory // _EACH - 1
+    if room <= 1:
+        return 1, 0
+    at_once = min(_AT_ONCE, room // 2)
+    return min(cores, _MOST, room - at_once), at_once
+
+
 class Compilers:
     """Processes that compile for this one.
 
-    `processes` compile ahead, none is started before it is needed. At most one `Compilers` serves a process at a time: the last one opened.
+    As many as cores and memory allow, or `processes` ahead; none is started before it is needed.
+    At most one `Compilers` serves a process at a time: the last one opened.
     """
 
     def __init__(self, processes: int | None = None) -> None:
+        at_once = _AT_ONCE
         if processes is None:
-            processes = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, _MOST)
-        self._ahead, self._demanded = _Lane(processes), _Lane(_AT_ONCE)
+            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            processes, at_once = shares(cores, memory_limit())
+        self._ahead = _Lane(processes)
+        self._demanded = _Lane(at_once) if at_once else self._ahead
         self._refused = self._ended = False  # no process can help; all ends
         self._telling = False
         self._loaded: Callable[[], object] | None = None
