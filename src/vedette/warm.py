@@ -28,7 +28,7 @@ import numpy as np
 
 from vedette.clock import Clock, ManualClock, SystemClock, now_ms
 from vedette.errors import VedetteError
-from vedette.kernels import block, compiling, groups, kept, shortest, streamed
+from vedette.kernels import block, chaining, compiling, groups, kept, shortest, streamed
 from vedette.model.histograms import NO_BUCKETS, Histogram, Layout
 from vedette.model.labels import Labels
 from vedette.model.labeltable import LabelTable
@@ -43,6 +43,7 @@ from vedette.promql.settings import PromqlSettings
 from vedette.promql.values import Grid
 from vedette.storage import heap
 from vedette.storage.engine import Engine as Storage
+from vedette.storage.head import Generation
 from vedette.storage.index import PackedPostings, Postings
 from vedette.storage.interface import Steps
 from vedette.storage.series import KeyTable
@@ -98,7 +99,7 @@ WRITES = 4
 """How many steps of the first lane writes need: reading a scrape is one, for meanwhile the second lane compiles how samples are stored."""
 FIRST = (WRITES + 2, 3 + len(FIRST_QUERIES), 0)
 """How many steps of each lane a new user needs first."""
-STEPS = (FIRST[0] + 5 + len(NATIVE_QUERIES), FIRST[1] + len(QUERIES) + 9, 5)
+STEPS = (FIRST[0] + 5 + len(NATIVE_QUERIES), FIRST[1] + len(QUERIES) + 11, 5)
 """How many steps each lane has."""
 LOADED = (FIRST[0], FIRST[1] + len(QUERIES), 0)
 """How many steps of each lane are taken where all kernels are kept."""
@@ -160,9 +161,9 @@ class _Store:
             self.engine.instant(DEFAULT_TENANT, query, self.now)
             self.engine.range(DEFAULT_TENANT, query, self.now - 300_000, self.now, 60_000)
 
-    def divide(self) -> None:
-        """Have samples read in pieces, as those of many series are."""
-        pieces = self.storage.in_pieces(DEFAULT_TENANT, _ONE, self.now - 300_000, self.now, least=0)
+    def divide(self, *, keep: bool = True) -> None:
+        """Have samples read in pieces, as those of many series are; of blocks as chains, to `keep` them, or from pages."""
+        pieces = self.storage.in_pieces(DEFAULT_TENANT, _ONE, self.now - 300_000, self.now, least=0, keep=keep)
         if pieces is not None:
             n, steps = len(pieces.labels), Steps(self.now, 0, 1, 300_000)
             room = np.empty((2, int(pieces.upto[-1])), dtype=np.int64)
@@ -247,7 +248,10 @@ def queries() -> Generator[Step, None, None]:
         yield "deletion", lambda: store.runner.run(store.storage.delete(DEFAULT_TENANT, [only], store.now - 60_000, store.now - 45_000))
         yield "series from blocks after it", store.ask("warm")
         yield "merging", lambda: store.runner.run(store.storage.compact(clean=True))
-        yield "samples of blocks in pieces", store.divide
+        yield "samples of blocks in pieces", lambda: store.divide(keep=False)
+        yield "samples of blocks in chains", store.divide
+        # Only of so many that two threads read them.
+        yield "chains behind others", _join
         # Only of blocks that overlap.
         yield "rows in order", _untangle
 
@@ -297,6 +301,12 @@ def _answer() -> None:
     table = LabelTable.from_labels([Labels.of(__name__="warm")])
     found = Decimals(table, heads, one.view(np.int64), places, counts, sizes)
     QueryResult(found, grid, range_query=True, warnings=[], infos=[]).json()
+
+
+def _join() -> None:
+    none = Generation.empty()
+    none.reserve(0, 0)
+    chaining.join(none.state, none.arena, none.units, none.state, none.arena, none.units)
 
 
 def _untangle() -> None:

@@ -11,9 +11,10 @@ import pytest
 
 from vedette.errors import Corrupt
 from vedette.model.matchers import Matcher
+from vedette.model.samples import STALE
 from vedette.promql.engine import Engine as Promql
 from vedette.promql.settings import PromqlSettings
-from vedette.storage import chained, pages
+from vedette.storage import block_writer, chained, pages
 from vedette.storage import engine as module
 from vedette.storage.block_pieces import BlockPieces
 from vedette.storage.interface import Steps
@@ -135,14 +136,118 @@ async def test_counters_that_fall_between_blocks_are_seen_to(open_engine, tools,
     promql.close()
 
 
-async def test_what_is_asked_for_once_is_read_from_pages_and_not_kept(open_engine, tools, keyspace):
+async def test_what_is_asked_for_once_is_read_from_pages_and_not_kept_where_its_values_are_no_whole_numbers(open_engine, tools, keyspace):
     engine = await stored(open_engine, tools, keyspace)
-    held = engine._blocks.cache.nbytes
+    held = lambda: sorted(str(key[0]) for key in engine._blocks.cache._pages if key[0] != "not plain" and key[1] >= 0)  # noqa: E731
     assert isinstance(engine.in_pieces("default", M, *EVER), BlockPieces)
     others = (*M, Matcher("i", "=~", "2."))
     assert isinstance(engine.in_pieces("default", others, *EVER), BlockPieces), "other series"
     assert isinstance(engine.in_pieces("default", M, tools.now - 89 * MINUTE, tools.now - 52 * MINUTE), BlockPieces), "other blocks"
-    assert engine._blocks.cache.nbytes == held
+    assert not held()
+
+
+def plain(tools, count: int, *, since: int, samples: int):
+    """Series `m` of counters, gauges and constants, some of which are stale at times."""
+    rows, rng = [], np.random.default_rng(since % 1000 + count)
+    for i in range(count):
+        values = (np.cumsum(rng.poisson(20, samples)) * 1.0, np.round(rng.normal(40, 9, samples), 2), np.full(samples, 3.0))[i % 3].copy()
+        if i % 4 == 1:
+            values[rng.integers(0, samples, 2)] = STALE
+        rows.append((tools.metric("m", i=str(i)), [(since + k * MINUTE, float(v)) for k, v in enumerate(values)]))
+    return rows
+
+
+async def plain_blocks(open_engine, tools, keyspace, count: int = 9, blocks: int = 4, samples: int = 300, **settings):
+    """Blocks one after the other, each of 300 minutes."""
+    engine = await open_engine(retention=0, **settings)
+    for k in range(blocks):
+        await engine.append(tools.batch(plain(tools, count, since=tools.now + k * 300 * MINUTE, samples=samples), keyspace))
+        await engine.flush()
+        engine._flusher.release()
+    return engine
+
+
+@pytest.mark.parametrize("large", [1 << 18, 0], ids=["one thread", "two"])
+@pytest.mark.parametrize("page", [400, 16_384])
+async def test_whole_numbers_are_chained_when_they_are_first_asked_for(open_engine, tools, keyspace, monkeypatch, large, page):
+    monkeypatch.setattr(chained, "LARGE", large)
+    monkeypatch.setattr(block_writer, "PAGE_SAMPLES", page)
+    engine = await plain_blocks(open_engine, tools, keyspace)
+    decoded = page_reads(monkeypatch)
+    found = engine.in_pieces("default", M, *EVER)
+    assert isinstance(found, HeadPieces) and not decoded, "no value is made on the way"
+    assert read(found) == selected(engine, *EVER)
+    some = (*M, Matcher("i", "=~", "[258]"))
+    found = engine.in_pieces("default", some, *EVER)
+    assert isinstance(found, HeadPieces) and read(found) == [row for row in selected(engine, *EVER) if dict(row[0])["i"] in "258"]
+    promql, start, end = Promql(engine, PromqlSettings(), engine.clock), tools.now, tools.now + 20 * HOUR
+    for query in QUERIES:
+        answer = bytes(promql.range("default", query, start, end, HOUR).json())
+        engine._chains, chains = chained.ChainCache(PageCache(0)), engine._chains
+        assert answer == bytes(promql.range("default", query, start, end, HOUR).json())
+        engine._chains = chains
+    promql.close()
+
+
+async def test_a_small_part_of_blocks_is_not_chained_at_once(open_engine, tools, keyspace):
+    engine = await plain_blocks(open_engine, tools, keyspace)
+    last = engine._blocks.all[-1].meta
+    span = last.min_time, last.min_time + 100 * MINUTE
+    assert isinstance(engine.in_pieces("default", M, *span), BlockPieces)
+    assert isinstance(engine.in_pieces("default", M, *span), HeadPieces), "when it is asked for again"
+
+
+@pytest.mark.parametrize("large", [1 << 18, 0], ids=["one thread", "two"])
+async def test_chains_are_of_pages_and_of_rows_where_some_are_no_whole_numbers(open_engine, tools, keyspace, monkeypatch, large):
+    monkeypatch.setattr(chained, "LARGE", large)
+    monkeypatch.setattr(block_writer, "PAGE_SAMPLES", 400)
+    engine = await plain_blocks(open_engine, tools, keyspace, samples=250)
+    for k in range(3):
+        ratios = [(tools.now + (2000 + k * 100 + j) * MINUTE, j / 7 + k) for j in range(90)]
+        await another_block(engine, tools, keyspace, [(tools.metric("m", i=str(i)), ratios) for i in (3, 4, 77)])
+    assert isinstance(engine.in_pieces("default", M, *EVER), BlockPieces), "which takes longer"
+    decoded = page_reads(monkeypatch)
+    found = engine.in_pieces("default", M, *EVER)
+    assert isinstance(found, HeadPieces) and 0 < len(decoded) < 10, "of ratios alone"
+    assert read(found) == selected(engine, *EVER)
+
+
+@pytest.mark.parametrize("which", [0, -1], ids=["the first", "the last"])
+async def test_a_damaged_block_of_whole_numbers_is_told_by_whoever_wants_it(open_engine, tools, keyspace, monkeypatch, which):
+    monkeypatch.setattr(chained, "LARGE", 0)
+    engine = await plain_blocks(open_engine, tools, keyspace)
+    spoil(engine._blocks.all[which])
+    for _ in range(3):
+        found = engine.in_pieces("default", M, *EVER)
+        assert isinstance(found, BlockPieces)
+        with pytest.raises(Corrupt, match="page"):
+            read(found)
+    assert engine._chains.of(asked_of(engine)) is None
+
+
+async def test_where_the_other_thread_is_busy_one_reads_all(open_engine, tools, keyspace, monkeypatch):
+    monkeypatch.setattr(chained, "LARGE", 0)
+    engine = await plain_blocks(open_engine, tools, keyspace)
+    go_on = threading.Event()
+    busy = engine._chains._other.submit(go_on.wait, 60)
+    found = engine.in_pieces("default", M, *EVER)
+    assert not busy.done()
+    go_on.set()
+    assert isinstance(found, HeadPieces) and read(found) == selected(engine, *EVER)
+
+
+async def test_both_halves_together_take_no_more_than_half_of_the_cache(open_engine, tools, keyspace, monkeypatch):
+    monkeypatch.setattr(chained, "LARGE", 0)
+    monkeypatch.setattr(chained, "_LEAST", 0)
+    engine = await plain_blocks(open_engine, tools, keyspace)
+    cache, kept = engine._blocks.cache, engine.in_pieces("default", M, *EVER)
+    assert isinstance(kept, HeadPieces)
+    cache._pages.clear()
+    cache.nbytes, cache.limit = 0, 3 * kept._found.arena.nbytes // 2
+    engine._chains = chained.ChainCache(cache)
+    for _ in range(4):
+        found = engine.in_pieces("default", M, *EVER)
+        assert isinstance(found, BlockPieces) and read(found) == selected(engine, *EVER)
 
 
 async def test_whoever_wants_nothing_kept_neither_keeps_nor_has_chains(open_engine, tools, keyspace):
@@ -363,8 +468,8 @@ async def test_what_would_fill_the_cache_is_not_kept_nor_tried_again(open_engine
     make = chained._chained
     monkeypatch.setattr(chained, "_chained", lambda *args, **how: made.append(make(*args, **how)) or made[-1])
     monkeypatch.setattr(chained, "_AT_ONCE", 100)
-    for least, tried in ((2, [None]), (16, [None, None])):
-        # At first it is found out on the way, then before.
+    for least, tried in ((2, [None] * 2), (16, [None] * 4)):
+        # At first it is found out on the way, then before; once from the pages' own numbers, once when it is asked for again.
         monkeypatch.setattr(chained, "_LEAST", least)
         cache._pages.clear()
         cache.nbytes = 0
@@ -434,8 +539,8 @@ async def test_while_one_thread_makes_chains_another_reads_pages(open_engine, to
         assert go_on.wait(30)
         return make(*args, **how)
 
-    monkeypatch.setattr(chained, "_chained", slowly)
     assert isinstance(engine.in_pieces("default", M, *EVER), BlockPieces)
+    monkeypatch.setattr(chained, "_chained", slowly)
     found: list[object] = []
     thread = threading.Thread(target=lambda: found.append(engine.in_pieces("default", M, *EVER)))
     thread.start()

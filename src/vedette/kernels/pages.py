@@ -16,6 +16,9 @@ from numba import njit
 COUNT, VECTOR, FORM, STREAM, SLOPE, DIVISOR, EXCEPTIONS, BASE = range(8)
 """Fields of a row (int64): samples, its times' vector, form, stream, what differences are reduced by, what wholes are multiples of, …"""
 
+FIELDS = 8
+"""How many these are."""
+
 CONSTANT, RAW, WHOLES, STEPS, BENDS = range(5)
 """Forms, in the lowest three bits of `FORM`: one value, bit patterns, whole numbers, their differences, differences of those."""
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from vedette.errors import Corrupt
 from vedette.kernels import block as kernel
+from vedette.kernels import chaining
 from vedette.kernels import pages as kernel_pages
 from vedette.kernels.series_table import join_canonical
 from vedette.storage import pages
@@ -75,6 +76,17 @@ class Page(NamedTuple):
         own = rows - self.row
         begins = self.bounds[own]
         return begins if self.stamps is None else self.stamps[own], begins, self.bounds[own + 1]
+
+
+class Coded(NamedTuple):
+    """A page whose rows were not made yet: what `kernels.chaining.chain` is told of it. Row i has the `times` from `begins[i]` on."""
+
+    fields: NDArray[np.int64]
+    exceptions: NDArray[np.int64]
+    streams: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    times: NDArray[np.int64]
+    begins: NDArray[np.int64]
 
 
 class Block:
@@ -226,6 +238,11 @@ class Block:
             return None
         return numbers.astype(np.int32)
 
+    def first_rows(self, numbers: NDArray[np.int32]) -> NDArray[np.int64]:
+        """The first row of each of some pages."""
+        found: NDArray[np.int64] = self._take("places", np.int64).searchsorted(self._take("pages", np.int64)[3 * numbers])
+        return found
+
     def page(self, number: int, room: Callable[[int], PageRoom]) -> Page:
         """A page: taken from the cache where it is there, else decoded into what `room` gives for so many samples."""
         table, places = self._take("pages", np.int64).reshape(-1, 3), self._take("places", np.int64)
@@ -249,6 +266,26 @@ class Block:
         except ValueError as error:
             raise self._damaged(offset, "page", error) from error
         return Page(times, bits, bounds, row)
+
+    def coded(self, number: int, scratch: NDArray[np.int64] | None = None) -> Coded | None:
+        """A page as `kernels.chaining.chain` wants it, decoded in `scratch` (int64) where that is long enough.
+
+        None of earlier formats, and where the times of its rows stand in several pages.
+        """
+        if self.meta.format < FIRST_WITH_VECTORS:
+            return None
+        table = self._take("pages", np.int64)
+        offset, size = table[3 * number + 1 : 3 * number + 3].tolist()
+        try:
+            page = pages.open_values(self._raw(offset, size), scratch)
+            fields = np.empty((page.rows, kernel_pages.FIELDS), dtype=_I64)
+            exceptions = chaining.unfold(page.head, fields, page.samples)
+            if len(exceptions) % 2:
+                raise ValueError("its fields are cut off")
+            found = self._at_times(fields[:, kernel_pages.VECTOR].copy(), fields[:, kernel_pages.COUNT].copy(), self._cache)
+        except ValueError as error:
+            raise self._damaged(offset, "page", error) from error
+        return None if found is None else Coded(fields, exceptions, page.streams, page.bounds, *found)
 
     def any_histograms(self, rows: NDArray[np.uint32]) -> bool:
         """Whether any of `rows` has native histograms, of any time."""

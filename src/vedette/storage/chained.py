@@ -1,9 +1,10 @@
-"""Samples of blocks that are asked for again, kept as chains of chunks: the bytes, and the speed, that the head has them at.
+"""Samples of blocks that are asked for, kept as chains of chunks: the bytes, and the speed, that the head has them at.
 
 A decoded page takes eight bytes a sample and its times; chunks take one or two, and a rate over long windows looks at few of them. What
-some matchers select in some blocks becomes chains when it is asked for a second time, of late, and stays in the page cache until others
-need the room. Blocks never change, so nor does what is kept of them. Not here: reading pages (`block_pieces.py`), when
-a select goes this way (`engine.py`).
+some matchers select in some blocks becomes chains when most of it is first asked for, right from the whole numbers that pages have of it;
+or, of what is asked for in part, or is no whole numbers, the second time, of late. It stays in the page cache until others need the room.
+Blocks never change, so nor does what is kept of them. Not here: what is read once and not kept (`block_pieces.py`), when a select goes
+this way (`engine.py`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import itertools
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,15 +21,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vedette.errors import Corrupt
+from vedette.kernels import chaining
 from vedette.kernels import head as kernel
-from vedette.kernels.chunks import MOST_SAMPLES, UNIT_WORDS
+from vedette.kernels.chunks import MOST_SAMPLES, UNIT_BYTES, UNIT_WORDS
 from vedette.model.labeltable import LabelTable
 from vedette.model.matchers import Matcher
 from vedette.storage import heap
-from vedette.storage.block import Block
+from vedette.storage.block import Block, Coded, Page, PageRoom
 from vedette.storage.block_meta import Meta
 from vedette.storage.block_pieces import BlockPieces, BlockRows, HeadPart
-from vedette.storage.head import FAR_FUTURE, Generation
+from vedette.storage.block_writer import PAGE_SAMPLES
+from vedette.storage.head import FAR_FUTURE, LARGE, Generation
 from vedette.storage.interface import PieceRows, Steps
 from vedette.storage.page_cache import PageCache
 from vedette.storage.pieces import HeadPieces, HeadRows, Surveyed
@@ -41,8 +45,12 @@ _AT_ONCE = 1 << 16
 """Samples that are read from pages, and chained, at once; more of a row that is longer in one block."""
 _PIECE = 1 << 14
 """Samples that are chained at once: for each there must be room for a chunk, most of which is never touched."""
+_STREAMS = 4 * PAGE_SAMPLES
+"""Numbers that there is room for to decode a page to; one that has more gets its own."""
 _LEAST = 4
 """Bytes that a sample is reckoned with: one or two are usual, ten are possible, of numbers of many digits."""
+_USUAL = 2
+"""Bytes that most samples take less than."""
 _RANGES = 4
 """Ranges of time of which chains are kept for the same matchers: a panel that compares this week with the last one has two."""
 _FEW = 8
@@ -68,6 +76,13 @@ class Asked(NamedTuple):
     def key(self) -> tuple[str, tuple[Matcher, ...]]:
         """What chains are kept by."""
         return self.tenant, self.matchers
+
+    @property
+    def share(self) -> float:
+        """About which share of what the blocks have lies in the range."""
+        metas = [block.meta for block in self.blocks]
+        wanted = sum(meta.samples * overlap(meta.min_time, meta.max_time, self.start, self.end) for meta in metas)
+        return wanted / max(1, sum(meta.samples for meta in metas))
 
     @property
     def sequences(self) -> list[int]:
@@ -175,6 +190,8 @@ class ChainCache:
         self._most = cache.limit // 2
         self._lock = threading.Lock()
         self._making: set[tuple[str, tuple[Matcher, ...]]] = set()
+        # Begun when much is first read, gone with the cache.
+        self._other = ThreadPoolExecutor(max_workers=1, thread_name_prefix="chains")
 
     def of(self, asked: Asked) -> Chained | None:
         """What is kept of it."""
@@ -200,15 +217,24 @@ class ChainCache:
         """Whether it was asked for before, of late, and may be worth to be kept."""
         return self._cache.asked(("chains", asked.key, *asked.sequences)) and self._cache.peek(_refused(asked)) is None
 
-    def make(self, asked: Asked, read: Callable[[Asked], BlockPieces | HeadPieces | None]) -> Chained | None:
+    def make(self, asked: Asked, read: Callable[[Asked], BlockPieces | HeadPieces | None], *, plain: bool = False) -> Chained | None:
         """Chain all samples that its blocks have of it, and keep them; `read` finds what is asked.
 
-        None where another thread does so now, where there are too many, or some cannot be read.
+        None where another thread does so now, where there are too many, or some cannot be read; with `plain` also where that takes longer
+        than to read them once.
         """
-        return self._make(asked, asked, read, None)
+        if plain and (self._cache.peek(_refused(asked)) or self._cache.peek(_refused(asked, "not plain"))):
+            return None
+        return self._make(asked, asked, read, None, plain=plain)
 
     def _make(
-        self, asked: Asked, lacking: Asked, read: Callable[[Asked], BlockPieces | HeadPieces | None], since: Chained | None
+        self,
+        asked: Asked,
+        lacking: Asked,
+        read: Callable[[Asked], BlockPieces | HeadPieces | None],
+        since: Chained | None,
+        *,
+        plain: bool = False,
     ) -> Chained | None:
         with self._lock:
             if asked.key in self._making:
@@ -217,7 +243,9 @@ class ChainCache:
         try:
             start, end = _span([block.meta for block in lacking.blocks])
             pieces = read(lacking._replace(start=start, end=end))
-            made = _chained(pieces, lacking, since, most=self._most) if isinstance(pieces, BlockPieces) else None
+            made = None
+            if isinstance(pieces, BlockPieces):
+                made = _chained(pieces, lacking, since, self._other, most=self._most, plain=plain)
         except Corrupt:
             # In a page that may not be wanted at all. Whoever reads those that are is told.
             made = None
@@ -229,7 +257,7 @@ class ChainCache:
         if made is not None:
             self._keep(asked, made)
         elif since is None:
-            refused = _refused(asked)
+            refused = _refused(asked, "not plain" if plain else "refused")
             self._cache.put(refused, True, sys.getsizeof(refused))
         return made
 
@@ -244,9 +272,9 @@ class ChainCache:
         self._cache.put(("chains", asked.key), tuple(kept), self._most - room)
 
 
-def _refused(asked: Asked) -> tuple[object, ...]:
+def _refused(asked: Asked, how: str = "refused") -> tuple[object, ...]:
     """By what it is remembered that it is not worth another attempt."""
-    return "refused", asked.key, *asked.sequences
+    return how, asked.key, *asked.sequences
 
 
 def _within(a: tuple[int, int], b: tuple[int, int]) -> bool:
@@ -300,6 +328,34 @@ class _Chains:
         )
         made.units = int(tally[kernel.UNITS])
 
+    def beginning(self) -> _Chains:
+        """Chains of the same rows that are to be put behind these (`join`)."""
+        made = _Chains(self._n)
+        made._made.reserve(self._n, 0)
+        made._made.state.view(np.int32)[:, kernel.TAIL] = -1 - np.arange(self._n)
+        return made
+
+    def join(self, later: _Chains) -> bool:
+        """Put behind these what `later`, which was their `beginning`, has; False where that is not newer."""
+        made, behind = self._made, later._made
+        made.reserve(self._n, behind.units // kernel.MOST_UNITS + 1)
+        newer = bool(chaining.join(made.state, made.arena, made.units, behind.state, behind.arena, behind.units))
+        made.units += behind.units - 1
+        return newer
+
+    def expect(self, samples: int) -> None:
+        """So many samples are to come: what there is is not to be copied again and again."""
+        self._made.reserve(self._n, samples * _USUAL // UNIT_BYTES // kernel.MOST_UNITS)
+
+    def chain(self, page: Coded, run: _Run) -> int:
+        """Some rows right from their page: see `kernels.chaining.chain`."""
+        made = self._made
+        made.reserve(self._n, run.samples)
+        told = np.array([made.units], dtype=_I64)
+        done = int(chaining.chain(*page, run.own, run.ids, run.samples, made.state, made.arena, told))
+        made.units = int(told[0])
+        return done
+
     @property
     def nbytes(self) -> int:
         """What it takes so far."""
@@ -314,10 +370,12 @@ class _Chains:
         return kept, Surveyed.of_generations(kept, none, np.arange(self._n, dtype=_I64))
 
 
-def _chained(pieces: BlockPieces, asked: Asked, since: Chained | None, *, most: int) -> Chained | None:
+def _chained(
+    pieces: BlockPieces, asked: Asked, since: Chained | None, other: ThreadPoolExecutor, *, most: int, plain: bool
+) -> Chained | None:
     """What `since` has, and then the `pieces` of all that the blocks of `asked` have; None where that would take more than `most` bytes.
 
-    Raises `Corrupt`.
+    With `plain` also where some rows have to be made first. Raises `Corrupt`.
     """
     labels, rows, parts, blocks = pieces.labels, np.arange(len(pieces.labels), dtype=_I64), [], [block.meta for block in asked.blocks]
     if since is not None:
@@ -326,7 +384,91 @@ def _chained(pieces: BlockPieces, asked: Asked, since: Chained | None, *, most: 
         labels = since.labels if len(first) == len(since.labels) else table.take(first)
     if int(pieces.upto[-1]) * _LEAST > most:
         return None
-    made = _Chains(len(labels), None if since is None else since.generation)
+    before = None if since is None else since.generation
+    made = None
+    if not pieces.tangled.any():
+        made = _by_pages(pieces, rows, _Chains(len(labels), before), other, most=most, plain=plain)
+    if made is None and not plain:
+        made = _by_rows(pieces, rows, _Chains(len(labels), before), most=most)
+    if made is None:
+        return None
+    parts += [_Part(part.block.meta, rows[part.targets], part.counts) for part in pieces.parts]
+    return Chained(labels, *made.found(), parts, blocks, asked.deletions, asked.names)
+
+
+class _Run(NamedTuple):
+    """Some `rows` (int64, ascending) of a page of a block, as rows of that page, and whose they are (`ids`); so many `samples` of them."""
+
+    block: Block
+    number: int
+    rows: NDArray[np.int64]
+    own: NDArray[np.int64]
+    ids: NDArray[np.int64]
+    samples: int
+
+
+def _runs(pieces: BlockPieces, ids: NDArray[np.int64]) -> Iterator[_Run]:
+    """Page by page, what is asked for; each block after the ones before it. Raises `Corrupt`."""
+    for part in pieces.parts:
+        order = np.argsort(part.rows, kind="stable")
+        rows, numbers, its, counts = part.rows[order], part.pages[order], ids[part.targets[order]], part.counts[order]
+        own = rows - part.block.first_rows(numbers)
+        for lo, hi in itertools.pairwise([0, *(np.flatnonzero(numbers[1:] != numbers[:-1]) + 1).tolist(), len(numbers)]):
+            if lo < hi:
+                yield _Run(part.block, int(numbers[lo]), rows[lo:hi], own[lo:hi], its[lo:hi], int(counts[lo:hi].sum()))
+
+
+def _by_pages(
+    pieces: BlockPieces, ids: NDArray[np.int64], made: _Chains, other: ThreadPoolExecutor, *, most: int, plain: bool
+) -> _Chains | None:
+    """Chains from pages, in which row i is `ids[i]`; none of these has samples that overlap. None where that is not to be had.
+
+    Raises `Corrupt`.
+    """
+    runs = list(_runs(pieces, ids))
+    upto = np.cumsum([run.samples for run in runs])
+    if len(runs) < 2 or int(upto[-1]) < LARGE:
+        return made if _read(runs, made, most=most, plain=plain) else None
+    # The newer half by another thread, where one is free.
+    half = max(1, int(upto.searchsorted(int(upto[-1]) // 2)))
+    later = made.beginning()
+    task = other.submit(_read, runs[half:], later, most=most, plain=plain)
+    try:
+        done = _read(runs[:half], made, most=most, plain=plain)
+        if task.cancel():
+            return made if done and _read(runs[half:], made, most=most, plain=plain) else None
+    finally:
+        if not task.cancel():
+            wait([task])
+    return made if task.result() and done and made.join(later) and made.nbytes <= most else None
+
+
+def _read(runs: Sequence[_Run], made: _Chains, *, most: int, plain: bool) -> bool:
+    """Add what is in some pages; False where that is not to be had. Raises `Corrupt`."""
+    made.expect(sum(run.samples for run in runs))
+    scratch = np.empty(max(_STREAMS, 2 * max(run.samples for run in runs)), dtype=_I64)
+    for run in runs:
+        page = run.block.coded(run.number, scratch)
+        told = chaining.UNSUITED if page is None else made.chain(page, run)
+        if told == chaining.UNSUITED and not plain:
+            made.add(run.ids, *_columns_of(run.block.page(run.number, PageRoom.of), run.rows))
+        elif told != chaining.DONE:
+            return False
+        if made.nbytes > most:
+            return False
+    return True
+
+
+def _columns_of(page: Page, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Some of a page's rows: offsets, times and bits, as CSR."""
+    stamps, begins, ends = page.spans(rows)
+    offsets = _upto(ends - begins)
+    within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], ends - begins)
+    return offsets, page.times[np.repeat(stamps, ends - begins) + within], page.bits[np.repeat(begins, ends - begins) + within]
+
+
+def _by_rows(pieces: BlockPieces, rows: NDArray[np.int64], made: _Chains, *, most: int) -> _Chains | None:
+    """Chains from samples as `pieces` reads them, wherever they lie; as `_by_pages`."""
     room = np.empty((2, _AT_ONCE), dtype=_I64)
     for lo, hi, steps in _reads(pieces):
         while (offsets := pieces.rows(lo, hi).read(steps, room[0], room[1])) is None:
@@ -334,8 +476,7 @@ def _chained(pieces: BlockPieces, asked: Asked, since: Chained | None, *, most: 
         made.add(rows[lo:hi], offsets, room[0], room[1])
         if made.nbytes > most:
             return None
-    parts += [_Part(part.block.meta, rows[part.targets], part.counts) for part in pieces.parts]
-    return Chained(labels, *made.found(), parts, blocks, asked.deletions, asked.names)
+    return made
 
 
 def _reads(pieces: BlockPieces) -> Iterator[tuple[int, int, Steps]]:

@@ -63,6 +63,8 @@ _CACHED = 32
 """Bytes of the page cache that a sample takes which is to stay there, and as many for others."""
 _EIGHTH = 3
 """Of what memory must have for reading in pieces to be worth it, as a shift: what suffices where blocks have some of it (`storage.md`)."""
+_MOSTLY = 0.5
+"""The part of what blocks have of whose samples chains are made at the first read."""
 _FIGURES_EVERY = 15.0
 """Seconds between two counts of what makes the index large."""
 
@@ -366,7 +368,7 @@ class Engine:
         """See `Divisible.in_pieces`: of numbers that came to the head in order, of which nothing was deleted, by one rule of retention.
 
         Fewer samples than `least` (None: `LARGE`; an eighth of it where blocks have some) are not worth it.
-        What is asked for again is kept for the next reader (`chained.py`), unless `keep` is False. Raises `Corrupt`.
+        What most is asked of, or is asked for again, is kept for the next reader (`chained.py`), unless `keep` is False. Raises `Corrupt`.
         """
         least = LARGE if least is None else least
         if self._retention.rules:
@@ -381,15 +383,18 @@ class Engine:
             return HeadPieces(labels, surveyed.filled(), share=held.share) if surveyed.there.any() else None
         asked = Asked(tenant, tuple(matchers), held.blocks, start, end, deletions.items, held.names)
         kept = self._chains.of(asked) if keep else None
+
+        def read(of: Asked, least: int = 0) -> BlockPieces | HeadPieces | None:
+            nothing = replace(held, found=Surveyed.none(), labels=LabelTable.from_labels([], held.names.symbols))
+            return self._of_blocks(nothing, deletions, of, least=least)
+
+        if kept is None and keep and asked.share >= _MOSTLY:
+            # To make chains takes no longer than to read most of what there is.
+            kept = self._chains.grown(asked, read) or self._chains.make(asked, lambda of: read(of, least), plain=True)
         if kept is None:
             pieces = self._of_blocks(held, deletions, asked, least=least)
             if not keep or not isinstance(pieces, BlockPieces):
                 return pieces
-            nothing = replace(held, found=Surveyed.none(), labels=LabelTable.from_labels([], held.names.symbols))
-
-            def read(of: Asked) -> BlockPieces | HeadPieces | None:
-                return self._of_blocks(nothing, deletions, of, least=0)
-
             kept = self._chains.grown(asked, read) or (self._chains.make(asked, read) if self._chains.again(asked) else None)
             if kept is None:
                 return pieces

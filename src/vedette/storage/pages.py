@@ -11,6 +11,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -147,12 +148,18 @@ def _deflated(data: bytes) -> bytes:
     return made.compress(data) + made.flush()
 
 
-def read_values(data: bytes, out: Array | None = None, scratch: Array | None = None) -> tuple[Array, Array, Array]:
-    """(vector of each row, samples of each row, value bits) of a page; the bits in `out`, where it is given, as long as the page.
+class Opened(NamedTuple):
+    """A page of values unpacked, its rows not made yet: the fields (`head`, packed), the streams (int64) end to end, their bounds."""
 
-    `scratch` is memory to work in, where it is long enough: fresh memory takes longer to come by than a page to decode.
-    Raises `ValueError` where it is not what was written.
-    """
+    samples: int
+    rows: int
+    head: NDArray[np.uint8]
+    streams: Array
+    bounds: Array
+
+
+def open_values(data: bytes, scratch: Array | None = None) -> Opened:
+    """Unpack a page of values; arguments and errors are those of `read_values`."""
     if len(data) < HEADER.size:
         raise ValueError("it ends inside its header")
     crc, samples, rows, size, count = HEADER.unpack_from(data)
@@ -174,11 +181,21 @@ def read_values(data: bytes, out: Array | None = None, scratch: Array | None = N
     for (kind, _, length), lo, hi in zip(sizes, bounds, bounds[1:], strict=False):
         _decompress(data[at : at + length], streams[lo:hi].view(np.float64) if kind == FLOATS else streams[lo:hi])
         at += length
+    return Opened(samples, rows, head, streams, np.array(bounds, dtype=_I64))
+
+
+def read_values(data: bytes, out: Array | None = None, scratch: Array | None = None) -> tuple[Array, Array, Array]:
+    """(vector of each row, samples of each row, value bits) of a page; the bits in `out`, where it is given, as long as the page.
+
+    `scratch` is memory to work in, where it is long enough: fresh memory takes longer to come by than a page to decode.
+    Raises `ValueError` where it is not what was written.
+    """
+    samples, rows, head, streams, bounds = open_values(data, scratch)
     vectors, counts = np.empty((2, rows), dtype=_I64)
     out = np.empty(samples, dtype=_I64) if out is None else out
     problem = 3
     if len(out) == samples:
-        problem = kernel.restore(head, streams, np.array(bounds, dtype=_I64), _TENS, vectors, counts, out, out.view(np.float64))
+        problem = kernel.restore(head, streams, bounds, _TENS, vectors, counts, out, out.view(np.float64))
     if problem:
         raise ValueError(_PROBLEMS[problem])
     return vectors, counts, out
