@@ -246,6 +246,12 @@ async def test_native_histograms_are_kept_with_their_samples(open_postgres, tool
     other = Histogram(given[0].layout, given[0].cells + 1, 0)
     dropped = await storage.append(SampleBatch.of(keyspace, [tools.metric("h")], [tools.now], [other]))
     assert dropped.dropped == {"duplicate": 1}
+    # So is a float that is as its sum, and a histogram at the time of a float; what is sent again is fine.
+    as_float = Histogram(given[0].layout, np.array([6.0, 1.0, 0.0, 1.0, 2.0, 3.0]), 0)
+    mixed = SampleBatch.of(keyspace, [tools.metric("h"), tools.metric("f")], [tools.now] * 2, [42.5, as_float])
+    assert (await storage.append(mixed)).dropped == {"duplicate": 2}
+    again = SampleBatch.of(keyspace, [tools.metric("h"), tools.metric("f")], [tools.now] * 2, [given[0], 1.0])
+    assert ((repeated := await storage.append(again)).samples, repeated.dropped) == (2, {})
 
     def check(backend: Postgres) -> None:
         found = backend.select("default", [Matcher("__name__", "=", "h")], *EVER)

@@ -262,14 +262,16 @@ class Writer:
             await connection.execute(
                 f"INSERT INTO vedette_samples ({names}) SELECT {names} FROM vedette_incoming ON CONFLICT (series_id, ts) DO NOTHING"  # noqa: S608
             )
-            # Bit by bit: to PostgreSQL all NaNs are equal, and so are 0 and -0.
+            # Bit by bit: to PostgreSQL all NaNs are equal, and so are 0 and -0. Nor is a float the histogram whose sum it is.
             rows = await connection.fetch(
                 """SELECT i.n FROM vedette_incoming i JOIN vedette_samples s ON s.series_id = i.series_id AND s.ts = i.ts
-                   WHERE float8send(s.value) <> float8send(i.value)"""
+                   WHERE float8send(s.value) <> float8send(i.value)
+                   OR (s.id <> i.id AND (s.histogram IS NOT NULL) <> (i.n = ANY($1::int[])))""",
+                [place for place, _ in native],
             )
-            await self._keep_histograms(connection, native, fresh)
-        out = np.zeros(len(ids), dtype=np.bool_)
-        out[[row["n"] for row in rows]] = True
+            out = np.zeros(len(ids), dtype=np.bool_)
+            out[[row["n"] for row in rows]] = True
+            await self._keep_histograms(connection, [one for one in native if not out[one[0]]], fresh)
         return out
 
     async def _keep_histograms(self, connection: Any, native: Sequence[tuple[int, bytes]], fresh: _Samples) -> None:
