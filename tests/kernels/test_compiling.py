@@ -310,6 +310,11 @@ def test_in_little_memory_one_process_compiles_whatever_is_wanted(own: ModuleTyp
         with compiling.ahead():
             assert own.doubled(3) == 6
         assert len(compilers._ahead._all) == 1 and compilers._demanded is compilers._ahead
+        # One that has grown makes way for another.
+        assert 10 << 20 < compilers._ahead._all[0].holds() < compilers._ahead._upto == 256 << 20
+        compilers._ahead._upto = 1 << 20
+        assert own.doubled(np.float32(3)) == 6 and not compilers._ahead._all
+        assert own.halved(3.0) == 1.5 and hits(own.halved)[1] == 0
     finally:
         compilers.close()
         compilers.leave()

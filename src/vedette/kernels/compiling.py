@@ -96,6 +96,13 @@ class _Compiler:
             # It ended, or was ended by `end` just now.
             return b""
 
+    def holds(self) -> int:
+        """Bytes of memory that it has, 0 where the system does not tell: with each kernel they become more."""
+        try:
+            return int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        except (OSError, ValueError, IndexError):
+            return 0
+
     def end(self) -> None:
         """Whatever it compiles: files are renamed in whole. Whoever waits in `compile` is told that it has ended."""
         self._process.kill()
@@ -110,10 +117,10 @@ class _Compiler:
 
 
 class _Lane:
-    """Up to `most` compilers, started when they are needed; for threads."""
+    """Up to `most` compilers, started when they are needed; for threads. One that holds more bytes than `upto` makes way for a new one."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, most: int, *, upto: int = sys.maxsize) -> None:
+        self._most, self._upto = most, upto
         self._changed = threading.Condition()
         self._idle: list[_Compiler] = []
         self._all: list[_Compiler] = []
@@ -131,8 +138,9 @@ class _Lane:
                 compiler = _Compiler()
                 self._all.append(compiler)
         answer = compiler.compile(request)
+        small = compiler.holds() <= self._upto
         with self._changed:
-            if stays := bool(answer) and not self._closed and not self._resting:
+            if stays := bool(answer) and small and not self._closed and not self._resting:
                 self._idle.append(compiler)
             else:
                 self._all.remove(compiler)
@@ -207,7 +215,7 @@ class Compilers:
         if processes is None:
             cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
             processes, at_once = shares(cores, memory_limit())
-        self._ahead = _Lane(processes)
+        self._ahead = _Lane(processes, upto=sys.maxsize if at_once else _EACH)
         self._demanded = _Lane(at_once) if at_once else self._ahead
         self._refused = self._ended = False  # no process can help; all ends
         self._telling = False
