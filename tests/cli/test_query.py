@@ -42,11 +42,11 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
     """What is sent, answered with a table and a warning."""
     sent: list[dict[str, str]] = []
 
-    def post(url: str, path: str, params: dict[str, str], api_key: str | None) -> httpx.Response:
+    def ask(method: str, url: str, path: str, params: dict[str, str], api_key: str | None) -> httpx.Response:
         sent.append({"path": path, **params})
         return httpx.Response(200, content=b"a,b\r\n1,2\r\n", headers={"x-vedette-warnings": "PromQL%20warning%3A one,two"})
 
-    monkeypatch.setattr(query, "_post", post)
+    monkeypatch.setattr(query, "ask", ask)
     return sent
 
 

@@ -50,7 +50,7 @@ def run(
         params["time"] = time
     if explain:
         params |= {"explain": "true", "stats": "true"}
-    text = _post(url, path, params, api_key)
+    text = ask("POST", url, path, params, api_key)
     if output is not None:
         _write(text, output)
         return
@@ -99,10 +99,11 @@ def _when(time: str | None) -> float:
         raise BadInput(f"not a time: {time!r}", where="--time", hint="expected Unix seconds or RFC 3339") from None
 
 
-def _post(url: str, path: str, params: dict[str, str], api_key: str | None) -> httpx.Response:
+def ask(method: str, url: str, path: str, params: dict[str, str] | None, api_key: str | None) -> httpx.Response:
+    """A server's answer to a request with a form. Raises `BadInput` for what is refused, `Undeliverable` without a server."""
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     try:
-        answer = httpx.post(url.rstrip("/") + path, data=params, headers=headers, timeout=130)
+        answer = httpx.request(method, url.rstrip("/") + path, data=params, headers=headers, timeout=130)
     except httpx.InvalidURL as error:
         raise BadInput(f"not a URL: {url!r}: {error}", where="--url") from None
     except httpx.TransportError as error:

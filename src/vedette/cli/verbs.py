@@ -122,6 +122,19 @@ def query(
     run(expr, range_=range_, step=step, time=time, url=url, api_key=api_key, as_json=as_json, explain=explain, output=output)
 
 
+@app.command()
+def queries(
+    end: Annotated[str | None, typer.Option("--end", metavar="ID", help="End this one.")] = None,
+    url: Annotated[str, typer.Option("--url", envvar="VEDETTE_URL", callback=_url, help="The server to ask.")] = "http://127.0.0.1:8009",
+    api_key: Annotated[str | None, typer.Option("--api-key", envvar="API_KEY", help="Sent as a bearer token.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the server's answer as it came.")] = False,
+) -> None:
+    """List the queries that a server evaluates now, and those that wait; end one."""
+    from vedette.cli.running import queries as listed
+
+    listed(end=end, url=url, api_key=api_key, as_json=as_json)
+
+
 @check.command("config")
 def check_config(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...")],
