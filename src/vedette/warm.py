@@ -95,9 +95,9 @@ NATIVE_QUERIES = (
 )
 ROLLED_UP_QUERIES = ("rate(warm[1h])", "max_over_time(warm[1h])")
 
-WRITES = 4
-"""How many steps of the first lane writes need: reading a scrape is one, for meanwhile the second lane compiles how samples are stored."""
-FIRST = (WRITES + 2, 3 + len(FIRST_QUERIES), 0)
+WRITES = 3
+"""How many steps of the first lane writes need."""
+FIRST = (WRITES + 3, 3 + len(FIRST_QUERIES), 0)
 """How many steps of each lane a new user needs first."""
 STEPS = (FIRST[0] + 5 + len(NATIVE_QUERIES), FIRST[1] + len(QUERIES) + 11, 5)
 """How many steps each lane has."""
@@ -214,9 +214,9 @@ def ways_in() -> Generator[Step, None, None]:
             render_table([], [], found.labels, np.arange(len(found.labels)), found.values[found.offsets[1:] - 1])
 
         yield "remote write", remote
-        yield "scrape", scrape
         yield "storage", store.start
         yield "samples that came in", came_in
+        yield "scrape", scrape
         yield "answers", store.ask("vector(1)")
         # The second lane comes from the other end.
         yield "first queries, from the last one on", lambda: store.compute(reversed(FIRST_QUERIES))
